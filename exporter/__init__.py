@@ -1,0 +1,1 @@
+"""Publishes GPU, process and agent metrics for Prometheus. Never imports from `workload`."""

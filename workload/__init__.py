@@ -1,0 +1,1 @@
+"""Drives the Hop2Rag agent against vLLM and turns what was measured into figures."""

@@ -1,0 +1,87 @@
+"""A child process that leaves nothing behind: its own session, a log file, an orderly stop of the whole group."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+from typing import TYPE_CHECKING, Self
+
+import psutil
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+PR_SET_PDEATHSIG = 1
+LIBC = "libc.so.6"
+
+
+def _terminate_with_parent() -> None:
+    """Run in the child before exec: ask Linux to send SIGTERM when the parent dies, even by SIGKILL."""
+    ctypes.CDLL(LIBC).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+class ChildProcess:
+    """A started program whose output goes to `log`.
+
+    The child leads its own session, so a Ctrl-C in the terminal reaches only us and we stop our children in order.
+    """
+
+    def __init__(self, argv: Sequence[str], log: Path, env: Mapping[str, str] | None = None) -> None:
+        self.argv = tuple(argv)
+        self.log = log
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("wb") as stream:
+            self._popen = subprocess.Popen(
+                self.argv,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, **(env or {})},
+                start_new_session=True,
+                preexec_fn=_terminate_with_parent,  # noqa: PLW1509 - started from the main thread before any load
+            )
+
+    @property
+    def pid(self) -> int:
+        """The child's process id, which is its process group's id too."""
+        return self._popen.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """The exit code, or None while the child runs."""
+        return self._popen.poll()
+
+    def tail(self, lines: int = 15) -> str:
+        """Return the last lines of the log."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+    def stop(self, grace_seconds: float = 15.0) -> None:
+        """Send SIGTERM to the child, then after `grace_seconds` SIGKILL to every process it started."""
+        family = self._family()
+        if self.exit_code is None:
+            self._popen.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._popen.wait(grace_seconds)
+        survivors = [process for process in family if process.is_running()]
+        for process in survivors:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(survivors, timeout=5)
+        self._popen.wait(5)
+
+    def _family(self) -> list[psutil.Process]:
+        try:
+            process = psutil.Process(self.pid)
+            return [process, *process.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
