@@ -1,0 +1,221 @@
+"""The `hop2rag_*` instruments: every metric of the agent is declared here and nowhere else.
+
+They are served by the process that runs the agent, because a node visit of a millisecond cannot be seen from outside.
+Every label is drawn from a closed set given at construction; a value outside its set is counted as `other`, so a
+runaway name cannot grow the number of series. Identities of questions live in the run's journal, never in a label.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import TYPE_CHECKING
+
+from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from prometheus_client import CollectorRegistry
+    from prometheus_client.metrics import MetricWrapperBase
+
+OTHER = "other"
+HOPS = ("1", "2", "3", "4", "5+")
+QUESTION_TYPES = ("bridge", "comparison")
+OUTCOMES = ("ok", "failed", "cancelled")
+TERMINATIONS = ("done", "enough", "max_hops", "error")
+STAGES = ("embed", "search", "rerank")
+ERROR_REASONS = (
+    "connection",
+    "context_too_long",
+    "overloaded",
+    "server_error",
+    "rejected",
+    "stream_cut",
+    "timeout",
+)
+
+# Nodes span 0.1 ms (accumulate) to a minute (generate on a CPU engine).
+NODE_BUCKETS = (0.0001, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+# A question is a few LLM calls: half a second on a GPU to some minutes on two CPU cores.
+QUESTION_BUCKETS = (0.25, 0.5, 1, 2, 3, 5, 7.5, 10, 15, 20, 30, 45, 60, 120, 300)
+# From a cached prefix on a GPU (10 ms) to a full context prefilled on a CPU (tens of seconds).
+TTFT_BUCKETS = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 30)
+# The embedding of one query takes about 10 ms, a search of a local store 1 to 20 ms, BM25 over ten passages under 1 ms.
+RETRIEVAL_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 5)
+# Prompts run from a bare question (tens of tokens) to a model's context limit.
+TOKEN_BUCKETS = (64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768)
+HOP_BUCKETS = (0, 1, 2, 3, 4, 5)
+
+
+def hop_label(hop: int) -> str:
+    """Return the `hop` label of a hop number counted from 1; 5 and more share one series."""
+    return HOPS[min(max(hop, 1), len(HOPS)) - 1]
+
+
+class EngineFamilies(Collector):
+    """What is read once per arm from the engine. A fact that the engine does not tell has no series.
+
+    Attributes:
+        version: the vLLM version.
+        kv_pool_bytes, kv_block_bytes: size of the KV cache pool and of one block in it, in bytes.
+    """
+
+    version: str | None = None
+    kv_pool_bytes: float | None = None
+    kv_block_bytes: float | None = None
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        """Yield a family for each known fact."""
+        if self.version is not None:
+            info = GaugeMetricFamily(
+                "hop2rag_vllm_info", "The vLLM version the agent talks to; always 1.", labels=["version"]
+            )
+            info.add_metric([self.version], 1)
+            yield info
+        for name, value, text in (
+            ("hop2rag_vllm_kv_pool_bytes", self.kv_pool_bytes, "Size of the engine's KV cache pool."),
+            ("hop2rag_vllm_kv_block_bytes", self.kv_block_bytes, "Size of one block of the engine's KV cache."),
+        ):
+            if value is not None:
+                yield GaugeMetricFamily(name, text, value=value)
+
+
+class AgentMetrics:
+    """The instruments of one agent process.
+
+    Args:
+        registry: where the instruments are registered.
+        nodes: all node names of the graph.
+        llm_nodes: the nodes that call the language model; only they get token and latency series.
+    """
+
+    def __init__(self, registry: CollectorRegistry, nodes: Sequence[str], llm_nodes: Sequence[str]) -> None:
+        self._nodes = frozenset(nodes)
+        self._llm_nodes = frozenset(llm_nodes)
+        self.node_duration = Histogram(
+            "hop2rag_node_duration_seconds",
+            "Time of one visit of a graph node, from its real start to its real end.",
+            ["node"],
+            buckets=NODE_BUCKETS,
+            registry=registry,
+        )
+        self.node_active = Gauge(
+            "hop2rag_node_active", "Visits of a node that are running now.", ["node"], registry=registry
+        )
+        self.question_duration = Histogram(
+            "hop2rag_question_duration_seconds",
+            "Time of one question, from its intended start to its end.",
+            buckets=QUESTION_BUCKETS,
+            registry=registry,
+        )
+        self.questions = Counter(
+            "hop2rag_questions_total",
+            "Questions that ended, by outcome and by what ended the loop.",
+            ["outcome", "termination"],
+            registry=registry,
+        )
+        self.hops = Histogram(
+            "hop2rag_hops", "Hops taken by one question.", ["type"], buckets=HOP_BUCKETS, registry=registry
+        )
+        self.llm_call_duration = Histogram(
+            "hop2rag_llm_call_duration_seconds",
+            "Time of one LLM call as the client sees it, to the end of the stream.",
+            ["node"],
+            buckets=NODE_BUCKETS,
+            registry=registry,
+        )
+        self.llm_ttft = Histogram(
+            "hop2rag_llm_time_to_first_token_seconds",
+            "Time from sending an LLM call to its first token, as the client sees it.",
+            ["node"],
+            buckets=TTFT_BUCKETS,
+            registry=registry,
+        )
+        self.prompt_tokens = self._by_node_and_hop(
+            registry, "hop2rag_prompt_tokens_total", "Prompt tokens, from the server's usage."
+        )
+        self.cached_prompt_tokens = self._by_node_and_hop(
+            registry,
+            "hop2rag_cached_prompt_tokens_total",
+            "Prompt tokens that the server took from its prefix cache (usage.prompt_tokens_details.cached_tokens).",
+        )
+        self.reusable_prompt_tokens = self._by_node_and_hop(
+            registry,
+            "hop2rag_reusable_prompt_tokens_total",
+            "Prompt tokens that a prefix cache without eviction could serve: whole blocks seen in earlier calls.",
+        )
+        self.completion_tokens = self._by_node_and_hop(
+            registry, "hop2rag_completion_tokens_total", "Generated tokens, from the server's usage."
+        )
+        self.prompt_size = Histogram(
+            # not hop2rag_prompt_tokens: OpenMetrics knows the counter hop2rag_prompt_tokens_total by that family name
+            "hop2rag_llm_call_prompt_tokens",
+            "Prompt tokens of one LLM call.",
+            ["node", "hop"],
+            buckets=TOKEN_BUCKETS,
+            registry=registry,
+        )
+        self.retrieval_duration = Histogram(
+            "hop2rag_retrieval_duration_seconds",
+            "Time of one stage of retrieval.",
+            ["stage"],
+            buckets=RETRIEVAL_BUCKETS,
+            registry=registry,
+        )
+        self.llm_errors = Counter(
+            "hop2rag_llm_errors_total", "LLM calls that failed, by reason.", ["node", "reason"], registry=registry
+        )
+        self.json_repairs = Counter(
+            "hop2rag_json_repairs_total",
+            "LLM answers that were not the JSON asked for and were asked for again.",
+            ["node"],
+            registry=registry,
+        )
+        self.engine = EngineFamilies()
+        registry.register(self.engine)
+        self._start_at_zero(nodes, llm_nodes)
+
+    @staticmethod
+    def _by_node_and_hop(registry: CollectorRegistry, name: str, text: str) -> Counter:
+        return Counter(name, text, ["node", "hop"], registry=registry)
+
+    def _start_at_zero(self, nodes: Sequence[str], llm_nodes: Sequence[str]) -> None:
+        """Create every series of the closed sets, so that a rate over a first event is not lost."""
+        per_call = (self.prompt_tokens, self.completion_tokens, self.prompt_size)
+        closed_sets: tuple[tuple[tuple[MetricWrapperBase, ...], tuple[Sequence[str], ...]], ...] = (
+            ((self.node_duration, self.node_active), (nodes,)),
+            ((self.llm_call_duration, self.llm_ttft, self.json_repairs), (llm_nodes,)),
+            ((self.llm_errors,), (llm_nodes, ERROR_REASONS)),
+            (per_call, (llm_nodes, HOPS)),
+            ((self.questions,), (OUTCOMES, TERMINATIONS)),
+            ((self.hops,), (QUESTION_TYPES,)),
+            ((self.retrieval_duration,), (STAGES,)),
+        )
+        for instruments, label_sets in closed_sets:
+            for instrument, labels in product(instruments, product(*label_sets)):
+                instrument.labels(*labels)
+
+    def expect_cache_counters(self) -> None:
+        """Create the cached and reusable token series at zero, once the server is known to report what they need.
+
+        Until then they are absent: a server that does not tell is not a server without hits.
+        """
+        for node in self._llm_nodes:
+            for hop in HOPS:
+                self.cached_prompt_tokens.labels(node, hop)
+                self.reusable_prompt_tokens.labels(node, hop)
+
+    def node(self, name: str) -> str:
+        """Return the `node` label of a node name: itself, or `other` when the graph does not have it."""
+        return name if name in self._nodes else OTHER
+
+    def llm_node(self, name: str) -> str:
+        """Return the `node` label of a node that calls the LLM."""
+        return name if name in self._llm_nodes else OTHER
+
+
+def closed(value: str, allowed: Sequence[str]) -> str:
+    """Return `value` if the set holds it, else `other`."""
+    return value if value in allowed else OTHER

@@ -1,0 +1,88 @@
+"""How long retrieval and generation ran, alone and at the same time: `hop2rag_busy_seconds_total{activity}`."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Literal
+
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+Resource = Literal["retrieval", "generation"]
+ACTIVITIES = ("retrieval_only", "generation_only", "both", "neither")
+
+
+class BusySeconds(Collector):
+    """Splits the wall time of a load into four activities that add up to it.
+
+    Time is credited when something starts or ends, and at each scrape, so a counter moves during a long call too.
+
+    Args:
+        clock: seconds, monotonic.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._running = {"retrieval": 0, "generation": 0}
+        self._seconds = dict.fromkeys(ACTIVITIES, 0.0)
+        self._since: float | None = None
+
+    def start(self) -> None:
+        """Begin to account; before this and after `stop` no time is credited."""
+        with self._lock:
+            self._since = self._clock()
+
+    def stop(self) -> None:
+        """Credit what has passed and stop accounting."""
+        with self._lock:
+            self._credit()
+            self._since = None
+
+    @contextmanager
+    def busy(self, resource: Resource) -> Iterator[None]:
+        """Mark `resource` as busy inside the block; blocks may overlap and nest."""
+        self._change(resource, 1)
+        try:
+            yield
+        finally:
+            self._change(resource, -1)
+
+    def seconds(self) -> dict[str, float]:
+        """Return seconds by activity, credited up to now."""
+        with self._lock:
+            self._credit()
+            return dict(self._seconds)
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        """Yield the counter with one series per activity."""
+        family = CounterMetricFamily(
+            "hop2rag_busy_seconds",
+            "Wall time of the load in which retrieval, generation, both or neither ran.",
+            labels=["activity"],
+        )
+        for activity, seconds in self.seconds().items():
+            family.add_metric([activity], seconds)
+        yield family
+
+    def _change(self, resource: Resource, step: int) -> None:
+        with self._lock:
+            self._credit()
+            self._running[resource] += step
+
+    def _credit(self) -> None:
+        if self._since is None:
+            return
+        now = self._clock()
+        self._seconds[self._activity()] += now - self._since
+        self._since = now
+
+    def _activity(self) -> str:
+        if self._running["retrieval"]:
+            return "both" if self._running["generation"] else "retrieval_only"
+        return "generation_only" if self._running["generation"] else "neither"
