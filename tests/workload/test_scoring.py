@@ -1,0 +1,116 @@
+"""The metrics must be HotpotQA's own, or results cannot be set beside anybody else's."""
+
+from __future__ import annotations
+
+from dataclasses import astuple
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workload.scoring import mean_scores, normalize_answer, score, score_answer, score_facts
+
+WORDS = st.lists(
+    st.sampled_from(["the", "a", "yes", "no", "noanswer", "Oran", "oran!", "river", "1874", ""]), max_size=6
+)
+ANSWERS = st.one_of(WORDS.map(" ".join), st.text(max_size=30))
+FACTS = st.lists(st.tuples(st.sampled_from(["Oran", "Vell", "Kesh"]), st.integers(0, 3)), max_size=6)
+
+
+@pytest.mark.parametrize(
+    ("text", "normal"),
+    [
+        ("The Harbour of Oran.", "harbour of oran"),
+        ("an  apple,a pear", "applea pear"),
+        ("theatre", "theatre"),
+        ("U.S.", "us"),
+        ("a the an", ""),
+        ("\N{EN DASH} Ä", "\N{EN DASH} ä"),
+    ],
+)
+def test_normalisation_follows_squad(text: str, normal: str) -> None:
+    """Punctuation goes before articles and is not replaced by a space: any other order gives other tokens."""
+    assert normalize_answer(text) == normal
+
+
+@pytest.mark.parametrize(
+    ("answer", "gold", "agreement"),
+    [
+        ("the Oran river", "Oran River", (1.0, 1.0, 1.0, 1.0)),
+        ("Oran", "Oran river", (0.0, 2 / 3, 1.0, 0.5)),
+        ("blue Oran river delta", "Oran river", (0.0, 2 / 3, 0.5, 1.0)),
+        ("Oran Oran", "Oran Vell", (0.0, 0.5, 0.5, 0.5)),
+        ("Vell", "Oran", (0.0, 0.0, 0.0, 0.0)),
+        ("yes", "Yes.", (1.0, 1.0, 1.0, 1.0)),
+        ("no", "no idea", (0.0, 0.0, 0.0, 0.0)),
+        ("yes it is", "yes", (0.0, 0.0, 0.0, 0.0)),
+        ("noanswer", "Oran", (0.0, 0.0, 0.0, 0.0)),
+        ("", "Oran", (0.0, 0.0, 0.0, 0.0)),
+    ],
+)
+def test_answers_worked_by_hand(answer: str, gold: str, agreement: tuple[float, float, float, float]) -> None:
+    """Partial credit and the yes/no rule are where a home-made F1 usually differs from the published one."""
+    assert score_answer(answer, gold) == pytest.approx(agreement)
+
+
+def test_facts_worked_by_hand() -> None:
+    """Two of three found facts are right and one of three is missed: the counts behind precision and recall."""
+    found = [("Oran", 0), ("Vell", 1), ("Kesh", 2), ("Oran", 0)]
+    gold = [("Oran", 0), ("Vell", 1), ("Vell", 2), ("Vell", 3)]
+    assert score_facts(found, gold) == pytest.approx((0.0, 4 / 7, 2 / 3, 0.5))
+
+
+def test_the_joint_score_multiplies_precision_and_recall_not_f1() -> None:
+    """The product of two F1 values is the usual mistake: here it would be 2/3 * 2/3 instead of 2 * 0.5 * 0.5 / 1."""
+    result = score("Oran", "Oran river", [("Oran", 0), ("Vell", 1)], [("Oran", 0)])
+    assert (result.answer_f1, result.facts_f1) == pytest.approx((2 / 3, 2 / 3))
+    assert result.joint_f1 == pytest.approx(0.5)
+    assert result.joint_em == 0.0
+
+
+@given(ANSWERS, ANSWERS, FACTS, FACTS)
+def test_every_figure_is_a_fraction(
+    answer: str, gold: str, facts: list[tuple[str, int]], gold_facts: list[tuple[str, int]]
+) -> None:
+    """A figure outside 0 to 1 would pass unseen into a mean over thousands of questions."""
+    result = score(answer, gold, facts, gold_facts)
+    assert all(0.0 <= value <= 1.0 for value in astuple(result))
+    assert result.joint_f1 <= min(1.0, result.answer_recall + result.answer_precision)
+    assert result.joint_em <= min(result.answer_em, result.facts_em)
+
+
+@given(ANSWERS, ANSWERS, FACTS, FACTS)
+def test_swapping_prediction_and_gold_swaps_precision_and_recall(
+    answer: str, gold: str, facts: list[tuple[str, int]], gold_facts: list[tuple[str, int]]
+) -> None:
+    """The metrics are symmetric in that sense; a mixed-up argument order shows as a broken symmetry."""
+    for forth, back in (
+        (score_answer(answer, gold), score_answer(gold, answer)),
+        (score_facts(facts, gold_facts), score_facts(gold_facts, facts)),
+    ):
+        assert (forth.em, forth.precision, forth.recall) == (back.em, back.recall, back.precision)
+        assert forth.f1 == pytest.approx(back.f1)
+
+
+@given(ANSWERS, FACTS.filter(bool))
+def test_the_gold_itself_scores_full_marks(answer: str, facts: list[tuple[str, int]]) -> None:
+    """Full marks must be reachable; an answer of nothing but articles has no tokens and earns only the exact match."""
+    result = score(answer, answer, facts, facts)
+    assert result.answer_em == result.facts_em == result.joint_em == result.facts_f1 == 1.0
+    assert result.joint_f1 == result.answer_f1 == float(bool(normalize_answer(answer)))
+
+
+@given(st.lists(st.tuples(ANSWERS, ANSWERS, FACTS, FACTS), min_size=1, max_size=5))
+def test_the_mean_lies_between_the_extremes(
+    questions: list[tuple[str, str, list[tuple[str, int]], list[tuple[str, int]]]],
+) -> None:
+    """Columns swapped on the way into the mean would break this for some set of scores."""
+    scores = [score(*question) for question in questions]
+    for values, mean in zip(zip(*map(astuple, scores), strict=True), astuple(mean_scores(scores)), strict=True):
+        assert min(values) - 1e-12 <= mean <= max(values) + 1e-12
+
+
+def test_the_mean_of_nothing_is_refused() -> None:
+    """A run that answered no question has no score; reporting 0 would read as a bad model."""
+    with pytest.raises(ValueError, match="no scores"):
+        mean_scores([])

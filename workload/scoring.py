@@ -1,0 +1,106 @@
+"""HotpotQA's own metrics: answer, supporting facts, and both at once.
+
+Source of every formula: Yang et al., "HotpotQA: A Dataset for Diverse, Explainable Multi-hop Question Answering",
+EMNLP 2018, section 5.2, with the answer normalisation of SQuAD (Rajpurkar et al., EMNLP 2016).
+"""
+
+from __future__ import annotations
+
+import re
+import string
+from collections import Counter
+from dataclasses import astuple, dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    Fact = tuple[str, int]
+
+ARTICLE = re.compile(r"\b(a|an|the)\b")
+DROP_PUNCTUATION = str.maketrans("", "", string.punctuation)
+CLOSED_ANSWERS = frozenset({"yes", "no", "noanswer"})
+
+
+class Agreement(NamedTuple):
+    """How well a prediction agrees with the gold: exact match (0 or 1), F1, precision, recall, each 0 to 1."""
+
+    em: float
+    f1: float
+    precision: float
+    recall: float
+
+
+@dataclass(frozen=True)
+class Score:
+    """One question's score, or the mean of many; every field is 0 to 1."""
+
+    answer_em: float
+    answer_f1: float
+    answer_precision: float
+    answer_recall: float
+    facts_em: float
+    facts_f1: float
+    facts_precision: float
+    facts_recall: float
+    joint_em: float
+    joint_f1: float
+
+
+def normalize_answer(text: str) -> str:
+    """Lower the case, drop ASCII punctuation, then the articles a, an, the, then surplus white space."""
+    return " ".join(ARTICLE.sub(" ", text.lower().translate(DROP_PUNCTUATION)).split())
+
+
+def score_answer(answer: str, gold: str) -> Agreement:
+    """Compare the normalised tokens of two answers as multisets.
+
+    An answer of "yes", "no" or "noanswer" on either side agrees entirely or not at all: "no" shares a token with
+    "no idea" and must earn nothing for it.
+    """
+    answer, gold = normalize_answer(answer), normalize_answer(gold)
+    exact = answer == gold
+    if not exact and not CLOSED_ANSWERS.isdisjoint((answer, gold)):
+        return Agreement(0.0, 0.0, 0.0, 0.0)
+    answer_tokens, gold_tokens = Counter(answer.split()), Counter(gold.split())
+    shared = (answer_tokens & gold_tokens).total()
+    return _agreement(shared, answer_tokens.total(), gold_tokens.total(), exact=exact)
+
+
+def score_facts(facts: Collection[Fact], gold: Collection[Fact]) -> Agreement:
+    """Compare two sets of supporting facts, each a (title, sentence number); repeats count once."""
+    found, wanted = set(facts), set(gold)
+    return _agreement(len(found & wanted), len(found), len(wanted), exact=found == wanted)
+
+
+def score(answer: str, gold_answer: str, facts: Collection[Fact], gold_facts: Collection[Fact]) -> Score:
+    """Score one question; the joint precision and recall are the products of the answer's and the facts'."""
+    of_answer, of_facts = score_answer(answer, gold_answer), score_facts(facts, gold_facts)
+    return Score(
+        *of_answer,
+        *of_facts,
+        joint_em=of_answer.em * of_facts.em,
+        joint_f1=_harmonic(of_answer.precision * of_facts.precision, of_answer.recall * of_facts.recall),
+    )
+
+
+def mean_scores(scores: Sequence[Score]) -> Score:
+    """Return the mean of every field over the questions.
+
+    Raises:
+        ValueError: there are no scores; the mean of nothing is not zero.
+    """
+    if not scores:
+        raise ValueError("no scores to average")
+    columns = zip(*map(astuple, scores), strict=True)
+    return Score(*(sum(column) / len(scores) for column in columns))
+
+
+def _agreement(shared: int, found: int, wanted: int, *, exact: bool) -> Agreement:
+    precision = shared / found if found else 0.0
+    recall = shared / wanted if wanted else 0.0
+    return Agreement(float(exact), _harmonic(precision, recall), precision, recall)
+
+
+def _harmonic(precision: float, recall: float) -> float:
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
