@@ -1,0 +1,34 @@
+"""Errors with a documented exit code: one line for the user, naming the cause and the remedy."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class ExporterError(Exception):
+    """A failure the user can act on; `exit_code` becomes the process's exit code."""
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, cause: str, remedy: str = "") -> None:
+        super().__init__(f"{cause} {remedy}".strip())
+        self.cause = cause
+        self.remedy = remedy
+
+
+class UsageError(ExporterError):
+    """A flag or a configuration file is wrong (exit code 2)."""
+
+    exit_code = 2
+
+
+class MissingPartError(ExporterError):
+    """A required part, such as a GPU, is not there (exit code 3)."""
+
+    exit_code = 3
+
+
+class StorageError(ExporterError):
+    """The disk is full, read-only or not ours (exit code 5)."""
+
+    exit_code = 5

@@ -1,0 +1,104 @@
+"""The pages of a metrics server: /metrics, /metrics/timeline, /-/healthy, /-/ready and a landing page."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+from functools import partial
+from html import escape
+from typing import TYPE_CHECKING
+
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, choose_encoder, generate_latest, gzip_accepted
+from starlette.applications import Starlette
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Executor
+
+    from prometheus_client.registry import Collector
+    from starlette.requests import Request
+
+GZIP_LEVEL = 1  # a scrape is read once, on the same host or rack: time matters more than the last 10 % of size
+RENDER_SECONDS = 9.0
+
+
+class Pages:
+    """Answers requests from one registry and, where there is one, one timeline.
+
+    An exposition is rendered in `executor` and only once at a time for each format: clients that ask while it is being
+    rendered share the result, so 500 clients cost what one costs.
+    """
+
+    def __init__(
+        self,
+        registry: Collector,
+        timeline: Callable[[], bytes] | None,
+        ready: Callable[[], bool],
+        title: str,
+        executor: Executor,
+    ) -> None:
+        self._registry = registry
+        self._timeline = timeline
+        self._ready = ready
+        self._title = title
+        self._executor = executor
+        self._running: dict[tuple[str, ...], asyncio.Future[bytes]] = {}
+
+    def app(self) -> Starlette:
+        """Return the ASGI application; every page answers GET and HEAD, anything else gets a 405."""
+        routes = [
+            Route("/", self._landing),
+            Route("/metrics", self._metrics),
+            Route("/-/healthy", self._healthy),
+            Route("/-/ready", self._is_ready),
+        ]
+        if self._timeline is not None:
+            routes.append(Route("/metrics/timeline", partial(self._render_timeline, self._timeline)))
+        return Starlette(routes=routes)
+
+    async def _metrics(self, request: Request) -> Response:
+        try:
+            encode, content_type = choose_encoder(",".join(request.headers.getlist("accept")))
+        except (TypeError, ValueError):  # a version that is no number
+            encode, content_type = generate_latest, CONTENT_TYPE_PLAIN_0_0_4
+        return await self._exposition(request, content_type, partial(encode, self._registry))
+
+    async def _render_timeline(self, timeline: Callable[[], bytes], request: Request) -> Response:
+        return await self._exposition(request, CONTENT_TYPE_PLAIN_0_0_4, timeline)
+
+    async def _exposition(self, request: Request, content_type: str, render: Callable[[], bytes]) -> Response:
+        headers = {"Content-Type": content_type}
+        if gzip_accepted(",".join(request.headers.getlist("accept-encoding"))):
+            headers["Content-Encoding"] = "gzip"
+            render = partial(_compress, render)
+        variant = (request.url.path, *headers.values())
+        running = self._running.get(variant)
+        if running is None:
+            running = asyncio.get_running_loop().run_in_executor(self._executor, render)
+            running.add_done_callback(lambda _: self._running.pop(variant))
+            self._running[variant] = running
+        try:
+            body = await asyncio.wait_for(asyncio.shield(running), RENDER_SECONDS)
+        except TimeoutError:
+            return PlainTextResponse("The exposition is still being rendered.\n", 503, {"Retry-After": "1"})
+        return Response(body, headers=headers)
+
+    async def _healthy(self, _: Request) -> Response:
+        return PlainTextResponse("Healthy.\n")
+
+    async def _is_ready(self, _: Request) -> Response:
+        return PlainTextResponse("Ready.\n") if self._ready() else PlainTextResponse("Not ready.\n", 503)
+
+    async def _landing(self, _: Request) -> Response:
+        paths = ["/metrics", *(["/metrics/timeline"] if self._timeline else []), "/-/healthy", "/-/ready"]
+        links = "".join(f'<li><a href="{path}">{path}</a></li>' for path in paths)
+        title = escape(self._title)
+        return HTMLResponse(
+            f'<!DOCTYPE html><html lang="en"><title>{title}</title><h1>{title}</h1><ul>{links}</ul></html>\n'
+        )
+
+
+def _compress(render: Callable[[], bytes]) -> bytes:
+    return gzip.compress(render(), compresslevel=GZIP_LEVEL)

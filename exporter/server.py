@@ -1,0 +1,150 @@
+"""A metrics server in a thread of its own: start it, scrape it, close it."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Self
+
+import uvicorn
+
+from exporter.connections import BoundedProtocol, Limits
+from exporter.errors import ExporterError, UsageError
+from exporter.pages import Pages
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable
+
+    from prometheus_client.registry import Collector
+
+DEFAULT_LIMITS = Limits()
+START_SECONDS = 10.0
+CLOSE_SECONDS = 2
+BACKLOG_CONNECTIONS = 512
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server over `BoundedProtocol`, with a time limit for TLS handshakes and an event once it accepts."""
+
+    def __init__(self, config: uvicorn.Config, limits: Limits, tls: ssl.SSLContext | None) -> None:
+        super().__init__(config)
+        self.accepting = threading.Event()
+        self._limits = limits
+        self._tls = tls
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept on the one bound socket; replaces uvicorn's, which sets no handshake time-out."""
+        listener = await asyncio.get_running_loop().create_server(
+            lambda: BoundedProtocol(self._limits, self.config, self.server_state),
+            sock=(sockets or [])[0],
+            backlog=BACKLOG_CONNECTIONS,
+            ssl=self._tls,
+            ssl_handshake_timeout=self._limits.request_seconds if self._tls else None,
+        )
+        self.servers = [listener]
+        self.started = True
+        self.accepting.set()
+
+
+class MetricsServer:
+    """Serves a registry, and where there is one a timeline, until closed.
+
+    Args:
+        registry: what /metrics shows.
+        timeline: returns the /metrics/timeline exposition (text format 0.0.4 with millisecond timestamps); without it
+            that page is a 404.
+        host: the address to listen on.
+        port: the port, 0 for a free one.
+        flag: the user's flag for the address, named in the error when the address cannot be used.
+        title: the heading of the landing page.
+        ready: what /-/ready reports.
+        limits: bounds on connections and time.
+        tls: serve HTTPS with this context.
+    """
+
+    def __init__(
+        self,
+        registry: Collector,
+        *,
+        timeline: Callable[[], bytes] | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        flag: str = "--web.listen-address",
+        title: str = "Hop2Rag metrics",
+        ready: Callable[[], bool] = lambda: True,
+        limits: Limits = DEFAULT_LIMITS,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._host = host
+        self._port = port
+        self._flag = flag
+        self._executor = ThreadPoolExecutor(max_workers=2, thread_name_prefix="render")
+        config = uvicorn.Config(
+            Pages(registry, timeline, ready, title, self._executor).app(),
+            loop="asyncio",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=limits.keep_alive_seconds,
+            timeout_graceful_shutdown=CLOSE_SECONDS,
+            h11_max_incomplete_event_size=limits.header_bytes,
+        )
+        self._server = _Server(config, limits, tls)
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> str:
+        """Bind, start the server's thread and return "host:port" with the real port.
+
+        Raises:
+            UsageError: the address is in use, not allowed, or not this machine's.
+        """
+        listener = self._bind()
+        host, port = listener.getsockname()[:2]
+        self._thread = threading.Thread(target=self._server.run, args=([listener],), name="metrics-server", daemon=True)
+        self._thread.start()
+        if not self._server.accepting.wait(START_SECONDS):
+            raise ExporterError(f"The metrics server did not start within {START_SECONDS:.0f} s.", "See the log.")
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    def close(self) -> None:
+        """Stop accepting, let answers under way finish for up to two seconds, and end the thread."""
+        self._server.should_exit = True
+        if self._thread is not None:
+            self._thread.join()
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def _bind(self) -> socket.socket:
+        address = f"{self._host}:{self._port}"
+        try:
+            family, kind, *_, target = socket.getaddrinfo(
+                self._host, self._port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )[0]
+            listener = socket.socket(family, kind)
+        except OSError as error:
+            raise UsageError(f"Address {address} cannot be used: {error.strerror}.", self._remedy) from error
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(target)
+            listener.listen(BACKLOG_CONNECTIONS)
+        except OSError as error:
+            listener.close()
+            cause = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be used: {error.strerror}"
+            raise UsageError(f"Address {address} {cause}.", self._remedy) from error
+        return listener
+
+    @property
+    def _remedy(self) -> str:
+        return f"Pick another with {self._flag}."
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()

@@ -1,0 +1,133 @@
+"""Samples with explicit millisecond timestamps: the /metrics/timeline exposition.
+
+Prometheus stores every sample of a scrape whose timestamps ascend within a series. The window sent is longer than a
+scrape interval, so a missed scrape or two loses nothing; what is sent again is stored once.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from exporter.labels import LabelSet
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+WINDOW_MS = 3_000
+HEARTBEAT_MS = 1_000
+NODE_ACTIVE = "hop2rag_timeline_node_active"
+NODE_ACTIVE_HELP = (
+    "1 from the millisecond a worker enters a node, 0 from the one it leaves; repeated every second while 1."
+)
+
+
+def encode_header(name: str, text: str) -> str:
+    """Return the HELP and TYPE lines of a gauge."""
+    return f"# HELP {name} {text}\n# TYPE {name} gauge\n"
+
+
+@dataclass(slots=True)
+class _Visits:
+    """One worker in one node: how often it is inside now, and the latest edges as (time in ms, 0 or 1)."""
+
+    prefix: str
+    inside: int = 0
+    edges: deque[tuple[int, int]] = field(default_factory=deque)
+
+    def add_edge(self, now_ms: int, value: int) -> None:
+        """Append an edge, at least 1 ms after the one before it, for a series holds one value per millisecond.
+
+        A clock set back by more than a heartbeat starts the series anew.
+        """
+        if self.edges and now_ms < self.edges[-1][0] - HEARTBEAT_MS:
+            self.edges.clear()
+        if self.edges:
+            now_ms = max(now_ms, self.edges[-1][0] + 1)
+        self.edges.append((now_ms, value))
+
+    def prune(self, since_ms: int) -> None:
+        """Drop edges before `since_ms`, save the one that says what held at that time."""
+        while len(self.edges) > 1 and self.edges[1][0] <= since_ms:
+            self.edges.popleft()
+
+    def samples(self, since_ms: int, now_ms: int) -> Iterator[tuple[int, int]]:
+        """Yield the edges since `since_ms` and, while the worker is inside, a 1 at each whole second before `now_ms`.
+
+        A heartbeat's time follows from the clock alone, so every scrape that covers it sends the same sample.
+        """
+        following = [*list(self.edges)[1:], (now_ms, 0)]
+        for (start_ms, value), (end_ms, _) in zip(self.edges, following, strict=True):
+            if start_ms >= since_ms:
+                yield start_ms, value
+            if value:
+                first = max(start_ms, since_ms - 1) // HEARTBEAT_MS * HEARTBEAT_MS + HEARTBEAT_MS
+                yield from ((beat_ms, 1) for beat_ms in range(first, end_ms, HEARTBEAT_MS))
+
+
+class NodeActivity:
+    """Which worker is inside which node, to the millisecond, for the last `window_ms`.
+
+    `enter` and `leave` may be called from any thread and take a few microseconds. Workers and nodes are closed label
+    sets: what does not fit is counted together as "other". A pair that has not been active within the window is
+    forgotten: its last sample was the 0 at the edge.
+
+    Args:
+        clock_ms: the wall clock in milliseconds.
+        window_ms: how far back an exposition reaches; more survives longer outages at the cost of larger scrapes.
+        max_workers: distinct workers told apart.
+        max_nodes: distinct nodes told apart.
+    """
+
+    def __init__(
+        self,
+        clock_ms: Callable[[], int],
+        *,
+        window_ms: int = WINDOW_MS,
+        max_workers: int = 256,
+        max_nodes: int = 32,
+    ) -> None:
+        self._clock_ms = clock_ms
+        self._window_ms = window_ms
+        self._workers = LabelSet(max_workers)
+        self._nodes = LabelSet(max_nodes)
+        self._visits: dict[tuple[str, str], _Visits] = {}
+        self._lock = threading.Lock()
+
+    def enter(self, worker: str, node: str) -> None:
+        """Note that `worker` is inside `node` from now on."""
+        self._move(worker, node, 1)
+
+    def leave(self, worker: str, node: str) -> None:
+        """Note that `worker` has left `node`; without an `enter` before it this changes nothing."""
+        self._move(worker, node, -1)
+
+    def expose(self) -> bytes:
+        """Return the exposition: every edge of the window and the heartbeats, ascending within each series."""
+        with self._lock:
+            now_ms = self._clock_ms()
+            since_ms = now_ms - self._window_ms
+            lines = [encode_header(NODE_ACTIVE, NODE_ACTIVE_HELP)]
+            for key, visits in list(self._visits.items()):
+                visits.prune(since_ms)
+                if not visits.inside and visits.edges[-1][0] < since_ms:
+                    del self._visits[key]
+                    continue
+                lines += [f"{visits.prefix}{value} {ts}\n" for ts, value in visits.samples(since_ms, now_ms)]
+        return "".join(lines).encode()
+
+    def _move(self, worker: str, node: str, step: int) -> None:
+        with self._lock:
+            key = (self._workers.admit(worker), self._nodes.admit(node))
+            visits = self._visits.get(key)
+            if visits is None:
+                if step < 0:
+                    return
+                visits = self._visits[key] = _Visits(f'{NODE_ACTIVE}{{worker="{key[0]}",node="{key[1]}"}} ')
+            before, visits.inside = visits.inside, max(0, visits.inside + step)
+            if bool(before) != bool(visits.inside):
+                now_ms = self._clock_ms()
+                visits.add_edge(now_ms, int(visits.inside > 0))
+                visits.prune(now_ms - self._window_ms)
