@@ -1,0 +1,265 @@
+"""Prometheus' HTTP API: queries in, labelled numbers out. An error or an empty answer raises; a gap stays a gap."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, TypeAlias
+from urllib.parse import urlsplit, urlunsplit
+
+import numpy as np
+import requests
+
+from workload.errors import DependencyDownError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from numpy.typing import NDArray
+
+MAX_POINTS = 11_000
+"""The most points a series that Prometheus returns for one range query."""
+
+Window: TypeAlias = tuple[float, float]
+
+
+class PrometheusError(DependencyDownError):
+    """Prometheus cannot be reached, or answers what cannot be used."""
+
+
+class QueryError(PrometheusError):
+    """Prometheus refused a query or failed while it evaluated it."""
+
+
+class NoDataError(PrometheusError):
+    """A query matched nothing: the series is absent, which is not the same as zero."""
+
+    def __init__(self, query: str, window: Window | None) -> None:
+        when = f"between {window[0]:.3f} and {window[1]:.3f}" if window else "now"
+        super().__init__(
+            f"No data for `{query}` {when}.", "Check that the target is up and shows this metric, and the labels."
+        )
+        self.query = query
+        self.window = window
+
+
+class CounterResetError(PrometheusError):
+    """A counter fell inside a window whose figures must be exact: its process was restarted."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One series at one instant; `time` in seconds since the epoch."""
+
+    labels: Mapping[str, str]
+    time: float
+    value: float
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """One series over time: `times` (n,) in seconds since the epoch, ascending, and `values` (n,), NaN for a gap."""
+
+    labels: Mapping[str, str]
+    times: NDArray[np.float64]
+    values: NDArray[np.float64]
+
+
+class PrometheusClient:
+    """Asks one Prometheus over a `requests` session; the URL may carry credentials, which no message repeats."""
+
+    def __init__(self, url: str, session: requests.Session, *, timeout_s: float = 30.0) -> None:
+        parts = urlsplit(url.rstrip("/"))
+        self.url = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+        self.warnings: list[str] = []
+        self._address = url.rstrip("/")
+        self._session = session
+        self._timeout_s = timeout_s
+
+    def query(self, promql: str, at: float | None = None) -> list[Sample]:
+        """Evaluate `promql` at an instant (now, by Prometheus' clock, when `at` is None).
+
+        A scalar comes back as one sample without labels.
+
+        Raises:
+            NoDataError: the result is empty.
+            PrometheusError: any other failure; `QueryError` when Prometheus names the query as the reason.
+        """
+        form = {"query": promql} | ({} if at is None else {"time": f"{at:.3f}"})
+        kind, result = self._evaluate("query", form)
+        if kind == "scalar":
+            return [Sample({}, float(result[0]), float(result[1]))]
+        if kind != "vector":
+            raise QueryError(f"`{promql}` gives a {kind}, not a number at an instant.", "Use raw() for stored samples.")
+        if not result:
+            raise NoDataError(promql, None if at is None else (at, at))
+        return [Sample(row["metric"], float(row["value"][0]), float(row["value"][1])) for row in result]
+
+    def query_range(self, promql: str, start: float, end: float, step: float) -> list[Series]:
+        """Evaluate `promql` at `start`, `start + step`, ... up to and with `end` (seconds, kept to the millisecond).
+
+        Every series of the answer has all these times; where Prometheus returned no point its value is NaN. More than
+        `MAX_POINTS` steps are asked for in pieces that share no instant, so joining them repeats no point.
+
+        Raises:
+            NoDataError: no series has a point in the whole range.
+            PrometheusError: any other failure.
+            ValueError: `step` is under a millisecond, or `end` lies before `start`.
+        """
+        start_ms, end_ms, step_ms = round(start * 1000), round(end * 1000), round(step * 1000)
+        if step_ms < 1 or end_ms < start_ms:
+            raise ValueError(f"a range needs start <= end and a step of at least 1 ms, not {start}, {end}, {step}")
+        grid_ms = np.arange(start_ms, end_ms + 1, step_ms, dtype=np.int64)
+        values: dict[frozenset[tuple[str, str]], NDArray[np.float64]] = {}
+        for first in range(0, len(grid_ms), MAX_POINTS):
+            piece = grid_ms[first : first + MAX_POINTS]
+            form = {"start": _seconds(piece[0]), "end": _seconds(piece[-1]), "step": _seconds(step_ms)}
+            _, result = self._evaluate("query_range", {"query": promql} | form)
+            for row in result:
+                line = values.setdefault(frozenset(row["metric"].items()), np.full(len(grid_ms), np.nan))
+                at_ms, found = _columns(row)
+                line[first + np.searchsorted(piece, at_ms)] = found
+        if not values:
+            raise NoDataError(promql, (start, end))
+        return [Series(dict(sorted(labels)), grid_ms / 1000.0, line) for labels, line in values.items()]
+
+    def raw(self, selector: str, start: float, end: float) -> list[Series]:
+        """Return the stored samples of a selector with their own timestamps, `start <= t <= end`.
+
+        Raises:
+            NoDataError: nothing is stored there.
+            PrometheusError: any other failure.
+        """
+        start_ms, end_ms = round(start * 1000), round(end * 1000)
+        # A millisecond more, cut off below: Prometheus 3 leaves the left end of a range out, Prometheus 2 keeps it in.
+        promql = f"{selector}[{end_ms - start_ms + 1}ms]"
+        kind, result = self._evaluate("query", {"query": promql, "time": _seconds(end_ms)})
+        if kind != "matrix":
+            raise QueryError(f"`{selector}` is not a selector of stored samples.")
+        found = []
+        for row in result:
+            at_ms, values = _columns(row)
+            inside = at_ms >= start_ms
+            if inside.any():
+                found.append(Series(row["metric"], at_ms[inside] / 1000.0, values[inside]))
+        if not found:
+            raise NoDataError(promql, (start, end))
+        return found
+
+    def resets(self, selector: str, start: float, end: float) -> list[Sample]:
+        """Return how often each counter fell between its sample valid at `start` and its sample valid at `end`.
+
+        Raises:
+            NoDataError: the selector matches nothing at `start`, or nothing in the range.
+            PrometheusError: any other failure.
+        """
+        oldest = min(sample.value for sample in self.query(f"timestamp({selector})", start))
+        return self.query(f"resets({selector}[{round((end - oldest) * 1000) + 1}ms])", end)
+
+    def counter_deltas(self, selector: str, start: float, end: float) -> list[Sample]:
+        """Return, for each series of a counter, its value at `end` minus its value at `start`, exactly.
+
+        This is `selector @ end - selector @ start`. `increase()` is not used: it extrapolates the samples it finds to
+        the edges of its window, each counter differently, so token counts come out as fractions and the ratio of two
+        increases is not the ratio of the counts. Instants from `wait_for_scrapes` make the two values exact.
+
+        Raises:
+            NoDataError: a series is absent at one of the two instants.
+            CounterResetError: a series fell in between.
+            PrometheusError: any other failure.
+        """
+        before = {frozenset(sample.labels.items()): sample.value for sample in self.query(selector, start)}
+        after = self.query(selector, end)
+        if before.keys() != {frozenset(sample.labels.items()) for sample in after}:
+            raise NoDataError(selector, (start, end))
+        if fallen := [sample.labels for sample in self.resets(selector, start, end) if sample.value > 0]:
+            raise CounterResetError(
+                f"`{selector}` was reset between {start:.3f} and {end:.3f}: {fallen[0]}.",
+                "Its process restarted, so the window has no exact count; run this arm again.",
+            )
+        return [
+            Sample(sample.labels, sample.time, sample.value - before[frozenset(sample.labels.items())])
+            for sample in after
+        ]
+
+    def counter_delta(self, selector: str, start: float, end: float) -> float:
+        """Return the sum of `counter_deltas` over all series of the selector; raises what that raises."""
+        return math.fsum(sample.value for sample in self.counter_deltas(selector, start, end))
+
+    def ready(self) -> bool:
+        """Return whether Prometheus answers and has finished its start; never raises for a server that is not there."""
+        try:
+            return self._send("GET", "/-/ready").status_code == HTTPStatus.OK
+        except PrometheusError:
+            return False
+
+    def version(self) -> str:
+        """Return the server's version, such as `2.42.0+ds`."""
+        return str(self._data("GET", "/api/v1/status/buildinfo")["version"])
+
+    def flags(self) -> dict[str, str]:
+        """Return the command-line flags the server runs with, without their leading dashes."""
+        return dict(self._data("GET", "/api/v1/status/flags"))
+
+    def scrape_errors(self) -> dict[tuple[str, str], str]:
+        """Return why the last scrape of a target failed, by (job, instance); an empty text for one that went well."""
+        active = self._data("GET", "/api/v1/targets?state=active")["activeTargets"]
+        return {(target["labels"]["job"], target["labels"]["instance"]): target["lastError"] for target in active}
+
+    def reload(self) -> None:
+        """Have Prometheus read its configuration and rules again.
+
+        Raises:
+            PrometheusError: it refused, with its reason; it then goes on with the old configuration.
+        """
+        response = self._send("POST", "/-/reload")
+        if response.status_code != HTTPStatus.OK:
+            raise PrometheusError(
+                f"Prometheus at {self.url} did not reload: {response.text.strip()[:300]}",
+                "Start it with --web.enable-lifecycle and check the files with `promtool check config`.",
+            )
+
+    def _evaluate(self, endpoint: str, form: Mapping[str, str]) -> tuple[str, Any]:
+        data = self._data("POST", f"/api/v1/{endpoint}", form)
+        try:
+            return data["resultType"], data["result"]
+        except (KeyError, TypeError) as error:
+            raise PrometheusError(f"{self.url} answered a query with neither a type nor a result.") from error
+
+    def _data(self, method: str, path: str, form: Mapping[str, str] | None = None) -> Any:
+        response = self._send(method, path, form)
+        try:
+            body = response.json()
+            status = body["status"]
+        except (requests.JSONDecodeError, KeyError, TypeError) as error:
+            raise PrometheusError(
+                f"{self.url}{path} answered HTTP {response.status_code}, which is no answer of Prometheus' API.",
+                "Check the address.",
+            ) from error
+        query = form["query"] if form else path
+        for warning in body.get("warnings", []):
+            if (line := f"{query}: {warning}") not in self.warnings:
+                self.warnings.append(line)
+        if status != "success" or response.status_code != HTTPStatus.OK:
+            raise QueryError(f"Prometheus failed on `{query}`: {body.get('errorType')}: {body.get('error')}.")
+        return body["data"]
+
+    def _send(self, method: str, path: str, form: Mapping[str, str] | None = None) -> requests.Response:
+        try:
+            return self._session.request(
+                method, self._address + path, data=form, timeout=self._timeout_s, allow_redirects=False
+            )
+        except requests.RequestException as error:
+            raise PrometheusError(
+                f"Prometheus at {self.url} does not answer ({type(error).__name__}).", "Start it with `hop2rag up`."
+            ) from error
+
+
+def _columns(row: Mapping[str, Iterable[Any]]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    times, values = zip(*row["values"], strict=True)
+    return np.rint(np.array(times, dtype=np.float64) * 1000).astype(np.int64), np.array(values, dtype=np.float64)
+
+
+def _seconds(at_ms: int) -> str:
+    return f"{at_ms / 1000:.3f}"

@@ -1,0 +1,113 @@
+"""Finding `prometheus` and `promtool`: a named folder, PATH, or Debian's package unpacked without root."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from workload.errors import MissingPartError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+FOLDER_VARIABLE = "HOP2RAG_PROMETHEUS"
+LOSES_SAMPLES = ((2, 52, 0), (2, 53, 1))
+"""First and last version that keep one sample of a series with explicit timestamps per scrape and drop the rest."""
+
+DOWNLOAD_TIMEOUT_SECONDS = 300
+REMEDY = (
+    "Install Prometheus (2.42 or later, not 2.52.0 to 2.53.1) with promtool on PATH, "
+    f"or set {FOLDER_VARIABLE} to the folder that holds both."
+)
+
+
+@dataclass(frozen=True)
+class PrometheusBinary:
+    """The two programs and the version they report."""
+
+    prometheus: Path
+    promtool: Path
+    version: tuple[int, int, int]
+
+
+def find_prometheus(cache: Path, environ: Mapping[str, str] = os.environ) -> PrometheusBinary:
+    """Return $HOP2RAG_PROMETHEUS's binaries, else those on PATH, else Debian's in `cache/prometheus` (unpacked once).
+
+    Raises:
+        MissingPartError: there are none and none can be had here, or their version loses samples.
+    """
+    if folder := environ.get(FOLDER_VARIABLE):
+        if not (pair := _pair(folder)):
+            raise MissingPartError(f"{FOLDER_VARIABLE}={folder} does not hold prometheus and promtool.", REMEDY)
+    elif not (pair := _pair(environ.get("PATH", ""))):
+        unpacked = cache / "prometheus"
+        if not (pair := _pair(str(unpacked / "usr" / "bin"))):
+            _unpack_debian_package(unpacked)
+            pair = _pair(str(unpacked / "usr" / "bin"))
+        if not pair:
+            raise MissingPartError("Debian's prometheus package does not hold prometheus and promtool.", REMEDY)
+    version = _read_version(pair[0])
+    if LOSES_SAMPLES[0] <= version <= LOSES_SAMPLES[1]:
+        shown = ".".join(map(str, version))
+        raise MissingPartError(f"{pair[0]} is Prometheus {shown}, which loses samples of the timelines.", REMEDY)
+    return PrometheusBinary(*pair, version)
+
+
+def _pair(path: str) -> tuple[Path, Path] | None:
+    prometheus, promtool = shutil.which("prometheus", path=path), shutil.which("promtool", path=path)
+    return (Path(prometheus), Path(promtool)) if prometheus and promtool else None
+
+
+def _read_version(prometheus: Path) -> tuple[int, int, int]:
+    try:
+        # Prometheus 2.42 to 2.47 print to standard output, older releases to standard error.
+        shown = subprocess.run([prometheus, "--version"], capture_output=True, text=True, timeout=30, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise MissingPartError(f"{prometheus} does not run ({error}).", REMEDY) from error
+    match = re.search(r"version (\d+)\.(\d+)\.(\d+)", shown.stdout + shown.stderr)
+    if not match:
+        raise MissingPartError(f"{prometheus} does not tell its version.", REMEDY)
+    return int(match[1]), int(match[2]), int(match[3])
+
+
+def _unpack_debian_package(destination: Path) -> None:
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=destination.parent, prefix=".prometheus-") as name:
+        scratch = Path(name)
+        # Root's download would drop to a user who cannot write here, and warn: it stays root.
+        _run(["apt-get", "-q", "-o", "APT::Sandbox::User=root", "download", "prometheus"], scratch)
+        (package,) = scratch.glob("*.deb")
+        _run(["dpkg-deb", "-x", str(package), "unpacked"], scratch)
+        shutil.rmtree(destination, ignore_errors=True)
+        (scratch / "unpacked").rename(destination)
+
+
+def _run(argv: Sequence[str], folder: Path) -> None:
+    try:
+        subprocess.run(
+            argv,
+            cwd=folder,
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=DOWNLOAD_TIMEOUT_SECONDS,
+            env={**os.environ, "LC_ALL": "C"},
+        )
+    except FileNotFoundError as error:
+        raise MissingPartError(f"No Prometheus here, and no {argv[0]} to get Debian's package with.", REMEDY) from error
+    except subprocess.CalledProcessError as error:
+        said = error.stderr.strip().splitlines()
+        if any("Unable to locate package" in line or "Can't find a source" in line for line in said):
+            raise MissingPartError(
+                "No Prometheus here, and apt's package lists are missing or old.",
+                f"Run `sudo apt-get update` and try again. Or: {REMEDY}",
+            ) from error
+        raise MissingPartError(f"`{' '.join(argv)}` failed: {said[-1] if said else error}.", REMEDY) from error
+    except subprocess.TimeoutExpired as error:
+        raise MissingPartError(f"`{' '.join(argv)}` took over {error.timeout:g} s.", REMEDY) from error

@@ -1,0 +1,154 @@
+"""A Prometheus of our own on 127.0.0.1: its configuration rendered for this host, started, reused, stopped."""
+
+from __future__ import annotations
+
+import socket
+import time
+from typing import TYPE_CHECKING, Any, Self
+
+import yaml
+
+from workload.errors import DependencyDownError, StorageError, UsageError
+from workload.paths import asset
+from workload.process import ChildProcess
+from workload.prometheus import PrometheusClient, PrometheusError
+from workload.targets import TargetFiles
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import requests
+
+    from workload.prometheus_binary import PrometheusBinary
+
+HOST = "127.0.0.1"
+READY_TIMEOUT_SECONDS = 60.0
+"""A start replays the write-ahead log: seconds after an hour-long run, far less after a short one."""
+
+
+def render_config(template: Path, *, targets: Path, port: int, sample_interval_ms: int) -> str:
+    """Return `template` for this host: absolute paths of rules and targets, our own port, the interval of vllm-fast.
+
+    Args:
+        template: the shipped `prometheus.yml`; its rule files lie beside it.
+        targets: the folder of the `file_sd` files.
+        port: where Prometheus itself listens.
+        sample_interval_ms: the interval and time-out of vllm-fast.
+    """
+    config: dict[str, Any] = yaml.safe_load(template.read_text())
+    config["rule_files"] = [str(template.parent / pattern) for pattern in config["rule_files"]]
+    for job in config["scrape_configs"]:
+        for discovery in job.get("file_sd_configs", []):
+            discovery["files"] = [str(targets / file.removeprefix("targets/")) for file in discovery["files"]]
+        if job["job_name"] == "vllm-fast":
+            job["scrape_interval"] = job["scrape_timeout"] = f"{sample_interval_ms}ms"
+        if job["job_name"] == "prometheus":
+            job["static_configs"] = [{"targets": [f"{HOST}:{port}"]}]
+    return yaml.safe_dump(config, sort_keys=False, width=1000)
+
+
+class LocalPrometheus:
+    """Prometheus under `cache/prometheus-state`: configuration, targets, data and log. A context manager."""
+
+    def __init__(
+        self,
+        binary: PrometheusBinary,
+        cache: Path,
+        session: requests.Session,
+        *,
+        port: int = 9090,
+        sample_interval_ms: int = 100,
+        retention: str = "30d",
+    ) -> None:
+        self.url = f"http://{HOST}:{port}"
+        self.client = PrometheusClient(self.url, session)
+        state = cache / "prometheus-state"
+        self.targets = TargetFiles(state / "targets")
+        self._config = state / "prometheus.yml"
+        self._log = state / "prometheus.log"
+        self._port = port
+        self._sample_interval_ms = sample_interval_ms
+        self._argv = (
+            str(binary.prometheus),
+            f"--config.file={self._config}",
+            f"--web.listen-address={HOST}:{port}",
+            "--web.enable-lifecycle",
+            f"--storage.tsdb.path={state / 'data'}",
+            f"--storage.tsdb.retention.time={retention}",
+        )
+        self._child: ChildProcess | None = None
+
+    def start(self) -> bool:
+        """Return True once a Prometheus started here is ready, False when one of ours was running and is now reused.
+
+        A running one is ours when it was started with our configuration file; it gets the new configuration, and
+        `stop` leaves it. A fresh start begins without targets, so nothing is scraped under an earlier arm's name.
+
+        Raises:
+            UsageError: something else has the port.
+            DependencyDownError: Prometheus stopped or was not ready in time; the end of its log is in the message.
+            StorageError: the configuration or the targets cannot be written.
+        """
+        if self._port_taken():
+            self._require_ours()
+            self._write_config()
+            self.client.reload()
+            return False
+        self._write_config()
+        self.targets.clear()
+        self._child = ChildProcess(self._argv, self._log)
+        deadline = time.monotonic() + READY_TIMEOUT_SECONDS
+        while not self.client.ready():
+            if self._child.exit_code is not None or time.monotonic() > deadline:
+                tail = self._child.tail(5)
+                self.stop()
+                raise DependencyDownError(
+                    f"Prometheus did not start on {self.url}. The end of {self._log}:\n{tail}\n",
+                    "Pick another port with --prometheus-port, or another HOP2RAG_CACHE if its data are at fault.",
+                )
+            time.sleep(0.05)
+        return True
+
+    def stop(self) -> None:
+        """Stop the Prometheus that `start` started, if it did; its data stay for the next start."""
+        if self._child is not None:
+            self._child.stop()
+            self._child = None
+
+    def _port_taken(self) -> bool:
+        with socket.socket() as probe:
+            probe.settimeout(1.0)
+            return probe.connect_ex((HOST, self._port)) == 0
+
+    def _require_ours(self) -> None:
+        try:
+            used = self.client.flags().get("config.file")
+        except PrometheusError as error:
+            raise UsageError(
+                f"Address {HOST}:{self._port} is in use, not by Prometheus.", "Pick another with --prometheus-port."
+            ) from error
+        if used != str(self._config):
+            raise UsageError(
+                f"A Prometheus of someone else runs on {self.url} (its configuration is {used}).",
+                "Stop it, or pick another port with --prometheus-port.",
+            )
+
+    def _write_config(self) -> None:
+        text = render_config(
+            asset("prometheus/prometheus.yml"),
+            targets=self.targets.folder,
+            port=self._port,
+            sample_interval_ms=self._sample_interval_ms,
+        )
+        try:
+            self._config.parent.mkdir(parents=True, exist_ok=True)
+            self._config.write_text(text)
+        except OSError as error:
+            raise StorageError(f"Cannot write {self._config}: {error.strerror}.", "Set HOP2RAG_CACHE.") from error
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()

@@ -1,0 +1,87 @@
+"""What Prometheus scrapes, told through `file_sd` files: each arm rewrites them, so every series carries its arm."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from workload.errors import StorageError, UsageError
+from workload.paths import NAME_PATTERN
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+JOBS = ("vllm", "exporter", "workload")
+"""One file for each; `prometheus/prometheus.yml` reads vllm.json for the jobs vllm and vllm-fast, and so on."""
+
+ADDRESS_PATTERN = re.compile(r"(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9.-]+):\d{1,5}")
+
+
+@dataclass(frozen=True)
+class ArmLabels:
+    """The three labels that place a series: which run, of which experiment, in which arm.
+
+    Raises:
+        UsageError: a name is not 1 to 64 letters, digits, dots, dashes or underscores.
+    """
+
+    run: str
+    experiment: str
+    arm: str
+
+    def __post_init__(self) -> None:
+        for label, value in self.as_dict().items():
+            if not NAME_PATTERN.fullmatch(value):
+                raise UsageError(
+                    f"The {label} name {value!r} cannot be a label.",
+                    "Use 1 to 64 letters, digits, dots, dashes or underscores.",
+                )
+
+    def as_dict(self) -> dict[str, str]:
+        """Return the labels by name, as selectors want them."""
+        return asdict(self)
+
+
+class TargetFiles:
+    """The `file_sd` files in one folder. Prometheus notices a rewrite at once and acts on it within about 5 seconds."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def write(
+        self,
+        labels: ArmLabels,
+        *,
+        vllm: Sequence[str] = (),
+        exporter: Sequence[str] = (),
+        workload: Sequence[str] = (),
+    ) -> None:
+        """Replace all targets with these `host:port` addresses, labelled with the arm.
+
+        Raises:
+            UsageError: an address is not `host:port`.
+            StorageError: a file cannot be written.
+        """
+        for job, addresses in zip(JOBS, (vllm, exporter, workload), strict=True):
+            for address in addresses:
+                if not ADDRESS_PATTERN.fullmatch(address):
+                    raise UsageError(f"The {job} target {address!r} is not an address.", "Write it as host:port.")
+            self._replace(job, [{"targets": list(addresses), "labels": labels.as_dict()}] if addresses else [])
+
+    def clear(self) -> None:
+        """Leave Prometheus without targets of a run; their series end there, marked stale."""
+        for job in JOBS:
+            self._replace(job, [])
+
+    def _replace(self, job: str, groups: Sequence[Mapping[str, object]]) -> None:
+        path = self.folder / f"{job}.json"
+        draft = path.with_suffix(".draft")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            draft.write_text(json.dumps(groups, indent=2) + "\n")
+            draft.replace(path)
+        except OSError as error:
+            raise StorageError(f"Cannot write {path}: {error.strerror}.", "Free space or set HOP2RAG_CACHE.") from error
