@@ -100,7 +100,7 @@ class LocalPrometheus:
         deadline = time.monotonic() + READY_TIMEOUT_SECONDS
         while not self.client.ready():
             if self._child.exit_code is not None or time.monotonic() > deadline:
-                tail = self._child.tail(5)
+                tail = self._child.tail()
                 self.stop()
                 raise DependencyDownError(
                     f"Prometheus did not start on {self.url}. The end of {self._log}:\n{tail}\n",
