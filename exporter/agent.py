@@ -27,9 +27,11 @@ OUTCOMES = ("ok", "failed", "cancelled")
 TERMINATIONS = ("done", "enough", "max_hops", "error")
 STAGES = ("embed", "search", "rerank")
 ERROR_REASONS = (
+    "cancelled",
     "connection",
     "context_too_long",
     "overloaded",
+    "oversized",
     "server_error",
     "rejected",
     "stream_cut",

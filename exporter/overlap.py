@@ -33,16 +33,17 @@ class BusySeconds(Collector):
         self._seconds = dict.fromkeys(ACTIVITIES, 0.0)
         self._since: float | None = None
 
-    def start(self) -> None:
-        """Begin to account; before this and after `stop` no time is credited."""
+    @contextmanager
+    def accounting(self) -> Iterator[None]:
+        """Account for the time inside the block; outside of it none is credited."""
         with self._lock:
             self._since = self._clock()
-
-    def stop(self) -> None:
-        """Credit what has passed and stop accounting."""
-        with self._lock:
-            self._credit()
-            self._since = None
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._credit()
+                self._since = None
 
     @contextmanager
     def busy(self, resource: Resource) -> Iterator[None]:

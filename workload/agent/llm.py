@@ -1,0 +1,203 @@
+"""One streamed LLM call: metered, bounded in time and size, every failure with a reason from a closed set."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import httpx2
+import openai
+from pydantic import BaseModel, ValidationError
+
+from workload.agent.metering import Usage
+from workload.agent.prompts import REPAIR
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from openai.types.chat import ChatCompletionChunk, ChatCompletionMessageParam
+
+    from workload.agent.metering import CallMeter, QuestionMeter
+    from workload.agent.state import Message
+
+# A reply has at most some hundred tokens; a server that goes on beyond this is not answering the question.
+MAX_REPLY_CHARS = 65_536
+MAX_REPAIRS = 1
+CONTEXT_WORDS = ("context length", "maximum context", "max_model_len", "context_length")
+
+ReplyT = TypeVar("ReplyT", bound=BaseModel)
+
+
+class LlmError(Exception):
+    """A call failed. `reason` is one of `exporter.agent.ERROR_REASONS`; the server's own text is not kept."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass
+class _Stream:
+    """What a stream has told so far."""
+
+    text: list[str] = field(default_factory=list)
+    ids: list[int] = field(default_factory=list)
+    chars: int = 0
+    finish_reason: str | None = None
+    usage: Any = None
+
+    def take(self, chunk: ChatCompletionChunk, meter: CallMeter) -> None:
+        if (prompt_ids := getattr(chunk, "prompt_token_ids", None)) is not None:
+            meter.prompt_ids(prompt_ids)
+        self.usage = chunk.usage or self.usage
+        for choice in chunk.choices:
+            ids = getattr(choice, "token_ids", None) or ()
+            content = choice.delta.content or ""
+            if content or ids:
+                meter.first_token()
+            self.ids.extend(ids)
+            self.text.append(content)
+            self.chars += len(content)
+            self.finish_reason = choice.finish_reason or self.finish_reason
+        if self.chars > MAX_REPLY_CHARS:
+            raise LlmError("oversized")
+
+    def end(self) -> Usage:
+        """Return the usage; a stream without a finish reason or usage was cut, however many tokens it brought."""
+        if self.finish_reason is None or self.usage is None:
+            raise LlmError("stream_cut")
+        details = self.usage.prompt_tokens_details
+        return Usage(
+            prompt_tokens=self.usage.prompt_tokens,
+            completion_tokens=self.usage.completion_tokens,
+            cached_tokens=details.cached_tokens if details else None,
+            finish_reason=self.finish_reason,
+        )
+
+
+@dataclass(frozen=True)
+class Llm:
+    """The language model behind an OpenAI-compatible endpoint.
+
+    Args:
+        client: must not retry by itself (`max_retries=0`): a hidden retry would count one call's time twice.
+        model: the served model name.
+        timeout_seconds: limit for a whole call, stream included.
+        has_token_ids: whether the server knows `return_token_ids` (vLLM from 0.10.2).
+        has_cache_salt: whether it knows `cache_salt` (vLLM from 0.9).
+        seed: sampling seed; the temperature is 0.
+    """
+
+    client: openai.AsyncOpenAI
+    model: str
+    timeout_seconds: float = 120.0
+    has_token_ids: bool = True
+    has_cache_salt: bool = True
+    seed: int = 0
+
+    async def complete(
+        self,
+        question: QuestionMeter,
+        node: str,
+        hop: int,
+        messages: Sequence[Message],
+        max_tokens: int,
+        schema: type[BaseModel] | None = None,
+    ) -> str:
+        """Return the reply's text; with `schema`, decoding is guided by its JSON schema.
+
+        Raises:
+            LlmError: the call failed; it has been counted by reason.
+        """
+        with question.call(node, hop) as meter:
+            try:
+                async with asyncio.timeout(self.timeout_seconds):
+                    return await self._stream(meter, messages, max_tokens, schema, question.salt)
+            except LlmError as error:
+                meter.reason = error.reason
+                raise
+            except (openai.OpenAIError, httpx2.HTTPError, OSError) as error:
+                meter.reason = reason_of(error, has_begun=meter.ttft is not None)
+                raise LlmError(meter.reason) from error
+
+    async def reply(
+        self,
+        question: QuestionMeter,
+        node: str,
+        hop: int,
+        messages: Sequence[Message],
+        max_tokens: int,
+        schema: type[ReplyT],
+    ) -> tuple[ReplyT | None, str]:
+        """Return the parsed reply and its text, or None and the last text when it stayed unreadable.
+
+        A reply that is not the JSON asked for is asked for again at most `MAX_REPAIRS` times, each one counted.
+
+        Raises:
+            LlmError: a call failed.
+        """
+        asked = list(messages)
+        for attempt in range(MAX_REPAIRS + 1):
+            if attempt:
+                question.meter.metrics.json_repairs.labels(question.meter.metrics.llm_node(node)).inc()
+            text = await self.complete(question, node, hop, asked, max_tokens, schema)
+            try:
+                return schema.model_validate_json(text), text
+            except (ValidationError, RecursionError):
+                asked += [{"role": "assistant", "content": text}, {"role": "user", "content": REPAIR}]
+        return None, text
+
+    async def _stream(
+        self,
+        meter: CallMeter,
+        messages: Sequence[Message],
+        max_tokens: int,
+        schema: type[BaseModel] | None,
+        salt: str,
+    ) -> str:
+        extra: dict[str, Any] = {}
+        if self.has_token_ids:
+            extra["return_token_ids"] = True
+        if salt and self.has_cache_salt:
+            extra["cache_salt"] = salt
+        if schema:
+            extra["response_format"] = {
+                "type": "json_schema",
+                "json_schema": {"name": schema.__name__, "schema": schema.model_json_schema(), "strict": True},
+            }
+        stream = await self.client.chat.completions.create(
+            model=self.model,
+            messages=cast("list[ChatCompletionMessageParam]", messages),
+            max_tokens=max_tokens,
+            temperature=0,
+            seed=self.seed,
+            stream=True,
+            stream_options={"include_usage": True},
+            extra_body=extra,
+        )
+        told = _Stream()
+        async with stream:
+            async for chunk in stream:
+                told.take(chunk, meter)
+        usage = told.end()
+        meter.finished(usage, told.ids)
+        # A lone surrogate would break every later encoder: the next request, the journal, the terminal.
+        return "".join(told.text).encode("utf-8", "replace").decode()
+
+
+def reason_of(error: Exception, *, has_begun: bool) -> str:
+    """Return the reason of a failed call; `has_begun` tells whether a token had come."""
+    if isinstance(error, openai.APITimeoutError | httpx2.TimeoutException | TimeoutError):
+        return "timeout"
+    if isinstance(error, openai.APIStatusError):
+        if error.status_code in {429, 503}:
+            return "overloaded"
+        if error.status_code >= 500:
+            return "server_error"
+        is_too_long = error.status_code == 400 and any(words in str(error.message).lower() for words in CONTEXT_WORDS)
+        return "context_too_long" if is_too_long else "rejected"
+    if has_begun:
+        return "stream_cut"
+    is_network = isinstance(error, openai.APIConnectionError | httpx2.TransportError | OSError)
+    return "connection" if is_network else "server_error"

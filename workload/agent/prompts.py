@@ -1,0 +1,110 @@
+"""The prompts of the LLM nodes in three layouts that say the same sentences in another order.
+
+What a layout changes is how much of a prompt an earlier call has already put into the prefix cache:
+`original` puts what differs first, `instructions-first` what is the same, `append-only` sends one growing log.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    from workload.agent.state import Hop2RagState, Message
+    from workload.corpus.store import Document
+
+Layout = Literal["original", "instructions-first", "append-only"]
+LAYOUTS: tuple[Layout, ...] = get_args(Layout)
+DONE = "DONE"
+
+INSTRUCTIONS = {
+    "decompose": (
+        "Write one short search query for the next fact that is still needed to answer the question. "
+        "Name the people, works or places it is about. If the clues already hold every fact, write DONE instead. "
+        'Reply with JSON like {"query": "..."}.'
+    ),
+    "extract_clues": (
+        "From the passages, copy up to three short facts that help to answer the question, each with its full names. "
+        'Leave the list empty if no passage helps. Reply with JSON like {"clues": ["..."]}.'
+    ),
+    "decide": (
+        "Judge whether the clues are enough to answer the question with certainty. "
+        'Say "yes" or "no", and name the fact that is still missing, if any. '
+        'Reply with JSON like {"enough": "no", "missing": "..."}.'
+    ),
+    "generate": (
+        "Answer the question from the passages and clues. "
+        "Give only the answer itself, in as few words as possible: a name, a date, a number, yes or no."
+    ),
+}
+PREAMBLE = "You answer a question in several steps. Each message names the step to do now."
+REPAIR = "That was not the JSON asked for. Reply again with nothing but that JSON."
+
+
+class _Reply(BaseModel):
+    """Replies are strict: the schema that guides the decoding is the one that checks the result."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Decomposition(_Reply):
+    """Reply of `decompose`."""
+
+    query: str = Field(min_length=1, max_length=120)
+
+
+class Clues(_Reply):
+    """Reply of `extract_clues`."""
+
+    clues: list[str] = Field(max_length=3)
+
+
+class Decision(_Reply):
+    """Reply of `decide`."""
+
+    enough: Literal["yes", "no"]
+    missing: str = Field(max_length=120)
+
+
+def messages(layout: Layout, node: str, state: Hop2RagState) -> list[Message]:
+    """Return the chat messages of an LLM node in the given layout."""
+    question = f"Question: {state['question']}"
+    if layout == "append-only":
+        new = [question] if not state["log"] else []
+        if node == "extract_clues":
+            new.append(_passages(state["fresh"]))
+        opening: list[Message] = state["log"] or [{"role": "system", "content": _preamble()}]
+        return [*opening, {"role": "user", "content": "\n\n".join([*new, f"Step: {node}"])}]
+    material = [question, *_material(node, state)]
+    if layout == "instructions-first":
+        return [
+            {"role": "system", "content": INSTRUCTIONS[node]},
+            {"role": "user", "content": "\n\n".join(material)},
+        ]
+    return [{"role": "user", "content": "\n\n".join([*material, INSTRUCTIONS[node]])}]
+
+
+def _preamble() -> str:
+    return "\n\n".join([PREAMBLE, *(f"Step {node}: {text}" for node, text in INSTRUCTIONS.items())])
+
+
+def _material(node: str, state: Hop2RagState) -> list[str]:
+    """Return what a node needs besides the question, where each prompt stands alone."""
+    clues = "Clues:\n" + ("\n".join(f"- {clue}" for clue in state["clues"]) or "- none yet")
+    if node == "decompose":
+        parts = [clues]
+        if state["missing"]:
+            parts.append(f"Still missing: {state['missing']}")
+        if state["queries"]:
+            parts.append("Queries already tried: " + "; ".join(state["queries"]))
+        return parts
+    if node == "extract_clues":
+        return [_passages(state["fresh"])]
+    if node == "decide":
+        return [clues]
+    return [_passages(state["evidence"]), clues]
+
+
+def _passages(documents: list[Document]) -> str:
+    return "Passages:\n" + ("\n".join(f"[{document.title}] {document.text}" for document in documents) or "none")

@@ -1,0 +1,82 @@
+"""Applies the reuse bound to live calls in their order of arrival at the engine.
+
+Token ids come from the server (`return_token_ids`), so they need no second tokenizer and no extra request; but they
+come with the first chunk, and calls sent at the same time may answer in another order. So calls queue up in the order
+they were sent, and a call is matched once all calls before it have told their prompt or have ended without one.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from workload.prefix import PrefixIndex
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+
+@dataclass(eq=False)
+class Arrival:
+    """A call in the order of sending."""
+
+    salt: str
+    prompt: Sequence[int] | None = None
+    output: Sequence[int] | None = None
+    is_closed: bool = False
+    tell: Callable[[int], None] | None = None
+    reusable: int | None = None
+
+
+class ReuseOrder:
+    """The reuse bound of calls that overlap in time.
+
+    Args:
+        block_size: tokens a block, from the engine's `cache_config_info`; None if unknown, then no bound is told.
+    """
+
+    def __init__(self, block_size: int | None) -> None:
+        self._index = PrefixIndex(block_size) if block_size else None
+        self._waiting: deque[Arrival] = deque()
+
+    def send(self, salt: str) -> Arrival:
+        """Register a call that is being sent now."""
+        arrival = Arrival(salt)
+        self._waiting.append(arrival)
+        return arrival
+
+    def prompt(self, arrival: Arrival, ids: Sequence[int]) -> None:
+        """Take the prompt's token ids."""
+        arrival.prompt = ids
+        self._advance()
+
+    def output(self, arrival: Arrival, ids: Sequence[int]) -> None:
+        """Take the ids generated; their blocks serve later calls."""
+        arrival.output = ids
+        if arrival.reusable is not None:
+            self._remember_output(arrival)
+
+    def close(self, arrival: Arrival, tell: Callable[[int], None]) -> None:
+        """End a call; `tell` gets its reusable tokens, now or once they are known, and never if its ids never came."""
+        arrival.is_closed = True
+        if arrival.reusable is not None:
+            tell(arrival.reusable)
+        else:
+            arrival.tell = tell
+            self._advance()
+
+    def _advance(self) -> None:
+        while self._waiting and (self._waiting[0].prompt is not None or self._waiting[0].is_closed):
+            arrival = self._waiting.popleft()
+            if arrival.prompt is None or self._index is None:
+                continue
+            arrival.reusable = self._index.observe(arrival.prompt, arrival.salt)
+            if arrival.output is not None:
+                self._remember_output(arrival)
+            if arrival.tell:
+                arrival.tell(arrival.reusable)
+
+    def _remember_output(self, arrival: Arrival) -> None:
+        if self._index and arrival.prompt is not None and arrival.output is not None:
+            self._index.observe_output(arrival.prompt, arrival.output, arrival.salt)

@@ -1,0 +1,53 @@
+"""What the nodes of Hop2Rag pass on, and the names of the nodes."""
+
+from __future__ import annotations
+
+from typing import Literal, TypedDict
+
+from workload.corpus.store import Document  # noqa: TC001 - LangGraph reads the state's annotations at run time
+
+LLM_NODES = ("decompose", "extract_clues", "decide", "generate")
+NODES = (
+    "initialize",
+    "decompose",
+    "retrieve",
+    "grade",
+    "accumulate",
+    "extract_clues",
+    "decide",
+    "generate",
+    "extract_supporting_facts",
+    "finalize",
+)
+Termination = Literal["", "done", "enough", "max_hops"]
+
+
+class Message(TypedDict):
+    """One chat message."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class Hop2RagState(TypedDict, total=False):
+    """The state of one question.
+
+    `hop` counts from 1. `retrieved` are the documents of this hop, `ranked` the ones kept after reranking, `fresh`
+    those of them that were new, `evidence` all that were accumulated. `termination` says what ended the loop.
+    `log` is the conversation so far, which the append-only layout sends again.
+    """
+
+    question: str
+    hop: int
+    query: str
+    queries: list[str]
+    retrieved: list[Document]
+    ranked: list[Document]
+    fresh: list[Document]
+    evidence: list[Document]
+    clues: list[str]
+    missing: str
+    termination: Termination
+    answer: str
+    supporting_facts: list[tuple[str, int]]
+    log: list[Message]

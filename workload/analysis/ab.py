@@ -1,0 +1,66 @@
+"""What two arms are compared by: values of a question, quality, equal work, and the gain that theory allows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from workload.promql.vllm_metrics import PREFILL_SECONDS
+from workload.results import total
+
+if TYPE_CHECKING:
+    from workload.results import Row, RunData
+
+QUALITY = ("answer_em", "answer_f1", "facts_em", "facts_f1", "joint_f1")
+
+
+def uncached_tokens(_: Row, calls: list[Row]) -> float | None:
+    """Return the prompt tokens of a question that the engine had to compute."""
+    prompt, cached = total(calls, "prompt_tokens"), total(calls, "cached_tokens")
+    return None if prompt is None or cached is None else prompt - cached
+
+
+def time_to_first_token(_: Row, calls: list[Row]) -> float | None:
+    """Return the mean time to the first token of a question's calls, in seconds."""
+    seconds = total(calls, "ttft_seconds")
+    return None if seconds is None or not calls else seconds / len(calls)
+
+
+def end_to_end(question: Row, _: list[Row]) -> float | None:
+    """Return a question's duration in seconds."""
+    return float(question["duration_seconds"])
+
+
+COMPARED = {
+    "uncached_prefill_tokens": uncached_tokens,
+    "time_to_first_token_seconds": time_to_first_token,
+    "end_to_end_seconds": end_to_end,
+}
+
+
+def amdahl(data: RunData, arm: str, change_of_prefill: float | None) -> dict[str, float | None]:
+    """Return the share of a question's time that is prefill in the arm compared with, and the change it allows.
+
+    Amdahl: time falls at most by (prefill share) x (share of prefill saved).
+    """
+    prefill = data.counter(arm, PREFILL_SECONDS)
+    seconds = sum(data.by_question(arm, end_to_end).values())
+    blocks = sum(block.window.arm == arm for block in data.blocks)
+    share = prefill / (seconds * blocks) if prefill is not None and seconds else None
+    ceiling = share * change_of_prefill if share is not None and change_of_prefill is not None else None
+    return {"prefill_share_of_question": share, "predicted_end_to_end_change": ceiling}
+
+
+def quality(data: RunData, arm: str) -> dict[str, float | int | None]:
+    """Return the mean of HotpotQA's metrics over the answered questions of an arm, and their number."""
+    rows = [row for row in data.questions if row["arm"] == arm and row["outcome"] == "ok"]
+    means = {name: sum(row[name] for row in rows) / len(rows) if rows else None for name in QUALITY}
+    return {"questions": len(rows), **means}
+
+
+def diverged(data: RunData) -> float | None:
+    """Return the share of questions with more than one trajectory or answer: there the arms did unequal work."""
+    seen: dict[str, set[tuple[str, str]]] = {}
+    for row in data.questions:
+        if row["outcome"] == "ok":
+            seen.setdefault(row["question_id"], set()).add((row["trajectory"], row["answer"]))
+    return sum(len(kinds) > 1 for kinds in seen.values()) / len(seen) if seen else None

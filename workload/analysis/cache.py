@@ -1,0 +1,64 @@
+"""The prefix cache's hit rate from three witnesses that never speak to each other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from workload.promql.vllm_metrics import HITS, QUERIES
+from workload.results import total
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from workload.results import Row, RunData
+
+
+def witnesses(data: RunData, arm: str) -> dict[str, Any]:
+    """Return an arm's hit rate as the engine counted it, as its responses told it, and as theory bounds it.
+
+    Tokens throughout. `agree_to_the_token` says whether counters and responses are equal; it is None with caching off,
+    where vLLM counts nothing. `differences` lists every call whose cached tokens are not the bound.
+    """
+    calls = data.calls_of(arm)
+    prompt, cached, reusable = (total(calls, f"{name}_tokens") for name in ("prompt", "cached", "reusable"))
+    hits, queries = data.counter(arm, HITS), data.counter(arm, QUERIES)
+    is_on = all(block.engine["prefix_caching"] for block in data.blocks if block.window.arm == arm)
+    different = [call for call in calls if call["cached_tokens"] != call["reusable_tokens"]] if is_on else []
+    return {
+        "prefix_caching": "on" if is_on else "caching off",
+        "calls": len(calls),
+        "prompt_tokens": prompt,
+        "counters": {"hits": hits, "queries": queries, "hit_rate": _ratio(hits, queries)},
+        "responses": {"cached_tokens": cached, "hit_rate": _ratio(cached, prompt) if is_on else None},
+        "bound": {"reusable_tokens": reusable, "hit_rate": _ratio(reusable, prompt)},
+        "agree_to_the_token": (hits, queries) == (cached, prompt) if is_on else None,
+        "calls_equal_to_bound": len(calls) - len(different) if is_on else None,
+        "differences": [_difference(call, calls) for call in different],
+    }
+
+
+def _difference(call: Row, calls: Sequence[Row]) -> dict[str, Any]:
+    cached, reusable = call["cached_tokens"], call["reusable_tokens"]
+    overlapping = any(
+        other is not call
+        and other["started_at"] < call["started_at"] + (call["ttft_seconds"] or 0)
+        and call["started_at"] < other["started_at"] + (other["ttft_seconds"] or 0)
+        for other in calls
+    )
+    if cached is None or reusable is None:
+        cause = "not told by the server"
+    elif overlapping:
+        cause = "arrival order: another call was in prefill at the same time"
+    elif cached < reusable:
+        cause = "eviction"
+    else:
+        cause = "unknown: more cached than the bound allows"
+    return {
+        **{key: call[key] for key in ("question_id", "node", "hop", "prompt_tokens", "cached_tokens")},
+        "reusable_tokens": reusable,
+        "cause": cause,
+    }
+
+
+def _ratio(part: float | None, whole: float | None) -> float | None:
+    return part / whole if part is not None and whole else None

@@ -1,0 +1,29 @@
+"""Numbers in words: one way to write a share, an amount and an interval, everywhere the same."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ABSENT = "not known"
+
+
+def percent(share: float | None, *, signed: bool = False) -> str:
+    """Return a share as percent with one decimal; an absent one in words."""
+    if share is None:
+        return ABSENT
+    return f"{share:+.1%}" if signed else f"{share:.1%}"
+
+
+def number(value: float | None) -> str:
+    """Return a value with three significant digits, whole from 100 on; an absent one in words."""
+    if value is None:
+        return ABSENT
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def interval(bounds: tuple[float, float] | None, write: Callable[[float], str] = number) -> str:
+    """Return ` [low, high]`, or ` (no CI)` when there were too few values for one."""
+    return f" [{write(bounds[0])}, {write(bounds[1])}]" if bounds else " (no CI)"

@@ -1,0 +1,113 @@
+"""A run's folder, `runs/<run-id>/`: manifest, journal, the data and the PromQL behind every figure."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from workload.errors import StorageError
+from workload.paths import inside
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+MIN_FREE_BYTES = 200 * 1024 * 1024
+VERSIONED = (
+    "hop2rag-observatory",
+    "chromadb",
+    "langgraph",
+    "openai",
+    "prometheus-client",
+    "sentence-transformers",
+    "torch",
+)
+
+
+def new_run_id(experiment: str, now: datetime) -> str:
+    """Return a name that sorts by time, such as `20250131-235959-vllm-metrics`."""
+    return f"{now:%Y%m%d-%H%M%S}-{experiment}"
+
+
+class Bundle:
+    """The folder of one run under the results root; files are readable by their owner only.
+
+    Raises:
+        UsageError: the name is not plain or leaves the root.
+        StorageError: the root cannot be written, or has less than 200 MiB free.
+    """
+
+    def __init__(self, root: Path, run_id: str) -> None:
+        self.root = root
+        self.run_id = run_id
+        self.folder = inside(root / "runs", run_id, "The run's name")
+        self._manifest: dict[str, Any] = {}
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            space = os.statvfs(self.folder)
+        except OSError as error:
+            raise StorageError(f"{root} cannot be written: {error.strerror}.", "Choose another --results.") from error
+        if (free := space.f_bavail * space.f_frsize) < MIN_FREE_BYTES:
+            raise StorageError(
+                f"{root} has {free // 2**20} MiB free, a run wants {MIN_FREE_BYTES // 2**20}.",
+                "Free some space or choose another --results.",
+            )
+
+    @property
+    def journal(self) -> Path:
+        """Where the run's journal lies."""
+        return self.folder / "journal.sqlite"
+
+    def note(self, **facts: Any) -> None:
+        """Add facts to the manifest and write it."""
+        self._manifest |= facts
+        self.write_json("manifest.json", self._manifest)
+
+    def start(self, experiment: str, settings: dict[str, Any]) -> None:
+        """Begin the manifest."""
+        self.note(
+            run=self.run_id,
+            experiment=experiment,
+            status="running",
+            started=datetime.now(UTC).isoformat(timespec="seconds"),
+            settings=settings,
+            versions={name: version(name) for name in VERSIONED},
+        )
+
+    def write_json(self, name: str, value: Any) -> Path:
+        """Write a JSON file at once or not at all."""
+        return self.write_text(name, json.dumps(value, indent=2, default=str) + "\n")
+
+    def write_csv(self, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Path:
+        """Write a CSV file at once or not at all."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+        return self.write_text(name, text.getvalue())
+
+    def write_text(self, name: str, text: str) -> Path:
+        """Write a text file at once or not at all; `name` may have folders.
+
+        Raises:
+            StorageError: it could not be written; what was there before is untouched.
+        """
+        path = self.folder / name
+        draft = path.with_name(path.name + ".draft")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(os.open(draft, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as stream:  # noqa: PTH123
+                stream.write(text)
+                stream.flush()
+                os.fsync(stream.fileno())
+            draft.replace(path)
+        except OSError as error:
+            raise StorageError(
+                f"{path} cannot be written: {error.strerror}.", "Free some space, then run again."
+            ) from error
+        return path

@@ -1,0 +1,93 @@
+"""Drives the agent with questions: each one is asked, scored, counted and acknowledged."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from workload.load import closed_loop
+from workload.scoring import score
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from workload.agent.graph import Answer, Hop2Rag
+    from workload.agent.metering import Meter
+    from workload.corpus.hotpotqa import Question
+    from workload.gate import EngineGate
+    from workload.load import Tally
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Where questions belong: the arm, the block (start of its engine), and warm-up or load.
+
+    `salt` isolates the phase in the prefix cache, so that nothing measured starts warm.
+    """
+
+    arm: str
+    block: int
+    name: str
+    salt: str
+
+
+@dataclass(frozen=True)
+class Driver:
+    """Asks questions of one agent on one running engine."""
+
+    agent: Hop2Rag
+    meter: Meter
+    gate: EngineGate
+
+    async def run(
+        self,
+        phase: Phase,
+        questions: Sequence[Question],
+        concurrency: int,
+        tally: Tally,
+        advance: Callable[[], None],
+    ) -> None:
+        """Ask all questions; `tally` keeps account also when this raises, `advance` is called after each question.
+
+        Raises:
+            DependencyDownError: the engine stopped answering, or the document store failed.
+        """
+
+        async def ask(question: Question, worker: str) -> str | None:
+            return await self._ask(phase, question, worker)
+
+        async def ended(reason: str | None) -> None:
+            advance()
+            await self.gate.check(reason)
+
+        await closed_loop(ask, questions, concurrency, tally, ended)
+
+    async def _ask(self, phase: Phase, question: Question, worker: str) -> str | None:
+        meter = self.meter.question(worker, question.type, phase.salt)
+        place = {"arm": phase.arm, "block": phase.block, "phase": phase.name}
+        meter.open({**place, "question_id": question.id, "attempt": 1})
+        try:
+            answer = await self.agent.answer(question.question, meter)
+        except BaseException:
+            await meter.close("cancelled", "error", 0, {})
+            raise
+        outcome = "failed" if answer.reason else "ok"
+        await meter.close(outcome, answer.termination, answer.hops, result_row(question, answer))
+        return answer.reason
+
+
+def result_row(question: Question, answer: Answer) -> dict[str, Any]:
+    """Return the journal's columns of an answer; a failed question has a reason and no scores."""
+    if answer.reason:
+        return {"reason": answer.reason}
+    scores = score(answer.answer, question.answer, answer.supporting_facts, question.supporting_facts)
+    return {
+        "answer": answer.answer,
+        "trajectory": json.dumps(answer.trajectory),
+        "answer_em": scores.answer_em,
+        "answer_f1": scores.answer_f1,
+        "facts_em": scores.facts_em,
+        "facts_f1": scores.facts_f1,
+        "joint_f1": scores.joint_f1,
+    }

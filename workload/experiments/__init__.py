@@ -1,0 +1,12 @@
+"""The experiments by name: one module each, holding one frozen value."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from workload.experiments.vllm_metrics import VLLM_METRICS
+
+if TYPE_CHECKING:
+    from workload.experiment import Experiment
+
+EXPERIMENTS: dict[str, Experiment] = {experiment.name: experiment for experiment in (VLLM_METRICS,)}

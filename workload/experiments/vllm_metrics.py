@@ -1,0 +1,83 @@
+"""Experiment 4: what does vLLM's prefix cache bring? The same questions with caching off and on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from workload.analysis.ab import COMPARED, amdahl, diverged, quality
+from workload.analysis.cache import witnesses
+from workload.analysis.paired import compare
+from workload.analysis.wording import interval, number, percent
+from workload.experiment import Arm, Experiment
+from workload.panels.vllm_metrics import FIGURES
+
+if TYPE_CHECKING:
+    from workload.results import RunData
+
+OFF, ON = Arm("prefix-off", "prefix-off"), Arm("prefix-on", "prefix-on")
+
+
+def reduce(data: RunData) -> dict[str, Any]:
+    """Return hit rates by three witnesses, paired comparisons, quality and the gain that theory allows."""
+    arms = (OFF.name, ON.name)
+    compared = {
+        name: compare(data.by_question(OFF.name, value), data.by_question(ON.name, value)).as_dict()
+        for name, value in COMPARED.items()
+    }
+    return {
+        "hit_rate": {arm: witnesses(data, arm) for arm in arms},
+        "compared": compared,
+        "amdahl": amdahl(data, OFF.name, compared["uncached_prefill_tokens"]["change"]),
+        "quality": {arm: quality(data, arm) for arm in arms},
+        "diverged_questions": diverged(data),
+    }
+
+
+def headline(summary: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Return the rows of the closing table: quantity, caching off, caching on, change."""
+    rates, compared, quality_ = summary["hit_rate"], summary["compared"], summary["quality"]
+    off, on = (rates[arm.name] for arm in (OFF, ON))
+    rows: list[tuple[str, ...]] = [
+        ("Prefix cache hit rate", off["prefix_caching"], percent(on["counters"]["hit_rate"]), ""),
+        ("... by the responses' cached_tokens", "", percent(on["responses"]["hit_rate"]), ""),
+        ("... bound of the same prompts", "", percent(on["bound"]["hit_rate"]), ""),
+    ]
+    for title, name, unit in (
+        ("Uncached prefill tokens a question, median", "uncached_prefill_tokens", ""),
+        ("Time to first token, median", "time_to_first_token_seconds", " s"),
+        ("End to end, median", "end_to_end_seconds", " s"),
+    ):
+        row = compared[name]
+        rows.append(
+            (
+                title,
+                number(row["a"]) + unit + interval(row["a_ci"]),
+                number(row["b"]) + unit + interval(row["b_ci"]),
+                percent(row["change"], signed=True) + interval(row["change_ci"], percent),
+            )
+        )
+    rows.append(
+        (
+            "Predicted end-to-end change (Amdahl)",
+            "",
+            "",
+            percent(summary["amdahl"]["predicted_end_to_end_change"], signed=True),
+        )
+    )
+    for title, name in (("Answer EM", "answer_em"), ("Answer F1", "answer_f1"), ("Supporting-fact F1", "facts_f1")):
+        rows.append((title, *(number(quality_[arm.name][name]) for arm in (OFF, ON)), ""))
+    return rows
+
+
+VLLM_METRICS = Experiment(
+    name="vllm-metrics",
+    folder="vllm_metrics",
+    title="What does the prefix cache bring?",
+    arms=(OFF, ON),
+    figures=FIGURES,
+    reduce=reduce,
+    headline=headline,
+    limit=20,
+    max_hops=3,
+    k=10,
+)

@@ -1,0 +1,88 @@
+"""Draws a figure's panels with matplotlib: stacked axes that share time, one colour per arm in every figure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from matplotlib.figure import Figure as Canvas
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from matplotlib.axes import Axes
+
+    from workload.panels.data import Trace
+    from workload.panels.panel import Figure, Panel
+
+# Okabe and Ito's palette, without black and yellow: told apart by colour-blind readers, and by lightness in grey.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+DASHES: tuple[tuple[int, tuple[float, ...] | None], ...] = ((0, None), (0, (4, 2)), (0, (1, 1.5)))
+AXIS_LABELS = {
+    "percentunit": "share",
+    "short": "requests",
+    "s": "seconds",
+    "bytes": "bytes",
+    "reqps": "per second",
+    "tokens/s": "tokens / s",
+}
+WIDTH_INCHES, PANEL_HEIGHT_INCHES, DOTS_PER_INCH = 8.0, 2.3, 150
+
+
+def draw(figure: Figure, traces: Mapping[str, Sequence[Trace]], arms: Sequence[str], footer: str, path: Path) -> None:
+    """Draw a figure to a PNG file.
+
+    Args:
+        figure: what to draw.
+        traces: the traces of each panel by its key; see `workload.panels.data.fetch`.
+        arms: all arms in order, which gives each its colour whether it has data or not.
+        footer: where the data come from, in one or two lines.
+        path: the file.
+    """
+    colours = dict(zip(arms, COLOURS, strict=False))
+    canvas = Canvas(figsize=(WIDTH_INCHES, 1.1 + PANEL_HEIGHT_INCHES * len(figure.panels)), layout="constrained")
+    canvas.suptitle(figure.title, x=0.01, ha="left", fontsize=13, fontweight="bold")
+    grid = canvas.subplots(len(figure.panels), 1, sharex=True, squeeze=False)
+    for axes, panel in zip(grid[:, 0], figure.panels, strict=True):
+        _draw_panel(axes, panel, traces[panel.key], colours)
+    grid[-1, 0].set_xlabel("seconds since the window's first scrape")
+    canvas.legend(
+        handles=[Line2D([], [], color=colour, linewidth=2, label=arm) for arm, colour in colours.items()],
+        loc="outside upper right",
+        ncols=len(colours),
+        frameon=False,
+    )
+    canvas.supxlabel(footer, fontsize=7, color="#555555", x=0.01, ha="left")
+    canvas.savefig(path, dpi=DOTS_PER_INCH)
+
+
+def _draw_panel(axes: Axes, panel: Panel, traces: Sequence[Trace], colours: Mapping[str, str]) -> None:
+    axes.set_title(panel.title, loc="left", fontsize=10)
+    axes.set_ylabel(AXIS_LABELS[panel.unit])
+    axes.grid(visible=True, color="#dddddd", linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    legends = [line.legend for line in panel.lines]
+    for trace in traces:
+        axes.plot(
+            trace.seconds,
+            trace.values,
+            color=colours[trace.arm],
+            linestyle=DASHES[legends.index(trace.legend)],
+            linewidth=1.4,
+            alpha=0.9,
+        )
+    if panel.unit == "percentunit":
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    elif panel.unit == "short":
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
+    axes.set_ylim(bottom=0)
+    axes.margins(y=0.15)
+    if len(legends) > 1:
+        handles = [Line2D([], [], color="#444444", linestyle=DASHES[i], label=name) for i, name in enumerate(legends)]
+        axes.legend(handles=handles, loc="upper right", fontsize=8, frameon=False, ncols=len(handles))
+    silent = [arm for arm in colours if not any(trace.values.size for trace in traces if trace.arm == arm)]
+    if silent:
+        text = "\n".join(f"{arm}: {panel.empty}" for arm in silent)
+        axes.text(0.01, 0.93, text, transform=axes.transAxes, fontsize=9, va="top", color="#333333")

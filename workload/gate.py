@@ -1,0 +1,62 @@
+"""Holds questions back while the engine does not answer, and gives up when it stays silent."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from workload.errors import DependencyDownError, Hop2RagError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# Failures that may mean that the engine, not the question, is at fault.
+ENGINE_REASONS = frozenset({"connection", "timeout", "stream_cut", "server_error"})
+RETRY_SECONDS = 1.0
+
+
+class EngineGate:
+    """Asks the engine for a canary completion after a suspicious failure; all workers wait for the same answer.
+
+    Args:
+        probe: blocks until a canary completion was answered, or raises a `Hop2RagError`.
+        patience_seconds: how long the engine may be silent before the run is given up.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self, probe: Callable[[], object], patience_seconds: float = 60.0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._probe = probe
+        self._patience_seconds = patience_seconds
+        self._clock = clock
+        self._lock = asyncio.Lock()
+        self._healthy_at = clock()
+
+    async def check(self, reason: str | None) -> None:
+        """Return at once unless `reason` is suspicious; then return when a canary was answered.
+
+        Raises:
+            DependencyDownError: the engine did not answer within the patience.
+        """
+        if reason not in ENGINE_REASONS:
+            return
+        failed_at = self._clock()
+        async with self._lock:
+            if self._healthy_at > failed_at:
+                return  # another worker has proved it since
+            while True:
+                try:
+                    await asyncio.to_thread(self._probe)
+                except Hop2RagError as error:
+                    if self._clock() - failed_at >= self._patience_seconds:
+                        raise DependencyDownError(
+                            f"vLLM has not answered a canary completion for {self._patience_seconds:.0f} s "
+                            f"({error.cause})",
+                            "What was acknowledged is in the journal. Look at the engine's log and run again.",
+                        ) from error
+                    await asyncio.sleep(RETRY_SECONDS)
+                else:
+                    self._healthy_at = self._clock()
+                    return

@@ -1,0 +1,191 @@
+"""A run's record on disk: every question, node visit and LLM call, durable before a question is acknowledged.
+
+One SQLite file in WAL mode. A writer thread owns the connection, so no question ever waits for the disk until its own
+acknowledgement; what piles up meanwhile is committed together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import queue
+import sqlite3
+import threading
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, Self
+
+from workload.errors import StorageError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+SCHEMA_VERSION = 1
+SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+CREATE TABLE question (
+  id INTEGER PRIMARY KEY, arm TEXT NOT NULL, block INTEGER NOT NULL, phase TEXT NOT NULL,
+  question_id TEXT NOT NULL, type TEXT NOT NULL, attempt INTEGER NOT NULL, worker TEXT NOT NULL,
+  intended_at REAL NOT NULL, started_at REAL NOT NULL, duration_seconds REAL, outcome TEXT, reason TEXT,
+  termination TEXT, hops INTEGER, answer TEXT, trajectory TEXT,
+  answer_em REAL, answer_f1 REAL, facts_em REAL, facts_f1 REAL, joint_f1 REAL) STRICT;
+CREATE TABLE node_visit (
+  question INTEGER NOT NULL REFERENCES question(id), node TEXT NOT NULL, hop INTEGER NOT NULL,
+  started_at REAL NOT NULL, duration_seconds REAL NOT NULL, outcome TEXT NOT NULL) STRICT;
+CREATE TABLE stage (
+  question INTEGER NOT NULL REFERENCES question(id), stage TEXT NOT NULL, hop INTEGER NOT NULL,
+  started_at REAL NOT NULL, duration_seconds REAL NOT NULL) STRICT;
+CREATE TABLE llm_call (
+  id INTEGER PRIMARY KEY, question INTEGER NOT NULL REFERENCES question(id), node TEXT NOT NULL, hop INTEGER NOT NULL,
+  started_at REAL NOT NULL, duration_seconds REAL NOT NULL, ttft_seconds REAL, outcome TEXT NOT NULL, reason TEXT,
+  prompt_tokens INTEGER, cached_tokens INTEGER, reusable_tokens INTEGER, completion_tokens INTEGER,
+  finish_reason TEXT) STRICT;
+"""
+TABLES = ("question", "node_visit", "stage", "llm_call")
+
+
+class Journal:
+    """The writing side of a run's record.
+
+    Args:
+        path: the SQLite file; it is created with mode 0600, or opened again to go on.
+        config: what the run was asked to do; going on with another configuration is refused.
+
+    Raises:
+        StorageError: the file cannot be created or written.
+        UsageError: the file is not a journal, is damaged, or belongs to another schema or configuration.
+    """
+
+    def __init__(self, path: Path, config: Mapping[str, Any]) -> None:
+        self.path = path
+        self._queue: queue.SimpleQueue[tuple[str, tuple[Any, ...]] | Future[None] | None] = queue.SimpleQueue()
+        self._failure: StorageError | None = None
+        self._connection = _open(path, config)
+        self._last_ids = {
+            table: self._connection.execute(f"SELECT coalesce(max(id), 0) FROM {table}").fetchone()[0]  # noqa: S608
+            for table in ("question", "llm_call")
+        }
+        self._thread = threading.Thread(target=self._write, name="journal")
+        self._thread.start()
+
+    def new_id(self, table: str) -> int:
+        """Return the next row id of `question` or `llm_call`; call it from one thread only."""
+        self._last_ids[table] += 1
+        return int(self._last_ids[table])
+
+    def insert(self, table: str, row: Mapping[str, Any]) -> None:
+        """Queue a row; returns at once."""
+        columns = ", ".join(row)
+        marks = ", ".join("?" * len(row))
+        self._queue.put((f"INSERT INTO {table} ({columns}) VALUES ({marks})", tuple(row.values())))  # noqa: S608
+
+    def update(self, table: str, row_id: int, row: Mapping[str, Any]) -> None:
+        """Queue a change of one row; returns at once."""
+        assignments = ", ".join(f"{column} = ?" for column in row)
+        self._queue.put((f"UPDATE {table} SET {assignments} WHERE id = ?", (*row.values(), row_id)))  # noqa: S608
+
+    async def acknowledge(self) -> None:
+        """Return once everything queued so far is on disk.
+
+        Raises:
+            StorageError: it could not be written; nothing since the last acknowledgement is certain.
+        """
+        await asyncio.wrap_future(self._mark())
+
+    def close(self) -> None:
+        """Write what is queued, fold the log into the file and close it."""
+        if not self._thread.is_alive():
+            return
+        self._queue.put(None)
+        self._thread.join()
+        if self._failure:
+            raise self._failure
+
+    def _mark(self) -> Future[None]:
+        mark: Future[None] = Future()
+        self._queue.put(mark)
+        return mark
+
+    def _write(self) -> None:
+        going_on = True
+        while going_on:
+            batch = [self._queue.get()]
+            while not self._queue.empty():
+                batch.append(self._queue.get())
+            going_on = None not in batch
+            try:
+                for item in batch:
+                    if isinstance(item, tuple):
+                        self._connection.execute(*item)
+                self._connection.commit()
+            except sqlite3.Error as error:
+                self._failure = self._failure or StorageError(
+                    f"The journal {self.path} cannot be written: {error}.", "Free disk space, then resume the run."
+                )
+            for item in batch:
+                if isinstance(item, Future):
+                    if self._failure:
+                        item.set_exception(self._failure)
+                    else:
+                        item.set_result(None)
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+def _open(path: Path, config: Mapping[str, Any]) -> sqlite3.Connection:
+    """Create the journal, or open the one that is there after checking that it is ours and of this configuration."""
+    wanted = {"schema_version": str(SCHEMA_VERSION), "config": json.dumps(config, sort_keys=True, default=str)}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        is_new = not path.exists() or path.stat().st_size == 0
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    except OSError as error:
+        raise StorageError(
+            f"The journal {path} cannot be created: {error.strerror}.", "Choose another --results."
+        ) from error
+    try:
+        connection = sqlite3.connect(path, check_same_thread=False)
+        connection.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")
+        if is_new:
+            connection.executescript(SCHEMA)
+            connection.executemany("INSERT INTO meta VALUES (?, ?)", list(wanted.items()))
+            connection.commit()
+        else:
+            _check(connection, path, wanted)
+    except sqlite3.DatabaseError as error:
+        raise UsageError(f"{path} is not a journal, or it is damaged: {error}.", "Start a new run.") from error
+    return connection
+
+
+def _check(connection: sqlite3.Connection, path: Path, wanted: Mapping[str, str]) -> None:
+    if (verdict := connection.execute("PRAGMA quick_check").fetchone()[0]) != "ok":
+        raise UsageError(f"The journal {path} is damaged: {verdict}.", "Start a new run.")
+    found = dict(connection.execute("SELECT key, value FROM meta"))
+    for key, value in wanted.items():
+        if found.get(key) != value:
+            raise UsageError(
+                f"The journal {path} was written with another {key.replace('_', ' ')}: {found.get(key)}, not {value}.",
+                "Start a new run.",
+            )
+
+
+def read(path: Path, table: str) -> list[dict[str, Any]]:
+    """Return all rows of a table of a finished or running journal, oldest first.
+
+    Raises:
+        UsageError: there is no such journal or table.
+    """
+    if table not in TABLES or not path.exists():
+        raise UsageError(f"There is no table {table!r} in a journal at {path}.", "Check the run's name.")
+    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+    try:
+        connection.row_factory = sqlite3.Row
+        return [dict(row) for row in connection.execute(f"SELECT * FROM {table} ORDER BY rowid")]  # noqa: S608
+    finally:
+        connection.close()

@@ -1,0 +1,57 @@
+"""What a panel shows in a run: the values of its queries over the windows of each arm."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from workload.prometheus import NoDataError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from workload.experiment import Window
+    from workload.panels.panel import Panel
+    from workload.prometheus import PrometheusClient
+
+# More points than this do not fit a figure's width.
+MAX_POINTS = 600
+MIN_STEP_SECONDS = 0.25
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """One line of one block: `seconds` since the window's start and `values`, both of shape (n,); n may be 0."""
+
+    arm: str
+    block: int
+    legend: str
+    promql: str
+    seconds: NDArray[np.float64]
+    values: NDArray[np.float64]
+
+
+def step_of(window: Window) -> float:
+    """Return the step in seconds at which a window is drawn."""
+    return max(MIN_STEP_SECONDS, round((window.end - window.start) / MAX_POINTS, 3))
+
+
+def fetch(panel: Panel, client: PrometheusClient, run: str, experiment: str, windows: Sequence[Window]) -> list[Trace]:
+    """Return the traces of a panel; a query without data gives a trace without points, never zeros."""
+    traces = []
+    for window in windows:
+        step = step_of(window)
+        labels = {"run": run, "experiment": experiment, "arm": window.arm}
+        for line in panel.lines:
+            promql = line.query.scoped(labels, step)
+            try:
+                found = client.query_range(promql, window.start, window.end, step)
+            except NoDataError:
+                found = []
+            times, values = (found[0].times, found[0].values) if found else (np.empty(0), np.empty(0))
+            traces.append(Trace(window.arm, window.block, line.legend, promql, times - window.start, values))
+    return traces

@@ -1,0 +1,64 @@
+"""Panels of the prefix-caching comparison."""
+
+from __future__ import annotations
+
+from workload.panels.panel import Figure, Line, Panel
+from workload.promql import vllm_metrics as promql
+
+HIT_RATIO = Panel(
+    key="prefix_cache_hit_ratio",
+    title="What share of prompt tokens does the prefix cache serve?",
+    why="Hits over queries, in tokens, over 10 s (vllm:prefix_cache_hits_total, vllm:prefix_cache_queries_total).",
+    unit="percentunit",
+    lines=(Line(promql.HIT_RATIO),),
+    empty="caching off",
+)
+KV_USAGE = Panel(
+    key="kv_cache_usage",
+    title="How full is the KV cache pool?",
+    why="Blocks in use over blocks in the pool (vllm:kv_cache_usage_perc); blocks kept only for reuse count as free.",
+    unit="percentunit",
+    lines=(Line(promql.KV_USAGE),),
+)
+PROMPT_TOKENS = Panel(
+    key="prompt_tokens",
+    title="How fast does the prompt side go?",
+    why="Prompt tokens a second (vllm:prompt_tokens_total), and those of them that came from the cache.",
+    unit="tokens/s",
+    lines=(Line(promql.PROMPT_THROUGHPUT, "prompt"), Line(promql.CACHED_PROMPT_TOKENS, "from cache")),
+)
+GENERATION_TOKENS = Panel(
+    key="generation_tokens",
+    title="How fast does the engine generate?",
+    why="Generated tokens a second (vllm:generation_tokens_total).",
+    unit="tokens/s",
+    lines=(Line(promql.GENERATION_THROUGHPUT),),
+)
+QUESTIONS = Panel(
+    key="questions_finished",
+    title="How many questions are answered a second?",
+    why="Questions that ended well (hop2rag_questions_total); failures are not throughput.",
+    unit="reqps",
+    lines=(Line(promql.QUESTIONS_FINISHED),),
+)
+REQUESTS = Panel(
+    key="request_states",
+    title="Are requests running, or waiting?",
+    why="Requests in the engine's batch and in its queue (vllm:num_requests_running, vllm:num_requests_waiting).",
+    unit="short",
+    lines=(Line(promql.RUNNING, "running"), Line(promql.WAITING, "waiting")),
+)
+PREEMPTIONS = Panel(
+    key="preemptions",
+    title="Does the engine preempt requests for lack of blocks?",
+    why="Preemptions a second (vllm:num_preemptions_total); each one throws computed blocks away.",
+    unit="reqps",
+    lines=(Line(promql.PREEMPTIONS),),
+)
+
+CACHE_METRICS = Figure("cache_metrics.png", "Prefix cache off and on: cache", (HIT_RATIO, KV_USAGE))
+THROUGHPUT = Figure(
+    "throughput.png", "Prefix cache off and on: throughput", (PROMPT_TOKENS, GENERATION_TOKENS, QUESTIONS)
+)
+REQUEST_STATES = Figure("request_states.png", "Prefix cache off and on: requests", (REQUESTS, PREEMPTIONS))
+FIGURES = (CACHE_METRICS, THROUGHPUT, REQUEST_STATES)

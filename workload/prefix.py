@@ -1,0 +1,68 @@
+"""The reuse bound: how many prompt tokens a prefix cache that evicts nothing could serve.
+
+vLLM caches whole blocks of B tokens under a hash that chains the block's parent, so a block is found again only if
+everything before it is the same too. For a call of n tokens, in order of arrival,
+
+    h = B * max{k <= floor((n - 1) / B) : the first k blocks were seen in an earlier call}
+
+n - 1, because the last token is always computed: its logits choose the first generated token. An earlier call
+leaves the full blocks of its prompt and of its generated tokens but the last, which is sampled and never computed.
+Source of the rule: vLLM's `kv_cache_manager.get_computed_blocks` and its design page on automatic prefix caching.
+"""
+
+from __future__ import annotations
+
+from array import array
+from hashlib import blake2b
+from itertools import takewhile
+from typing import TYPE_CHECKING
+
+from workload.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+DIGEST_BYTES = 16
+TOKEN_TYPE = "I"  # noqa: S105 - an array type code: unsigned, four bytes
+
+
+def block_hashes(tokens: Sequence[int], block_size: int, salt: str = "") -> Iterator[bytes]:
+    """Yield the chained hash of each full block of `tokens`; the salt, as in vLLM, separates whole worlds.
+
+    The digest is stable across processes, so hashes of a recorded run can be compared with those of another.
+    """
+    width = block_size * array(TOKEN_TYPE).itemsize
+    raw = array(TOKEN_TYPE, tokens).tobytes()
+    digest = salt.encode()
+    for start in range(0, len(raw) - width + 1, width):
+        digest = blake2b(digest + raw[start : start + width], digest_size=DIGEST_BYTES).digest()
+        yield digest
+
+
+class PrefixIndex:
+    """The blocks that calls have left behind, without eviction.
+
+    Args:
+        block_size: tokens a block, as the engine reports it in `cache_config_info`.
+    """
+
+    def __init__(self, block_size: int) -> None:
+        if block_size < 1:
+            raise UsageError(f"A block of {block_size} tokens is not possible.", "Use 1 or more.")
+        self.block_size = block_size
+        self._seen: set[bytes] = set()
+
+    def observe(self, prompt: Sequence[int], salt: str = "") -> int:
+        """Return the reusable tokens of a prompt (token ids) that arrives now, and remember its blocks."""
+        hashes = list(block_hashes(prompt, self.block_size, salt))
+        usable = hashes[: max(len(prompt) - 1, 0) // self.block_size]
+        reusable_blocks = sum(1 for _ in takewhile(self._seen.__contains__, usable))
+        self._seen.update(hashes[reusable_blocks:])
+        return reusable_blocks * self.block_size
+
+    def observe_output(self, prompt: Sequence[int], output: Sequence[int], salt: str = "") -> None:
+        """Remember the blocks that generating `output` (token ids) after `prompt` has filled."""
+        self._seen.update(block_hashes([*prompt, *output[:-1]], self.block_size, salt))
+
+    def __len__(self) -> int:
+        return len(self._seen)

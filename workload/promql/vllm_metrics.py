@@ -1,0 +1,56 @@
+"""Queries of the prefix-caching comparison: what the engine's cache, throughput and queue did in each arm."""
+
+from __future__ import annotations
+
+from workload.promql.query import Query
+
+HITS = "vllm:prefix_cache_hits_total"
+QUERIES = "vllm:prefix_cache_queries_total"
+PREFILL_SECONDS = "vllm:request_prefill_time_seconds_sum"
+# Read at both ends of each window, exactly: for tables, never for a line in a panel.
+COUNTERS = (
+    HITS,
+    QUERIES,
+    PREFILL_SECONDS,
+    "vllm:prompt_tokens_total",
+    "vllm:generation_tokens_total",
+    "vllm:num_preemptions_total",
+    "vllm:request_success_total",
+)
+
+HIT_RATIO = Query(
+    "vllm_prefix_cache_hit_ratio",
+    "avg by (arm) (instance:vllm_prefix_cache_hits_per_queries:ratio_rate10s{$scope})",
+)
+CACHING_ENABLED = Query(
+    "vllm_prefix_caching_enabled", "min by (arm) (instance:vllm_prefix_caching_enabled:min{$scope})"
+)
+KV_USAGE = Query("vllm_kv_cache_usage_ratio", 'max by (arm) (vllm:kv_cache_usage_perc{job="vllm-fast",$scope})')
+PREEMPTIONS = Query("vllm_preemptions_rate", "sum by (arm) (instance:vllm_preemptions:rate10s{$scope})")
+PROMPT_THROUGHPUT = Query("vllm_prompt_tokens_rate", "sum by (arm) (instance:vllm_prompt_tokens:rate10s{$scope})")
+GENERATION_THROUGHPUT = Query(
+    "vllm_generation_tokens_rate", "sum by (arm) (instance:vllm_generation_tokens:rate10s{$scope})"
+)
+CACHED_PROMPT_TOKENS = Query(
+    "vllm_prefix_cache_hits_rate",
+    f'sum by (arm) (rate({HITS}{{job="vllm",$scope}}[$__rate_interval]))',
+)
+RUNNING = Query("vllm_requests_running", 'sum by (arm) (vllm:num_requests_running{job="vllm-fast",$scope})')
+WAITING = Query("vllm_requests_waiting", 'sum by (arm) (vllm:num_requests_waiting{job="vllm-fast",$scope})')
+QUESTIONS_FINISHED = Query(
+    "hop2rag_questions_rate",
+    'sum by (arm) (rate(hop2rag_questions_total{outcome="ok",$scope}[$__rate_interval]))',
+)
+
+ALL = (
+    HIT_RATIO,
+    CACHING_ENABLED,
+    KV_USAGE,
+    PREEMPTIONS,
+    PROMPT_THROUGHPUT,
+    GENERATION_THROUGHPUT,
+    CACHED_PROMPT_TOKENS,
+    RUNNING,
+    WAITING,
+    QUESTIONS_FINISHED,
+)

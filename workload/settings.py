@@ -1,0 +1,75 @@
+"""Settings of a run, from flags and environment; frozen, checked before anything starts, an unknown key is an error."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from workload.agent.prompts import Layout
+from workload.errors import UsageError
+from workload.load import MAX_CONCURRENCY
+from workload.paths import NAME_PATTERN
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# Every variable that has a meaning, and the setting it gives. Flags win over the environment.
+ENVIRONMENT = {
+    "AGRAG_PERSIST_DIR": "persist_dir",
+    "AGRAG_COLLECTION_NAME": "collection",
+    "HOP2RAG_QUESTIONS": "questions",
+    "HOP2RAG_RESULTS": "results",
+    "HOP2RAG_PROMETHEUS_PORT": "prometheus_port",
+    "HOP2RAG_VLLM_ENDPOINT": "vllm_endpoint",
+}
+# Read elsewhere, at the moment they are needed; see workload/paths.py and workload/prometheus_binary.py.
+OTHER_VARIABLES = {"HOP2RAG_CACHE", "HOP2RAG_PROMETHEUS"}
+PREFIX = "HOP2RAG_"
+
+
+class Settings(BaseModel):
+    """What a run is asked to do. Times in seconds unless the name says otherwise."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    limit: int = Field(ge=1, le=100_000)
+    max_hops: int = Field(ge=1, le=10)
+    k: int = Field(ge=1, le=100)
+    concurrency: int = Field(default=1, ge=1, le=MAX_CONCURRENCY)
+    order: Literal["AB", "ABBA"] = "ABBA"
+    layout: Layout = "original"
+    seed: int = Field(default=0, ge=0)
+    sample_interval_ms: int = Field(default=100, ge=50, le=10_000)
+    request_timeout: float = Field(default=120.0, gt=0, le=3600, allow_inf_nan=False)
+    engine_patience: float = Field(default=60.0, gt=0, le=3600, allow_inf_nan=False)
+    prometheus_port: int = Field(default=9090, ge=1, le=65_535)
+    vllm_endpoint: str | None = None
+    questions: Path | None = None
+    persist_dir: Path | None = None
+    collection: str | None = Field(default=None, pattern=NAME_PATTERN)
+    results: Path = Path("results")
+
+
+def load_settings(flags: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> Settings:
+    """Return the settings: flags that were given, then the environment, then defaults.
+
+    Raises:
+        UsageError: a value is out of range or a variable is unknown; the message names it and what is allowed.
+    """
+    known = ENVIRONMENT.keys() | OTHER_VARIABLES
+    if unknown := sorted(name for name in environ if name.startswith(PREFIX) and name not in known):
+        raise UsageError(f"Unknown environment variable {unknown[0]}.", f"Known are {', '.join(sorted(known))}.")
+    given = {setting: environ[name] for name, setting in ENVIRONMENT.items() if environ.get(name)}
+    given |= {name: value for name, value in flags.items() if value is not None}
+    try:
+        return Settings.model_validate(given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise UsageError(
+            f"--{name.replace('_', '-')} = {first['input']!r} is not possible: {first['msg'].lower()}.",
+            "See --help for what is allowed.",
+        ) from error

@@ -1,0 +1,82 @@
+"""The system under test on one running engine: the agent with its instruments, served for Prometheus to scrape."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import openai
+from prometheus_client import CollectorRegistry
+
+from exporter.agent import AgentMetrics
+from exporter.overlap import BusySeconds
+from exporter.server import MetricsServer
+from exporter.timeline import NodeActivity
+from workload.agent.graph import Hop2Rag
+from workload.agent.llm import Llm
+from workload.agent.metering import Meter
+from workload.agent.nodes import Hop2RagNodes
+from workload.agent.reuse import ReuseOrder
+from workload.agent.state import LLM_NODES, NODES
+from workload.drive import Driver
+from workload.engine.probe import canary
+from workload.gate import EngineGate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from workload.corpus.embedding import Embedder
+    from workload.corpus.store import Store
+    from workload.engine.launcher import RunningEngine
+    from workload.journal import Journal
+    from workload.settings import Settings
+
+CONNECT_TIMEOUT_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The agent, ready to be driven, and the address (host:port) where its metrics are served."""
+
+    driver: Driver
+    meter: Meter
+    busy: BusySeconds
+    address: str
+
+
+@contextmanager
+def subject(
+    engine: RunningEngine, settings: Settings, store: Store, embedder: Embedder, journal: Journal | None
+) -> Iterator[Subject]:
+    """Build the agent for a running engine and serve its metrics on a free port of 127.0.0.1 while the block lasts.
+
+    The instruments are new each time: a counter of one engine never goes on under the name of the next.
+    """
+    registry = CollectorRegistry()
+    metrics = AgentMetrics(registry, NODES, LLM_NODES)
+    metrics.expect_cache_counters()
+    metrics.engine.version = engine.facts.version
+    metrics.engine.kv_pool_bytes = engine.facts.kv_pool_bytes
+    metrics.engine.kv_block_bytes = engine.facts.kv_block_bytes
+    busy = BusySeconds()
+    registry.register(busy)
+    activity = NodeActivity(lambda: time.time_ns() // 1_000_000)
+    meter = Meter(metrics, activity, busy, ReuseOrder(engine.facts.block_size), journal)
+    client = openai.AsyncOpenAI(
+        base_url=f"{engine.endpoint}/v1",
+        api_key="none",
+        max_retries=0,
+        timeout=openai.Timeout(settings.request_timeout, connect=CONNECT_TIMEOUT_SECONDS),
+    )
+    llm = Llm(client, engine.facts.model, settings.request_timeout, seed=settings.seed)
+    nodes = Hop2RagNodes(llm, embedder, store, settings.k, settings.max_hops, settings.layout)
+    gate = EngineGate(partial(canary, engine.endpoint, engine.facts.model), settings.engine_patience)
+    server = MetricsServer(registry, timeline=activity.expose, title="Hop2Rag agent")
+    address = server.start()
+    try:
+        yield Subject(Driver(Hop2Rag(nodes), meter, gate), meter, busy, address)
+    finally:
+        server.close()
