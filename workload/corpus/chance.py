@@ -18,7 +18,7 @@ class Chance:
     `sample` or `shuffle`, and a corpus whose seed is quoted in a result must be the same corpus years later.
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int | str) -> None:
         self._random = random.Random(seed).random
 
     def below(self, bound: int) -> int:

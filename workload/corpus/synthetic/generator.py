@@ -1,0 +1,78 @@
+"""Puts questions and distractors together: the corpus of an invented world in HotpotQA's format."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from workload.corpus.chance import Chance
+from workload.corpus.hotpotqa import Question
+from workload.corpus.synthetic.bridge import Draft, propose_bridge
+from workload.corpus.synthetic.comparison import propose_comparison
+from workload.corpus.synthetic.distractors import Distractors
+from workload.corpus.synthetic.world import build_world
+from workload.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from workload.corpus.synthetic.world import World
+
+COMPARISON_SHARE = 0.3
+SUBJECTS_OF_BRIDGES = ("work", "work", "person", "organisation")  # works have the most bridges
+TYPES = ("work", "person", "organisation", "place")
+TRIES_PER_QUESTION = 100
+
+
+def generate(questions: int, passages: int, seed: int) -> tuple[Question, ...]:
+    """Make `questions` questions about a world of `passages` passages: 2 gold passages and 8 distractors each.
+
+    The same arguments give the same questions on every machine and Python version. Distractors are handed out in turn,
+    so the contexts together show nearly the whole world once there are `passages` / 6 questions. `level` is always
+    "medium": it is a human judgement which a generator does not have.
+
+    Raises:
+        UsageError: a size is out of range, or the world is too small for so many different questions.
+    """
+    if questions < 1:
+        raise UsageError(f"{questions} questions cannot be made.", "Ask for at least 1.")
+    world = build_world(passages, seed)
+    chance = Chance(f"questions {seed}")
+    distractors = Distractors(world, chance)
+    drafts = _drafts(world, chance, questions)
+    return tuple(_finish(draft, world, distractors, chance, seed) for draft in drafts)
+
+
+def _drafts(world: World, chance: Chance, count: int) -> Iterator[Draft]:
+    by_type = {kind: world.of_type(kind) for kind in TYPES}
+    asked: set[str] = set()
+    for _ in range(count * TRIES_PER_QUESTION):
+        if chance.happens(COMPARISON_SHARE):
+            peers = by_type[chance.choice(TYPES)]
+            draft = propose_comparison(world, chance.choice(peers), peers, chance)
+        else:
+            draft = propose_bridge(world, chance.choice(by_type[chance.choice(SUBJECTS_OF_BRIDGES)]), chance)
+        if draft and draft.text not in asked:
+            asked.add(draft.text)
+            yield draft
+            if len(asked) == count:
+                return
+    raise UsageError(
+        f"A world of {len(world.entities)} passages gave only {len(asked)} of {count} questions.",
+        "Ask for fewer questions or more passages.",
+    )
+
+
+def _finish(draft: Draft, world: World, distractors: Distractors, chance: Chance, seed: int) -> Question:
+    gold = [title for title, _ in draft.facts]
+    titles = [*gold, *distractors.take(gold)]
+    chance.shuffle(titles)
+    return Question(
+        id=hashlib.sha256(f"{seed} {len(world.entities)} {draft.text}".encode()).hexdigest()[:24],
+        question=draft.text,
+        answer=draft.answer,
+        type=draft.type,
+        level="medium",
+        supporting_facts=draft.facts,
+        context=tuple(world.passages[title].paragraph for title in titles),
+    )
