@@ -47,7 +47,8 @@ class Experiment:
         arms: what is compared.
         figures: what is drawn, each to a file named by the plan.
         reduce: the run's data to the summary that is printed and kept as JSON.
-        headline: the summary to the rows printed at the end: what, value for each arm and what it means.
+        headline: the summary to the rows of the table printed at the end: quantity, value in each arm, change.
+        verdicts: the summary to sentences, one for each thing a reader must know about the numbers.
         limit, max_hops, k: defaults of the plan: questions, hops a question, documents a hop.
         warm_up: questions asked before each window, under a cache salt of their own.
     """
@@ -59,6 +60,7 @@ class Experiment:
     figures: tuple[Figure, ...]
     reduce: Callable[[RunData], dict[str, Any]]
     headline: Callable[[dict[str, Any]], list[tuple[str, ...]]]
+    verdicts: Callable[[dict[str, Any]], list[str]]
     limit: int
     max_hops: int
     k: int

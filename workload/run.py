@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from workload.engine.launcher import Launcher
-    from workload.experiment import Experiment
+    from workload.experiment import Experiment, Order
     from workload.prometheus import PrometheusClient
     from workload.settings import Settings
 
@@ -84,19 +84,22 @@ def run_experiment(experiment: Experiment, settings: Settings, progress: Progres
                     record,
                     progress,
                 ).run(corpus.questions)
-            return finish(experiment, bundle, blocks, prometheus.client)
+            return finish(experiment, bundle, blocks, prometheus.client, settings.order)
     except BaseException as error:
         status = "interrupted" if isinstance(error, KeyboardInterrupt) else "aborted"
         bundle.note(status=status, why=str(error) or type(error).__name__)
         raise
 
 
-def finish(experiment: Experiment, bundle: Bundle, blocks: list[Block], client: PrometheusClient) -> Finished:
+def finish(
+    experiment: Experiment, bundle: Bundle, blocks: list[Block], client: PrometheusClient, order: Order
+) -> Finished:
     """Reduce a measured run, draw its figures and complete its bundle."""
     questions, calls = measured_rows(journal.read(bundle.journal, "question"), journal.read(bundle.journal, "llm_call"))
     data = RunData(blocks, questions, calls)
     summary = {"experiment": experiment.name, "run": bundle.run_id, **experiment.reduce(data)}
     summary["accounting"] = [dict(block.accounting) for block in blocks]
+    summary["order"] = order
     bundle.write_json("summary.json", summary)
     folder = bundle.root / "hop2rag" / experiment.folder
     folder.mkdir(parents=True, exist_ok=True)

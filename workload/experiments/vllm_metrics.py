@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from workload.analysis.ab import COMPARED, amdahl, diverged, quality
@@ -69,6 +70,33 @@ def headline(summary: dict[str, Any]) -> list[tuple[str, ...]]:
     return rows
 
 
+def verdicts(summary: dict[str, Any]) -> list[str]:
+    """Return what a reader must know before using the numbers."""
+    on = summary["hit_rate"][ON.name]
+    counters, responses = on["counters"], on["responses"]
+    agree = "agree to the token" if on["agree_to_the_token"] else "DISAGREE"
+    sentences = [
+        (
+            f"Engine counters and responses {agree}: {number(counters['hits'])} of {number(counters['queries'])} prompt "
+            f"tokens hit; the responses say {number(responses['cached_tokens'])} of {number(on['prompt_tokens'])}."
+        ),
+        f"{on['calls_equal_to_bound']} of {on['calls']} calls hit exactly what the reuse bound predicts.",
+    ]
+    sentences += [
+        f"{count} calls differ from the bound: {cause}."
+        for cause, count in Counter(found["cause"] for found in on["differences"]).items()
+    ]
+    if summary["diverged_questions"]:
+        share = percent(summary["diverged_questions"])
+        sentences.append(f"{share} of the questions took another path in another start: those arms did unequal work.")
+    if summary["order"] == "AB":
+        sentences.append("Order AB: one start an arm, so drift of the machine is confounded with the arm.")
+    failed = sum(sum(block["failed"].values()) for block in summary["accounting"])
+    sent = sum(block["sent"] for block in summary["accounting"])
+    sentences.append(f"{sent} questions sent, {failed} failed.")
+    return sentences
+
+
 VLLM_METRICS = Experiment(
     name="vllm-metrics",
     folder="vllm_metrics",
@@ -77,6 +105,7 @@ VLLM_METRICS = Experiment(
     figures=FIGURES,
     reduce=reduce,
     headline=headline,
+    verdicts=verdicts,
     limit=20,
     max_hops=3,
     k=10,

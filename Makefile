@@ -1,0 +1,53 @@
+# The two commands a newcomer needs are `make quickstart` and `make test`; each does all the set-up it needs.
+# PYTHON may name another interpreter from 3.11 on. PIP_EXTRA_INDEX_URL is honoured by pip; see the README.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: quickstart test lint up down clean lock
+
+quickstart: $(VENV)/installed
+	$(BIN)/hop2rag engine install
+	$(BIN)/hop2rag run vllm-metrics --limit 6 --max-hops 2 --order AB
+
+test: $(VENV)/installed-dev
+	$(BIN)/hop2rag engine install
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+up: $(VENV)/installed
+	$(BIN)/hop2rag engine install
+	$(BIN)/hop2rag up
+
+down: $(VENV)/installed
+	$(BIN)/hop2rag down
+
+# Removes what was made in this folder. The engine, the model and Prometheus stay in the cache (~/.cache/hop2rag).
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+# Writes the lock files again from what is installed in a fresh environment.
+lock:
+	rm -rf $(VENV) && $(PYTHON) -m venv --upgrade-deps $(VENV)
+	$(BIN)/python -m pip install -q "torch==2.13.0"
+	$(BIN)/python -m pip install -q .
+	$(BIN)/python -m pip freeze --exclude hop2rag-observatory | sed 's/+cpu$$//' > workload/requirements.lock
+	$(BIN)/python -m pip install -q --group test --group lint
+	$(BIN)/python -m pip freeze --exclude hop2rag-observatory | sed 's/+cpu$$//' | grep -vxFf workload/requirements.lock > tests/requirements.lock
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: workload/requirements.lock | $(VENV)/bin/python
+	$(BIN)/python -m pip install --progress-bar on --no-deps -r workload/requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	@$(BIN)/python -c "import torch" || { echo "This PyTorch wants CUDA. See 'Install' in the README: PIP_EXTRA_INDEX_URL"; exit 3; }
+	touch $@
+
+$(VENV)/installed-dev: tests/requirements.lock $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --no-deps -r tests/requirements.lock
+	touch $@

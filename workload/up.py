@@ -1,0 +1,84 @@
+"""`hop2rag up` and `hop2rag down`: the engine and Prometheus, kept up for several runs."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING
+
+import psutil
+import requests
+
+from workload.engine.launcher import ProcessLauncher
+from workload.engine.profile import PROFILES
+from workload.errors import DependencyDownError, UsageError
+from workload.paths import cache_dir
+from workload.prometheus_binary import find_prometheus
+from workload.prometheus_server import LocalPrometheus
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rich.console import Console
+
+STOP_TIMEOUT_SECONDS = 60.0
+
+
+def pid_file() -> Path:
+    """Return where `up` writes its process id and start time."""
+    return cache_dir() / "up.pid"
+
+
+def stay_up(profile: str, prometheus_port: int, console: Console) -> None:
+    """Start Prometheus and the engine, say where they are, and wait for a signal; stop them in reverse order.
+
+    Raises:
+        UsageError: no such profile, or `up` runs already.
+    """
+    if profile not in PROFILES:
+        raise UsageError(f"There is no profile {profile!r}.", f"There are: {', '.join(PROFILES)}.")
+    if running := _running():
+        raise UsageError(f"hop2rag up runs already as process {running.pid}.", "Stop it with: hop2rag down")
+    cache = cache_dir()
+    with (
+        LocalPrometheus(find_prometheus(cache), cache, requests.Session(), port=prometheus_port) as prometheus,
+        ProcessLauncher(cache).start(PROFILES[profile]) as engine,
+    ):
+        me = psutil.Process()
+        pid_file().write_text(f"{me.pid} {me.create_time()}")
+        try:
+            console.print(f"vLLM {engine.facts.version} ({profile}) on {engine.endpoint}")
+            console.print(f"Prometheus on {prometheus.url}")
+            console.print("Ctrl-C or `hop2rag down` stops both.")
+            signal.pause()
+        except KeyboardInterrupt:
+            console.print("Stopping.")
+        finally:
+            pid_file().unlink(missing_ok=True)
+
+
+def bring_down() -> str:
+    """Ask a running `up` to stop, wait until it has, and say what happened.
+
+    Raises:
+        DependencyDownError: it did not stop.
+    """
+    process = _running()
+    if process is None:
+        return "Nothing is up."
+    os.kill(process.pid, signal.SIGTERM)
+    try:
+        process.wait(STOP_TIMEOUT_SECONDS)
+    except psutil.TimeoutExpired:
+        raise DependencyDownError(f"Process {process.pid} did not stop.", f"Look at it: ps {process.pid}") from None
+    return "Stopped the engine and Prometheus."
+
+
+def _running() -> psutil.Process | None:
+    """Return the process of a running `up`; a pid that now belongs to another program does not count."""
+    try:
+        pid, created = pid_file().read_text().split()
+        process = psutil.Process(int(pid))
+        return process if process.create_time() == float(created) else None
+    except (FileNotFoundError, ValueError, psutil.NoSuchProcess):
+        return None
