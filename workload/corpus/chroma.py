@@ -1,0 +1,177 @@
+"""Opening a Chroma store without harm: looked at through SQLite first, and its failures told in one line."""
+
+from __future__ import annotations
+
+import sqlite3
+import tempfile
+from contextlib import closing, contextmanager
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from workload.errors import DependencyDownError, Hop2RagError, StorageError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from chromadb.api.client import Client
+    from chromadb.api.models.Collection import Collection
+
+DATABASE = "chroma.sqlite3"
+LOCK_WAIT_SECONDS = 3.0  # Chroma itself waits a minute for a lock, and says nothing meanwhile
+MARK_CONTENT, MARK_MODEL = "hop2rag_content", "hop2rag_model"  # metadata of a collection that `index.build` made
+REINDEX = "Run `hop2rag corpus index` to make it, or name another store."
+RESTORE = "Restore it from a copy, or delete it and run `hop2rag corpus index`."
+BUSY = "Wait for the program that uses it, or stop it."
+
+
+def misfit(persist_dir: Path, collection: str, expected: str, found: str, remedy: str) -> UsageError:
+    """Return the error for a store that works but is not the one that is wanted."""
+    return UsageError(f"Collection {collection!r} in {persist_dir}: expected {expected}, found {found}.", remedy)
+
+
+def survey(persist_dir: Path, collection: str) -> None:
+    """Check what can be checked without opening Chroma, which would create, upgrade or wait for what it finds.
+
+    Raises:
+        UsageError: there is no store or no such collection, or another chromadb's schema.
+        DependencyDownError: the database is locked or corrupt.
+        StorageError: it cannot be read.
+    """
+    with telling(persist_dir, collection):
+        _require_database(persist_dir, collection)
+        with closing(_connect(persist_dir)) as database:
+            _require_schema(database, persist_dir, collection)
+            names = [name for (name,) in database.execute("SELECT name FROM collections ORDER BY name")]
+    if collection not in names:
+        listed = ", ".join(names[:8]) if names else "none"
+        raise misfit(persist_dir, collection, "a collection of that name", f"collections: {listed}", REINDEX)
+
+
+def survey_schema(persist_dir: Path, collection: str) -> None:
+    """Check that an existing database is whole, free, and of the installed chromadb's schema.
+
+    Raises:
+        UsageError, DependencyDownError, StorageError: as `survey`.
+    """
+    with telling(persist_dir, collection), closing(_connect(persist_dir)) as database:
+        _require_schema(database, persist_dir, collection)
+
+
+@contextmanager
+def opened(persist_dir: Path) -> Iterator[Client]:
+    """Yield a client that is closed at the end, its telemetry off."""
+    client = open_client(persist_dir)
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+def open_client(persist_dir: Path) -> Client:
+    """Open the store at `persist_dir`, which Chroma creates where there is none; call `survey` first."""
+    # imported late: most of a second, which commands that touch no store do not need
+    import chromadb  # noqa: PLC0415
+    from chromadb.config import Settings  # noqa: PLC0415
+
+    # it is declared as an interface that lacks `close`
+    client = chromadb.PersistentClient(path=str(persist_dir), settings=Settings(anonymized_telemetry=False))
+    return cast("Client", client)
+
+
+def open_collection(client: Client, collection: str) -> Collection:
+    """Return a collection of an open client, never loading the embedding function it may name."""
+    return client.get_collection(collection, embedding_function=None)
+
+
+@contextmanager
+def telling(persist_dir: Path, collection: str) -> Iterator[None]:
+    """Turn failures of SQLite, of Chroma and of the disk into one line that names the collection.
+
+    Raises:
+        DependencyDownError: locked, corrupt, or anything else that Chroma refuses.
+        StorageError: the disk is full, or the files are not ours to read or write.
+    """
+    from chromadb.errors import ChromaError  # noqa: PLC0415 - as in `open_client`
+
+    try:
+        yield
+    except Hop2RagError:
+        raise
+    except OSError as error:
+        raise StorageError(f"Collection {collection!r}: {error}.", "Check the disk and the permissions.") from error
+    except (sqlite3.Error, ChromaError, ValueError) as error:
+        raise _told(persist_dir, collection, error) from error
+
+
+# what SQLite says, through Python or through Chroma -> (found, remedy, class)
+_SYMPTOMS: tuple[tuple[tuple[str, ...], str, str, type[Hop2RagError]], ...] = (
+    (("is locked", "is busy"), "it locked by another program", BUSY, DependencyDownError),
+    (("disk is full",), "the disk full", "Free some space.", StorageError),
+    (("readonly", "unable to open"), "files that cannot be opened or written", "Check the permissions.", StorageError),
+    (("malformed", "not a database"), "a corrupt database", RESTORE, DependencyDownError),
+)
+
+
+def _told(persist_dir: Path, collection: str, error: Exception) -> Hop2RagError:
+    reason = str(error)
+    for words, found, remedy, kind in _SYMPTOMS:
+        if any(word in reason for word in words):
+            return kind(f"Collection {collection!r} in {persist_dir}: expected a usable store, found {found}.", remedy)
+    line = " ".join(reason.split())[:200]
+    return DependencyDownError(
+        f"Collection {collection!r} in {persist_dir}: expected a usable store, found an error of Chroma: {line}.",
+        RESTORE,
+    )
+
+
+def _require_database(persist_dir: Path, collection: str) -> None:
+    try:
+        folder, database = persist_dir.is_dir(), (persist_dir / DATABASE).is_file()
+    except ValueError:  # a NUL in the path
+        folder = database = False
+    if not folder:
+        raise misfit(persist_dir, collection, "a folder with a Chroma store", "no such folder", REINDEX)
+    if not database:
+        raise misfit(persist_dir, collection, f"a Chroma store ({DATABASE})", "a folder without one", REINDEX)
+
+
+def _connect(persist_dir: Path) -> sqlite3.Connection:
+    # rw creates nothing, and lets SQLite roll back what a killed writer left half done
+    uri = (persist_dir / DATABASE).resolve().as_uri() + "?mode=rw"
+    return sqlite3.connect(uri, uri=True, timeout=LOCK_WAIT_SECONDS)
+
+
+def _require_schema(database: sqlite3.Connection, persist_dir: Path, collection: str) -> None:
+    found, expected = _read_schema(database), _installed_schema()
+    if found != expected:
+        from chromadb import __version__  # noqa: PLC0415 - as in `open_client`
+
+        raise misfit(
+            persist_dir,
+            collection,
+            f"the schema of chromadb {__version__} ({_shown(expected)})",
+            f"another version's ({_shown(found)})",
+            "Install the chromadb that wrote it, upgrade a copy of it with this one, or index again.",
+        )
+
+
+def _shown(schema: dict[str, int]) -> str:
+    return ", ".join(f"{part} {version}" for part, version in sorted(schema.items())) or "none"
+
+
+def _read_schema(database: sqlite3.Connection) -> dict[str, int]:
+    """Return the newest migration of every part of the database; nothing where it is no Chroma database."""
+    if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'migrations'").fetchall():
+        return {}
+    return dict(database.execute("SELECT dir, max(version) FROM migrations GROUP BY dir").fetchall())
+
+
+@cache
+def _installed_schema() -> dict[str, int]:
+    """Return the schema that the installed chromadb makes; it publishes no list, so one is made and read."""
+    with tempfile.TemporaryDirectory() as folder:
+        with opened(Path(folder)):
+            pass
+        with closing(_connect(Path(folder))) as database:
+            return _read_schema(database)

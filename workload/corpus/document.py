@@ -1,0 +1,48 @@
+"""A search result, whoever made the store it comes from."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[^a-z\s])")
+
+
+@dataclass(frozen=True)
+class Document:
+    """One search result; `distance` is Chroma's, in the collection's space (cosine: 0 same to 2 opposite)."""
+
+    id: str
+    title: str
+    text: str
+    sentences: tuple[str, ...]
+    distance: float
+
+
+def read_document(id_: str, text: str | None, metadata: Mapping[str, Any] | None, distance: float) -> Document:
+    """Read a record of our own or of a foreign store, where a split of the text and the id must serve."""
+    metadata, text = metadata or {}, text or ""
+    title = metadata.get("title")
+    return Document(
+        id=id_,
+        title=title if isinstance(title, str) and title else id_,
+        text=text,
+        sentences=_stored_sentences(metadata.get("sentences")) or tuple(SENTENCE_END.split(text)),
+        distance=float(distance),
+    )
+
+
+def _stored_sentences(value: object) -> tuple[str, ...]:
+    if not isinstance(value, str):
+        return ()
+    try:
+        sentences = json.loads(value)
+    except (ValueError, RecursionError):
+        return ()
+    whole = isinstance(sentences, list) and all(isinstance(sentence, str) for sentence in sentences)
+    return tuple(sentences) if whole else ()

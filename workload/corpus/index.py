@@ -1,0 +1,172 @@
+"""Builds the Chroma collection: in batches, resumable, complete only when its manifest is there."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from workload.corpus.chroma import (
+    BUSY,
+    DATABASE,
+    MARK_CONTENT,
+    MARK_MODEL,
+    misfit,
+    open_collection,
+    opened,
+    survey_schema,
+    telling,
+)
+from workload.corpus.manifest import Manifest, content_hash, manifest_path, read_manifest, write_manifest
+from workload.corpus.store import check
+from workload.errors import DependencyDownError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from chromadb.api.client import Client
+    from chromadb.api.models.Collection import Collection
+    from rich.progress import Progress
+
+    from workload.corpus.embedding import Embedder
+    from workload.corpus.hotpotqa import Paragraph
+
+DEFAULT_COLLECTION = "hotpot_fullwiki"
+
+
+def build(
+    paragraphs: Sequence[Paragraph],
+    persist_dir: Path,
+    collection: str,
+    embedder: Embedder,
+    batch_size: int = 256,
+    progress: Progress | None = None,
+    *,
+    replace: bool = False,
+) -> Manifest:
+    """Embed the paragraphs (title and text) into a collection of cosine space, and write its manifest last.
+
+    The same content and model return the existing manifest at once; an interrupted build of them goes on where it
+    stopped. An unfinished build of other content is dropped; a finished one only with `replace`, and a collection that
+    this function did not make never. `progress` is a started display to add a task to; None shows none.
+
+    Raises:
+        UsageError: nothing to index, a bad name or batch size, or a collection that is in the way.
+        DependencyDownError: the store is locked (by another build, for one) or corrupt.
+        StorageError: the disk is full or not writable.
+    """
+    wanted = {paragraph.id: paragraph for paragraph in paragraphs}
+    if not wanted or batch_size < 1:
+        raise UsageError(
+            f"Cannot index {len(wanted)} paragraphs in batches of {batch_size}.", "Both must be 1 or more."
+        )
+    mark: dict[str, str] = {MARK_CONTENT: content_hash(paragraphs), MARK_MODEL: embedder.name}
+    with telling(persist_dir, collection), _only_builder(persist_dir, collection):
+        if (persist_dir / DATABASE).exists():
+            survey_schema(persist_dir, collection)
+        with opened(persist_dir) as client:
+            finished = _finished(client, persist_dir, collection, mark, replace=replace)
+            if not finished:
+                manifest_path(persist_dir, collection).unlink(missing_ok=True)
+                target = _target(client, collection, mark)
+                _fill(target, wanted, embedder, min(batch_size, client.get_max_batch_size()), progress)
+                _require_all(target, wanted, persist_dir)
+                finished = _manifest(collection, embedder, len(wanted), mark[MARK_CONTENT])
+                write_manifest(finished, persist_dir)
+    check(persist_dir, collection, embedder)
+    return finished
+
+
+@contextmanager
+def _only_builder(persist_dir: Path, collection: str) -> Iterator[None]:
+    """Hold the folder's lock: two writers would each keep a vector index of their own in memory, and one would win."""
+    try:
+        persist_dir.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError, ValueError) as error:
+        raise misfit(persist_dir, collection, "a folder", "something else", "Name another folder.") from error
+    with (persist_dir / ".hop2rag-index.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise DependencyDownError(
+                f"Collection {collection!r} in {persist_dir}: expected to be the only builder, found another.", BUSY
+            ) from error
+        yield
+
+
+def _finished(
+    client: Client, persist_dir: Path, collection: str, mark: dict[str, str], *, replace: bool
+) -> Manifest | None:
+    """Return the manifest of a finished index of this content; clear away what is in the way where that is allowed."""
+    if collection not in {existing.name for existing in client.list_collections()}:
+        return None
+    manifest = read_manifest(persist_dir, collection)
+    metadata = open_collection(client, collection).metadata or {}
+    found = {key: metadata.get(key) for key in mark}
+    if found[MARK_CONTENT] is None:
+        remedy = "Name another collection."
+        raise misfit(persist_dir, collection, "a collection of ours or none", "somebody else's", remedy)
+    if found == mark:
+        return manifest
+    if manifest and not replace:
+        found_text = f"another index ({manifest.count} documents, {manifest.embedding_model})"
+        remedy = "Pass --replace, or name another collection."
+        raise misfit(persist_dir, collection, "this content or nothing", found_text, remedy)
+    # the manifest goes first: an index that is half gone must not look finished
+    manifest_path(persist_dir, collection).unlink(missing_ok=True)
+    client.delete_collection(collection)
+    return None
+
+
+def _target(client: Client, collection: str, mark: dict[str, str]) -> Collection:
+    from chromadb.errors import InvalidArgumentError  # noqa: PLC0415 - most of a second to import
+
+    try:
+        return client.get_or_create_collection(
+            collection, metadata=mark, configuration={"hnsw": {"space": "cosine"}}, embedding_function=None
+        )
+    except (InvalidArgumentError, ValueError) as error:
+        raise UsageError(
+            f"Chroma refuses the collection name {collection!r}.",
+            "Use 3 or more letters, digits, dots, dashes or underscores, with a letter or digit at both ends.",
+        ) from error
+
+
+def _fill(
+    target: Collection, wanted: dict[str, Paragraph], embedder: Embedder, batch_size: int, progress: Progress | None
+) -> None:
+    present = set(target.get(include=[])["ids"])
+    missing = [(id_, paragraph) for id_, paragraph in wanted.items() if id_ not in present]
+    done = len(wanted) - len(missing)
+    task = progress.add_task(f"Indexing {target.name}", total=len(wanted), completed=done) if progress else None
+    for start in range(0, len(missing), batch_size):
+        batch = missing[start : start + batch_size]
+        target.add(
+            ids=[id_ for id_, _ in batch],
+            embeddings=embedder.encode([f"{paragraph.title}. {paragraph.text}" for _, paragraph in batch]),
+            documents=[paragraph.text for _, paragraph in batch],
+            metadatas=[
+                {"title": paragraph.title, "sentences": json.dumps(paragraph.sentences, ensure_ascii=False)}
+                for _, paragraph in batch
+            ],
+        )
+        if progress and task is not None:
+            progress.advance(task, len(batch))
+
+
+def _require_all(target: Collection, wanted: dict[str, Paragraph], persist_dir: Path) -> None:
+    if (count := target.count()) != len(wanted):
+        raise DependencyDownError(
+            f"Collection {target.name!r} in {persist_dir}: expected {len(wanted)} documents, found {count}.",
+            "Run it again; if that does not help, delete the folder.",
+        )
+
+
+def _manifest(collection: str, embedder: Embedder, count: int, content: str) -> Manifest:
+    from chromadb import __version__  # noqa: PLC0415 - most of a second to import
+
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    return Manifest(collection, __version__, embedder.name, embedder.dimension, count, content, created)

@@ -1,0 +1,90 @@
+"""What a finished index says about itself, in a JSON file beside the store."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING
+
+from workload.errors import StorageError, UsageError
+from workload.paths import inside
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from workload.corpus.hotpotqa import Paragraph
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Written last, so its presence means that the index is complete."""
+
+    collection: str
+    chromadb_version: str
+    embedding_model: str
+    dimension: int
+    count: int
+    content_hash: str
+    created: str  # ISO 8601, UTC
+
+
+def content_hash(paragraphs: Iterable[Paragraph]) -> str:
+    """Return the SHA-256 (hex) of the set of paragraphs, whatever their order and repeats."""
+    return hashlib.sha256("\n".join(sorted({paragraph.id for paragraph in paragraphs})).encode()).hexdigest()
+
+
+def manifest_path(persist_dir: Path, collection: str) -> Path:
+    """Return where the manifest of a collection lies.
+
+    Raises:
+        UsageError: the collection's name is not a plain name.
+    """
+    inside(persist_dir, collection, "The collection")
+    return persist_dir / f"{collection}.manifest.json"
+
+
+def read_manifest(persist_dir: Path, collection: str) -> Manifest | None:
+    """Return the manifest, or None where there is none: a store of somebody else, or one that is not finished.
+
+    Raises:
+        UsageError: the file is not a manifest, or is another collection's.
+        StorageError: it cannot be read.
+    """
+    path = manifest_path(persist_dir, collection)
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        manifest = Manifest(**found)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StorageError(f"Cannot read {path}: {error.strerror}.", "Check its permissions.") from error
+    except (ValueError, TypeError, RecursionError) as error:
+        raise _not_a_manifest(path) from error
+    types = {"dimension": int, "count": int}
+    if not all(type(getattr(manifest, field.name)) is types.get(field.name, str) for field in fields(Manifest)):
+        raise _not_a_manifest(path)
+    if manifest.collection != collection:
+        raise UsageError(f"{path} describes the collection {manifest.collection}.", f"Expected {collection}.")
+    return manifest
+
+
+def write_manifest(manifest: Manifest, persist_dir: Path) -> None:
+    """Write the manifest durably: afterwards either the whole of it is there or none.
+
+    Raises:
+        OSError: the disk is full or not writable.
+    """
+    path = manifest_path(persist_dir, manifest.collection)
+    partial = path.with_name(f"{path.name}.part")
+    with partial.open("w", encoding="utf-8") as stream:
+        json.dump(asdict(manifest), stream, indent=2)
+        stream.flush()
+        os.fsync(stream.fileno())
+    partial.replace(path)
+
+
+def _not_a_manifest(path: Path) -> UsageError:
+    return UsageError(f"{path} is not a manifest of an index.", "Delete it and run `hop2rag corpus index` again.")
