@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Self
 
 import uvicorn
 
+from exporter.auth import BasicAuth
 from exporter.connections import BoundedProtocol, Limits
 from exporter.errors import ExporterError, UsageError
 from exporter.pages import Pages
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from prometheus_client.registry import Collector
 
@@ -64,6 +65,7 @@ class MetricsServer:
         ready: what /-/ready reports.
         limits: bounds on connections and time.
         tls: serve HTTPS with this context.
+        users: name -> bcrypt hash; without any, every client is let in.
     """
 
     def __init__(
@@ -78,13 +80,15 @@ class MetricsServer:
         ready: Callable[[], bool] = lambda: True,
         limits: Limits = DEFAULT_LIMITS,
         tls: ssl.SSLContext | None = None,
+        users: Mapping[str, str] | None = None,
     ) -> None:
         self._host = host
         self._port = port
         self._flag = flag
         self._executor = ThreadPoolExecutor(max_workers=2, thread_name_prefix="render")
+        pages = Pages(registry, timeline, ready, title, self._executor).app()
         config = uvicorn.Config(
-            Pages(registry, timeline, ready, title, self._executor).app(),
+            BasicAuth(pages, users) if users else pages,
             loop="asyncio",
             ws="none",
             lifespan="off",

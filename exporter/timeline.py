@@ -14,10 +14,14 @@ from typing import TYPE_CHECKING
 from exporter.labels import LabelSet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
+
+    from exporter.record import GpuRecord
 
 WINDOW_MS = 3_000
 HEARTBEAT_MS = 1_000
+MEMORY_USED = "nvml_timeline_memory_used_bytes"
+MEMORY_USED_HELP = "Device memory in use at each sample; query it with last_over_time over a short window."
 NODE_ACTIVE = "hop2rag_timeline_node_active"
 NODE_ACTIVE_HELP = (
     "1 from the millisecond a worker enters a node, 0 from the one it leaves; repeated every second while 1."
@@ -27,6 +31,17 @@ NODE_ACTIVE_HELP = (
 def encode_header(name: str, text: str) -> str:
     """Return the HELP and TYPE lines of a gauge."""
     return f"# HELP {name} {text}\n# TYPE {name} gauge\n"
+
+
+def expose_memory(records: Iterable[GpuRecord], now_ms: int, window_ms: int = WINDOW_MS) -> bytes:
+    """Return every memory sample of the last `window_ms`, ascending within each GPU."""
+    lines = [encode_header(MEMORY_USED, MEMORY_USED_HELP)]
+    since_ms = now_ms - window_ms
+    for record in records:
+        prefix = f'{MEMORY_USED}{{gpu="{record.info.gpu}"}} '
+        recent = [sample for sample in record.samples.copy() if sample.ts_ms > since_ms]
+        lines += [f"{prefix}{sample.used_bytes} {sample.ts_ms}\n" for sample in recent]
+    return "".join(lines).encode()
 
 
 @dataclass(slots=True)

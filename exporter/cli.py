@@ -1,0 +1,187 @@
+"""`hop2rag-exporter`: flags in Prometheus's style in, exit code out."""
+
+from __future__ import annotations
+
+import logging
+import re
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Annotated, Literal
+
+import psutil
+import typer
+from prometheus_client import disable_created_metrics
+
+from exporter.errors import ExporterError, UsageError
+from exporter.processes import Target
+from exporter.service import Config, Exporter, own_version
+
+# The sampler shares the interpreter with scrapes: a waiting thread gets its turn after 0.5 ms instead of 5.
+SWITCH_INTERVAL_SECONDS = 0.0005
+_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(us|ms|s|m)")
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+def parse_duration(text: str, flag: str, shortest: float, longest: float) -> float:
+    """Return a duration such as `10ms` in seconds.
+
+    Raises:
+        UsageError: it is no duration, or outside the allowed range, in seconds.
+    """
+    match = _DURATION.fullmatch(text)
+    seconds = float(match[1]) * _UNITS[match[2]] if match else float("nan")
+    if not shortest <= seconds <= longest:
+        raise UsageError(f"{flag} {text} is not allowed.", f"Give {shortest:g}s to {longest:g}s, such as 10ms or 1s.")
+    return seconds
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """Return host and port of `host:port`, `[v6]:port` or `:port` (every interface, as Prometheus reads it).
+
+    Raises:
+        UsageError: it is no such address.
+    """
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdecimal() or int(port) > 65535 or (":" in host and not host.startswith("[")):
+        raise UsageError(f"--web.listen-address {text} is no address.", "Give host:port, such as 127.0.0.1:9400.")
+    return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 - only where the user left the host out
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"hop2rag-exporter {own_version()}")
+        raise typer.Exit
+
+
+@app.command(help="Serves GPU memory sampled every 10 ms, and GPU, process and host metrics, for Prometheus.")
+def export(
+    listen_address: Annotated[
+        str, typer.Option("--web.listen-address", help="Where to listen; port 0 takes a free one.")
+    ] = "127.0.0.1:9400",
+    web_config_file: Annotated[
+        Path | None,
+        typer.Option("--web.config.file", help="TLS and basic authentication, in exporter-toolkit's format."),
+    ] = None,
+    max_connections: Annotated[
+        int, typer.Option("--web.max-connections", min=1, max=10_000, help="Connections held at a time.")
+    ] = 64,
+    gpu: Annotated[
+        bool, typer.Option("--collector.gpu/--no-collector.gpu", help="GPUs through NVML, or a recording.")
+    ] = True,
+    host: Annotated[
+        bool, typer.Option("--collector.host/--no-collector.host", help="CPU time and memory of the host.")
+    ] = True,
+    pcie: Annotated[
+        bool,
+        typer.Option("--collector.pcie/--no-collector.pcie", help="PCIe traffic; each read takes the driver 40 ms."),
+    ] = False,
+    gpu_processes: Annotated[
+        bool,
+        typer.Option(
+            "--collector.gpu-processes/--no-collector.gpu-processes",
+            help="GPU memory by process id; some drivers take a global lock for it.",
+        ),
+    ] = False,
+    engine_port: Annotated[
+        int | None,
+        typer.Option("--collector.processes.engine-port", help="Measure the process tree that listens on this port."),
+    ] = None,
+    engine_pid: Annotated[
+        int | None, typer.Option("--collector.processes.engine-pid", help="Measure the engine by its process id.")
+    ] = None,
+    agent_port: Annotated[
+        int | None,
+        typer.Option("--collector.processes.agent-port", help="Measure the agent by the port it listens on."),
+    ] = None,
+    agent_pid: Annotated[
+        int | None, typer.Option("--collector.processes.agent-pid", help="Measure the agent by its process id.")
+    ] = None,
+    sample_interval: Annotated[
+        str, typer.Option("--nvml.sample-interval", help="Time between two memory samples, 5ms to 1s.")
+    ] = "10ms",
+    replay_file: Annotated[
+        Path | None,
+        typer.Option("--nvml.replay-file", help='Play a recorded CSV as GPUs, marked backend="replay", in a loop.'),
+    ] = None,
+    require_gpu: Annotated[
+        bool, typer.Option("--require-gpu", help="Exit with code 3 when no GPU answers, instead of nvml_up 0.")
+    ] = False,
+    timeline_window: Annotated[
+        str,
+        typer.Option(
+            "--timeline.window", help="How far back /metrics/timeline reaches, 1s to 60s: survives missed scrapes."
+        ),
+    ] = "3s",
+    raw_log_directory: Annotated[
+        Path | None, typer.Option("--raw-log.directory", help="Write every memory sample to CSV files here, rotated.")
+    ] = None,
+    procfs: Annotated[Path, typer.Option("--path.procfs", help="Where /proc of the host is mounted.")] = Path("/proc"),
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], typer.Option("--log.level", help="The least that is logged.")
+    ] = "info",
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Turn flags into a Config and run it."""
+    try:
+        address, port = parse_address(listen_address)
+        config = Config(
+            host=address,
+            port=port,
+            web_config_file=web_config_file,
+            max_connections=max_connections,
+            gpu=gpu,
+            host_totals=host,
+            pcie=pcie,
+            gpu_processes=gpu_processes,
+            targets=_targets(engine=(engine_pid, engine_port), agent=(agent_pid, agent_port)),
+            sample_interval_seconds=parse_duration(sample_interval, "--nvml.sample-interval", 0.005, 1.0),
+            replay_file=replay_file,
+            require_gpu=require_gpu,
+            timeline_window_ms=round(1000 * parse_duration(timeline_window, "--timeline.window", 1.0, 60.0)),
+            raw_log_directory=raw_log_directory,
+        )
+        logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+        logging.getLogger("uvicorn").setLevel(logging.WARNING)
+        disable_created_metrics()
+        psutil.PROCFS_PATH = str(procfs)
+        sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
+        serve_until_signal(Exporter(config))
+    except ExporterError as error:
+        typer.echo(f"hop2rag-exporter: {error}", err=True)
+        raise typer.Exit(error.exit_code) from None
+
+
+def serve_until_signal(exporter: Exporter) -> None:
+    """Run the exporter until SIGTERM or SIGINT."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        exporter.start()
+        stop.wait()
+    finally:
+        exporter.stop()
+
+
+def _targets(**found_by: tuple[int | None, int | None]) -> dict[str, Target]:
+    """Return a target for each role that has a pid or a port; a pid goes first."""
+    return {role: Target(pid, port) for role, (pid, port) in found_by.items() if pid is not None or port is not None}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the exporter and return its exit code."""
+    try:
+        app(args=argv, prog_name="hop2rag-exporter")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,83 @@
+"""All GPUs of a backend: found once there is a driver, then sampled until stopped."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING
+
+from exporter.readings import GpuError
+from exporter.sampler import BACKOFF_SECONDS, GpuSampler
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from exporter.readings import GpuDevice, GpuReader
+    from exporter.record import GpuRecord
+
+_LOG = logging.getLogger("exporter.fleet")
+
+
+class Fleet:
+    """Opens a backend in a thread of its own, for even that can hang, and starts a sampler for each GPU.
+
+    Without a driver it tries again with growing pauses and says so once.
+
+    Args:
+        reader: the backend.
+        make_sampler: builds the sampler of one device.
+    """
+
+    def __init__(self, reader: GpuReader, make_sampler: Callable[[GpuDevice], GpuSampler]) -> None:
+        self._reader = reader
+        self._make_sampler = make_sampler
+        self._samplers: list[GpuSampler] = []
+        self._tried = threading.Event()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._open, name="fleet", daemon=True)
+        self.failure: str | None = "has not answered yet"
+
+    @property
+    def records(self) -> list[GpuRecord]:
+        """One record per GPU found so far."""
+        return [sampler.record for sampler in self._samplers]
+
+    @property
+    def is_up(self) -> bool:
+        """True while every GPU found answers, and there is at least one."""
+        records = self.records
+        return bool(records) and all(record.is_up for record in records)
+
+    def start(self, patience_seconds: float = 0.0) -> None:
+        """Start looking for GPUs, and wait up to `patience_seconds` for the first answer."""
+        self._thread.start()
+        self._tried.wait(patience_seconds)
+
+    def stop(self) -> None:
+        """Stop every sampler."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(0.5)
+        for sampler in self._samplers:
+            sampler.stop()
+
+    def _open(self) -> None:
+        pause_seconds = BACKOFF_SECONDS[0]
+        while not self._stopping.is_set():
+            try:
+                devices = self._reader.open()
+            except GpuError as error:
+                self.failure = error.code
+            else:
+                self.failure = None if devices else "no GPU"
+            if self.failure is None:
+                self._samplers = [self._make_sampler(device) for device in devices]
+                for sampler in self._samplers:
+                    sampler.start()
+                self._tried.set()
+                return
+            if not self._tried.is_set():
+                _LOG.warning("No GPU metrics: %s. Everything else is served; NVML is tried again.", self.failure)
+                self._tried.set()
+            self._stopping.wait(pause_seconds)
+            pause_seconds = min(2 * pause_seconds, BACKOFF_SECONDS[1])

@@ -1,0 +1,180 @@
+"""GPUs through NVML: the only module that loads `pynvml`."""
+
+from __future__ import annotations
+
+import importlib
+import threading
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from exporter.nvml_calls import Calls, UtilizationBuffer, XidWatch
+from exporter.readings import GpuError, GpuInfo, History, Load, Memory, Pcie, Processes, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+PERCENT = 0.01
+MILLI = 0.001
+MEGAHERTZ = 1_000_000
+PCIE_UNIT_BYTES = 1024  # NVML reports KB/s
+
+
+class NvmlReader:
+    """Finds GPUs and their MIG instances.
+
+    Args:
+        nvml: the `pynvml` module; imported on first use, so that a host without it can run everything else.
+    """
+
+    def __init__(self, nvml: Any = None) -> None:
+        self._nvml = nvml
+        self._lock = threading.Lock()
+        self._devices: list[NvmlDevice] = []
+
+    def open(self) -> list[NvmlDevice]:
+        """Load the driver's library and return one device per GPU and per MIG instance.
+
+        A GPU that is listed but does not answer is returned too; it is lost until `reopen` succeeds.
+
+        Raises:
+            GpuError: with code LIBRARY_NOT_FOUND, DRIVER_NOT_LOADED or whatever else the driver says.
+        """
+        try:
+            self._nvml = self._nvml or importlib.import_module("pynvml")
+        except ImportError as error:
+            raise GpuError("LIBRARY_NOT_FOUND") from error
+        call = Calls(self._nvml)
+        call("nvmlInit")
+        driver = call("nvmlSystemGetDriverVersion")
+        self._devices = []
+        for index in range(call("nvmlDeviceGetCount")):
+            gpu = GpuInfo(gpu=str(index), index=str(index), uuid="", name="", driver=driver, backend="nvml")
+            device = NvmlDevice(call, gpu, partial(call, "nvmlDeviceGetHandleByIndex", index), self._restart)
+            self._devices.append(device)
+            for instance, find_handle in device.mig_instances():
+                mig = GpuInfo(
+                    gpu=f"{index}:{instance}", index=str(index), uuid="", name="", driver=driver, backend="nvml"
+                )
+                self._devices.append(NvmlDevice(call, mig, find_handle, self._restart))
+        return self._devices
+
+    def _restart(self) -> None:
+        """Initialise NVML again: from nothing if no GPU answers, as a reloaded driver needs; else without any effect.
+
+        Raises:
+            GpuError: the driver is not there.
+        """
+        with self._lock:
+            call = Calls(self._nvml)
+            if all(device.lost for device in self._devices):
+                call.attempt("nvmlShutdown")
+            call("nvmlInit")
+
+
+class NvmlDevice:
+    """One GPU or MIG instance; see `GpuDevice`. Each of its methods is called from one thread at a time."""
+
+    def __init__(self, call: Calls, info: GpuInfo, find_handle: Callable[[], Any], restart: Callable[[], None]) -> None:
+        self.info = info
+        self.lost = True
+        self._call = call
+        self._nvml = call.nvml
+        self._find_handle = find_handle
+        self._restart = restart
+        self._handle: Any = None
+        self._utilization = UtilizationBuffer(call)
+        self._xids = XidWatch(call)
+        with suppress(GpuError):
+            self._identify()
+
+    def mig_instances(self) -> Iterator[tuple[int, Callable[[], Any]]]:
+        """Yield (number, function that finds the handle) of each MIG instance; nothing where MIG is off."""
+        count = 0 if self.lost else self._call.attempt("nvmlDeviceGetMaxMigDeviceCount", self._handle) or 0
+        for number in range(count):
+            find_handle = partial(self._call, "nvmlDeviceGetMigDeviceHandleByIndex", self._handle, number)
+            with suppress(GpuError):
+                find_handle()
+                yield number, find_handle
+
+    def memory(self) -> Memory:
+        """Read memory in use, free and total."""
+        if self.lost:
+            raise GpuError("GPU_IS_LOST")
+        try:
+            reading = self._call("nvmlDeviceGetMemoryInfo", self._handle)
+        except GpuError:
+            self.lost = True
+            raise
+        return Memory(used=reading.used, total=reading.total, free=reading.free)
+
+    def load(self) -> Load:
+        """Read power, instantaneous where the driver has it, and the duty cycles."""
+        rates = self._call.optional("nvmlDeviceGetUtilizationRates", self._handle)
+        return Load(
+            power_watts=self._power_watts(),
+            utilization=None if rates is None else rates.gpu * PERCENT,
+            memory_utilization=None if rates is None else rates.memory * PERCENT,
+        )
+
+    def history(self) -> History | None:
+        """Read the driver's utilisation buffer; None where there is none."""
+        return self._utilization.read(self._handle)
+
+    def status(self) -> Status:
+        """Read energy, temperature, clocks, ECC and XID counts."""
+        xid_errors, last_xid = self._xids.poll(self._handle)
+        return Status(
+            energy_joules=self._scaled(MILLI, "nvmlDeviceGetTotalEnergyConsumption"),
+            temperature_celsius=self._scaled(1, "nvmlDeviceGetTemperature", self._nvml.NVML_TEMPERATURE_GPU),
+            sm_clock_hertz=self._scaled(MEGAHERTZ, "nvmlDeviceGetClockInfo", self._nvml.NVML_CLOCK_SM),
+            memory_clock_hertz=self._scaled(MEGAHERTZ, "nvmlDeviceGetClockInfo", self._nvml.NVML_CLOCK_MEM),
+            ecc_corrected=self._ecc_errors(self._nvml.NVML_MEMORY_ERROR_TYPE_CORRECTED),
+            ecc_uncorrected=self._ecc_errors(self._nvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED),
+            xid_errors=xid_errors,
+            last_xid=last_xid,
+        )
+
+    def pcie(self) -> Pcie:
+        """Read PCIe traffic; the driver measures for 20 ms in each direction."""
+        return Pcie(
+            sent=self._scaled(PCIE_UNIT_BYTES, "nvmlDeviceGetPcieThroughput", self._nvml.NVML_PCIE_UTIL_TX_BYTES),
+            received=self._scaled(PCIE_UNIT_BYTES, "nvmlDeviceGetPcieThroughput", self._nvml.NVML_PCIE_UTIL_RX_BYTES),
+        )
+
+    def processes(self) -> Processes:
+        """Read memory by compute process; a process whose memory the driver does not tell is left out."""
+        running = self._call.optional("nvmlDeviceGetComputeRunningProcesses", self._handle) or []
+        return Processes(tuple((each.pid, each.usedGpuMemory) for each in running if each.usedGpuMemory is not None))
+
+    def reopen(self) -> None:
+        """Get a new handle, by UUID where it is known: indices move when a GPU vanishes.
+
+        Raises:
+            GpuError: the GPU is still lost.
+        """
+        self._restart()
+        if self.info.uuid:
+            self._handle = self._call("nvmlDeviceGetHandleByUUID", self.info.uuid)
+        self._identify()
+
+    def _identify(self) -> None:
+        handle = self._handle if self.info.uuid else self._find_handle()
+        name, uuid = self._call("nvmlDeviceGetName", handle), self._call("nvmlDeviceGetUUID", handle)
+        self.info = GpuInfo(self.info.gpu, self.info.index, uuid, name, self.info.driver, self.info.backend)
+        self._handle = handle
+        self.lost = False
+
+    def _scaled(self, unit: float, function: str, *arguments: Any) -> float | None:
+        value = self._call.optional(function, self._handle, *arguments)
+        return None if value is None else value * unit
+
+    def _power_watts(self) -> float | None:
+        fields = self._call.optional("nvmlDeviceGetFieldValues", self._handle, [self._nvml.NVML_FI_DEV_POWER_INSTANT])
+        if fields and fields[0].nvmlReturn == self._nvml.NVML_SUCCESS:
+            return float(fields[0].value.uiVal * MILLI)
+        return self._scaled(MILLI, "nvmlDeviceGetPowerUsage")
+
+    def _ecc_errors(self, kind: int) -> int | None:
+        count = self._call.optional("nvmlDeviceGetTotalEccErrors", self._handle, kind, self._nvml.NVML_AGGREGATE_ECC)
+        return None if count is None else int(count)

@@ -1,0 +1,102 @@
+"""CPU and memory of the process trees of the engine and the agent."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import psutil
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from prometheus_client import Metric
+
+SEARCH_SECONDS = 5.0  # walking all processes costs milliseconds on a busy host
+
+
+@dataclass(frozen=True)
+class Target:
+    """A process tree, named by its root's id or by the TCP port the root listens on."""
+
+    pid: int | None = None
+    port: int | None = None
+
+    def find(self) -> list[psutil.Process]:
+        """Return the root and all its descendants; empty if there is none, or none that we may see."""
+        pid = self.pid if self.pid is not None else self._listener()
+        if pid is None:
+            return []
+        with suppress(psutil.Error):
+            root = psutil.Process(pid)
+            return [root, *root.children(recursive=True)]
+        return []
+
+    def _listener(self) -> int | None:
+        for connection in psutil.net_connections(kind="tcp"):
+            address = connection.laddr
+            if address and connection.status == psutil.CONN_LISTEN and address.port == self.port:
+                return connection.pid
+        return None
+
+
+@dataclass
+class Tree:
+    """The processes of a target, looked up again every few seconds.
+
+    CPU time of a child that has ended lives on in its parent's account, so the sum over the tree never falls while the
+    root lives.
+    """
+
+    target: Target
+    clock: Callable[[], float]
+    _processes: list[psutil.Process] = field(default_factory=list)
+    _searched: float = float("-inf")
+
+    def measure(self) -> tuple[int, float, int]:
+        """Return number of processes, CPU seconds and resident bytes, summed over the tree."""
+        if self.clock() - self._searched > SEARCH_SECONDS or not all(p.is_running() for p in self._processes):
+            self._processes, self._searched = self.target.find(), self.clock()
+        count, cpu_seconds, resident_bytes = 0, 0.0, 0
+        for process in self._processes:
+            with suppress(psutil.Error):
+                with process.oneshot():
+                    cpu, memory = process.cpu_times(), process.memory_info()
+                cpu_seconds += cpu.user + cpu.system + cpu.children_user + cpu.children_system
+                resident_bytes += memory.rss
+                count += 1
+        return count, cpu_seconds, resident_bytes
+
+
+class ProcessCollector:
+    """Process trees by role. A tree that is not there has `host_processes` 0 and no other series.
+
+    Args:
+        targets: role, `engine` or `agent`, -> where it is found.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(self, targets: Mapping[str, Target], clock: Callable[[], float] = time.monotonic) -> None:
+        self._trees = {role: Tree(target, clock) for role, target in targets.items()}
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield count, CPU time and resident memory by role."""
+        count = GaugeMetricFamily("host_processes", "Processes in the tree.", labels=["role"])
+        cpu = CounterMetricFamily(
+            "host_process_cpu_seconds_total", "CPU time of the tree, ended children included.", labels=["role"]
+        )
+        resident = GaugeMetricFamily(
+            "host_process_resident_memory_bytes",
+            "Resident memory summed over the tree; pages that processes share count once for each.",
+            labels=["role"],
+        )
+        for role, tree in self._trees.items():
+            processes, cpu_seconds, resident_bytes = tree.measure()
+            count.add_metric([role], processes)
+            if processes:
+                cpu.add_metric([role], cpu_seconds)
+                resident.add_metric([role], resident_bytes)
+        yield from (family for family in (count, cpu, resident) if family.samples)

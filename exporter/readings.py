@@ -1,0 +1,148 @@
+"""What a GPU can tell: readings by their cost, and the two interfaces a backend implements.
+
+A field is None where the GPU, the driver or the backend does not have it; None never becomes a sample.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class GpuError(Exception):
+    """A call to a GPU failed; `code` is the driver's symbolic name for it, such as `GPU_IS_LOST`."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class GpuInfo:
+    """Identity of one GPU; `gpu` is its index, or `index:instance` for a MIG instance, and labels all its series."""
+
+    gpu: str
+    index: str
+    uuid: str
+    name: str
+    driver: str
+    backend: str
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Device memory in bytes, the driver's reserve included in `used`. Read every tick: 7 us."""
+
+    max_age_seconds: ClassVar[float] = 2.0
+    used: int
+    total: int | None = None
+    free: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Power in watts and duty cycles 0 to 1. Read every 100 ms: 5 us, and the values change no faster."""
+
+    max_age_seconds: ClassVar[float] = 2.0
+    power_watts: float | None = None
+    utilization: float | None = None
+    memory_utilization: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """Utilisation from the driver's own buffer. Read every second: 3 ms.
+
+    `busy_seconds` is the integral of the duty cycle since the first reading, `refresh_seconds` the true spacing of the
+    driver's samples and `latest` the newest of them (0 to 1).
+    """
+
+    max_age_seconds: ClassVar[float] = 3.0
+    busy_seconds: float
+    latest: float | None = None
+    refresh_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What moves slowly. Read every second: energy alone takes 3 to 17 ms.
+
+    Energy in joules since the driver was loaded, temperature in degrees Celsius, clocks in hertz, memory errors over
+    the GPU's life, XID errors since the exporter began to watch (`last_xid` is None until there is one).
+    """
+
+    max_age_seconds: ClassVar[float] = 3.0
+    energy_joules: float | None = None
+    temperature_celsius: float | None = None
+    sm_clock_hertz: float | None = None
+    memory_clock_hertz: float | None = None
+    ecc_corrected: int | None = None
+    ecc_uncorrected: int | None = None
+    xid_errors: int | None = None
+    last_xid: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pcie:
+    """PCIe traffic in bytes a second. Read every 5 seconds where switched on: the driver measures for 20 ms a value."""
+
+    max_age_seconds: ClassVar[float] = 7.0
+    sent: float | None = None
+    received: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Processes:
+    """Device memory in bytes by process id. Read every 5 seconds where switched on: it can take 5 ms and a lock."""
+
+    max_age_seconds: ClassVar[float] = 7.0
+    used_by_pid: tuple[tuple[int, int], ...] = ()
+
+
+Reading = Memory | Load | History | Status | Pcie | Processes
+
+
+class GpuDevice(Protocol):
+    """One GPU or MIG instance. Every method but `info` may block on the driver and raises GpuError when it fails.
+
+    A method returns None where the device has nothing of the kind.
+    """
+
+    @property
+    def info(self) -> GpuInfo:
+        """Who it is."""
+
+    def memory(self) -> Memory:
+        """Read the memory in use."""
+
+    def load(self) -> Load | None:
+        """Read power and duty cycles."""
+
+    def history(self) -> History | None:
+        """Read the driver's utilisation buffer."""
+
+    def status(self) -> Status | None:
+        """Read energy, temperature, clocks and error counts."""
+
+    def pcie(self) -> Pcie | None:
+        """Read PCIe traffic."""
+
+    def processes(self) -> Processes | None:
+        """Read memory by process."""
+
+    def reopen(self) -> None:
+        """Get a new handle after a failure."""
+
+
+class GpuReader(Protocol):
+    """A backend."""
+
+    def open(self) -> Sequence[GpuDevice]:
+        """Find the GPUs.
+
+        Raises:
+            GpuError: there is no driver, or it does not answer.
+        """

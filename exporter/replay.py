@@ -1,0 +1,136 @@
+"""A recorded trace as a GPU, for tests and demonstrations. It says so: every info series carries backend="replay"."""
+
+from __future__ import annotations
+
+import csv
+import time
+from bisect import bisect_right
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from exporter.errors import UsageError
+from exporter.readings import GpuInfo, Load, Memory, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+BACKEND = "replay"
+COLUMNS = ("ts_ms", "mem_used_bytes", "sm_util_pct", "mem_util_pct", "power_mw", "sm_mhz", "temp_c")
+MEGAHERTZ = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One row: time in ms, and what the GPU told then; an empty cell is None."""
+
+    ts_ms: float
+    memory: Memory
+    load: Load
+    status: Status
+
+
+class ReplayReader:
+    """Plays a recorded CSV in a loop, from the moment it is opened.
+
+    The columns are those of the exporter's own raw log (`COLUMNS`, and `gpu` where there is more than one).
+
+    Args:
+        path: the recording.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self._traces = read_traces(path)
+        self._name = f"replay of {path.name}"
+        self._clock = clock
+
+    def open(self) -> list[ReplayDevice]:
+        """Start to play; return one device for each GPU in the recording."""
+        return [
+            ReplayDevice(
+                GpuInfo(gpu, gpu.partition(":")[0], f"{BACKEND}-{gpu}", self._name, "none", BACKEND), trace, self._clock
+            )
+            for gpu, trace in self._traces.items()
+        ]
+
+
+class ReplayDevice:
+    """One GPU of a recording; see `GpuDevice`. What was not recorded is None."""
+
+    def __init__(self, info: GpuInfo, trace: Sequence[Frame], clock: Callable[[], float]) -> None:
+        self.info = info
+        self._trace = trace
+        self._times_ms = [frame.ts_ms for frame in trace]
+        self._clock = clock
+        self._start = clock()
+
+    def memory(self) -> Memory:
+        """Return the memory recorded at this point."""
+        return self._frame().memory
+
+    def load(self) -> Load:
+        """Return the power and duty cycles recorded at this point."""
+        return self._frame().load
+
+    def history(self) -> None:
+        """Return None: a trace has no driver buffer."""
+
+    def status(self) -> Status:
+        """Return the temperature and clock recorded at this point."""
+        return self._frame().status
+
+    def pcie(self) -> None:
+        """Return None: PCIe traffic is not recorded."""
+
+    def processes(self) -> None:
+        """Return None: processes are not recorded."""
+
+    def reopen(self) -> None:
+        """Do nothing: a recording is never lost."""
+
+    def _frame(self) -> Frame:
+        first_ms, last_ms = self._times_ms[0], self._times_ms[-1]
+        elapsed_ms = (self._clock() - self._start) * 1000
+        at_ms = first_ms + (elapsed_ms % (last_ms - first_ms) if last_ms > first_ms else 0)
+        return self._trace[bisect_right(self._times_ms, at_ms) - 1]
+
+
+def read_traces(path: Path) -> dict[str, list[Frame]]:
+    """Read a recording: GPU label -> frames in order of time.
+
+    Raises:
+        UsageError: the file cannot be read, lacks a column, is empty, holds what is no number, or runs backwards.
+    """
+    traces: dict[str, list[Frame]] = {}
+    try:
+        with path.open(newline="") as stream:
+            rows = csv.DictReader(stream)
+            if missing := [column for column in COLUMNS[:2] if column not in (rows.fieldnames or ())]:
+                raise UsageError(f"{path} has no column {missing[0]!r}.", f"A recording has {', '.join(COLUMNS)}.")
+            for row in rows:
+                traces.setdefault(row.get("gpu") or "0", []).append(_frame(row))
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}.", "Give a recorded CSV.") from error
+    except (ValueError, TypeError, csv.Error) as error:
+        line = sum(len(trace) for trace in traces.values()) + 2
+        raise UsageError(f"{path}, line {line}, is not a row of numbers.", "Record it again or cut it off.") from error
+    if not traces:
+        raise UsageError(f"{path} holds no samples.", "Record at least one.")
+    for trace in traces.values():
+        if any(later.ts_ms <= earlier.ts_ms for earlier, later in pairwise(trace)):
+            raise UsageError(f"{path} runs backwards in time.", "Sort it by ts_ms.")
+    return traces
+
+
+def _frame(row: Mapping[str, str]) -> Frame:
+    def number(column: str, unit: float = 1) -> float | None:
+        return float(row[column]) * unit if row.get(column) else None
+
+    return Frame(
+        ts_ms=float(row["ts_ms"]),
+        memory=Memory(used=int(row["mem_used_bytes"])),
+        load=Load(number("power_mw", 0.001), number("sm_util_pct", 0.01), number("mem_util_pct", 0.01)),
+        status=Status(temperature_celsius=number("temp_c"), sm_clock_hertz=number("sm_mhz", MEGAHERTZ)),
+    )
