@@ -231,7 +231,8 @@ class PrometheusClient:
         response = self._send(method, path, form)
         try:
             body = response.json()
-            status = body["status"]
+            succeeded = body["status"] == "success" and response.status_code == HTTPStatus.OK
+            data = body["data"] if succeeded else None
         except (requests.JSONDecodeError, KeyError, TypeError) as error:
             raise PrometheusError(
                 f"{self.url}{path} answered HTTP {response.status_code}, which is no answer of Prometheus' API.",
@@ -241,9 +242,9 @@ class PrometheusClient:
         for warning in body.get("warnings", []):
             if (line := f"{query}: {warning}") not in self.warnings:
                 self.warnings.append(line)
-        if status != "success" or response.status_code != HTTPStatus.OK:
+        if not succeeded:
             raise QueryError(f"Prometheus failed on `{query}`: {body.get('errorType')}: {body.get('error')}.")
-        return body["data"]
+        return data
 
     def _send(self, method: str, path: str, form: Mapping[str, str] | None = None) -> requests.Response:
         try:

@@ -15,7 +15,7 @@ import yaml
 
 from workload.errors import DependencyDownError, UsageError
 from workload.paths import asset, cache_dir
-from workload.prometheus import NoDataError, PrometheusError
+from workload.prometheus import CounterResetError, NoDataError, PrometheusError
 from workload.prometheus_binary import PrometheusBinary, find_prometheus
 from workload.prometheus_server import LocalPrometheus, render_config
 from workload.scrapes import wait_for_scrapes
@@ -112,6 +112,11 @@ def test_an_arm_is_measured_exactly_and_nothing_stays(
 
         labels = LABELS.as_dict() | {"job": "vllm"}
         assert client.counter_delta(selector("vllm:prompt_tokens_total", labels), start, end) == 123_457
+        stub.tokens = 5
+        restarted = wait_for_scrapes(client, LABELS, {"vllm": [stub.address]}, time.time())
+        with pytest.raises(CounterResetError):
+            client.counter_delta(selector("vllm:prompt_tokens_total", labels), start, restarted)
+        assert client.scrape_errors()["vllm", stub.address] == ""
         kept = {sample.labels["job"] for sample in client.query("vllm:request_success_total")}
         assert kept == {"vllm", "workload"}, "the fast job keeps few series"
         (timeline,) = client.raw("stub_timeline", start - 60, end)
