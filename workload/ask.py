@@ -65,7 +65,7 @@ def ask_once(question: str, settings: Settings, progress: Progress) -> Answered:
     corpus = open_corpus(settings, embedder, progress)
     embedder.load()
     with (
-        launcher_of(settings).start(PROFILES["base"]) as engine,
+        launcher_of(settings, progress.console).start(PROFILES["base"]) as engine,
         subject(engine, settings, corpus.store, embedder, None) as under_test,
     ):
         meter = under_test.meter.question("0", "other")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's palette, without black and yellow: told apart by colour-blind readers, and by lightness in grey.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
-DASHES: tuple[tuple[int, tuple[float, ...] | None], ...] = ((0, None), (0, (4, 2)), (0, (1, 1.5)))
+DASHES: tuple[Literal["solid", "dashed", "dotted"], ...] = ("solid", "dashed", "dotted")
 AXIS_LABELS = {
     "percentunit": "share",
-    "short": "requests",
+    "short": "count",
     "s": "seconds",
     "bytes": "bytes",
     "reqps": "per second",
@@ -74,7 +74,7 @@ def _draw_panel(axes: Axes, panel: Panel, traces: Sequence[Trace], colours: Mapp
             alpha=0.9,
         )
     if panel.unit == "percentunit":
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     elif panel.unit == "short":
         axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
     axes.set_ylim(bottom=0)

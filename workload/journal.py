@@ -129,7 +129,13 @@ class Journal:
                         item.set_exception(self._failure)
                     else:
                         item.set_result(None)
+        self._fold()
         self._connection.close()
+
+    def _fold(self) -> None:
+        """Leave one file behind instead of three; after a failed write the log stays, for it holds what is safe."""
+        if not self._failure:
+            self._connection.execute("PRAGMA journal_mode = DELETE")
 
     def __enter__(self) -> Self:
         return self

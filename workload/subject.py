@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 import openai
@@ -22,7 +21,8 @@ from workload.agent.nodes import Hop2RagNodes
 from workload.agent.reuse import ReuseOrder
 from workload.agent.state import LLM_NODES, NODES
 from workload.drive import Driver
-from workload.engine.probe import canary
+from workload.engine.endpoint import open_client
+from workload.engine.probe import CANARY_TIMEOUT_SECONDS, ask_canary
 from workload.gate import EngineGate
 
 if TYPE_CHECKING:
@@ -73,7 +73,12 @@ def subject(
     )
     llm = Llm(client, engine.facts.model, settings.request_timeout, seed=settings.seed)
     nodes = Hop2RagNodes(llm, embedder, store, settings.k, settings.max_hops, settings.layout)
-    gate = EngineGate(partial(canary, engine.endpoint, engine.facts.model), settings.engine_patience)
+
+    def probe() -> None:
+        with open_client(engine.endpoint, CANARY_TIMEOUT_SECONDS) as http:
+            ask_canary(http, engine.facts.model)
+
+    gate = EngineGate(probe, settings.engine_patience)
     server = MetricsServer(registry, timeline=activity.expose, title="Hop2Rag agent")
     address = server.start()
     try:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import psutil
 import requests
 
+from workload.engine.install import install
 from workload.engine.launcher import ProcessLauncher
 from workload.engine.profile import PROFILES
 from workload.errors import DependencyDownError, UsageError
@@ -40,9 +41,10 @@ def stay_up(profile: str, prometheus_port: int, console: Console) -> None:
     if running := _running():
         raise UsageError(f"hop2rag up runs already as process {running.pid}.", "Stop it with: hop2rag down")
     cache = cache_dir()
+    launcher = ProcessLauncher(install(cache, console), cache / "logs", console)
     with (
         LocalPrometheus(find_prometheus(cache), cache, requests.Session(), port=prometheus_port) as prometheus,
-        ProcessLauncher(cache).start(PROFILES[profile]) as engine,
+        launcher.start(PROFILES[profile]) as engine,
     ):
         me = psutil.Process()
         pid_file().write_text(f"{me.pid} {me.create_time()}")

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from workload.agent.llm import Llm
     from workload.agent.metering import QuestionMeter
     from workload.agent.state import Hop2RagState, Message
+    from workload.corpus.document import Document
     from workload.corpus.embedding import Embedder
-    from workload.corpus.store import Document
 
 KEPT_AFTER_RERANK = 5
 NEW_DOCUMENTS_A_HOP = 3

@@ -6,17 +6,20 @@ What a layout changes is how much of a prompt an earlier call has already put in
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
 if TYPE_CHECKING:
     from workload.agent.state import Hop2RagState, Message
-    from workload.corpus.store import Document
+    from workload.corpus.document import Document
 
 Layout = Literal["original", "instructions-first", "append-only"]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 DONE = "DONE"
+# With these limits the longest reply fits the node's token limit, so decoding by schema ends in valid JSON.
+MAX_QUERY_CHARS = 100
+MAX_CLUE_CHARS = 110
 
 INSTRUCTIONS = {
     "decompose": (
@@ -30,12 +33,12 @@ INSTRUCTIONS = {
     ),
     "decide": (
         "Judge whether the clues are enough to answer the question with certainty. "
-        'Say "yes" or "no", and name the fact that is still missing, if any. '
-        'Reply with JSON like {"enough": "no", "missing": "..."}.'
+        'First name the fact that is still missing, if any, then say "yes" or "no". '
+        'Reply with JSON like {"missing": "...", "enough": "no"}.'
     ),
     "generate": (
-        "Answer the question from the passages and clues. "
-        "Give only the answer itself, in as few words as possible: a name, a date, a number, yes or no."
+        "Answer the question from the clues and passages. "
+        "Give only the answer itself, in as few words as possible, without a sentence around it."
     ),
 }
 PREAMBLE = "You answer a question in several steps. Each message names the step to do now."
@@ -51,20 +54,21 @@ class _Reply(BaseModel):
 class Decomposition(_Reply):
     """Reply of `decompose`."""
 
-    query: str = Field(min_length=1, max_length=120)
+    query: str = Field(min_length=1, max_length=MAX_QUERY_CHARS)
 
 
 class Clues(_Reply):
     """Reply of `extract_clues`."""
 
-    clues: list[str] = Field(max_length=3)
+    clues: list[Annotated[str, Field(min_length=1, max_length=MAX_CLUE_CHARS)]] = Field(max_length=3)
 
 
 class Decision(_Reply):
     """Reply of `decide`."""
 
+    # in this order: what is missing is thought of before the verdict is given
+    missing: str = Field(max_length=MAX_QUERY_CHARS)
     enough: Literal["yes", "no"]
-    missing: str = Field(max_length=120)
 
 
 def messages(layout: Layout, node: str, state: Hop2RagState) -> list[Message]:
@@ -103,7 +107,7 @@ def _material(node: str, state: Hop2RagState) -> list[str]:
         return [_passages(state["fresh"])]
     if node == "decide":
         return [clues]
-    return [_passages(state["evidence"]), clues]
+    return [clues, _passages(state["evidence"])]
 
 
 def _passages(documents: list[Document]) -> str:

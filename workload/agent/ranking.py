@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from workload.corpus.store import Document
+    from workload.corpus.document import Document
 
 SUPPORTING_TITLES = 2
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, TypedDict
 
-from workload.corpus.store import Document  # noqa: TC001 - LangGraph reads the state's annotations at run time
+from workload.corpus.document import Document  # noqa: TC001 - LangGraph reads the state's annotations at run time
 
 LLM_NODES = ("decompose", "extract_clues", "decide", "generate")
 NODES = (

@@ -77,8 +77,8 @@ def verdicts(summary: dict[str, Any]) -> list[str]:
     agree = "agree to the token" if on["agree_to_the_token"] else "DISAGREE"
     sentences = [
         (
-            f"Engine counters and responses {agree}: {number(counters['hits'])} of {number(counters['queries'])} prompt "
-            f"tokens hit; the responses say {number(responses['cached_tokens'])} of {number(on['prompt_tokens'])}."
+            f"Engine counters and responses {agree}: {number(counters['hits'])} of {number(counters['queries'])} "
+            f"prompt tokens hit; responses: {number(responses['cached_tokens'])} of {number(on['prompt_tokens'])}."
         ),
         f"{on['calls_equal_to_bound']} of {on['calls']} calls hit exactly what the reuse bound predicts.",
     ]

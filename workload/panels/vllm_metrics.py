@@ -7,7 +7,7 @@ from workload.promql import vllm_metrics as promql
 
 HIT_RATIO = Panel(
     key="prefix_cache_hit_ratio",
-    title="What share of prompt tokens does the prefix cache serve?",
+    title="Share of prompt tokens from the cache, over 10 s",
     why="Hits over queries, in tokens, over 10 s (vllm:prefix_cache_hits_total, vllm:prefix_cache_queries_total).",
     unit="percentunit",
     lines=(Line(promql.HIT_RATIO),),
@@ -15,50 +15,50 @@ HIT_RATIO = Panel(
 )
 KV_USAGE = Panel(
     key="kv_cache_usage",
-    title="How full is the KV cache pool?",
+    title="KV cache pool in use",
     why="Blocks in use over blocks in the pool (vllm:kv_cache_usage_perc); blocks kept only for reuse count as free.",
     unit="percentunit",
     lines=(Line(promql.KV_USAGE),),
 )
 PROMPT_TOKENS = Panel(
     key="prompt_tokens",
-    title="How fast does the prompt side go?",
+    title="Prompt tokens, all and from the cache",
     why="Prompt tokens a second (vllm:prompt_tokens_total), and those of them that came from the cache.",
     unit="tokens/s",
     lines=(Line(promql.PROMPT_THROUGHPUT, "prompt"), Line(promql.CACHED_PROMPT_TOKENS, "from cache")),
 )
 GENERATION_TOKENS = Panel(
     key="generation_tokens",
-    title="How fast does the engine generate?",
+    title="Generated tokens, over 10 s",
     why="Generated tokens a second (vllm:generation_tokens_total).",
     unit="tokens/s",
     lines=(Line(promql.GENERATION_THROUGHPUT),),
 )
 QUESTIONS = Panel(
-    key="questions_finished",
-    title="How many questions are answered a second?",
-    why="Questions that ended well (hop2rag_questions_total); failures are not throughput.",
-    unit="reqps",
-    lines=(Line(promql.QUESTIONS_FINISHED),),
+    key="questions_answered",
+    title="Questions answered so far, warm-up included",
+    why="Questions that ended well (hop2rag_questions_total); the slope is the throughput, failures are not counted.",
+    unit="short",
+    lines=(Line(promql.QUESTIONS_ANSWERED),),
 )
 REQUESTS = Panel(
     key="request_states",
-    title="Are requests running, or waiting?",
+    title="Requests in the engine",
     why="Requests in the engine's batch and in its queue (vllm:num_requests_running, vllm:num_requests_waiting).",
     unit="short",
     lines=(Line(promql.RUNNING, "running"), Line(promql.WAITING, "waiting")),
 )
 PREEMPTIONS = Panel(
     key="preemptions",
-    title="Does the engine preempt requests for lack of blocks?",
+    title="Preemptions, over 10 s",
     why="Preemptions a second (vllm:num_preemptions_total); each one throws computed blocks away.",
     unit="reqps",
     lines=(Line(promql.PREEMPTIONS),),
 )
 
-CACHE_METRICS = Figure("cache_metrics.png", "Prefix cache off and on: cache", (HIT_RATIO, KV_USAGE))
+CACHE_METRICS = Figure("cache_metrics.png", "How much does the prefix cache serve?", (HIT_RATIO, KV_USAGE))
 THROUGHPUT = Figure(
-    "throughput.png", "Prefix cache off and on: throughput", (PROMPT_TOKENS, GENERATION_TOKENS, QUESTIONS)
+    "throughput.png", "Does prefix caching make the engine faster?", (PROMPT_TOKENS, GENERATION_TOKENS, QUESTIONS)
 )
-REQUEST_STATES = Figure("request_states.png", "Prefix cache off and on: requests", (REQUESTS, PREEMPTIONS))
+REQUEST_STATES = Figure("request_states.png", "Do requests run, wait or get preempted?", (REQUESTS, PREEMPTIONS))
 FIGURES = (CACHE_METRICS, THROUGHPUT, REQUEST_STATES)

@@ -37,10 +37,7 @@ CACHED_PROMPT_TOKENS = Query(
 )
 RUNNING = Query("vllm_requests_running", 'sum by (arm) (vllm:num_requests_running{job="vllm-fast",$scope})')
 WAITING = Query("vllm_requests_waiting", 'sum by (arm) (vllm:num_requests_waiting{job="vllm-fast",$scope})')
-QUESTIONS_FINISHED = Query(
-    "hop2rag_questions_rate",
-    'sum by (arm) (rate(hop2rag_questions_total{outcome="ok",$scope}[$__rate_interval]))',
-)
+QUESTIONS_ANSWERED = Query("hop2rag_questions_answered", 'sum by (arm) (hop2rag_questions_total{outcome="ok",$scope})')
 
 ALL = (
     HIT_RATIO,
@@ -52,5 +49,5 @@ ALL = (
     CACHED_PROMPT_TOKENS,
     RUNNING,
     WAITING,
-    QUESTIONS_FINISHED,
+    QUESTIONS_ANSWERED,
 )
