@@ -101,7 +101,7 @@ def telling(persist_dir: Path, collection: str) -> Iterator[None]:
     except OSError as error:
         raise StorageError(f"Collection {collection!r}: {error}.", "Check the disk and the permissions.") from error
     except (sqlite3.Error, ChromaError, ValueError) as error:
-        raise _told(persist_dir, collection, error) from error
+        raise unusable(persist_dir, collection, str(error)) from error
 
 
 # what SQLite says, through Python or through Chroma -> (found, remedy, class)
@@ -109,18 +109,18 @@ _SYMPTOMS: tuple[tuple[tuple[str, ...], str, str, type[Hop2RagError]], ...] = (
     (("is locked", "is busy"), "it locked by another program", BUSY, DependencyDownError),
     (("disk is full",), "the disk full", "Free some space.", StorageError),
     (("readonly", "unable to open"), "files that cannot be opened or written", "Check the permissions.", StorageError),
-    (("malformed", "not a database"), "a corrupt database", RESTORE, DependencyDownError),
+    (("malformed", "not a database", "codec can't decode"), "a corrupt database", RESTORE, DependencyDownError),
 )
 
 
-def _told(persist_dir: Path, collection: str, error: Exception) -> Hop2RagError:
-    reason = str(error)
+def unusable(persist_dir: Path, collection: str, reason: str) -> Hop2RagError:
+    """Return the error for a store that is there and does not work, by what SQLite or Chroma gave as the reason."""
     for words, found, remedy, kind in _SYMPTOMS:
         if any(word in reason for word in words):
             return kind(f"Collection {collection!r} in {persist_dir}: expected a usable store, found {found}.", remedy)
     line = " ".join(reason.split())[:200]
     return DependencyDownError(
-        f"Collection {collection!r} in {persist_dir}: expected a usable store, found an error of Chroma: {line}.",
+        f"Collection {collection!r} in {persist_dir}: expected a usable store, found {line}.",
         RESTORE,
     )
 
@@ -164,7 +164,8 @@ def _read_schema(database: sqlite3.Connection) -> dict[str, int]:
     """Return the newest migration of every part of the database; nothing where it is no Chroma database."""
     if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'migrations'").fetchall():
         return {}
-    return dict(database.execute("SELECT dir, max(version) FROM migrations GROUP BY dir").fetchall())
+    rows = database.execute("SELECT dir, max(version) FROM migrations GROUP BY dir").fetchall()
+    return {str(part): int(version) for part, version in rows}
 
 
 @cache

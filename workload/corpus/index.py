@@ -20,6 +20,7 @@ from workload.corpus.chroma import (
     telling,
 )
 from workload.corpus.manifest import Manifest, content_hash, manifest_path, read_manifest, write_manifest
+from workload.corpus.probe import probe
 from workload.corpus.store import check
 from workload.errors import DependencyDownError, UsageError
 
@@ -72,6 +73,8 @@ def build(
             if not finished:
                 manifest_path(persist_dir, collection).unlink(missing_ok=True)
                 target = _target(client, collection, mark)
+                if target.count():  # an interrupted build may have left a vector index that crashes who opens it
+                    probe(persist_dir, collection)
                 _fill(target, wanted, embedder, min(batch_size, client.get_max_batch_size()), progress)
                 _require_all(target, wanted, persist_dir)
                 finished = _manifest(collection, embedder, len(wanted), mark[MARK_CONTENT])

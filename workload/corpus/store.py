@@ -6,25 +6,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from workload.corpus.chroma import (
-    MARK_CONTENT,
     REINDEX,
-    RESTORE,
     misfit,
     open_client,
     open_collection,
-    opened,
     survey,
     telling,
 )
 from workload.corpus.document import Document, read_document
 from workload.corpus.manifest import Manifest, read_manifest
-from workload.errors import DependencyDownError
+from workload.corpus.probe import probe
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import numpy as np
-    from chromadb.api.models.Collection import Collection
     from numpy.typing import NDArray
 
     from workload.corpus.embedding import Embedder
@@ -45,8 +41,8 @@ class StoreFacts:
 def check(persist_dir: Path, collection: str, embedder: Embedder) -> StoreFacts:
     """Make sure that the collection is there, whole, and fits the embedder, which is not loaded for it.
 
-    It ends with one search for a stored vector, since SQLite can be whole while the vector index is not. It adds
-    nothing and never upgrades a store.
+    It includes one search in a child process, since SQLite can be whole while the vector index is not. It adds nothing
+    and never upgrades a store.
 
     Raises:
         UsageError: no store, no collection, not finished, empty, or another dimension, model, count or chromadb.
@@ -55,18 +51,13 @@ def check(persist_dir: Path, collection: str, embedder: Embedder) -> StoreFacts:
     """
     survey(persist_dir, collection)
     manifest = read_manifest(persist_dir, collection)
-    with telling(persist_dir, collection), opened(persist_dir) as client:
-        opened_collection = open_collection(client, collection)
-        facts = StoreFacts(
-            persist_dir=persist_dir,
-            collection=collection,
-            dimension=_dimension(opened_collection, persist_dir),
-            count=opened_collection.count(),
-            space=_space(opened_collection),
-            manifest=manifest,
-        )
-        _require_fit(facts, (opened_collection.metadata or {}).get(MARK_CONTENT), embedder)
-        _require_findable(opened_collection, persist_dir)
+    found = probe(persist_dir, collection)
+    if found.dimension is None:
+        raise misfit(persist_dir, collection, "documents", "an empty collection", REINDEX)
+    if not found.has_texts:
+        raise misfit(persist_dir, collection, "vectors with texts", "vectors alone", "Name another store.")
+    facts = StoreFacts(persist_dir, collection, found.dimension, found.count, found.space, manifest)
+    _require_fit(facts, found.mark, embedder)
     return facts
 
 
@@ -98,26 +89,6 @@ class Store:
         self._client.close()
 
 
-def _dimension(collection: Collection, persist_dir: Path) -> int:
-    sample: Any = collection.get(limit=1, include=["documents"])
-    if not sample["ids"]:
-        raise misfit(persist_dir, collection.name, "documents", "an empty collection", REINDEX)
-    if not sample["documents"][0]:
-        raise misfit(persist_dir, collection.name, "vectors with texts", "vectors alone", "Name another store.")
-    return len(_first_vector(collection))
-
-
-def _first_vector(collection: Collection) -> NDArray[np.float32]:
-    found: Any = collection.get(limit=1, include=["embeddings"])
-    vector: NDArray[np.float32] = found["embeddings"][0]
-    return vector
-
-
-def _space(collection: Collection) -> str:
-    index = collection.configuration_json.get("hnsw") or {}
-    return str(index.get("space", "l2"))
-
-
 def _require_fit(facts: StoreFacts, mark: str | None, embedder: Embedder) -> None:
     from chromadb import __version__  # noqa: PLC0415 - most of a second, as in `open_client`
 
@@ -136,13 +107,3 @@ def _require_fit(facts: StoreFacts, mark: str | None, embedder: Embedder) -> Non
     for what, expected, found_value in pairs:
         if expected != found_value:
             raise misfit(facts.persist_dir, facts.collection, f"{what} {expected}", str(found_value), REINDEX)
-
-
-def _require_findable(collection: Collection, persist_dir: Path) -> None:
-    # the first record is the oldest: the one that a lost vector file loses, while fresh ones are replayed from SQLite
-    queries: Any = [_first_vector(collection)]
-    found: Any = collection.query(query_embeddings=queries, n_results=1, include=["distances"])
-    if not found["ids"][0]:
-        raise DependencyDownError(
-            f"Collection {collection.name!r} in {persist_dir}: expected to find a stored vector, found none.", RESTORE
-        )

@@ -1,0 +1,90 @@
+"""Opens a collection in a process of its own: Chroma's vector index crashes the process on some damaged files."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from workload.corpus.chroma import MARK_CONTENT, RESTORE, open_collection, opened, unusable
+from workload.errors import DependencyDownError
+
+PROBE_TIMEOUT_SECONDS = 600.0  # a store of millions of passages is gigabytes to load
+
+
+@dataclass(frozen=True)
+class Probed:
+    """What a collection says of itself; `dimension` is None where it is empty, `mark` where it is not ours."""
+
+    count: int
+    dimension: int | None
+    has_texts: bool
+    space: str
+    mark: str | None
+
+
+def probe(persist_dir: Path, collection: str) -> Probed:
+    """Read the collection's facts and search it once, in a child process (about a second for a small store).
+
+    The search is for the first record's own vector: the oldest record is the one that a lost vector file loses, while
+    fresh ones are replayed from SQLite, so that a search for anything else can look well.
+
+    Raises:
+        DependencyDownError: Chroma refuses the store, crashes on it or does not end.
+        StorageError: its files cannot be read.
+    """
+    argv = (sys.executable, "-m", "workload.corpus.probe", str(persist_dir), collection)
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    try:
+        done = subprocess.run(
+            argv, env=environ, capture_output=True, check=False, text=True, timeout=PROBE_TIMEOUT_SECONDS
+        )
+    except subprocess.TimeoutExpired as error:
+        raise unusable(persist_dir, collection, f"no answer in {PROBE_TIMEOUT_SECONDS:.0f} s") from error
+    lines = done.stdout.splitlines()
+    if done.returncode != 0 or not lines:
+        crash = f"a vector index on which Chroma crashes (exit status {done.returncode})"
+        raise DependencyDownError(
+            f"Collection {collection!r} in {persist_dir}: expected a usable store, found {crash}.", RESTORE
+        )
+    answer = json.loads(lines[-1])
+    if "failure" in answer:
+        raise unusable(persist_dir, collection, answer["failure"])
+    return Probed(**answer)
+
+
+def examine(persist_dir: Path, collection: str) -> Probed:
+    """Do the probing itself, in this process."""
+    with opened(persist_dir) as client:
+        found = open_collection(client, collection)
+        index = found.configuration_json.get("hnsw") or {}
+        sample: Any = found.get(limit=1, include=["documents", "embeddings"])
+        if sample["ids"]:
+            nearest: Any = found.query(query_embeddings=[sample["embeddings"][0]], n_results=1, include=["distances"])
+            if not nearest["ids"][0]:
+                raise LookupError("a stored vector cannot be found")
+        return Probed(
+            count=found.count(),
+            dimension=len(sample["embeddings"][0]) if sample["ids"] else None,
+            has_texts=bool(sample["ids"] and sample["documents"][0]),
+            space=str(index.get("space", "l2")),
+            mark=(found.metadata or {}).get(MARK_CONTENT),
+        )
+
+
+def main() -> int:
+    """Print the facts of the named collection, or the failure, as one line of JSON."""
+    try:
+        answer = asdict(examine(Path(sys.argv[1]), sys.argv[2]))
+    except Exception as error:  # noqa: BLE001 - reported in full to the parent, which decides what it means
+        answer = {"failure": str(error) or type(error).__name__}
+    print(json.dumps(answer))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
