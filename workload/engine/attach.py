@@ -1,0 +1,99 @@
+"""Uses a vLLM that somebody else started, and refuses an arm that it does not show."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from workload.engine.endpoint import open_client, parse_endpoint
+from workload.engine.facts import EngineFacts, read_facts
+from workload.engine.launcher import RunningEngine, command_line
+from workload.engine.listener import Listener, find_listener, server_flags
+from workload.engine.probe import CANARY_TIMEOUT_SECONDS, ask_canary
+from workload.engine.profile import SERVER_MODULE, Device, VllmProfile, environment
+from workload.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from rich.console import Console
+
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+class AttachLauncher:
+    """Attaches to the server at an endpoint, which stays up.
+
+    Args:
+        endpoint: its URL; checked at once (`UsageError`).
+        console: where progress goes.
+        device: what the server runs on, for the command that is shown when an arm is refused.
+        find: who listens on a port of this host.
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        console: Console,
+        device: Device = "cuda",
+        find: Callable[[int], Listener | None] = find_listener,
+    ) -> None:
+        self._endpoint = parse_endpoint(endpoint)
+        self._console = console
+        self._device = device
+        self._find = find
+
+    @contextmanager
+    def start(self, profile: VllmProfile) -> Iterator[RunningEngine]:
+        """Prove that the server runs `profile`.
+
+        Raises:
+            UsageError: it does not, or does not show that it does; with the command that starts the right one.
+            DependencyDownError: it is unreachable, hangs, or is no vLLM.
+        """
+        with open_client(self._endpoint, CANARY_TIMEOUT_SECONDS) as client:
+            facts = read_facts(client)
+            ask_canary(client, facts.model)
+        listener = self._local_listener()
+        if reason := refusal(profile, facts, listener):
+            raise UsageError(f"{self._endpoint} does not hold the arm: {reason}.", self._right_command(profile, facts))
+        self._console.print(f"Attached to vLLM {facts.version} ({profile.name}) on {self._endpoint}")
+        yield RunningEngine(
+            self._endpoint, facts, listener.argv if listener else None, listener.pid if listener else None
+        )
+
+    def _local_listener(self) -> Listener | None:
+        parts = urlsplit(self._endpoint)
+        if parts.hostname not in LOOPBACK:
+            return None
+        return self._find(parts.port or (443 if parts.scheme == "https" else 80))
+
+    def _right_command(self, profile: VllmProfile, facts: EngineFacts) -> str:
+        if facts.version is None:
+            return "Start a vLLM whose /version can be read."
+        parts = urlsplit(self._endpoint)
+        argv = profile.argv(
+            facts.version,
+            python="python",
+            model=facts.model_path or facts.model,
+            served_model_name=facts.model,
+            port=parts.port or 8000,
+            host=parts.hostname or "127.0.0.1",
+            device=self._device,
+        )
+        return f"Start it with: {command_line(argv, environment(self._device))}"
+
+
+def refusal(profile: VllmProfile, facts: EngineFacts, listener: Listener | None) -> str | None:
+    """Return why `profile` is not proved by a server's facts and, where it is seen, its command line; None if it is."""
+    if facts.version is None:
+        return "/version tells nothing, so its flags and metrics are unknown"
+    if mismatch := profile.mismatch(facts):
+        return f"{mismatch} (vLLM {facts.version})"
+    needed = server_flags((SERVER_MODULE, *profile.untold())) or {}
+    seen = (server_flags(listener.argv) if listener else None) or {}
+    missing = [f"{flag} {value}".strip() for flag, value in needed.items() if seen.get(flag) != value]
+    if missing:
+        return f"no server tells {', '.join(missing)}, and its command line does not show it (vLLM {facts.version})"
+    return None

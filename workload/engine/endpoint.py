@@ -1,0 +1,73 @@
+"""Which addresses may be talked to: never a file, a cloud's metadata service or a URL with a password."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import httpx
+
+from workload.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+METADATA_ADDRESSES = frozenset(map(ipaddress.ip_address, ("100.100.100.200", "192.0.0.192", "fd00:ec2::254")))
+"""Metadata services of clouds outside the link-local ranges."""
+
+REMEDY = "Give --vllm-endpoint as http://HOST:PORT or https://HOST:PORT."
+
+
+def resolve(host: str) -> list[str]:
+    """Return the addresses of `host`, also of spellings such as 0xA9FEA9FE; none if it has none."""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return []
+    return [str(entry[4][0]) for entry in found]
+
+
+def parse_endpoint(text: str, resolve: Callable[[str], list[str]] = resolve) -> str:
+    """Return the endpoint without its trailing slash and without `/v1`, which clients add.
+
+    Raises:
+        UsageError: it is no plain http(s) URL, carries credentials, or leads to a link-local or metadata address.
+            The message never repeats the credentials.
+    """
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise UsageError("The endpoint is no URL: its host or port cannot be read.", REMEDY) from error
+    if "@" in text:
+        raise UsageError("The endpoint carries credentials.", f"Leave them out. {REMEDY}")
+    if not text.isprintable() or " " in text:
+        raise UsageError("The endpoint holds blanks or control characters.", REMEDY)
+    if parts.scheme not in {"http", "https"}:
+        raise UsageError(f"The endpoint's scheme is {parts.scheme!r}, not http or https.", REMEDY)
+    if not host or port == 0:
+        raise UsageError(f"The endpoint {text!r} names no host, or port 0.", REMEDY)
+    if parts.query or parts.fragment:
+        raise UsageError(f"The endpoint on {host} has a query or fragment.", REMEDY)
+    for address in resolve(host):
+        if _is_forbidden(address):
+            raise UsageError(
+                f"The endpoint's host {host} is {address}, a link-local or metadata address.",
+                "Name the server that runs vLLM.",
+            )
+    path = parts.path.rstrip("/").removesuffix("/v1")
+    return f"{parts.scheme}://{parts.netloc}{path}"
+
+
+def _is_forbidden(text: str) -> bool:
+    address = ipaddress.ip_address(text.partition("%")[0])
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+        address = address.ipv4_mapped
+    return address.is_link_local or address.is_multicast or address in METADATA_ADDRESSES
+
+
+def open_client(endpoint: str, timeout_seconds: float) -> httpx.Client:
+    """Return a client for a checked endpoint: no proxy (it would be measured too), no redirects (unchecked)."""
+    return httpx.Client(base_url=endpoint, timeout=timeout_seconds, trust_env=False, follow_redirects=False)

@@ -1,0 +1,93 @@
+"""The only proof that an engine works: it completes something. `/health` may answer 200 while the engine hangs."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import httpx
+
+from workload.engine.endpoint import open_client
+from workload.errors import DependencyDownError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CANARY_PROMPT = "Hi"
+CANARY_SALT = "canary"
+"""The prompt fills no block, so the prefix cache keeps nothing of it; the salt, where known, keeps it apart anyway.
+
+Its tokens do count as queries of the prefix cache: canaries lie outside a measured window.
+"""
+
+CANARY_TIMEOUT_SECONDS = 10.0
+POLL_SECONDS = 0.5
+
+
+def ask_canary(client: httpx.Client, model: str, timeout_seconds: float = CANARY_TIMEOUT_SECONDS) -> float:
+    """Complete one token and return how long that took, in seconds.
+
+    Raises:
+        DependencyDownError: nothing listens, the engine hangs, or it answers anything but a completion.
+    """
+    body = {"model": model, "prompt": CANARY_PROMPT, "max_tokens": 1, "temperature": 0, "cache_salt": CANARY_SALT}
+    started = time.monotonic()
+    try:
+        response = client.post("/v1/completions", json=body, timeout=timeout_seconds)
+        response.raise_for_status().json()["choices"][0]["text"]
+    except httpx.TimeoutException as error:
+        raise DependencyDownError(
+            f"vLLM at {client.base_url} did not answer a canary completion within {timeout_seconds:g} s.",
+            "The engine hangs, even if /health is fine: restart it.",
+        ) from error
+    except httpx.HTTPStatusError as error:
+        raise DependencyDownError(
+            f"vLLM at {client.base_url} answered a canary completion with {error.response.status_code}.",
+            "Look at the engine's log.",
+        ) from error
+    except httpx.HTTPError as error:
+        raise DependencyDownError(
+            f"vLLM at {client.base_url} is unreachable ({type(error).__name__}).", "Start it, or check the endpoint."
+        ) from error
+    except (ValueError, KeyError, IndexError, TypeError) as error:
+        raise DependencyDownError(
+            f"{client.base_url} answered a canary completion with something else.", "Is this a vLLM server?"
+        ) from error
+    return time.monotonic() - started
+
+
+def wait_ready(
+    endpoint: str,
+    model: str,
+    timeout_seconds: float,
+    still_starting: Callable[[float], object],
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> float:
+    """Ask canaries until one is answered; return the seconds that took.
+
+    Args:
+        endpoint: the server's checked URL.
+        model: the served model's name.
+        timeout_seconds: how long to keep asking.
+        still_starting: called between attempts with the seconds so far; raises to give up.
+        clock: seconds, monotonic.
+        sleep: waits the given seconds.
+
+    Raises:
+        DependencyDownError: no canary was answered in time; the cause is that of the last attempt.
+    """
+    started = clock()
+    with open_client(endpoint, CANARY_TIMEOUT_SECONDS) as client:
+        while True:
+            still_starting(clock() - started)
+            try:
+                ask_canary(client, model)
+            except DependencyDownError as error:
+                if clock() - started >= timeout_seconds:
+                    raise DependencyDownError(
+                        f"vLLM was not ready within {timeout_seconds:g} s: {error.cause}", error.remedy
+                    ) from error
+                sleep(POLL_SECONDS)
+            else:
+                return clock() - started

@@ -1,0 +1,157 @@
+"""What an engine is started with: a frozen profile, and the flags that say so to a given vLLM version."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Literal
+
+from workload.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from workload.engine.facts import EngineFacts
+
+Device = Literal["cpu", "cuda"]
+
+SERVER_MODULE = "vllm.entrypoints.openai.api_server"
+OLDEST = (0, 6, 5)
+"""The first release with `--no-enable-prefix-caching`: before it an arm "off" cannot be asked for."""
+
+REQUEST_LOG_OFF = (0, 10, 1)
+"""From here on requests are not logged by default; the flag that said so is gone by 0.17 and then kills the server."""
+
+CPU_FLAGS = ("--enforce-eager", "--block-size", "32")
+"""Eager: ready in 30 s instead of 100 s. CPU attention wants blocks of a multiple of 32; its default is 128."""
+
+CPU_KV_CACHE_GIB = 1
+
+
+@dataclass(frozen=True)
+class VllmProfile:
+    """How an engine is started. None leaves a setting to vLLM's default, and then nothing about it is claimed.
+
+    Attributes:
+        name: the profile's name in `PROFILES`, in labels and in results.
+        prefix_caching: on, off; the default is on from 0.8.0 and off before.
+        chunked_prefill: on; the default depends on version and model.
+        max_model_len: longest context, in tokens.
+        max_num_seqs: most sequences in a batch.
+        max_num_batched_tokens: most tokens in one engine step.
+    """
+
+    name: str
+    prefix_caching: bool | None = None
+    chunked_prefill: Literal[True] | None = None
+    max_model_len: int | None = None
+    max_num_seqs: int | None = None
+    max_num_batched_tokens: int | None = None
+
+    def argv(
+        self,
+        version: str,
+        *,
+        python: str,
+        model: str,
+        served_model_name: str,
+        port: int = 8000,
+        host: str = "127.0.0.1",
+        device: Device = "cuda",
+    ) -> tuple[str, ...]:
+        """Return the command line that starts this profile on vLLM `version`.
+
+        Raises:
+            UsageError: the version cannot be read, or is too old to hold the profile's arm.
+        """
+        release = parse_version(version)
+        if release < OLDEST:
+            oldest = ".".join(map(str, OLDEST))
+            raise UsageError(f"vLLM {version} cannot hold profile {self.name}.", f"Use vLLM {oldest} or later.")
+        # The module form also runs where the distribution is not named `vllm`, as the CPU builds are not.
+        command = (python, "-m", SERVER_MODULE, "--model", model, "--served-model-name", served_model_name)
+        base = ("--host", host, "--port", str(port), "--tensor-parallel-size", "1", "--gpu-memory-utilization", "0.9")
+        quiet = ("--disable-log-requests",) if release < REQUEST_LOG_OFF else ()
+        cpu = CPU_FLAGS if device == "cpu" else ()
+        return (*command, *base, "--enable-prompt-tokens-details", *quiet, *cpu, *self._flags())
+
+    def _flags(self) -> tuple[str, ...]:
+        flags: list[str] = []
+        if self.prefix_caching is not None:
+            flags += ["--enable-prefix-caching" if self.prefix_caching else "--no-enable-prefix-caching"]
+        if self.max_model_len is not None:
+            flags += ["--max-model-len", str(self.max_model_len)]
+        return (*flags, *self.untold())
+
+    def untold(self) -> tuple[str, ...]:
+        """Return the flags of this profile that no server tells: only its command line can prove them."""
+        flags: list[str] = []
+        if self.chunked_prefill:
+            flags += ["--enable-chunked-prefill"]
+        if self.max_num_seqs is not None:
+            flags += ["--max-num-seqs", str(self.max_num_seqs)]
+        if self.max_num_batched_tokens is not None:
+            flags += ["--max-num-batched-tokens", str(self.max_num_batched_tokens)]
+        return tuple(flags)
+
+    def mismatch(self, facts: EngineFacts) -> str | None:
+        """Return what the server shows against this profile, or None where it shows all that it can tell.
+
+        A setting which the server does not show at all is a mismatch too: an arm is proved, never assumed.
+        """
+        if self.prefix_caching is not None and facts.prefix_caching != self.prefix_caching:
+            return (
+                f"cache_config_info shows enable_prefix_caching={_shown(facts.prefix_caching)}, "
+                f"profile {self.name} needs {self.prefix_caching}"
+            )
+        if self.max_model_len is not None and facts.max_model_len != self.max_model_len:
+            return (
+                f"/v1/models shows max_model_len={_shown(facts.max_model_len)}, "
+                f"profile {self.name} needs {self.max_model_len}"
+            )
+        return None
+
+
+def environment(device: Device) -> Mapping[str, str]:
+    """Return the variables an engine is started with: no usage statistics; on CPU no downloads and a KV pool."""
+    quiet = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
+    if device == "cuda":
+        return quiet
+    return {**quiet, "HF_HUB_OFFLINE": "1", "VLLM_CPU_KVCACHE_SPACE": str(CPU_KV_CACHE_GIB)}
+
+
+def parse_version(version: str) -> tuple[int, int, int]:
+    """Return the release of "0.32.0", "0.10.1.post1" or "0.22.1rc1.dev166+gd0975a4b5".
+
+    Raises:
+        UsageError: it does not start with three numbers.
+    """
+    match = re.match(r"v?(\d+)\.(\d+)\.(\d+)", version)
+    if not match:
+        raise UsageError(f"vLLM version {version!r} is not of the form 0.32.0.", "Name the release that will run.")
+    return int(match[1]), int(match[2]), int(match[3])
+
+
+def _shown(fact: object) -> object:
+    return "nothing" if fact is None else fact
+
+
+PROFILES: Mapping[str, VllmProfile] = MappingProxyType(
+    {
+        profile.name: profile
+        for profile in (
+            VllmProfile("base"),
+            VllmProfile("prefix-off", prefix_caching=False),
+            VllmProfile("prefix-on", prefix_caching=True),
+            VllmProfile("context-8192", max_model_len=8192),
+            VllmProfile("seqs-8", max_num_seqs=8),
+            VllmProfile("seqs-16", max_num_seqs=16),
+            VllmProfile("seqs-32", max_num_seqs=32),
+            VllmProfile("seqs-64", max_num_seqs=64, max_num_batched_tokens=8192),
+            VllmProfile("seqs-64-16k", max_num_seqs=64, max_num_batched_tokens=16384),
+            VllmProfile("chunked-prefill", chunked_prefill=True, max_num_batched_tokens=4096),
+            VllmProfile("prefix-chunked", prefix_caching=True, chunked_prefill=True),
+        )
+    }
+)
