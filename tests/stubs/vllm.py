@@ -1,0 +1,248 @@
+"""A stub vLLM server: the chunks of a real one (fixtures/vllm/chat_stream_0.32.0.jsonl), and every way to fail.
+
+It speaks HTTP on a free port of 127.0.0.1 from a thread of its own, so that clients may block.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from tests.stubs.engine import END, StubCache, exposition, natural_reply, pieces, prompt_ids, token_ids
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+TOO_LONG = (
+    "This model's maximum context length is 8192 tokens. However, your prompt contains at least 8193 input tokens."
+)
+
+Then = Literal["finish", "cut", "end", "reset", "hang", "error", "garbage", "no_usage"]
+
+
+@dataclass(frozen=True)
+class Turn:
+    """How one completion goes.
+
+    Attributes:
+        text: the reply; None for a natural one.
+        obeys: whether `max_tokens` holds.
+        status, message, headers: other than 200, a plain JSON error.
+        after: tokens sent before `then` happens; None for all of them, 0 for before the response's head.
+        then: finish; cut (closed in mid-body), end (the body ends early, politely), reset (TCP RST), hang, error (an
+            error object in the stream), garbage (a chunk that is not JSON), no_usage.
+        seconds: pause before the first token, as prefill has.
+        has_ids: whether `return_token_ids` is understood.
+    """
+
+    text: str | None = None
+    obeys: bool = True
+    status: int = 200
+    message: str = "stub"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    after: int | None = None
+    then: Then = "finish"
+    seconds: float = 0.0
+    has_ids: bool = True
+
+
+def node_of(body: Mapping[str, Any]) -> str:
+    """Return the node that sent a request: each has its own schema, and `generate` has none."""
+    nodes = {"Decomposition": "decompose", "Clues": "extract_clues", "Decision": "decide"}
+    wanted = body.get("response_format")
+    return nodes[wanted["json_schema"]["name"]] if wanted else "generate"
+
+
+def by_node(**texts: str | Turn) -> Callable[[Mapping[str, Any]], Turn]:
+    """Return a script that says the same at each visit of a node, and something natural elsewhere."""
+
+    def turn(body: Mapping[str, Any]) -> Turn:
+        said = texts.get(node_of(body), Turn())
+        return said if isinstance(said, Turn) else Turn(said)
+
+    return turn
+
+
+class StubVllm:
+    """The server; a context manager.
+
+    Attributes:
+        requests: the bodies of all chat completions, in order of arrival.
+        next_turns: taken one by one, before `script` is asked.
+        script: the turn of a request; replace it.
+        hangs: completions are accepted and never answered, while /health stays 200.
+    """
+
+    def __init__(self, block_size: int = 16, *, caching: bool = True) -> None:
+        self.block_size, self.caching = block_size, caching
+        self.cache = StubCache(block_size)
+        self.counts: Counter[str] = Counter()
+        self.requests: list[dict[str, Any]] = []
+        self.next_turns: deque[Turn] = deque()
+        self.script: Callable[[Mapping[str, Any]], Turn] = by_node()
+        self.hangs = False
+        self.port = 0
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="stub-vllm")
+
+    @property
+    def url(self) -> str:
+        """The endpoint, as `--vllm-endpoint` takes it."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self.live()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.die()
+        self._call(self._cancel_all())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def live(self) -> None:
+        """Listen, on the same port as before."""
+        self._call(self._listen())
+
+    def die(self) -> None:
+        """Stop listening and reset every connection, as a SIGKILL does."""
+        self._call(self._close())
+
+    def _call(self, work: Any) -> None:
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
+
+    async def _listen(self) -> None:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def _close(self) -> None:
+        self._server.close()
+        for writer in list(self._writers):
+            writer.transport.abort()
+        await asyncio.sleep(0)
+
+    async def _cancel_all(self) -> None:
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
+        try:
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                lines = head.decode().splitlines()
+                lengths = [line.split(":")[1] for line in lines if line.lower().startswith("content-length:")]
+                body = await reader.readexactly(int(lengths[0])) if lengths else b"{}"
+                await self._answer(lines[0].split()[1], json.loads(body), writer)
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+            return  # the client has gone, or the stub is being closed
+        finally:
+            self._writers.discard(writer)
+            writer.close()
+
+    async def _answer(self, path: str, body: dict[str, Any], writer: asyncio.StreamWriter) -> None:
+        if path == "/v1/chat/completions":
+            await self._chat(body, writer)
+            return
+        if path == "/v1/completions" and self.hangs:
+            await asyncio.Event().wait()
+        answers: dict[str, Any] = {
+            "/v1/completions": {"choices": [{"index": 0, "text": "!", "finish_reason": "length"}]},
+            "/v1/models": {"data": [{"id": "stub", "root": "/models/stub", "max_model_len": 8192}]},
+            "/version": {"version": "0.32.0"},
+            "/health": {},
+            "/tokenize": {"count": len(prompt_ids(body.get("messages", [])))},
+            "/metrics": exposition(self.counts, self.block_size, caching=self.caching),
+        }
+        found = answers.get(path)
+        await _send(writer, 404 if found is None else 200, found if isinstance(found, str) else json.dumps(found))
+
+    async def _chat(self, body: dict[str, Any], writer: asyncio.StreamWriter) -> None:
+        self.requests.append(body)
+        turn = self.next_turns.popleft() if self.next_turns else self.script(body)
+        if self.hangs or (turn.after == 0 and turn.then == "hang"):
+            await asyncio.Event().wait()
+        if turn.after == 0 and turn.then in {"cut", "reset"}:
+            writer.transport.abort()
+            raise ConnectionResetError
+        if turn.status != 200:
+            error = {"error": {"message": turn.message, "type": "Error", "param": None, "code": turn.status}}
+            await _send(writer, turn.status, json.dumps(error), turn.headers)
+            return
+        await self._stream(body, turn, writer)
+
+    async def _stream(self, body: dict[str, Any], turn: Turn, writer: asyncio.StreamWriter) -> None:
+        salt, prompt = body.get("cache_salt", ""), prompt_ids(body["messages"])
+        cached = self.cache.arrive(prompt, salt) if self.caching else 0
+        self.counts.update(prompt=len(prompt), **({"queries": len(prompt), "hits": cached} if self.caching else {}))
+        await asyncio.sleep(turn.seconds)
+        text = natural_reply(body) if turn.text is None else turn.text
+        told = [*zip(pieces(text), token_ids(text), strict=True), ("", END)]
+        limit = min(len(told), body["max_tokens"]) if turn.obeys else len(told)
+        has_ids = turn.has_ids and body.get("return_token_ids", False)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+        opening = _choice({"role": "assistant", "content": ""}, None)
+        await _event(writer, {**_chunk([opening]), "prompt_token_ids": prompt if has_ids else None})
+        for sent, (content, token) in enumerate(told[:limit]):
+            if sent == turn.after and await _fail(turn.then, writer):
+                return
+            reason = None if sent + 1 < limit else "stop" if token == END else "length"
+            await _event(writer, _chunk([_choice({"content": content}, reason, [token] if has_ids else None)]))
+        self.cache.leave(prompt, [token for _, token in told[:limit]], salt)
+        self.counts.update(generation=limit, success=1)
+        if turn.then != "no_usage":
+            usage = {"prompt_tokens": len(prompt), "completion_tokens": limit, "total_tokens": len(prompt) + limit}
+            details = {"cached_tokens": cached, "created_cache_tokens": 0}
+            await _event(writer, {**_chunk([]), "usage": {**usage, "prompt_tokens_details": details}})
+        await _frame(writer, b"data: [DONE]\n\n")
+        await _frame(writer, b"")
+
+
+async def _fail(then: Then, writer: asyncio.StreamWriter) -> bool:
+    """Do what goes wrong in mid-stream; return whether the answer has ended with it."""
+    if then == "hang":
+        await asyncio.Event().wait()
+    if then == "cut":
+        raise ConnectionResetError  # the connection is closed without the last frame
+    if then == "reset":
+        writer.transport.abort()
+        raise ConnectionResetError
+    if then == "garbage":
+        await _frame(writer, b'data: {"choices": [{"del\n\n')
+    if then == "error":
+        await _event(writer, {"error": {"message": "EngineCore died", "type": "InternalServerError", "code": 500}})
+    if then in {"end", "error", "garbage"}:
+        await _frame(writer, b"")
+    return then in {"end", "error", "garbage"}
+
+
+def _chunk(choices: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "stub", "choices": choices}
+
+
+def _choice(delta: dict[str, str], finish_reason: str | None, ids: list[int] | None = None) -> dict[str, Any]:
+    return {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason, "token_ids": ids}
+
+
+async def _event(writer: asyncio.StreamWriter, value: dict[str, Any]) -> None:
+    await _frame(writer, f"data: {json.dumps(value)}\n\n".encode())
+
+
+async def _frame(writer: asyncio.StreamWriter, data: bytes) -> None:
+    writer.write(b"%x\r\n%s\r\n" % (len(data), data))
+    await writer.drain()
+
+
+async def _send(writer: asyncio.StreamWriter, status: int, text: str, headers: Mapping[str, str] | None = None) -> None:
+    more = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
+    data = text.encode()
+    writer.write(f"HTTP/1.1 {status} Stub\r\nContent-Length: {len(data)}\r\n{more}\r\n".encode() + data)
+    await writer.drain()
