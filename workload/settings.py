@@ -23,6 +23,7 @@ ENVIRONMENT = {
     "HOP2RAG_QUESTIONS": "questions",
     "HOP2RAG_RESULTS": "results",
     "HOP2RAG_PROMETHEUS_PORT": "prometheus_port",
+    "HOP2RAG_ENGINE_PORT": "engine_port",
     "HOP2RAG_VLLM_ENDPOINT": "vllm_endpoint",
 }
 # Read elsewhere, at the moment they are needed; see workload/paths.py and workload/prometheus_binary.py.
@@ -46,6 +47,7 @@ class Settings(BaseModel):
     request_timeout: float = Field(default=120.0, gt=0, le=3600, allow_inf_nan=False)
     engine_patience: float = Field(default=60.0, gt=0, le=3600, allow_inf_nan=False)
     prometheus_port: int = Field(default=9090, ge=1, le=65_535)
+    engine_port: int = Field(default=8000, ge=1, le=65_535)
     vllm_endpoint: str | None = None
     questions: Path | None = None
     persist_dir: Path | None = None

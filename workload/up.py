@@ -7,7 +7,6 @@ import signal
 from typing import TYPE_CHECKING
 
 import psutil
-import requests
 
 from workload.engine.install import install
 from workload.engine.launcher import ProcessLauncher
@@ -15,7 +14,7 @@ from workload.engine.profile import PROFILES
 from workload.errors import DependencyDownError, UsageError
 from workload.paths import cache_dir
 from workload.prometheus_binary import find_prometheus
-from workload.prometheus_server import LocalPrometheus
+from workload.prometheus_server import LocalPrometheus, loopback_session
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,7 +29,7 @@ def pid_file() -> Path:
     return cache_dir() / "up.pid"
 
 
-def stay_up(profile: str, prometheus_port: int, console: Console) -> None:
+def stay_up(profile: str, engine_port: int, prometheus_port: int, console: Console) -> None:
     """Start Prometheus and the engine, say where they are, and wait for a signal; stop them in reverse order.
 
     Raises:
@@ -41,9 +40,9 @@ def stay_up(profile: str, prometheus_port: int, console: Console) -> None:
     if running := _running():
         raise UsageError(f"hop2rag up runs already as process {running.pid}.", "Stop it with: hop2rag down")
     cache = cache_dir()
-    launcher = ProcessLauncher(install(cache, console), cache / "logs", console)
+    launcher = ProcessLauncher(install(cache, console), cache / "logs", console, engine_port)
     with (
-        LocalPrometheus(find_prometheus(cache), cache, requests.Session(), port=prometheus_port) as prometheus,
+        LocalPrometheus(find_prometheus(cache), cache, loopback_session(), port=prometheus_port) as prometheus,
         launcher.start(PROFILES[profile]) as engine,
     ):
         me = psutil.Process()
