@@ -148,7 +148,7 @@ def export(
         )
         logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
         logging.getLogger("uvicorn").setLevel(logging.WARNING)
-        disable_created_metrics()
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         psutil.PROCFS_PATH = str(procfs)
         sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
         serve_until_signal(Exporter(config))

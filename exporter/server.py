@@ -127,10 +127,11 @@ class MetricsServer:
     def _bind(self) -> socket.socket:
         address = f"{self._host}:{self._port}"
         try:
-            family, kind, *_, target = socket.getaddrinfo(
+            family, kind, protocol, _, target = socket.getaddrinfo(
                 self._host, self._port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
             )[0]
-            listener = socket.socket(family, kind)
+            # with its protocol named, asyncio switches Nagle's algorithm off: an answer saves 40 ms
+            listener = socket.socket(family, kind, protocol)
         except OSError as error:
             raise UsageError(f"Address {address} cannot be used: {error.strerror}.", self._remedy) from error
         try:

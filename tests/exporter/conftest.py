@@ -1,0 +1,193 @@
+"""Fakes of the outside world: a clock, GPUs that fail on command, and the NVML library."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pynvml
+import pytest
+
+from exporter.readings import GpuError, GpuInfo, History, Load, Memory, Pcie, Processes, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+GIB = 1024**3
+RECORDING = Path(__file__).parents[1] / "fixtures" / "h200" / "prefix_caching_on" / "nvml_10ms.csv"
+
+
+@dataclass
+class FakeTime:
+    """A clock that only moves when told to, or when something sleeps."""
+
+    now: float = 1000.0
+    slept: list[float] = field(default_factory=list)
+
+    def monotonic(self) -> float:
+        """Return seconds."""
+        return self.now
+
+    def wall(self) -> float:
+        """Return seconds since 1970."""
+        return 1_700_000_000.0 + self.now
+
+    def sleep(self, seconds: float) -> None:
+        """Move on at once."""
+        self.slept.append(seconds)
+        self.now += seconds
+
+
+class FakeDevice:
+    """A GPU with every field, that can be lost (`failure`) or hang (`hang_seconds`)."""
+
+    def __init__(self, gpu: str = "0") -> None:
+        self.info = GpuInfo(gpu, gpu.partition(":")[0], f"GPU-{gpu}", "Fake H200", "580.1", "fake")
+        self.failure: str | None = None
+        self.hang_seconds = 0.0
+        self.reopened = 0
+        self.used = 4 * GIB
+
+    def memory(self) -> Memory:
+        """Read, hang or fail."""
+        self._obey()
+        return Memory(used=self.used, total=16 * GIB, free=16 * GIB - self.used)
+
+    def load(self) -> Load:
+        """Read, hang or fail."""
+        self._obey()
+        return Load(power_watts=350.0, utilization=0.5, memory_utilization=0.25)
+
+    def history(self) -> History:
+        """Read, hang or fail."""
+        self._obey()
+        return History(busy_seconds=12.5, latest=0.75, refresh_seconds=0.2)
+
+    def status(self) -> Status:
+        """Read, hang or fail."""
+        self._obey()
+        return Status(1234.5, 41.0, 1.98e9, 3.2e9, 2, 0, 1, 79)
+
+    def pcie(self) -> Pcie:
+        """Read, hang or fail."""
+        self._obey()
+        return Pcie(sent=1024.0, received=2048.0)
+
+    def processes(self) -> Processes:
+        """Read, hang or fail."""
+        self._obey()
+        return Processes(((4242, 3 * GIB),))
+
+    def reopen(self) -> None:
+        """Count, and fail while the GPU is lost."""
+        self.reopened += 1
+        if self.failure:
+            raise GpuError(self.failure)
+
+    def _obey(self) -> None:
+        if self.hang_seconds:
+            time.sleep(self.hang_seconds)
+        if self.failure:
+            raise GpuError(self.failure)
+
+
+@dataclass
+class FakeReader:
+    """A backend of given devices; without any it has no driver."""
+
+    devices: list[FakeDevice]
+
+    def open(self) -> list[FakeDevice]:
+        """Return the devices."""
+        if not self.devices:
+            raise GpuError("LIBRARY_NOT_FOUND")
+        return self.devices
+
+
+class FakeNvml(SimpleNamespace):
+    """pynvml's constants and exceptions over two invented GPUs.
+
+    `answers[function]` is a value, an NVML error code to raise, or a function of the call's arguments.
+    """
+
+    def __init__(self) -> None:
+        constants = {name: value for name, value in vars(pynvml).items() if name.startswith(("NVML_", "nvmlEventType"))}
+        super().__init__(**constants, NVMLError=pynvml.NVMLError)
+        self.calls: list[str] = []
+        self.answers: dict[str, Any] = {
+            "nvmlInit": None,
+            "nvmlShutdown": None,
+            "nvmlSystemGetDriverVersion": "580.1",
+            "nvmlDeviceGetCount": 2,
+            "nvmlDeviceGetHandleByIndex": lambda index: f"handle-{index}",
+            "nvmlDeviceGetHandleByUUID": lambda uuid: f"handle-of-{uuid}",
+            "nvmlDeviceGetName": "Fake H200",
+            "nvmlDeviceGetUUID": lambda handle: f"GPU-{handle[-1]}",
+            "nvmlDeviceGetMemoryInfo": SimpleNamespace(used=4 * GIB, free=12 * GIB, total=16 * GIB),
+        }
+
+    def fail(self, function: str, code: str) -> None:
+        """Make a function raise NVML_ERROR_`code`."""
+        self.answers[function] = pynvml.NVMLError(getattr(pynvml, f"NVML_ERROR_{code}"))
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        """Return the function of this name; what has no answer is not supported."""
+        if not name.startswith("nvml"):
+            raise AttributeError(name)
+
+        def call(*arguments: Any) -> Any:
+            self.calls.append(name)
+            answer = self.answers.get(name, pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED))
+            if callable(answer):
+                answer = answer(*arguments)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        return call
+
+
+@pytest.fixture
+def fake_time() -> FakeTime:
+    """Return a clock at rest."""
+    return FakeTime()
+
+
+@pytest.fixture
+def device() -> FakeDevice:
+    """Return GPU 0."""
+    return FakeDevice()
+
+
+@pytest.fixture
+def make_reader() -> Callable[..., FakeReader]:
+    """Return a function from GPU labels to a backend."""
+    return lambda *gpus: FakeReader([FakeDevice(gpu) for gpu in gpus])
+
+
+@pytest.fixture
+def nvml() -> FakeNvml:
+    """Return a fresh fake of the library."""
+    return FakeNvml()
+
+
+@pytest.fixture
+def recording() -> Path:
+    """Return the trace recorded on an H200."""
+    return RECORDING
+
+
+@pytest.fixture
+def wait_until() -> Callable[..., None]:
+    """Return a function that polls a condition and fails after a time."""
+
+    def wait(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end, f"not within {seconds} s"
+            time.sleep(0.01)
+
+    return wait

@@ -1,0 +1,141 @@
+"""The raw log is the record: complete, replayable, bounded, and no reason to stop serving."""
+
+from __future__ import annotations
+
+import errno
+import stat
+from typing import TYPE_CHECKING
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from exporter.errors import StorageError
+from exporter.rawlog import HEADER, RawLog
+from exporter.readings import Load, Memory, Status
+from exporter.record import Clock, GpuRecord
+from exporter.replay import read_traces
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.exporter.conftest import FakeDevice, FakeTime
+
+
+@pytest.fixture
+def record(device: FakeDevice, fake_time: FakeTime) -> GpuRecord:
+    """Return an empty record."""
+    return GpuRecord(device, Clock(fake_time.monotonic, fake_time.wall, fake_time.sleep), depth=6000)
+
+
+def fill(record: GpuRecord, fake_time: FakeTime, count: int) -> None:
+    """Take `count` samples 10 ms apart."""
+    for _ in range(count):
+        fake_time.now += 0.010
+        record.put_memory(Memory(used=round(fake_time.now * 1000)), fake_time.now)
+
+
+class FullDisk:
+    """A file that takes half of what it is given, as a disk that fills up does."""
+
+    def __init__(self, path: Path) -> None:
+        self._stream = path.open("ab", buffering=0)
+        self.is_full = True
+
+    def write(self, rows: bytes) -> int:
+        """Write all, or half while full."""
+        return self._stream.write(rows[: len(rows) // 2] if self.is_full else rows)
+
+    def __getattr__(self, name: str) -> object:
+        """Pass the rest on."""
+        return getattr(self._stream, name)
+
+
+def test_what_is_logged_replays_as_it_was(tmp_path: Path, record: GpuRecord, fake_time: FakeTime) -> None:
+    """A run can be looked at again only if its log is a recording."""
+    fill(record, fake_time, 2)
+    record.put(Load(power_watts=350.0, utilization=0.5))
+    record.put(Status(temperature_celsius=41.0, sm_clock_hertz=1.98e9))
+    fill(record, fake_time, 1)
+    log = RawLog(tmp_path, lambda: [record], CollectorRegistry())
+    log.start()
+    log.stop()
+    (path,) = tmp_path.iterdir()
+    (frames,) = read_traces(path).values()
+    assert [frame.ts_ms for frame in frames] == [sample.ts_ms for sample in record.samples]
+    assert frames[0].load == Load()
+    assert frames[2].load == Load(power_watts=350.0, utilization=0.5)
+    assert frames[2].status == Status(temperature_celsius=41.0, sm_clock_hertz=1.98e9)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_every_sample_is_written_once(tmp_path: Path, record: GpuRecord, fake_time: FakeTime) -> None:
+    """The samples overlap from one write to the next; the record must not."""
+    registry = CollectorRegistry()
+    log = RawLog(tmp_path, lambda: [record], registry)
+    for count in (3, 0, 150):
+        fill(record, fake_time, count)
+        log._write()
+    log.stop()
+    (path,) = tmp_path.iterdir()
+    assert len(path.read_text().splitlines()) == 1 + 153
+    assert registry.get_sample_value("exporter_raw_log_rows_total") == 153
+
+
+def test_files_are_rotated_and_the_oldest_deleted(tmp_path: Path, record: GpuRecord, fake_time: FakeTime) -> None:
+    """An exporter left alone for a year must not fill the disk."""
+    log = RawLog(tmp_path, lambda: [record], CollectorRegistry(), wall=fake_time.wall, max_file_bytes=200, kept_files=3)
+    for _ in range(8):
+        fill(record, fake_time, 10)
+        fake_time.now += 1
+        log._write()
+    log.stop()
+    files = sorted(tmp_path.iterdir())
+    assert len(files) == 3
+    assert all(path.read_text().startswith(HEADER) for path in files)
+
+
+def test_a_full_disk_costs_nothing_once_there_is_room(
+    tmp_path: Path, record: GpuRecord, fake_time: FakeTime, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Rows cut in half would spoil the record; rows forgotten would leave a hole."""
+    registry = CollectorRegistry()
+    log = RawLog(tmp_path, lambda: [record], registry)
+    (path,) = tmp_path.iterdir()
+    disk = FullDisk(path)
+    log._stream.close()
+    log._stream = disk  # type: ignore[assignment]
+    fill(record, fake_time, 10)
+    with pytest.raises(OSError, match="No space left") as caught:
+        log._write()
+    assert caught.value.errno == errno.ENOSPC
+    log.start()
+    disk.is_full = False
+    log.stop()
+    (frames,) = read_traces(path).values()
+    assert len(frames) == 10
+    assert "No space" not in caplog.text
+
+
+def test_a_failing_write_is_counted_and_the_thread_lives(
+    tmp_path: Path, record: GpuRecord, fake_time: FakeTime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fault row 15's neighbour: the disk is no reason to stop sampling."""
+    registry = CollectorRegistry()
+    log = RawLog(tmp_path, lambda: [record], registry)
+
+    def refuse(_: bytes) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(log, "_append", refuse)
+    fill(record, fake_time, 1)
+    log.start()
+    log.stop()
+    assert registry.get_sample_value("exporter_raw_log_write_errors_total") == 1
+
+
+def test_a_directory_that_cannot_be_written_is_refused_at_start(tmp_path: Path) -> None:
+    """After a night's run is too late to learn that nothing was recorded."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match=r"--raw-log\.directory") as caught:
+        RawLog(tmp_path / "file", list, CollectorRegistry())
+    assert caught.value.exit_code == 5
