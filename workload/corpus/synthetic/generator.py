@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 COMPARISON_SHARE = 0.3
 SUBJECTS_OF_BRIDGES = ("work", "work", "person", "organisation")  # works have the most bridges
 TYPES = ("work", "person", "organisation", "place")
-TRIES_PER_QUESTION = 100
+MAX_QUESTIONS = 100_000
+FRUITLESS_TRIES = 2_000  # in a row, after which the world counts as asked out
 
 
 def generate(questions: int, passages: int, seed: int) -> tuple[Question, ...]:
@@ -34,8 +35,8 @@ def generate(questions: int, passages: int, seed: int) -> tuple[Question, ...]:
     Raises:
         UsageError: a size is out of range, or the world is too small for so many different questions.
     """
-    if questions < 1:
-        raise UsageError(f"{questions} questions cannot be made.", "Ask for at least 1.")
+    if not 1 <= questions <= MAX_QUESTIONS:
+        raise UsageError(f"{questions} questions cannot be made.", f"Ask for 1 to {MAX_QUESTIONS}.")
     world = build_world(passages, seed)
     chance = Chance(f"questions {seed}")
     distractors = Distractors(world, chance)
@@ -46,7 +47,8 @@ def generate(questions: int, passages: int, seed: int) -> tuple[Question, ...]:
 def _drafts(world: World, chance: Chance, count: int) -> Iterator[Draft]:
     by_type = {kind: world.of_type(kind) for kind in TYPES}
     asked: set[str] = set()
-    for _ in range(count * TRIES_PER_QUESTION):
+    fruitless = 0
+    while len(asked) < count:
         if chance.happens(COMPARISON_SHARE):
             peers = by_type[chance.choice(TYPES)]
             draft = propose_comparison(world, chance.choice(peers), peers, chance)
@@ -55,12 +57,12 @@ def _drafts(world: World, chance: Chance, count: int) -> Iterator[Draft]:
         if draft and draft.text not in asked:
             asked.add(draft.text)
             yield draft
-            if len(asked) == count:
-                return
-    raise UsageError(
-        f"A world of {len(world.entities)} passages gave only {len(asked)} of {count} questions.",
-        "Ask for fewer questions or more passages.",
-    )
+            fruitless = 0
+        elif (fruitless := fruitless + 1) == FRUITLESS_TRIES:
+            raise UsageError(
+                f"A world of {len(world.entities)} passages gave only {len(asked)} of {count} questions.",
+                "Ask for fewer questions or more passages.",
+            )
 
 
 def _finish(draft: Draft, world: World, distractors: Distractors, chance: Chance, seed: int) -> Question:
