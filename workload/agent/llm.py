@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 # A reply has at most some hundred tokens; a server that goes on beyond this is not answering the question.
 MAX_REPLY_CHARS = 65_536
 MAX_REPAIRS = 1
+# The client hands chunks on unchecked, so one that is not of the API's shape shows only when it is used.
+MALFORMED = (ValueError, TypeError, AttributeError, OverflowError, RecursionError)
 CONTEXT_WORDS = ("context length", "maximum context", "max_model_len", "context_length")
 
 ReplyT = TypeVar("ReplyT", bound=BaseModel)
@@ -69,8 +71,8 @@ class _Stream:
             raise LlmError("stream_cut")
         details = self.usage.prompt_tokens_details
         return Usage(
-            prompt_tokens=self.usage.prompt_tokens,
-            completion_tokens=self.usage.completion_tokens,
+            prompt_tokens=int(self.usage.prompt_tokens),
+            completion_tokens=int(self.usage.completion_tokens),
             cached_tokens=details.cached_tokens if details else None,
             finish_reason=self.finish_reason,
         )
@@ -177,11 +179,13 @@ class Llm:
             extra_body=extra,
         )
         told = _Stream()
-        async with stream:
-            async for chunk in stream:
-                told.take(chunk, meter)
-        usage = told.end()
-        meter.finished(usage, told.ids)
+        try:
+            async with stream:
+                async for chunk in stream:
+                    told.take(chunk, meter)
+            meter.finished(told.end(), told.ids)
+        except MALFORMED as error:
+            raise LlmError("server_error") from error
         # A lone surrogate would break every later encoder: the next request, the journal, the terminal.
         return "".join(told.text).encode("utf-8", "replace").decode()
 

@@ -7,11 +7,12 @@ they were sent, and a call is matched once all calls before it have told their p
 
 from __future__ import annotations
 
+from array import array
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from workload.prefix import PrefixIndex
+from workload.prefix import TOKEN_TYPE, PrefixIndex
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,8 +23,8 @@ class Arrival:
     """A call in the order of sending."""
 
     salt: str
-    prompt: Sequence[int] | None = None
-    output: Sequence[int] | None = None
+    prompt: array[int] | None = None
+    output: array[int] | None = None
     is_closed: bool = False
     tell: Callable[[int], None] | None = None
     reusable: int | None = None
@@ -47,13 +48,17 @@ class ReuseOrder:
         return arrival
 
     def prompt(self, arrival: Arrival, ids: Sequence[int]) -> None:
-        """Take the prompt's token ids."""
-        arrival.prompt = ids
+        """Take the prompt's token ids.
+
+        Raises:
+            TypeError, OverflowError: what the server sent are no token ids.
+        """
+        arrival.prompt = array(TOKEN_TYPE, ids)
         self._advance()
 
     def output(self, arrival: Arrival, ids: Sequence[int]) -> None:
-        """Take the ids generated; their blocks serve later calls."""
-        arrival.output = ids
+        """Take the ids generated; their blocks serve later calls. Raises as `prompt` does."""
+        arrival.output = array(TOKEN_TYPE, ids)
         if arrival.reusable is not None:
             self._remember_output(arrival)
 
