@@ -166,8 +166,8 @@ class CallMeter:
 
     def finished(self, usage: Usage, output_ids: Sequence[int]) -> None:
         """Take the server's usage and the ids it generated."""
-        self.usage = usage
         self.question.meter.reuse.output(self.arrival, output_ids)
+        self.usage = usage
 
     def record(self) -> None:
         """Count the call and write it down; the reuse bound follows once every earlier call is known."""
@@ -182,14 +182,14 @@ class CallMeter:
             "duration_seconds": duration,
             "ttft_seconds": self.ttft,
             "outcome": "ok" if self.usage else "failed",
-            "reason": self.reason,
+            "reason": None if self.usage else self.reason or "cancelled",
         }
         meter.metrics.llm_call_duration.labels(node).observe(duration)
         if self.usage:
             row |= asdict(self.usage)
             self._count(node, hop, self.usage)
         else:
-            meter.metrics.llm_errors.labels(node, self.reason or "cancelled").inc()
+            meter.metrics.llm_errors.labels(node, row["reason"]).inc()
         self.question.calls.append(row)
         row_id = 0
         if meter.journal:
@@ -198,7 +198,8 @@ class CallMeter:
 
         def know_bound(tokens: int) -> None:
             row["reusable_tokens"] = tokens
-            meter.metrics.reusable_prompt_tokens.labels(node, hop).inc(tokens)
+            if self.usage:  # the prompt tokens of a failed call are not known, so a share of them would exceed 1
+                meter.metrics.reusable_prompt_tokens.labels(node, hop).inc(tokens)
             if meter.journal:
                 meter.journal.update("llm_call", row_id, {"reusable_tokens": tokens})
 
