@@ -34,7 +34,8 @@ class Turn:
         status, message, headers: other than 200, a plain JSON error.
         after: tokens sent before `then` happens; None for all of them, 0 for before the response's head.
         then: finish; cut (closed in mid-body), end (the body ends early, politely), reset (TCP RST), hang, error (an
-            error object in the stream), garbage (a chunk that is not JSON), no_usage.
+            error object in the stream), garbage (a chunk of other bytes, then the end), no_usage.
+        garbage: that chunk.
         seconds: pause before the first token, as prefill has.
         has_ids: whether `return_token_ids` is understood.
     """
@@ -46,6 +47,7 @@ class Turn:
     headers: Mapping[str, str] = field(default_factory=dict)
     after: int | None = None
     then: Then = "finish"
+    garbage: str = '{"choices": [{"del'
     seconds: float = 0.0
     has_ids: bool = True
 
@@ -192,7 +194,7 @@ class StubVllm:
         opening = _choice({"role": "assistant", "content": ""}, None)
         await _event(writer, {**_chunk([opening]), "prompt_token_ids": prompt if has_ids else None})
         for sent, (content, token) in enumerate(told[:limit]):
-            if sent == turn.after and await _fail(turn.then, writer):
+            if sent == turn.after and await _fail(turn, writer):
                 return
             reason = None if sent + 1 < limit else "stop" if token == END else "length"
             await _event(writer, _chunk([_choice({"content": content}, reason, [token] if has_ids else None)]))
@@ -206,22 +208,22 @@ class StubVllm:
         await _frame(writer, b"")
 
 
-async def _fail(then: Then, writer: asyncio.StreamWriter) -> bool:
+async def _fail(turn: Turn, writer: asyncio.StreamWriter) -> bool:
     """Do what goes wrong in mid-stream; return whether the answer has ended with it."""
-    if then == "hang":
+    if turn.then == "hang":
         await asyncio.Event().wait()
-    if then == "cut":
+    if turn.then == "cut":
         raise ConnectionResetError  # the connection is closed without the last frame
-    if then == "reset":
+    if turn.then == "reset":
         writer.transport.abort()
         raise ConnectionResetError
-    if then == "garbage":
-        await _frame(writer, b'data: {"choices": [{"del\n\n')
-    if then == "error":
+    if turn.then == "garbage":
+        await _frame(writer, f"data: {turn.garbage}\n\n".encode())
+    if turn.then == "error":
         await _event(writer, {"error": {"message": "EngineCore died", "type": "InternalServerError", "code": 500}})
-    if then in {"end", "error", "garbage"}:
+    if turn.then in {"end", "error", "garbage"}:
         await _frame(writer, b"")
-    return then in {"end", "error", "garbage"}
+    return turn.then in {"end", "error", "garbage"}
 
 
 def _chunk(choices: list[dict[str, Any]]) -> dict[str, Any]:
