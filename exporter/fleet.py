@@ -48,6 +48,11 @@ class Fleet:
         records = self.records
         return bool(records) and all(record.is_up for record in records)
 
+    @property
+    def is_settled(self) -> bool:
+        """True once the backend has answered, with GPUs or without."""
+        return self._tried.is_set()
+
     def start(self, patience_seconds: float = 0.0) -> None:
         """Start looking for GPUs, and wait up to `patience_seconds` for the first answer."""
         self._thread.start()

@@ -31,6 +31,16 @@ MAX_FILE_BYTES = 64 * 1024 * 1024  # about three hours of one GPU at 10 ms
 KEPT_FILES = 16
 
 
+class RawLogMetrics:
+    """What the raw log says about itself."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.rows = Counter("exporter_raw_log_rows_total", "Samples written to the raw log.", registry=registry)
+        self.errors = Counter(
+            "exporter_raw_log_write_errors_total", "Failed attempts to write the raw log.", registry=registry
+        )
+
+
 class RawLog:
     """Appends what the records gathered to a CSV, once a second, from a thread of its own.
 
@@ -40,7 +50,7 @@ class RawLog:
     Args:
         directory: where the files go; they are readable by their owner only.
         records: returns the GPUs found so far.
-        registry: where the log's own counters are registered.
+        metrics: the log's own counters.
         wall: seconds since 1970, for file names.
         max_file_bytes: size at which a new file is begun.
         kept_files: files kept, the current one included.
@@ -53,7 +63,7 @@ class RawLog:
         self,
         directory: Path,
         records: Callable[[], Sequence[GpuRecord]],
-        registry: CollectorRegistry,
+        metrics: RawLogMetrics,
         *,
         wall: Callable[[], float] = time.time,
         max_file_bytes: int = MAX_FILE_BYTES,
@@ -65,10 +75,7 @@ class RawLog:
         self._max_file_bytes = max_file_bytes
         self._kept_files = kept_files
         self._written_ms: dict[str, int] = {}
-        self._lost = Counter(
-            "exporter_raw_log_write_errors_total", "Failed attempts to write the raw log.", registry=registry
-        )
-        self._rows = Counter("exporter_raw_log_rows_total", "Samples written to the raw log.", registry=registry)
+        self._metrics = metrics
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="raw-log", daemon=True)
         try:
@@ -98,7 +105,7 @@ class RawLog:
             try:
                 self._write()
             except OSError as error:
-                self._lost.inc()
+                self._metrics.errors.inc()
                 _LOG.warning("The raw log could not be written: %s. It is tried again.", error.strerror)
 
     def _write(self) -> None:
@@ -113,7 +120,7 @@ class RawLog:
             if new := [sample for sample in samples if sample.ts_ms > since_ms]:
                 self._append("".join(encode_row(gpu, sample) for sample in new).encode())
                 self._written_ms[gpu] = new[-1].ts_ms
-                self._rows.inc(len(new))
+                self._metrics.rows.inc(len(new))
 
     def _append(self, rows: bytes) -> None:
         """Write all of `rows` or none: what a full disk took of them is cut off again, to be written whole later."""

@@ -19,7 +19,7 @@ from exporter.gpu import GpuCollector
 from exporter.host import HostCollector
 from exporter.nvml import NvmlReader
 from exporter.processes import ProcessCollector, Target
-from exporter.rawlog import RawLog
+from exporter.rawlog import RawLog, RawLogMetrics
 from exporter.replay import ReplayReader
 from exporter.sampler import SAMPLE_INTERVAL_SECONDS, GpuSampler, SamplerMetrics, tiers_of
 from exporter.server import MetricsServer
@@ -86,7 +86,7 @@ class Exporter:
         self.fleet = Fleet(reader or self._reader(), self._make_sampler)
         self.registry.register(Collectors(self._collectors()))
         self._raw_log = (
-            RawLog(config.raw_log_directory, lambda: self.fleet.records, self.registry)
+            RawLog(config.raw_log_directory, lambda: self.fleet.records, RawLogMetrics(self.registry))
             if config.raw_log_directory and config.gpu
             else None
         )
@@ -99,6 +99,7 @@ class Exporter:
             host=config.host,
             port=config.port,
             title="Hop2Rag exporter" + (" (replaying a recording)" if config.replay_file else ""),
+            ready=lambda: self.fleet.is_settled or not config.gpu,
             limits=Limits(connections=config.max_connections),
             tls=tls.context(web_file.parent) if tls and web_file else None,
             users=web.basic_auth_users,

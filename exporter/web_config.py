@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 _BCRYPT = re.compile(r"\$2[aby]\$(0[4-9]|1[0-4])\$[./A-Za-z0-9]{53}")
 _FLAG = "--web.config.file"
+_SUPPORTED = (
+    "Supported are tls_server_config (cert_file, key_file, client_ca_file, client_auth_type, min_version)"
+    " and basic_auth_users."
+)
 ClientAuth = Literal["NoClientCert", "VerifyClientCertIfGiven", "RequireAndVerifyClientCert"]
 _VERIFY = {
     "NoClientCert": ssl.CERT_NONE,
@@ -96,6 +100,4 @@ def read_web_config(path: Path) -> WebConfig:
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]  # the input holds password hashes
         where = ".".join(map(str, first["loc"]))
-        raise UsageError(
-            f"{path}: {where or 'content'}: {first['msg']}.", "Supported keys are in docs/exporter.md."
-        ) from None
+        raise UsageError(f"{path}: {where or 'content'}: {first['msg']}.", _SUPPORTED) from None

@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from exporter.errors import StorageError
-from exporter.rawlog import HEADER, RawLog
+from exporter.rawlog import HEADER, RawLog, RawLogMetrics
 from exporter.readings import Load, Memory, Status
 from exporter.record import Clock, GpuRecord
 from exporter.replay import read_traces
@@ -56,7 +56,7 @@ def test_what_is_logged_replays_as_it_was(tmp_path: Path, record: GpuRecord, fak
     record.put(Load(power_watts=350.0, utilization=0.5))
     record.put(Status(temperature_celsius=41.0, sm_clock_hertz=1.98e9))
     fill(record, fake_time, 1)
-    log = RawLog(tmp_path, lambda: [record], CollectorRegistry())
+    log = RawLog(tmp_path, lambda: [record], RawLogMetrics(CollectorRegistry()))
     log.start()
     log.stop()
     (path,) = tmp_path.iterdir()
@@ -71,7 +71,7 @@ def test_what_is_logged_replays_as_it_was(tmp_path: Path, record: GpuRecord, fak
 def test_every_sample_is_written_once(tmp_path: Path, record: GpuRecord, fake_time: FakeTime) -> None:
     """The samples overlap from one write to the next; the record must not."""
     registry = CollectorRegistry()
-    log = RawLog(tmp_path, lambda: [record], registry)
+    log = RawLog(tmp_path, lambda: [record], RawLogMetrics(registry))
     for count in (3, 0, 150):
         fill(record, fake_time, count)
         log._write()
@@ -83,7 +83,14 @@ def test_every_sample_is_written_once(tmp_path: Path, record: GpuRecord, fake_ti
 
 def test_files_are_rotated_and_the_oldest_deleted(tmp_path: Path, record: GpuRecord, fake_time: FakeTime) -> None:
     """An exporter left alone for a year must not fill the disk."""
-    log = RawLog(tmp_path, lambda: [record], CollectorRegistry(), wall=fake_time.wall, max_file_bytes=200, kept_files=3)
+    log = RawLog(
+        tmp_path,
+        lambda: [record],
+        RawLogMetrics(CollectorRegistry()),
+        wall=fake_time.wall,
+        max_file_bytes=200,
+        kept_files=3,
+    )
     for _ in range(8):
         fill(record, fake_time, 10)
         fake_time.now += 1
@@ -99,7 +106,7 @@ def test_a_full_disk_costs_nothing_once_there_is_room(
 ) -> None:
     """Rows cut in half would spoil the record; rows forgotten would leave a hole."""
     registry = CollectorRegistry()
-    log = RawLog(tmp_path, lambda: [record], registry)
+    log = RawLog(tmp_path, lambda: [record], RawLogMetrics(registry))
     (path,) = tmp_path.iterdir()
     disk = FullDisk(path)
     log._stream.close()
@@ -121,7 +128,7 @@ def test_a_failing_write_is_counted_and_the_thread_lives(
 ) -> None:
     """Fault row 15's neighbour: the disk is no reason to stop sampling."""
     registry = CollectorRegistry()
-    log = RawLog(tmp_path, lambda: [record], registry)
+    log = RawLog(tmp_path, lambda: [record], RawLogMetrics(registry))
 
     def refuse(_: bytes) -> None:
         raise OSError(errno.EIO, "Input/output error")
@@ -137,5 +144,5 @@ def test_a_directory_that_cannot_be_written_is_refused_at_start(tmp_path: Path) 
     """After a night's run is too late to learn that nothing was recorded."""
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match=r"--raw-log\.directory") as caught:
-        RawLog(tmp_path / "file", list, CollectorRegistry())
+        RawLog(tmp_path / "file", list, RawLogMetrics(CollectorRegistry()))
     assert caught.value.exit_code == 5

@@ -1,0 +1,156 @@
+"""Writes docs/metrics.md from the instruments themselves: `python -m exporter.reference > docs/metrics.md`."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import GaugeMetricFamily
+
+from exporter.agent import AgentMetrics
+from exporter.collector import Collectors
+from exporter.gpu import GpuCollector
+from exporter.host import HostCollector
+from exporter.overlap import BusySeconds
+from exporter.processes import ProcessCollector, Target
+from exporter.rawlog import RawLogMetrics
+from exporter.readings import GpuInfo, History, Load, Memory, Pcie, Processes, Status
+from exporter.record import Clock, GpuRecord
+from exporter.sampler import SamplerMetrics
+from exporter.timeline import MEMORY_USED, MEMORY_USED_HELP, NODE_ACTIVE, NODE_ACTIVE_HELP
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from prometheus_client import Metric
+
+UNITS = ("seconds", "bytes", "tokens", "ratio", "watts", "joules", "celsius", "hertz", "bytes_per_second")
+SUFFIXES = {"counter": "_total", "info": "_info"}
+INTRODUCTION = """\
+# Metrics
+
+Written by `python -m exporter.reference > docs/metrics.md` from the instruments; a test compares the two. Names carry
+base units, counters end in `_total`, ratios run from 0 to 1. A value that is not known has no series: absent is not
+zero. Times in `hop2rag_*` are real starts and ends on a monotonic clock.
+"""
+TIMELINE_NOTE = """\
+Served on `/metrics/timeline`, each sample with its own timestamp in milliseconds. Explicit timestamps get no staleness
+marker, so a bare selector returns the last value for five minutes after the source died: always query
+`last_over_time(x[100ms])` for memory and `last_over_time(x[2s])` for activity. A window of three seconds is sent each
+time, so a missed scrape or two loses nothing; what is sent again is stored once and counted in
+`prometheus_target_scrapes_sample_out_of_order_total`, with a warning in Prometheus's log that means no harm.
+Prometheus 2.52.0 to 2.53.1 keeps only one sample of each scrape: use another version.
+"""
+GPU_NOTE = """\
+A metric that the GPU, the driver or the backend does not have is left out. `gpu` is the index, or `index:instance` for
+a MIG instance. A GPU that stops answering keeps `nvml_gpu_info`, `nvml_gpu_up` 0 and its sample's growing age, and
+loses every other series within two seconds. `nvml_gpu_info{backend="replay"}` marks a recording. Under vLLM device
+memory hardly moves, because the KV pool is allocated once: watch the pool's use beside it.
+"""
+
+
+class CompleteGpu:
+    """A GPU that has every field, so that every metric is described."""
+
+    info = GpuInfo("0", "0", "GPU-0", "complete", "0", "reference")
+
+
+def complete_record() -> GpuRecord:
+    """Return a record with a fresh reading of every kind."""
+    clock = Clock()
+    record = GpuRecord(CompleteGpu(), clock, depth=2)  # type: ignore[arg-type]
+    for _ in range(2):
+        record.put_memory(Memory(used=1, total=1, free=0), clock.monotonic())
+    readings = (Load(1, 1, 1), History(1, 1, 1), Status(1, 1, 1, 1, 1, 1, 1, 1), Pcie(1, 1), Processes(((1, 1),)))
+    for reading in readings:
+        record.put(reading)
+    return record
+
+
+def agent_families() -> Iterator[Metric]:
+    """Yield what the process that runs the agent serves."""
+    registry = CollectorRegistry()
+    agent = AgentMetrics(registry, nodes=("node",), llm_nodes=("node",))
+    agent.expect_cache_counters()
+    agent.engine.version, agent.engine.kv_pool_bytes, agent.engine.kv_block_bytes = "0", 1, 1
+    registry.register(BusySeconds())
+    yield from registry.collect()
+
+
+def gpu_families() -> Iterator[Metric]:
+    """Yield what the GPU collector serves."""
+    registry = CollectorRegistry()
+    SamplerMetrics(registry).errors.labels("0", "GPU_IS_LOST")
+    families = [*GpuCollector(lambda: [complete_record()], lambda: True).collect(), *registry.collect()]
+    yield from (family for family in families if family.name.startswith("nvml_"))
+
+
+def host_families() -> Iterator[Metric]:
+    """Yield what the host and process collectors serve."""
+    yield from HostCollector().collect()
+    yield from ProcessCollector({"engine": Target(pid=1)}).collect()
+
+
+def own_families() -> Iterator[Metric]:
+    """Yield what the exporter says about itself."""
+    registry = CollectorRegistry()
+    sampler = SamplerMetrics(registry)
+    sampler.interval.labels("0")
+    sampler.missed.labels("0")
+    RawLogMetrics(registry)
+    registry.register(Collectors({"host": HostCollector()}))
+    families = [*registry.collect(), *GpuCollector(lambda: [complete_record()], lambda: True).collect()]
+    yield from (family for family in families if family.name.startswith("exporter_"))
+    info = GaugeMetricFamily("exporter_build_info", "Version of the exporter.", labels=["version"])
+    info.add_metric(["0"], 1)
+    yield info
+
+
+def timeline_families() -> Iterator[Metric]:
+    """Yield what /metrics/timeline shows: memory from the exporter, activity from the agent's process."""
+    for name, text, labels in (
+        (MEMORY_USED, MEMORY_USED_HELP, ["gpu"]),
+        (NODE_ACTIVE, NODE_ACTIVE_HELP, ["worker", "node"]),
+    ):
+        family = GaugeMetricFamily(name, text, labels=labels)
+        family.add_metric(labels, 1)
+        yield family
+
+
+def table(families: Iterable[Metric]) -> str:
+    """Return a Markdown table: name, type, unit, labels, meaning."""
+    rows = ["| metric | type | unit | labels | meaning |", "|---|---|---|---|---|"]
+    for family in families:
+        name = family.name + SUFFIXES.get(family.type, "")
+        labels = dict.fromkeys(label for sample in family.samples for label in sample.labels if label != "le")
+        shown = ", ".join(f"`{label}`" for label in labels) or "-"
+        rows.append(f"| `{name}` | {family.type} | {unit_of(family.name)} | {shown} | {family.documentation} |")
+    return "\n".join(rows) + "\n"
+
+
+def unit_of(name: str) -> str:
+    """Return the unit that a family's name ends in, or "-" for a count or a state."""
+    return next((unit.replace("_", " ") for unit in sorted(UNITS, key=len, reverse=True) if name.endswith(unit)), "-")
+
+
+def render() -> str:
+    """Return docs/metrics.md."""
+    sections = (
+        (
+            "Agent",
+            "Served by the process that runs the agent: a visit of a millisecond cannot be seen from outside.\n",
+            agent_families(),
+        ),
+        ("GPU", GPU_NOTE, gpu_families()),
+        ("Timeline", TIMELINE_NOTE, timeline_families()),
+        ("Host and processes", "Process trees are named by port or pid on the command line.\n", host_families()),
+        ("The exporter itself", "Python's own `process_*` series of the exporter are served too.\n", own_families()),
+    )
+    return "\n".join(
+        [INTRODUCTION, *(f"## {title}\n\n{note}\n{table(families)}" for title, note, families in sections)]
+    )
+
+
+if __name__ == "__main__":
+    sys.stdout.write(render())

@@ -1,0 +1,122 @@
+"""The command line: every flag explained, every mistake a line and a code."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from exporter.cli import main, parse_address, parse_duration
+from exporter.errors import UsageError
+from exporter.service import own_version
+
+
+def test_help_explains_every_flag(capsys: pytest.CaptureFixture[str]) -> None:
+    """`--help` is the manual that is at hand at three in the morning."""
+    assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    for flag in ("--web.listen-address", "--no-collector.pcie", "--nvml.replay-file", "--require-gpu", "--version"):
+        assert flag in text
+    for option in re.split(r"\n  (?=--)", text.partition("Options:")[2])[1:]:
+        assert len(option.split()) > 3, f"not explained: {option}"
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    """A bug report starts with it."""
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"hop2rag-exporter {own_version()}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "reason"),
+    [
+        (["--no-such-flag"], 2, "No such option"),
+        (["--web.listen-address", "nowhere"], 2, "is no address"),
+        (["--nvml.sample-interval", "1us"], 2, "--nvml.sample-interval 1us is not allowed. Give 0.005s to 1s"),
+        (["--timeline.window", "forever"], 2, "--timeline.window forever is not allowed"),
+        (["--nvml.replay-file", "none.csv"], 2, "none.csv cannot be read"),
+        (["--web.config.file", "none.yml"], 2, "none.yml cannot be read"),
+        (["--log.level", "loud"], 2, "not one of"),
+        (["--web.listen-address", "192.0.2.1:9400"], 2, "Pick another with --web.listen-address"),
+        (["--raw-log.directory", "/proc/none"], 5, "Pick another with --raw-log.directory"),
+        pytest.param(
+            ["--require-gpu", "--web.listen-address", "127.0.0.1:0"],
+            3,
+            "leave out --require-gpu",
+            marks=pytest.mark.skipif(Path("/dev/nvidiactl").exists(), reason="this host has a GPU"),
+        ),
+    ],
+)
+def test_mistakes_are_one_line_and_a_code(arguments: list[str], code: int, reason: str) -> None:
+    """Scripts read the code, people the line; neither wants a traceback."""
+    end = subprocess.run(
+        [sys.executable, "-m", "exporter.cli", *arguments], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (end.returncode, end.stdout) == (code, "")
+    assert reason in " ".join(end.stderr.split())
+    assert "Traceback" not in end.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("127.0.0.1:9400", ("127.0.0.1", 9400)),
+        ("[::1]:0", ("::1", 0)),
+        (":9400", ("0.0.0.0", 9400)),
+        ("localhost:65535", ("localhost", 65535)),
+    ],
+)
+def test_addresses(text: str, address: tuple[str, int]) -> None:
+    """The forms that Prometheus's own exporters take."""
+    assert parse_address(text) == address
+
+
+@pytest.mark.parametrize("text", ["", "9400", "host:", "host:x", "host:70000", "::1:9400", "host:-1"])
+def test_addresses_without_sense_are_refused(text: str) -> None:
+    """An address read wrongly would listen where nobody looks, or everybody."""
+    with pytest.raises(UsageError, match="is no address"):
+        parse_address(text)
+
+
+def test_durations() -> None:
+    """Prometheus's notation, within the range that makes sense."""
+    assert parse_duration("10ms", "--x", 0.005, 1) == pytest.approx(0.010)
+    assert parse_duration("0.5s", "--x", 0.005, 1) == 0.5
+    for text in ("10", "ms", "-1s", "1h", "4ms", "2s", "nan"):
+        with pytest.raises(UsageError, match="--x"):
+            parse_duration(text, "--x", 0.005, 1)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_in_order(tmp_path: Path, recording: Path, number: signal.Signals) -> None:
+    """A container is stopped with SIGTERM, a terminal with Ctrl-C; both keep the last second of the raw log."""
+    command = [sys.executable, "-m", "exporter.cli", "--web.listen-address", "127.0.0.1:0"]
+    command += ["--nvml.replay-file", str(recording), "--raw-log.directory", str(tmp_path)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        assert "Serving a recording on 127.0.0.1:" in line
+        assert httpx.get(f"http://{line.split()[-1].rstrip('.')}/-/healthy").status_code == 200
+        time.sleep(0.3)
+        process.send_signal(number)
+        assert process.wait(10) == 0
+        assert "Traceback" not in process.stderr.read()
+    (log,) = tmp_path.iterdir()
+    assert len(log.read_text().splitlines()) > 10
+
+
+def test_the_exporter_loads_nothing_of_the_agent() -> None:
+    """It runs on every GPU node: it must stay small, and start without a model library or a driver."""
+    script = (
+        "import sys, exporter.cli, exporter.agent\n"
+        "heavy = {'torch', 'langgraph', 'chromadb', 'transformers', 'numpy', 'workload', 'pynvml', 'openai'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    end = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert end.stdout == "[]\n"
