@@ -1,0 +1,164 @@
+"""The reuse bound under a pool of N blocks: calls replayed against vLLM's own order of eviction.
+
+Calls one after the other are replayed exactly; without a pool's end the result is the bound of `workload.prefix`.
+Of calls that overlap in time three things are simpler than in the engine: a call takes the blocks of its output when
+it starts; its prompt's blocks can be found from that moment; one that does not fit waits instead of pushing another
+out.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from workload.analysis.pool import BlockPool
+from workload.prefix import block_hashes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from workload.analysis.paired import Interval
+    from workload.analysis.pool import Block
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call in tokens and chained block hashes.
+
+    `computed_tokens` are the prompt's and the generated ones but the last, which is sampled and never computed;
+    `hashes` are of their full blocks; `span` is start and end in seconds, None for calls that never overlap.
+    """
+
+    prompt_tokens: int
+    computed_tokens: int
+    hashes: tuple[bytes, ...]
+    span: Interval | None = None
+
+
+@dataclass(frozen=True)
+class Replay:
+    """Reusable tokens of each call in the order given, cached blocks evicted, and the most blocks pinned at once."""
+
+    reusable_tokens: tuple[int, ...]
+    evicted_blocks: int
+    peak_pinned_blocks: int
+
+
+def hashed(
+    prompt: Sequence[int], output: Sequence[int], block_size: int, salt: str = "", span: Interval | None = None
+) -> Call:
+    """Return the call of `prompt` and `output` (token ids) in blocks of `block_size` tokens."""
+    computed = [*prompt, *output[:-1]]
+    return Call(len(prompt), len(computed), tuple(block_hashes(computed, block_size, salt)), span)
+
+
+def smallest_pool(calls: Iterable[Call], block_size: int) -> int:
+    """Return the fewest blocks, the null block included, in which each call fits alone."""
+    return 1 + max((_blocks_of(call, block_size) for call in calls), default=0)
+
+
+def replay(
+    calls: Sequence[Call], block_size: int, pool_blocks: int | None = None, *, blanks_first: bool = True
+) -> Replay:
+    """Replay calls in their order of arrival against a pool of blocks.
+
+    Args:
+        calls: all with a span, or all without: then each ends before the next starts.
+        block_size: tokens a block, the one the calls were hashed with.
+        pool_blocks: the engine's `num_gpu_blocks`, null block included; None evicts nothing.
+        blanks_first: as newer releases do; see `BlockPool`.
+
+    Raises:
+        ValueError: a call does not fit in the pool alone, spans are mixed, or one ends before it has lasted.
+    """
+    if pool_blocks is not None and pool_blocks < smallest_pool(calls, block_size):
+        raise ValueError(
+            f"A pool of {pool_blocks} blocks is too small; {smallest_pool(calls, block_size)} hold a call."
+        )
+    schedule = _Schedule(calls, block_size, BlockPool(pool_blocks, blanks_first=blanks_first))
+    for index, is_start in _moments(calls):
+        if is_start:
+            schedule.start(index)
+        else:
+            schedule.end(index)
+    return Replay(tuple(schedule.reusable), schedule.pool.evicted, schedule.peak_pinned)
+
+
+def eviction_curve(calls: Sequence[Call], block_size: int, pools: Iterable[int]) -> dict[int, float | None]:
+    """Return the reusable share of all prompt tokens by pool size; None where a call does not fit alone."""
+    least, tokens = smallest_pool(calls, block_size), sum(call.prompt_tokens for call in calls)
+    return {
+        blocks: sum(replay(calls, block_size, blocks).reusable_tokens) / tokens if blocks >= least and tokens else None
+        for blocks in pools
+    }
+
+
+class _Schedule:
+    def __init__(self, calls: Sequence[Call], block_size: int, pool: BlockPool) -> None:
+        self.calls = calls
+        self.block_size = block_size
+        self.pool = pool
+        self.reusable = [0] * len(calls)
+        self.peak_pinned = 0
+        self._running: dict[int, list[Block]] = {}
+        self._waiting: deque[int] = deque()
+        self._ended: set[int] = set()
+
+    def start(self, index: int) -> None:
+        self._waiting.append(index)
+        self._admit()
+
+    def end(self, index: int) -> None:
+        self._ended.add(index)
+        if index in self._running:
+            self._release(index)
+            self._admit()
+
+    def _admit(self) -> None:
+        while self._waiting:
+            index = self._waiting[0]
+            call = self.calls[index]
+            found = self.pool.find(call.hashes[: max(call.prompt_tokens - 1, 0) // self.block_size])
+            wanted = _blocks_of(call, self.block_size) - len(found)
+            if not self.pool.has_room(found, wanted):
+                return
+            self._waiting.popleft()
+            self.pool.pin(found)
+            self._running[index] = [*found, *(self.pool.take() for _ in range(wanted))]
+            self._publish(index, len(found), call.prompt_tokens // self.block_size)
+            self.reusable[index] = len(found) * self.block_size
+            self.peak_pinned = max(self.peak_pinned, self.pool.pinned)
+            # A call that waits longer here than it did in the engine may have nothing left to do.
+            if index in self._ended:
+                self._release(index)
+
+    def _release(self, index: int) -> None:
+        call = self.calls[index]
+        self._publish(index, call.prompt_tokens // self.block_size, len(call.hashes))
+        self.pool.release(self._running.pop(index))
+
+    def _publish(self, index: int, start: int, stop: int) -> None:
+        for position in range(start, stop):
+            self.pool.publish(self._running[index][position], self.calls[index].hashes[position])
+
+
+def _blocks_of(call: Call, block_size: int) -> int:
+    return -(-call.computed_tokens // block_size)
+
+
+def _moments(calls: Sequence[Call]) -> Iterator[tuple[int, bool]]:
+    """Yield (index, whether it starts) in order of time; at one instant ends come before starts."""
+    spans = [call.span for call in calls]
+    known = [span for span in spans if span is not None]
+    if (known and len(known) < len(spans)) or any(end <= start for start, end in known):
+        raise ValueError("Either no call has a span or all have one, and each ends after it started.")
+    if not known:
+        spans = [(2.0 * index, 2.0 * index + 1) for index in range(len(calls))]
+    moments = [
+        (instant, is_start, index)
+        for index, span in enumerate(spans)
+        if span is not None
+        for instant, is_start in ((span[0], True), (span[1], False))
+    ]
+    yield from ((index, is_start) for _, is_start, index in sorted(moments))

@@ -1,0 +1,92 @@
+"""What speculative retrieval could save: the query of the next hop exists only after `decide`, so it must be guessed.
+
+A hop saves at most the retrieval that fits between the earliest draft of its query and the moment its documents are
+needed, when the draft was right, and pays for the retrievals done in vain:
+
+    bound = min(retrieval time, slack) x P(draft right) - waste
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from scipy.stats import binomtest
+
+from workload.analysis.paired import LEVEL
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from workload.analysis.paired import Interval
+
+
+@dataclass(frozen=True)
+class Hop:
+    """One hop's retrieval: how long it took, when a draft of its query first existed, and when it was needed.
+
+    Seconds on one clock; `draft_at` is None when no draft came before the need. `waste_seconds` is what a prefetch
+    for this hop would cost others: the expected delay of the work it competes with.
+    """
+
+    retrieval_seconds: float
+    needed_at: float
+    draft_at: float | None = None
+    waste_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class DraftAccuracy:
+    """The share of hops whose draft found the final documents, with its exact 95 % interval."""
+
+    hops: int
+    right: int
+    share: float
+    ci: Interval
+
+
+@dataclass(frozen=True)
+class PrefetchBound:
+    """Seconds saved at most, by hop and in total, and the speed-up of `serial_seconds` that the total allows.
+
+    A negative bound is a finding: prefetch would cost more than it saves.
+    """
+
+    by_hop: tuple[float, ...]
+    seconds: float
+    speedup: float
+
+
+def draft_accuracy(pairs: Sequence[tuple[Collection[str], Collection[str]]]) -> DraftAccuracy:
+    """Return how often the documents of a draft query equal those finally retrieved, in any order.
+
+    Args:
+        pairs: for each hop the ids found for the draft and the ids finally retrieved.
+
+    Raises:
+        ValueError: there is no pair.
+    """
+    if not pairs:
+        raise ValueError("No hop has both a draft and a final retrieval.")
+    right = sum(set(draft) == set(final) for draft, final in pairs)
+    ci = binomtest(right, len(pairs)).proportion_ci(LEVEL)
+    return DraftAccuracy(len(pairs), right, right / len(pairs), (float(ci.low), float(ci.high)))
+
+
+def prefetch_bound(hops: Sequence[Hop], draft_right: float, serial_seconds: float) -> PrefetchBound:
+    """Return the bound on what prefetch saves.
+
+    Args:
+        hops: every hop; one without a draft saves nothing and wastes nothing.
+        draft_right: probability that a draft finds the final documents; see `draft_accuracy`.
+        serial_seconds: what the questions take without prefetch.
+    """
+    by_hop = tuple(_saved(hop, draft_right) for hop in hops)
+    seconds = sum(by_hop)
+    return PrefetchBound(by_hop, seconds, serial_seconds / (serial_seconds - seconds))
+
+
+def _saved(hop: Hop, draft_right: float) -> float:
+    if hop.draft_at is None or hop.draft_at >= hop.needed_at:
+        return 0.0
+    return min(hop.retrieval_seconds, hop.needed_at - hop.draft_at) * draft_right - hop.waste_seconds

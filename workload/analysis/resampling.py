@@ -1,0 +1,53 @@
+"""Intervals from resamples: shared by every fit that states how sure it is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from workload.analysis.paired import LEVEL
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from workload.analysis.paired import Interval
+
+TAILS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
+
+
+def percentile_interval(samples: NDArray[np.float64]) -> Interval:
+    """Return the 95 % percentile interval of bootstrap `samples`, shape (resamples,); they may be infinite."""
+    # An order statistic, because interpolating between a number and infinity gives neither.
+    low, high = np.quantile(samples, TAILS, method="inverted_cdf")
+    return float(low), float(high)
+
+
+def ratios(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return part / whole elementwise; where `whole` is not positive, infinity with the sign of `part`.
+
+    A resample whose linear part vanished says "beyond any bound", and must not come back from the other side.
+    """
+    positive = whole > 0
+    return np.where(positive, part / np.where(positive, whole, 1.0), np.copysign(np.inf, part))
+
+
+def wild_responses(
+    design: NDArray[np.float64], response: NDArray[np.float64], resamples: int, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Return wild-bootstrap responses, shape (resamples, n): the least-squares fit plus residuals of random sign.
+
+    Each residual stays at its own point, so noise that grows with the context keeps growing with it. Residuals are
+    divided by 1 - leverage (HC3). Source: Davidson and Flachaire 2008, doi:10.1016/j.jeconom.2008.08.003.
+
+    Args:
+        design: shape (n, parameters).
+        response: shape (n,).
+        resamples: how many.
+        rng: the source of signs.
+    """
+    basis, _ = np.linalg.qr(design)
+    fitted = basis @ (basis.T @ response)
+    leverage = np.minimum(np.square(basis).sum(axis=1), 1 - 1e-9)
+    signs = rng.integers(0, 2, (resamples, len(response))) * 2 - 1
+    return np.asarray(fitted + signs * ((response - fitted) / (1 - leverage)), dtype=np.float64)

@@ -1,0 +1,143 @@
+"""What calls share: the reuse bound split by where a prefix was seen before, and a picture of who shares with whom.
+
+Blocks chain their parents' hashes, so the longest prefix seen anywhere is the longer of those seen in the same
+request and in others: per call `all = max(within, across)`. Where both hold the prefix, either would do, so within and
+across do not add up to all.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from itertools import combinations, takewhile
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from workload.errors import UsageError
+from workload.prefix import block_hashes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+BLOCK_SIZES = (1, 16, 32, 64, 128, 256)
+
+Cell = tuple[str, int]
+
+
+@dataclass(frozen=True)
+class AgentCall:
+    """A call as the engine sees it: token ids of prompt and output, and where in the agent it comes from."""
+
+    question: str
+    node: str
+    hop: int
+    prompt: Sequence[int]
+    output: Sequence[int] = ()
+    salt: str = ""
+
+    @property
+    def cell(self) -> Cell:
+        """Its node and hop."""
+        return self.node, self.hop
+
+
+@dataclass(frozen=True)
+class Bound:
+    """Reusable tokens of some calls: in all earlier calls, in those of the same request, and in those of others."""
+
+    calls: int
+    prompt_tokens: int
+    reusable_tokens: int
+    within_request_tokens: int
+    across_requests_tokens: int
+
+    @property
+    def share(self) -> float:
+        """Reusable over prompt tokens; 0 for empty prompts."""
+        return self.reusable_tokens / self.prompt_tokens if self.prompt_tokens else 0.0
+
+    @property
+    def uncached_tokens(self) -> int:
+        """Prompt tokens that must be computed: what a layout should make small, for a longer prompt games the share."""
+        return self.prompt_tokens - self.reusable_tokens
+
+
+@dataclass(frozen=True)
+class Structure:
+    """The bound at one block size: over all calls, and by node and hop."""
+
+    block_size: int
+    total: Bound
+    by_cell: dict[Cell, Bound]
+
+
+@dataclass(frozen=True, eq=False)
+class SharedPrefixes:
+    """A picture, never to be added up: mean shared-prefix share of call pairs, shape (cells, cells).
+
+    `share[i, j]` is the common prefix over the later prompt's length, averaged over the pairs of an earlier call in
+    `cells[i]` and a later one in `cells[j]`; NaN where there is no pair. `pairs` counts them.
+    """
+
+    cells: tuple[Cell, ...]
+    share: NDArray[np.float64]
+    pairs: NDArray[np.int64]
+
+
+def reuse_structure(calls: Sequence[AgentCall], block_size: int) -> Structure:
+    """Return the bound of calls in their order of arrival at one block size.
+
+    Raises:
+        UsageError: the block size is not possible.
+    """
+    if block_size < 1:
+        raise UsageError(f"A block of {block_size} tokens is not possible.", "Use 1 or more.")
+    askers: dict[bytes, frozenset[str]] = {}
+    nobody: frozenset[str] = frozenset()
+    rows: defaultdict[Cell, list[tuple[int, int, int, int]]] = defaultdict(list)
+    for call in calls:
+        n, alone = len(call.prompt), frozenset((call.question,))
+        hashes = list(block_hashes([*call.prompt, *call.output[:-1]], block_size, call.salt))
+        known = [askers.get(key, nobody) for key in hashes[: max(n - 1, 0) // block_size]]
+        within = _count_leading(alone <= seen for seen in known) * block_size
+        across = _count_leading(bool(seen - alone) for seen in known) * block_size
+        rows[call.cell].append((n, max(within, across), within, across))
+        for key in hashes:
+            # One set for all blocks of a call, joined with others only where they share: most blocks are nobody else's.
+            askers[key] = askers[key] | alone if key in askers else alone
+    by_cell = {cell: _bound(found) for cell, found in rows.items()}
+    return Structure(block_size, _bound([row for found in rows.values() for row in found]), by_cell)
+
+
+def shared_prefixes(calls: Sequence[AgentCall]) -> SharedPrefixes:
+    """Return the mean shared-prefix share of all pairs of calls; under different salts they share nothing."""
+    cells = tuple(sorted({call.cell for call in calls}, key=lambda cell: (cell[1], cell[0])))
+    place = {cell: index for index, cell in enumerate(cells)}
+    total = np.zeros((len(cells), len(cells)))
+    pairs = np.zeros_like(total, dtype=np.int64)
+    prompts = [(call, np.asarray(call.prompt, dtype=np.int64)) for call in calls if call.prompt]
+    for (earlier, first), (later, second) in combinations(prompts, 2):
+        at = place[earlier.cell], place[later.cell]
+        pairs[at] += 1
+        if earlier.salt == later.salt:
+            total[at] += common_prefix(first, second) / len(second)
+    with np.errstate(invalid="ignore"):
+        return SharedPrefixes(cells, total / pairs, pairs)
+
+
+def common_prefix(first: NDArray[np.int64], second: NDArray[np.int64]) -> int:
+    """Return the length of the common prefix of two arrays of token ids."""
+    length = min(len(first), len(second))
+    different = first[:length] != second[:length]
+    return int(different.argmax()) if different.any() else length
+
+
+def _count_leading(hits: Iterable[bool]) -> int:
+    return sum(1 for _ in takewhile(bool, hits))
+
+
+def _bound(rows: Sequence[tuple[int, int, int, int]]) -> Bound:
+    return Bound(len(rows), *map(sum, zip(*rows, strict=True))) if rows else Bound(0, 0, 0, 0, 0)
