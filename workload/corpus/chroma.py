@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import tempfile
 from contextlib import closing, contextmanager
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from chromadb.api.models.Collection import Collection
 
 DATABASE = "chroma.sqlite3"
+MIN_FREE_BYTES = 16 * 2**20
 LOCK_WAIT_SECONDS = 3.0  # Chroma itself waits a minute for a lock, and says nothing meanwhile
 MARK_CONTENT, MARK_MODEL = "hop2rag_content", "hop2rag_model"  # metadata of a collection that `index.build` made
 REINDEX = "Run `hop2rag corpus index` to make it, or name another store."
@@ -27,7 +29,7 @@ BUSY = "Wait for the program that uses it, or stop it."
 
 def misfit(persist_dir: Path, collection: str, expected: str, found: str, remedy: str) -> UsageError:
     """Return the error for a store that works but is not the one that is wanted."""
-    return UsageError(f"Collection {collection!r} in {persist_dir}: expected {expected}, found {found}.", remedy)
+    return UsageError(f"Collection {collection!r} in {str(persist_dir)!r}: expected {expected}, found {found}.", remedy)
 
 
 def survey(persist_dir: Path, collection: str) -> None:
@@ -115,14 +117,18 @@ _SYMPTOMS: tuple[tuple[tuple[str, ...], str, str, type[Hop2RagError]], ...] = (
 
 def unusable(persist_dir: Path, collection: str, reason: str) -> Hop2RagError:
     """Return the error for a store that is there and does not work, by what SQLite or Chroma gave as the reason."""
+    found, remedy, kind = _diagnosis(persist_dir, reason)
+    return kind(f"Collection {collection!r} in {str(persist_dir)!r}: expected a usable store, found {found}.", remedy)
+
+
+def _diagnosis(persist_dir: Path, reason: str) -> tuple[str, str, type[Hop2RagError]]:
     for words, found, remedy, kind in _SYMPTOMS:
         if any(word in reason for word in words):
-            return kind(f"Collection {collection!r} in {persist_dir}: expected a usable store, found {found}.", remedy)
-    line = " ".join(reason.split())[:200]
-    return DependencyDownError(
-        f"Collection {collection!r} in {persist_dir}: expected a usable store, found {line}.",
-        RESTORE,
-    )
+            return found, remedy, kind
+    # Chroma words a full disk as a failure of whatever it was doing
+    if (free := shutil.disk_usage(persist_dir).free) < MIN_FREE_BYTES:
+        return f"only {free // 2**20} MiB free on its disk", "Free some space.", StorageError
+    return " ".join(reason.split())[:200], RESTORE, DependencyDownError
 
 
 def _require_database(persist_dir: Path, collection: str) -> None:

@@ -95,7 +95,8 @@ def _only_builder(persist_dir: Path, collection: str) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise DependencyDownError(
-                f"Collection {collection!r} in {persist_dir}: expected to be the only builder, found another.", BUSY
+                f"Collection {collection!r} in {str(persist_dir)!r}: expected to be the only builder, found another.",
+                BUSY,
             ) from error
         yield
 
@@ -163,7 +164,7 @@ def _fill(
 def _require_all(target: Collection, wanted: dict[str, Paragraph], persist_dir: Path) -> None:
     if (count := target.count()) != len(wanted):
         raise DependencyDownError(
-            f"Collection {target.name!r} in {persist_dir}: expected {len(wanted)} documents, found {count}.",
+            f"Collection {target.name!r} in {str(persist_dir)!r}: expected {len(wanted)} documents, found {count}.",
             "Run it again; if that does not help, delete the folder.",
         )
 

@@ -49,7 +49,7 @@ def probe(persist_dir: Path, collection: str) -> Probed:
     if done.returncode != 0 or not lines:
         crash = f"a vector index on which Chroma crashes (exit status {done.returncode})"
         raise DependencyDownError(
-            f"Collection {collection!r} in {persist_dir}: expected a usable store, found {crash}.", RESTORE
+            f"Collection {collection!r} in {str(persist_dir)!r}: expected a usable store, found {crash}.", RESTORE
         )
     answer = json.loads(lines[-1])
     if "failure" in answer:
