@@ -1,0 +1,204 @@
+"""Timing truth: stub nodes of known length through the real graph, and the wrong ways to time them, which must fail.
+
+The truth is each stub's own clock, read inside the node. Machines are noisy, so of each node and gap the best of some
+questions counts; a defect such as crediting a node's time to its neighbour is in every one of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import replace
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from tests.stubs.agent import bench
+from workload.agent.graph import Hop2Rag, build
+from workload.agent.metering import Usage
+from workload.agent.state import NODES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from exporter.agent import AgentMetrics
+    from workload.agent.metering import QuestionMeter
+    from workload.agent.nodes import Changes, Hop2RagNodes
+    from workload.agent.state import Hop2RagState
+
+# Unequal neighbours everywhere: time credited to the node beside it is off by 2 ms or more.
+SECONDS = dict(zip(NODES, (0.004, 0.03, 0.05, 0.008, 0.001, 0.02, 0.012, 0.04, 0.006, 0.002), strict=True))
+MAX_QUESTIONS = 30
+GAP_SECONDS = 0.001
+
+Durations = dict[str, float]
+
+
+def allowed(seconds: float) -> float:
+    """Return the error that is allowed for a node of this length: max(1 ms, 1 %)."""
+    return max(0.001, 0.01 * seconds)
+
+
+class TimedNodes:
+    """Nodes that do nothing for a known time and note how long it really was; one hop, then the answer."""
+
+    max_hops = 1
+
+    def __init__(self) -> None:
+        self.truth: Durations = {}
+
+    def __getattr__(self, name: str) -> Callable[[Hop2RagState, QuestionMeter], Any]:
+        if name not in SECONDS:
+            raise AttributeError(name)
+
+        async def node(_: Hop2RagState, __: QuestionMeter) -> Changes:
+            start = time.perf_counter()
+            await asyncio.sleep(SECONDS[name])
+            self.truth[name] = time.perf_counter() - start
+            return {"hop": 1, "termination": "enough" if name == "decide" else ""}
+
+        return node
+
+
+def timed_nodes() -> tuple[TimedNodes, Hop2RagNodes]:
+    """Return stub nodes, once as what they are and once as what they stand in for."""
+    nodes = TimedNodes()
+    return nodes, cast("Hop2RagNodes", nodes)
+
+
+def worst(errors: list[Durations]) -> Durations:
+    """Return by how much each node exceeds what is allowed, in the best of the questions; at most 0 is right."""
+    return {node: min(found[node] for found in errors) - allowed(SECONDS[node]) for node in SECONDS}
+
+
+async def test_each_node_takes_what_it_took() -> None:
+    """Each duration is within max(1 ms, 1 %) of the truth; gaps are never negative and at most 1 ms."""
+    stubs, nodes = timed_nodes()
+    agent, meter = Hop2Rag(nodes), bench().meter
+    errors: list[Durations] = []
+    gaps: list[Durations] = []
+    while not errors or (not holds(errors, gaps) and len(errors) < MAX_QUESTIONS):
+        question = meter.question("0", "bridge")
+        await agent.answer("When?", question)
+        visits = question.visits
+        assert [visit["node"] for visit in visits] == list(NODES)
+        errors.append({visit["node"]: abs(visit["duration_seconds"] - stubs.truth[visit["node"]]) for visit in visits})
+        gaps.append({after["node"]: after["started_at"] - end_of(before) for before, after in pairwise(visits)})
+    assert min(gap for found in gaps for gap in found.values()) >= 0
+    assert holds(errors, gaps), (worst(errors), gaps)
+
+
+def end_of(visit: dict[str, Any]) -> float:
+    """Return when a visit ended, in seconds since the epoch."""
+    return float(visit["started_at"] + visit["duration_seconds"])
+
+
+def holds(errors: list[Durations], gaps: list[Durations]) -> bool:
+    """Return whether each node, and the gap before it, kept its bound in the best of the questions."""
+    longest_gap = max(min(found[node] for found in gaps) for node in gaps[0])
+    return max(worst(errors).values()) <= 0 and longest_gap <= GAP_SECONDS
+
+
+async def test_a_timer_started_by_the_event_of_a_node_is_wrong() -> None:
+    """The trap: an event says that a node has ended; a timer started then measures the node after it."""
+    stubs, nodes = timed_nodes()
+    app, meter = build(nodes), bench().meter
+    errors = []
+    for _ in range(2):
+        events = app.astream({"question": "When?"}, context=meter.question("0", "bridge"), stream_mode="updates")
+        arrived = [(next(iter(event)), time.perf_counter()) async for event in events]
+        wrong = {node: after - at for (node, at), (_, after) in pairwise(arrived)}
+        errors.append({node: abs(wrong.get(node, 0) - stubs.truth[node]) for node in SECONDS})
+    assert all(error > 0 for error in worst(errors).values())
+
+
+def test_no_node_is_as_long_as_the_next() -> None:
+    """With equal neighbours the first test could not tell whose time it sees."""
+    shifted = dict(zip(NODES, [*list(SECONDS.values())[1:], 0.0], strict=True))
+    assert all(excess > 0 for excess in worst([{node: abs(shifted[node] - SECONDS[node]) for node in NODES}]).values())
+
+
+class SteppedClock:
+    """A clock that shows what it is told."""
+
+    def __init__(self, now: float) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        """Return the time now, in seconds."""
+        return self.now
+
+
+def test_row_19_a_wall_clock_that_jumps_changes_no_duration() -> None:
+    """NTP or a suspended laptop moves the wall clock by an hour; instants of a question stay in their order."""
+    monotonic, wall = SteppedClock(100.0), SteppedClock(1_700_000_000.0)
+    meter = replace(bench().meter, monotonic=monotonic, wall=wall)
+    question = meter.question("0", "bridge")
+    for jump in (-3600.0, 3600.0):
+        wall.now += jump
+        with question.node("grade", 1):
+            monotonic.now += 2.0
+    first, second = question.visits
+    assert [visit["duration_seconds"] for visit in (first, second)] == [2.0, 2.0]
+    assert [visit["started_at"] for visit in (first, second)] == [1_700_000_000.0, 1_700_000_002.0]
+
+
+async def test_latency_counts_from_the_intended_start() -> None:
+    """A question that had to wait for its turn has waited; leaving that out is coordinated omission."""
+    measured = bench()
+    monotonic = SteppedClock(10.0)
+    meter = replace(measured.meter, monotonic=monotonic, wall=SteppedClock(0.0))
+    question = meter.question("0", "bridge", intended=7.0)
+    monotonic.now = 11.0
+    await question.close("ok", "enough", 2, {})
+    assert measured.value("hop2rag_question_duration_seconds_sum") == 4.0
+    assert measured.value("hop2rag_questions_total", outcome="ok", termination="enough") == 1
+    assert measured.value("hop2rag_hops_sum", type="bridge") == 2
+
+
+async def test_a_node_that_raises_is_timed_all_the_same() -> None:
+    """Time is taken in `finally`: failed visits are the slow ones, and a gauge left up would stay up for ever."""
+    measured = bench()
+    question = measured.meter.question("0", "bridge")
+    with pytest.raises(RuntimeError), question.node("grade", 1):
+        raise RuntimeError
+    with pytest.raises(RuntimeError), question.stage("rerank", 1):
+        raise RuntimeError
+    assert question.visits[0]["outcome"] == "failed"
+    assert measured.value("hop2rag_node_duration_seconds_count", node="grade") == 1
+    assert measured.value("hop2rag_retrieval_duration_seconds_count", stage="rerank") == 1
+    assert measured.value("hop2rag_node_active", node="grade") == 0
+
+
+def test_row_5_ten_thousand_names_make_one_series_more() -> None:
+    """A runaway name must not grow Prometheus; nothing of it may break the exposition either."""
+    measured = bench()
+    hostile = ["\x00", "a\nb", "\N{PILE OF POO}", "x" * 1_000_000, *(f"name-{number}" for number in range(10_000))]
+    question = measured.meter.question("0", "bridge")
+    with question.node("grade", 1):
+        pass
+    before = series_of(measured.meter.metrics)
+    for name in hostile:
+        with question.node(name, 1):
+            pass
+    assert series_of(measured.meter.metrics) == before + 1
+    assert measured.value("hop2rag_node_duration_seconds_count", node="other") == len(hostile)
+
+
+def series_of(metrics: AgentMetrics) -> int:
+    """Return how many nodes the duration histogram tells apart."""
+    samples = next(iter(metrics.node_duration.collect())).samples
+    return sum(sample.name.endswith("_count") for sample in samples)
+
+
+async def test_hops_beyond_four_share_a_label() -> None:
+    """`max_hops` may be ten; labels stay a closed set while the journal keeps the number."""
+    measured = bench()
+    question = measured.meter.question("0", "bridge")
+    for hop in (5, 9):
+        with question.call("decide", hop) as call:
+            call.finished(Usage(10, 1, None, "stop"), [])
+    assert measured.value("hop2rag_prompt_tokens_total", node="decide", hop="5+") == 20
+    assert [call["hop"] for call in question.calls] == [5, 9]
+    assert measured.value("hop2rag_cached_prompt_tokens_total", node="decide", hop="5+") is None

@@ -1,0 +1,143 @@
+"""The live reuse bound: whatever the order in which calls answer, fail or end, the order of sending decides."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workload.agent.reuse import Arrival, ReuseOrder
+from workload.prefix import PrefixIndex
+
+if TYPE_CHECKING:
+    from hypothesis.strategies import DrawFn
+
+TOKENS = st.lists(st.integers(0, 1), min_size=1, max_size=12)
+
+
+@dataclass
+class Call:
+    """A call and what its `close` was told."""
+
+    arrival: Arrival
+    told: int | None = None
+
+    def tell(self, tokens: int) -> None:
+        """Take the bound; it comes once."""
+        assert self.told is None
+        self.told = tokens
+
+
+@st.composite
+def loads(draw: DrawFn) -> tuple[list[list[int] | None], list[int]]:
+    """Return prompts in the order of sending, None for a call that never tells its own, and an order of their ends."""
+    prompts = draw(st.lists(st.none() | TOKENS, min_size=1, max_size=6))
+    # each call has two events, its prompt and its end, in that order but anywhere among the others'
+    return prompts, draw(st.permutations(list(range(len(prompts))) * 2))
+
+
+@given(loads(), st.integers(1, 3))
+def test_the_order_of_sending_decides(load: tuple[list[list[int] | None], list[int]], block_size: int) -> None:
+    """Answers overtake each other at any concurrency above one; matched as they come, the bound would be another."""
+    prompts, events = load
+    order = ReuseOrder(block_size)
+    calls = [Call(order.send("")) for _ in prompts]
+    begun: set[int] = set()
+    for number in events:
+        prompt = prompts[number]
+        if number in begun:
+            order.close(calls[number].arrival, calls[number].tell)
+        elif prompt is not None:
+            order.prompt(calls[number].arrival, prompt)
+        begun.add(number)
+    index = PrefixIndex(block_size)
+    assert [call.told for call in calls] == [None if prompt is None else index.observe(prompt) for prompt in prompts]
+    assert not order._waiting
+
+
+def test_a_call_that_failed_early_holds_nobody_up() -> None:
+    """A refused call never tells its prompt; one that waited for it would never learn its bound."""
+    order = ReuseOrder(2)
+    refused, good = Call(order.send("")), Call(order.send(""))
+    order.prompt(good.arrival, [1, 2, 3])
+    order.close(good.arrival, good.tell)
+    told_too_early = good.told
+    order.close(refused.arrival, refused.tell)
+    assert (told_too_early, refused.told, good.told) == (None, None, 0)
+
+
+def test_a_call_that_failed_late_has_filled_the_cache() -> None:
+    """Its prompt was computed before the stream was cut, so the next call finds the blocks."""
+    order = ReuseOrder(2)
+    cut, after = Call(order.send("")), Call(order.send(""))
+    order.prompt(cut.arrival, [1, 2, 3, 4])
+    order.close(cut.arrival, cut.tell)
+    order.prompt(after.arrival, [1, 2, 3, 4, 5])
+    order.close(after.arrival, after.tell)
+    assert after.told == 4
+
+
+def test_generated_tokens_serve_the_next_call() -> None:
+    """An append-only prompt sends the reply again; the engine has its blocks already, all but the last token's."""
+    order = ReuseOrder(2)
+    first = Call(order.send(""))
+    order.prompt(first.arrival, [1, 2])
+    order.output(first.arrival, [3, 4, 5])
+    order.close(first.arrival, first.tell)
+    second = Call(order.send(""))
+    order.prompt(second.arrival, [1, 2, 3, 4, 5, 6])
+    order.close(second.arrival, second.tell)
+    assert second.told == 4
+
+
+def test_an_output_that_had_to_wait_is_not_forgotten() -> None:
+    """A short call may end while an earlier one has not told its prompt; its own output counts all the same."""
+    order = ReuseOrder(2)
+    slow, quick = Call(order.send("")), Call(order.send(""))
+    order.prompt(quick.arrival, [1, 2])
+    order.output(quick.arrival, [3, 4, 5])
+    order.close(quick.arrival, quick.tell)
+    order.prompt(slow.arrival, [7, 7])
+    order.close(slow.arrival, slow.tell)
+    after = Call(order.send(""))
+    order.prompt(after.arrival, [1, 2, 3, 4, 5])
+    order.close(after.arrival, after.tell)
+    assert after.told == 4
+
+
+def test_salts_are_separate() -> None:
+    """The warm-up before a window must not make its first calls look warm."""
+    order = ReuseOrder(2)
+    for salt, expected in (("warm-up", 0), ("load", 0), ("load", 2)):
+        call = Call(order.send(salt))
+        order.prompt(call.arrival, [1, 2, 3])
+        order.close(call.arrival, call.tell)
+        assert call.told == expected
+
+
+def test_an_unknown_block_size_tells_nothing() -> None:
+    """An engine that does not report its block size has no bound; memory must not grow for it either."""
+    order = ReuseOrder(None)
+    for _ in range(3):
+        call = Call(order.send(""))
+        order.prompt(call.arrival, [1, 2, 3])
+        order.output(call.arrival, [4])
+        order.close(call.arrival, call.tell)
+        assert call.told is None
+    assert not order._waiting
+
+
+@pytest.mark.parametrize("ids", [[-1], [2**32], [None], "ids"])
+def test_ids_that_are_none_fail_their_own_call(ids: list[int]) -> None:
+    """A server's nonsense belongs to the call that brought it, not to the one that happens to be matched next."""
+    order = ReuseOrder(2)
+    first, second = Call(order.send("")), Call(order.send(""))
+    with pytest.raises((TypeError, OverflowError)):
+        order.prompt(second.arrival, ids)
+    order.close(second.arrival, second.tell)
+    order.prompt(first.arrival, [1, 2])
+    order.close(first.arrival, first.tell)
+    assert (first.told, second.told) == (0, None)
