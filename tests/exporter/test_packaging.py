@@ -1,0 +1,63 @@
+"""What ships: a small lock that agrees with the large one, and a container and a unit that run as nobody."""
+
+from __future__ import annotations
+
+import configparser
+import re
+from importlib.metadata import requires
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+EXPORTER = ROOT / "exporter"
+
+
+def pins(path: Path) -> dict[str, str]:
+    """Return distribution -> version of a lock file."""
+    lines = [line.split("==") for line in path.read_text().splitlines() if line and not line.startswith("#")]
+    return {name.lower().replace("_", "-"): version for name, version in lines}
+
+
+def test_the_exporters_lock_agrees_with_the_projects() -> None:
+    """Tests run against the project's versions, so the image must hold the same."""
+    project, exporter = pins(ROOT / "workload" / "requirements.lock"), pins(EXPORTER / "requirements.lock")
+    assert {name: project.get(name) for name in exporter} == exporter
+
+
+def test_the_exporters_lock_is_complete() -> None:
+    """It is installed without dependency resolution: what it does not name is not there."""
+    locked = pins(EXPORTER / "requirements.lock")
+    for name in locked:
+        for requirement in requires(name) or []:
+            needed, _, marker = requirement.partition(";")
+            if not marker.strip():
+                distribution = re.split(r"[\s<>=!~\[(]", needed.strip())[0].lower().replace("_", "-")
+                assert distribution in locked, f"{name} needs {distribution}"
+
+
+@pytest.mark.parametrize(
+    "promise",
+    [
+        r"^USER 65534:65534$",
+        r"^HEALTHCHECK .*--timeout=",
+        r"--no-deps -r /src/exporter/requirements\.lock",
+        r"^FROM python:\d+\.\d+\.\d+-slim",
+    ],
+)
+def test_the_image_keeps_its_promises(promise: str) -> None:
+    """A container that runs as root, or is built from whatever is newest, is found out only by an auditor."""
+    dockerfile = (EXPORTER / "Dockerfile").read_text()
+    assert re.search(promise, dockerfile, re.MULTILINE)
+    assert ":latest" not in dockerfile
+
+
+def test_the_unit_runs_unprivileged() -> None:
+    """An exporter needs the driver and nothing else of the host."""
+    unit = configparser.ConfigParser(strict=False, interpolation=None)
+    unit.optionxform = str  # type: ignore[assignment,method-assign]
+    unit.read(EXPORTER / "hop2rag-exporter.service")
+    service = unit["Service"]
+    assert (service["DynamicUser"], service["NoNewPrivileges"], service["ProtectSystem"]) == ("yes", "yes", "strict")
+    assert service["CapabilityBoundingSet"] == ""
+    assert service["RestartPreventExitStatus"].split() == ["2", "3"]
