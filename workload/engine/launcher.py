@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Protocol
 import psutil
 
 from workload.engine.diagnosis import explain_death
-from workload.engine.endpoint import open_client
+from workload.engine.endpoint import TIMEOUT_SECONDS, open_client
 from workload.engine.facts import EngineFacts, read_facts
 from workload.engine.listener import Listener, find_listener, server_flags
-from workload.engine.probe import CANARY_TIMEOUT_SECONDS, ask_canary, wait_ready
+from workload.engine.probe import ask_canary, wait_ready
 from workload.engine.profile import Device, VllmProfile, environment
 from workload.errors import DependencyDownError, UsageError
 from workload.process import ChildProcess
@@ -32,7 +32,7 @@ HOST = "127.0.0.1"
 START_TIMEOUT_SECONDS = 300.0
 """A CPU engine is ready in half a minute; a 7B model on a slow disk takes minutes."""
 
-SURVIVOR_SECONDS = 5.0
+SURVIVOR_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,7 @@ class ProcessLauncher:
         port: where the engine listens.
         device: what vLLM was built for.
         timeout_seconds: how long a start may take.
+        canary_timeout_seconds: how long a canary may take before it counts as unanswered.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class ProcessLauncher:
         port: int = 8000,
         device: Device = "cpu",
         timeout_seconds: float = START_TIMEOUT_SECONDS,
+        canary_timeout_seconds: float = TIMEOUT_SECONDS,
     ) -> None:
         self._installation = installation
         self._log_folder = log_folder
@@ -86,6 +88,7 @@ class ProcessLauncher:
         self._port = port
         self._device = device
         self._timeout_seconds = timeout_seconds
+        self._canary_timeout_seconds = canary_timeout_seconds
         self._endpoint = f"http://{HOST}:{port}"
 
     def argv(self, profile: VllmProfile) -> tuple[str, ...]:
@@ -123,7 +126,6 @@ class ProcessLauncher:
             yield engine
 
     def _await(self, profile: VllmProfile, child: ChildProcess) -> float:
-        model = self._installation.served_model_name
         with self._console.status(f"Starting vLLM ({profile.name})") as status:
 
             def still_starting(seconds: float) -> None:
@@ -132,10 +134,13 @@ class ProcessLauncher:
                     raise explain_death(child.log, child.exit_code)
 
             try:
-                return wait_ready(self._endpoint, model, self._timeout_seconds, still_starting)
+                return wait_ready(self._ask, self._timeout_seconds, still_starting)
             except Exception:
                 self._console.print(f"The last lines of {child.log}:\n{child.tail()}", markup=False, highlight=False)
                 raise
+
+    def _ask(self) -> float:
+        return ask_canary(self._endpoint, self._installation.served_model_name, self._canary_timeout_seconds)
 
     def _reuse(self, profile: VllmProfile, argv: tuple[str, ...], listener: Listener) -> RunningEngine:
         if server_flags(listener.argv) != server_flags(argv):
@@ -144,13 +149,12 @@ class ProcessLauncher:
                 f"Port {self._port} is served by {listener}, not by vLLM with the flags of {profile.name}.",
                 f"Stop it or pick another port; the right one starts with: {command}",
             )
-        with open_client(self._endpoint, CANARY_TIMEOUT_SECONDS) as client:
-            ask_canary(client, self._installation.served_model_name)
+        self._ask()
         self._console.print(f"Reusing the vLLM ({profile.name}) that runs on {self._endpoint}; it stays up")
         return self._proved(profile, listener.argv, listener.pid)
 
     def _proved(self, profile: VllmProfile, argv: tuple[str, ...], pid: int | None) -> RunningEngine:
-        with open_client(self._endpoint, CANARY_TIMEOUT_SECONDS) as client:
+        with open_client(self._endpoint) as client:
             facts = read_facts(client)
         if mismatch := profile.mismatch(facts):
             raise DependencyDownError(f"vLLM runs, but {mismatch}.", "This vLLM does not hold the profile.")

@@ -1,0 +1,87 @@
+"""Attaching to a server of somebody else: an arm is shown by the server, or refused."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from workload.engine.attach import AttachLauncher, refusal
+from workload.engine.facts import EngineFacts
+from workload.engine.listener import Listener
+from workload.engine.profile import PROFILES, SERVER_MODULE
+from workload.errors import DependencyDownError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.console import Console
+
+    from workload.engine.launcher import ProcessLauncher
+
+    Build = Callable[..., ProcessLauncher]
+
+FACTS = EngineFacts("0.32.0", "m", "/m", 8192, 32, 1456, True, 1 << 30, None)
+
+
+def test_a_shown_arm_is_attached_and_left_running(launcher: Build, console: Console, port: int) -> None:
+    """The server is somebody else's: it must be there before and after."""
+    with launcher().start(PROFILES["prefix-off"]) as started:
+        for name in ("prefix-off", "base"):
+            with AttachLauncher(f"http://127.0.0.1:{port}/v1", console).start(PROFILES[name]) as engine:
+                assert engine.facts == started.facts
+                assert engine.pid == started.pid
+
+
+def test_another_arm_is_refused_with_what_was_found(launcher: Build, console: Console, port: int) -> None:
+    """Found, expected, and the command for the right server: all that is needed to mend it."""
+    with (
+        launcher().start(PROFILES["prefix-off"]),
+        pytest.raises(UsageError) as refused,
+    ):
+        AttachLauncher(f"http://127.0.0.1:{port}", console).start(PROFILES["prefix-on"]).__enter__()
+    message = str(refused.value)
+    assert "enable_prefix_caching=False" in message
+    assert "needs True (vLLM 0.32.0)" in message
+    assert "-m vllm.entrypoints.openai.api_server" in message
+    assert "--enable-prefix-caching" in message
+
+
+def test_a_hanging_server_is_not_attached(
+    launcher: Build, console: Console, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It still answers /version and /metrics, so only the canary shows that questions would wait for ever."""
+    monkeypatch.setenv("STUB_VLLM", "hang-later")
+    attach = AttachLauncher(f"http://127.0.0.1:{port}", console, canary_timeout_seconds=0.3)
+    with (
+        launcher().start(PROFILES["base"]),
+        pytest.raises(DependencyDownError, match=r"canary completion within 0\.3 s"),
+    ):
+        attach.start(PROFILES["base"]).__enter__()
+
+
+def test_nothing_there_is_one_line(console: Console, port: int) -> None:
+    """An unreachable endpoint is a dependency that is down, not a usage error."""
+    with pytest.raises(DependencyDownError, match=f"http://127.0.0.1:{port}.*ConnectError"):
+        AttachLauncher(f"http://127.0.0.1:{port}", console).start(PROFILES["base"]).__enter__()
+
+
+def test_a_bad_endpoint_is_refused_at_once(console: Console) -> None:
+    """Before any corpus is built or any question drawn."""
+    with pytest.raises(UsageError, match="link-local"):
+        AttachLauncher("http://169.254.169.254", console)
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (None, "no server tells --max-num-seqs 16"),
+        ((), "no server tells --max-num-seqs 16"),
+        (("python", "-m", SERVER_MODULE, "--max-num-seqs", "64"), "no server tells --max-num-seqs 16"),
+        (("python", "-m", SERVER_MODULE, "--max-num-seqs", "16"), None),
+    ],
+)
+def test_batching_flags_need_the_command_line(argv: tuple[str, ...] | None, says: str | None) -> None:
+    """`--max-num-seqs` is on no endpoint: without its command line a server cannot prove a concurrency arm."""
+    reason = refusal(PROFILES["seqs-16"], FACTS, None if argv is None else Listener(1, argv))
+    assert reason is None if says is None else says in str(reason)

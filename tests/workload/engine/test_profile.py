@@ -1,0 +1,105 @@
+"""Flags by vLLM version, and what proves an arm."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workload.engine.facts import EngineFacts
+from workload.engine.listener import server_flags
+from workload.engine.profile import PROFILES, Device, VllmProfile, environment, parse_version
+from workload.errors import UsageError
+
+FACTS = EngineFacts("0.32.0", "m", "/m", 8192, 32, 1456, True, 1 << 30, None)
+RELEASES = st.tuples(st.just(0), st.integers(7, 60), st.integers(0, 9))
+
+
+def argv(profile: VllmProfile, version: str, device: Device = "cuda") -> tuple[str, ...]:
+    """Return the profile's command line with the plain parts filled in."""
+    return profile.argv(version, python="python", model="/m", served_model_name="m", device=device)
+
+
+@pytest.mark.parametrize(
+    ("version", "given"), [("0.8.5", True), ("0.10.0", True), ("0.10.1", False), ("0.17.0", False), ("0.32.0", False)]
+)
+def test_the_removed_flag_goes_only_to_servers_that_need_it(version: str, given: bool) -> None:
+    """From 0.17 on `--disable-log-requests` kills the server; before 0.10.1 its absence logs every prompt."""
+    assert ("--disable-log-requests" in argv(PROFILES["base"], version)) is given
+
+
+def test_the_off_arm_is_said_not_left_out() -> None:
+    """Caching is on by default since 0.8: an arm "off" without this flag is the arm "on"."""
+    for version in ("0.6.5", "0.8.0", "0.32.0"):
+        assert "--no-enable-prefix-caching" in argv(PROFILES["prefix-off"], version)
+        assert "--enable-prefix-caching" in argv(PROFILES["prefix-on"], version)
+
+
+@pytest.mark.parametrize("version", ["0.6.4", "0.5.0", "latest", "", "0.32"])
+def test_versions_that_cannot_hold_a_profile_are_refused(version: str) -> None:
+    """Before 0.6.5 caching cannot be switched off; an unreadable version says nothing about flags."""
+    with pytest.raises(UsageError, match=r"0\.6\.5 or later|not of the form"):
+        argv(PROFILES["prefix-off"], version)
+
+
+def test_every_profile_of_the_plan_exists() -> None:
+    """Experiments name profiles; a missing one would only show after a corpus was built."""
+    assert set(PROFILES) == {
+        *("base", "prefix-off", "prefix-on", "context-8192", "seqs-8", "seqs-16", "seqs-32", "seqs-64"),
+        *("seqs-64-16k", "chunked-prefill", "prefix-chunked"),
+    }
+    flags = server_flags(argv(PROFILES["seqs-64-16k"], "0.32.0")) or {}
+    assert (flags["--max-num-seqs"], flags["--max-num-batched-tokens"]) == ("64", "16384")
+    assert flags["--tensor-parallel-size"] == "1"
+    assert flags["--gpu-memory-utilization"] == "0.9"
+
+
+@given(st.sampled_from(sorted(PROFILES)), RELEASES, st.sampled_from(["cpu", "cuda"]), st.integers(1, 65535))
+def test_no_flag_is_given_twice(name: str, release: tuple[int, int, int], device: Device, port: int) -> None:
+    """The last of two equal flags wins silently, so the first would be a lie in the manifest."""
+    words = PROFILES[name].argv(
+        ".".join(map(str, release)), python="p", model="/m", served_model_name="m", port=port, device=device
+    )
+    flags = [word for word in words if word.startswith("--")]
+    assert len(flags) == len(set(flags))
+    assert (server_flags(words) or {})["--port"] == str(port)
+
+
+def test_the_cpu_engine_gets_blocks_it_can_use_and_no_network() -> None:
+    """CPU attention wants multiples of 32, and nothing of a run may be sent home or fetched."""
+    assert "32" in argv(PROFILES["base"], "0.32.0", "cpu")
+    assert environment("cpu")["HF_HUB_OFFLINE"] == "1"
+    assert "HF_HUB_OFFLINE" not in environment("cuda")
+    assert all(environment(device)["VLLM_NO_USAGE_STATS"] == "1" for device in ("cpu", "cuda"))
+
+
+@pytest.mark.parametrize(
+    ("name", "facts", "says"),
+    [
+        ("base", FACTS, None),
+        ("prefix-on", FACTS, None),
+        ("prefix-off", FACTS, "enable_prefix_caching=True"),
+        ("prefix-off", replace(FACTS, prefix_caching=None), "enable_prefix_caching=nothing"),
+        ("context-8192", FACTS, None),
+        ("context-8192", replace(FACTS, max_model_len=4096), "max_model_len=4096"),
+        ("context-8192", replace(FACTS, max_model_len=None), "max_model_len=nothing"),
+    ],
+)
+def test_an_arm_is_proved_or_refused(name: str, facts: EngineFacts, says: str | None) -> None:
+    """A server that shows nothing proves nothing: an unknown is a mismatch, never a pass."""
+    mismatch = PROFILES[name].mismatch(facts)
+    assert mismatch is None if says is None else says in str(mismatch)
+
+
+def test_what_no_server_tells_is_listed() -> None:
+    """Batching flags are on no endpoint; whoever attaches must see the command line for them."""
+    assert PROFILES["prefix-on"].untold() == ()
+    assert PROFILES["seqs-64"].untold() == ("--max-num-seqs", "64", "--max-num-batched-tokens", "8192")
+
+
+@given(RELEASES, st.sampled_from(["", ".post1", "rc1.dev166+gd0975a4b5", "+cpu"]))
+def test_versions_are_read_whatever_follows(release: tuple[int, int, int], suffix: str) -> None:
+    """Post releases, nightlies and local builds take the flags of their release."""
+    assert parse_version(".".join(map(str, release)) + suffix) == release
