@@ -64,8 +64,8 @@ END = "RuntimeError: Engine core initialization failed. See root cause above. Fa
         ),
         (
             (
-                "ValueError: Free memory on device (1.2/79.1 GiB) on startup is less than desired GPU memory utilization "
-                f"(0.9, 71.2 GiB). Decrease GPU memory utilization.\n{END}"
+                "ValueError: Free memory on device (1.2/79.1 GiB) on startup is less than desired GPU memory "
+                f"utilization (0.9, 71.2 GiB). Decrease GPU memory utilization.\n{END}"
             ),
             DependencyDownError,
             r"71\.2 GiB\)",
