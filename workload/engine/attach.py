@@ -6,11 +6,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from workload.engine.endpoint import open_client, parse_endpoint
+from workload.engine.endpoint import TIMEOUT_SECONDS, open_client, parse_endpoint
 from workload.engine.facts import EngineFacts, read_facts
 from workload.engine.launcher import RunningEngine, command_line
 from workload.engine.listener import Listener, find_listener, server_flags
-from workload.engine.probe import CANARY_TIMEOUT_SECONDS, ask_canary
+from workload.engine.probe import ask_canary
 from workload.engine.profile import SERVER_MODULE, Device, VllmProfile, environment
 from workload.errors import UsageError
 
@@ -38,7 +38,7 @@ class AttachLauncher:
         endpoint: str,
         console: Console,
         device: Device = "cuda",
-        canary_timeout_seconds: float = CANARY_TIMEOUT_SECONDS,
+        canary_timeout_seconds: float = TIMEOUT_SECONDS,
         find: Callable[[int], Listener | None] = find_listener,
     ) -> None:
         self._endpoint = parse_endpoint(endpoint)
@@ -57,7 +57,7 @@ class AttachLauncher:
         """
         with open_client(self._endpoint, self._canary_timeout_seconds) as client:
             facts = read_facts(client)
-            ask_canary(client, facts.model)
+        ask_canary(self._endpoint, facts.model, self._canary_timeout_seconds)
         listener = self._local_listener()
         if reason := refusal(profile, facts, listener):
             raise UsageError(f"{self._endpoint} does not hold the arm: {reason}.", self._right_command(profile, facts))

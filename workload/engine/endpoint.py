@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 METADATA_ADDRESSES = frozenset(map(ipaddress.ip_address, ("100.100.100.200", "192.0.0.192", "fd00:ec2::254")))
 """Metadata services of clouds outside the link-local ranges."""
 
+TIMEOUT_SECONDS = 10.0
+
 REMEDY = "Give --vllm-endpoint as http://HOST:PORT or https://HOST:PORT."
 
 
@@ -68,7 +70,9 @@ def _is_forbidden(text: str) -> bool:
     return address.is_link_local or address.is_multicast or address in METADATA_ADDRESSES
 
 
-def open_client(endpoint: str, timeout_seconds: float, transport: httpx.BaseTransport | None = None) -> httpx.Client:
+def open_client(
+    endpoint: str, timeout_seconds: float = TIMEOUT_SECONDS, transport: httpx.BaseTransport | None = None
+) -> httpx.Client:
     """Return a client for a checked endpoint: no proxy (it would be measured too), no redirects (unchecked)."""
     return httpx.Client(
         base_url=endpoint, timeout=timeout_seconds, trust_env=False, follow_redirects=False, transport=transport

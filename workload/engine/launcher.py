@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Protocol
 import psutil
 
 from workload.engine.diagnosis import explain_death
-from workload.engine.endpoint import open_client
+from workload.engine.endpoint import TIMEOUT_SECONDS, open_client
 from workload.engine.facts import EngineFacts, read_facts
 from workload.engine.listener import Listener, find_listener, server_flags
-from workload.engine.probe import CANARY_TIMEOUT_SECONDS, ask_canary, wait_ready
+from workload.engine.probe import ask_canary, wait_ready
 from workload.engine.profile import Device, VllmProfile, environment
 from workload.errors import DependencyDownError, UsageError
 from workload.process import ChildProcess
@@ -80,7 +80,7 @@ class ProcessLauncher:
         port: int = 8000,
         device: Device = "cpu",
         timeout_seconds: float = START_TIMEOUT_SECONDS,
-        canary_timeout_seconds: float = CANARY_TIMEOUT_SECONDS,
+        canary_timeout_seconds: float = TIMEOUT_SECONDS,
     ) -> None:
         self._installation = installation
         self._log_folder = log_folder
@@ -140,8 +140,7 @@ class ProcessLauncher:
                 raise
 
     def _ask(self) -> float:
-        with open_client(self._endpoint, self._canary_timeout_seconds) as client:
-            return ask_canary(client, self._installation.served_model_name)
+        return ask_canary(self._endpoint, self._installation.served_model_name, self._canary_timeout_seconds)
 
     def _reuse(self, profile: VllmProfile, argv: tuple[str, ...], listener: Listener) -> RunningEngine:
         if server_flags(listener.argv) != server_flags(argv):
@@ -155,7 +154,7 @@ class ProcessLauncher:
         return self._proved(profile, listener.argv, listener.pid)
 
     def _proved(self, profile: VllmProfile, argv: tuple[str, ...], pid: int | None) -> RunningEngine:
-        with open_client(self._endpoint, self._canary_timeout_seconds) as client:
+        with open_client(self._endpoint) as client:
             facts = read_facts(client)
         if mismatch := profile.mismatch(facts):
             raise DependencyDownError(f"vLLM runs, but {mismatch}.", "This vLLM does not hold the profile.")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 
+from workload.engine.endpoint import TIMEOUT_SECONDS, open_client
 from workload.errors import DependencyDownError
 
 if TYPE_CHECKING:
@@ -19,18 +20,22 @@ CANARY_SALT = "canary"
 Its tokens do count as queries of the prefix cache: canaries lie outside a measured window.
 """
 
-CANARY_TIMEOUT_SECONDS = 10.0
-"""An idle engine answers in 0.1 s, one in a long prefill within seconds."""
-
 POLL_SECONDS = 0.5
 
 
-def ask_canary(client: httpx.Client, model: str) -> float:
+def ask_canary(
+    endpoint: str,
+    model: str,
+    timeout_seconds: float = TIMEOUT_SECONDS,
+    transport: httpx.BaseTransport | None = None,
+) -> float:
     """Complete one token and return how long that took, in seconds.
 
     Args:
-        client: its `base_url` is the endpoint, its time-out that of the canary (`CANARY_TIMEOUT_SECONDS`).
+        endpoint: the server's checked URL.
         model: the served model's name.
+        timeout_seconds: how long the answer may take: an idle engine takes 0.1 s, a busy one up to some seconds.
+        transport: what carries the request, in tests.
 
     Raises:
         DependencyDownError: nothing listens, the engine hangs, or it answers anything but a completion.
@@ -38,24 +43,25 @@ def ask_canary(client: httpx.Client, model: str) -> float:
     body = {"model": model, "prompt": CANARY_PROMPT, "max_tokens": 1, "temperature": 0, "cache_salt": CANARY_SALT}
     started = time.monotonic()
     try:
-        client.post("/v1/completions", json=body).raise_for_status().json()["choices"][0]["text"]
+        with open_client(endpoint, timeout_seconds, transport) as client:
+            client.post("/v1/completions", json=body).raise_for_status().json()["choices"][0]["text"]
     except httpx.TimeoutException as error:
         raise DependencyDownError(
-            f"vLLM at {client.base_url} did not answer a canary completion within {client.timeout.read:g} s.",
+            f"vLLM at {endpoint} did not answer a canary completion within {timeout_seconds:g} s.",
             "The engine hangs, even if /health is fine: restart it.",
         ) from error
     except httpx.HTTPStatusError as error:
         raise DependencyDownError(
-            f"vLLM at {client.base_url} answered a canary completion with {error.response.status_code}.",
+            f"vLLM at {endpoint} answered a canary completion with {error.response.status_code}.",
             "Look at the engine's log.",
         ) from error
     except httpx.HTTPError as error:
         raise DependencyDownError(
-            f"vLLM at {client.base_url} is unreachable ({type(error).__name__}).", "Start it, or check the endpoint."
+            f"vLLM at {endpoint} is unreachable ({type(error).__name__}).", "Start it, or check the endpoint."
         ) from error
     except (ValueError, KeyError, IndexError, TypeError) as error:
         raise DependencyDownError(
-            f"{client.base_url} answered a canary completion with something else.", "Is this a vLLM server?"
+            f"{endpoint} answered a canary completion with something else.", "Is this a vLLM server?"
         ) from error
     return time.monotonic() - started
 

@@ -69,14 +69,14 @@ GOOD = {
 
 def test_a_server_is_asked_three_pages() -> None:
     """The three together say which server, which model and which cache a measurement belongs to."""
-    with open_client("http://x", 1, transport=answers(GOOD)) as client:
+    with open_client("http://x", transport=answers(GOOD)) as client:
         facts = read_facts(client)
     assert (facts.version, facts.model, facts.max_model_len, facts.block_size) == ("0.32.0", "smollm2-135m", 8192, 32)
 
 
 def test_a_server_without_version_page_has_no_version() -> None:
     """Old servers lack the page: that is an absent fact, and the arm is refused later with its reason."""
-    with open_client("http://x", 1, transport=answers({**GOOD, "/version": None})) as client:
+    with open_client("http://x", transport=answers({**GOOD, "/version": None})) as client:
         assert read_facts(client).version is None
 
 
@@ -94,7 +94,7 @@ def test_a_server_without_version_page_has_no_version() -> None:
 def test_another_server_is_not_taken_for_vllm(pages: dict[str, Any]) -> None:
     """A wrong port must end in one line with the endpoint, not in a KeyError."""
     with (
-        open_client("http://x", 1, transport=answers(pages)) as client,
+        open_client("http://x", transport=answers(pages)) as client,
         pytest.raises(DependencyDownError, match=r"http://x.* not.* as vLLM does"),
     ):
         read_facts(client)

@@ -10,7 +10,6 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from workload.engine.endpoint import open_client
 from workload.engine.probe import ask_canary, wait_ready
 from workload.errors import DependencyDownError
 
@@ -26,8 +25,7 @@ def test_the_canary_is_small_and_apart() -> None:
         seen.append(request)
         return httpx.Response(200, json=COMPLETION)
 
-    with open_client("http://x", 1, httpx.MockTransport(handle)) as client:
-        assert ask_canary(client, "m") >= 0
+    assert ask_canary("http://x", "m", transport=httpx.MockTransport(handle)) >= 0
     body = json.loads(seen[0].content)
     assert len(body["prompt"].split()) + body["max_tokens"] < 16
     assert body["cache_salt"]
@@ -51,22 +49,16 @@ def refuse(request: httpx.Request) -> httpx.Response:
 )
 def test_anything_but_a_completion_is_a_failure(handle: Handler, says: str) -> None:
     """Each way to fail is told apart, and a redirect does not lead away from the checked endpoint."""
-    with (
-        open_client("http://x", 1, httpx.MockTransport(handle)) as client,
-        pytest.raises(DependencyDownError, match=says),
-    ):
-        ask_canary(client, "m")
+    with pytest.raises(DependencyDownError, match=says):
+        ask_canary("http://x", "m", transport=httpx.MockTransport(handle))
 
 
 def test_a_hanging_server_costs_the_time_out_only() -> None:
     """An engine that accepts and never answers must not hold a run for the client's usual 600 s."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         started = time.monotonic()
-        with (
-            open_client(f"http://127.0.0.1:{server.getsockname()[1]}", 0.2) as client,
-            pytest.raises(DependencyDownError, match=r"did not answer a canary completion within 0\.2 s"),
-        ):
-            ask_canary(client, "m")
+        with pytest.raises(DependencyDownError, match=r"did not answer a canary completion within 0\.2 s"):
+            ask_canary(f"http://127.0.0.1:{server.getsockname()[1]}", "m", timeout_seconds=0.2)
         assert time.monotonic() - started < 5
 
 
