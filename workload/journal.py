@@ -47,6 +47,8 @@ TABLES = ("question", "node_visit", "stage", "llm_call")
 
 class Journal:
     """The writing side of a run's record.
+# The low byte of SQLite's error codes that tell of the disk and not of the file's content.
+DISK_ERRORS = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}
 
     Args:
         path: the SQLite file; it is created with mode 0600, or opened again to go on.
@@ -119,7 +121,7 @@ class Journal:
                     if isinstance(item, tuple):
                         self._connection.execute(*item)
                 self._connection.commit()
-            except sqlite3.Error as error:
+            except (sqlite3.Error, ValueError, OverflowError) as error:  # also a value that SQLite cannot hold
                 self._failure = self._failure or StorageError(
                     f"The journal {self.path} cannot be written: {error}.", "Free disk space, then resume the run."
                 )
@@ -155,8 +157,8 @@ def _open(path: Path, config: Mapping[str, Any]) -> sqlite3.Connection:
         raise StorageError(
             f"The journal {path} cannot be created: {error.strerror}.", "Choose another --results."
         ) from error
+    connection = sqlite3.connect(path, check_same_thread=False)
     try:
-        connection = sqlite3.connect(path, check_same_thread=False)
         connection.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")
         if is_new:
             connection.executescript(SCHEMA)
@@ -165,7 +167,13 @@ def _open(path: Path, config: Mapping[str, Any]) -> sqlite3.Connection:
         else:
             _check(connection, path, wanted)
     except sqlite3.DatabaseError as error:
+        connection.close()
+        if error.sqlite_errorcode & 0xFF in DISK_ERRORS:
+            raise StorageError(f"The journal {path} cannot be written: {error}.", "Look at its disk.") from error
         raise UsageError(f"{path} is not a journal, or it is damaged: {error}.", "Start a new run.") from error
+    except UsageError:
+        connection.close()
+        raise
     return connection
 
 
@@ -185,13 +193,15 @@ def read(path: Path, table: str) -> list[dict[str, Any]]:
     """Return all rows of a table of a finished or running journal, oldest first.
 
     Raises:
-        UsageError: there is no such journal or table.
+        UsageError: there is no such journal or table, or it is damaged.
     """
     if table not in TABLES or not path.exists():
         raise UsageError(f"There is no table {table!r} in a journal at {path}.", "Check the run's name.")
-    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+    connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
     try:
         connection.row_factory = sqlite3.Row
         return [dict(row) for row in connection.execute(f"SELECT * FROM {table} ORDER BY rowid")]  # noqa: S608
+    except sqlite3.DatabaseError as error:
+        raise UsageError(f"The journal {path} is damaged: {error}.", "Choose another run.") from error
     finally:
         connection.close()
