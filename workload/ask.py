@@ -66,7 +66,7 @@ def ask_once(question: str, settings: Settings, progress: Progress) -> Answered:
     embedder.load()
     with (
         launcher_of(settings, progress.console).start(PROFILES["base"]) as engine,
-        subject(engine, settings, corpus.store, embedder, None) as under_test,
+        subject(engine, settings, corpus.store, embedder) as under_test,
     ):
         meter = under_test.meter.question("0", "other")
         answer = asyncio.run(under_test.driver.agent.answer(question, meter))

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from workload.errors import StorageError
+from workload.errors import StorageError, UsageError
 from workload.paths import inside
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ class Bundle:
         self.run_id = run_id
         self.folder = inside(root / "runs", run_id, "The run's name")
         self._manifest: dict[str, Any] = {}
+        self._promql: dict[str, list[str]] = {}
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             space = os.statvfs(self.folder)
@@ -78,6 +79,25 @@ class Bundle:
             settings=settings,
             versions={name: version(name) for name in VERSIONED},
         )
+
+    def read_manifest(self) -> dict[str, Any]:
+        """Return the manifest of a run that is to go on, and go on with it.
+
+        Raises:
+            UsageError: there is no such run, or its manifest is damaged.
+        """
+        try:
+            self._manifest = json.loads((self.folder / "manifest.json").read_text())
+        except (OSError, ValueError) as error:
+            raise UsageError(
+                f"There is no run {self.run_id!r} in {self.root}.", "Look at its folder `runs`."
+            ) from error
+        return dict(self._manifest)
+
+    def note_promql(self, key: str, queries: Sequence[str]) -> None:
+        """Keep the PromQL behind a panel."""
+        self._promql[key] = list(queries)
+        self.write_json("promql.json", self._promql)
 
     def write_json(self, name: str, value: Any) -> Path:
         """Write a JSON file at once or not at all."""

@@ -84,7 +84,9 @@ def run(
     limit: Limit = None,
     max_hops: MaxHops = None,
     k: K = None,
-    concurrency: Annotated[int | None, typer.Option(help="Questions in flight [default: 1].")] = None,
+    concurrency: Annotated[
+        str | None, typer.Option(help="Questions in flight, or several levels: 1,2,4,8 [default: the experiment's].")
+    ] = None,
     order: Annotated[str | None, typer.Option(help="AB, or ABBA to balance drift [default: ABBA].")] = None,
     layout: Annotated[
         str | None, typer.Option(help="Order of the prompts' parts: original, instructions-first or append-only.")
@@ -104,6 +106,13 @@ def run(
         float | None, typer.Option(help="Seconds that the engine may be silent before the run ends.")
     ] = None,
     seed: Seed = None,
+    record_prompts: Annotated[
+        bool, typer.Option(help="Keep the texts of prompts and replies in the run's journal (mode 0600).")
+    ] = False,
+    replay: Annotated[
+        str | None, typer.Option(help="Replay this recorded run: really computed, texts from the record.")
+    ] = None,
+    resume: Annotated[str | None, typer.Option(help="Go on with this interrupted run, with its settings.")] = None,
 ) -> None:
     """Run an experiment: starts what is not up, measures, draws the figures, stops what it started."""
     from workload.experiments import EXPERIMENTS  # noqa: PLC0415 - `--help` need not load the numeric libraries
@@ -118,7 +127,9 @@ def run(
         "limit": limit or chosen.limit,
         "max_hops": max_hops or chosen.max_hops,
         "k": k or chosen.k,
-        "concurrency": concurrency,
+        "concurrency": concurrency.split(",") if concurrency else chosen.concurrency,
+        "record_prompts": record_prompts,
+        "replay": replay,
         "order": order,
         "layout": layout,
         "sample_interval_ms": sample_interval,
@@ -135,7 +146,7 @@ def run(
     }
     settings = load_settings(flags)
     with progress_bars() as progress:
-        finished = run_experiment(chosen, settings, progress)
+        finished = run_experiment(chosen, settings, progress, resume)
     print_finished(out, chosen, finished)
 
 

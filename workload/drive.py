@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from workload.load import closed_loop
 from workload.scoring import score
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from workload.agent.graph import Answer, Hop2Rag
     from workload.agent.metering import Meter
@@ -21,15 +22,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Phase:
-    """Where questions belong: the arm, the block (start of its engine), and warm-up or load.
+    """Where questions belong: the arm, the block (start of its engine), warm-up or a point of the load, the segment.
 
-    `salt` isolates the phase in the prefix cache, so that nothing measured starts warm.
+    A load that was interrupted goes on in a further segment, on a new engine. `salt` isolates the phase in the prefix
+    cache, so that nothing measured starts warm. `sent_before` counts by question id how often an interruption caught a
+    question in flight: it is asked again, as a further attempt.
     """
 
     arm: str
     block: int
     name: str
+    segment: int
     salt: str
+    sent_before: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -65,26 +70,32 @@ class Driver:
 
     async def _ask(self, phase: Phase, question: Question, worker: str) -> str | None:
         meter = self.meter.question(worker, question.type, phase.salt)
-        place = {"arm": phase.arm, "block": phase.block, "phase": phase.name}
-        meter.open({**place, "question_id": question.id, "attempt": 1})
+        place = {"arm": phase.arm, "block": phase.block, "phase": phase.name, "segment": phase.segment}
+        meter.open({**place, "question_id": question.id, "attempt": phase.sent_before.get(question.id, 0) + 1})
         try:
             answer = await self.agent.answer(question.question, meter)
         except BaseException:
             await meter.close("cancelled", "error", 0, {})
             raise
         outcome = "failed" if answer.reason else "ok"
-        await meter.close(outcome, answer.termination, answer.hops, result_row(question, answer))
+        row = result_row(question, answer, keeps_text=self.meter.keeps_text)
+        await meter.close(outcome, answer.termination, answer.hops, row)
         return answer.reason
 
 
-def result_row(question: Question, answer: Answer) -> dict[str, Any]:
-    """Return the journal's columns of an answer; a failed question has a reason and no scores."""
+def result_row(question: Question, answer: Answer, *, keeps_text: bool) -> dict[str, Any]:
+    """Return the journal's columns of an answer; a failed question has a reason and no scores.
+
+    The digest tells whether two answers came by the same words without keeping them.
+    """
     if answer.reason:
         return {"reason": answer.reason}
     scores = score(answer.answer, question.answer, answer.supporting_facts, question.supporting_facts)
+    trajectory = json.dumps(answer.trajectory)
+    texts = {"answer": answer.answer, "trajectory": trajectory} if keeps_text else {}
     return {
-        "answer": answer.answer,
-        "trajectory": json.dumps(answer.trajectory),
+        **texts,
+        "digest": blake2b(f"{trajectory}\n{answer.answer}".encode(), digest_size=16).hexdigest(),
         "answer_em": scores.answer_em,
         "answer_f1": scores.answer_f1,
         "facts_em": scores.facts_em,

@@ -6,10 +6,12 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
 
-    from workload.panels.panel import Figure
+    from workload.drawing import Drawing
     from workload.results import RunData
+    from workload.settings import Settings
 
 Order = Literal["AB", "ABBA"]
 
@@ -23,11 +25,37 @@ class Arm:
 
 
 @dataclass(frozen=True)
+class Point:
+    """One load within a block, measured in a window of its own.
+
+    Attributes:
+        name: the `phase` of its questions in the journal.
+        concurrency: questions in flight.
+        contexts: prompt lengths in tokens of a controlled sweep; empty for the agent's own questions.
+    """
+
+    name: str
+    concurrency: int
+    contexts: tuple[int, ...] = ()
+
+
+def levels(settings: Settings) -> tuple[Point, ...]:
+    """Return a point for each concurrency level of the settings."""
+    return tuple(Point(f"c{level}", level) for level in settings.concurrency)
+
+
+@dataclass(frozen=True)
 class Window:
-    """The time in which one block was measured, warm-up outside: seconds since the epoch, both ends scrape instants."""
+    """The time in which one point of one block was measured, warm-up outside.
+
+    `start` and `end` are instants of scrapes, in seconds since the epoch. `segment` counts from 0; a further one
+    follows an interruption. `block` is the start of the engine, counted from 0.
+    """
 
     arm: str
     block: int
+    point: str
+    segment: int
     start: float
     end: float
 
@@ -45,11 +73,13 @@ class Experiment:
         folder: where its files lie under `results/hop2rag/`.
         title: the question it answers.
         arms: what is compared.
-        figures: what is drawn, each to a file named by the plan.
         reduce: the run's data to the summary that is printed and kept as JSON.
-        headline: the summary to the rows of the table printed at the end: quantity, value in each arm, change.
+        draw: draws the files named by the plan and returns their paths.
+        headline: the summary to the rows of the table printed at the end, below `columns`.
+        columns: the table's columns; the first names the quantity.
         verdicts: the summary to sentences, one for each thing a reader must know about the numbers.
-        limit, max_hops, k: defaults of the plan: questions, hops a question, documents a hop.
+        limit, max_hops, k, concurrency: defaults of the plan: questions, hops a question, documents a hop, levels.
+        points: the loads of each block.
         warm_up: questions asked before each window, under a cache salt of their own.
     """
 
@@ -57,13 +87,16 @@ class Experiment:
     folder: str
     title: str
     arms: tuple[Arm, ...]
-    figures: tuple[Figure, ...]
     reduce: Callable[[RunData], dict[str, Any]]
+    draw: Callable[[Drawing], Sequence[Path]]
     headline: Callable[[dict[str, Any]], list[tuple[str, ...]]]
+    columns: tuple[str, ...]
     verdicts: Callable[[dict[str, Any]], list[str]]
     limit: int
     max_hops: int
     k: int
+    concurrency: tuple[int, ...] = (1,)
+    points: Callable[[Settings], tuple[Point, ...]] = levels
     warm_up: int = 1
 
     def blocks(self, order: Order) -> tuple[Arm, ...]:

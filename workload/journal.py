@@ -1,7 +1,8 @@
 """A run's record on disk: every question, node visit and LLM call, durable before a question is acknowledged.
 
-One SQLite file in WAL mode. A writer thread owns the connection, so no question ever waits for the disk until its own
-acknowledgement; what piles up meanwhile is committed together.
+Texts of prompts and replies are kept only on request (`--record-prompts`); without it there are token counts and block
+hashes. One SQLite file in WAL mode. A writer thread owns the connection, so no question ever waits for the disk until
+its own acknowledgement; what piles up meanwhile is committed together.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ SCHEMA_VERSION = 1
 SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 CREATE TABLE question (
-  id INTEGER PRIMARY KEY, arm TEXT NOT NULL, block INTEGER NOT NULL, phase TEXT NOT NULL,
+  id INTEGER PRIMARY KEY, arm TEXT NOT NULL, block INTEGER NOT NULL, phase TEXT NOT NULL, segment INTEGER NOT NULL,
   question_id TEXT NOT NULL, type TEXT NOT NULL, attempt INTEGER NOT NULL, worker TEXT NOT NULL,
   intended_at REAL NOT NULL, started_at REAL NOT NULL, duration_seconds REAL, outcome TEXT, reason TEXT,
-  termination TEXT, hops INTEGER, answer TEXT, trajectory TEXT,
+  termination TEXT, hops INTEGER, digest TEXT, answer TEXT, trajectory TEXT,
   answer_em REAL, answer_f1 REAL, facts_em REAL, facts_f1 REAL, joint_f1 REAL) STRICT;
 CREATE TABLE node_visit (
   question INTEGER NOT NULL REFERENCES question(id), node TEXT NOT NULL, hop INTEGER NOT NULL,
@@ -40,15 +41,18 @@ CREATE TABLE llm_call (
   id INTEGER PRIMARY KEY, question INTEGER NOT NULL REFERENCES question(id), node TEXT NOT NULL, hop INTEGER NOT NULL,
   started_at REAL NOT NULL, duration_seconds REAL NOT NULL, ttft_seconds REAL, outcome TEXT NOT NULL, reason TEXT,
   prompt_tokens INTEGER, cached_tokens INTEGER, reusable_tokens INTEGER, completion_tokens INTEGER,
-  finish_reason TEXT) STRICT;
+  finish_reason TEXT, block_hashes BLOB) STRICT;
+CREATE TABLE call_text (
+  call INTEGER PRIMARY KEY REFERENCES llm_call(id), messages TEXT NOT NULL, reply TEXT NOT NULL,
+  prompt_ids BLOB NOT NULL, output_ids BLOB NOT NULL) STRICT;
 """
-TABLES = ("question", "node_visit", "stage", "llm_call")
+TABLES = ("question", "node_visit", "stage", "llm_call", "call_text")
+# The low byte of SQLite's error codes that tell of the disk and not of the file's content.
+DISK_ERRORS = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}
 
 
 class Journal:
     """The writing side of a run's record.
-# The low byte of SQLite's error codes that tell of the disk and not of the file's content.
-DISK_ERRORS = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}
 
     Args:
         path: the SQLite file; it is created with mode 0600, or opened again to go on.
@@ -81,6 +85,10 @@ DISK_ERRORS = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONL
         columns = ", ".join(row)
         marks = ", ".join("?" * len(row))
         self._queue.put((f"INSERT INTO {table} ({columns}) VALUES ({marks})", tuple(row.values())))  # noqa: S608
+
+    def close_interrupted(self) -> None:
+        """Mark what was in flight when an earlier process died: sent, but never acknowledged."""
+        self._queue.put(("UPDATE question SET outcome = 'cancelled', reason = 'interrupted' WHERE outcome IS NULL", ()))
 
     def update(self, table: str, row_id: int, row: Mapping[str, Any]) -> None:
         """Queue a change of one row; returns at once."""

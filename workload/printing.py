@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 def print_finished(console: Console, experiment: Experiment, finished: Finished) -> None:
     """Print the headline table, then the files."""
     table = Table(title=f"{experiment.title}  ({finished.run_id})", title_justify="left", title_style="bold")
-    for column in ("", *(arm.name for arm in experiment.arms), "change"):
+    for column in experiment.columns:
         table.add_column(column)
     for row in experiment.headline(finished.summary):
         table.add_row(*row)
     console.print(table)
     for sentence in experiment.verdicts(finished.summary):
         console.print(f"- {sentence}", highlight=False)
-    console.print("Figures:")
-    for path in finished.figures:
+    console.print("Files:")
+    for path in finished.files:
         console.print(f"  {path}", soft_wrap=True)
     console.print(f"Everything behind them: {finished.bundle}", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Finding `prometheus` and `promtool`: a named folder, PATH, or Debian's package unpacked without root."""
+"""Finding Prometheus and Alertmanager: a named folder, PATH, or Debian's package unpacked without root."""
 
 from __future__ import annotations
 
@@ -25,6 +25,9 @@ REMEDY = (
     "Install Prometheus (2.42 or later, not 2.52.0 to 2.53.1) with promtool on PATH, "
     f"or set {FOLDER_VARIABLE} to the folder that holds both."
 )
+ALERTMANAGER_REMEDY = "Install Alertmanager (0.25 or later) with amtool on PATH."
+PROMETHEUS = ("prometheus", "promtool")
+DEBIAN_ALERTMANAGER = ("prometheus-alertmanager", "amtool")
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,14 @@ class PrometheusBinary:
     version: tuple[int, int, int]
 
 
+@dataclass(frozen=True)
+class AlertmanagerBinary:
+    """The two programs."""
+
+    alertmanager: Path
+    amtool: Path
+
+
 def find_prometheus(cache: Path, environ: Mapping[str, str] = os.environ) -> PrometheusBinary:
     """Return $HOP2RAG_PROMETHEUS's binaries, else those on PATH, else Debian's in `cache/prometheus` (unpacked once).
 
@@ -43,15 +54,10 @@ def find_prometheus(cache: Path, environ: Mapping[str, str] = os.environ) -> Pro
         MissingPartError: there are none and none can be had here, or their version loses samples.
     """
     if folder := environ.get(FOLDER_VARIABLE):
-        if not (pair := _pair(folder)):
+        if not (pair := _pair(folder, *PROMETHEUS)):
             raise MissingPartError(f"{FOLDER_VARIABLE}={folder} does not hold prometheus and promtool.", REMEDY)
-    elif not (pair := _pair(environ.get("PATH", ""))):
-        unpacked = cache / "prometheus"
-        if not (pair := _pair(str(unpacked / "usr" / "bin"))):
-            _unpack_debian_package(unpacked)
-            pair = _pair(str(unpacked / "usr" / "bin"))
-        if not pair:
-            raise MissingPartError("Debian's prometheus package does not hold prometheus and promtool.", REMEDY)
+    elif not (pair := _pair(environ.get("PATH", ""), *PROMETHEUS)):
+        pair = _debian_pair("prometheus", cache, PROMETHEUS, REMEDY)
     version = _read_version(pair[0])
     if LOSES_SAMPLES[0] <= version <= LOSES_SAMPLES[1]:
         shown = ".".join(map(str, version))
@@ -59,9 +65,34 @@ def find_prometheus(cache: Path, environ: Mapping[str, str] = os.environ) -> Pro
     return PrometheusBinary(*pair, version)
 
 
-def _pair(path: str) -> tuple[Path, Path] | None:
-    prometheus, promtool = shutil.which("prometheus", path=path), shutil.which("promtool", path=path)
-    return (Path(prometheus), Path(promtool)) if prometheus and promtool else None
+def find_alertmanager(cache: Path, environ: Mapping[str, str] = os.environ) -> AlertmanagerBinary:
+    """Return the binaries on PATH, under upstream's name or Debian's, else Debian's in `cache/prometheus-alertmanager`.
+
+    Raises:
+        MissingPartError: there are none and none can be had here.
+    """
+    path = environ.get("PATH", "")
+    pair = _pair(path, "alertmanager", "amtool") or _pair(path, *DEBIAN_ALERTMANAGER)
+    return AlertmanagerBinary(
+        *pair or _debian_pair("prometheus-alertmanager", cache, DEBIAN_ALERTMANAGER, ALERTMANAGER_REMEDY)
+    )
+
+
+def _pair(path: str, server: str, tool: str) -> tuple[Path, Path] | None:
+    found, beside = shutil.which(server, path=path), shutil.which(tool, path=path)
+    return (Path(found), Path(beside)) if found and beside else None
+
+
+def _debian_pair(package: str, cache: Path, names: tuple[str, str], remedy: str) -> tuple[Path, Path]:
+    """Return the programs of a Debian package in `cache/package`, unpacked there if it is not yet."""
+    unpacked = cache / package
+    path = str(unpacked / "usr" / "bin")
+    if not (pair := _pair(path, *names)):
+        _unpack_debian_package(package, unpacked, remedy)
+        pair = _pair(path, *names)
+    if not pair:
+        raise MissingPartError(f"Debian's package {package} does not hold {' and '.join(names)}.", remedy)
+    return pair
 
 
 def _read_version(prometheus: Path) -> tuple[int, int, int]:
@@ -76,19 +107,19 @@ def _read_version(prometheus: Path) -> tuple[int, int, int]:
     return int(match[1]), int(match[2]), int(match[3])
 
 
-def _unpack_debian_package(destination: Path) -> None:
+def _unpack_debian_package(package: str, destination: Path, remedy: str) -> None:
     destination.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=destination.parent, prefix=".prometheus-") as name:
+    with tempfile.TemporaryDirectory(dir=destination.parent, prefix=f".{package}-") as name:
         scratch = Path(name)
         # Root's download would drop to a user who cannot write here, and warn: it stays root.
-        _run(["apt-get", "-q", "-o", "APT::Sandbox::User=root", "download", "prometheus"], scratch)
-        (package,) = scratch.glob("*.deb")
-        _run(["dpkg-deb", "-x", str(package), "unpacked"], scratch)
+        _run(["apt-get", "-q", "-o", "APT::Sandbox::User=root", "download", package], scratch, remedy)
+        (archive,) = scratch.glob("*.deb")
+        _run(["dpkg-deb", "-x", str(archive), "unpacked"], scratch, remedy)
         shutil.rmtree(destination, ignore_errors=True)
         (scratch / "unpacked").rename(destination)
 
 
-def _run(argv: Sequence[str], folder: Path) -> None:
+def _run(argv: Sequence[str], folder: Path, remedy: str) -> None:
     try:
         subprocess.run(
             argv,
@@ -100,14 +131,14 @@ def _run(argv: Sequence[str], folder: Path) -> None:
             env={**os.environ, "LC_ALL": "C"},
         )
     except FileNotFoundError as error:
-        raise MissingPartError(f"No Prometheus here, and no {argv[0]} to get Debian's package with.", REMEDY) from error
+        raise MissingPartError(f"Not installed, and no {argv[0]} to get Debian's package with.", remedy) from error
     except subprocess.CalledProcessError as error:
         said = error.stderr.strip().splitlines()
         if any("Unable to locate package" in line or "Can't find a source" in line for line in said):
             raise MissingPartError(
-                "No Prometheus here, and apt's package lists are missing or old.",
-                f"Run `sudo apt-get update` and try again. Or: {REMEDY}",
+                "Not installed, and apt's package lists are missing or old.",
+                f"Run `sudo apt-get update` and try again. Or: {remedy}",
             ) from error
-        raise MissingPartError(f"`{' '.join(argv)}` failed: {said[-1] if said else error}.", REMEDY) from error
+        raise MissingPartError(f"`{' '.join(argv)}` failed: {said[-1] if said else error}.", remedy) from error
     except subprocess.TimeoutExpired as error:
-        raise MissingPartError(f"`{' '.join(argv)}` took over {error.timeout:g} s.", REMEDY) from error
+        raise MissingPartError(f"`{' '.join(argv)}` took over {error.timeout:g} s.", remedy) from error

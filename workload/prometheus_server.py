@@ -25,7 +25,9 @@ READY_TIMEOUT_SECONDS = 60.0
 """A start replays the write-ahead log: seconds after an hour-long run, far less after a short one."""
 
 
-def render_config(template: Path, *, targets: Path, port: int, sample_interval_ms: int) -> str:
+def render_config(
+    template: Path, *, targets: Path, port: int, sample_interval_ms: int, alertmanager: str | None = None
+) -> str:
     """Return `template` for this host: absolute paths of rules and targets, our own port, the interval of vllm-fast.
 
     Args:
@@ -33,9 +35,14 @@ def render_config(template: Path, *, targets: Path, port: int, sample_interval_m
         targets: the folder of the `file_sd` files.
         port: where Prometheus itself listens.
         sample_interval_ms: the interval and time-out of vllm-fast.
+        alertmanager: the "host:port" that alerts go to, or None: they are evaluated and stored, and go nowhere.
     """
     config: dict[str, Any] = yaml.safe_load(template.read_text())
     config["rule_files"] = [str(template.parent / pattern) for pattern in config["rule_files"]]
+    if alertmanager:
+        config["alerting"] = {"alertmanagers": [{"static_configs": [{"targets": [alertmanager]}]}]}
+    else:
+        del config["alerting"]
     for job in config["scrape_configs"]:
         for discovery in job.get("file_sd_configs", []):
             discovery["files"] = [str(targets / file.removeprefix("targets/")) for file in discovery["files"]]
@@ -65,6 +72,7 @@ class LocalPrometheus:
         port: int = 9090,
         sample_interval_ms: int = 100,
         retention: str = "30d",
+        alertmanager: str | None = None,
     ) -> None:
         self.url = f"http://{HOST}:{port}"
         self.client = PrometheusClient(self.url, session)
@@ -74,6 +82,7 @@ class LocalPrometheus:
         self._log = state / "prometheus.log"
         self._port = port
         self._sample_interval_ms = sample_interval_ms
+        self._alertmanager = alertmanager
         self._argv = (
             str(binary.prometheus),
             f"--config.file={self._config}",
@@ -81,6 +90,8 @@ class LocalPrometheus:
             "--web.enable-lifecycle",
             f"--storage.tsdb.path={state / 'data'}",
             f"--storage.tsdb.retention.time={retention}",
+            # What Alertmanager did not get is sent again at once: its default, a minute, is too long for steering.
+            "--rules.alert.resend-delay=1s",
         )
         self._child: ChildProcess | None = None
 
@@ -145,6 +156,7 @@ class LocalPrometheus:
             targets=self.targets.folder,
             port=self._port,
             sample_interval_ms=self._sample_interval_ms,
+            alertmanager=self._alertmanager,
         )
         try:
             self._config.parent.mkdir(parents=True, exist_ok=True)

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from workload import journal
+from workload.experiment import Window
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
-
-    from workload.experiment import Window
+    from pathlib import Path
 
 Row = dict[str, Any]
+WARM_UP = "warm-up"
 
 
 @dataclass(frozen=True)
-class Block:
-    """One start of an arm's engine: its window, what the engine said about itself, and counters over the window.
+class Measured:
+    """One measured window: what the engine said about itself, and counters over the window.
 
-    `counters` maps a metric name to its increase between the two instants, exact; None when the engine does not have
-    the metric.
+    `counters` maps a metric name to its increase between the window's ends, exact; None when the engine does not have
+    the metric. `accounting` says what became of the questions.
     """
 
     window: Window
@@ -28,18 +31,33 @@ class Block:
     counters: Mapping[str, float | None]
     accounting: Mapping[str, Any]
 
+    @staticmethod
+    def from_manifest(row: Mapping[str, Any]) -> Measured:
+        """Return what `as_dict` wrote."""
+        return Measured(Window(**row["window"]), row["engine"], row["counters"], row["accounting"])
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the values for a manifest."""
+        return asdict(self)
+
 
 @dataclass(frozen=True)
 class RunData:
-    """A finished run: its blocks and the journal's measured questions and calls, each call with its question's arm."""
+    """A run: its measured windows and the journal's questions, calls, node visits and stages, without the warm-up.
 
-    blocks: Sequence[Block]
+    Each call, visit and stage carries its question's `arm`, `block`, `phase`, `segment` and `question_id`, and
+    `is_windowed`: whether it lies in a window that was closed, so that it can be compared with counters.
+    """
+
+    measured: Sequence[Measured]
     questions: Sequence[Row]
     calls: Sequence[Row]
+    visits: Sequence[Row]
+    stages: Sequence[Row]
 
     def counter(self, arm: str, metric: str) -> float | None:
-        """Return a counter's increase summed over an arm's blocks; None if any block lacks it."""
-        values = [block.counters.get(metric) for block in self.blocks if block.window.arm == arm]
+        """Return a counter's increase summed over an arm's windows; None if any window lacks it."""
+        values = [part.counters.get(metric) for part in self.measured if part.window.arm == arm]
         return None if None in values or not values else float(sum(filter(None, values)))
 
     def calls_of(self, arm: str) -> list[Row]:
@@ -61,6 +79,26 @@ class RunData:
                 if number is not None:
                     found[question["question_id"]].append(number)
         return {key: fmean(values) for key, values in found.items()}
+
+
+def read_run(path: Path, measured: Sequence[Measured]) -> RunData:
+    """Return the data of a run from its journal and its measured windows.
+
+    Raises:
+        UsageError: there is no journal at `path`.
+    """
+    closed = {(w.arm, w.block, w.point, w.segment) for w in (part.window for part in measured)}
+    questions = {row["id"]: row for row in journal.read(path, "question") if row["phase"] != WARM_UP}
+
+    def joined(table: str) -> list[Row]:
+        rows = []
+        for row in journal.read(path, table):
+            if question := questions.get(row["question"]):
+                place = {name: question[name] for name in ("arm", "block", "phase", "segment", "question_id", "worker")}
+                rows.append({**row, **place, "is_windowed": tuple(place.values())[:4] in closed})
+        return rows
+
+    return RunData(measured, list(questions.values()), joined("llm_call"), joined("node_visit"), joined("stage"))
 
 
 def group(rows: Iterable[Row], column: str) -> dict[Any, list[Row]]:

@@ -7,32 +7,35 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from workload import journal
+from workload.agent.replay import read_script
 from workload.bundle import Bundle, new_run_id
 from workload.corpus.default import open_corpus
 from workload.corpus.embedding import MiniLmEmbedder
+from workload.drawing import Drawing
 from workload.engine.attach import AttachLauncher
 from workload.engine.install import install
 from workload.engine.launcher import ProcessLauncher
-from workload.figures import draw
+from workload.errors import UsageError
+from workload.history import NOTHING, read_history
 from workload.journal import Journal
-from workload.panels.data import fetch
-from workload.paths import cache_dir
+from workload.paths import cache_dir, inside
 from workload.prometheus_binary import find_prometheus
 from workload.prometheus_server import LocalPrometheus, loopback_session
-from workload.results import Block, RunData
-from workload.runner import Runner, measured_rows
+from workload.results import Measured, read_run
+from workload.runner import Runner
+from workload.settings import PLACES, Settings
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from rich.console import Console
     from rich.progress import Progress
 
+    from workload.agent.replay import Script
     from workload.engine.launcher import Launcher
-    from workload.experiment import Experiment, Order
+    from workload.experiment import Experiment
     from workload.prometheus import PrometheusClient
-    from workload.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Finished:
 
     run_id: str
     summary: dict[str, Any]
-    figures: tuple[Path, ...]
+    files: tuple[Path, ...]
     bundle: Path
 
 
@@ -52,31 +55,39 @@ def launcher_of(settings: Settings, console: Console) -> Launcher:
     return ProcessLauncher(install(cache_dir(), console), cache_dir() / "logs", console, settings.engine_port)
 
 
-def run_experiment(experiment: Experiment, settings: Settings, progress: Progress) -> Finished:
-    """Run an experiment and write its bundle, figures and summary.
+def run_experiment(experiment: Experiment, settings: Settings, progress: Progress, resume: str | None) -> Finished:
+    """Run an experiment, or go on with the run named `resume`, and write its bundle, figures and summary.
 
     Raises:
-        Hop2RagError: with the exit code of its class; the bundle then says `aborted` and why.
+        Hop2RagError: with the exit code of its class; the bundle then says `aborted` and why, and can be resumed.
     """
+    if resume:
+        settings = settings_of(experiment, settings, resume)
     launcher = launcher_of(settings, progress.console)
+    script = script_of(settings)
     embedder = MiniLmEmbedder()
     corpus = open_corpus(settings, embedder, progress)
-    bundle = Bundle(settings.results, new_run_id(experiment.name, datetime.now(UTC)))
-    asked = settings.model_dump(mode="json")
-    bundle.start(experiment.name, asked)
+    bundle = Bundle(settings.results, resume or new_run_id(experiment.name, datetime.now(UTC)))
+    history = NOTHING
+    if resume:
+        measured = tuple(Measured.from_manifest(row) for row in bundle.read_manifest().get("measured", ()))
+        history = read_history(bundle.journal, measured)
+        bundle.note(status="running")
+    else:
+        bundle.start(experiment.name, settings.model_dump(mode="json"))
     embedder.load()
+    binary = find_prometheus(cache_dir())
     try:
-        with (
-            LocalPrometheus(
-                find_prometheus(cache_dir()),
-                cache_dir(),
-                loopback_session(),
-                port=settings.prometheus_port,
-                sample_interval_ms=settings.sample_interval_ms,
-            ) as prometheus,
-        ):
-            with Journal(bundle.journal, asked) as record:
-                blocks = Runner(
+        with LocalPrometheus(
+            binary,
+            cache_dir(),
+            loopback_session(),
+            port=settings.prometheus_port,
+            sample_interval_ms=settings.sample_interval_ms,
+        ) as prometheus:
+            with Journal(bundle.journal, settings.model_dump(mode="json", exclude=PLACES)) as record:
+                record.close_interrupted()
+                windows = Runner(
                     experiment,
                     settings,
                     launcher,
@@ -86,63 +97,72 @@ def run_experiment(experiment: Experiment, settings: Settings, progress: Progres
                     embedder,
                     bundle,
                     record,
+                    history,
+                    script,
                     progress,
                 ).run(corpus.questions)
-            return finish(experiment, bundle, blocks, prometheus.client, settings.order)
+            return finish(experiment, settings, bundle, windows, prometheus.client)
     except BaseException as error:
         status = "interrupted" if isinstance(error, KeyboardInterrupt) else "aborted"
         bundle.note(status=status, why=str(error) or type(error).__name__)
         raise
 
 
+def settings_of(experiment: Experiment, now: Settings, run: str) -> Settings:
+    """Return the settings of a run that is to go on; only where the services are may differ.
+
+    Raises:
+        UsageError: there is no such run, or it was another experiment.
+    """
+    manifest = Bundle(now.results, run).read_manifest()
+    if manifest["experiment"] != experiment.name:
+        raise UsageError(f"Run {run} is of {manifest['experiment']}, not of {experiment.name}.", "Name the right one.")
+    return Settings.model_validate({**manifest["settings"], **{name: getattr(now, name) for name in PLACES}})
+
+
+def script_of(settings: Settings) -> Script | None:
+    """Return the recorded replies of the run that is to be replayed, if one is."""
+    if settings.replay is None:
+        return None
+    return read_script(inside(settings.results / "runs", settings.replay, "The run's name") / "journal.sqlite")
+
+
 def finish(
-    experiment: Experiment, bundle: Bundle, blocks: list[Block], client: PrometheusClient, order: Order
+    experiment: Experiment,
+    settings: Settings,
+    bundle: Bundle,
+    measured: Sequence[Measured],
+    client: PrometheusClient,
 ) -> Finished:
-    """Reduce a measured run, draw its figures and complete its bundle."""
-    questions, calls = measured_rows(journal.read(bundle.journal, "question"), journal.read(bundle.journal, "llm_call"))
-    data = RunData(blocks, questions, calls)
-    summary = {"experiment": experiment.name, "run": bundle.run_id, **experiment.reduce(data)}
-    summary["accounting"] = [dict(block.accounting) for block in blocks]
-    summary["order"] = order
+    """Reduce a measured run, draw its files and complete its bundle."""
+    data = read_run(bundle.journal, measured)
+    summary = {
+        "experiment": experiment.name,
+        "run": bundle.run_id,
+        "replay_of": settings.replay,
+        "order": settings.order,
+        "layout": settings.layout,
+        **experiment.reduce(data),
+        "accounting": [dict(part.accounting) for part in measured],
+    }
     bundle.write_json("summary.json", summary)
     folder = bundle.root / "hop2rag" / experiment.folder
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
-    figures = draw_figures(experiment, bundle, blocks, client, folder)
-    bundle.note(status="finished", finished=datetime.now(UTC).isoformat(timespec="seconds"), warnings=client.warnings)
-    return Finished(bundle.run_id, summary, figures, bundle.folder)
-
-
-def draw_figures(
-    experiment: Experiment, bundle: Bundle, blocks: list[Block], client: PrometheusClient, folder: Path
-) -> tuple[Path, ...]:
-    """Draw the experiment's figures from Prometheus; keep every panel's data as CSV and the PromQL behind it."""
-    windows = [block.window for block in blocks]
     arms = tuple(arm.name for arm in experiment.arms)
-    promql: dict[str, list[str]] = {}
-    paths = []
-    for figure in experiment.figures:
-        traces = {panel.key: fetch(panel, client, bundle.run_id, experiment.name, windows) for panel in figure.panels}
-        for key, found in traces.items():
-            promql[key] = sorted({trace.promql for trace in found})
-            rows = (
-                (trace.arm, trace.block, trace.legend, *point)
-                for trace in found
-                for point in zip(trace.seconds.tolist(), trace.values.tolist(), strict=True)
-            )
-            bundle.write_csv(f"panels/{key}.csv", ("arm", "block", "legend", "seconds", "value"), rows)
-        draw(figure, traces, arms, footer(bundle.run_id, blocks), folder / figure.file)
-        paths.append(folder / figure.file)
-    bundle.write_json("promql.json", promql)
-    return tuple(paths)
+    footer_ = footer(bundle.run_id, settings, measured)
+    files = experiment.draw(Drawing(experiment.name, arms, data, summary, client, bundle, folder, footer_))
+    bundle.note(status="finished", finished=datetime.now(UTC).isoformat(timespec="seconds"), warnings=client.warnings)
+    return Finished(bundle.run_id, summary, tuple(files), bundle.folder)
 
 
-def footer(run_id: str, blocks: list[Block]) -> str:
-    """Return what a copied picture must still say: the run, the engine, the model, sizes and windows."""
-    engine = blocks[0].engine
-    seconds = ", ".join(f"{block.window.end - block.window.start:.0f}" for block in blocks)
-    sent = sum(block.accounting["sent"] for block in blocks)
+def footer(run_id: str, settings: Settings, measured: Sequence[Measured]) -> str:
+    """Return what a copied picture must still say: the run, the engine, the model, sizes, windows, and a replay."""
+    engine = measured[0].engine
+    seconds = ", ".join(f"{part.window.end - part.window.start:.0f}" for part in measured)
+    sent = sum(part.accounting["sent"] for part in measured)
+    replay = f"\nREPLAY of {settings.replay}: the timing is real, the texts are recorded" if settings.replay else ""
     return (
         f"run {run_id}; vLLM {engine['version']}; {engine['model']}; block size {engine['block_size']}; "
-        f"{len(blocks)} windows of {seconds} s; {sent} questions sent"
+        f"layout {settings.layout}; {len(measured)} windows of {seconds} s; {sent} questions sent{replay}"
     )

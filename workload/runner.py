@@ -1,23 +1,18 @@
-"""The only loop: arm up, warm-up, load, settle, window; then reduce, draw and bind."""
+"""The only loop: arm up, warm-up, load, settle, window, block after block."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from workload.companion import exporter_beside
 from workload.corpus.hotpotqa import draw
-from workload.drive import Phase
 from workload.engine.profile import PROFILES
-from workload.experiment import Window
-from workload.load import Tally
-from workload.prometheus import NoDataError
-from workload.promql.vllm_metrics import COUNTERS
-from workload.results import Block
+from workload.measurement import Measurement
 from workload.scrapes import wait_for_scrapes
-from workload.selectors import selector
 from workload.subject import subject
 from workload.targets import ArmLabels
 
@@ -26,16 +21,18 @@ if TYPE_CHECKING:
 
     from rich.progress import Progress
 
+    from workload.agent.replay import Script
     from workload.bundle import Bundle
     from workload.corpus.embedding import Embedder
     from workload.corpus.hotpotqa import Question
     from workload.corpus.store import Store
-    from workload.engine.launcher import Launcher, RunningEngine
-    from workload.experiment import Arm, Experiment
+    from workload.engine.launcher import Launcher
+    from workload.experiment import Arm, Experiment, Point
+    from workload.history import History
     from workload.journal import Journal
     from workload.prometheus import PrometheusClient
+    from workload.results import Measured
     from workload.settings import Settings
-    from workload.subject import Subject
     from workload.targets import TargetFiles
 
 
@@ -52,99 +49,60 @@ class Runner:
     embedder: Embedder
     bundle: Bundle
     journal: Journal
+    history: History
+    script: Script | None
     progress: Progress
 
-    def run(self, questions: Sequence[Question]) -> list[Block]:
-        """Run all blocks on questions drawn with the run's seed and return what was measured.
+    def run(self, questions: Sequence[Question]) -> list[Measured]:
+        """Run all blocks on questions drawn with the run's seed and return what was measured, earlier parts included.
 
         Raises:
             Hop2RagError: a part is missing or stopped answering; what was acknowledged is in the journal.
         """
         drawn = draw(questions, self.settings.limit + self.experiment.warm_up, self.settings.seed)
-        measured, warm_up = drawn[: self.settings.limit], drawn[self.settings.limit :]
-        blocks: list[Block] = []
+        asked, warm_up = drawn[: self.settings.limit], drawn[self.settings.limit :]
+        measured = list(self.history.measured)
         arms = self.experiment.blocks(self.settings.order)
         for number, arm in enumerate(arms):
-            title = f"{arm.name} (start {number + 1} of {len(arms)})"
-            blocks.append(self._block(arm, number, measured, warm_up, title))
-            self.bundle.note(blocks=[asdict(block) for block in blocks])
-        return blocks
+            points = [point for point in self.experiment.points(self.settings) if self._is_open(arm, number, point)]
+            if points:
+                title = f"{arm.name} (start {number + 1} of {len(arms)})" if len(arms) > 1 else arm.name
+                self._block(arm, number, points, asked, warm_up, title, measured)
+        return measured
+
+    def _is_open(self, arm: Arm, number: int, point: Point) -> bool:
+        """Return whether a point has anything left to do: a sweep without a window, or questions without an end."""
+        place = (arm.name, number, point.name)
+        if point.contexts:
+            return not any((w.arm, w.block, w.point) == place for w in (part.window for part in self.history.measured))
+        return len(self.history.acknowledged.get(place, ())) < self.settings.limit
 
     def _block(
-        self, arm: Arm, number: int, measured: Sequence[Question], warm_up: Sequence[Question], title: str
-    ) -> Block:
+        self,
+        arm: Arm,
+        number: int,
+        points: Sequence[Point],
+        asked: Sequence[Question],
+        warm_up: Sequence[Question],
+        title: str,
+        measured: list[Measured],
+    ) -> None:
         with (
             self.launcher.start(PROFILES[arm.profile]) as engine,
-            subject(engine, self.settings, self.store, self.embedder, self.journal) as under_test,
+            exporter_beside(engine.pid, self.settings.nvml_interval_ms, self.bundle.folder) as exporter,
+            subject(engine, self.settings, self.store, self.embedder, self.journal, self.script) as under_test,
         ):
             labels = ArmLabels(self.bundle.run_id, self.experiment.name, arm.name)
-            scraped = {"vllm": [urlsplit(engine.endpoint).netloc], "workload": [under_test.address]}
-            self.targets.write(labels, **scraped)
+            vllm, workload = [urlsplit(engine.endpoint).netloc], [under_test.address]
+            self.targets.write(labels, vllm=vllm, exporter=[exporter], workload=workload)
+            scraped = {"vllm": vllm, "workload": workload, "exporter": [exporter]}
             try:
                 wait_for_scrapes(self.client, labels, scraped, time.time())
-                measure = _Measurement(self, engine, under_test, labels, scraped)
-                return asyncio.run(measure.block(number, measured, warm_up, title))
+                measurement = Measurement(
+                    engine, under_test, self.client, labels, number, scraped, self.history, self.bundle, self.progress
+                )
+                for point in points:
+                    measured.append(asyncio.run(measurement.point(point, asked, warm_up, title)))
+                    self.bundle.note(measured=[part.as_dict() for part in measured])
             finally:
                 self.targets.clear()
-
-
-@dataclass(frozen=True)
-class _Measurement:
-    """One block while its engine runs."""
-
-    runner: Runner
-    engine: RunningEngine
-    subject: Subject
-    labels: ArmLabels
-    scraped: dict[str, list[str]]
-
-    async def block(self, number: int, measured: Sequence[Question], warm_up: Sequence[Question], title: str) -> Block:
-        arm = self.labels.arm
-        salt = f"{self.labels.run}-{number}"
-        concurrency = self.runner.settings.concurrency
-        await self._ask(Phase(arm, number, "warm-up", f"{salt}-warm-up"), warm_up, concurrency, f"{title}: warm-up")
-        start = await self._scraped()
-        with self.subject.busy.accounting():
-            tally = await self._ask(Phase(arm, number, "load", salt), measured, concurrency, title)
-        end = await self._scraped()
-        window = Window(arm, number, start, end)
-        return Block(window, self.engine.facts.as_dict(), self._counters(window), tally.as_dict())
-
-    async def _ask(self, phase: Phase, questions: Sequence[Question], concurrency: int, title: str) -> Tally:
-        tally = Tally(len(questions))
-        task = self.runner.progress.add_task(title, total=len(questions))
-        try:
-            await self.subject.driver.run(
-                phase, questions, concurrency, tally, lambda: self.runner.progress.advance(task)
-            )
-        finally:
-            self.runner.bundle.note(last_phase={**asdict(phase), "accounting": tally.as_dict()})
-        return tally
-
-    async def _scraped(self) -> float:
-        """Wait until everything that has happened by now is in Prometheus, and return that instant."""
-        return await asyncio.to_thread(wait_for_scrapes, self.runner.client, self.labels, self.scraped, time.time())
-
-    def _counters(self, window: Window) -> dict[str, float | None]:
-        """Return exact increases; a metric that this vLLM does not have is None, never 0."""
-        labels = {**self.labels.as_dict(), "job": "vllm", "instance": self.scraped["vllm"][0]}
-        found: dict[str, float | None] = {}
-        for metric in COUNTERS:
-            try:
-                found[metric] = self.runner.client.counter_delta(selector(metric, labels), window.start, window.end)
-            except NoDataError:
-                found[metric] = None
-        return found
-
-
-def measured_rows(
-    questions: Sequence[dict[str, Any]], calls: Sequence[dict[str, Any]]
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Return the journal's questions and calls of the load, without the warm-up; each call gets its question's arm."""
-    kept = {row["id"]: row for row in questions if row["phase"] == "load"}
-    joined = [
-        {**call, "arm": kept[call["question"]]["arm"], "question_id": kept[call["question"]]["question_id"]}
-        for call in calls
-        if call["question"] in kept
-    ]
-    return list(kept.values()), joined

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -39,11 +39,14 @@ class Settings(BaseModel):
     limit: int = Field(ge=1, le=100_000)
     max_hops: int = Field(ge=1, le=10)
     k: int = Field(ge=1, le=100)
-    concurrency: int = Field(default=1, ge=1, le=MAX_CONCURRENCY)
+    concurrency: tuple[Annotated[int, Field(ge=1, le=MAX_CONCURRENCY)], ...] = Field(default=(1,), min_length=1)
     order: Literal["AB", "ABBA"] = "ABBA"
     layout: Layout = "original"
+    record_prompts: bool = False
+    replay: str | None = Field(default=None, pattern=NAME_PATTERN)
     seed: int = Field(default=0, ge=0)
     sample_interval_ms: int = Field(default=100, ge=50, le=10_000)
+    nvml_interval_ms: int = Field(default=10, ge=5, le=1000)
     request_timeout: float = Field(default=120.0, gt=0, le=3600, allow_inf_nan=False)
     engine_patience: float = Field(default=60.0, gt=0, le=3600, allow_inf_nan=False)
     prometheus_port: int = Field(default=9090, ge=1, le=65_535)
@@ -53,6 +56,10 @@ class Settings(BaseModel):
     persist_dir: Path | None = None
     collection: str | None = Field(default=None, pattern=NAME_PATTERN)
     results: Path = Path("results")
+
+
+# What may differ when a run goes on: where the services are, not what is measured.
+PLACES = {"prometheus_port", "engine_port", "vllm_endpoint", "results"}
 
 
 def load_settings(flags: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> Settings:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import openai
@@ -18,16 +19,17 @@ from workload.agent.graph import Hop2Rag
 from workload.agent.llm import Llm
 from workload.agent.metering import Meter
 from workload.agent.nodes import Hop2RagNodes
+from workload.agent.replay import ReplayLlm
 from workload.agent.reuse import ReuseOrder
 from workload.agent.state import LLM_NODES, NODES
 from workload.drive import Driver
-from workload.engine.endpoint import open_client
-from workload.engine.probe import CANARY_TIMEOUT_SECONDS, ask_canary
+from workload.engine.probe import ask_canary
 from workload.gate import EngineGate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from workload.agent.replay import Script
     from workload.corpus.embedding import Embedder
     from workload.corpus.store import Store
     from workload.engine.launcher import RunningEngine
@@ -42,6 +44,7 @@ class Subject:
     """The agent, ready to be driven, and the address (host:port) where its metrics are served."""
 
     driver: Driver
+    llm: Llm
     meter: Meter
     busy: BusySeconds
     address: str
@@ -49,9 +52,16 @@ class Subject:
 
 @contextmanager
 def subject(
-    engine: RunningEngine, settings: Settings, store: Store, embedder: Embedder, journal: Journal | None
+    engine: RunningEngine,
+    settings: Settings,
+    store: Store,
+    embedder: Embedder,
+    journal: Journal | None = None,
+    script: Script | None = None,
 ) -> Iterator[Subject]:
-    """Build the agent for a running engine and serve its metrics on a free port of 127.0.0.1 while the block lasts.
+    """Build the agent for a running engine, replaying `script` if there is one.
+
+    Its metrics are served on a free port of 127.0.0.1 while the block lasts.
 
     The instruments are new each time: a counter of one engine never goes on under the name of the next.
     """
@@ -64,7 +74,7 @@ def subject(
     busy = BusySeconds()
     registry.register(busy)
     activity = NodeActivity(lambda: time.time_ns() // 1_000_000)
-    meter = Meter(metrics, activity, busy, ReuseOrder(engine.facts.block_size), journal)
+    meter = Meter(metrics, activity, busy, ReuseOrder(engine.facts.block_size), journal, settings.record_prompts)
     client = openai.AsyncOpenAI(
         base_url=f"{engine.endpoint}/v1",
         api_key="none",
@@ -72,16 +82,13 @@ def subject(
         timeout=openai.Timeout(settings.request_timeout, connect=CONNECT_TIMEOUT_SECONDS),
     )
     llm = Llm(client, engine.facts.model, settings.request_timeout, seed=settings.seed)
+    if script is not None:
+        llm = ReplayLlm(client, llm.model, llm.timeout_seconds, seed=llm.seed, script=script)
     nodes = Hop2RagNodes(llm, embedder, store, settings.k, settings.max_hops, settings.layout)
-
-    def probe() -> None:
-        with open_client(engine.endpoint, CANARY_TIMEOUT_SECONDS) as http:
-            ask_canary(http, engine.facts.model)
-
-    gate = EngineGate(probe, settings.engine_patience)
+    gate = EngineGate(partial(ask_canary, engine.endpoint, engine.facts.model), settings.engine_patience)
     server = MetricsServer(registry, timeline=activity.expose, title="Hop2Rag agent")
     address = server.start()
     try:
-        yield Subject(Driver(Hop2Rag(nodes), meter, gate), meter, busy, address)
+        yield Subject(Driver(Hop2Rag(nodes), meter, gate), llm, meter, busy, address)
     finally:
         server.close()

@@ -112,16 +112,30 @@ class Llm:
         Raises:
             LlmError: the call failed; it has been counted by reason.
         """
+        extra = {"response_format": response_format(schema)} if schema else {}
+        return await self._call(question, node, hop, messages, max_tokens, extra)
+
+    async def _call(
+        self,
+        question: QuestionMeter,
+        node: str,
+        hop: int,
+        messages: Sequence[Message],
+        max_tokens: int,
+        extra: dict[str, Any],
+    ) -> str:
         with question.call(node, hop) as meter:
             try:
                 async with asyncio.timeout(self.timeout_seconds):
-                    return await self._stream(meter, messages, max_tokens, schema, question.salt)
+                    text = await self._stream(meter, messages, max_tokens, extra, question.salt)
             except LlmError as error:
                 meter.reason = error.reason
                 raise
             except (openai.OpenAIError, httpx2.HTTPError, OSError) as error:
                 meter.reason = reason_of(error, has_begun=meter.ttft is not None)
                 raise LlmError(meter.reason) from error
+            meter.said(messages, text)
+            return text
 
     async def reply(
         self,
@@ -155,19 +169,13 @@ class Llm:
         meter: CallMeter,
         messages: Sequence[Message],
         max_tokens: int,
-        schema: type[BaseModel] | None,
+        extra: dict[str, Any],
         salt: str,
     ) -> str:
-        extra: dict[str, Any] = {}
         if self.has_token_ids:
-            extra["return_token_ids"] = True
+            extra = {**extra, "return_token_ids": True}
         if salt and self.has_cache_salt:
-            extra["cache_salt"] = salt
-        if schema:
-            extra["response_format"] = {
-                "type": "json_schema",
-                "json_schema": {"name": schema.__name__, "schema": schema.model_json_schema(), "strict": True},
-            }
+            extra = {**extra, "cache_salt": salt}
         stream = await self.client.chat.completions.create(
             model=self.model,
             messages=cast("list[ChatCompletionMessageParam]", messages),
@@ -188,6 +196,14 @@ class Llm:
             raise LlmError("server_error") from error
         # A lone surrogate would break every later encoder: the next request, the journal, the terminal.
         return "".join(told.text).encode("utf-8", "replace").decode()
+
+
+def response_format(schema: type[BaseModel]) -> dict[str, Any]:
+    """Return the request field that guides decoding by the JSON schema of a reply."""
+    return {
+        "type": "json_schema",
+        "json_schema": {"name": schema.__name__, "schema": schema.model_json_schema(), "strict": True},
+    }
 
 
 def reason_of(error: Exception, *, has_begun: bool) -> str:

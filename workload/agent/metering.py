@@ -6,6 +6,7 @@ from one monotonic clock, anchored to the wall clock at its start: a clock that 
 
 from __future__ import annotations
 
+import json
 import time
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from exporter.overlap import BusySeconds
     from exporter.timeline import NodeActivity
     from workload.agent.reuse import Arrival, ReuseOrder
+    from workload.agent.state import Message
     from workload.journal import Journal
 
 
@@ -38,6 +40,7 @@ class Meter:
     """Everyone who records what the agent does; the journal is absent in `hop2rag ask`.
 
     Args:
+        keeps_text: whether the journal takes the texts of prompts and replies, which may hold anything.
         monotonic, wall: clocks in seconds.
     """
 
@@ -46,6 +49,7 @@ class Meter:
     busy: BusySeconds
     reuse: ReuseOrder
     journal: Journal | None = None
+    keeps_text: bool = False
     monotonic: Callable[[], float] = time.perf_counter
     wall: Callable[[], float] = time.time
 
@@ -70,11 +74,13 @@ class QuestionMeter:
     intended: float
     anchor: float
     row_id: int = field(init=False, default=0)
+    question_id: str = field(init=False, default="")
     visits: list[dict[str, Any]] = field(init=False, default_factory=list)
     calls: list[dict[str, Any]] = field(init=False, default_factory=list)
 
     def open(self, row: dict[str, Any]) -> None:
         """Write the question down as sent, before its first call."""
+        self.question_id = row["question_id"]
         if journal := self.meter.journal:
             self.row_id = journal.new_id("question")
             times = {"intended_at": self.intended + self.anchor, "started_at": self.started + self.anchor}
@@ -154,6 +160,8 @@ class CallMeter:
     ttft: float | None = None
     usage: Usage | None = None
     reason: str | None = None
+    messages: Sequence[Message] = ()
+    reply: str = ""
 
     def first_token(self) -> None:
         """Note the time of the first token; later calls change nothing."""
@@ -168,6 +176,18 @@ class CallMeter:
         """Take the server's usage and the ids it generated."""
         self.question.meter.reuse.output(self.arrival, output_ids)
         self.usage = usage
+
+    def said(self, messages: Sequence[Message], reply: str) -> None:
+        """Take the texts; they are kept only if the run was asked to."""
+        self.messages, self.reply = messages, reply
+
+    def _text(self) -> dict[str, Any]:
+        return {
+            "messages": json.dumps(list(self.messages)),
+            "reply": self.reply,
+            "prompt_ids": bytes(self.arrival.prompt or b""),
+            "output_ids": bytes(self.arrival.output or b""),
+        }
 
     def record(self) -> None:
         """Count the call and write it down; the reuse bound follows once every earlier call is known."""
@@ -184,6 +204,7 @@ class CallMeter:
             "outcome": "ok" if self.usage else "failed",
             "reason": None if self.usage else self.reason or "cancelled",
         }
+        row["block_hashes"] = meter.reuse.hashes(self.arrival)
         meter.metrics.llm_call_duration.labels(node).observe(duration)
         if self.usage:
             row |= asdict(self.usage)
@@ -195,6 +216,8 @@ class CallMeter:
         if meter.journal:
             row_id = row["id"] = meter.journal.new_id("llm_call")
             meter.journal.insert("llm_call", row)
+            if meter.keeps_text and self.usage:
+                meter.journal.insert("call_text", {"call": row_id, **self._text()})
 
         def know_bound(tokens: int) -> None:
             row["reusable_tokens"] = tokens

@@ -12,7 +12,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from workload.prefix import TOKEN_TYPE, PrefixIndex
+from workload.prefix import TOKEN_TYPE, PrefixIndex, block_hashes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -70,6 +70,12 @@ class ReuseOrder:
         else:
             arrival.tell = tell
             self._advance()
+
+    def hashes(self, arrival: Arrival) -> bytes | None:
+        """Return the hashes of the prompt's full blocks, joined; None if ids or block size are not known."""
+        if self._index is None or arrival.prompt is None:
+            return None
+        return b"".join(block_hashes(arrival.prompt, self._index.block_size, arrival.salt))
 
     def _advance(self) -> None:
         while self._waiting and (self._waiting[0].prompt is not None or self._waiting[0].is_closed):

@@ -43,9 +43,8 @@ def amdahl(data: RunData, arm: str, change_of_prefill: float | None) -> dict[str
     Amdahl: time falls at most by (prefill share) x (share of prefill saved).
     """
     prefill = data.counter(arm, PREFILL_SECONDS)
-    seconds = sum(data.by_question(arm, end_to_end).values())
-    blocks = sum(block.window.arm == arm for block in data.blocks)
-    share = prefill / (seconds * blocks) if prefill is not None and seconds else None
+    seconds = sum(row["duration_seconds"] for row in data.questions if row["arm"] == arm and row["outcome"] == "ok")
+    share = prefill / seconds if prefill is not None and seconds else None
     ceiling = share * change_of_prefill if share is not None and change_of_prefill is not None else None
     return {"prefill_share_of_question": share, "predicted_end_to_end_change": ceiling}
 
@@ -59,8 +58,8 @@ def quality(data: RunData, arm: str) -> dict[str, float | int | None]:
 
 def diverged(data: RunData) -> float | None:
     """Return the share of questions with more than one trajectory or answer: there the arms did unequal work."""
-    seen: dict[str, set[tuple[str, str]]] = {}
+    seen: dict[str, set[str]] = {}
     for row in data.questions:
         if row["outcome"] == "ok":
-            seen.setdefault(row["question_id"], set()).add((row["trajectory"], row["answer"]))
+            seen.setdefault(row["question_id"], set()).add(row["digest"])
     return sum(len(kinds) > 1 for kinds in seen.values()) / len(seen) if seen else None

@@ -17,12 +17,13 @@ def witnesses(data: RunData, arm: str) -> dict[str, Any]:
     """Return an arm's hit rate as the engine counted it, as its responses told it, and as theory bounds it.
 
     Tokens throughout. `agree_to_the_token` says whether counters and responses are equal; it is None with caching off,
-    where vLLM counts nothing. `differences` lists every call whose cached tokens are not the bound.
+    where vLLM counts nothing. Only calls inside closed windows are taken: an interrupted window has no counters.
+    `differences` lists every call whose cached tokens are not the bound.
     """
-    calls = data.calls_of(arm)
+    calls = [call for call in data.calls_of(arm) if call["is_windowed"]]
     prompt, cached, reusable = (total(calls, f"{name}_tokens") for name in ("prompt", "cached", "reusable"))
     hits, queries = data.counter(arm, HITS), data.counter(arm, QUERIES)
-    is_on = all(block.engine["prefix_caching"] for block in data.blocks if block.window.arm == arm)
+    is_on = all(part.engine["prefix_caching"] for part in data.measured if part.window.arm == arm)
     different = [call for call in calls if call["cached_tokens"] != call["reusable_tokens"]] if is_on else []
     return {
         "prefix_caching": "on" if is_on else "caching off",

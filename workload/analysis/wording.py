@@ -25,5 +25,5 @@ def number(value: float | None) -> str:
 
 
 def interval(bounds: tuple[float, float] | None, write: Callable[[float], str] = number) -> str:
-    """Return ` [low, high]`, or ` (no CI)` when there were too few values for one."""
-    return f" [{write(bounds[0])}, {write(bounds[1])}]" if bounds else " (no CI)"
+    """Return `[low, high]` on a line of its own, or `no CI` when there were too few values for one."""
+    return f"\n[{write(bounds[0])}, {write(bounds[1])}]" if bounds else "\nno CI"

@@ -9,6 +9,7 @@ from workload.analysis.ab import COMPARED, amdahl, diverged, quality
 from workload.analysis.cache import witnesses
 from workload.analysis.paired import compare
 from workload.analysis.wording import interval, number, percent
+from workload.drawing import draw_panels
 from workload.experiment import Arm, Experiment
 from workload.panels.vllm_metrics import FIGURES
 
@@ -102,9 +103,10 @@ VLLM_METRICS = Experiment(
     folder="vllm_metrics",
     title="What does the prefix cache bring?",
     arms=(OFF, ON),
-    figures=FIGURES,
+    draw=draw_panels(FIGURES),
     reduce=reduce,
     headline=headline,
+    columns=("", OFF.name, ON.name, "change"),
     verdicts=verdicts,
     limit=20,
     max_hops=3,

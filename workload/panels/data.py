@@ -29,6 +29,7 @@ class Trace:
 
     arm: str
     block: int
+    point: str
     legend: str
     promql: str
     seconds: NDArray[np.float64]
@@ -49,9 +50,12 @@ def fetch(panel: Panel, client: PrometheusClient, run: str, experiment: str, win
         for line in panel.lines:
             promql = line.query.scoped(labels, step)
             try:
-                found = client.query_range(promql, window.start, window.end, step)
+                # one step further: the grid starts at the window's start and would stop short of its last scrape
+                found = client.query_range(promql, window.start, window.end + step, step)
             except NoDataError:
                 found = []
             times, values = (found[0].times, found[0].values) if found else (np.empty(0), np.empty(0))
-            traces.append(Trace(window.arm, window.block, line.legend, promql, times - window.start, values))
+            traces.append(
+                Trace(window.arm, window.block, window.point, line.legend, promql, times - window.start, values)
+            )
     return traces

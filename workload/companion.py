@@ -1,0 +1,69 @@
+"""The exporter that runs beside an engine for the length of a block, in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import requests
+
+from workload.errors import DependencyDownError
+from workload.process import ChildProcess
+from workload.prometheus_server import loopback_session
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+READY_TIMEOUT_SECONDS = 20.0
+POLL_SECONDS = 0.1
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nobody uses now."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+@contextmanager
+def exporter_beside(engine_pid: int | None, sample_interval_ms: int, folder: Path) -> Iterator[str]:
+    """Run hop2rag-exporter for this process and the engine's; yield its `host:port`, stop it at the end.
+
+    Args:
+        engine_pid: the engine's process id; None if it is not seen from here, then only this process is measured.
+        sample_interval_ms: time between two samples of GPU memory.
+        folder: where its log and its raw samples go.
+
+    Raises:
+        DependencyDownError: it did not become ready; the end of its log is in the message.
+    """
+    address = f"127.0.0.1:{free_port()}"
+    engine = ["--collector.processes.engine-pid", str(engine_pid)] if engine_pid else []
+    argv = [
+        *(sys.executable, "-m", "exporter.cli", "--web.listen-address", address),
+        *("--nvml.sample-interval", f"{sample_interval_ms}ms", "--raw-log.directory", str(folder / "nvml")),
+        *("--collector.processes.agent-pid", str(os.getpid()), *engine),
+    ]
+    with ChildProcess(argv, folder / "exporter.log") as child, loopback_session() as session:
+        _await(child, session, address)
+        yield address
+
+
+def _await(child: ChildProcess, session: requests.Session, address: str) -> None:
+    deadline = time.monotonic() + READY_TIMEOUT_SECONDS
+    while True:
+        try:
+            if session.get(f"http://{address}/-/ready", timeout=2).ok:
+                return
+        except requests.RequestException:
+            pass  # not listening yet
+        if child.exit_code is not None or time.monotonic() > deadline:
+            raise DependencyDownError(
+                f"The exporter did not start on {address}. The end of {child.log}:\n{child.tail(5)}", "See its log."
+            )
+        time.sleep(POLL_SECONDS)

@@ -1,0 +1,57 @@
+"""What an earlier process of the same run has done, so that a resumed run asks each question exactly once."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from workload import journal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from workload.results import Measured
+
+Place = tuple[str, int, str]
+"""Arm, block and phase."""
+
+
+@dataclass(frozen=True)
+class History:
+    """What is on disk about a run.
+
+    Attributes:
+        measured: the windows that were closed.
+        acknowledged: the question ids that ended, answered or failed, by place.
+        interrupted: how often each question was sent without an end, by place.
+        segments: the number of segments begun, by place.
+    """
+
+    measured: tuple[Measured, ...]
+    acknowledged: Mapping[Place, frozenset[str]]
+    interrupted: Mapping[Place, Mapping[str, int]]
+    segments: Mapping[Place, int]
+
+
+NOTHING = History((), {}, {}, {})
+
+
+def read_history(path: Path, measured: tuple[Measured, ...]) -> History:
+    """Return what the journal at `path` holds. Cancelled questions, and those without an outcome, count as interrupted.
+
+    Raises:
+        UsageError: there is no journal.
+    """
+    acknowledged: dict[Place, set[str]] = defaultdict(set)
+    interrupted: dict[Place, Counter[str]] = defaultdict(Counter)
+    segments: dict[Place, int] = defaultdict(int)
+    for row in journal.read(path, "question"):
+        place = (row["arm"], row["block"], row["phase"])
+        segments[place] = max(segments[place], row["segment"] + 1)
+        if row["outcome"] in {"ok", "failed"}:
+            acknowledged[place].add(row["question_id"])
+        else:
+            interrupted[place][row["question_id"]] += 1
+    return History(measured, {place: frozenset(ids) for place, ids in acknowledged.items()}, interrupted, segments)

@@ -1,0 +1,104 @@
+"""Measures one point of a block while its engine runs: warm-up, first scrape, load, last scrape, exact counters."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from workload.drive import Phase
+from workload.experiment import Point, Window
+from workload.load import Tally
+from workload.prometheus import NoDataError
+from workload.promql.vllm_metrics import COUNTERS
+from workload.results import WARM_UP, Measured
+from workload.scrapes import wait_for_scrapes
+from workload.selectors import selector
+from workload.sweep import lengths_of, sweep
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from rich.progress import Progress
+
+    from workload.bundle import Bundle
+    from workload.corpus.hotpotqa import Question
+    from workload.engine.launcher import RunningEngine
+    from workload.history import History
+    from workload.prometheus import PrometheusClient
+    from workload.subject import Subject
+    from workload.targets import ArmLabels
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One block: a running engine, the agent on it, and everyone who watches."""
+
+    engine: RunningEngine
+    subject: Subject
+    client: PrometheusClient
+    labels: ArmLabels
+    block: int
+    scraped: Mapping[str, Sequence[str]]
+    history: History
+    bundle: Bundle
+    progress: Progress
+
+    async def point(self, point: Point, asked: Sequence[Question], warm_up: Sequence[Question], title: str) -> Measured:
+        """Measure a point; of the questions only those are asked that have not been acknowledged before.
+
+        Raises:
+            Hop2RagError: the engine, the store or Prometheus stopped answering.
+        """
+        phase = self._phase(point.name)
+        done = self.history.acknowledged.get((phase.arm, phase.block, phase.name), frozenset())
+        left = [question for question in asked if question.id not in done]
+        warming = self._phase(WARM_UP, f"-{point.name}")
+        await self._load(warming, Point(WARM_UP, point.concurrency), warm_up, f"{title}: warm-up")
+        start = await self._settled()
+        with self.subject.busy.accounting():
+            tally = await self._load(phase, point, left, f"{title}: {point.name}")
+        end = await self._settled()
+        window = Window(phase.arm, phase.block, phase.name, phase.segment, start, end)
+        return Measured(window, self.engine.facts.as_dict(), self._counters(window), tally.as_dict())
+
+    def _phase(self, name: str, suffix: str = "") -> Phase:
+        place = (self.labels.arm, self.block, name)
+        segment = self.history.segments.get(place, 0)
+        salt = f"{self.labels.run}-{self.block}-{name}{suffix}-{segment}"
+        return Phase(*place, segment, salt, self.history.interrupted.get(place, {}))
+
+    async def _load(self, phase: Phase, point: Point, questions: Sequence[Question], title: str) -> Tally:
+        total = len(lengths_of(point.contexts)) if point.contexts else len(questions)
+        tally = Tally(total)
+        task = self.progress.add_task(title, total=total)
+
+        def advance() -> None:
+            self.progress.advance(task)
+
+        try:
+            if point.contexts:
+                texts = [paragraph.text for question in questions for paragraph in question.context]
+                await sweep(self.subject, self.engine, phase, point.contexts, texts, tally, advance)
+            else:
+                await self.subject.driver.run(phase, questions, point.concurrency, tally, advance)
+        finally:
+            place = {"arm": phase.arm, "block": phase.block, "phase": phase.name}
+            self.bundle.note(last_phase={**place, **tally.as_dict()})
+        return tally
+
+    async def _settled(self) -> float:
+        """Wait until everything that has happened by now is in Prometheus, and return that instant."""
+        return await asyncio.to_thread(wait_for_scrapes, self.client, self.labels, self.scraped, time.time())
+
+    def _counters(self, window: Window) -> dict[str, float | None]:
+        """Return exact increases; a metric that this vLLM does not have is None, never 0."""
+        labels = {**self.labels.as_dict(), "job": "vllm", "instance": self.scraped["vllm"][0]}
+        found: dict[str, float | None] = {}
+        for metric in COUNTERS:
+            try:
+                found[metric] = self.client.counter_delta(selector(metric, labels), window.start, window.end)
+            except NoDataError:
+                found[metric] = None
+        return found
