@@ -1,0 +1,147 @@
+"""Measure a scrape: /metrics with 2,000 series, and the timeline of 64 workers.
+
+Usage: python benchmarks/scrape.py [--scrapes 300]
+
+The exporter's server and the plain server of prometheus_client serve the same registry, each in a process of its own,
+and are scraped in turn, so that what else the machine does hits both. Exit code 1 if a bar is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import requests
+from machine import describe
+from prometheus_client import CollectorRegistry, Gauge, Histogram, start_http_server
+
+from exporter.server import MetricsServer
+from exporter.timeline import NodeActivity
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from multiprocessing.queues import Queue
+
+SERIES = 2000
+WORKERS = 64
+NODES = 11
+VISITS_A_SECOND = 2
+
+
+def make_registry() -> CollectorRegistry:
+    """Return a registry that shows 2,000 series: half gauges, half histograms of 20 series each."""
+    registry = CollectorRegistry()
+    gauge = Gauge("benchmark_bytes", "A gauge.", ["gpu", "node"], registry=registry)
+    for number in range(SERIES // 2):
+        gauge.labels(number % 8, number).set(number * 1.5)
+    buckets = [2.0**power for power in range(-8, 8)]
+    histogram = Histogram("benchmark_seconds", "A histogram.", ["node"], buckets=buckets, registry=registry)
+    for number in range(SERIES // 2 // (len(buckets) + 4)):
+        histogram.labels(number).observe(number)
+    return registry
+
+
+def serve_ours(ready: Queue[str]) -> None:
+    """Serve with the exporter's server."""
+    ready.put(MetricsServer(make_registry()).start())
+    threading.Event().wait()
+
+
+def serve_plain(ready: Queue[str]) -> None:
+    """Serve with prometheus_client's own server."""
+    server, _ = start_http_server(0, "127.0.0.1", make_registry())
+    ready.put(f"127.0.0.1:{server.server_port}")
+    threading.Event().wait()
+
+
+def quantile(values: list[float], share: float) -> float:
+    """Return a quantile of measured values."""
+    return sorted(values)[min(len(values) - 1, int(share * len(values)))]
+
+
+def scrape(count: int) -> tuple[dict[str, list[float]], int]:
+    """Return milliseconds of each scrape by server, and the number of series seen."""
+    context = multiprocessing.get_context("spawn")
+    servers: dict[str, Callable[[Queue[str]], None]] = {"exporter": serve_ours, "prometheus_client": serve_plain}
+    queues = {name: context.Queue() for name in servers}
+    processes = [context.Process(target=serve, args=(queues[name],), daemon=True) for name, serve in servers.items()]
+    for process in processes:
+        process.start()
+    urls = {name: f"http://{queue.get(timeout=60)}/metrics" for name, queue in queues.items()}
+    session = requests.Session()
+    taken: dict[str, list[float]] = {name: [] for name in servers}
+    try:
+        for _ in range(count):
+            for name, url in urls.items():
+                start = time.perf_counter()
+                text = session.get(url, timeout=10).text
+                taken[name].append(1000 * (time.perf_counter() - start))
+        series = sum(not line.startswith("#") for line in text.splitlines())
+    finally:
+        for process in processes:
+            process.terminate()
+    return taken, series
+
+
+def expose_timeline(count: int) -> tuple[list[float], int, int]:
+    """Return milliseconds of each exposition, and its lines and bytes, with 64 workers on the move."""
+    now_ms = 1_000_000
+    activity = NodeActivity(lambda: now_ms)
+    step_ms = 1000 // VISITS_A_SECOND
+    for step in range(4 * VISITS_A_SECOND):
+        for worker in range(WORKERS):
+            activity.enter(f"w{worker}", f"node{(step + worker) % NODES}")
+        now_ms += step_ms - 10
+        for worker in range(WORKERS):
+            activity.leave(f"w{worker}", f"node{(step + worker) % NODES}")
+        now_ms += 10
+    taken = []
+    for _ in range(count):
+        start = time.perf_counter()
+        exposition = activity.expose()
+        taken.append(1000 * (time.perf_counter() - start))
+    return taken, exposition.count(b"\n"), len(exposition)
+
+
+def time_moves(count: int) -> float:
+    """Return microseconds of one enter or leave."""
+    activity = NodeActivity(lambda: time.time_ns() // 1_000_000)
+    start = time.perf_counter()
+    for number in range(count):
+        activity.enter("w0", f"node{number % NODES}")
+        activity.leave("w0", f"node{number % NODES}")
+    return 1e6 * (time.perf_counter() - start) / (2 * count)
+
+
+def main() -> int:
+    """Print the tables; return 1 if a bar is missed."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--scrapes", type=int, default=300)
+    scrapes = parser.parse_args().scrapes
+    print(describe("prometheus-client", "starlette", "uvicorn"))
+    taken, series = scrape(scrapes)
+    print(
+        f"\n/metrics, {series} series, {scrapes} scrapes with gzip, in turn\n{'server':<18} {'p50 ms':>8} {'p99 ms':>8}"
+    )
+    for name, times in taken.items():
+        print(f"{name:<18} {quantile(times, 0.5):>8.1f} {quantile(times, 0.99):>8.1f}")
+    times, lines, size = expose_timeline(scrapes)
+    print(f"\n/metrics/timeline, {WORKERS} workers x {NODES} nodes, {VISITS_A_SECOND} visits a second each")
+    print(f"{lines} lines, {size / 1000:.0f} kB, p50 {quantile(times, 0.5):.2f} ms, p99 {quantile(times, 0.99):.2f} ms")
+    print(f"one enter or leave: {time_moves(20_000):.1f} us")
+    bars = {
+        "p50 <= 15 ms": quantile(taken["exporter"], 0.5) <= 15,
+        "p99 <= 25 ms": quantile(taken["exporter"], 0.99) <= 25,
+        "timeline <= 1,000 lines": lines <= 1000,
+        "timeline <= 5 ms (p50)": quantile(times, 0.5) <= 5,
+    }
+    print("\n" + "\n".join(f"{'met' if met else 'MISSED':<7} {bar}" for bar, met in bars.items()))
+    return 0 if all(bars.values()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
