@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import socket
 from typing import TYPE_CHECKING
 
 import psutil
 import pytest
 
 from workload.cli import run_command_line
+from workload.companion import free_port
 from workload.engine.install import find_installation
 from workload.errors import MissingPartError
 from workload.paths import cache_dir
@@ -21,19 +21,19 @@ QUESTIONS = 2
 
 
 @pytest.fixture(autouse=True)
-def engine() -> None:
-    """Skip where the engine is not installed; `make test` installs it."""
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Share what is installed, and nothing else; skip where the engine is missing (`make test` installs it)."""
+    shared = cache_dir()
     try:
-        find_installation(cache_dir())
+        find_installation(shared)
     except MissingPartError as error:
         pytest.skip(str(error))
-
-
-def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody uses now."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+    own = tmp_path / "cache"
+    own.mkdir()
+    for name in ("engine", "prometheus", "corpus"):
+        if (shared / name).exists():
+            (own / name).symlink_to(shared / name)
+    monkeypatch.setenv("HOP2RAG_CACHE", str(own))
 
 
 @pytest.mark.engine
@@ -42,11 +42,11 @@ def free_port() -> int:
 def test_prefix_caching_is_compared_on_a_real_engine(tmp_path: Path) -> None:
     """Everything below this test is stubbed somewhere; only a real run shows that the parts measure the same thing."""
     ports = ["--engine-port", str(free_port()), "--prometheus-port", str(free_port())]
-    flags = ["--limit", str(QUESTIONS), "--max-hops", "2", "--order", "AB", "--results", str(tmp_path)]
+    flags = ["--limit", str(QUESTIONS), "--max-hops", "2", "--order", "AB", "--results", str(tmp_path / "results")]
 
     assert run_command_line(["run", "vllm-metrics", *flags, *ports]) == 0
 
-    files = tmp_path / "hop2rag" / "vllm_metrics"
+    files = tmp_path / "results" / "hop2rag" / "vllm_metrics"
     summary = json.loads((files / "summary.json").read_text())
     off, on = summary["hit_rate"]["prefix-off"], summary["hit_rate"]["prefix-on"]
     assert off["prefix_caching"] == "caching off"
@@ -58,7 +58,7 @@ def test_prefix_caching_is_compared_on_a_real_engine(tmp_path: Path) -> None:
     assert [block["sent"] for block in summary["accounting"]] == [QUESTIONS, QUESTIONS]
     assert summary["compared"]["uncached_prefill_tokens"]["change"] < 0
 
-    (bundle,) = (tmp_path / "runs").iterdir()
+    (bundle,) = (tmp_path / "results" / "runs").iterdir()
     promql = json.loads((bundle / "promql.json").read_text())
     assert {path.stem for path in (bundle / "panels").iterdir()} == set(promql)
     assert all(len(path.read_text().splitlines()) > 5 for path in (bundle / "panels").iterdir())

@@ -81,6 +81,7 @@ class Experiment:
         limit, max_hops, k, concurrency: defaults of the plan: questions, hops a question, documents a hop, levels.
         points: the loads of each block.
         warm_up: questions asked before each window, under a cache salt of their own.
+        sampled: what `--sample-interval` sets: the fast scrape of vLLM, or the sampling of GPU memory.
     """
 
     name: str
@@ -98,6 +99,7 @@ class Experiment:
     concurrency: tuple[int, ...] = (1,)
     points: Callable[[Settings], tuple[Point, ...]] = levels
     warm_up: int = 1
+    sampled: Literal["vllm", "gpu"] = "vllm"
 
     def blocks(self, order: Order) -> tuple[Arm, ...]:
         """Return the arms in the order in which they run. ABBA balances drift; AB leaves order and arm confounded."""

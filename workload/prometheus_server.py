@@ -61,7 +61,7 @@ def loopback_session() -> requests.Session:
 
 
 class LocalPrometheus:
-    """Prometheus under `cache/prometheus-state`: configuration, targets, data and log. A context manager."""
+    """Prometheus under `cache/prometheus-PORT`: configuration, targets, data and log. A context manager."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class LocalPrometheus:
     ) -> None:
         self.url = f"http://{HOST}:{port}"
         self.client = PrometheusClient(self.url, session)
-        state = cache / "prometheus-state"
+        state = cache / f"prometheus-{port}"
         self.targets = TargetFiles(state / "targets")
         self._config = state / "prometheus.yml"
         self._log = state / "prometheus.log"

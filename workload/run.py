@@ -83,7 +83,7 @@ def run_experiment(experiment: Experiment, settings: Settings, progress: Progres
             cache_dir(),
             loopback_session(),
             port=settings.prometheus_port,
-            sample_interval_ms=settings.sample_interval_ms,
+            sample_interval_ms=settings.vllm_interval_ms,
         ) as prometheus:
             with Journal(bundle.journal, settings.model_dump(mode="json", exclude=PLACES)) as record:
                 record.close_interrupted()
@@ -151,7 +151,8 @@ def finish(
     (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     arms = tuple(arm.name for arm in experiment.arms)
     footer_ = footer(bundle.run_id, settings, measured)
-    files = experiment.draw(Drawing(experiment.name, arms, data, summary, client, bundle, folder, footer_))
+    drawing = Drawing(experiment.name, arms, data, summary, client, bundle, folder, footer_)
+    files = experiment.draw(drawing) if settings.figures else ()
     bundle.note(status="finished", finished=datetime.now(UTC).isoformat(timespec="seconds"), warnings=client.warnings)
     return Finished(bundle.run_id, summary, tuple(files), bundle.folder)
 

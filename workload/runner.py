@@ -89,7 +89,7 @@ class Runner:
     ) -> None:
         with (
             self.launcher.start(PROFILES[arm.profile]) as engine,
-            exporter_beside(engine.pid, self.settings.nvml_interval_ms, self.bundle.folder) as exporter,
+            exporter_beside(engine.pid, self.settings.gpu_interval_ms, self.bundle.folder) as exporter,
             subject(engine, self.settings, self.store, self.embedder, self.journal, self.script) as under_test,
         ):
             labels = ArmLabels(self.bundle.run_id, self.experiment.name, arm.name)

@@ -45,8 +45,9 @@ class Settings(BaseModel):
     record_prompts: bool = False
     replay: str | None = Field(default=None, pattern=NAME_PATTERN)
     seed: int = Field(default=0, ge=0)
-    sample_interval_ms: int = Field(default=100, ge=50, le=10_000)
-    nvml_interval_ms: int = Field(default=10, ge=5, le=1000)
+    vllm_interval_ms: int = Field(default=100, ge=50, le=10_000)
+    gpu_interval_ms: int = Field(default=10, ge=5, le=1000)
+    figures: bool = True
     request_timeout: float = Field(default=120.0, gt=0, le=3600, allow_inf_nan=False)
     engine_patience: float = Field(default=60.0, gt=0, le=3600, allow_inf_nan=False)
     prometheus_port: int = Field(default=9090, ge=1, le=65_535)
@@ -59,7 +60,7 @@ class Settings(BaseModel):
 
 
 # What may differ when a run goes on: where the services are, not what is measured.
-PLACES = {"prometheus_port", "engine_port", "vllm_endpoint", "results"}
+PLACES = {"prometheus_port", "engine_port", "vllm_endpoint", "results", "figures"}
 
 
 def load_settings(flags: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> Settings:

@@ -144,10 +144,12 @@ def test_a_start_that_fails_shows_the_end_of_the_log(
     binary: PrometheusBinary, tmp_path: Path, session: requests.Session
 ) -> None:
     """A damaged or locked data folder is told in Prometheus' own words, with what to do."""
-    (tmp_path / "prometheus-state").mkdir()
-    (tmp_path / "prometheus-state" / "data").write_text("not a folder")
+    port = free_port()
+    state = tmp_path / f"prometheus-{port}"
+    state.mkdir()
+    (state / "data").write_text("not a folder")
     with pytest.raises(DependencyDownError, match=r"(?s)not a directory.*HOP2RAG_CACHE"):
-        LocalPrometheus(binary, tmp_path, session, port=free_port()).start()
+        LocalPrometheus(binary, tmp_path, session, port=port).start()
 
 
 def test_a_port_of_another_program_is_refused(tmp_path: Path, session: requests.Session) -> None:

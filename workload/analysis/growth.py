@@ -3,7 +3,9 @@
 AICc = n ln(RSS / n) + 2k + 2k(k + 1) / (n - k - 1) and BIC = n ln(RSS / n) + k ln n, with k counting the noise
 variance and the hinge's knot. Sources: Hurvich and Tsai 1989, doi:10.1093/biomet/76.2.297; Schwarz 1978,
 doi:10.1214/aos/1176344136. Shapes within 2 of the best AICc are a tie (Burnham and Anderson 2004,
-doi:10.1177/0049124104268644), which BIC decides.
+doi:10.1177/0049124104268644), which BIC decides. Both criteria assume noise of one size; where it grows with the
+time, about one straight line in eight is drawn as a slight hinge, so verdicts rest on the intervals of
+`workload.analysis.curvature` and `workload.analysis.wall`, which do not assume it.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ Shape = Literal["constant", "linear", "quadratic", "hinge"]
 MIN_LENGTHS: dict[Shape, int] = {"constant": 1, "linear": 3, "quadratic": 4, "hinge": 6}
 PARAMETERS: dict[Shape, int] = {"constant": 2, "linear": 3, "quadratic": 4, "hinge": 5}
 TIE_AICC = 2.0
-KNOTS = 40
+KNOTS = 80
 # A knot nearer to the ends would fit a slope to a handful of calls.
 KNOT_QUANTILES = (0.15, 0.85)
 # No clock tells a billionth of the longest call, so a smaller residual is rounding and not a better fit.

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from workload.analysis.paired import Interval
 
-RETRIEVAL = "retrieval"
-GENERATION = "generation"
+RETRIEVAL: Final = "retrieval"
+GENERATION: Final = "generation"
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workload.analysis.paired import MIN_PAIRS
 from workload.analysis.resampling import percentile_interval
 
 if TYPE_CHECKING:
@@ -24,6 +23,8 @@ if TYPE_CHECKING:
     from workload.analysis.paired import Interval
 
 RESAMPLES = 1_999
+# With 5 requests a 95 % interval held the truth in 87 to 90 % of data sets, with 10 in 89 to 92 %.
+MIN_REQUESTS = 10
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Level:
 
 @dataclass(frozen=True)
 class Efficiency:
-    """E = X(N) / (N X(1)); 95 % interval, or None when either level has fewer than 5 requests."""
+    """E = X(N) / (N X(1)); 95 % interval, or None when either level has fewer than `MIN_REQUESTS`."""
 
     concurrency: int
     requests: int
@@ -142,7 +143,7 @@ def _efficiency(level: Level, alone: Level, base: NDArray[np.float64], rng: np.r
     ci = None
     if level.concurrency == 1:
         ci = (1.0, 1.0)
-    elif min(len(level.cycle_seconds), len(alone.cycle_seconds)) >= MIN_PAIRS:
+    elif min(len(level.cycle_seconds), len(alone.cycle_seconds)) >= MIN_REQUESTS:
         samples = level.resampled_throughput(RESAMPLES, rng) / level.concurrency
         positive = base > 0
         ci = percentile_interval(samples[positive] / base[positive])

@@ -32,7 +32,8 @@ RESAMPLES = 999
 class Usl:
     """The law's parameters with 95 % intervals: `rate` in requests a second, the others without unit.
 
-    `peak` is the concurrency of the highest throughput, infinite without coherence cost.
+    `peak` is the concurrency of the highest throughput, infinite without coherence cost. `misfit` is the root mean
+    square of law / measured - 1 over the levels: far above the noise, the law does not describe the system.
     """
 
     rate: float
@@ -43,11 +44,11 @@ class Usl:
     coherence_ci: Interval
     peak: float
     peak_ci: Interval
+    misfit: float
 
     def throughput(self, concurrency: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the law's requests a second at `concurrency`, shape (n,)."""
-        slowing = 1 + self.contention * (concurrency - 1) + self.coherence * concurrency * (concurrency - 1)
-        return np.asarray(self.rate * concurrency / slowing)
+        return _throughput(np.array([self.rate, self.contention, self.coherence]), concurrency)
 
 
 @dataclass(frozen=True)
@@ -74,12 +75,25 @@ def fit_usl(levels: Sequence[Level], seed: int = 0) -> UslFit:
         return UslFit(None, "throughput grows faster than concurrency, which the law does not know")
     resampled = np.array([_parameters(concurrency, row) for row in samples[samples.all(axis=1)]])
     intervals = [percentile_interval(column) for column in resampled.T]
-    peaks = _peaks(resampled)
     rate, contention, coherence = map(float, parameters)
-    peak = float(_peaks(parameters[np.newaxis])[0])
-    return UslFit(
-        Usl(rate, intervals[0], contention, intervals[1], coherence, intervals[2], peak, percentile_interval(peaks))
+    law = Usl(
+        rate,
+        intervals[0],
+        contention,
+        intervals[1],
+        coherence,
+        intervals[2],
+        peak=float(_peaks(parameters[np.newaxis])[0]),
+        peak_ci=percentile_interval(_peaks(resampled)),
+        misfit=float(np.sqrt(np.mean(np.square(_throughput(parameters, concurrency) / found - 1)))),
     )
+    return UslFit(law)
+
+
+def _throughput(parameters: NDArray[np.float64], concurrency: NDArray[np.float64]) -> NDArray[np.float64]:
+    rate, contention, coherence = parameters
+    others = concurrency - 1
+    return np.asarray(rate * concurrency / (1 + contention * others + coherence * concurrency * others))
 
 
 def _parameters(concurrency: NDArray[np.float64], throughput: NDArray[np.float64]) -> NDArray[np.float64]:

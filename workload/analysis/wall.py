@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workload.analysis.growth import design, knots
+from workload.analysis.growth import KNOT_QUANTILES, KNOTS, design, knots
 from workload.analysis.resampling import percentile_interval, ratios, wild_responses
 
 if TYPE_CHECKING:
@@ -53,9 +53,11 @@ def slope_ratio(
     rng = np.random.default_rng(seed)
     knots_again, slopes_again = _best_hinges(relative, wild_responses(matrix, seconds, resamples, rng))
     low, high = percentile_interval(knots_again)
+    # A knot is told no finer than the grid it is searched on.
+    half_step = float(np.ptp(np.quantile(relative, KNOT_QUANTILES))) / (KNOTS - 1) / 2
     return SlopeRatio(
         knot_tokens=float(knot[0]) * scale,
-        knot_ci=(low * scale, high * scale),
+        knot_ci=((low - half_step) * scale, (high + half_step) * scale),
         ratio=float(_ratios(slopes)[0]),
         ci=percentile_interval(_ratios(slopes_again)),
     )

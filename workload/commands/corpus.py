@@ -1,0 +1,48 @@
+"""`hop2rag corpus`: questions and the document store."""
+
+from __future__ import annotations
+
+from pathlib import Path  # noqa: TC003 - typer reads the annotations at run time
+from typing import Annotated
+
+import typer
+
+from workload.commands.options import out, progress_bars
+
+app = typer.Typer(help="Questions and the document store.", no_args_is_help=True)
+
+
+@app.command("synthetic")
+def corpus_synthetic(
+    output: Annotated[Path, typer.Argument(help="The JSON file to write, in HotpotQA's official format.")],
+    questions: Annotated[int, typer.Option(help="Questions to make.")] = 200,
+    passages: Annotated[int, typer.Option(help="Passages of the invented world.")] = 600,
+    seed: Annotated[int, typer.Option(help="The same seed and sizes give the same bytes.")] = 0,
+) -> None:
+    """Make bridge and comparison questions over an invented world, so that nothing needs a download."""
+    from workload.corpus.hotpotqa import dump  # noqa: PLC0415
+    from workload.corpus.synthetic import generate  # noqa: PLC0415
+
+    made = generate(questions, passages, seed)
+    dump(made, output)
+    out.print(f"{len(made)} questions in {output}")
+
+
+@app.command("index")
+def corpus_index(
+    questions: Annotated[Path, typer.Argument(help="Questions in HotpotQA's JSON format; their contexts are indexed.")],
+    persist_dir: Annotated[Path, typer.Option(help="Folder of the Chroma store.", envvar="AGRAG_PERSIST_DIR")],
+    collection: Annotated[str, typer.Option(help="Name of the collection.", envvar="AGRAG_COLLECTION_NAME")] = (
+        "hotpot_fullwiki"
+    ),
+    replace: Annotated[bool, typer.Option(help="Replace a collection of ours that holds other passages.")] = False,
+) -> None:
+    """Embed the passages and build the Chroma collection with its manifest."""
+    from workload.corpus.embedding import MiniLmEmbedder  # noqa: PLC0415
+    from workload.corpus.hotpotqa import load, unique_paragraphs  # noqa: PLC0415
+    from workload.corpus.index import build  # noqa: PLC0415
+
+    paragraphs = unique_paragraphs(load(questions))
+    with progress_bars() as progress:
+        manifest = build(paragraphs, persist_dir, collection, MiniLmEmbedder(), progress=progress, replace=replace)
+    out.print(f"{manifest.count} passages in collection {manifest.collection} of {persist_dir}")

@@ -1,0 +1,39 @@
+"""Options and output that several commands share."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+out = Console()
+err = Console(stderr=True)
+
+Limit = Annotated[
+    int | None,
+    typer.Option("--limit", "--num-requests", help="Questions to ask in each arm (default: the experiment's)."),
+]
+MaxHops = Annotated[int | None, typer.Option(help="Hops after which the loop ends (default: the experiment's).")]
+K = Annotated[int | None, typer.Option("--k", "--docs-per-hop", help="Documents retrieved a hop.")]
+Endpoint = Annotated[str | None, typer.Option(help="Use this running vLLM instead of starting the packaged one.")]
+PersistDir = Annotated[Path | None, typer.Option(help="Chroma store (default: AGRAG_PERSIST_DIR, else synthetic).")]
+Collection = Annotated[str | None, typer.Option(help="Collection in the store (default: AGRAG_COLLECTION_NAME).")]
+Questions = Annotated[Path | None, typer.Option(help="Questions in HotpotQA's official JSON format.")]
+PrometheusPort = Annotated[int | None, typer.Option(help="Port of our own Prometheus on 127.0.0.1 (default: 9090).")]
+EnginePort = Annotated[int | None, typer.Option(help="Port of an engine that we start (default: 8000).")]
+Seed = Annotated[int | None, typer.Option(help="Seed of the draw of questions and of sampling (default: 0).")]
+
+
+@contextmanager
+def progress_bars() -> Iterator[Progress]:
+    """Show progress on standard error, so that results can be piped."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=err) as progress:
+        yield progress

@@ -1,0 +1,131 @@
+"""`hop2rag run` and `hop2rag ask`."""
+
+from __future__ import annotations
+
+from pathlib import Path  # noqa: TC003 - typer reads the annotations at run time
+from typing import Annotated, Any
+
+import typer
+
+from workload.commands.options import (
+    Collection,
+    Endpoint,
+    EnginePort,
+    K,
+    Limit,
+    MaxHops,
+    PersistDir,
+    PrometheusPort,
+    Questions,
+    Seed,
+    out,
+    progress_bars,
+)
+from workload.errors import UsageError
+
+
+def run(
+    experiment: Annotated[str, typer.Argument(help="The experiment, such as vllm-metrics.")],
+    limit: Limit = None,
+    max_hops: MaxHops = None,
+    k: K = None,
+    concurrency: Annotated[
+        str | None, typer.Option(help="Questions in flight, or several levels: 1,2,4,8 (default: the experiment's).")
+    ] = None,
+    order: Annotated[str | None, typer.Option(help="AB, or ABBA to balance drift (default: ABBA).")] = None,
+    layout: Annotated[
+        str | None, typer.Option(help="Order of the prompts' parts: original, instructions-first or append-only.")
+    ] = None,
+    sample_interval: Annotated[
+        int | None,
+        typer.Option(help="In ms: of GPU memory in gpu-memory (default: 10), else of vLLM's metrics (default: 100)."),
+    ] = None,
+    vllm_endpoint: Endpoint = None,
+    persist_dir: PersistDir = None,
+    collection: Collection = None,
+    questions: Questions = None,
+    prometheus_port: PrometheusPort = None,
+    engine_port: EnginePort = None,
+    results: Annotated[Path | None, typer.Option(help="Where results go (default: results).")] = None,
+    request_timeout: Annotated[float | None, typer.Option(help="Limit of one LLM call, in seconds.")] = None,
+    engine_patience: Annotated[
+        float | None, typer.Option(help="Seconds that the engine may be silent before the run ends.")
+    ] = None,
+    seed: Seed = None,
+    record_prompts: Annotated[
+        bool, typer.Option(help="Keep the texts of prompts and replies in the run's journal (mode 0600).")
+    ] = False,
+    replay: Annotated[
+        str | None, typer.Option(help="Replay this recorded run: really computed, texts from the record.")
+    ] = None,
+    figures: Annotated[bool, typer.Option(help="Draw the figures; the JSON is the same without.")] = True,
+    resume: Annotated[str | None, typer.Option(help="Go on with this interrupted run, with its settings.")] = None,
+) -> None:
+    """Run an experiment: starts what is not up, measures, draws the figures, stops what it started."""
+    from workload.experiments import EXPERIMENTS  # noqa: PLC0415 - `--help` need not load the numeric libraries
+    from workload.printing import print_finished  # noqa: PLC0415
+    from workload.run import run_experiment  # noqa: PLC0415
+    from workload.settings import load_settings  # noqa: PLC0415
+
+    if experiment not in EXPERIMENTS:
+        raise UsageError(f"There is no experiment {experiment!r}.", f"There are: {', '.join(EXPERIMENTS)}.")
+    chosen = EXPERIMENTS[experiment]
+    flags: dict[str, Any] = {
+        "limit": limit or chosen.limit,
+        "max_hops": max_hops or chosen.max_hops,
+        "k": k or chosen.k,
+        "concurrency": concurrency.split(",") if concurrency else chosen.concurrency,
+        "record_prompts": record_prompts,
+        "replay": replay,
+        "order": order,
+        "layout": layout,
+        f"{chosen.sampled}_interval_ms": sample_interval,
+        "figures": figures,
+        "vllm_endpoint": vllm_endpoint,
+        "persist_dir": persist_dir,
+        "collection": collection,
+        "questions": questions,
+        "prometheus_port": prometheus_port,
+        "engine_port": engine_port,
+        "results": results,
+        "request_timeout": request_timeout,
+        "engine_patience": engine_patience,
+        "seed": seed,
+    }
+    settings = load_settings(flags)
+    with progress_bars() as progress:
+        finished = run_experiment(chosen, settings, progress, resume)
+    print_finished(out, chosen, finished)
+
+
+def ask(
+    question: Annotated[str, typer.Argument(help="The question.")],
+    max_hops: MaxHops = None,
+    k: K = None,
+    layout: Annotated[str | None, typer.Option(help="original, instructions-first or append-only.")] = None,
+    vllm_endpoint: Endpoint = None,
+    persist_dir: PersistDir = None,
+    collection: Collection = None,
+    questions: Questions = None,
+    engine_port: EnginePort = None,
+) -> None:
+    """Ask one question and print the trace, node by node. Starts the engine if none is up."""
+    from workload.ask import ask_once  # noqa: PLC0415
+    from workload.settings import load_settings  # noqa: PLC0415
+
+    settings = load_settings(
+        {
+            "limit": 1,
+            "max_hops": max_hops or 3,
+            "k": k or 10,
+            "layout": layout,
+            "vllm_endpoint": vllm_endpoint,
+            "persist_dir": persist_dir,
+            "collection": collection,
+            "questions": questions,
+            "engine_port": engine_port,
+        }
+    )
+    with progress_bars() as progress:
+        answered = ask_once(question, settings, progress)
+    answered.show(out)
