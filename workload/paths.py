@@ -12,7 +12,8 @@ from workload.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-NAME_PATTERN = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
+# Not dots alone; and \Z, because $ allows a newline at the end.
+NAME_PATTERN = re.compile(r"^(?!\.+\Z)[A-Za-z0-9._-]{1,64}\Z")
 
 
 def cache_dir(environ: Mapping[str, str] = os.environ) -> Path:
@@ -36,7 +37,7 @@ def inside(root: Path, name: str, what: str) -> Path:
     Raises:
         UsageError: the name does not match `NAME_PATTERN`, or resolves (through a link) outside the root.
     """
-    if not NAME_PATTERN.match(name) or set(name) == {"."}:
+    if not NAME_PATTERN.match(name):
         raise UsageError(
             f"{what} {name!r} is not a plain name.", "Use 1 to 64 letters, digits, dots, dashes or underscores."
         )

@@ -6,9 +6,10 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from workload.agent.prompts import Layout
+from workload.engine.endpoint import parse_endpoint
 from workload.errors import UsageError
 from workload.load import MAX_CONCURRENCY
 from workload.paths import NAME_PATTERN
@@ -44,7 +45,7 @@ class Settings(BaseModel):
     layout: Layout = "original"
     record_prompts: bool = False
     replay: str | None = Field(default=None, pattern=NAME_PATTERN)
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**63)
     vllm_interval_ms: int = Field(default=100, ge=50, le=10_000)
     gpu_interval_ms: int = Field(default=10, ge=5, le=1000)
     figures: bool = True
@@ -52,7 +53,7 @@ class Settings(BaseModel):
     engine_patience: float = Field(default=60.0, gt=0, le=3600, allow_inf_nan=False)
     prometheus_port: int = Field(default=9090, ge=1, le=65_535)
     engine_port: int = Field(default=8000, ge=1, le=65_535)
-    vllm_endpoint: str | None = None
+    vllm_endpoint: Annotated[str, AfterValidator(parse_endpoint)] | None = None
     questions: Path | None = None
     persist_dir: Path | None = None
     collection: str | None = Field(default=None, pattern=NAME_PATTERN)
