@@ -1,0 +1,169 @@
+"""Row 20: what is wrong is refused before anything starts, with the field, the value and what is allowed."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from workload.errors import UsageError
+from workload.paths import NAME_PATTERN, inside
+from workload.settings import ENVIRONMENT, OTHER_VARIABLES, Settings, load_settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+GIVEN = {"limit": 20, "max_hops": 3, "k": 10}
+HOSTILE_NUMBERS = (float("nan"), float("inf"), -1, 0, 1e9, 10**30, "many", "", "1; rm -rf /")
+NUMBERS = (
+    "limit",
+    "max_hops",
+    "k",
+    "concurrency",
+    "request_timeout",
+    "engine_patience",
+    "prometheus_port",
+    "engine_port",
+)
+NAMES = ("../../etc/x", "..", ".", "a/b", "/etc/passwd", "", "a b", "x" * 65, "ok\n", "n\x00ul", "-\u202e-", "a\\b")
+ENDPOINTS = (
+    "file:///etc/passwd",
+    "gopher://127.0.0.1:70",
+    "http://169.254.169.254/latest/meta-data",
+    "http://[fe80::1]:8000",
+    "http://user:hunter2@127.0.0.1:8000",
+    "127.0.0.1:8000",
+    "http://",
+    "http://127.0.0.1:99999",
+    "http://127.0.0.1:8000/?key=hunter2",
+)
+
+
+def with_(name: str, value: Any) -> dict[str, Any]:
+    """Return flags in which one is hostile; levels of concurrency are a list."""
+    return GIVEN | {name: [value] if name == "concurrency" else value}
+
+
+@pytest.mark.parametrize("value", HOSTILE_NUMBERS, ids=repr)
+@pytest.mark.parametrize("name", NUMBERS)
+def test_row_20_impossible_numbers_are_refused(name: str, value: Any) -> None:
+    """NaN compares false with every limit and -1 means "no limit" elsewhere; both would only show hours later."""
+    with pytest.raises(UsageError) as refused:
+        load_settings(with_(name, value), {})
+    text = str(refused.value)
+    assert f"--{name.replace('_', '-')}" in text
+    assert repr(value) in text
+    assert "\n" not in text
+    assert refused.value.exit_code == 2
+
+
+@pytest.mark.parametrize("value", [-1, 2**63, float("nan"), 1.5])
+def test_row_20_impossible_seeds_are_refused(value: float) -> None:
+    """The engine takes a seed of 64 bits and would refuse each call of the run instead."""
+    with pytest.raises(UsageError, match="--seed"):
+        load_settings(GIVEN | {"seed": value}, {})
+
+
+@pytest.mark.parametrize("value", NAMES, ids=repr)
+def test_row_20_names_that_are_not_plain_are_refused(value: str, tmp_path: Path) -> None:
+    """A collection or run name becomes a file name and a label value."""
+    with pytest.raises(UsageError, match="--collection"):
+        load_settings(GIVEN | {"collection": value}, {})
+    with pytest.raises(UsageError, match="not a plain name"):
+        inside(tmp_path, value, "The run's name")
+
+
+@pytest.mark.parametrize("value", ENDPOINTS)
+def test_row_20_hostile_endpoints_are_refused_at_once(value: str) -> None:
+    """Settings go into the manifest and the journal before an engine is looked at; a password must not get there."""
+    with pytest.raises(UsageError) as refused:
+        load_settings(GIVEN | {"vllm_endpoint": value}, {})
+    assert "hunter2" not in str(refused.value)
+    with pytest.raises(UsageError) as refused:
+        load_settings(GIVEN, {"HOP2RAG_VLLM_ENDPOINT": value})
+    assert "hunter2" not in str(refused.value)
+
+
+@given(st.text(max_size=70))
+def test_row_20_no_name_leaves_the_root(tmp_path_factory: pytest.TempPathFactory, name: str) -> None:
+    """Whatever the name, it is refused or lies directly below the root."""
+    root = tmp_path_factory.getbasetemp()
+    try:
+        path = inside(root, name, "The run's name")
+    except UsageError:
+        return
+    assert path.parent == root.resolve()
+    assert NAME_PATTERN.fullmatch(path.name)
+
+
+def test_row_20_a_link_cannot_lead_out_of_the_root(tmp_path: Path) -> None:
+    """A plain name may still be a link that somebody has laid there."""
+    root, outside = tmp_path / "results", tmp_path / "outside"
+    root.mkdir()
+    outside.mkdir()
+    (root / "run").symlink_to(outside)
+    (root / "dead").symlink_to(tmp_path / "nowhere")
+    for name in ("run", "dead"):
+        with pytest.raises(UsageError, match="resolves outside"):
+            inside(root, name, "The run's name")
+
+
+def test_a_root_that_is_a_link_is_fine(tmp_path: Path) -> None:
+    """Results often lie on another disk behind a link; that is the user's own choice."""
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "results").symlink_to(tmp_path / "disk")
+    assert inside(tmp_path / "results", "run", "The run's name") == tmp_path / "disk" / "run"
+
+
+@given(st.text(st.characters(codec="ascii", categories=["Lu", "Nd"]) | st.just("_"), min_size=1, max_size=20))
+def test_row_20_an_unknown_variable_is_an_error(rest: str) -> None:
+    """A misspelt variable would be ignored, and the run would quietly measure something else."""
+    name = f"HOP2RAG_{rest}"
+    if name in ENVIRONMENT or name in OTHER_VARIABLES:
+        return
+    with pytest.raises(UsageError, match=f"variable {name}\\."):
+        load_settings(GIVEN, {name: "1"})
+
+
+def test_an_unknown_flag_is_an_error() -> None:
+    """A stale caller must not lose a setting without a word."""
+    with pytest.raises(UsageError, match="--max-hop "):
+        load_settings(GIVEN | {"max_hop": 3}, {})
+
+
+def test_flags_win_over_the_environment_and_it_over_defaults() -> None:
+    """What is typed for one run counts more than what a shell profile says for all."""
+    environ = {"AGRAG_COLLECTION_NAME": "theirs", "HOP2RAG_PROMETHEUS_PORT": "9191", "HOP2RAG_RESULTS": ""}
+    settings = load_settings(GIVEN | {"collection": "mine", "layout": None}, environ)
+    assert (settings.collection, settings.prometheus_port) == ("mine", 9191)
+    assert (str(settings.results), settings.layout) == ("results", "original")
+
+
+@pytest.mark.parametrize("variable", sorted(ENVIRONMENT))
+def test_every_variable_of_the_table_is_read(variable: str) -> None:
+    """A variable that the table names and nobody reads is worse than an unknown one."""
+    kind = variable.rpartition("_")[2]
+    value = {"PORT": "9191", "ENDPOINT": "http://127.0.0.1:8000"}.get(kind, "x1")
+    assert str(getattr(load_settings(GIVEN, {variable: value}), ENVIRONMENT[variable])) == value
+
+
+def test_foreign_variables_are_none_of_our_business() -> None:
+    """The rest of a shell's environment must not stop a run."""
+    assert load_settings(GIVEN, {"PATH": os.defpath, "AGRAG_MODEL": "x", "HOP2RAGS": "x"}).limit == 20
+
+
+def test_settings_are_frozen() -> None:
+    """What a manifest says at the start must hold at the end."""
+    with pytest.raises(ValidationError, match="frozen"):
+        load_settings(GIVEN, {}).limit = 5
+
+
+def test_settings_survive_a_manifest() -> None:
+    """A run that goes on is compared with its manifest; what JSON changes would be refused as another run."""
+    settings = load_settings(GIVEN | {"vllm_endpoint": "http://127.0.0.1:8000/v1/"}, {})
+    assert settings.vllm_endpoint == "http://127.0.0.1:8000"
+    assert Settings.model_validate_json(settings.model_dump_json()) == settings
