@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from workload.analysis.wording import ABSENT
 from workload.promql.vllm_metrics import HITS, QUERIES
 from workload.results import total
 
@@ -17,25 +18,37 @@ def witnesses(data: RunData, arm: str) -> dict[str, Any]:
     """Return an arm's hit rate as the engine counted it, as its responses told it, and as theory bounds it.
 
     Tokens throughout. `agree_to_the_token` says whether counters and responses are equal; it is None with caching off,
-    where vLLM counts nothing. Only calls inside closed windows are taken: an interrupted window has no counters.
+    where vLLM counts nothing, and where one of them was not told. Only calls inside closed windows are taken: an interrupted window has no counters.
     `differences` lists every call whose cached tokens are not the bound.
     """
     calls = [call for call in data.calls_of(arm) if call["is_windowed"]]
     prompt, cached, reusable = (total(calls, f"{name}_tokens") for name in ("prompt", "cached", "reusable"))
     hits, queries = data.counter(arm, HITS), data.counter(arm, QUERIES)
-    is_on = all(part.engine["prefix_caching"] for part in data.measured if part.window.arm == arm)
-    different = [call for call in calls if call["cached_tokens"] != call["reusable_tokens"]] if is_on else []
+    state = _caching(data, arm)
+    is_on = state == "on"
+    is_told = None not in {hits, queries, cached, prompt}
+    different = [call for call in calls if not _equals_bound(call)] if is_on else []
     return {
-        "prefix_caching": "on" if is_on else "caching off",
+        "prefix_caching": state,
         "calls": len(calls),
         "prompt_tokens": prompt,
         "counters": {"hits": hits, "queries": queries, "hit_rate": _ratio(hits, queries)},
         "responses": {"cached_tokens": cached, "hit_rate": _ratio(cached, prompt) if is_on else None},
         "bound": {"reusable_tokens": reusable, "hit_rate": _ratio(reusable, prompt)},
-        "agree_to_the_token": (hits, queries) == (cached, prompt) if is_on else None,
+        "agree_to_the_token": (hits, queries) == (cached, prompt) if is_on and is_told else None,
         "calls_equal_to_bound": len(calls) - len(different) if is_on else None,
         "differences": [_difference(call, calls) for call in different],
     }
+
+
+def _caching(data: RunData, arm: str) -> str:
+    """Return what the engine said of itself in all windows of an arm, in words."""
+    told = {part.engine["prefix_caching"] for part in data.measured if part.window.arm == arm}
+    return {(True,): "on", (False,): "caching off"}.get(tuple(told), ABSENT)
+
+
+def _equals_bound(call: Row) -> bool:
+    return call["cached_tokens"] is not None and call["cached_tokens"] == call["reusable_tokens"]
 
 
 def _difference(call: Row, calls: Sequence[Row]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ AICc = n ln(RSS / n) + 2k + 2k(k + 1) / (n - k - 1) and BIC = n ln(RSS / n) + k 
 variance and the hinge's knot. Sources: Hurvich and Tsai 1989, doi:10.1093/biomet/76.2.297; Schwarz 1978,
 doi:10.1214/aos/1176344136. Shapes within 2 of the best AICc are a tie (Burnham and Anderson 2004,
 doi:10.1177/0049124104268644), which BIC decides. Both criteria assume noise of one size; where it grows with the
-time, about one straight line in eight is drawn as a slight hinge, so verdicts rest on the intervals of
+time, about one straight line in nine is drawn as a slight hinge, so verdicts rest on the intervals of
 `workload.analysis.curvature` and `workload.analysis.wall`, which do not assume it.
 """
 

@@ -25,13 +25,14 @@ Interval = tuple[float, float]
 class Comparison:
     """Medians over `n` paired questions in the values' unit; intervals are 95 %, or None when n < `MIN_PAIRS`.
 
-    `change` is the median over questions of b/a - 1, so a question is only ever compared with itself.
+    `change` is the median over questions of b/a - 1, so a question is only ever compared with itself. Without a common
+    question, as when all of an arm's have failed, n is 0 and everything else None.
     """
 
     n: int
-    a: float
+    a: float | None
     a_ci: Interval | None
-    b: float
+    b: float | None
     b_ci: Interval | None
     change: float | None
     change_ci: Interval | None
@@ -57,23 +58,21 @@ def median_ci(values: NDArray[np.float64], seed: int = 0) -> Interval | None:
 
 
 def compare(a: Mapping[str, float], b: Mapping[str, float], seed: int = 0) -> Comparison:
-    """Compare values by question of two arms over the questions that both have.
-
-    Raises:
-        ValueError: the arms share no question.
-    """
+    """Compare values by question of two arms over the questions that both have."""
     shared = sorted(a.keys() & b.keys())
-    if not shared:
-        raise ValueError("The arms have no question in common.")
     first = np.array([a[key] for key in shared], dtype=np.float64)
     second = np.array([b[key] for key in shared], dtype=np.float64)
-    ratios = (second / first - 1)[first > 0] if (first > 0).any() else np.array([])
+    ratios = second[first > 0] / first[first > 0] - 1
     return Comparison(
         n=len(shared),
-        a=float(np.median(first)),
+        a=_median(first),
         a_ci=median_ci(first, seed),
-        b=float(np.median(second)),
+        b=_median(second),
         b_ci=median_ci(second, seed),
-        change=float(np.median(ratios)) if ratios.size else None,
-        change_ci=median_ci(ratios, seed) if ratios.size else None,
+        change=_median(ratios),
+        change_ci=median_ci(ratios, seed),
     )
+
+
+def _median(values: NDArray[np.float64]) -> float | None:
+    return float(np.median(values)) if values.size else None
