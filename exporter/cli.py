@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import re
 import signal
@@ -164,6 +165,9 @@ def serve_until_signal(exporter: Exporter) -> None:
         signal.signal(number, lambda *_: stop.set())
     try:
         exporter.start()
+        # What exists by now stays: without looking through it, a full garbage collection costs 1 ms instead of 15.
+        gc.collect()
+        gc.freeze()
         stop.wait()
     finally:
         exporter.stop()

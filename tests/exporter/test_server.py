@@ -43,18 +43,25 @@ def test_metrics_and_timeline_are_served(url: str) -> None:
     assert timeline.headers["content-type"].startswith("text/plain; version=0.0.4")
 
 
-def test_openmetrics_is_served_on_request(url: str) -> None:
-    """Prometheus asks for OpenMetrics first; the type must match the text."""
-    answer = httpx.get(f"{url}/metrics", headers={"Accept": "application/openmetrics-text;version=1.0.0"})
-    assert answer.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
-    assert answer.text.endswith("# EOF\n")
+PROMETHEUS_ACCEPT = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
 
 
-def test_an_accept_header_without_sense_gets_the_plain_format(url: str) -> None:
-    """A version that is no number must not become a 500."""
-    answer = httpx.get(f"{url}/metrics", headers={"Accept": "text/plain;version=x.y"})
+@pytest.mark.parametrize(
+    ("accept", "kind", "end"),
+    [
+        ("application/openmetrics-text;version=1.0.0", "application/openmetrics-text; version=1.0.0", "# EOF\n"),
+        (PROMETHEUS_ACCEPT, "text/plain; version=0.0.4", "answer 42.0\n"),
+        ("text/html,*/*", "text/plain; version=0.0.4", "answer 42.0\n"),
+        ("application/openmetrics-text;version=x.y", "text/plain; version=0.0.4", "answer 42.0\n"),
+        ("", "text/plain; version=0.0.4", "answer 42.0\n"),
+    ],
+)
+def test_the_format_follows_the_request(url: str, accept: str, kind: str, end: str) -> None:
+    """The type must match the text, whoever asks; a header without sense must not become a 500."""
+    answer = httpx.get(f"{url}/metrics", headers={"Accept": accept})
     assert answer.status_code == 200
-    assert "answer 42.0" in answer.text
+    assert answer.headers["content-type"].startswith(kind)
+    assert answer.text.endswith(end)
 
 
 def test_compression_follows_the_request(url: str) -> None:
