@@ -18,8 +18,8 @@ def witnesses(data: RunData, arm: str) -> dict[str, Any]:
     """Return an arm's hit rate as the engine counted it, as its responses told it, and as theory bounds it.
 
     Tokens throughout. `agree_to_the_token` says whether counters and responses are equal; it is None with caching off,
-    where vLLM counts nothing, and where one of them was not told. Only calls inside closed windows are taken: an interrupted window has no counters.
-    `differences` lists every call whose cached tokens are not the bound.
+    where vLLM counts nothing, and where one of them was not told. Only calls inside closed windows are taken: an
+    interrupted window has no counters. `differences` lists every call whose cached tokens are not the bound.
     """
     calls = [call for call in data.calls_of(arm) if call["is_windowed"]]
     prompt, cached, reusable = (total(calls, f"{name}_tokens") for name in ("prompt", "cached", "reusable"))

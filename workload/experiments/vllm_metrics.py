@@ -75,13 +75,13 @@ def verdicts(summary: dict[str, Any]) -> list[str]:
     """Return what a reader must know before using the numbers."""
     on = summary["hit_rate"][ON.name]
     counters, responses = on["counters"], on["responses"]
-    agree = "agree to the token" if on["agree_to_the_token"] else "DISAGREE"
+    agree = {True: "agree to the token", False: "DISAGREE", None: "cannot be compared"}[on["agree_to_the_token"]]
     sentences = [
         (
             f"Engine counters and responses {agree}: {number(counters['hits'])} of {number(counters['queries'])} "
             f"prompt tokens hit; responses: {number(responses['cached_tokens'])} of {number(on['prompt_tokens'])}."
         ),
-        f"{on['calls_equal_to_bound']} of {on['calls']} calls hit exactly what the reuse bound predicts.",
+        f"Calls that hit exactly what the reuse bound predicts: {number(on['calls_equal_to_bound'])} of {on['calls']}.",
     ]
     sentences += [
         f"{count} calls differ from the bound: {cause}."
