@@ -1,0 +1,88 @@
+"""Experiment 4 from measured rows to the words that a user reads."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from tests.stubs.run import call, measured, question, run_of
+from workload.experiments import EXPERIMENTS
+from workload.experiments.vllm_metrics import OFF, ON, VLLM_METRICS, headline, reduce, verdicts
+
+if TYPE_CHECKING:
+    from workload.results import Row, RunData
+
+QUESTIONS = 6
+
+
+def good_run() -> RunData:
+    """Return a run of one start an arm in which the cache serves 64 of 100 tokens and halves every time."""
+    questions: list[Row] = []
+    calls: list[Row] = []
+    for number in range(QUESTIONS):
+        for arm, cached, seconds in ((OFF.name, 0, 2.0), (ON.name, 64, 1.0)):
+            row_id = 2 * number + (arm == ON.name)
+            questions.append(question(row_id, arm, question_id=f"q{number}", duration_seconds=seconds))
+            calls.append(call(row_id, arm, cached_tokens=cached, ttft_seconds=seconds / 4))
+    windows = [
+        measured(OFF.name, caching=False, hits=0, queries=0, prefill_seconds=3.0),
+        measured(ON.name, hits=64 * QUESTIONS, queries=100 * QUESTIONS),
+    ]
+    return run_of(windows, calls, questions)
+
+
+def summarise(data: RunData, order: str = "AB") -> dict[str, Any]:
+    """Return the summary as a run completes it, having been through JSON."""
+    accounting = [{"sent": QUESTIONS, "failed": {}}, {"sent": QUESTIONS, "failed": {"timeout": 1}}]
+    summary = {**reduce(data), "accounting": accounting, "order": order}
+    return dict(json.loads(json.dumps(summary, allow_nan=False)))
+
+
+def test_the_off_arm_says_caching_off() -> None:
+    """A hit rate of 0 % for the off arm is what the plan's prototype printed; there is no rate to speak of."""
+    summary = summarise(good_run())
+    assert headline(summary)[0][:3] == ("Prefix cache hit rate", "caching off", "64.0%")
+    assert all(len(row) == len(VLLM_METRICS.columns) for row in headline(summary))
+
+
+def test_the_comparison_is_paired_and_has_its_ceiling() -> None:
+    """Beside the gain stands what theory allows: prefill was 3 of 12 s, 64 % of it saved, so 16 % at the most."""
+    summary = summarise(good_run())
+    assert summary["compared"]["uncached_prefill_tokens"]["change"] == 0.36 - 1
+    assert summary["compared"]["end_to_end_seconds"]["n"] == QUESTIONS
+    assert abs(summary["amdahl"]["predicted_end_to_end_change"] + 0.16) < 1e-9
+
+
+def test_verdicts_say_what_a_reader_must_know() -> None:
+    """Agreement, equality with the bound, the confounded order, and failures, each in one sentence."""
+    told = "\n".join(verdicts(summarise(good_run())))
+    for words in ("agree to the token", "6 of 6", "Order AB", "12 questions sent, 1 failed"):
+        assert words in told
+    assert "Order AB" not in "\n".join(verdicts(summarise(good_run(), "ABBA")))
+    assert "took another path" not in told
+
+
+def test_a_run_in_which_everything_failed_still_reports() -> None:
+    """The one run that needs explaining must not end in a traceback of its own analysis."""
+    windows = [measured(OFF.name, caching=False), measured(ON.name)]
+    questions = [question(1, OFF.name, outcome="failed"), question(2, ON.name, outcome="failed")]
+    summary = summarise(run_of(windows, (), questions))
+    cells = [cell for row in headline(summary) for cell in row]
+    assert "not known" in "".join(cells)
+    assert any("cannot be compared" in sentence for sentence in verdicts(summary))
+
+
+def test_unequal_work_is_said() -> None:
+    """Numerics of cached blocks can flip a greedy token; those questions compare two different jobs."""
+    data = good_run()
+    data.questions[0]["digest"] = "another"
+    assert any("16.7% of the questions took another path" in sentence for sentence in verdicts(summarise(data)))
+
+
+def test_experiments_are_named_as_what_they_are_run_by() -> None:
+    """One name everywhere: command-line argument, results folder, README row, dashboard uid."""
+    for name, experiment in EXPERIMENTS.items():
+        assert name == experiment.name
+        assert experiment.folder == name.replace("-", "_")
+    assert [arm.name for arm in VLLM_METRICS.blocks("ABBA")] == [OFF.name, ON.name, ON.name, OFF.name]
+    assert VLLM_METRICS.blocks("AB") == (OFF, ON)
