@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MIN_FREE_BYTES = 200 * 1024 * 1024
+MANIFEST = "manifest.json"
 VERSIONED = (
     "hop2rag-observatory",
     "chromadb",
@@ -27,6 +28,19 @@ VERSIONED = (
     "sentence-transformers",
     "torch",
 )
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Return the manifest in a run's folder.
+
+    Raises:
+        UsageError: there is no such run, or its manifest is damaged.
+    """
+    try:
+        found: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
+    except (OSError, ValueError) as error:
+        raise UsageError(f"There is no run with a manifest in {folder}.", "Look for its name beside it.") from error
+    return found
 
 
 def new_run_id(experiment: str, now: datetime) -> str:
@@ -67,7 +81,7 @@ class Bundle:
     def note(self, **facts: Any) -> None:
         """Add facts to the manifest and write it."""
         self._manifest |= facts
-        self.write_json("manifest.json", self._manifest)
+        self.write_json(MANIFEST, self._manifest)
 
     def start(self, experiment: str, settings: dict[str, Any]) -> None:
         """Begin the manifest."""
@@ -80,18 +94,14 @@ class Bundle:
             versions={name: version(name) for name in VERSIONED},
         )
 
-    def read_manifest(self) -> dict[str, Any]:
-        """Return the manifest of a run that is to go on, and go on with it.
+    @property
+    def is_begun(self) -> bool:
+        """Whether an earlier process has begun this run."""
+        return (self.folder / MANIFEST).exists()
 
-        Raises:
-            UsageError: there is no such run, or its manifest is damaged.
-        """
-        try:
-            self._manifest = json.loads((self.folder / "manifest.json").read_text())
-        except (OSError, ValueError) as error:
-            raise UsageError(
-                f"There is no run {self.run_id!r} in {self.root}.", "Look at its folder `runs`."
-            ) from error
+    def resume(self) -> dict[str, Any]:
+        """Go on with the manifest of a run that was begun, and return it."""
+        self._manifest = read_manifest(self.folder)
         return dict(self._manifest)
 
     def note_promql(self, key: str, queries: Sequence[str]) -> None:

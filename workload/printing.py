@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from workload.report import REPORT
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -21,9 +23,12 @@ def print_finished(console: Console, experiment: Experiment, finished: Finished)
     for row in experiment.headline(finished.summary):
         table.add_row(*row)
     console.print(table)
+    if origin := finished.summary.get("replay_of"):
+        console.print(f"REPLAY of {origin}: the timing is real, the texts are recorded.", style="bold")
     for sentence in experiment.verdicts(finished.summary):
         console.print(f"- {sentence}", highlight=False)
     console.print("Files:")
     for path in finished.files:
         console.print(f"  {path}", soft_wrap=True)
-    console.print(f"Everything behind them: {finished.bundle}", soft_wrap=True)
+    console.print(f"Report: {finished.bundle / REPORT}", soft_wrap=True)
+    console.print(f"Everything behind it: {finished.bundle}", soft_wrap=True)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from workload.agent.replay import read_script
-from workload.bundle import Bundle, new_run_id
+from workload.bundle import Bundle, new_run_id, read_manifest
 from workload.corpus.default import open_corpus
 from workload.corpus.embedding import MiniLmEmbedder
 from workload.drawing import Drawing
@@ -21,6 +21,7 @@ from workload.journal import Journal
 from workload.paths import cache_dir, inside
 from workload.prometheus_binary import find_prometheus
 from workload.prometheus_server import LocalPrometheus, loopback_session
+from workload.report import REPORT, render, section_of
 from workload.results import Measured, read_run
 from workload.runner import Runner
 from workload.settings import PLACES, Settings
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from workload.agent.replay import Script
     from workload.engine.launcher import Launcher
     from workload.experiment import Experiment
+    from workload.history import History
     from workload.prometheus import PrometheusClient
 
 
@@ -55,26 +57,20 @@ def launcher_of(settings: Settings, console: Console) -> Launcher:
     return ProcessLauncher(install(cache_dir(), console), cache_dir() / "logs", console, settings.engine_port)
 
 
-def run_experiment(experiment: Experiment, settings: Settings, progress: Progress, resume: str | None) -> Finished:
-    """Run an experiment, or go on with the run named `resume`, and write its bundle, figures and summary.
+def run_experiment(
+    experiment: Experiment, settings: Settings, progress: Progress, run_id: str | None = None
+) -> Finished:
+    """Run an experiment and write its bundle, figures and summary; go on with the run `run_id` if it was begun.
 
     Raises:
         Hop2RagError: with the exit code of its class; the bundle then says `aborted` and why, and can be resumed.
     """
-    if resume:
-        settings = settings_of(experiment, settings, resume)
     launcher = launcher_of(settings, progress.console)
     script = script_of(settings)
     embedder = MiniLmEmbedder()
     corpus = open_corpus(settings, embedder, progress)
-    bundle = Bundle(settings.results, resume or new_run_id(experiment.name, datetime.now(UTC)))
-    history = NOTHING
-    if resume:
-        measured = tuple(Measured.from_manifest(row) for row in bundle.read_manifest().get("measured", ()))
-        history = read_history(bundle.journal, measured)
-        bundle.note(status="running")
-    else:
-        bundle.start(experiment.name, settings.model_dump(mode="json"))
+    bundle = Bundle(settings.results, run_id or new_run_id(experiment.name, datetime.now(UTC)))
+    history = begin(bundle, experiment, settings)
     embedder.load()
     binary = find_prometheus(cache_dir())
     try:
@@ -108,13 +104,27 @@ def run_experiment(experiment: Experiment, settings: Settings, progress: Progres
         raise
 
 
+def begin(bundle: Bundle, experiment: Experiment, settings: Settings) -> History:
+    """Begin a run's manifest, or go on with it; return what was done before.
+
+    Raises:
+        UsageError: the manifest is damaged, or its journal is missing.
+    """
+    if not bundle.is_begun:
+        bundle.start(experiment.name, settings.model_dump(mode="json"))
+        return NOTHING
+    measured = tuple(Measured.from_manifest(row) for row in bundle.resume().get("measured", ()))
+    bundle.note(status="running")
+    return read_history(bundle.journal, measured) if bundle.journal.exists() else NOTHING
+
+
 def settings_of(experiment: Experiment, now: Settings, run: str) -> Settings:
     """Return the settings of a run that is to go on; only where the services are may differ.
 
     Raises:
         UsageError: there is no such run, or it was another experiment.
     """
-    manifest = Bundle(now.results, run).read_manifest()
+    manifest = read_manifest(inside(now.results / "runs", run, "The run's name"))
     if manifest["experiment"] != experiment.name:
         raise UsageError(f"Run {run} is of {manifest['experiment']}, not of {experiment.name}.", "Name the right one.")
     return Settings.model_validate({**manifest["settings"], **{name: getattr(now, name) for name in PLACES}})
@@ -154,7 +164,9 @@ def finish(
     drawing = Drawing(experiment.name, arms, data, summary, client, bundle, folder, footer_)
     files = experiment.draw(drawing) if settings.figures else ()
     bundle.note(status="finished", finished=datetime.now(UTC).isoformat(timespec="seconds"), warnings=client.warnings)
-    return Finished(bundle.run_id, summary, tuple(files), bundle.folder)
+    finished = Finished(bundle.run_id, summary, tuple(files), bundle.folder)
+    bundle.write_text(REPORT, render(experiment.title, [section_of(experiment, finished)]))
+    return finished
 
 
 def footer(run_id: str, settings: Settings, measured: Sequence[Measured]) -> str:

@@ -64,7 +64,7 @@ def run(
     """Run an experiment: starts what is not up, measures, draws the figures, stops what it started."""
     from workload.experiments import EXPERIMENTS  # noqa: PLC0415 - `--help` need not load the numeric libraries
     from workload.printing import print_finished  # noqa: PLC0415
-    from workload.run import run_experiment  # noqa: PLC0415
+    from workload.run import run_experiment, settings_of  # noqa: PLC0415
     from workload.settings import load_settings  # noqa: PLC0415
 
     if experiment not in EXPERIMENTS:
@@ -93,6 +93,8 @@ def run(
         "seed": seed,
     }
     settings = load_settings(flags)
+    if resume:
+        settings = settings_of(chosen, settings, resume)
     with progress_bars() as progress:
         finished = run_experiment(chosen, settings, progress, resume)
     print_finished(out, chosen, finished)

@@ -1,0 +1,72 @@
+"""One self-contained HTML page per run, or per suite: verdicts, figures, tables, the PromQL and the manifest."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from workload.experiment import Experiment
+    from workload.run import Finished
+
+REPORT = "report.html"
+
+
+@dataclass(frozen=True)
+class Section:
+    """One run on the page."""
+
+    name: str
+    title: str
+    origin: str
+    replay_of: str | None
+    verdicts: Sequence[str]
+    figures: Sequence[dict[str, str]]
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    accounting: Sequence[dict[str, Any]]
+    promql: dict[str, list[str]]
+    manifest: str
+
+
+def section_of(experiment: Experiment, finished: Finished) -> Section:
+    """Return the section of a finished run, from its summary, its pictures and what lies in its bundle."""
+    manifest = json.loads((finished.bundle / "manifest.json").read_text())
+    promql = finished.bundle / "promql.json"
+    return Section(
+        name=experiment.name,
+        title=experiment.title,
+        origin=f"{experiment.name}, run {finished.run_id}",
+        replay_of=finished.summary.get("replay_of"),
+        verdicts=experiment.verdicts(finished.summary),
+        figures=[
+            {"name": path.name, "data": base64.b64encode(path.read_bytes()).decode()}
+            for path in finished.files
+            if path.suffix == ".png"
+        ],
+        columns=experiment.columns,
+        rows=experiment.headline(finished.summary),
+        accounting=[
+            {name: _cell(value) for name, value in row.items()} for row in finished.summary.get("accounting", ())
+        ],
+        promql=json.loads(promql.read_text()) if promql.exists() else {},
+        manifest=json.dumps(manifest, indent=2),
+    )
+
+
+def render(title: str, sections: Sequence[Section]) -> str:
+    """Return the page; it holds its pictures, loads nothing and opens from disk."""
+    environment = Environment(loader=PackageLoader("workload"), autoescape=True, undefined=StrictUndefined)
+    return environment.get_template(REPORT).render(title=title, sections=sections)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{reason}: {count}" for reason, count in value.items()) or "0"
+    return str(value)
