@@ -82,6 +82,7 @@ class Experiment:
         points: the loads of each block.
         warm_up: questions asked before each window, under a cache salt of their own.
         sampled: what `--sample-interval` sets: the fast scrape of vLLM, or the sampling of GPU memory.
+        summary_file: the JSON of its folder, as the plan names it.
     """
 
     name: str
@@ -100,6 +101,7 @@ class Experiment:
     points: Callable[[Settings], tuple[Point, ...]] = levels
     warm_up: int = 1
     sampled: Literal["vllm", "gpu"] = "vllm"
+    summary_file: str = "summary.json"
 
     def blocks(self, order: Order) -> tuple[Arm, ...]:
         """Return the arms in the order in which they run. ABBA balances drift; AB leaves order and arm confounded."""

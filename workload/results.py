@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from workload.evidence import Evidence
+
 Row = dict[str, Any]
 WARM_UP = "warm-up"
 
@@ -46,7 +48,8 @@ class RunData:
     """A run: its measured windows and the journal's questions, calls, node visits and stages, without the warm-up.
 
     Each call, visit and stage carries its question's `arm`, `block`, `phase`, `segment` and `question_id`, and
-    `is_windowed`: whether it lies in a window that was closed, so that it can be compared with counters.
+    `is_windowed`: whether it lies in a window that was closed, so that it can be compared with counters. `evidence` is
+    what else can be asked about the run; None where there is only the journal.
     """
 
     measured: Sequence[Measured]
@@ -54,6 +57,7 @@ class RunData:
     calls: Sequence[Row]
     visits: Sequence[Row]
     stages: Sequence[Row]
+    evidence: Evidence | None = None
 
     def counter(self, arm: str, metric: str) -> float | None:
         """Return a counter's increase summed over an arm's windows; None if any window lacks it."""
@@ -81,7 +85,7 @@ class RunData:
         return {key: fmean(values) for key, values in found.items()}
 
 
-def read_run(path: Path, measured: Sequence[Measured]) -> RunData:
+def read_run(path: Path, measured: Sequence[Measured], evidence: Evidence | None = None) -> RunData:
     """Return the data of a run from its journal and its measured windows.
 
     Raises:
@@ -98,7 +102,8 @@ def read_run(path: Path, measured: Sequence[Measured]) -> RunData:
                 rows.append({**row, **place, "is_windowed": tuple(place.values())[:4] in closed})
         return rows
 
-    return RunData(measured, list(questions.values()), joined("llm_call"), joined("node_visit"), joined("stage"))
+    calls, visits, stages = (joined(table) for table in ("llm_call", "node_visit", "stage"))
+    return RunData(measured, list(questions.values()), calls, visits, stages, evidence)
 
 
 def group(rows: Iterable[Row], column: str) -> dict[Any, list[Row]]:

@@ -16,6 +16,7 @@ from workload.engine.attach import AttachLauncher
 from workload.engine.install import install
 from workload.engine.launcher import ProcessLauncher
 from workload.errors import UsageError
+from workload.evidence import Evidence, retriever
 from workload.history import NOTHING, read_history
 from workload.journal import Journal
 from workload.paths import cache_dir, inside
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from workload.engine.launcher import Launcher
     from workload.experiment import Experiment
     from workload.history import History
-    from workload.prometheus import PrometheusClient
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,9 @@ def run_experiment(
                     script,
                     progress,
                 ).run(corpus.questions)
-            return finish(experiment, settings, bundle, windows, prometheus.client)
+            retrieve = retriever(embedder, corpus.store, settings.k)
+            evidence = Evidence(prometheus.client, experiment.name, bundle, settings, retrieve)
+            return finish(experiment, evidence, windows)
     except BaseException as error:
         status = "interrupted" if isinstance(error, KeyboardInterrupt) else "aborted"
         bundle.note(status=status, why=str(error) or type(error).__name__)
@@ -137,15 +139,10 @@ def script_of(settings: Settings) -> Script | None:
     return read_script(inside(settings.results / "runs", settings.replay, "The run's name") / "journal.sqlite")
 
 
-def finish(
-    experiment: Experiment,
-    settings: Settings,
-    bundle: Bundle,
-    measured: Sequence[Measured],
-    client: PrometheusClient,
-) -> Finished:
+def finish(experiment: Experiment, evidence: Evidence, measured: Sequence[Measured]) -> Finished:
     """Reduce a measured run, draw its files and complete its bundle."""
-    data = read_run(bundle.journal, measured)
+    settings, bundle, client = evidence.settings, evidence.bundle, evidence.client
+    data = read_run(bundle.journal, measured, evidence)
     summary = {
         "experiment": experiment.name,
         "run": bundle.run_id,
@@ -158,7 +155,7 @@ def finish(
     bundle.write_json("summary.json", summary)
     folder = bundle.root / "hop2rag" / experiment.folder
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    (folder / experiment.summary_file).write_text(json.dumps(summary, indent=2) + "\n")
     arms = tuple(arm.name for arm in experiment.arms)
     footer_ = footer(bundle.run_id, settings, measured)
     drawing = Drawing(experiment.name, arms, data, summary, client, bundle, folder, footer_)

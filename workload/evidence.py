@@ -1,0 +1,138 @@
+"""What can still be asked once the load is over: stored series, raw GPU samples, texts, the agent's retrieval."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from workload import journal
+from workload.prometheus import NoDataError
+from workload.selectors import selector
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from workload.agent.nodes import DocumentStore
+    from workload.agent.state import Message
+    from workload.bundle import Bundle
+    from workload.corpus.embedding import Embedder
+    from workload.experiment import Window
+    from workload.prometheus import PrometheusClient, Sample, Series
+    from workload.settings import Settings
+
+    Retrieve = Callable[[str], frozenset[str]]
+
+
+@dataclass(frozen=True, eq=False)
+class GpuSamples:
+    """Every sample of one GPU in a window: `times` in seconds since the epoch, `used` device memory in bytes.
+
+    `utilization` is the duty cycle, 0 to 1; NaN where it was not known. All have the shape (n,).
+    """
+
+    times: NDArray[np.float64]
+    used: NDArray[np.float64]
+    utilization: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Text:
+    """What was said in one LLM call."""
+
+    messages: list[Message]
+    reply: str
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The sources of one run.
+
+    Attributes:
+        client: Prometheus.
+        experiment: the experiment's name, which labels its series.
+        bundle: the run's folder.
+        settings: what the run was asked to do.
+        retrieve: the ids of the documents that the agent's retrieval finds for a query; None without a store.
+    """
+
+    client: PrometheusClient
+    experiment: str
+    bundle: Bundle
+    settings: Settings
+    retrieve: Retrieve | None = None
+
+    def stored(self, metric: str, window: Window, **labels: str) -> list[Series]:
+        """Return the stored samples of a metric in a window, at their own times; empty when it is absent.
+
+        Raises:
+            PrometheusError: Prometheus failed.
+        """
+        try:
+            return self.client.raw(self.selector(metric, window, **labels), window.start, window.end)
+        except NoDataError:
+            return []
+
+    def increases(self, metric: str, window: Window, **labels: str) -> list[Sample]:
+        """Return the exact increase of each series of a counter between a window's ends; empty when it is absent.
+
+        Raises:
+            CounterResetError: a series fell in between.
+            PrometheusError: Prometheus failed.
+        """
+        try:
+            return self.client.counter_deltas(self.selector(metric, window, **labels), window.start, window.end)
+        except NoDataError:
+            return []
+
+    def selector(self, metric: str, window: Window, **labels: str) -> str:
+        """Return the PromQL of a metric of this run."""
+        own = {"run": self.bundle.run_id, "experiment": self.experiment, "arm": window.arm}
+        return selector(metric, {**labels, **own})
+
+    def gpu_samples(self, window: Window) -> dict[str, GpuSamples]:
+        """Return every sample of the exporter's raw log in a window by GPU: the record, of which Prometheus is a view.
+
+        Empty when no GPU was seen.
+        """
+        rows: dict[str, list[tuple[float, float, float]]] = {}
+        for path in sorted((self.bundle.folder / "nvml").glob("nvml_*.csv")):
+            for gpu, *row in _read_raw_log(path):
+                if window.start <= row[0] <= window.end:
+                    rows.setdefault(gpu, []).append((row[0], row[1], row[2]))
+        return {gpu: GpuSamples(*np.array(found, dtype=np.float64).T) for gpu, found in sorted(rows.items())}
+
+    def texts(self) -> dict[int, Text]:
+        """Return what was said in each LLM call, by the call's id; empty without `--record-prompts`."""
+        return {
+            row["call"]: Text(json.loads(row["messages"]), row["reply"])
+            for row in journal.read(self.bundle.journal, "call_text")
+        }
+
+
+def retriever(embedder: Embedder, store: DocumentStore, k: int) -> Retrieve:
+    """Return the agent's retrieval, as its node `retrieve` does it, for use after the load."""
+
+    def retrieve(query: str) -> frozenset[str]:
+        return frozenset(document.id for document in store.search(embedder.encode([query])[0], k))
+
+    return retrieve
+
+
+def _read_raw_log(path: Path) -> list[tuple[str, float, float, float]]:
+    with path.open(newline="") as stream:
+        return [
+            (
+                row["gpu"],
+                float(row["ts_ms"]) / 1000,
+                float(row["mem_used_bytes"]),
+                float(row["sm_util_pct"] or "nan") / 100,
+            )
+            for row in csv.DictReader(stream)
+        ]
