@@ -184,7 +184,7 @@ def recording() -> Path:
 def wait_until() -> Callable[..., None]:
     """Return a function that polls a condition and fails after a time."""
 
-    def wait(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+    def wait(condition: Callable[[], bool], seconds: float = 10.0) -> None:
         end = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < end, f"not within {seconds} s"

@@ -20,7 +20,7 @@ from exporter.server import MetricsServer
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-LIMITS = Limits(connections=16, request_seconds=0.6, keep_alive_seconds=1)
+LIMITS = Limits(connections=16, request_seconds=0.6, keep_alive_seconds=2)
 GET = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
@@ -72,7 +72,7 @@ def test_a_slow_header_is_cut_off(port: int) -> None:
     """A client that sends one byte a second must not hold a connection for ever; uvicorn alone would let it."""
     with socket.create_connection(("127.0.0.1", port)) as client:
         client.sendall(b"GET /metrics HTTP/1.1\r\nX-Slow: ")
-        assert 0.3 < closed_after(client) < 1.5
+        assert 0.3 < closed_after(client) < 1.7
 
 
 def test_a_slow_header_after_a_first_request_is_cut_off_too(port: int) -> None:
@@ -82,14 +82,14 @@ def test_a_slow_header_after_a_first_request_is_cut_off_too(port: int) -> None:
         client.recv(65536)
         time.sleep(0.1)
         client.sendall(b"GET /metr")
-        assert closed_after(client) < 0.95  # the idle limit of a second has been lifted by the first byte
+        assert closed_after(client) < 1.7  # not the idle limit of two seconds
 
 
 def test_an_idle_connection_ends(port: int) -> None:
     """Kept connections are a courtesy with an end."""
     with socket.create_connection(("127.0.0.1", port)) as client:
         client.sendall(GET)
-        assert closed_after(client) < 2.5
+        assert 1.0 < closed_after(client) < 5
 
 
 def test_a_client_that_never_reads_is_dropped(port: int, wait_until: Callable[..., None]) -> None:

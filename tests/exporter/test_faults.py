@@ -124,7 +124,7 @@ def test_fault_3_a_hanging_nvml_call_delays_no_scrape(
             for line in text.splitlines()
             if line.startswith('exporter_sample_age_seconds{gpu="0"}')
         ]
-        time.sleep(0.02)
+        time.sleep(0.01)
     assert sorted(durations)[int(len(durations) * 0.99)] < 0.100
     assert ages[-1] > 2.5
     assert ages[-1] > ages[len(ages) // 2]
