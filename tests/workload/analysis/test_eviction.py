@@ -92,6 +92,22 @@ def test_a_prompt_found_whole_is_computed_again_into_a_copy() -> None:
     assert found.evicted_blocks == 2
 
 
+def test_the_last_generated_token_is_never_found() -> None:
+    """It is sampled and not computed, so a log that goes on after it finds one token less than was said."""
+    prompt, output = [1, 2, 3], [4, 5, 6]
+    calls = [hashed(prompt, output, 1), hashed([*prompt, *output, 7, 8], [], 1)]
+    assert calls[0].computed_tokens == 5
+    assert replay(calls, 1).reusable_tokens == (0, 5)
+
+
+def test_a_call_that_waits_beyond_its_end_gives_its_blocks_back() -> None:
+    """The engine was done with it, so it must not stay pinned: later calls would wait for it without end."""
+    long = hashed([1, 2, 3], [], 1, span=(0.0, 10.0))
+    waiting = hashed([4, 5, 6], [], 1, span=(1.0, 2.0))
+    later = [hashed([4, 5, 6], [], 1, span=(start, start + 1)) for start in (11.0, 13.0)]
+    assert replay([long, waiting, *later], 1, 4).reusable_tokens == (0, 0, 2, 2)
+
+
 def test_a_running_call_keeps_its_blocks() -> None:
     """Two calls at once: the second may not evict what the first has pinned, so it waits until the first ends."""
     a, b = hashed([1, 2, 3], [], 1, span=(0.0, 10.0)), hashed([7, 8, 9], [], 1, span=(1.0, 2.0))

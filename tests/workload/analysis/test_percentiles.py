@@ -66,9 +66,11 @@ def test_twenty_requests_have_no_interval_and_say_so() -> None:
 
 
 def test_exact_multiples_are_not_rounded_up() -> None:
-    """0.95 x n is whole for these n; a last binary digit must not move the rank by one."""
+    """Whole ranks stay whole: a last binary digit must not move the rank by one."""
     for n in range(20, 2_001, 20):
         assert percentile(range(1, n + 1), 0.95).value == n * 95 // 100
+    # As floats 0.07 x 100 is a little more than 7.
+    assert percentile(range(1, 101), 0.07).value == 7
 
 
 def test_intervals_hold_the_truth_where_a_bootstrap_of_twenty_does_not() -> None:

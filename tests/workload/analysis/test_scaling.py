@@ -45,6 +45,15 @@ def test_ramp_and_drain_would_halve_the_throughput() -> None:
     assert whole < 2.4
 
 
+def test_requests_from_before_the_window_are_left_out() -> None:
+    """While one worker is still alone it is twice as fast; those requests are not the throughput at 2."""
+    workers = [back_to_back(0, [0.5] * 20 + [1.0] * 10), back_to_back(10, [1.0] * 10)]
+    level = steady_level(workers)
+    assert level is not None
+    assert len(level.cycle_seconds) == 20
+    assert level.throughput == pytest.approx(2.0)
+
+
 def test_throughput_counts_a_request_over_the_edge_once_and_whole() -> None:
     """Counting completions in a short window misses what is in flight at its end: here one in four."""
     rng = np.random.default_rng(0)

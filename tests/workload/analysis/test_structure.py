@@ -83,6 +83,12 @@ def test_across_requests_is_the_bound_without_the_own_request() -> None:
     assert found.by_cell["decide", 1].reusable_tokens == 5
 
 
+def test_the_last_generated_token_is_never_found() -> None:
+    """It is sampled and not computed, so a log that goes on after it finds one token less than was said."""
+    calls = [AgentCall("a", "decide", 1, [1, 2], [3, 4]), AgentCall("a", "decide", 2, [1, 2, 3, 4, 5])]
+    assert reuse_structure(calls, 1).total.reusable_tokens == 3
+
+
 def test_the_sum_over_pairs_would_be_several_hundred_percent() -> None:
     """The trap: a prefix shared by n calls is counted n(n - 1) / 2 times by pairs, and once a call by the bound."""
     calls = append_only()

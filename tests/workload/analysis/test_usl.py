@@ -46,6 +46,13 @@ def test_intervals_hold_the_truth() -> None:
     assert np.mean(held) >= 0.82
 
 
+def test_slow_levels_do_not_drown_the_fast_ones() -> None:
+    """Cycles at 32 take fifty times those at 1, and so does their noise: only relative errors keep the rate exact."""
+    laws = [fit_usl(planted(0.05, 0.05, 0.2, seed), seed).law for seed in range(25)]
+    rates = [law.rate for law in laws if law]
+    assert np.sqrt(np.mean(np.square(np.array(rates) / 2.0 - 1))) < 0.04
+
+
 def test_without_coherence_cost_no_peak_is_claimed() -> None:
     """Noise makes a small coherence; its interval must reach zero, and the peak's must have no end."""
     laws = [fit_usl(planted(0.1, 0.0, 0.2, seed), seed).law for seed in range(30)]

@@ -14,6 +14,7 @@ TOKENS: Floats = np.repeat(np.linspace(256, 8192, 12), 4)
 RELATIVE: Floats = TOKENS / 8192
 LINE: Floats = np.asarray(0.02 + 0.3 * RELATIVE)
 WALL: Floats = np.asarray(LINE + 0.3 * np.maximum(RELATIVE - 0.5, 0))
+SLIGHT: Floats = np.asarray(0.02 + 0.3 * RELATIVE * (1 + 0.126 * RELATIVE))
 SMOOTH: Floats = np.asarray(0.02 + 0.3 * RELATIVE * (1 + 1.33 * RELATIVE))
 
 
@@ -37,10 +38,10 @@ def test_a_planted_wall_is_found_where_it_is() -> None:
     assert walls(WALL, 0.02, 30) >= 0.9
 
 
-@pytest.mark.parametrize("seconds", [LINE, SMOOTH], ids=["line", "smooth"])
+@pytest.mark.parametrize("seconds", [LINE, SLIGHT, SMOOTH], ids=["line", "slight", "smooth"])
 def test_no_wall_where_there_is_none(seconds: Floats) -> None:
     """Smooth quadratic growth is what theory expects; calling it a wall would invent a cause to look for."""
-    assert walls(seconds, 0.02, 60) <= 0.05
+    assert walls(seconds, 0.02, 80) <= 0.05
 
 
 def test_the_best_hinge_alone_would_call_smooth_growth_a_wall() -> None:
