@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
+SURVIVOR_SECONDS = 5.0
 LIBC = "libc.so.6"
 
 
@@ -60,28 +61,32 @@ class ChildProcess:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
     def stop(self, grace_seconds: float = 15.0) -> None:
-        """Send SIGTERM to the child, then after `grace_seconds` SIGKILL to every process it started."""
-        family = self._family()
+        """Ask the child to end, then whatever is left of its process group, and at last kill what remains.
+
+        The group, not the children, is looked at: workers of a parent that was killed are no longer its children.
+        """
+        group = [process for process in psutil.process_iter() if _group_of(process) == self.pid]
         if self.exit_code is None:
             self._popen.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._popen.wait(grace_seconds)
-        survivors = [process for process in family if process.is_running()]
-        for process in survivors:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
-        psutil.wait_procs(survivors, timeout=5)
-        self._popen.wait(5)
-
-    def _family(self) -> list[psutil.Process]:
-        try:
-            process = psutil.Process(self.pid)
-            return [process, *process.children(recursive=True)]
-        except psutil.NoSuchProcess:
-            return []
+        # Asked first: a worker that frees shared memory must see the others end.
+        for send in (psutil.Process.terminate, psutil.Process.kill):
+            for process in group:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    send(process)
+            _, group = psutil.wait_procs(group, timeout=SURVIVOR_SECONDS)
+        self._popen.wait(SURVIVOR_SECONDS)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
         self.stop()
+
+
+def _group_of(process: psutil.Process) -> int | None:
+    try:
+        return os.getpgid(process.pid)
+    except OSError:
+        return None  # it ended meanwhile, or is another user's

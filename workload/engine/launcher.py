@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import shlex
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
-
-import psutil
 
 from workload.engine.diagnosis import explain_death
 from workload.engine.endpoint import TIMEOUT_SECONDS, open_client
@@ -31,8 +28,6 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 START_TIMEOUT_SECONDS = 300.0
 """A CPU engine is ready in half a minute; a 7B model on a slow disk takes minutes."""
-
-SURVIVOR_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -119,7 +114,7 @@ class ProcessLauncher:
         log = self._log_folder / f"vllm-{profile.name}.log"
         # `python -m` would look for modules in our working directory first, whatever lies there.
         env = {**environment(self._device), "PYTHONSAFEPATH": "1"}
-        with _leaving_nothing(ChildProcess(argv, log, env)) as child:
+        with ChildProcess(argv, log, env) as child:
             seconds = self._await(profile, child)
             engine = self._proved(profile, argv, child.pid)
             self._console.print(
@@ -161,32 +156,6 @@ class ProcessLauncher:
         if mismatch := profile.mismatch(facts):
             raise DependencyDownError(f"vLLM runs, but {mismatch}.", "This vLLM does not hold the profile.")
         return RunningEngine(self._endpoint, facts, argv, pid)
-
-
-@contextmanager
-def _leaving_nothing(child: ChildProcess) -> Iterator[ChildProcess]:
-    """Stop the engine and then whatever is left of its process group.
-
-    vLLM's core and workers outlive an API server that was killed, and no longer count as its children.
-    """
-    try:
-        yield child
-    finally:
-        group = [process for process in psutil.process_iter() if _group_of(process) == child.pid]
-        child.stop()
-        # Asked first: the process that frees shared memory must see the others end.
-        for send in (psutil.Process.terminate, psutil.Process.kill):
-            for process in group:
-                with suppress(psutil.NoSuchProcess):
-                    send(process)
-            _, group = psutil.wait_procs(group, timeout=SURVIVOR_SECONDS)
-
-
-def _group_of(process: psutil.Process) -> int | None:
-    try:
-        return os.getpgid(process.pid)
-    except OSError:
-        return None  # it ended meanwhile, or is another user's
 
 
 def command_line(argv: Sequence[str], env: Mapping[str, str]) -> str:

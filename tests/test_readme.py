@@ -1,0 +1,66 @@
+"""The README is executed: what it names must exist."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from workload.cli import app
+from workload.experiments import EXPERIMENTS
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+COMMANDS = re.findall(r"`(hop2rag (?!-)[^`]*)`", README)
+COLUMNS = re.compile(r"^\| `(?P<name>[a-z-]+)` \| .* \| `(?P<folder>[a-z_]+)/`(?P<files>[^|]*)\|$", re.MULTILINE)
+
+
+def find_command(words: list[str]) -> object:
+    """Return the command that the words lead to; a word that is no command is an argument."""
+    found = get_command(app)
+    for word in words:
+        commands = getattr(found, "commands", None)
+        if commands is None:
+            break
+        found = commands[word]
+    return found
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_exists(command: str) -> None:
+    """A reader types what the README says."""
+    for part in command.split(", "):
+        words = part.removeprefix("hop2rag ").split()
+        assert find_command(words) is not None
+
+
+def test_every_flag_exists() -> None:
+    """A flag that was renamed must not live on in the README."""
+    known = {option for parameter in find_command(["run"]).params for option in parameter.opts}
+    known |= {option for parameter in find_command(["run"]).params for option in parameter.secondary_opts}
+    named = set(re.findall(r"`(--[a-z-]+)", README.split("## Experiments")[0]))
+    assert named
+    assert named <= known
+
+
+def test_the_table_lists_the_experiments() -> None:
+    """One name per thing: the README's row is the CLI's argument and the results' folder."""
+    rows = {match["name"]: match["folder"] for match in COLUMNS.finditer(README)}
+    assert rows == {name: experiment.folder for name, experiment in EXPERIMENTS.items()}
+
+
+def test_the_file_tree_is_the_tree() -> None:
+    """A newcomer finds every folder that is named, and no folder is left unnamed."""
+    tree = README.split("## File tree")[1].split("```")[1]
+    named = set(re.findall(r"^([a-z]+)/", tree, re.MULTILINE))
+    there = {path.name for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith((".", "__"))}
+    assert named == there - {"results", "dist"}
+
+
+def test_every_picture_is_there() -> None:
+    """A broken picture is the first thing a visitor sees."""
+    pictures = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", README)
+    assert pictures
+    assert all((ROOT / picture).stat().st_size > 10_000 for picture in pictures)
