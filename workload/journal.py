@@ -134,7 +134,8 @@ class Journal:
                     f"The journal {self.path} cannot be written: {error}.", "Free disk space, then resume the run."
                 )
             for item in batch:
-                if isinstance(item, Future):
+                # a mark whose worker was cancelled meanwhile takes no result
+                if isinstance(item, Future) and item.set_running_or_notify_cancel():
                     if self._failure:
                         item.set_exception(self._failure)
                     else:
