@@ -28,6 +28,11 @@ REMEDY = (
 ALERTMANAGER_REMEDY = "Install Alertmanager (0.25 or later) with amtool on PATH."
 PROMETHEUS = ("prometheus", "promtool")
 DEBIAN_ALERTMANAGER = ("prometheus-alertmanager", "amtool")
+IN_OWN_NAMESPACE = (
+    *("unshare", "--map-root-user", "--mount"),
+    # A new user namespace forgets that the child is to end with its parent, so it is told again.
+    *("sh", "-c", 'mount --bind "$0" /usr/share && exec setpriv --pdeathsig TERM "$@"'),
+)
 
 
 @dataclass(frozen=True)
@@ -41,9 +46,9 @@ class PrometheusBinary:
 
 @dataclass(frozen=True)
 class AlertmanagerBinary:
-    """The two programs."""
+    """The command that starts Alertmanager, to which flags are added, and its tool."""
 
-    alertmanager: Path
+    command: tuple[str, ...]
     amtool: Path
 
 
@@ -66,16 +71,24 @@ def find_prometheus(cache: Path, environ: Mapping[str, str] = os.environ) -> Pro
 
 
 def find_alertmanager(cache: Path, environ: Mapping[str, str] = os.environ) -> AlertmanagerBinary:
-    """Return the binaries on PATH, under upstream's name or Debian's, else Debian's in `cache/prometheus-alertmanager`.
+    """Return the programs on PATH, under upstream's name or Debian's, else Debian's in `cache/prometheus-alertmanager`.
+
+    Debian's looks for its templates in /usr/share and nowhere else: unpacked, it gets a mount namespace of its own in
+    which the package's folder lies there. The kernel must allow that to this user.
 
     Raises:
         MissingPartError: there are none and none can be had here.
     """
     path = environ.get("PATH", "")
-    pair = _pair(path, "alertmanager", "amtool") or _pair(path, *DEBIAN_ALERTMANAGER)
-    return AlertmanagerBinary(
-        *pair or _debian_pair("prometheus-alertmanager", cache, DEBIAN_ALERTMANAGER, ALERTMANAGER_REMEDY)
-    )
+    if pair := _pair(path, "alertmanager", "amtool") or _pair(path, *DEBIAN_ALERTMANAGER):
+        return AlertmanagerBinary((str(pair[0]),), pair[1])
+    server, tool = _debian_pair("prometheus-alertmanager", cache, DEBIAN_ALERTMANAGER, ALERTMANAGER_REMEDY)
+    command = (*IN_OWN_NAMESPACE, str(server.parents[1] / "share"), str(server))
+    try:
+        subprocess.run([*command, "--version"], capture_output=True, timeout=30, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise MissingPartError("Debian's Alertmanager does not run unless installed.", ALERTMANAGER_REMEDY) from error
+    return AlertmanagerBinary(command, tool)
 
 
 def _pair(path: str, server: str, tool: str) -> tuple[Path, Path] | None:

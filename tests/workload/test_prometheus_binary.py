@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from workload.errors import MissingPartError
-from workload.prometheus_binary import find_prometheus
+from workload.prometheus_binary import find_alertmanager, find_prometheus
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -97,3 +97,22 @@ def test_apts_own_failure_is_passed_on(only: Path, tmp_path: Path) -> None:
     program(only / "apt-get", "echo 'E: Failed to fetch http://mirror/' >&2; exit 100")
     with pytest.raises(MissingPartError, match="Failed to fetch"):
         find_prometheus(tmp_path / "cache", {})
+
+
+@pytest.mark.parametrize("name", ["alertmanager", "prometheus-alertmanager"])
+def test_an_installed_alertmanager_is_taken_as_it_is(tmp_path: Path, name: str) -> None:
+    """Upstream and Debian name the program differently; an installed one finds its templates by itself."""
+    program(tmp_path / name, "true")
+    program(tmp_path / "amtool", "true")
+    found = find_alertmanager(tmp_path / "cache", {"PATH": str(tmp_path)})
+    assert found.command == (str(tmp_path / name),)
+    assert found.amtool == tmp_path / "amtool"
+
+
+def test_an_unpacked_alertmanager_that_cannot_run_is_refused(tmp_path: Path) -> None:
+    """Where user namespaces are forbidden it would die at its start, over a template nobody has heard of."""
+    folder = tmp_path / "prometheus-alertmanager" / "usr" / "bin"
+    program(folder / "prometheus-alertmanager", "exit 1")
+    program(folder / "amtool", "true")
+    with pytest.raises(MissingPartError, match=r"unless installed\. Install Alertmanager"):
+        find_alertmanager(tmp_path, {"PATH": ""})

@@ -1,0 +1,122 @@
+"""What the alerts read: every metric and label exists somewhere, and a timeline is never read bare.
+
+A wrong name fails nowhere: the expression is empty, the alert never fires, and its silence looks like health.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import promql_parser
+import pytest
+import yaml
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from exporter.agent import AgentMetrics
+from exporter.rawlog import RawLogMetrics
+from workload.agent.state import LLM_NODES, NODES
+from workload.paths import asset
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    Labels = dict[str, set[str]]
+
+TESTS = Path(__file__).parents[1]
+JOBS = {"vllm", "exporter", "workload", "prometheus"}
+TARGET = {"job", "instance", "run", "experiment", "arm"}
+RULES: list[dict[str, Any]] = [
+    rule
+    for folder in ("rules", "alerts")
+    for file in sorted(asset(f"prometheus/{folder}").glob("*.yml"))
+    for group in yaml.safe_load(file.read_text())["groups"]
+    for rule in group["rules"]
+]
+RECORDED = {rule["record"] for rule in RULES if "record" in rule}
+EXPRESSIONS = {rule.get("alert") or rule["record"]: rule["expr"] for rule in RULES}
+
+
+@pytest.fixture(scope="module")
+def exposed() -> dict[str, Labels]:
+    """Return the label values of every metric of the recorded and golden expositions and of the agent's instruments."""
+    registry = CollectorRegistry()
+    metrics = AgentMetrics(registry, NODES, LLM_NODES)
+    metrics.engine.version = "0.32.0"
+    RawLogMetrics(registry)
+    recorded = [path.read_text() for path in (TESTS / "fixtures").rglob("*.prom")]
+    # Goldens hold every series and no value.
+    golden = [re.sub(r"(?m)^([^#\n]+)$", r"\1 0", path.read_text()) for path in (TESTS / "golden").glob("*.prom")]
+    texts = [generate_latest(registry).decode(), *recorded, *golden]
+    found: dict[str, Labels] = defaultdict(lambda: defaultdict(set))
+    for text in texts:
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                for name, value in sample.labels.items():
+                    found[sample.name][name].add(value)
+                found[sample.name].setdefault("", set())
+    return found
+
+
+def selectors(expression: str) -> Iterator[tuple[str, list[promql_parser.Matcher], bool]]:
+    """Yield the metric and matchers of each selector in an expression, and whether it is read over a range."""
+    ranged: list[str] = []
+    found: list[promql_parser.VectorSelector] = []
+
+    def visit(node: promql_parser.Expr) -> None:
+        if isinstance(node, promql_parser.MatrixSelector):
+            ranged.append(str(node.vector_selector))
+            found.append(node.vector_selector)
+        elif isinstance(node, promql_parser.VectorSelector):
+            found.append(node)
+
+    promql_parser.walk(promql_parser.parse(expression), visit)
+    for selector in found:
+        assert selector.name, f"{selector} names no metric"
+        yield selector.name, selector.matchers.matchers, str(selector) in ranged
+
+
+@pytest.mark.parametrize("rule", EXPRESSIONS)
+def test_metrics_and_labels_exist(rule: str, exposed: dict[str, Labels]) -> None:
+    """A metric, a label or a label's value that nothing exposes makes an alert that cannot fire."""
+    for name, matchers, _ in selectors(EXPRESSIONS[rule]):
+        assert {matcher.value for matcher in matchers if matcher.name == "job"} <= JOBS
+        if name in RECORDED or name == "up":
+            continue
+        assert name in exposed, f"{name} in {rule} is in no exposition"
+        for matcher in matchers:
+            if matcher.name not in TARGET:
+                assert matcher.name in exposed[name], f"{name} has no label {matcher.name}"
+            if matcher.op == promql_parser.MatchOp.Equal and matcher.name not in TARGET:
+                assert matcher.value in exposed[name][matcher.name], f"{name}{{{matcher.name}={matcher.value}}}"
+
+
+def test_the_nodes_that_wait_for_the_engine_are_the_agents() -> None:
+    """A node renamed in the agent would take its calls out of VllmHung."""
+    matched = {
+        matcher.value
+        for _, matchers, _ in selectors(EXPRESSIONS["VllmHung"])
+        for matcher in matchers
+        if matcher.name == "node"
+    }
+    assert matched == {"|".join(LLM_NODES)}
+
+
+def bare_timelines(expression: str) -> list[str]:
+    """Return the timeline series an expression reads at an instant."""
+    return [name for name, _, ranged in selectors(expression) if "timeline" in name and not ranged]
+
+
+@pytest.mark.parametrize("rule", EXPRESSIONS)
+def test_no_timeline_is_read_bare(rule: str) -> None:
+    """Explicit timestamps get no staleness marker: for five minutes a dead source would look alive."""
+    assert bare_timelines(EXPRESSIONS[rule]) == []
+
+
+def test_the_lint_finds_a_bare_timeline() -> None:
+    """Nothing here reads a timeline today, so the test above would pass without ever looking."""
+    assert bare_timelines("sum(nvml_timeline_memory_used_bytes) > 1") == ["nvml_timeline_memory_used_bytes"]
+    assert bare_timelines("last_over_time(nvml_timeline_memory_used_bytes[1s]) > 1") == []

@@ -1,0 +1,199 @@
+"""From a condition to the receiver: Alertmanager's routes, and the chain of the real programs against the clock."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import socket
+import subprocess
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Self
+
+import pytest
+import yaml
+
+from workload.errors import MissingPartError
+from workload.paths import asset, cache_dir
+from workload.process import ChildProcess
+from workload.prometheus_binary import AlertmanagerBinary, find_alertmanager, find_prometheus
+from workload.prometheus_server import LocalPrometheus, loopback_session
+from workload.targets import ArmLabels
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+CONFIG = asset("prometheus/alertmanager.yml")
+TOKEN = "a-token-of-this-test"
+LIMIT_SECONDS = 15.0
+RECOVERY_SECONDS = 30.0
+
+pytestmark = pytest.mark.prometheus
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """Says nothing when a client that is being stopped hangs up."""
+
+    def handle_error(self, *_: object) -> None:
+        """Keep the test's output clean."""
+
+
+class Receiver:
+    """A webhook that keeps what it is sent and when; as a target, a vLLM whose KV cache the test fills."""
+
+    def __init__(self) -> None:
+        self.messages: list[tuple[float, dict[str, Any]]] = []
+        self.usage = 0.1
+        receiver = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                known = self.headers["Authorization"] == f"Bearer {TOKEN}"
+                if known:
+                    receiver.messages.append((time.monotonic(), json.loads(body)))
+                self._answer(200 if known else 401, b"")
+
+            def do_GET(self) -> None:
+                self._answer(200, f'vllm:kv_cache_usage_perc{{model_name="m"}} {receiver.usage}\n'.encode())
+
+            def _answer(self, status: int, body: bytes) -> None:
+                self.send_response(status)
+                self.send_header("Content-Type", "text/plain; version=0.0.4")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                """Keep the test's output clean."""
+
+        self.server = Server(("127.0.0.1", 0), Handler)
+        self.address = f"127.0.0.1:{self.server.server_port}"
+        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.05,))
+
+    def wait_for(self, name: str, status: str, seconds: float) -> tuple[float, dict[str, Any]]:
+        """Return when the alert was told to have that status, and the alert."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            for at, message in self.messages.copy():
+                for alert in message["alerts"]:
+                    if (alert["labels"]["alertname"], alert["status"]) == (name, status):
+                        return at, alert
+            time.sleep(0.05)
+        heard = [(message["status"], message["groupLabels"]) for _, message in self.messages]
+        pytest.fail(f"no {status} {name} within {seconds} s; heard {heard}")
+
+    def __enter__(self) -> Self:
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+        self.thread.join()
+
+
+@pytest.fixture(scope="module")
+def binary() -> AlertmanagerBinary:
+    """The real programs; the message says how to have them where they cannot be had without an administrator."""
+    try:
+        return find_alertmanager(cache_dir())
+    except MissingPartError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """A receiver that runs."""
+    with Receiver() as running:
+        yield running
+
+
+def amtool(binary: AlertmanagerBinary, *arguments: str | Path) -> str:
+    """Run amtool and return what it printed; fail the test when it fails."""
+    done = subprocess.run([binary.amtool, *arguments], capture_output=True, text=True, check=False, timeout=30)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def free_port() -> int:
+    """Return a port nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def test_amtool_accepts_the_configuration(binary: AlertmanagerBinary) -> None:
+    """Alertmanager refuses to start on what its own tool refuses."""
+    assert "2 receivers" in amtool(binary, "check-config", CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("labels", "receiver"),
+    [
+        ("alertname=Watchdog severity=none", "runner-heartbeat"),
+        ("alertname=VllmDown severity=critical action=pause", "runner"),
+        ("alertname=SamplerLate severity=warning", "runner"),
+    ],
+)
+def test_alerts_go_where_they_belong(binary: AlertmanagerBinary, labels: str, receiver: str) -> None:
+    """A heartbeat on the ordinary route comes every five minutes: too late to notice that it stopped."""
+    routes = ("config", "routes", "test", f"--config.file={CONFIG}", f"--verify.receivers={receiver}")
+    assert receiver in amtool(binary, *routes, *labels.split()).split()
+
+
+def test_nothing_waits_and_nothing_leaves_the_host_unsigned() -> None:
+    """Alertmanager's defaults, 30 s and 5 min, are for people; the token is never in a file that is committed."""
+    config = yaml.safe_load(CONFIG.read_text())
+    assert config["route"]["group_wait"] == "0s"
+    assert config["route"]["group_interval"] == "5s"
+    for receiver in config["receivers"]:
+        for webhook in receiver["webhook_configs"]:
+            assert webhook["url"].startswith("http://127.0.0.1:")
+            assert webhook["http_config"]["authorization"].keys() == {"type", "credentials_file"}
+
+
+def test_a_condition_reaches_the_receiver_in_time(
+    binary: AlertmanagerBinary, receiver: Receiver, tmp_path: Path
+) -> None:
+    """A run that is steered by alerts is steered this late, at best."""
+    port = free_port()
+    config = yaml.safe_load(CONFIG.read_text())
+    for each in config["receivers"]:
+        each["webhook_configs"][0]["url"] = f"http://{receiver.address}/alerts"
+    (tmp_path / "alertmanager.yml").write_text(yaml.safe_dump(config))
+    (tmp_path / "webhook-token").write_text(TOKEN)
+    argv = (
+        *binary.command,
+        f"--config.file={tmp_path / 'alertmanager.yml'}",
+        f"--storage.path={tmp_path / 'alertmanager'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+        "--cluster.listen-address=",
+    )
+    with (
+        loopback_session() as session,
+        ChildProcess(argv, tmp_path / "alertmanager.log"),
+        LocalPrometheus(
+            find_prometheus(cache_dir()),
+            tmp_path,
+            session,
+            port=free_port(),
+            alertmanager=f"127.0.0.1:{port}",
+        ) as prometheus,
+    ):
+        prometheus.targets.write(ArmLabels("r", "e", "a"), vllm=[receiver.address])
+        receiver.wait_for("Watchdog", "firing", LIMIT_SECONDS)
+        while prometheus.client.scrape_errors().get(("vllm", receiver.address)) != "":
+            time.sleep(0.1)
+
+        receiver.usage = 0.99
+        since = time.monotonic()
+        at, alert = receiver.wait_for("VllmKvCacheNearlyFull", "firing", LIMIT_SECONDS)
+        print(f"condition to receiver: {at - since:.1f} s")
+        assert at - since <= LIMIT_SECONDS
+        assert alert["labels"].items() >= {"action": "capture", "run": "r", "experiment": "e", "arm": "a"}.items()
+
+        receiver.usage = 0.1
+        receiver.wait_for("VllmKvCacheNearlyFull", "resolved", RECOVERY_SECONDS + LIMIT_SECONDS)
