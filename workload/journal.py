@@ -14,6 +14,7 @@ import queue
 import sqlite3
 import threading
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
 from workload.errors import StorageError, UsageError
@@ -144,9 +145,14 @@ class Journal:
         self._connection.close()
 
     def _fold(self) -> None:
-        """Leave one file behind instead of three; after a failed write the log stays, for it holds what is safe."""
+        """Leave one file behind instead of three.
+
+        After a failed write the log stays, for it holds what is safe; so it does while somebody reads the journal.
+        """
         if not self._failure:
-            self._connection.execute("PRAGMA journal_mode = DELETE")
+            self._connection.execute("PRAGMA busy_timeout = 0")
+            with suppress(sqlite3.OperationalError):
+                self._connection.execute("PRAGMA journal_mode = DELETE")
 
     def __enter__(self) -> Self:
         return self
