@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
-from workload.load import closed_loop
+from workload.load import closed_loop, open_loop
 from workload.scoring import score
 
 if TYPE_CHECKING:
@@ -52,24 +52,30 @@ class Driver:
         concurrency: int,
         tally: Tally,
         advance: Callable[[], None],
+        arrivals: Sequence[float] = (),
     ) -> None:
-        """Ask all questions; `tally` keeps account also when this raises, `advance` is called after each question.
+        """Ask all questions in a closed loop, or at their `arrivals` in an open one; see `workload.load`.
+
+        `tally` keeps account also when this raises, `advance` is called after each question.
 
         Raises:
             DependencyDownError: the engine stopped answering, or the document store failed.
         """
 
-        async def ask(question: Question, worker: str) -> str | None:
-            return await self._ask(phase, question, worker)
+        async def ask(question: Question, worker: str, intended: float | None = None) -> str | None:
+            return await self._ask(phase, question, worker, intended)
 
         async def ended(reason: str | None) -> None:
             advance()
             await self.gate.check(reason)
 
-        await closed_loop(ask, questions, concurrency, tally, ended)
+        if arrivals:
+            await open_loop(ask, questions, arrivals, concurrency, tally, ended, self.meter.monotonic)
+        else:
+            await closed_loop(ask, questions, concurrency, tally, ended)
 
-    async def _ask(self, phase: Phase, question: Question, worker: str) -> str | None:
-        meter = self.meter.question(worker, question.type, phase.salt)
+    async def _ask(self, phase: Phase, question: Question, worker: str, intended: float | None) -> str | None:
+        meter = self.meter.question(worker, question.type, phase.salt, intended)
         place = {"arm": phase.arm, "block": phase.block, "phase": phase.name, "segment": phase.segment}
         meter.open({**place, "question_id": question.id, "attempt": phase.sent_before.get(question.id, 0) + 1})
         try:

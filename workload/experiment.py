@@ -17,26 +17,33 @@ Order = Literal["AB", "ABBA"]
 
 
 @dataclass(frozen=True)
-class Arm:
-    """One side of a comparison: an engine profile by name (see `workload.engine.profile.PROFILES`)."""
-
-    name: str
-    profile: str
-
-
-@dataclass(frozen=True)
 class Point:
     """One load within a block, measured in a window of its own.
 
     Attributes:
         name: the `phase` of its questions in the journal.
-        concurrency: questions in flight.
-        contexts: prompt lengths in tokens of a controlled sweep; empty for the agent's own questions.
+        concurrency: questions in flight; in an open loop the most there may be.
+        contexts: prompt lengths in tokens of a controlled sweep, a call each; empty for the agent's own questions.
+        arrivals: of an open loop, the seconds after its start at which each question is to be sent; empty for a closed
+            loop, in which a question is sent when another one has ended.
     """
 
     name: str
     concurrency: int
     contexts: tuple[int, ...] = ()
+    arrivals: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One side of a comparison: an engine profile by name (see `workload.engine.profile.PROFILES`).
+
+    `points` are the loads of an arm that is no side of a comparison; by default they are the experiment's.
+    """
+
+    name: str
+    profile: str
+    points: Callable[[Settings], tuple[Point, ...]] | None = None
 
 
 def levels(settings: Settings) -> tuple[Point, ...]:
@@ -104,5 +111,13 @@ class Experiment:
     summary_file: str = "summary.json"
 
     def blocks(self, order: Order) -> tuple[Arm, ...]:
-        """Return the arms in the order in which they run. ABBA balances drift; AB leaves order and arm confounded."""
-        return self.arms if order == "AB" or len(self.arms) == 1 else (*self.arms, *reversed(self.arms))
+        """Return the arms in the order in which they run. ABBA balances drift; AB leaves order and arm confounded.
+
+        Arms with loads of their own are not compared, so each of them runs once.
+        """
+        is_comparison = len(self.arms) > 1 and not any(arm.points for arm in self.arms)
+        return (*self.arms, *reversed(self.arms)) if order == "ABBA" and is_comparison else self.arms
+
+    def points_of(self, arm: Arm, settings: Settings) -> tuple[Point, ...]:
+        """Return the loads of an arm."""
+        return (arm.points or self.points)(settings)

@@ -1,10 +1,14 @@
-"""Sends questions in a closed loop and keeps account of every one of them."""
+"""Sends questions in a closed or an open loop and keeps account of every one of them."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from itertools import accumulate
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 from workload.errors import UsageError
@@ -16,6 +20,7 @@ if TYPE_CHECKING:
 
     # Returns None when the question was answered, else the reason why it failed.
     Ask = Callable[[Question, str], Awaitable[str | None]]
+    AskAt = Callable[[Question, str, float], Awaitable[str | None]]
     Ended = Callable[[str | None], Awaitable[None]]
 
 MAX_CONCURRENCY = 1024
@@ -33,7 +38,7 @@ class Tally:
 
     @property
     def dropped(self) -> int:
-        """Questions that were never sent, because the load ended early."""
+        """Questions that were never sent: the load ended early, or an open loop had too many in flight."""
         return self.scheduled - self.sent
 
     def as_dict(self) -> dict[str, Any]:
@@ -74,17 +79,7 @@ async def closed_loop(ask: Ask, questions: Sequence[Question], concurrency: int,
 
     async def work(worker: str) -> None:
         for question in waiting:
-            tally.sent += 1
-            try:
-                reason = await ask(question, worker)
-            except BaseException:
-                tally.cancelled += 1
-                raise
-            if reason is None:
-                tally.ok += 1
-            else:
-                tally.failed[reason] += 1
-            await ended(reason)
+            await ended(await _counted(ask(question, worker), tally))
 
     workers = [asyncio.ensure_future(work(str(number))) for number in range(min(concurrency, len(questions)))]
     try:
@@ -93,3 +88,76 @@ async def closed_loop(ask: Ask, questions: Sequence[Question], concurrency: int,
         for worker in workers:
             worker.cancel()
         await asyncio.gather(*workers, return_exceptions=True)
+
+
+async def open_loop(
+    ask: AskAt,
+    questions: Sequence[Question],
+    arrivals: Sequence[float],
+    in_flight: int,
+    tally: Tally,
+    ended: Ended,
+    clock: Callable[[], float] = time.perf_counter,
+) -> None:
+    """Ask each question at its own instant, whether or not the ones before have ended.
+
+    A slow system thus finds its queue growing, as it would with users who do not wait for one another. A question that
+    comes while `in_flight` others are not answered is dropped: it stays scheduled and is never sent.
+
+    Args:
+        ask: answers one question for one worker; the third argument is the instant at which it was to be sent, on
+            `clock`, from which its latency counts.
+        questions: asked once each, in this order.
+        arrivals: seconds from now at which each of them is to be sent, ascending.
+        in_flight: the most questions at a time.
+        tally: filled as questions are sent and end; right also when this raises or is cancelled.
+        ended: awaited after each question; while it holds one back, nothing is sent.
+        clock: seconds, monotonic.
+
+    Raises:
+        BaseException: what `ask` or `ended` raised; questions in flight are then cancelled, the rest is dropped.
+    """
+    free = list(range(in_flight))
+    gate = asyncio.Lock()
+    start = clock()
+
+    async def serve(question: Question, worker: int, intended: float) -> None:
+        try:
+            reason = await _counted(ask(question, str(worker), intended), tally)
+            if reason is not None:
+                async with gate:
+                    await ended(reason)
+            else:
+                await ended(None)
+        finally:
+            heappush(free, worker)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for question, seconds in zip(questions, arrivals, strict=False):
+                await asyncio.sleep(max(0.0, start + seconds - clock()))
+                async with gate:
+                    if free:
+                        group.create_task(serve(question, heappop(free), start + seconds))
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from None
+
+
+def poisson(rate: float, number: int, seed: int) -> tuple[float, ...]:
+    """Return `number` arrivals, in seconds, of users who know nothing of each other: `rate` a second."""
+    random = Random(seed)
+    return tuple(accumulate(random.expovariate(rate) for _ in range(number)))
+
+
+async def _counted(answer: Awaitable[str | None], tally: Tally) -> str | None:
+    tally.sent += 1
+    try:
+        reason = await answer
+    except BaseException:
+        tally.cancelled += 1
+        raise
+    if reason is None:
+        tally.ok += 1
+    else:
+        tally.failed[reason] += 1
+    return reason

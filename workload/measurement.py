@@ -15,7 +15,7 @@ from workload.promql.vllm_metrics import COUNTERS
 from workload.results import WARM_UP, Measured
 from workload.scrapes import wait_for_scrapes
 from workload.selectors import selector
-from workload.sweep import lengths_of, sweep
+from workload.sweep import sweep
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -70,7 +70,7 @@ class Measurement:
         return Phase(*place, segment, salt, self.history.interrupted.get(place, {}))
 
     async def _load(self, phase: Phase, point: Point, questions: Sequence[Question], title: str) -> Tally:
-        total = len(lengths_of(point.contexts)) if point.contexts else len(questions)
+        total = len(point.contexts) or len(questions)
         tally = Tally(total)
         task = self.progress.add_task(title, total=total)
 
@@ -82,7 +82,8 @@ class Measurement:
                 texts = [paragraph.text for question in questions for paragraph in question.context]
                 await sweep(self.subject, self.engine, phase, point.contexts, texts, tally, advance)
             else:
-                await self.subject.driver.run(phase, questions, point.concurrency, tally, advance)
+                driver, arrivals = self.subject.driver, point.arrivals
+                await driver.run(phase, questions, point.concurrency, tally, advance, arrivals)
         finally:
             place = {"arm": phase.arm, "block": phase.block, "phase": phase.name}
             self.bundle.note(last_phase={**place, **tally.as_dict()})

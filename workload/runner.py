@@ -64,16 +64,20 @@ class Runner:
         measured = list(self.history.measured)
         arms = self.experiment.blocks(self.settings.order)
         for number, arm in enumerate(arms):
-            points = [point for point in self.experiment.points(self.settings) if self._is_open(arm, number, point)]
+            wanted = self.experiment.points_of(arm, self.settings)
+            points = [point for point in wanted if self._is_open(arm, number, point)]
             if points:
                 title = f"{arm.name} (start {number + 1} of {len(arms)})" if len(arms) > 1 else arm.name
                 self._block(arm, number, points, asked, warm_up, title, measured)
         return measured
 
     def _is_open(self, arm: Arm, number: int, point: Point) -> bool:
-        """Return whether a point has anything left to do: a sweep without a window, or questions without an end."""
+        """Return whether a point has anything left to do: questions without an end.
+
+        A sweep makes calls of its own, and an open loop may drop questions: they are done when they have a window.
+        """
         place = (arm.name, number, point.name)
-        if point.contexts:
+        if point.contexts or point.arrivals:
             return not any((w.arm, w.block, w.point) == place for w in (part.window for part in self.history.measured))
         return len(self.history.acknowledged.get(place, ())) < self.settings.limit
 

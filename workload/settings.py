@@ -41,6 +41,8 @@ class Settings(BaseModel):
     max_hops: int = Field(ge=1, le=10)
     k: int = Field(ge=1, le=100)
     concurrency: tuple[Annotated[int, Field(ge=1, le=MAX_CONCURRENCY)], ...] = Field(default=(1,), min_length=1)
+    rate: tuple[Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)], ...] = ()
+    contexts: tuple[Annotated[int, Field(ge=64, le=1_000_000)], ...] = ()
     order: Literal["AB", "ABBA"] = "ABBA"
     layout: Layout = "original"
     record_prompts: bool = False

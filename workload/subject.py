@@ -41,7 +41,10 @@ CONNECT_TIMEOUT_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Subject:
-    """The agent, ready to be driven, and the address (host:port) where its metrics are served."""
+    """The agent, ready to be driven, and the address (host:port) where its metrics are served.
+
+    `llm` is the model itself, also where the agent replays a record.
+    """
 
     driver: Driver
     llm: Llm
@@ -82,9 +85,8 @@ def subject(
         timeout=openai.Timeout(settings.request_timeout, connect=CONNECT_TIMEOUT_SECONDS),
     )
     llm = Llm(client, engine.facts.model, settings.request_timeout, seed=settings.seed)
-    if script is not None:
-        llm = ReplayLlm(client, llm.model, llm.timeout_seconds, seed=llm.seed, script=script)
-    nodes = Hop2RagNodes(llm, embedder, store, settings.k, settings.max_hops, settings.layout)
+    asked = llm if script is None else ReplayLlm(client, llm.model, llm.timeout_seconds, seed=llm.seed, script=script)
+    nodes = Hop2RagNodes(asked, embedder, store, settings.k, settings.max_hops, settings.layout)
     gate = EngineGate(partial(ask_canary, engine.endpoint, engine.facts.model), settings.engine_patience)
     server = MetricsServer(registry, timeline=activity.expose, title="Hop2Rag agent")
     address = server.start()

@@ -19,14 +19,11 @@ if TYPE_CHECKING:
     from workload.subject import Subject
 
 NODE = "generate"
-GENERATED_TOKENS = 16
-REPEATS = 3
+# Enough steps for a time per token, and a decode long enough to be seen by a scrape every 100 ms.
+GENERATED_TOKENS = 32
 TOKENIZE_TIMEOUT_SECONDS = 30.0
-
-
-def lengths_of(contexts: Sequence[int]) -> list[int]:
-    """Return the length of every call: each context `REPEATS` times, the rounds one after the other."""
-    return [length for _ in range(REPEATS) for length in contexts]
+# Enough for a ratio within a percent, and short of every context limit.
+SAMPLE_CHARS = 20_000
 
 
 async def sweep(
@@ -38,30 +35,42 @@ async def sweep(
     tally: Tally,
     advance: Callable[[], None],
 ) -> None:
-    """Make one call at a time for each length and repeat, each under a cache salt of its own, so nothing is cached.
+    """Make one call after the other, one for each length, each under a cache salt of its own, so nothing is cached.
 
     The agent's own prompts are short; what a long context costs is seen only when it is really sent. How long a prompt
     came out is told by the server's usage; the lengths asked for are only aimed at. Each call is one question in the
-    journal, named by its length.
+    journal, named by its place and its length.
+
+    Raises:
+        DependencyDownError: the engine stopped answering.
     """
-    chars_per_token = _calibrate(engine, " ".join(texts[:20]))
-    for position, length in enumerate(lengths_of(contexts)):
-        tally.sent += 1
+    chars_per_token = calibrate(engine, prompt(texts, SAMPLE_CHARS)[0]["content"])
+    for position, length in enumerate(contexts):
         meter = subject.meter.question("0", "sweep", f"{phase.salt}-{position}")
         place: dict[str, Any] = {"arm": phase.arm, "block": phase.block, "phase": phase.name, "segment": phase.segment}
-        meter.open({**place, "question_id": f"sweep-{length}-{position // len(contexts)}", "attempt": 1})
+        meter.open({**place, "question_id": f"sweep-{position}-{length}", "attempt": 1})
+        messages = prompt(texts, int(length * chars_per_token))
+        reason = None
+        tally.sent += 1
         try:
-            await subject.llm.complete(meter, NODE, 1, prompt(texts, int(length * chars_per_token)), GENERATED_TOKENS)
+            await subject.llm.compute(meter, NODE, 1, messages, GENERATED_TOKENS)
+        except LlmError as error:
+            reason = error.reason
+            tally.failed[reason] += 1
+            await meter.close("failed", "error", 0, {"reason": reason})
+        except BaseException:
+            tally.cancelled += 1
+            await meter.close("cancelled", "error", 0, {})
+            raise
+        else:
             tally.ok += 1
             await meter.close("ok", "done", 0, {})
-        except LlmError as error:
-            tally.failed[error.reason] += 1
-            await meter.close("failed", "error", 0, {"reason": error.reason})
         advance()
+        await subject.driver.gate.check(reason)
 
 
 def prompt(texts: Sequence[str], chars: int) -> list[Message]:
-    """Return the messages of a call whose documents have about `chars` characters."""
+    """Return the messages of a call whose documents have `chars` characters."""
     documents = ""
     for text in cycle(texts):
         if len(documents) >= chars:
@@ -70,8 +79,8 @@ def prompt(texts: Sequence[str], chars: int) -> list[Message]:
     return [{"role": "user", "content": f"Passages:\n{documents[:chars]}\n\n{INSTRUCTIONS[NODE]}"}]
 
 
-def _calibrate(engine: RunningEngine, sample: str) -> float:
-    """Return the characters a token of the server's own tokenizer on a sample of the documents."""
+def calibrate(engine: RunningEngine, sample: str) -> float:
+    """Return the characters a token of `sample`, by the server's own tokenizer."""
     with open_client(engine.endpoint, TOKENIZE_TIMEOUT_SECONDS) as client:
         body = {"model": engine.facts.model, "prompt": sample}
         return len(sample) / int(client.post("/tokenize", json=body).raise_for_status().json()["count"])

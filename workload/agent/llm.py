@@ -115,6 +115,16 @@ class Llm:
         extra = {"response_format": response_format(schema)} if schema else {}
         return await self._call(question, node, hop, messages, max_tokens, extra)
 
+    async def compute(
+        self, question: QuestionMeter, node: str, hop: int, messages: Sequence[Message], tokens: int
+    ) -> str:
+        """Return a reply of exactly `tokens` tokens, whatever the model would rather say: for its time, not its text.
+
+        Raises:
+            LlmError: the call failed; it has been counted by reason.
+        """
+        return await self._call(question, node, hop, messages, tokens, {"ignore_eos": True})
+
     async def _call(
         self,
         question: QuestionMeter,

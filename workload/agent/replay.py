@@ -82,5 +82,5 @@ class ReplayLlm(Llm):
         if position >= len(replies) or replies[position].node != node:
             raise LlmError("not_recorded")
         recorded = replies[position]
-        await self._call(question, node, hop, messages, recorded.completion_tokens, {"ignore_eos": True})
+        await self.compute(question, node, hop, messages, recorded.completion_tokens)
         return recorded.reply

@@ -32,6 +32,13 @@ def run(
     concurrency: Annotated[
         str | None, typer.Option(help="Questions in flight, or several levels: 1,2,4,8 (default: the experiment's).")
     ] = None,
+    rate: Annotated[
+        str | None,
+        typer.Option(help="concurrency: also an open loop of so many questions a second, or several: 0.5,1."),
+    ] = None,
+    contexts: Annotated[
+        str | None, typer.Option(help="context-growth: prompt lengths of the sweep in tokens, such as 512,4096,8000.")
+    ] = None,
     order: Annotated[str | None, typer.Option(help="AB, or ABBA to balance drift (default: ABBA).")] = None,
     layout: Annotated[
         str | None, typer.Option(help="Order of the prompts' parts: original, instructions-first or append-only.")
@@ -75,6 +82,8 @@ def run(
         "max_hops": max_hops or chosen.max_hops,
         "k": k or chosen.k,
         "concurrency": concurrency.split(",") if concurrency else chosen.concurrency,
+        "rate": rate.split(",") if rate else None,
+        "contexts": contexts.split(",") if contexts else None,
         "record_prompts": record_prompts,
         "replay": replay,
         "order": order,

@@ -145,6 +145,7 @@ PROFILES: Mapping[str, VllmProfile] = MappingProxyType(
             VllmProfile("prefix-off", prefix_caching=False),
             VllmProfile("prefix-on", prefix_caching=True),
             VllmProfile("context-8192", max_model_len=8192),
+            VllmProfile("context-8192-off", prefix_caching=False, max_model_len=8192),
             VllmProfile("seqs-8", max_num_seqs=8),
             VllmProfile("seqs-16", max_num_seqs=16),
             VllmProfile("seqs-32", max_num_seqs=32),

@@ -47,8 +47,8 @@ def test_versions_that_cannot_hold_a_profile_are_refused(version: str) -> None:
 def test_every_profile_of_the_plan_exists() -> None:
     """Experiments name profiles; a missing one would only show after a corpus was built."""
     assert set(PROFILES) == {
-        *("base", "prefix-off", "prefix-on", "context-8192", "seqs-8", "seqs-16", "seqs-32", "seqs-64"),
-        *("seqs-64-16k", "chunked-prefill", "prefix-chunked"),
+        *("base", "prefix-off", "prefix-on", "context-8192", "context-8192-off", "seqs-8", "seqs-16"),
+        *("seqs-32", "seqs-64", "seqs-64-16k", "chunked-prefill", "prefix-chunked"),
     }
     flags = server_flags(argv(PROFILES["seqs-64-16k"], "0.32.0")) or {}
     assert (flags["--max-num-seqs"], flags["--max-num-batched-tokens"]) == ("64", "16384")
