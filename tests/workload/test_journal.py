@@ -270,3 +270,30 @@ def test_there_is_nothing_to_read(tmp_path: Path) -> None:
     path.write_bytes(b"not a database at all")
     with pytest.raises(UsageError, match="damaged"):
         read(path, "node_visit")
+
+
+async def test_a_worker_that_stops_waiting_stops_nobody_else(tmp_path: Path) -> None:
+    """Ctrl-C cancels workers in the middle of an acknowledgement; the writer has to go on for the others."""
+    with Journal(tmp_path / "journal.sqlite", CONFIG) as journal:
+        for number in range(20):
+            journal.insert("node_visit", visit_rows(number)[0])
+            waiting = asyncio.create_task(journal.acknowledge())
+            await asyncio.sleep(0)
+            waiting.cancel()
+            await asyncio.gather(waiting, return_exceptions=True)
+        await asyncio.wait_for(journal.acknowledge(), 5)
+    assert len(read(tmp_path / "journal.sqlite", "node_visit")) == 20
+
+
+def test_a_reader_does_not_stop_the_end_of_a_run(tmp_path: Path) -> None:
+    """Somebody may look at the journal just then; it is closed all the same, and nothing is lost."""
+    path = tmp_path / "journal.sqlite"
+    with sqlite3.connect(":memory:") as reader, Journal(path, CONFIG) as journal:
+        journal.insert("node_visit", visit_rows(0)[0])
+        asyncio.run(journal.acknowledge())
+        reader.execute("ATTACH ? AS run", (path.as_uri(),))
+        rows = reader.execute("SELECT * FROM run.node_visit")
+        rows.fetchone()
+    reader.close()
+    assert len(read(path, "node_visit")) == 1
+    Journal(path, CONFIG).close()
