@@ -2,8 +2,8 @@
 
 Usage: python benchmarks/timeline_roundtrip.py [--seconds 60]
 
-The exporter plays a recording in which memory rises by 1 GB for 150 ms every 3.1 s. A process of the plain client sets a
-gauge from the same recording every 10 ms. Prometheus, with the configuration we ship, scrapes both every second.
+The exporter plays a recording in which memory rises by 1 GB for 150 ms every 3.1 s. A process of the plain client sets
+a gauge from the same recording every 10 ms. Prometheus, with the configuration we ship, scrapes both every second.
 What it stored is counted by PromQL and compared with the exporter's raw log. Exit code 1 if a sample is missing.
 """
 
