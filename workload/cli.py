@@ -13,7 +13,7 @@ from prometheus_client import disable_created_metrics
 from rich.markup import escape
 
 from exporter.errors import ExporterError
-from workload.commands import corpus, engine, run, services
+from workload.commands import corpus, engine, run, services, suite
 from workload.commands.options import err, out
 from workload.errors import Hop2RagError
 
@@ -27,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for command in (run.run, run.ask, services.up, services.down):
+for command in (run.run, suite.suite, run.ask, services.up, services.down):
     app.command()(command)
 app.add_typer(engine.app, name="engine")
 app.add_typer(corpus.app, name="corpus")

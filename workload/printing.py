@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def print_finished(console: Console, experiment: Experiment, finished: Finished) -> None:
     """Print the headline table, then the files."""
-    table = Table(title=f"{experiment.title}  ({finished.run_id})", title_justify="left", title_style="bold")
+    table = Table(title=f"{experiment.name}, run {finished.run_id}", title_justify="left")
     for column in experiment.columns:
         table.add_column(column)
     for row in experiment.headline(finished.summary):
@@ -25,10 +25,16 @@ def print_finished(console: Console, experiment: Experiment, finished: Finished)
     console.print(table)
     if origin := finished.summary.get("replay_of"):
         console.print(f"REPLAY of {origin}: the timing is real, the texts are recorded.", style="bold")
-    for sentence in experiment.verdicts(finished.summary):
-        console.print(f"- {sentence}", highlight=False)
+    print_verdicts(console, experiment, finished)
     console.print("Files:")
     for path in finished.files:
         console.print(f"  {path}", soft_wrap=True)
     console.print(f"Report: {finished.bundle / REPORT}", soft_wrap=True)
     console.print(f"Everything behind it: {finished.bundle}", soft_wrap=True)
+
+
+def print_verdicts(console: Console, experiment: Experiment, finished: Finished) -> None:
+    """Print what a reader must know about a run, a sentence a line."""
+    console.print(f"[bold]{experiment.title}[/]")
+    for sentence in experiment.verdicts(finished.summary):
+        console.print(f"- {sentence}", highlight=False, markup=False)

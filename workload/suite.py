@@ -1,0 +1,59 @@
+"""All experiments in the plan's order, one report over them; an interrupted suite goes on where it stopped."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from workload.bundle import Bundle, new_run_id
+from workload.experiments import EXPERIMENTS
+from workload.report import REPORT, render, section_of
+from workload.run import run_experiment
+from workload.settings import load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from rich.progress import Progress
+
+    from workload.experiment import Experiment
+    from workload.run import Finished
+
+# The plan's order, and last the summary of latency that it lists beside them.
+ORDER = ("kv-cache", "gpu-memory", "vllm-metrics", "pipeline", "context-growth", "concurrency", "latency")
+# Small enough for twenty minutes on two cores; the numbers are real and their intervals wide or absent.
+SMOKE: Mapping[str, Any] = {"limit": 3, "max_hops": 2, "order": "AB"}
+SMOKE_BY_NAME: Mapping[str, Mapping[str, Any]] = {
+    "kv-cache": {"limit": 20, "max_hops": 3},
+    "concurrency": {"concurrency": (1, 2)},
+}
+
+
+def settings_by_experiment(experiment: Experiment, flags: Mapping[str, Any], *, smoke: bool) -> dict[str, Any]:
+    """Return the flags of one experiment of a suite: its own defaults, then the small sizes, then what was given."""
+    defaults = {name: getattr(experiment, name) for name in ("limit", "max_hops", "k", "concurrency")}
+    small = {**SMOKE, **SMOKE_BY_NAME.get(experiment.name, {})} if smoke else {}
+    return {**defaults, **small, **{name: value for name, value in flags.items() if value is not None}}
+
+
+def run_suite(
+    flags: Mapping[str, Any], results: Path, progress: Progress, suite: str | None, *, smoke: bool
+) -> tuple[Path, list[Finished]]:
+    """Run all experiments, or go on with the suite named `suite`; return the report's path and the finished runs.
+
+    Each run is named after its suite, so a suite that was interrupted finds what is done and what was begun.
+
+    Raises:
+        Hop2RagError: an experiment could not be finished; run the suite again with `--resume`.
+    """
+    bundle = Bundle(results, suite or new_run_id("suite", datetime.now(UTC)))
+    bundle.note(run=bundle.run_id, experiment="suite", smoke=smoke, status="running")
+    finished = []
+    for experiment in (EXPERIMENTS[name] for name in ORDER):
+        settings = load_settings({**settings_by_experiment(experiment, flags, smoke=smoke), "results": results})
+        progress.console.rule(experiment.name)
+        finished.append(run_experiment(experiment, settings, progress, f"{bundle.run_id}-{experiment.name}"))
+    sections = [section_of(EXPERIMENTS[run.summary["experiment"]], run) for run in finished]
+    bundle.note(status="finished", runs=[run.run_id for run in finished])
+    return bundle.write_text(REPORT, render("Hop2Rag on vLLM: all experiments", sections)), finished
