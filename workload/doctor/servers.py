@@ -1,0 +1,155 @@
+"""What the doctor asks of vLLM, Prometheus and Grafana themselves."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+import httpx
+from packaging.version import InvalidVersion, Version
+
+from workload.doctor.exposition import PART as VLLM
+from workload.doctor.exposition import judge, read_exposition
+from workload.doctor.finding import Finding, down
+from workload.prometheus import NoDataError, PrometheusError
+from workload.prometheus_binary import LOSES_SAMPLES
+from workload.vllm_facts import load_facts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from workload.prometheus import PrometheusClient
+
+PROMETHEUS, GRAFANA = "Prometheus", "Grafana"
+OLDEST_PROMETHEUS = (2, 42, 0)
+"""The first that knows `keep_firing_for`, which the alerts use."""
+
+OFTEN_LATE = "vllm-fast"
+"""A job whose scrapes have a tenth of a second: on a busy host one may fail now and then."""
+
+
+def examine(vllm: httpx.Client, prometheus: PrometheusClient, grafana: httpx.Client | None = None) -> list[Finding]:
+    """Return everything found, part by part; a server that does not answer is a finding, never an error.
+
+    Args:
+        vllm: a client whose `base_url` is the engine's checked endpoint; see `workload.engine.endpoint.open_client`.
+        prometheus: the Prometheus that serves panels and alerts.
+        grafana: a client whose `base_url` is Grafana's address, when there is one.
+    """
+    found = [*examine_vllm(vllm), *examine_prometheus(prometheus)]
+    return found if grafana is None else [*found, *examine_grafana(grafana)]
+
+
+def examine_vllm(client: httpx.Client) -> Iterator[Finding]:
+    """Yield vLLM's release and a finding for each fact of the table."""
+    try:
+        metrics = client.get("/metrics")
+        told = client.get("/version")
+    except httpx.HTTPError as error:
+        says = f"{client.base_url} does not answer ({type(error).__name__})."
+        yield Finding(VLLM, "answers", "fault", says, "Start it with `hop2rag up`, or check --vllm-endpoint.")
+        return
+    if metrics.status_code != HTTPStatus.OK:
+        says = f"{client.base_url}/metrics answered HTTP {metrics.status_code}."
+        yield Finding(VLLM, "answers", "fault", says, "Check that the address is vLLM's own and asks for no password.")
+        return
+    try:
+        exposition = read_exposition(metrics.text)
+    except ValueError:
+        says = f"{client.base_url}/metrics is no exposition of metrics."
+        yield Finding(VLLM, "answers", "fault", says, "Point --vllm-endpoint at a vLLM server.")
+        return
+    version = _release(told)
+    if version is None:
+        says = "/version tells no release: what should be shown here is not known."
+        yield Finding(VLLM, "version", "note", says, "Ask vLLM itself, not a gateway before it.")
+    else:
+        yield Finding(VLLM, "version", "ok", f"vLLM {version}")
+    yield from judge(exposition, version, load_facts())
+
+
+def _release(response: httpx.Response) -> Version | None:
+    try:
+        return Version(response.raise_for_status().json()["version"])
+    except (httpx.HTTPStatusError, InvalidVersion, ValueError, KeyError, TypeError):
+        return None
+
+
+def examine_prometheus(client: PrometheusClient) -> Iterator[Finding]:
+    """Yield Prometheus' version, the flags that matter here, its rules and its targets."""
+    try:
+        yield _prometheus_version(client.version())
+        yield from _flags(client.flags())
+        yield _rules(client)
+        yield from _targets(client)
+    except PrometheusError as error:
+        yield down(PROMETHEUS, error)
+    except (KeyError, TypeError, ValueError):
+        says = f"{client.url} answers, but not as Prometheus does."
+        yield Finding(PROMETHEUS, "answers", "fault", says, "Check the address.")
+
+
+def _prometheus_version(text: str) -> Finding:
+    try:
+        version = Version(text).release
+    except InvalidVersion:
+        return Finding(PROMETHEUS, "version", "note", f"{text!r} is no version.", "Use a released Prometheus.")
+    if LOSES_SAMPLES[0] <= version <= LOSES_SAMPLES[1]:
+        says = f"{text} keeps one sample a scrape of a timeline and loses the others."
+        return Finding(PROMETHEUS, "version", "fault", says, "Use 2.53.2 or later, or 2.51 or earlier.")
+    if version < OLDEST_PROMETHEUS:
+        return Finding(PROMETHEUS, "version", "fault", f"{text} refuses our alerts.", "Use 2.42 or later.")
+    return Finding(PROMETHEUS, "version", "ok", f"Prometheus {text}")
+
+
+def _flags(flags: dict[str, str]) -> Iterator[Finding]:
+    wanted = (
+        ("web.enable-lifecycle", "true", "A run cannot have it read a new configuration."),
+        ("rules.alert.resend-delay", "1s", "An alert whose first message is lost is told again only after a while."),
+    )
+    for flag, value, otherwise in wanted:
+        if flags.get(flag) == value:
+            yield Finding(PROMETHEUS, flag, "ok", f"--{flag}={value}")
+        else:
+            remedy = f"Start it with --{flag}={value}." if value != "true" else f"Start it with --{flag}."
+            yield Finding(PROMETHEUS, flag, "note", f"{otherwise} It is {flags.get(flag)!r}.", remedy)
+
+
+def _rules(client: PrometheusClient) -> Finding:
+    """Return whether our rules are evaluated: the Watchdog is one of them and always fires."""
+    try:
+        client.query('ALERTS{alertname="Watchdog",alertstate="firing"}')
+    except NoDataError:
+        says = "The recording rules and alerts are not evaluated: panels and alerts stay empty."
+        return Finding(PROMETHEUS, "rules", "fault", says, "Load prometheus/rules and prometheus/alerts (rule_files).")
+    return Finding(PROMETHEUS, "rules", "ok", "Rules and alerts are evaluated.")
+
+
+def _targets(client: PrometheusClient) -> Iterator[Finding]:
+    for (job, instance), error in sorted(client.scrape_errors().items()):
+        if not error:
+            yield Finding(PROMETHEUS, "target", "ok", f"{job} {instance}")
+        else:
+            says = f"The last scrape of {job} at {instance} failed: {error}."
+            remedy = f"Start what serves {instance}, or correct its address in the target file."
+            yield Finding(PROMETHEUS, "target", "note" if job == OFTEN_LATE else "fault", says, remedy)
+
+
+def examine_grafana(client: httpx.Client) -> Iterator[Finding]:
+    """Yield whether Grafana and its database are well."""
+    try:
+        response = client.get("/api/health")
+        health = response.json()
+        database, version = health["database"], health.get("version", "of a version it does not tell")
+    except httpx.HTTPError as error:
+        says = f"{client.base_url} does not answer ({type(error).__name__})."
+        yield Finding(GRAFANA, "answers", "fault", says, "Start it, or check its address.")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        says = f"{client.base_url}/api/health answered HTTP {response.status_code}, not as Grafana does."
+        yield Finding(GRAFANA, "answers", "fault", says, "Check the address, with the sub-path if it has one.")
+    else:
+        if database == "ok":
+            yield Finding(GRAFANA, "health", "ok", f"Grafana {version}")
+        else:
+            says = f"Grafana {version} says that its database is {database!r}."
+            yield Finding(GRAFANA, "health", "fault", says, "Look at Grafana's log, and at the disk it writes to.")
