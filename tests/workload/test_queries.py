@@ -1,0 +1,174 @@
+"""Every PromQL string of the project: looked at when it changes, valid, and of metrics that exist.
+
+A wrong metric name never fails a run: Prometheus returns an empty result and the report silently loses that column.
+"""
+
+from __future__ import annotations
+
+import os
+import pkgutil
+import re
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import promql_parser
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
+
+from exporter.agent import AgentMetrics
+from exporter.overlap import BusySeconds
+from exporter.processes import ProcessCollector, Target
+from exporter.timeline import MEMORY_USED, NODE_ACTIVE
+from workload import panels, promql
+from workload.agent.state import LLM_NODES, NODES
+from workload.panels.panel import Panel
+from workload.paths import asset
+from workload.promql.query import GRAFANA_SCOPE, Query, rate_interval
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import ModuleType
+
+TESTS = Path(__file__).parents[1]
+GOLDEN = TESTS / "golden" / "queries.txt"
+LABELS = {"run": "20250131-235959-x", "experiment": "vllm-metrics", "arm": "prefix-on"}
+TIMELINES = (MEMORY_USED, NODE_ACTIVE)
+
+
+def modules(package: ModuleType) -> list[ModuleType]:
+    """Return the modules of a package."""
+    return [import_module(f"{package.__name__}.{found.name}") for found in pkgutil.iter_modules(package.__path__)]
+
+
+QUERIES = [query for module in modules(promql) for query in vars(module).values() if isinstance(query, Query)]
+PANELS = [panel for module in modules(panels) for panel in vars(module).values() if isinstance(panel, Panel)]
+NAMED = pytest.mark.parametrize("query", QUERIES, ids=lambda query: query.name)
+
+
+def scoped(query: Query) -> str:
+    """Return a query as a figure asks it."""
+    return query.scoped(LABELS, 1.0)
+
+
+def selectors(expression: str) -> Iterator[tuple[promql_parser.VectorSelector, bool]]:
+    """Yield each selector of an expression and whether it is read over a range."""
+    found: list[promql_parser.Expr] = []
+    promql_parser.walk(promql_parser.parse(expression), found.append)
+    ranged = [node.vector_selector for node in found if isinstance(node, promql_parser.MatrixSelector)]
+    yield from ((selector, True) for selector in ranged)
+    plain = (node for node in found if isinstance(node, promql_parser.VectorSelector))
+    yield from ((node, False) for node in plain if str(node) not in map(str, ranged))
+
+
+def matchers(selector: promql_parser.VectorSelector) -> dict[str, str]:
+    """Return a selector's label matchers."""
+    return {matcher.name: matcher.value for matcher in selector.matchers.matchers}
+
+
+@pytest.fixture(scope="module")
+def known() -> set[str]:
+    """Return the names that recorded servers, the agent, the exporter and the recording rules expose."""
+    registry = CollectorRegistry()
+    metrics = AgentMetrics(registry, NODES, LLM_NODES)
+    metrics.expect_cache_counters()
+    metrics.engine.version, metrics.engine.kv_pool_bytes, metrics.engine.kv_block_bytes = "0.32.0", 1.0, 1.0
+    registry.register(BusySeconds())
+    processes = ProcessCollector({"agent": Target(pid=os.getpid())})
+    families = (*registry.collect(), *processes.collect())
+    names = {sample.name for family in families for sample in family.samples}
+    for path in (*(TESTS / "fixtures" / "vllm").glob("*.prom"), *(TESTS / "golden").glob("*.prom")):
+        names |= set(re.findall(r"(?m)^([a-zA-Z_:][\w:]*)", path.read_text()))
+    for file in asset("prometheus/rules").glob("*.yml"):
+        groups = yaml.safe_load(file.read_text())["groups"]
+        names |= {rule["record"] for group in groups for rule in group["rules"] if "record" in rule}
+    return names | set(TIMELINES)
+
+
+def test_golden() -> None:
+    """A renamed metric or a lost label is a diff that somebody looks at, never a silent change."""
+    text = "".join(
+        f"{query.name}\n  figure:  {scoped(query)}\n  grafana: {query.grafana()}\n"
+        for query in sorted(QUERIES, key=lambda query: query.name)
+    )
+    if not GOLDEN.exists() or GOLDEN.read_text() != text:
+        GOLDEN.write_text(text)
+        pytest.fail(f"{GOLDEN.name} was rewritten: look at the difference, commit it, run again")
+
+
+def test_names_are_unique() -> None:
+    """The name is the key in the golden and in a run's bundle; of two equal ones the second would win."""
+    names = [query.name for query in {id(query): query for query in QUERIES}.values()]
+    assert len(names) == len(set(names)) > 0
+
+
+@NAMED
+def test_both_forms_are_valid(query: Query) -> None:
+    """A query that Prometheus refuses is found here and not at the end of an hour's run."""
+    promql_parser.parse(scoped(query))
+    promql_parser.parse(query.grafana().replace("$__rate_interval", "4s"))
+    assert "$" not in scoped(query)
+
+
+@NAMED
+def test_every_metric_exists(query: Query, known: set[str]) -> None:
+    """Names come from recorded servers, from our own instruments and from our rules; from nowhere else."""
+    for selector, _ in selectors(scoped(query)):
+        assert selector.name in known, f"{selector.name} is exposed by nothing"
+
+
+@NAMED
+def test_every_selector_is_of_one_arm_and_one_job(query: Query) -> None:
+    """Without the run's labels a panel mixes runs; without the job everything of vLLM counts twice."""
+    for selector, _ in selectors(scoped(query)):
+        found = matchers(selector)
+        assert found.items() >= LABELS.items()
+        assert "job" in found or not str(selector.name).startswith("vllm:")
+    assert all(
+        query.grafana().count(f'{name}=~"${name}"') == len(list(selectors(scoped(query)))) for name in GRAFANA_SCOPE
+    )
+
+
+def reads_timeline_barely(expression: str) -> bool:
+    """Return whether a series with explicit timestamps is read as an instant value."""
+    return any(selector.name in TIMELINES and not is_ranged for selector, is_ranged in selectors(expression))
+
+
+@NAMED
+def test_no_timeline_is_read_bare(query: Query) -> None:
+    """Explicit timestamps get no staleness marker: read bare, a node that was left would stay active for 5 minutes."""
+    assert not reads_timeline_barely(scoped(query))
+    assert reads_timeline_barely(f"sum({NODE_ACTIVE}) and last_over_time({MEMORY_USED}[2s])")
+
+
+@given(st.text(max_size=30))
+def test_row_20_a_label_value_adds_no_promql(value: str) -> None:
+    """A run may be named by anyone; the value ends up in the matcher, whole, and nothing else changes."""
+    for query in QUERIES:
+        for selector, _ in selectors(query.scoped({**LABELS, "run": value}, 1.0)):
+            assert matchers(selector)["run"] == value
+
+
+@pytest.mark.parametrize(("step", "scrape", "expected"), [(0.25, 1, "4000ms"), (15, 1, "16000ms"), (1, 0.1, "1100ms")])
+def test_the_window_of_a_rate_is_grafana_s(step: float, scrape: float, expected: str) -> None:
+    """Figure and dashboard draw the same line only if they average over the same time: max(step + scrape, 4 scrape)."""
+    assert rate_interval(step, scrape) == expected
+
+
+@pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel.key)
+def test_every_panel_asks_known_queries_and_says_why(panel: Panel) -> None:
+    """A panel holds no PromQL of its own, tells its lines apart, and names the metrics that it is made of."""
+    assert all(line.query in QUERIES for line in panel.lines)
+    legends = [line.legend for line in panel.lines]
+    assert len(legends) == len(set(legends))
+    assert all(legends) or len(legends) == 1
+    assert panel.title
+    assert panel.why.endswith(".")
+
+
+def test_panels_have_names_of_their_own() -> None:
+    """The key names the panel's CSV in the bundle."""
+    assert len({panel.key for panel in PANELS}) == len({id(panel) for panel in PANELS}) > 0
