@@ -9,8 +9,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from rich.progress import Progress
+
     from workload.drawing import Drawing
     from workload.results import RunData
+    from workload.run import Finished
     from workload.settings import Settings
 
 Order = Literal["AB", "ABBA"]
@@ -72,22 +75,17 @@ class Window:
 
 
 @dataclass(frozen=True)
-class Experiment:
-    """An experiment.
+class Study:
+    """What an experiment tells about itself, however it is run.
 
     Attributes:
         name: the CLI argument, the README's row and the dashboard's uid.
         folder: where its files lie under `results/hop2rag/`.
         title: the question it answers.
-        arms: what is compared.
-        reduce: the run's data to the summary that is printed and kept as JSON.
-        draw: draws the files named by the plan and returns their paths.
         headline: the summary to the rows of the table printed at the end, below `columns`.
         columns: the table's columns; the first names the quantity.
         verdicts: the summary to sentences, one for each thing a reader must know about the numbers.
         limit, max_hops, k, concurrency: defaults of the plan: questions, hops a question, documents a hop, levels.
-        points: the loads of each block.
-        warm_up: questions asked before each window, under a cache salt of their own.
         sampled: what `--sample-interval` sets: the fast scrape of vLLM, or the sampling of GPU memory.
         summary_file: the JSON of its folder, as the plan names it.
     """
@@ -95,9 +93,6 @@ class Experiment:
     name: str
     folder: str
     title: str
-    arms: tuple[Arm, ...]
-    reduce: Callable[[RunData], dict[str, Any]]
-    draw: Callable[[Drawing], Sequence[Path]]
     headline: Callable[[dict[str, Any]], list[tuple[str, ...]]]
     columns: tuple[str, ...]
     verdicts: Callable[[dict[str, Any]], list[str]]
@@ -105,10 +100,34 @@ class Experiment:
     max_hops: int
     k: int
     concurrency: tuple[int, ...] = (1,)
-    points: Callable[[Settings], tuple[Point, ...]] = levels
-    warm_up: int = 1
     sampled: Literal["vllm", "gpu"] = "vllm"
     summary_file: str = "summary.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfflineExperiment(Study):
+    """An experiment that needs no engine; `conduct` takes it, the settings, the display and the run's name, if any."""
+
+    conduct: Callable[[OfflineExperiment, Settings, Progress, str | None], Finished]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment(Study):
+    """An experiment on running engines.
+
+    Attributes:
+        arms: what is compared.
+        reduce: the run's data to the summary that is printed and kept as JSON.
+        draw: draws the files named by the plan and returns their paths.
+        points: the loads of each block.
+        warm_up: questions asked before each window, under a cache salt of their own.
+    """
+
+    arms: tuple[Arm, ...]
+    reduce: Callable[[RunData], dict[str, Any]]
+    draw: Callable[[Drawing], Sequence[Path]]
+    points: Callable[[Settings], tuple[Point, ...]] = levels
+    warm_up: int = 1
 
     def blocks(self, order: Order) -> tuple[Arm, ...]:
         """Return the arms in the order in which they run. ABBA balances drift; AB leaves order and arm confounded.

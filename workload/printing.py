@@ -11,11 +11,11 @@ from workload.report import REPORT
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from workload.experiment import Experiment
+    from workload.experiment import Study
     from workload.run import Finished
 
 
-def print_finished(console: Console, experiment: Experiment, finished: Finished) -> None:
+def print_finished(console: Console, experiment: Study, finished: Finished) -> None:
     """Print the headline table, then the files."""
     table = Table(title=f"{experiment.name}, run {finished.run_id}", title_justify="left")
     for column in experiment.columns:
@@ -33,7 +33,7 @@ def print_finished(console: Console, experiment: Experiment, finished: Finished)
     console.print(f"Everything behind it: {finished.bundle}", soft_wrap=True)
 
 
-def print_verdicts(console: Console, experiment: Experiment, finished: Finished) -> None:
+def print_verdicts(console: Console, experiment: Study, finished: Finished) -> None:
     """Print what a reader must know about a run, a sentence a line."""
     console.print(f"[bold]{experiment.title}[/]")
     for sentence in experiment.verdicts(finished.summary):

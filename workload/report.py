@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from workload.experiment import Experiment
+    from workload.experiment import Study
     from workload.run import Finished
 
 REPORT = "report.html"
@@ -35,7 +35,7 @@ class Section:
     manifest: str
 
 
-def section_of(experiment: Experiment, finished: Finished) -> Section:
+def section_of(experiment: Study, finished: Finished) -> Section:
     """Return the section of a finished run, from its summary, its pictures and what lies in its bundle."""
     manifest = json.loads((finished.bundle / "manifest.json").read_text())
     promql = finished.bundle / "promql.json"

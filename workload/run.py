@@ -17,6 +17,7 @@ from workload.engine.install import install
 from workload.engine.launcher import ProcessLauncher
 from workload.errors import UsageError
 from workload.evidence import Evidence, retriever
+from workload.experiment import OfflineExperiment
 from workload.history import NOTHING, read_history
 from workload.journal import Journal
 from workload.paths import cache_dir, inside
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
     from workload.agent.replay import Script
     from workload.engine.launcher import Launcher
-    from workload.experiment import Experiment
+    from workload.experiment import Experiment, Study
     from workload.history import History
 
 
@@ -58,13 +59,15 @@ def launcher_of(settings: Settings, console: Console) -> Launcher:
 
 
 def run_experiment(
-    experiment: Experiment, settings: Settings, progress: Progress, run_id: str | None = None
+    experiment: Experiment | OfflineExperiment, settings: Settings, progress: Progress, run_id: str | None = None
 ) -> Finished:
     """Run an experiment and write its bundle, figures and summary; go on with the run `run_id` if it was begun.
 
     Raises:
         Hop2RagError: with the exit code of its class; the bundle then says `aborted` and why, and can be resumed.
     """
+    if isinstance(experiment, OfflineExperiment):
+        return experiment.conduct(experiment, settings, progress, run_id)
     launcher = launcher_of(settings, progress.console)
     script = script_of(settings)
     embedder = MiniLmEmbedder()
@@ -120,7 +123,7 @@ def begin(bundle: Bundle, experiment: Experiment, settings: Settings) -> History
     return read_history(bundle.journal, measured) if bundle.journal.exists() else NOTHING
 
 
-def settings_of(experiment: Experiment, now: Settings, run: str) -> Settings:
+def settings_of(experiment: Study, now: Settings, run: str) -> Settings:
     """Return the settings of a run that is to go on; only where the services are may differ.
 
     Raises:

@@ -47,6 +47,9 @@ class Settings(BaseModel):
     layout: Layout = "original"
     record_prompts: bool = False
     replay: str | None = Field(default=None, pattern=NAME_PATTERN)
+    from_run: str | None = Field(default=None, pattern=NAME_PATTERN)
+    prompts: Path | None = None
+    tokenizer: Path | None = None
     seed: int = Field(default=0, ge=0, lt=2**63)
     vllm_interval_ms: int = Field(default=100, ge=50, le=10_000)
     gpu_interval_ms: int = Field(default=10, ge=5, le=1000)

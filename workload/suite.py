@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from rich.progress import Progress
 
-    from workload.experiment import Experiment
+    from workload.experiment import Study
     from workload.run import Finished
 
 # The plan's order, and last the summary of latency that it lists beside them.
@@ -30,7 +30,7 @@ SMOKE_BY_NAME: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def settings_by_experiment(experiment: Experiment, flags: Mapping[str, Any], *, smoke: bool) -> dict[str, Any]:
+def settings_by_experiment(experiment: Study, flags: Mapping[str, Any], *, smoke: bool) -> dict[str, Any]:
     """Return the flags of one experiment of a suite: its own defaults, then the small sizes, then what was given."""
     defaults = {name: getattr(experiment, name) for name in ("limit", "max_hops", "k", "concurrency")}
     small = {**SMOKE, **SMOKE_BY_NAME.get(experiment.name, {})} if smoke else {}

@@ -65,11 +65,21 @@ def run(
     replay: Annotated[
         str | None, typer.Option(help="Replay this recorded run: really computed, texts from the record.")
     ] = None,
+    from_run: Annotated[
+        str | None, typer.Option(help="kv-cache: take the prompts of this run, recorded with --record-prompts.")
+    ] = None,
+    prompts: Annotated[
+        Path | None, typer.Option(help="kv-cache: take prompts from elsewhere, one JSON object a line.")
+    ] = None,
+    tokenizer: Annotated[
+        Path | None, typer.Option(help="kv-cache: a model's folder (default: the packaged model's).")
+    ] = None,
     figures: Annotated[bool, typer.Option(help="Draw the figures; the JSON is the same without.")] = True,
     resume: Annotated[str | None, typer.Option(help="Go on with this interrupted run, with its settings.")] = None,
 ) -> None:
     """Run an experiment: starts what is not up, measures, draws the figures, stops what it started."""
-    from workload.experiments import EXPERIMENTS  # noqa: PLC0415 - `--help` need not load the numeric libraries
+    from workload.experiment import Experiment  # noqa: PLC0415 - `--help` need not load the numeric libraries
+    from workload.experiments import EXPERIMENTS  # noqa: PLC0415
     from workload.printing import print_finished  # noqa: PLC0415
     from workload.run import run_experiment, settings_of  # noqa: PLC0415
     from workload.settings import load_settings  # noqa: PLC0415
@@ -77,6 +87,8 @@ def run(
     if experiment not in EXPERIMENTS:
         raise UsageError(f"There is no experiment {experiment!r}.", f"There are: {', '.join(EXPERIMENTS)}.")
     chosen = EXPERIMENTS[experiment]
+    if isinstance(chosen, Experiment) and (from_run or prompts or tokenizer):
+        raise UsageError("--from-run, --prompts and --tokenizer are for kv-cache.", f"Run {experiment} without.")
     flags: dict[str, Any] = {
         "limit": limit or chosen.limit,
         "max_hops": max_hops or chosen.max_hops,
@@ -86,6 +98,9 @@ def run(
         "contexts": contexts.split(",") if contexts else None,
         "record_prompts": record_prompts,
         "replay": replay,
+        "from_run": from_run,
+        "prompts": prompts,
+        "tokenizer": tokenizer,
         "order": order,
         "layout": layout,
         f"{chosen.sampled}_interval_ms": sample_interval,
