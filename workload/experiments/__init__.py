@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from workload.experiments.latency import LATENCY
 from workload.experiments.vllm_metrics import VLLM_METRICS
 
 if TYPE_CHECKING:
     from workload.experiment import Experiment
 
-EXPERIMENTS: dict[str, Experiment] = {experiment.name: experiment for experiment in (VLLM_METRICS,)}
+EXPERIMENTS: dict[str, Experiment] = {experiment.name: experiment for experiment in (VLLM_METRICS, LATENCY)}

@@ -1,0 +1,52 @@
+"""The sheet that charts are drawn on: title and footer as in every figure, panels one below the other."""
+
+from __future__ import annotations
+
+from textwrap import fill
+from typing import TYPE_CHECKING
+
+from matplotlib.figure import Figure
+
+from workload.figures import COLOURS, DOTS_PER_INCH, WIDTH_INCHES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from matplotlib.axes import Axes
+
+TITLE_CHARS, FOOTER_CHARS = 74, 150
+GREY, DARK, PALE = "#666666", "#222222", "#dddddd"
+# The nodes that take time; the others only pass on what these have found.
+BUSY_NODES = ("decompose", "retrieve", "extract_clues", "generate", "grade", "decide")
+NODE_COLOURS = dict(zip(BUSY_NODES, COLOURS, strict=True))
+# Told apart in grey where colours are not.
+MARKERS = ("o", "s", "^", "D")
+
+
+def sheet(title: str, footer: str, heights: Sequence[float], *, share_x: bool = True) -> tuple[Figure, list[Axes]]:
+    """Return an empty figure and its panels, from top to bottom, `heights` in inches each."""
+    canvas = Figure(figsize=(WIDTH_INCHES, 1.1 + sum(heights)), layout="constrained")
+    canvas.suptitle(fill(title, TITLE_CHARS), x=0.01, ha="left", fontsize=13, fontweight="bold")
+    lines = "\n".join(fill(line, FOOTER_CHARS) for line in footer.splitlines())
+    canvas.supxlabel(lines, fontsize=7, color="#555555", x=0.01, ha="left")
+    grid = canvas.subplots(len(heights), 1, sharex=share_x, squeeze=False, height_ratios=heights)
+    panels = list(grid[:, 0])
+    for axes in panels:
+        axes.grid(visible=True, color=PALE, linewidth=0.6)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+    return canvas, panels
+
+
+def name(axes: Axes, title: str, x: str = "", y: str = "") -> None:
+    """Write a panel's title and its axes' labels with their units."""
+    axes.set_title(fill(title, 100), loc="left", fontsize=10)
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+
+
+def save(canvas: Figure, path: Path) -> Path:
+    """Write the figure and return its path."""
+    canvas.savefig(path, dpi=DOTS_PER_INCH)
+    return path

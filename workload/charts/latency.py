@@ -1,0 +1,134 @@
+"""Pictures of the latency of questions: by node, its distribution, and the hops that it is made of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.stats import binomtest
+
+from workload.agent.state import NODES
+from workload.analysis.latency import answered
+from workload.analysis.wording import number, percent
+from workload.charts.canvas import DARK, GREY, MARKERS, NODE_COLOURS, name, save, sheet
+from workload.figures import COLOURS
+from workload.results import group
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from matplotlib.axes import Axes
+
+    from workload.drawing import Drawing
+
+ENDINGS = ("done", "enough", "max_hops", "error")
+JITTER = 0.16
+
+
+def draw(drawing: Drawing) -> list[Path]:
+    """Draw the three files of the plan."""
+    return [draw_nodes(drawing), draw_distribution(drawing), draw_hops(drawing)]
+
+
+def draw_nodes(drawing: Drawing) -> Path:
+    """Draw every visit of every node, with median and quartiles."""
+    found = drawing.summary["by_node"]
+    shares = {node: row["share"] for node, row in found.items()}
+    title = "Where does a question's time go?"
+    if shares:
+        slowest = max(shares, key=shares.__getitem__)
+        title = f"{slowest} takes {percent(shares[slowest])} of a question's time"
+    canvas, (axes,) = sheet(title, drawing.footer, (4.8,))
+    visits = group((row for row in drawing.data.visits if row["outcome"] == "ok"), "node")
+    shown = [node for node in NODES if node in found]
+    random = np.random.default_rng(0)
+    for place, node in enumerate(shown):
+        seconds = [row["duration_seconds"] for row in visits[node]]
+        colour = NODE_COLOURS.get(node, GREY)
+        heights = place + random.uniform(-JITTER, JITTER, len(seconds))
+        axes.plot(seconds, heights, "o", color=colour, markersize=3, alpha=0.5, markeredgewidth=0)
+        low, high = found[node]["quartiles"]
+        axes.plot([low, high], [place, place], color=DARK, linewidth=4, alpha=0.35, solid_capstyle="butt")
+        axes.plot(found[node]["median"], place, "|", color=DARK, markersize=16, markeredgewidth=2)
+        note = f"{percent(shares[node])}, median {number(found[node]['median'])} s, n={found[node]['n']}"
+        axes.annotate(note, (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=8)
+    axes.set_xscale("log")
+    axes.set_yticks(range(len(shown)), shown)
+    axes.invert_yaxis()
+    name(axes, "Every visit, its median and quartiles; right: share of the time of all questions", x="seconds a visit")
+    return save(canvas, drawing.folder / "latency_by_node.png")
+
+
+def draw_distribution(drawing: Drawing) -> Path:
+    """Draw the share of questions answered within a time, with percentiles and their intervals."""
+    rows = drawing.summary["latency_seconds"]
+    title = "How long does a question take?"
+    if rows:
+        title = f"Half of the questions are answered within {number(rows[0]['value'])} s (n={rows[0]['n']})"
+    canvas, (axes,) = sheet(title, drawing.footer, (3.6,))
+    types = group(answered(drawing.data.questions), "type")
+    for place, (kind, found) in enumerate(sorted(types.items())):
+        seconds = np.sort([row["duration_seconds"] for row in found])
+        axes.step(
+            [0.0, *seconds],
+            np.arange(len(seconds) + 1) / len(seconds),
+            where="post",
+            color=COLOURS[place],
+            linewidth=1.6,
+            linestyle=("-", "--", ":")[place % 3],
+            label=f"{kind} (n={len(found)})",
+        )
+    for row in rows:
+        _percentile(axes, row)
+    axes.set_ylim(0, 1.06)
+    axes.set_xlim(left=0)
+    axes.legend(frameon=False, fontsize=8, loc="lower right")
+    name(
+        axes,
+        "Share of questions answered within a time, by type; marked: percentiles of all with 95 % intervals",
+        x="seconds from start to answer",
+        y="share of questions",
+    )
+    return save(canvas, drawing.folder / "latency_distribution.png")
+
+
+def _percentile(axes: Axes, row: dict[str, Any]) -> None:
+    fill = DARK if row["ci"] else "white"
+    if row["ci"]:
+        axes.plot(row["ci"], [row["p"]] * 2, color=DARK, linewidth=1.2)
+    axes.plot(row["value"], row["p"], "D", color=DARK, markerfacecolor=fill, markersize=6)
+    note = f"P{100 * row['p']:.0f} {number(row['value'])} s" + ("" if row["ci"] else f" (n={row['n']}, no CI)")
+    offset, side = ((-8, 4), "right") if row["p"] > 0.5 else ((8, -12), "left")
+    axes.annotate(note, (row["value"], row["p"]), offset, textcoords="offset points", ha=side, fontsize=8)
+
+
+def draw_hops(drawing: Drawing) -> Path:
+    """Draw the share of questions by hops for each type, and below what ended their loops."""
+    found, endings = drawing.summary["hops_by_type"], drawing.summary["endings"]
+    means = " and ".join(f"{number(row['mean'])} hops a {kind} question" for kind, row in found.items())
+    canvas, (upper, lower) = sheet(means or "No question was answered", drawing.footer, (2.9, 2.6))
+    counted = [*found.values(), *endings.values()]
+    places = range(max((int(hops) for row in counted for hops in row["hops"]), default=1) + 1)
+    for order, (kind, row) in enumerate(found.items()):
+        for hops in places:
+            successes = row["hops"].get(str(hops), 0)
+            low, high = binomtest(successes, row["n"]).proportion_ci(method="wilson")
+            at = hops + (order - (len(found) - 1) / 2) * 0.16
+            share = successes / row["n"]
+            axis_error = [[share - low], [high - share]]
+            upper.errorbar(at, share, axis_error, color=COLOURS[order], marker=MARKERS[order], capsize=3, markersize=6)
+        upper.plot([], [], color=COLOURS[order], marker=MARKERS[order], label=f"{kind} (n={row['n']})")
+    upper.set_ylim(0, 1.05)
+    upper.legend(frameon=False, fontsize=8, loc="upper left")
+    name(upper, "Questions by the hops they took, with 95 % intervals (Wilson)", y="share of the type")
+    bottom = np.zeros(len(places))
+    shades = dict(zip(ENDINGS, (COLOURS[2], COLOURS[4], COLOURS[5], GREY), strict=True))
+    for ending, hatch in zip(ENDINGS, ("", "..", "//", "xx"), strict=True):
+        numbers = np.array([endings.get(ending, {"hops": {}})["hops"].get(str(hops), 0) for hops in places])
+        bars = lower.bar(places, numbers, 0.5, bottom, color=shades[ending], hatch=hatch, edgecolor="white")
+        labels = [f"{ending}: {count}" if count else "" for count in numbers]
+        lower.bar_label(bars, labels, label_type="center", fontsize=8, color=DARK)
+        bottom += numbers
+    lower.set_xticks(places)
+    name(lower, "What ended each loop, and after how many hops", x="hops", y="questions")
+    return save(canvas, drawing.folder / "hops_by_question_type.png")
