@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from workload.panels.panel import Figure, Panel
 
 # Okabe and Ito's palette, without black and yellow: told apart by colour-blind readers, and by lightness in grey.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#56B4E9", "#D55E00", "#CC79A7")
 DASHES: tuple[Literal["solid", "dashed", "dotted"], ...] = ("solid", "dashed", "dotted")
 AXIS_LABELS = {
     "percentunit": "share",
@@ -77,12 +77,13 @@ def _draw_panel(axes: Axes, panel: Panel, traces: Sequence[Trace], colours: Mapp
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     elif panel.unit == "short":
         axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
+    axes.margins(y=0.3)  # before the limits are set: room for the words on top
     axes.set_ylim(bottom=0)
-    axes.margins(y=0.15)
     if len(legends) > 1:
         handles = [Line2D([], [], color="#444444", linestyle=DASHES[i], label=name) for i, name in enumerate(legends)]
         axes.legend(handles=handles, loc="upper right", fontsize=8, frameon=False, ncols=len(handles))
     silent = [arm for arm in colours if not any(trace.values.size for trace in traces if trace.arm == arm)]
     if silent:
         text = "\n".join(f"{arm}: {panel.empty}" for arm in silent)
-        axes.text(0.01, 0.93, text, transform=axes.transAxes, fontsize=9, va="top", color="#333333")
+        box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 2}
+        axes.text(0.01, 0.96, text, transform=axes.transAxes, fontsize=9, va="top", color="#333333", bbox=box)
