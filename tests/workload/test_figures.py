@@ -1,0 +1,125 @@
+"""Figures: every arm is in the picture, one without data in words, and the file holds what its numbers say."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from matplotlib import image
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Canvas
+
+from workload.figures import AXIS_LABELS, COLOURS, draw
+from workload.panels.data import Trace
+from workload.panels.vllm_metrics import CACHE_METRICS, FIGURES, HIT_RATIO, REQUESTS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from workload.panels.panel import Figure, Panel
+
+ARMS = ("prefix-off", "prefix-on")
+
+
+def trace(arm: str, legend: str = "", values: Sequence[float] = (), block: int = 0) -> Trace:
+    """Return a line with a value every second."""
+    seconds = np.arange(len(values), dtype=np.float64)
+    return Trace(arm, block, "c1", legend, "up", seconds, np.array(values, dtype=np.float64))
+
+
+def traces_of(panel: Panel, silent: str = "") -> list[Trace]:
+    """Return two blocks an arm and line; the arm `silent` has no points."""
+    chance = np.random.default_rng(0)
+    return [
+        trace(arm, line.legend, () if arm == silent else chance.uniform(0.3, 0.7, 60).tolist(), block)
+        for arm in ARMS
+        for block in (0, 1)
+        for line in panel.lines
+    ]
+
+
+@pytest.fixture
+def texts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return every text that is put into the picture's axes."""
+    written: list[str] = []
+    plain = Axes.text
+
+    def text(self: Axes, x: float, y: float, s: str, *args: Any, **more: Any) -> Any:
+        written.append(s)
+        return plain(self, x, y, s, *args, **more)
+
+    monkeypatch.setattr(Axes, "text", text)
+    return written
+
+
+@pytest.mark.parametrize("figure", FIGURES, ids=lambda figure: figure.file)
+def test_a_figure_is_drawn(figure: Figure, tmp_path: Path) -> None:
+    """The file is there under the plan's name, of the expected size, and holds both arms' colours."""
+    path = tmp_path / figure.file
+    draw(figure, {panel.key: traces_of(panel) for panel in figure.panels}, ARMS, "run x; vLLM 0.32.0", path)
+    pixels = (image.imread(path)[:, :, :3] * 255).astype(int)
+    assert pixels.shape[1] == 1200
+    assert pixels.shape[0] > 300 * len(figure.panels)
+    for colour in COLOURS[: len(ARMS)]:
+        wanted = np.array([int(colour[at : at + 2], 16) for at in (1, 3, 5)])
+        assert (abs(pixels - wanted).max(axis=2) < 12).sum() > 500
+
+
+def test_an_arm_without_data_is_said_in_words(tmp_path: Path, texts: list[str]) -> None:
+    """A line at zero, or no word at all, would each read as a hit rate of 0 %: the panel's own words say why."""
+    traces = {panel.key: traces_of(panel) for panel in CACHE_METRICS.panels}
+    traces[HIT_RATIO.key] = traces_of(HIT_RATIO, silent="prefix-off")
+    draw(CACHE_METRICS, traces, ARMS, "", tmp_path / "figure.png")
+    assert texts == ["prefix-off: caching off"]
+
+
+def test_no_data_at_all_is_still_a_figure(tmp_path: Path, texts: list[str]) -> None:
+    """Prometheus may have lost a run; the picture then says so for each arm instead of failing the report."""
+    draw(CACHE_METRICS, {panel.key: [] for panel in CACHE_METRICS.panels}, ARMS, "", tmp_path / "figure.png")
+    assert texts == ["prefix-off: caching off\nprefix-on: caching off", "prefix-off: no data\nprefix-on: no data"]
+
+
+def test_gaps_are_not_bridged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NaN is where Prometheus had no point; a line across it would invent values."""
+    drawn: list[Any] = []
+    plain = Axes.plot
+
+    def plot(self: Axes, *args: Any, **more: Any) -> Any:
+        drawn.append(args[1])
+        return plain(self, *args, **more)
+
+    monkeypatch.setattr(Axes, "plot", plot)
+    values = [0.5, float("nan"), 0.5]
+    traces = {panel.key: [trace("prefix-on", panel.lines[0].legend, values)] for panel in CACHE_METRICS.panels}
+    draw(CACHE_METRICS, traces, ARMS, "", tmp_path / "figure.png")
+    assert all(np.isnan(line[1]) for line in drawn)
+
+
+def test_a_picture_says_where_it_comes_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures are copied without their report; the footer is the part of it that goes along."""
+    footers: list[str] = []
+    monkeypatch.setattr(Canvas, "supxlabel", lambda _, text, **__: footers.append(text))
+    draw(CACHE_METRICS, {panel.key: [] for panel in CACHE_METRICS.panels}, ARMS, "run x", tmp_path / "figure.png")
+    assert footers == ["run x"]
+
+
+def lightness(colour: str) -> float:
+    """Return the relative luminance of sRGB, 0 black to 1 white (WCAG 2)."""
+    shares = (int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5))
+    linear = (share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares)
+    return sum(part * weight for part, weight in zip(linear, (0.2126, 0.7152, 0.0722), strict=True))
+
+
+def test_two_arms_differ_in_grey() -> None:
+    """Most experiments have two arms, and papers are printed in grey: one must be twice as light as the other."""
+    one, other = sorted(map(lightness, COLOURS[:2]))
+    assert other > 2 * one
+    assert len(set(COLOURS)) == len(COLOURS)
+
+
+def test_every_unit_has_an_axis_label() -> None:
+    """A panel whose unit has no words fails when the run is over."""
+    assert {panel.unit for figure in FIGURES for panel in figure.panels} <= AXIS_LABELS.keys()
+    assert len(REQUESTS.lines) == 2
