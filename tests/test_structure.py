@@ -1,0 +1,135 @@
+"""What keeps the code readable and its parts apart, checked instead of promised."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("exporter", "workload")
+SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+MAX_LINES = 300
+MAX_MEDIAN_LINES = 130
+VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "base", "misc"}
+
+
+def name_of(path: Path) -> str:
+    """Return a path as it stands in the repository."""
+    return str(path.relative_to(ROOT))
+
+
+def lines_of(path: Path) -> int:
+    """Return a file's number of lines."""
+    return len(path.read_text().splitlines())
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Yield each module that a file names in an import statement, those for types alone included."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+
+
+def importers_of(top: str, paths: list[Path]) -> list[str]:
+    """Return the files that import a package or a part of it."""
+    return [name_of(path) for path in paths if any(name.split(".")[0] == top for name in imported(path))]
+
+
+def swallowing(path: Path) -> Iterator[int]:
+    """Yield the line of each handler that catches everything and does nothing."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ExceptHandler):
+            kinds = {
+                ast.unparse(kind)
+                for kind in (node.type.elts if isinstance(node.type, ast.Tuple) else [node.type])
+                if kind
+            }
+            does_nothing = all(isinstance(step, ast.Pass | ast.Continue) or is_literal(step) for step in node.body)
+            if does_nothing and (not kinds or kinds & {"Exception", "BaseException"}):
+                yield node.lineno
+
+
+def is_literal(step: ast.stmt) -> bool:
+    """Return whether a statement is an ellipsis or a string."""
+    return isinstance(step, ast.Expr) and isinstance(step.value, ast.Constant)
+
+
+def test_no_file_is_too_long() -> None:
+    """Every admired repository that hurts to read hurts at its largest file."""
+    assert {name_of(path): lines_of(path) for path in (*SOURCES, *TESTS) if lines_of(path) > MAX_LINES} == {}
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_files_are_short_in_the_middle(package: str) -> None:
+    """The median is what a reader meets; empty packages do not count towards it."""
+    sizes = [lines_of(path) for path in SOURCES if path.parts[len(ROOT.parts)] == package and lines_of(path) > 1]
+    assert median(sizes) < MAX_MEDIAN_LINES
+
+
+def test_the_exporter_stands_alone() -> None:
+    """It is installed beside any vLLM; the agent, Chroma and torch must not come with it, not even for types."""
+    assert importers_of("workload", [path for path in SOURCES if name_of(path).startswith("exporter/")]) == []
+    assert importers_of("exporter", SOURCES)
+
+
+def test_nvml_has_one_door() -> None:
+    """A machine without a driver is served only if nobody else touches the library."""
+    assert [name_of(path) for path in SOURCES if "pynvml" in loaded(path)] == ["exporter/nvml.py"]
+
+
+def loaded(path: Path) -> set[str]:
+    """Return what a file imports, by statement or by `import_module`."""
+    calls = (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call) and node.args)
+    by_name = {
+        str(call.args[0].value)
+        for call in calls
+        if ast.unparse(call.func).endswith("import_module") and isinstance(call.args[0], ast.Constant)
+    }
+    return by_name | {name.split(".")[0] for name in imported(path)}
+
+
+def test_no_code_imports_the_tests() -> None:
+    """What ships must run where the tests do not lie."""
+    assert importers_of("tests", SOURCES) == []
+
+
+def test_no_failure_is_swallowed() -> None:
+    """A failure is data; where everything is caught and nothing done, the next reader sees a zero instead."""
+    assert [f"{name_of(path)}:{line}" for path in SOURCES for line in swallowing(path)] == []
+
+
+def test_the_check_for_swallowed_failures_sees_them(tmp_path: Path) -> None:
+    """A check that finds nothing anywhere proves nothing."""
+    bad = "try:\n    f()\nexcept Exception:\n    pass\ntry:\n    f()\nexcept:\n    ...\n"
+    good = "try:\n    f()\nexcept ValueError:\n    pass\n"
+    (tmp_path / "bad.py").write_text(bad)
+    (tmp_path / "good.py").write_text(good)
+    assert list(swallowing(tmp_path / "bad.py")) == [3, 7]
+    assert list(swallowing(tmp_path / "good.py")) == []
+
+
+def test_modules_are_named_after_something() -> None:
+    """A module called after nothing collects everything."""
+    files = (*SOURCES, *TESTS)
+    assert [name_of(path) for path in files if VAGUE_NAMES & {*path.relative_to(ROOT).parts, path.stem}] == []
+
+
+def test_every_test_says_why() -> None:
+    """A test without a reason is deleted by the next who finds it in the way."""
+    tests = (
+        (name_of(path), node)
+        for path in TESTS
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_")
+    )
+    assert [f"{file}: {node.name}" for file, node in tests if not ast.get_docstring(node)] == []
