@@ -27,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for command in (run.run, suite.suite, run.ask, services.up, services.down):
+for command in (run.run, suite.suite, run.ask, services.up, services.down, services.doctor):
     app.command()(command)
 app.add_typer(engine.app, name="engine")
 app.add_typer(corpus.app, name="corpus")
@@ -68,7 +68,7 @@ def run_command_line(arguments: list[str]) -> int:
 
     signal.signal(signal.SIGTERM, terminate)
     try:
-        app(arguments, standalone_mode=False)
+        code = app(arguments, standalone_mode=False)
     except (Hop2RagError, ExporterError) as error:
         err.print(f"[bold red]Error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         return error.exit_code
@@ -79,4 +79,4 @@ def run_command_line(arguments: list[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         err.print("Interrupted; what was acknowledged is in the journal.")
         return EXIT_TERMINATED if was_terminated else EXIT_INTERRUPTED
-    return 0
+    return code if isinstance(code, int) else 0

@@ -24,6 +24,11 @@ from workload.commands.options import (
 from workload.errors import UsageError
 
 
+def given(**flags: Any) -> dict[str, Any]:
+    """Return the flags that were given; 0 is given, and refused later by its range."""
+    return {name: value for name, value in flags.items() if value is not None}
+
+
 def run(
     experiment: Annotated[str, typer.Argument(help="The experiment, such as vllm-metrics.")],
     limit: Limit = None,
@@ -90,10 +95,8 @@ def run(
     if isinstance(chosen, Experiment) and (from_run or prompts or tokenizer):
         raise UsageError("--from-run, --prompts and --tokenizer are for kv-cache.", f"Run {experiment} without.")
     flags: dict[str, Any] = {
-        "limit": limit or chosen.limit,
-        "max_hops": max_hops or chosen.max_hops,
-        "k": k or chosen.k,
-        "concurrency": concurrency.split(",") if concurrency else chosen.concurrency,
+        **{name: getattr(chosen, name) for name in ("limit", "max_hops", "k", "concurrency")},
+        **given(limit=limit, max_hops=max_hops, k=k, concurrency=concurrency.split(",") if concurrency else None),
         "rate": rate.split(",") if rate else None,
         "contexts": contexts.split(",") if contexts else None,
         "record_prompts": record_prompts,
@@ -142,8 +145,9 @@ def ask(
     settings = load_settings(
         {
             "limit": 1,
-            "max_hops": max_hops or 3,
-            "k": k or 10,
+            "max_hops": 3,
+            "k": 10,
+            **given(max_hops=max_hops, k=k),
             "layout": layout,
             "vllm_endpoint": vllm_endpoint,
             "persist_dir": persist_dir,

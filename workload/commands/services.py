@@ -1,4 +1,4 @@
-"""`hop2rag up` and `hop2rag down`."""
+"""`hop2rag up`, `hop2rag down` and `hop2rag doctor`."""
 
 from __future__ import annotations
 
@@ -25,3 +25,27 @@ def down() -> None:
     from workload.up import bring_down  # noqa: PLC0415
 
     out.print(bring_down())
+
+
+def doctor(
+    vllm_endpoint: Annotated[str, typer.Option(help="The vLLM to examine.", envvar="HOP2RAG_VLLM_ENDPOINT")] = (
+        "http://127.0.0.1:8000"
+    ),
+    prometheus_url: Annotated[str, typer.Option(help="The Prometheus to examine.")] = "http://127.0.0.1:9090",
+    grafana_url: Annotated[str | None, typer.Option(help="A Grafana to examine too.", envvar="GRAFANA_URL")] = None,
+) -> None:
+    """Examine vLLM, Prometheus and Grafana: what is missing, renamed or gated by a flag, and what to do."""
+    from contextlib import ExitStack  # noqa: PLC0415
+
+    from workload.doctor.finding import exit_code, show  # noqa: PLC0415
+    from workload.doctor.servers import examine  # noqa: PLC0415
+    from workload.engine.endpoint import open_client, parse_endpoint  # noqa: PLC0415
+    from workload.prometheus import PrometheusClient  # noqa: PLC0415
+    from workload.prometheus_server import loopback_session  # noqa: PLC0415
+
+    with ExitStack() as stack:
+        vllm = stack.enter_context(open_client(parse_endpoint(vllm_endpoint)))
+        grafana = stack.enter_context(open_client(parse_endpoint(grafana_url))) if grafana_url else None
+        findings = examine(vllm, PrometheusClient(prometheus_url, loopback_session()), grafana)
+    show(out, findings)
+    raise typer.Exit(exit_code(findings))
