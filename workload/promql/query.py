@@ -13,7 +13,12 @@ if TYPE_CHECKING:
 
 SCOPE = "$scope"
 RATE_INTERVAL = "$__rate_interval"
+RANGE = "$__range"
 GRAFANA_SCOPE = ("run", "experiment", "arm")
+# What tells engines apart; series of the agent and of the exporter have an instance of their own, and no model.
+ENGINE_SERIES = ("vllm:", "instance:vllm_")
+ENGINE_SCOPE = ("model_name", "instance")
+WITHOUT_MODEL_NAME = ("vllm:cache_config_info", "instance:vllm_prefix_caching_enabled:min")
 
 
 @dataclass(frozen=True)
@@ -22,24 +27,40 @@ class Query:
 
     Attributes:
         name: unique among all queries; the key in the golden file and in a run's bundle.
-        expression: PromQL in which `$scope` stands for the label matchers of a run, and `$__rate_interval` for the
-            window of a rate, as in Grafana.
+        expression: PromQL in which `$scope` stands for the label matchers of a run, and, as in Grafana,
+            `$__rate_interval` for the window of a rate and `$__range` for all that is looked at.
     """
 
     name: str
     expression: str
 
-    def scoped(self, labels: Mapping[str, str], step_seconds: float, scrape_seconds: float = 1.0) -> str:
+    def scoped(
+        self,
+        labels: Mapping[str, str],
+        step_seconds: float,
+        scrape_seconds: float = 1.0,
+        range_seconds: float = 3600.0,
+    ) -> str:
         """Return the PromQL for the series that carry `labels`, drawn at `step_seconds`."""
         matchers = ",".join(label_matcher(name, value) for name, value in labels.items())
-        return self._fill(matchers, rate_interval(step_seconds, scrape_seconds))
+        filled = self.expression.replace(RATE_INTERVAL, rate_interval(step_seconds, scrape_seconds))
+        filled = filled.replace(RANGE, f"{round(range_seconds * 1000)}ms")
+        return re.sub(rf"{re.escape(SCOPE)}\b", lambda _: matchers, filled)
 
     def grafana(self) -> str:
         """Return the PromQL with Grafana's variables as matchers."""
-        return self._fill(",".join(f'{name}=~"${name}"' for name in GRAFANA_SCOPE), RATE_INTERVAL)
+        return re.sub(
+            rf"([\w:]+)\{{([^{{}}]*){re.escape(SCOPE)}\b",
+            lambda found: f"{found[1]}{{{found[2]}{grafana_scope(found[1])}",
+            self.expression,
+        )
 
-    def _fill(self, matchers: str, interval: str) -> str:
-        return re.sub(rf"{re.escape(SCOPE)}\b", lambda _: matchers, self.expression.replace(RATE_INTERVAL, interval))
+
+def grafana_scope(metric: str) -> str:
+    """Return the matchers that hold a metric to what is chosen in the dashboard's variables."""
+    engine = ENGINE_SCOPE if metric.startswith(ENGINE_SERIES) else ()
+    names = (*(name for name in engine if name != "model_name" or metric not in WITHOUT_MODEL_NAME), *GRAFANA_SCOPE)
+    return ",".join(f'{name}=~"${name}"' for name in names)
 
 
 def rate_interval(step_seconds: float, scrape_seconds: float) -> str:
