@@ -1,0 +1,90 @@
+"""What a panel shows: each window under its own labels, its own clock, and gaps where there is nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import pytest
+
+from tests.stubs.run import measured
+from workload.experiment import Window
+from workload.panels.data import MAX_POINTS, MIN_STEP_SECONDS, fetch, step_of
+from workload.panels.vllm_metrics import HIT_RATIO, REQUESTS
+from workload.prometheus import NoDataError, PrometheusClient, QueryError, Series
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+WINDOWS = [measured("prefix-off").window, measured("prefix-on", block=1).window]
+
+
+class Prometheus:
+    """Answers range queries from a function and notes what it was asked."""
+
+    def __init__(self, answer: Callable[[str], list[Series]]) -> None:
+        self.answer = answer
+        self.asked: list[tuple[float, float, float]] = []
+
+    def query_range(self, promql: str, start: float, end: float, step: float) -> list[Series]:
+        """Answer a range query."""
+        self.asked.append((start, end, step))
+        return self.answer(promql)
+
+
+def client_of(answer: Callable[[str], list[Series]]) -> Any:
+    """Return a stand-in for the client."""
+    return cast("PrometheusClient", Prometheus(answer))
+
+
+def test_each_window_is_asked_for_under_its_own_labels() -> None:
+    """Two starts of an arm share its name; only run, experiment, arm and time tell whose line it is."""
+
+    def answer(promql: str) -> list[Series]:
+        assert 'run="r"' in promql
+        assert 'experiment="vllm-metrics"' in promql
+        start = 1000.0 if 'arm="prefix-off"' in promql else 1100.0
+        return [Series({}, np.array([start, start + 1]), np.array([0.25, np.nan]))]
+
+    client = client_of(answer)
+    traces = fetch(REQUESTS, client, "r", "vllm-metrics", WINDOWS)
+    places = [(trace.arm, trace.block, trace.legend) for trace in traces]
+    assert places == [
+        (arm, block, line) for arm, block in (("prefix-off", 0), ("prefix-on", 1)) for line in ("running", "waiting")
+    ]
+    assert all(trace.seconds.tolist() == [0, 1] for trace in traces)
+    assert all(np.isnan(trace.values[1]) for trace in traces)
+    assert all(window.start == start for window, (start, _, _) in zip(WINDOWS, client.asked[::2], strict=True))
+    assert all(end >= window.end for window, (_, end, _) in zip(WINDOWS, client.asked[::2], strict=True))
+
+
+def test_no_data_is_a_line_without_points() -> None:
+    """With caching off there is no hit rate; the figure says so, and the CSV has no made-up zeros."""
+
+    def answer(promql: str) -> list[Series]:
+        raise NoDataError(promql, (1000.0, 1060.0))
+
+    traces = fetch(HIT_RATIO, client_of(answer), "r", "vllm-metrics", WINDOWS)
+    assert [(trace.arm, trace.seconds.size, trace.values.size) for trace in traces] == [
+        ("prefix-off", 0, 0),
+        ("prefix-on", 0, 0),
+    ]
+    assert all(trace.promql for trace in traces)
+
+
+def test_a_refused_query_is_no_empty_panel() -> None:
+    """Only "no data" may become an empty line; a syntax error or a dead Prometheus has to stop the drawing."""
+
+    def answer(_: str) -> list[Series]:
+        raise QueryError("Prometheus refused the query.")
+
+    with pytest.raises(QueryError):
+        fetch(HIT_RATIO, client_of(answer), "r", "vllm-metrics", WINDOWS)
+
+
+@pytest.mark.parametrize("seconds", [0.5, 60.0, 3600.0, 86_400.0])
+def test_a_window_has_as_many_points_as_a_figure_can_show(seconds: float) -> None:
+    """A day at a quarter of a second would be 345,600 points of a picture 1,200 pixels wide."""
+    step = step_of(Window("prefix-on", 0, "c1", 0, 100.0, 100.0 + seconds))
+    assert step >= MIN_STEP_SECONDS
+    assert seconds / step <= MAX_POINTS * 1.01
