@@ -1,0 +1,1 @@
+"""Charts that are no lines over time: bars, points, Gantt charts, heat maps."""

@@ -1,0 +1,105 @@
+"""Experiment 1: how much of the prompts could a prefix cache serve, by layout of the prompts?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from workload.analysis.wording import ABSENT, interval, number, percent
+from workload.experiment import OfflineExperiment
+from workload.kv_cache.run import conduct
+
+SHOWN_SIZES = (16, 32)
+
+
+def headline(summary: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Return a row for each arm and block size: the bound, its parts, and what is left to compute."""
+    sizes = {summary["block_size"], *SHOWN_SIZES}
+    rows: list[tuple[str, ...]] = []
+    for arm, found in summary["arms"].items():
+        for bound in found["bounds"]:
+            if bound["block_size"] in sizes:
+                tokens = bound["prompt_tokens"]
+                within, across = (bound[f"{name}_tokens"] / tokens for name in ("within_request", "across_requests"))
+                computed = (found["prompt_tokens_per_question"], bound["uncached_tokens"] / found["requests"])
+                shares = map(percent, (bound["share"], within, across))
+                rows.append((arm, str(bound["block_size"]), *shares, *map(number, computed)))
+    return rows
+
+
+def verdicts(summary: dict[str, Any]) -> list[str]:
+    """Return what a reader must know before using the numbers."""
+    arms, size = summary["arms"], summary["block_size"]
+    sentences = [f"{summary['origin']}."]
+    for arm, found in arms.items():
+        bound = next(bound for bound in found["bounds"] if bound["block_size"] == size)
+        sentences.append(
+            f"{arm}: at most {percent(bound['share'])} of {number(found['prompt_tokens_per_question'])} prompt tokens "
+            f"a question can be reused at block size {size}; {number(found['uncached_tokens_per_question'])} must be "
+            f"computed {_ci(found['uncached_tokens_per_question_ci'])}."
+        )
+    sentences += [_compared(summary, arm, row) for arm, row in summary["uncached_tokens_compared"].items()]
+    sentences += [_pools(arm, found["eviction"]) for arm, found in arms.items()]
+    sentences += [_engine(arm, found["engine"], size) for arm, found in arms.items() if found["engine"]]
+    if checked := summary["chats_checked_against_the_server"]:
+        sentences.append(f"The server's tokenizer gave the same ids for {checked} of {checked} prompts.")
+    if summary["quality"]:
+        solved = next(iter(summary["quality"].values()))["answer_em"]
+        sentences.append(f"Retrieval found every gold passage of {percent(solved)} of the questions; no model spoke.")
+    return sentences
+
+
+def _ci(bounds: tuple[float, float] | None) -> str:
+    return interval(bounds).strip()
+
+
+def _compared(summary: dict[str, Any], arm: str, row: dict[str, Any]) -> str:
+    first, found = summary["compared_with"], summary["arms"]
+    longer = found[arm]["prompt_tokens_per_question"] / found[first]["prompt_tokens_per_question"]
+    change = f"{percent(row['change'], signed=True)} {interval(row['change_ci'], percent).strip()}"
+    return (
+        f"{arm} against {first}: prompts {longer:.2f} times as long, tokens to compute {change} "
+        f"(median over {row['n']} questions)."
+    )
+
+
+def _pools(arm: str, steps: list[dict[str, Any]]) -> str:
+    """Tell of the most questions in flight, where the pool matters most."""
+    steps = [step for step in steps if step["in_flight"] == steps[-1]["in_flight"]]
+    least, most = steps[0], steps[-1]
+    order = f"{least['in_flight']} questions in flight" if least["in_flight"] else "calls at their recorded times"
+    return (
+        f"{arm}, {order}: a pool of {least['pool_blocks']:,} blocks leaves {percent(least['share'])} reusable, "
+        f"one of {most['pool_blocks']:,} evicts nothing."
+    )
+
+
+def _engine(arm: str, told: dict[str, Any], size: int) -> str:
+    pool = f"{told['num_gpu_blocks']:,} blocks" if told["num_gpu_blocks"] else ABSENT
+    return (
+        f"{arm}: the bound is the one worked out during the run on {told['equal_to_run']} of {told['compared_calls']} "
+        f"calls (block size {size}); the engine served {percent(told['cached_share'])}, its pool ({pool}) allows "
+        f"{percent(told['modelled_share'])}."
+    )
+
+
+KV_CACHE = OfflineExperiment(
+    name="kv-cache",
+    folder="kv_cache",
+    title="How much of the prompts could a prefix cache serve?",
+    conduct=conduct,
+    headline=headline,
+    columns=(
+        "prompts",
+        "block",
+        "reusable",
+        "within\nrequest",
+        "across\nrequests",
+        "tokens a\nquestion",
+        "to be\ncomputed",
+    ),
+    verdicts=verdicts,
+    limit=20,
+    max_hops=3,
+    k=10,
+    summary_file="prefix_overlap_analysis.json",
+)

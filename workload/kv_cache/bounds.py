@@ -1,0 +1,134 @@
+"""The bound of many calls: call by call, question by question, and in a pool that has an end."""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.stats import bootstrap
+
+from workload.analysis.eviction import hashed, replay, smallest_pool
+from workload.analysis.paired import LEVEL, MIN_PAIRS, RESAMPLES
+from workload.prefix import PrefixIndex
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from workload.analysis.paired import Interval
+    from workload.kv_cache.source import EngineTold, SentCall
+
+
+def reusable_by_call(calls: Iterable[SentCall], block_size: int) -> list[int]:
+    """Return the reusable tokens of each call, in the order of arrival; nothing is evicted."""
+    index, found = PrefixIndex(block_size), []
+    for sent in calls:
+        call = sent.call
+        found.append(index.observe(call.prompt, call.salt))
+        index.observe_output(call.prompt, call.output, call.salt)
+    return found
+
+
+def uncached_by_question(calls: Sequence[SentCall], reusable: Sequence[int]) -> dict[str, float]:
+    """Return the prompt tokens that must be computed for each question, averaged over the times it was asked."""
+    asked: dict[tuple[str, str], int] = defaultdict(int)
+    for sent, tokens in zip(calls, reusable, strict=True):
+        asked[sent.call.question, sent.call.salt] += len(sent.call.prompt) - tokens
+    by_question: dict[str, list[int]] = defaultdict(list)
+    for (question, _), tokens in asked.items():
+        by_question[question].append(tokens)
+    return {question: fmean(values) for question, values in by_question.items()}
+
+
+def mean_ci(values: Iterable[float], seed: int = 0) -> Interval | None:
+    """Return the 95 % bootstrap percentile interval of a mean; None for fewer than `MIN_PAIRS` values."""
+    sample = np.fromiter(values, dtype=np.float64)
+    if len(sample) < MIN_PAIRS:
+        return None
+    rng = np.random.default_rng(seed)
+    found = bootstrap(
+        (sample,), np.mean, confidence_level=LEVEL, n_resamples=RESAMPLES, method="percentile", rng=rng
+    ).confidence_interval
+    return float(found.low), float(found.high)
+
+
+def in_pool(calls: Sequence[SentCall], block_size: int, blocks: int | None) -> tuple[float | None, int]:
+    """Return the reusable share of all prompt tokens in a pool of `blocks` blocks, and the blocks evicted.
+
+    Each start of an engine and each load begins with an empty pool. The share is None where a call does not fit.
+    """
+    reusable = evicted = 0
+    for group in _groups(calls):
+        hashes = [hashed(s.call.prompt, s.call.output, block_size, s.call.salt, s.span) for s in group]
+        if blocks is not None and blocks < smallest_pool(hashes, block_size):
+            return None, 0
+        done = replay(hashes, block_size, blocks)
+        reusable += sum(done.reusable_tokens)
+        evicted += done.evicted_blocks
+    return reusable / sum(len(sent.call.prompt) for sent in calls), evicted
+
+
+def interleaved(calls: Sequence[SentCall], in_flight: int) -> list[SentCall]:
+    """Return calls in the order in which questions, `in_flight` at once, send them if all calls take equally long.
+
+    Each question waits for its own call before it sends the next, and a further one starts when one has ended.
+    """
+    questions: dict[tuple[str, str], deque[SentCall]] = defaultdict(deque)
+    for sent in calls:
+        questions[sent.call.question, sent.call.salt].append(sent)
+    waiting = deque(questions.values())
+    running: deque[deque[SentCall]] = deque()
+    order = []
+    while waiting or running:
+        while waiting and len(running) < in_flight:
+            running.append(waiting.popleft())
+        question = running.popleft()
+        order.append(question.popleft())
+        if question:
+            running.append(question)
+    return order
+
+
+def eviction_steps(calls: Sequence[SentCall], block_size: int) -> list[dict[str, Any]]:
+    """Return the reusable share in pools that double, from one that holds each call to one that evicts nothing."""
+    hashes = [hashed(sent.call.prompt, sent.call.output, block_size) for sent in calls]
+    blocks = 1 << (smallest_pool(hashes, block_size) - 1).bit_length()
+    steps: list[dict[str, Any]] = []
+    while not steps or steps[-1]["evicted_blocks"]:
+        share, evicted = in_pool(calls, block_size, blocks)
+        steps.append({"pool_blocks": blocks, "share": share, "evicted_blocks": evicted})
+        blocks *= 2
+    return steps
+
+
+def told_by_engine(
+    calls: Sequence[SentCall], reusable: Sequence[int], block_size: int, engine: EngineTold | None
+) -> dict[str, Any] | None:
+    """Return what a recorded run measured beside what is worked out here from its prompts; None for any other source.
+
+    `equal_to_run` counts the calls whose bound is the one the run worked out live. `cached_share` is what the engine
+    served, `modelled_share` what a pool of its size allows.
+    """
+    if engine is None:
+        return None
+    known = [
+        (s.reusable_tokens, ours) for s, ours in zip(calls, reusable, strict=True) if s.reusable_tokens is not None
+    ]
+    cached = [sent.cached_tokens for sent in calls]
+    is_told = engine.prefix_caching and None not in cached
+    total = sum(len(sent.call.prompt) for sent in calls)
+    return {
+        "compared_calls": len(known),
+        "equal_to_run": sum(theirs == ours for theirs, ours in known),
+        "cached_share": sum(filter(None, cached)) / total if is_told else None,
+        "num_gpu_blocks": engine.num_gpu_blocks,
+        "modelled_share": in_pool(calls, block_size, engine.num_gpu_blocks)[0] if engine.num_gpu_blocks else None,
+    }
+
+
+def _groups(calls: Iterable[SentCall]) -> Iterable[list[SentCall]]:
+    groups: dict[str, list[SentCall]] = defaultdict(list)
+    for sent in calls:
+        groups[sent.call.salt].append(sent)
+    return groups.values()

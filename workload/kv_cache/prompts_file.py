@@ -1,0 +1,108 @@
+"""Prompts from elsewhere: a text file of JSON objects, one call a line, in their order of arrival.
+
+    {"messages": [{"role": "user", "content": "..."}], "request": "q1", "node": "decide", "hop": 2}
+    {"prompt": "a prompt that needs no chat template", "output": "what was generated"}
+    {"prompt_token_ids": [1, 2, 3], "output_token_ids": [4, 5]}
+
+One of `messages`, `prompt` and `prompt_token_ids` is needed; the output, as text or as ids, counts for what it leaves
+in the cache. `request` names the calls that belong together (default: every line is a request of its own), `node` and
+`hop` where they come from (default: "call" and 1). Any other key is an error, for a misspelt one would be lost.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal, cast
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from workload.analysis.structure import AgentCall
+from workload.errors import UsageError
+from workload.kv_cache.source import SentCall, Source
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from workload.agent.state import Message
+    from workload.kv_cache.tokenizer import ChatTokenizer
+
+ARM = "prompts"
+TokenId = Annotated[int, Field(strict=True, ge=0, lt=2**32)]
+
+
+class ChatMessage(BaseModel):
+    """One message of a chat."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class PromptLine(BaseModel):
+    """One line of the file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    messages: tuple[ChatMessage, ...] | None = Field(default=None, min_length=1)
+    prompt: str | None = None
+    prompt_token_ids: tuple[TokenId, ...] | None = None
+    output: str | None = None
+    output_token_ids: tuple[TokenId, ...] | None = None
+    request: str | None = None
+    node: str = "call"
+    hop: Annotated[int, Field(strict=True, ge=1)] = 1
+
+    @model_validator(mode="after")
+    def _is_one_call(self) -> PromptLine:
+        for names, least in ((("messages", "prompt", "prompt_token_ids"), 1), (("output", "output_token_ids"), 0)):
+            given = sum(getattr(self, name) is not None for name in names)
+            if not least <= given <= 1:
+                raise ValueError(f"{'exactly' if least else 'at most'} one of {', '.join(names)} is needed")
+        return self
+
+    def call(self, number: int, tokenizer: Callable[[], ChatTokenizer]) -> SentCall:
+        """Return the call of line `number`; only one in words asks for the tokenizer."""
+        messages = tuple(cast("Message", message.model_dump()) for message in self.messages or ())
+        if self.prompt_token_ids is not None:
+            prompt = list(self.prompt_token_ids)
+        elif self.prompt is not None:
+            prompt = tokenizer().completion_prompt_ids(self.prompt)
+        else:
+            prompt = tokenizer().prompt_ids(messages)
+        output = list(self.output_token_ids or ())
+        if self.output is not None:
+            output, _ = tokenizer().reply(self.output)
+        return SentCall(AgentCall(self.request or f"line {number}", self.node, self.hop, prompt, output), messages)
+
+
+def read_prompts(path: Path, tokenizer: Callable[[], ChatTokenizer], block_size: int) -> Source:
+    """Return the calls of a file in the format above; empty lines are skipped.
+
+    Raises:
+        UsageError: it cannot be read, holds no call, or a line is malformed (its number and field are named).
+        MissingPartError: a line is in words and there is no tokenizer.
+    """
+    calls = []
+    try:
+        with path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, start=1):
+                if line.strip():
+                    calls.append(_parse(path, number, line).call(number, tokenizer))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error.reason
+        raise UsageError(
+            f"The prompts {path} cannot be read: {reason}.", "Give a UTF-8 file, one call a line."
+        ) from error
+    if not calls:
+        raise UsageError(f"{path} holds no call.", "Give a file with one JSON object a line.")
+    return Source("prompts", f"prompts from the file {path.name}", {ARM: calls}, block_size)
+
+
+def _parse(path: Path, number: int, line: str) -> PromptLine:
+    try:
+        return PromptLine.model_validate_json(line)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(map(str, first["loc"])) or "the line"
+        raise UsageError(f"{path}: line {number}, {field}: {first['msg'].lower()}.", "Correct the file.") from error

@@ -1,0 +1,78 @@
+"""The stand-in for a model in a simulation: it reads perfectly, and knows only what has been retrieved.
+
+It copies a gold sentence once its passage has been retrieved, looks for the next gold passage by its title, and
+answers when it has seen them all.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from workload.agent.prompts import MAX_CLUE_CHARS, MAX_QUERY_CHARS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from workload.agent.state import Message
+    from workload.corpus.hotpotqa import Question
+
+MAX_CLUES = 3
+
+
+@dataclass(frozen=True)
+class PerfectReader:
+    """Replies to one question: all that it says stands in the prompt that it is given, but for the last answer.
+
+    Attributes:
+        question, answer: HotpotQA's.
+        clues: (title, gold sentence), the first of each title before the second of any.
+    """
+
+    question: str
+    answer: str
+    clues: tuple[tuple[str, str], ...]
+
+    @staticmethod
+    def of(question: Question) -> PerfectReader:
+        """Return the reader that knows a question's gold facts; those that name no sentence are left out."""
+        passages = {paragraph.title: paragraph.sentences for paragraph in question.context}
+        ranked, count = [], dict.fromkeys(passages, 0)
+        for title, number in question.supporting_facts:
+            if number < len(passages.get(title, ())) and (sentence := passages[title][number].strip()):
+                ranked.append((count[title], title, clip(sentence, MAX_CLUE_CHARS)))
+                count[title] += 1
+        ranked.sort(key=lambda row: row[0])
+        return PerfectReader(question.question, question.answer, tuple((title, clue) for _, title, clue in ranked))
+
+    def reply(self, node: str, hop: int, messages: Sequence[Message]) -> str:
+        """Return the text of a node's reply to its prompt."""
+        if node == "extract_clues":
+            passages = messages[-1]["content"]
+            return _json(clues=[clue for title, clue in self.clues if f"[{title}] " in passages][:MAX_CLUES])
+        missing = self._missing("\n".join(message["content"] for message in messages))
+        if node == "decompose":
+            return _json(query=clip(missing[0] if missing and hop > 1 else self.question, MAX_QUERY_CHARS))
+        if node == "decide":
+            wanted = clip(f"a fact about {missing[0]}", MAX_QUERY_CHARS) if missing else ""
+            return _json(missing=wanted, enough="no" if missing else "yes")
+        return "unknown" if missing else self.answer
+
+    def _missing(self, prompt: str) -> list[str]:
+        """Return the gold titles of which no clue was noted, as a line of its own or as an earlier reply."""
+        noted = {title for title, clue in self.clues if f"- {clue}" in prompt or _quoted(clue) in prompt}
+        return [title for title in dict.fromkeys(title for title, _ in self.clues) if title not in noted]
+
+
+def clip(text: str, chars: int) -> str:
+    """Return the words of `text` that fit in `chars` characters; a first word that does not fit is cut."""
+    return text if len(text) <= chars else text[:chars].rsplit(" ", 1)[0]
+
+
+def _json(**reply: object) -> str:
+    return json.dumps(reply, ensure_ascii=False)
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)

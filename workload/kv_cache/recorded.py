@@ -1,0 +1,91 @@
+"""Calls of a run that was recorded with its prompts: token ids and order as the engine saw them."""
+
+from __future__ import annotations
+
+import json
+from array import array
+from typing import TYPE_CHECKING, Any
+
+from workload import journal
+from workload.analysis.structure import AgentCall
+from workload.bundle import read_manifest
+from workload.errors import UsageError
+from workload.kv_cache.simulated import ORIGIN as SIMULATED
+from workload.kv_cache.simulated import PHASE
+from workload.kv_cache.source import CUDA_BLOCK_SIZE, EngineTold, SentCall, Source
+from workload.paths import inside
+from workload.prefix import TOKEN_TYPE
+from workload.results import WARM_UP
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+SWEEP = "sweep"
+
+
+def read_recorded(results: Path, run: str) -> Source:
+    """Return the calls of a run that ended well, warm-up and controlled sweeps left out, by arm.
+
+    Raises:
+        UsageError: there is no such run, or it was not recorded with `--record-prompts`.
+    """
+    folder = inside(results / "runs", run, "The run's name")
+    manifest = read_manifest(folder)
+    engines = {part["window"]["arm"]: _told(part["engine"]) for part in manifest.get("measured", ())}
+    sizes = {told.block_size for told in engines.values()}
+    if len(sizes) > 1:
+        raise UsageError(f"The engines of run {run} had different block sizes.", "Compare runs of one block size.")
+    return Source(
+        "recorded",
+        _origin(run, manifest),
+        read_calls(folder / "journal.sqlite"),
+        next(iter(sizes), None) or CUDA_BLOCK_SIZE,
+        engines,
+    )
+
+
+def read_calls(path: Path) -> dict[str, list[SentCall]]:
+    """Return the recorded calls of a journal by arm, each arm's in the order of sending.
+
+    Raises:
+        UsageError: the journal has no texts, or is none.
+    """
+    texts = {row["call"]: row for row in journal.read(path, "call_text")}
+    if not texts:
+        raise UsageError(f"{path} holds no prompts.", "Record a run with --record-prompts first.")
+    questions = {
+        row["id"]: row for row in journal.read(path, "question") if row["phase"] != WARM_UP and row["type"] != SWEEP
+    }
+    arms: dict[str, list[SentCall]] = {}
+    calls = [row for row in journal.read(path, "llm_call") if row["question"] in questions and row["id"] in texts]
+    for row in sorted(calls, key=lambda row: (row["started_at"], row["id"])):
+        question = questions[row["question"]]
+        arms.setdefault(question["arm"], []).append(_sent(row, texts[row["id"]], question))
+    return arms
+
+
+def _sent(row: Mapping[str, Any], text: Mapping[str, Any], question: Mapping[str, Any]) -> SentCall:
+    # The cache of another start of the engine is another one, and each load has a salt of its own.
+    salt = f"{question['block']}/{question['phase']}/{question['segment']}"
+    prompt, output = (array(TOKEN_TYPE, text[name]) for name in ("prompt_ids", "output_ids"))
+    is_real = question["phase"] != PHASE
+    return SentCall(
+        AgentCall(question["question_id"], row["node"], row["hop"], prompt, output, salt),
+        tuple(json.loads(text["messages"])),
+        (row["started_at"], row["started_at"] + row["duration_seconds"]) if is_real else None,
+        row["reusable_tokens"],
+        row["cached_tokens"],
+    )
+
+
+def _told(engine: Mapping[str, Any]) -> EngineTold:
+    return EngineTold(engine["block_size"], engine["num_gpu_blocks"], engine["prefix_caching"])
+
+
+def _origin(run: str, manifest: Mapping[str, Any]) -> str:
+    settings = manifest["settings"]
+    if manifest["experiment"] == "kv-cache":
+        return f"{SIMULATED}; kept in run {run}"
+    texts = f"a REPLAY of {settings['replay']}" if settings.get("replay") else "prompts as they were sent"
+    return f"recorded run {run} ({manifest['experiment']}, layout {settings['layout']}): {texts}"

