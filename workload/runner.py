@@ -105,8 +105,20 @@ class Runner:
                 measurement = Measurement(
                     engine, under_test, self.client, labels, number, scraped, self.history, self.bundle, self.progress
                 )
-                for point in points:
-                    measured.append(asyncio.run(measurement.point(point, asked, warm_up, title)))
-                    self.bundle.note(measured=[part.as_dict() for part in measured])
+                asyncio.run(self._points(measurement, points, asked, warm_up, title, measured))
             finally:
                 self.targets.clear()
+
+    async def _points(
+        self,
+        measurement: Measurement,
+        points: Sequence[Point],
+        asked: Sequence[Question],
+        warm_up: Sequence[Question],
+        title: str,
+        measured: list[Measured],
+    ) -> None:
+        # All in one event loop: the agent's connections belong to the loop that opened them.
+        for point in points:
+            measured.append(await measurement.point(point, asked, warm_up, title))
+            self.bundle.note(measured=[part.as_dict() for part in measured])
