@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from workload.corpus.embedding import Embedder
     from workload.experiment import Window
     from workload.prometheus import PrometheusClient, Sample, Series
+    from workload.results import RunData
     from workload.settings import Settings
 
     Retrieve = Callable[[str], frozenset[str]]
@@ -114,6 +115,17 @@ class Evidence:
             row["call"]: Text(json.loads(row["messages"]), row["reply"])
             for row in journal.read(self.bundle.journal, "call_text")
         }
+
+
+def evidence_of(data: RunData) -> Evidence:
+    """Return what else can be asked about a run.
+
+    Raises:
+        ValueError: there is only its journal.
+    """
+    if data.evidence is None:
+        raise ValueError("this run's data are its journal alone")
+    return data.evidence
 
 
 def retriever(embedder: Embedder, store: DocumentStore, k: int) -> Retrieve:

@@ -1,0 +1,133 @@
+"""Draft queries: what could be searched for before the query of a hop is written, and when it was first known.
+
+Prefetch is speculative, so how often a draft finds the documents that are finally retrieved must be measured: after the
+load, the drafts of a run recorded with texts are looked up by the agent's own embedding and search, one query at a
+time, and so are the final queries. Doing it during the load would take CPU from what is measured.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, get_args
+
+from pydantic import ValidationError
+
+from workload.agent.prompts import Clues, Decision, Decomposition
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from workload.evidence import Text
+    from workload.results import Row
+
+Source = Literal["question", "last clue", "missing fact", "half the query"]
+SOURCES: tuple[Source, ...] = get_args(Source)
+QUESTION = re.compile(r"^Question: (.+)$", re.MULTILINE)
+
+Place = tuple[int, int]
+"""Row id of a question, and hop."""
+
+
+@dataclass(frozen=True)
+class Need:
+    """The retrieval of one hop: when its first stage began, how long embedding and search took (s), and its query.
+
+    `query` is None in a run that was recorded without texts.
+    """
+
+    place: Place
+    needed_at: float
+    seconds: float
+    query: str | None
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A guess at the query of a hop, known from the instant `at` on; `query` is None without texts.
+
+    With texts there is no draft where the reply held none, such as an empty list of clues.
+    """
+
+    source: Source
+    place: Place
+    at: float
+    query: str | None
+
+
+def needs_of(questions: Iterable[Row], stages: Iterable[Row]) -> list[Need]:
+    """Return the retrievals of the questions that were answered, in order."""
+    spans: dict[Place, list[tuple[float, float]]] = {}
+    for row in stages:
+        if row["stage"] in {"embed", "search"}:  # reranking needs the final query, so no draft saves it
+            spans.setdefault((row["question"], row["hop"]), []).append((row["started_at"], row["duration_seconds"]))
+    found = []
+    for question in (row for row in questions if row["outcome"] == "ok"):
+        queries = json.loads(question["trajectory"])["queries"] if question["trajectory"] else ()
+        for hop in sorted(hop for row_id, hop in spans if row_id == question["id"]):
+            parts = spans[question["id"], hop]
+            query = queries[hop - 1] if hop <= len(queries) else None
+            found.append(
+                Need((question["id"], hop), min(start for start, _ in parts), sum(each for _, each in parts), query)
+            )
+    return found
+
+
+def drafts_of(calls: Sequence[Row], texts: Mapping[int, Text]) -> list[Draft]:
+    """Return the drafts of every source, from the calls that ended well and, where they were recorded, their texts.
+
+    A clue or a missing fact of one hop is a draft for the next; the question for the first; half of the query that
+    `decompose` writes for the same hop, its instant interpolated between the first token and the last.
+    """
+    last: dict[tuple[str, Place], Row] = {}  # of a call that was repeated for its JSON, the last one counts
+    for row in sorted(calls, key=lambda row: row["started_at"]):
+        if row["outcome"] == "ok":
+            last[row["node"], (row["question"], row["hop"])] = row
+    found = []
+    for (node, (question, hop)), row in last.items():
+        start, end = row["started_at"], row["started_at"] + row["duration_seconds"]
+        text = texts.get(row["id"])
+        if node == "extract_clues":
+            found.append(Draft("last clue", (question, hop + 1), end, _said(text, _last_clue)))
+        elif node == "decide":
+            found.append(Draft("missing fact", (question, hop + 1), end, _said(text, _missing)))
+        elif node == "decompose":
+            first_token = start + (row["ttft_seconds"] or row["duration_seconds"])
+            found.append(Draft("half the query", (question, hop), (first_token + end) / 2, _said(text, _half)))
+            if hop == 1:
+                found.append(Draft("question", (question, hop), start, _said(text, _question)))
+    return [draft for draft in found if draft.query or not texts]
+
+
+def _said(text: Text | None, read: Callable[[Text], str]) -> str | None:
+    return read(text) if text else None
+
+
+def _question(text: Text) -> str:
+    """Return the question as the first prompt gives it; every layout does so on a line of its own."""
+    said = QUESTION.search("\n".join(message["content"] for message in text.messages))
+    return said[1] if said else ""
+
+
+def _last_clue(text: Text) -> str:
+    try:
+        clues = Clues.model_validate_json(text.reply).clues
+    except ValidationError:
+        return ""
+    return clues[-1] if clues else ""
+
+
+def _missing(text: Text) -> str:
+    try:
+        return Decision.model_validate_json(text.reply).missing
+    except ValidationError:
+        return ""
+
+
+def _half(text: Text) -> str:
+    try:
+        words = Decomposition.model_validate_json(text.reply).query.split()
+    except ValidationError:
+        return ""
+    return " ".join(words[: len(words) // 2])

@@ -1,0 +1,248 @@
+"""What memory did, and to whom it may be credited: peaks, phases, hops, internal fragmentation, sampling quality."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from workload.analysis.spans import active_at, lies_in
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+    from workload.analysis.paired import Interval
+    from workload.results import Row
+
+# How far the achieved interval may lie from the one that was asked for before the run is refused.
+INTERVAL_TOLERANCE = 0.2
+# Values that stay the same hide a renewal, so the shortest distances between changes tell the period.
+REFRESH_QUANTILE = 0.05
+UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+
+
+@dataclass(frozen=True, eq=False)
+class Line:
+    """One quantity over time: `times` in seconds since the epoch, ascending, and `values`, both of shape (n,)."""
+
+    times: NDArray[np.float64]
+    values: NDArray[np.float64]
+
+    @staticmethod
+    def empty() -> Line:
+        """Return a line of a quantity that nobody told."""
+        return Line(np.empty(0), np.empty(0))
+
+    def within(self, stretches: Sequence[Interval]) -> NDArray[np.float64]:
+        """Return the values whose instants lie in a stretch."""
+        return self.values[lies_in(self.times, stretches)]
+
+    def clipped(self, interval: Interval) -> Line:
+        """Return what lies in an interval, its end included."""
+        inside = (self.times >= interval[0]) & (self.times <= interval[1])
+        return Line(self.times[inside], self.values[inside])
+
+    @property
+    def resolution_seconds(self) -> float | None:
+        """The median distance of two samples: what is shorter cannot be seen in this line."""
+        return float(np.median(np.diff(self.times))) if len(self.times) > 1 else None
+
+
+def size(value: float | None) -> str:
+    """Return bytes with a binary unit, three significant digits or more."""
+    if value is None:
+        return "not known"
+    power = 0
+    while abs(value) >= 1024 and power < len(UNITS) - 1:
+        value /= 1024
+        power += 1
+    return f"{value:.0f} {UNITS[power]}" if value >= 100 or not power else f"{value:.3g} {UNITS[power]}"
+
+
+def spread(values: NDArray[np.float64]) -> dict[str, Any]:
+    """Return number, extremes, mean, median, 5th and 95th percentile of values, and how many differ; `n` at least."""
+    values = values[~np.isnan(values)]
+    if not values.size:
+        return {"n": 0}
+    low, median, high = (float(np.quantile(values, q)) for q in (0.05, 0.5, 0.95))
+    return {
+        "n": int(values.size),
+        "min": float(values.min()),
+        "p5": low,
+        "mean": float(values.mean()),
+        "median": median,
+        "p95": high,
+        "max": float(values.max()),
+        "distinct": int(np.unique(values).size),
+    }
+
+
+def peak(line: Line, visits: Iterable[Row], origin: float) -> dict[str, Any] | None:
+    """Return the highest value, when it was first reached (s after `origin`), and the node and hop that ran then.
+
+    Node and hop are None when no visit ran at that instant, or several: a value that belongs to all is credited to
+    none. `time_at_peak` is the share of samples at that value: near 1 there is no peak, but a plateau.
+    """
+    if not line.values.size:
+        return None
+    first = int(np.argmax(line.values))
+    visit = active_at(float(line.times[first]), visits) or {}
+    return {
+        "value": float(line.values[first]),
+        "seconds": float(line.times[first] - origin),
+        "node": visit.get("node"),
+        "hop": visit.get("hop"),
+        "question_id": visit.get("question_id"),
+        "time_at_peak": float(np.mean(line.values == line.values[first])),
+    }
+
+
+def by_node(line: Line, visits: Iterable[Row]) -> dict[str, dict[str, Any]]:
+    """Return for each node how long its visits lasted and what the line was meanwhile, sample by sample.
+
+    Only right where one visit runs at a time; the caller makes sure of it.
+    """
+    stretches: dict[str, list[Interval]] = {}
+    for row in visits:
+        stretches.setdefault(row["node"], []).append((row["started_at"], row["started_at"] + row["duration_seconds"]))
+    return {
+        node: {
+            "visits": len(found),
+            "seconds": sum(end - start for start, end in found),
+            **spread(line.within(found)),
+        }
+        for node, found in stretches.items()
+    }
+
+
+def during(line: Line, stretches: Sequence[Interval], shortest: float, lag: float = 0.0) -> dict[str, Any]:
+    """Return the spread of a line over those stretches that are long enough to be seen in it, and their number.
+
+    Args:
+        line: the line.
+        stretches: in which samples count.
+        shortest: the shortest stretch, in seconds, that is taken.
+        lag: seconds after a stretch's start in which a value still tells of the time before it.
+    """
+    seen = [(start + lag, end) for start, end in stretches if end - start >= shortest]
+    return {"stretches": len(stretches), "long_enough": len(seen), **spread(line.within(seen))}
+
+
+def sampling(times: NDArray[np.float64], asked_seconds: float) -> dict[str, Any]:
+    """Return the achieved rate and the gaps of sampling instants, shape (n,), n >= 2, beside what was asked for.
+
+    `matches` says whether the median gap is what was asked for, within `INTERVAL_TOLERANCE`.
+    """
+    gaps = np.diff(times)
+    p50, p95, p99 = (float(np.quantile(gaps, q)) for q in (0.5, 0.95, 0.99))
+    return {
+        "asked_seconds": asked_seconds,
+        "samples": len(times),
+        "rate_hertz": float((len(times) - 1) / (times[-1] - times[0])),
+        "gap_p50_seconds": p50,
+        "gap_p95_seconds": p95,
+        "gap_p99_seconds": p99,
+        "gap_max_seconds": float(gaps.max()),
+        "matches": abs(p50 / asked_seconds - 1) <= INTERVAL_TOLERANCE,
+    }
+
+
+def refresh_seconds(line: Line) -> float | None:
+    """Return how often a polled value is really renewed, in seconds; None when it changed less than twice."""
+    changes = line.times[1:][np.diff(line.values) != 0]
+    return float(np.quantile(np.diff(changes), REFRESH_QUANTILE)) if len(changes) > 2 else None
+
+
+def without_prefill(line: Line, calls: Iterable[Row]) -> Line:
+    """Return a line of the engine's without the instants at which it tells of the past.
+
+    vLLM sets its gauges after an engine step, so during the prefill of a call that comes alone they still show the
+    state before it: a full pool would read 0. Left out are the instants at which calls ran, and none had its first
+    token yet.
+    """
+    prefills, rest = [], []
+    for row in calls:
+        end = row["started_at"] + row["duration_seconds"]
+        first_token = row["started_at"] + (row["ttft_seconds"] or row["duration_seconds"])
+        prefills.append((row["started_at"], first_token))
+        rest.append((first_token, end))
+    told = ~lies_in(line.times, prefills) | lies_in(line.times, rest)
+    return Line(line.times[told], line.values[told])
+
+
+def blocks_of(tokens: int, block_size: int) -> int:
+    """Return the KV blocks that hold `tokens`."""
+    return ceil(tokens / block_size)
+
+
+def kv_by_hop(
+    calls: Iterable[Row], used: Line, block_size: int, block_bytes: float, *, alone: bool
+) -> dict[str, dict[str, Any]]:
+    """Return KV bytes by hop: at the end of each call from the server's usage, and as sampled while it ran.
+
+    Args:
+        calls: calls that ended well.
+        used: KV bytes in use.
+        block_size: tokens a block.
+        block_bytes: bytes a block.
+        alone: whether one call runs at a time; else what was sampled belongs to several hops, and is left out.
+    """
+    by_hop: dict[int, list[Row]] = {}
+    for row in calls:
+        by_hop.setdefault(row["hop"], []).append(row)
+    found = {}
+    for hop, rows in sorted(by_hop.items()):
+        # the last token is sampled but never fed back, so it has no entry in the cache
+        ends = [blocks_of(row["prompt_tokens"] + row["completion_tokens"] - 1, block_size) for row in rows]
+        spans = [(row["started_at"], row["started_at"] + row["duration_seconds"]) for row in rows]
+        found[str(hop)] = {
+            "calls": len(rows),
+            "from_usage": spread(np.array(ends) * block_bytes),
+            "sampled": spread(used.within(spans)) if alone else {"n": 0},
+        }
+    return found
+
+
+def fragmentation(blocks: Line, generated: Line, calls: Iterable[Row], block_size: int) -> tuple[Line, dict[str, Any]]:
+    """Return the share of the blocks in use that holds no token, over time, and its spread.
+
+    internal fragmentation = 1 - live tokens / (blocks in use x block size). Paged attention leaves no external kind:
+    any free block serves any request. Live tokens are the prompt of the call that runs (the server's usage) and what it
+    has generated so far (the engine's counter, from the same scrape as the blocks), less the last one, which has no
+    entry yet. Instants without a call, before its first token, or where the counter does not fit the call are left out.
+
+    Args:
+        blocks: blocks in use.
+        generated: the engine's generated tokens, at the same instants, the first before any call.
+        calls: calls that ended well, of which one runs at a time.
+        block_size: tokens a block.
+    """
+    live = np.full(len(blocks.times), np.nan)
+    before = float(generated.values[0]) if len(live) else 0.0
+    for row in sorted(calls, key=lambda row: row["started_at"]):
+        start, end = row["started_at"], row["started_at"] + row["duration_seconds"]
+        first_token = start + (row["ttft_seconds"] or row["duration_seconds"])
+        if (waiting := generated.within([(start, first_token)])).size:
+            before = float(waiting[0])  # also right after a call that failed without telling its tokens
+        own = generated.values - before
+        inside = lies_in(blocks.times, [(first_token, end)])
+        inside &= (own >= 1) & (own <= row["completion_tokens"]) & (blocks.values > 0)
+        live[inside] = row["prompt_tokens"] + own[inside] - 1
+        before += row["completion_tokens"]
+    known = ~np.isnan(live)
+    line = Line(blocks.times[known], 1 - live[known] / (blocks.values[known] * block_size))
+    return line, spread(line.values)
+
+
+def expected_fragmentation(calls: Sequence[Row], block_size: int) -> float | None:
+    """Return the fragmentation that token counts alone predict: the mean over each token that the calls generated."""
+    shares = [
+        1 - tokens / (blocks_of(tokens, block_size) * block_size)
+        for row in calls
+        for tokens in range(row["prompt_tokens"], row["prompt_tokens"] + row["completion_tokens"])
+    ]
+    return float(np.mean(shares)) if shares else None

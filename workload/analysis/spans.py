@@ -1,0 +1,124 @@
+"""From a journal's rows to spans on one clock, load by load: what ran when, of which node, hop, worker and question."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from workload.analysis.overlap import GENERATION, RETRIEVAL, Span, busy_union
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+    from workload.analysis.paired import Interval
+    from workload.experiment import Window
+    from workload.results import Measured, Row, RunData
+
+
+@dataclass(frozen=True)
+class Load:
+    """The load of one closed window: its rows, and from when to when questions were in flight (s since the epoch).
+
+    The window itself is longer: it begins and ends with a scrape, while nothing is asked.
+    """
+
+    measured: Measured
+    interval: Interval
+    questions: Sequence[Row]
+    calls: Sequence[Row]
+    visits: Sequence[Row]
+    stages: Sequence[Row]
+
+    @property
+    def window(self) -> Window:
+        """The window."""
+        return self.measured.window
+
+    @property
+    def seconds(self) -> float:
+        """How long questions were in flight."""
+        return self.interval[1] - self.interval[0]
+
+    @property
+    def workers(self) -> tuple[str, ...]:
+        """The workers that asked, in order."""
+        return tuple(sorted({row["worker"] for row in self.questions}, key=lambda name: (len(name), name)))
+
+    @property
+    def retrievals(self) -> list[Span]:
+        """Embedding, search and reranking."""
+        return [span_of(row, RETRIEVAL) for row in self.stages]
+
+    @property
+    def generations(self) -> list[Span]:
+        """The LLM calls, failed ones included: they kept the engine busy too."""
+        return [span_of(row, GENERATION) for row in self.calls]
+
+
+def loads_of(data: RunData) -> list[Load]:
+    """Return the loads of a run in the order of their windows; a window in which nothing was asked has none."""
+    found = []
+    for measured in data.measured:
+        window = measured.window
+        place = (window.arm, window.block, window.point, window.segment)
+        questions, calls, visits, stages = (
+            [row for row in rows if (row["arm"], row["block"], row["phase"], row["segment"]) == place]
+            for rows in (data.questions, data.calls, data.visits, data.stages)
+        )
+        ended = [row for row in questions if row["duration_seconds"] is not None]
+        if ended:
+            start = min(row["intended_at"] for row in questions)
+            end = max(row["intended_at"] + row["duration_seconds"] for row in ended)
+            found.append(Load(measured, (start, end), questions, calls, visits, stages))
+    return found
+
+
+def span_of(row: Row, resource: str) -> Span:
+    """Return the span of a call, visit or stage."""
+    start = row["started_at"]
+    return Span(resource, start, start + row["duration_seconds"], row["worker"], row["question_id"], row["hop"])
+
+
+def pauses(busy: Sequence[Interval], window: Interval) -> list[Interval]:
+    """Return the stretches of a window that lie in none of `busy`, which are in order and apart."""
+    edges = [window[0], *(edge for stretch in busy for edge in stretch), window[1]]
+    return [(start, end) for start, end in zip(edges[::2], edges[1::2], strict=True) if end > start]
+
+
+def shared_seconds(one: Iterable[Span], other: Iterable[Span], window: Interval) -> float:
+    """Return the time in a window in which a span of `one` and a span of `other` ran."""
+    return sum(
+        max(0.0, min(first[1], second[1]) - max(first[0], second[0]))
+        for first in busy_union(one, window)
+        for second in busy_union(other, window)
+    )
+
+
+def lies_in(times: NDArray[np.float64], stretches: Sequence[Interval]) -> NDArray[np.bool_]:
+    """Return for each instant, shape (n,), whether it lies in a stretch; an end is no part of it."""
+    inside = np.zeros(len(times), dtype=np.bool_)
+    for start, end in stretches:
+        inside |= (times >= start) & (times < end)
+    return inside
+
+
+def active_at(instant: float, visits: Iterable[Row]) -> Row | None:
+    """Return the only visit that ran at an instant; None when none did, or several."""
+    found = [row for row in visits if 0 <= instant - row["started_at"] < row["duration_seconds"]]
+    return found[0] if len(found) == 1 else None
+
+
+def describe(stretches: Sequence[Interval], seconds: float) -> dict[str, Any]:
+    """Return number, share of `seconds`, sum and longest of some stretches, in seconds."""
+    lengths = [end - start for start, end in stretches]
+    total = sum(lengths)
+    return {
+        "count": len(lengths),
+        "seconds": total,
+        "share": total / seconds if seconds else None,
+        "longest_seconds": max(lengths, default=0.0),
+    }

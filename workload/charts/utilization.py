@@ -1,0 +1,120 @@
+"""The picture of how busy each resource was, by witnesses that do not know of each other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from matplotlib.ticker import PercentFormatter
+
+from workload.analysis.wording import number, percent
+from workload.charts.canvas import DARK, GREY, PALE, name, save, sheet
+from workload.charts.prefetch import draw_prefetch
+from workload.figures import COLOURS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from matplotlib.axes import Axes
+
+    from workload.analysis.spans import Load
+    from workload.results import Row
+
+ACTIVITY_COLOURS = dict(
+    zip(
+        ("generation_only", "both", "retrieval_only", "neither"),
+        (COLOURS[0], COLOURS[2], COLOURS[1], PALE),
+        strict=True,
+    )
+)
+ROW_INCHES = 0.26
+
+
+def draw_resources(load: Load, told: dict[str, Any], footer: str, path: Path) -> Path:
+    """Draw busy shares, activities and the prefetch bound of a load; `told` is its part of the summary."""
+    busy = told["resources"]["engine"]["busy"]["share"]
+    retrieval = told["resources"]["retrieval"]["busy"]["share"]
+    title = f"The engine is busy {percent(busy)} of the time, retrieval {percent(retrieval)}"
+    rows = _shares(load, told)
+    heights = (0.7 + ROW_INCHES * len(rows), 1.5, 0.9 + ROW_INCHES * len(told["prefetch"]["sources"]))
+    canvas, (shares, activities, prefetch) = sheet(title, footer, heights, share_x=False)
+    _draw_shares(shares, rows, told)
+    _draw_activities(activities, told)
+    draw_prefetch(prefetch, told)
+    return save(canvas, path)
+
+
+def _shares(load: Load, told: dict[str, Any]) -> list[tuple[str, float | None, list[float], str]]:
+    """Return a row for each witness: label, share of the load, share of each question, and what to note beside it."""
+    server, gauge = told["server"], told["server"]["gauge"]
+    engine = _by_question(load, load.calls)
+    rows: list[tuple[str, float | None, list[float], str]] = [
+        ("engine: call spans", server["spans_busy_share"], engine, "exact to the ms"),
+    ]
+    if len(load.workers) == 1:
+        rows.append(("engine: server's latencies", server["server_requests_in_flight"], [], "exact, in sum"))
+    every = f"every {number(gauge['resolution_seconds'])} s"
+    rows += [
+        ("engine: gauge of running requests", gauge["share"], [], f"{every}, blind to lone prefills"),
+        (
+            "retrieval: stage spans",
+            told["resources"]["retrieval"]["busy"]["share"],
+            _by_question(load, load.stages),
+            "",
+        ),
+    ]
+    for stage, row in told["stages"].items():
+        own = [found for found in load.stages if found["stage"] == stage]
+        note = f"median {1000 * row['median_seconds']:.1f} ms"
+        rows.append((f"... {stage}", row["share_of_load"], _by_question(load, own), note))
+    gpu = told["resources"]["gpu"]
+    if isinstance(gpu, str):
+        rows.append(("GPU", None, [], "NO GPU SEEN HERE"))
+    else:
+        rows += [(f"GPU {index}: driver's samples", row["busy_share"], [], "duty cycle") for index, row in gpu.items()]
+    return rows
+
+
+def _by_question(load: Load, rows: Sequence[Row]) -> list[float]:
+    """Return the share of each answered question's time that its own calls or stages took."""
+    return [
+        sum(row["duration_seconds"] for row in rows if row["question"] == question["id"]) / question["duration_seconds"]
+        for question in load.questions
+        if question["outcome"] == "ok" and question["duration_seconds"]
+    ]
+
+
+def _draw_shares(axes: Axes, rows: Sequence[tuple[str, float | None, list[float], str]], told: dict[str, Any]) -> None:
+    for place, (label, share, questions, note) in enumerate(rows):
+        colour = COLOURS[1] if label.startswith(("retrieval", "...")) else COLOURS[0]
+        axes.plot(questions, [place] * len(questions), "o", color=colour, markersize=4, alpha=0.4, markeredgewidth=0)
+        if share is not None:
+            axes.plot(share, place, "D", color=DARK, markersize=5)
+        text = "; ".join(part for part in (percent(share) if share is not None else "", note) if part)
+        axes.annotate(text, (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=8)
+    axes.set_yticks(range(len(rows)), [row[0] for row in rows], fontsize=8)
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.set_xlim(-0.02, 1.02)
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+    name(
+        axes,
+        f"Busy share of {told['seconds']:.1f} s, workers: {told['workers']}; dots: {told['questions']} questions",
+        x="share of time",
+    )
+
+
+def _draw_activities(axes: Axes, told: dict[str, Any]) -> None:
+    both = told["busy_seconds_total"]
+    sources = {"spans": both["spans"], "hop2rag_busy_seconds_total": both["counter"] or {}}
+    for place, seconds in enumerate(sources.values()):
+        left = 0.0
+        for activity, colour in ACTIVITY_COLOURS.items():
+            length = seconds.get(activity, 0.0)
+            label = f"{activity.replace('_', ' ')} {percent(told['activities'][activity])}" if place == 0 else None
+            axes.barh(place, length, left=left, color=colour, edgecolor=GREY, linewidth=0.4, label=label)
+            left += length
+    axes.set_yticks(range(len(sources)), list(sources), fontsize=8)
+    axes.invert_yaxis()
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.42), ncols=4, frameon=False, fontsize=8)
+    agree = {True: "they agree within 1 %", False: "they DISAGREE", None: "the counter was not scraped"}
+    name(axes, f"What ran, by two witnesses: {agree[both['within_1_percent']]}", x="seconds")

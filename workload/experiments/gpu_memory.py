@@ -1,0 +1,207 @@
+"""Experiment 2: what really moves in GPU memory, and in which node and phase?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from workload.analysis.memory import (
+    Line,
+    by_node,
+    during,
+    expected_fragmentation,
+    fragmentation,
+    kv_by_hop,
+    peak,
+    refresh_seconds,
+    sampling,
+    size,
+    spread,
+)
+from workload.analysis.overlap import busy_union
+from workload.analysis.spans import describe, loads_of, pauses
+from workload.analysis.wording import number, percent
+from workload.charts.gpu_memory import draw
+from workload.errors import DependencyDownError
+from workload.evidence import evidence_of
+from workload.experiment import Arm, Experiment
+from workload.observation import Observation, observe
+
+if TYPE_CHECKING:
+    from workload.results import RunData
+
+NOT_ATTRIBUTED = "Several workers were active at once: memory is not attributed to nodes"
+NO_GPU = "No GPU: the engine's resident memory stands in for device memory"
+
+
+def reduce(data: RunData) -> dict[str, Any]:
+    """Return peaks, phases, nodes, hops, fragmentation and sampling quality of each load.
+
+    Raises:
+        DependencyDownError: GPU memory was sampled at another interval than the one asked for.
+    """
+    evidence = evidence_of(data)
+    asked = evidence.settings.gpu_interval_ms / 1000
+    return {
+        "fragmentation_kind": "internal only: paged attention leaves no external kind, any free block serves anyone",
+        "kv_resident_but_idle": "not told by this engine: blocks kept for reuse count as free",
+        "loads": [_describe(observe(evidence, load), asked) for load in loads_of(data)],
+    }
+
+
+def _describe(seen: Observation, asked_seconds: float) -> dict[str, Any]:
+    load = seen.load
+    origin, alone = load.interval[0], len(load.workers) == 1
+    generation = busy_union(load.generations, load.interval)
+    retrieval = busy_union(load.retrievals, load.interval)
+    idle = pauses(busy_union([*load.generations, *load.retrievals], load.interval), load.interval)
+    quality = {gpu: sampling(line.times, asked_seconds) for gpu, line in seen.device.items()}
+    _require_match(quality)
+    memory = {f"gpu {gpu}": line for gpu, line in seen.device.items()} or {"engine process": seen.resident}
+    return {
+        "window": load.window.as_dict(),
+        "workers": len(load.workers),
+        "seconds": load.seconds,
+        "gpu": seen.gpu_name,
+        "backend": seen.backend or NO_GPU,
+        "sampling": quality,
+        "memory": {
+            name: {
+                **spread(line.values),
+                "resolution_seconds": line.resolution_seconds,
+                "peak": peak(line, load.visits, origin),
+            }
+            for name, line in memory.items()
+        },
+        "kv": {
+            "pool_bytes": load.measured.engine["kv_pool_bytes"],
+            "block_bytes": load.measured.engine["kv_block_bytes"],
+            "resolution_seconds": seen.used.resolution_seconds,
+            **spread(seen.used.values),
+            "peak": peak(seen.used, load.visits, origin),
+        },
+        "kv_by_hop": _hops(seen, alone=alone),
+        "fragmentation": _fragmentation(seen, alone=alone),
+        "phases": {
+            name: {**describe(stretches, load.seconds), **_lines(seen, memory, stretches)}
+            for name, stretches in (("retrieval", retrieval), ("generation", generation), ("neither", idle))
+        },
+        "engine_idle": describe(pauses(generation, load.interval), load.seconds),
+        "utilization_refresh_seconds": _refresh(seen),
+        "nodes": {name: by_node(line, load.visits) for name, line in {**memory, "kv": seen.used}.items()}
+        if alone
+        else NOT_ATTRIBUTED,
+    }
+
+
+def _require_match(quality: dict[str, dict[str, Any]]) -> None:
+    for gpu, told in quality.items():
+        if not told["matches"]:
+            raise DependencyDownError(
+                f"GPU {gpu} was sampled every {1000 * told['gap_p50_seconds']:.3g} ms, "
+                f"not every {1000 * told['asked_seconds']:g} ms as asked.",
+                "Ask for what the exporter achieves with --sample-interval, or free its CPU.",
+            )
+
+
+def _refresh(seen: Observation) -> dict[str, float | None]:
+    """Return how often each GPU's duty cycle is renewed: as the driver says, else as seen in the samples."""
+    return {gpu: seen.refresh_seconds or refresh_seconds(line) for gpu, line in seen.duty.items()}
+
+
+def _lines(seen: Observation, memory: dict[str, Line], stretches: list[tuple[float, float]]) -> dict[str, Any]:
+    lines = {**memory, "kv": seen.used}
+    found = {name: during(line, stretches, line.resolution_seconds or 0.0) for name, line in lines.items()}
+    for gpu, period in _refresh(seen).items():
+        if period is not None:
+            # a duty cycle tells of the period before it: only what lasts two periods shows one of its own
+            found[f"gpu {gpu} utilization"] = during(seen.duty[gpu], stretches, 2 * period, lag=period)
+    return found
+
+
+def _hops(seen: Observation, *, alone: bool) -> dict[str, Any]:
+    engine = seen.load.measured.engine
+    calls = [row for row in seen.load.calls if row["outcome"] == "ok"]
+    if engine["block_size"] is None or engine["kv_block_bytes"] is None:
+        return {}
+    return kv_by_hop(calls, seen.used, engine["block_size"], engine["kv_block_bytes"], alone=alone)
+
+
+def _fragmentation(seen: Observation, *, alone: bool) -> dict[str, Any]:
+    block_size = seen.load.measured.engine["block_size"]
+    calls = [row for row in seen.load.calls if row["outcome"] == "ok"]
+    if block_size is None:
+        return {"n": 0, "why": "the engine does not tell its block size"}
+    if not alone:
+        why = "several calls at once: blocks they share count once, their tokens count in each"
+        return {"n": 0, "why": why, "expected": expected_fragmentation(calls, block_size)}
+    return {
+        **fragmentation(seen.blocks, seen.generated, calls, block_size)[1],
+        "expected": expected_fragmentation(calls, block_size),
+    }
+
+
+def headline(summary: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Return the rows of the closing table, load by load."""
+    return [row for load in summary["loads"] for row in _rows(load)]
+
+
+def _rows(load: dict[str, Any]) -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = []
+    for name, told in [*load["memory"].items(), ("KV pool in use", load["kv"])]:
+        if top := told["peak"]:
+            where = f"{top['node']}, hop {top['hop']}" if top["node"] else "no single node active"
+            values = f"{told['distinct']} distinct values in {told['n']} samples"
+            rows.append((f"{name}: peak", size(top["value"]), f"at {top['seconds']:.1f} s in {where}; {values}"))
+    told = load["fragmentation"]
+    rows.append(
+        (
+            "Internal fragmentation, mean",
+            percent(told.get("mean")),
+            f"n={told['n']}; token counts predict {percent(told.get('expected'))}",
+        )
+    )
+    rows += [
+        (f"Time in {phase}", percent(told["share"]), f"{told['seconds']:.2f} s of {load['seconds']:.1f} s")
+        for phase, told in load["phases"].items()
+    ]
+    idle = load["engine_idle"]
+    rows.append(
+        ("Engine idle", percent(idle["share"]), f"{idle['count']} pauses, longest {idle['longest_seconds']:.2f} s")
+    )
+    return rows
+
+
+def verdicts(summary: dict[str, Any]) -> list[str]:
+    """Return what a reader must know before using the numbers."""
+    sentences = ["Fragmentation is " + summary["fragmentation_kind"] + "."]
+    for load in summary["loads"]:
+        if not load["sampling"]:
+            sentences.append(NO_GPU + ".")
+        for gpu, told in load["sampling"].items():
+            source = "REPLAYED trace" if load["backend"] == "replay" else "NVML"
+            sentences.append(
+                f"GPU {gpu} ({source}): {told['samples']} samples at {number(told['rate_hertz'])} Hz, gaps p50 "
+                f"{1000 * told['gap_p50_seconds']:.1f}, p99 {1000 * told['gap_p99_seconds']:.1f}, "
+                f"longest {1000 * told['gap_max_seconds']:.1f} ms."
+            )
+        if isinstance(load["nodes"], str):
+            sentences.append(load["nodes"] + ".")
+    return sentences
+
+
+GPU_MEMORY = Experiment(
+    name="gpu-memory",
+    folder="gpu_memory",
+    title="What moves in GPU memory, and when?",
+    arms=(Arm("base", "base"),),
+    draw=draw,
+    reduce=reduce,
+    headline=headline,
+    columns=("", "value", "where, and how known"),
+    verdicts=verdicts,
+    limit=5,
+    max_hops=3,
+    k=10,
+    sampled="gpu",
+    summary_file="memory_analysis.json",
+)

@@ -1,0 +1,188 @@
+"""Experiment 3: how much do retrieval and generation overlap, and what could prefetch save?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from workload.analysis.dependencies import paths_of
+from workload.analysis.memory import Line
+from workload.analysis.overlap import busy_union, serial_seconds
+from workload.analysis.spans import describe, loads_of, pauses
+from workload.analysis.witnesses import against_counter, against_server, stages_beside_generation
+from workload.analysis.wording import number, percent
+from workload.charts.pipeline import draw
+from workload.evidence import evidence_of
+from workload.experiment import Arm, Experiment
+from workload.promql.pipeline import (
+    BUSY_SECONDS,
+    FAST_JOB,
+    GPU_BUSY_SECONDS,
+    PREFILL_SECONDS,
+    PROCESS_CPU_SECONDS,
+    REQUEST_SECONDS,
+    REQUESTS_RUNNING,
+)
+from workload.speculation import speculate
+
+if TYPE_CHECKING:
+    from workload.analysis.spans import Load
+    from workload.evidence import Evidence
+    from workload.results import RunData
+
+
+def reduce(data: RunData) -> dict[str, Any]:
+    """Return busy and idle of each resource, overlap, critical paths and the prefetch bound of each load."""
+    evidence = evidence_of(data)
+    return {"loads": [_describe(evidence, load) for load in loads_of(data)]}
+
+
+def _describe(evidence: Evidence, load: Load) -> dict[str, Any]:
+    window = load.window
+    counted = {
+        sample.labels["activity"]: sample.value for sample in evidence.increases(BUSY_SECONDS, window, job="workload")
+    }
+    running = evidence.stored(REQUESTS_RUNNING, window, job=FAST_JOB)
+    gpu_seconds = {
+        sample.labels["gpu"]: sample.value for sample in evidence.increases(GPU_BUSY_SECONDS, window, job="exporter")
+    }
+    generation = busy_union(load.generations, load.interval)
+    retrieval = busy_union(load.retrievals, load.interval)
+    paths = paths_of(load.questions, load.visits, load.stages)
+    both = against_counter(load, counted)
+    return {
+        "window": window.as_dict(),
+        "workers": len(load.workers),
+        "questions": len(load.questions),
+        "seconds": load.seconds,
+        "serial_seconds": serial_seconds([*load.retrievals, *load.generations]),
+        "resources": {
+            "engine": {
+                "busy": describe(generation, load.seconds),
+                "idle": describe(pauses(generation, load.interval), load.seconds),
+            },
+            "retrieval": {
+                "busy": describe(retrieval, load.seconds),
+                "idle": describe(pauses(retrieval, load.interval), load.seconds),
+            },
+            "gpu": {
+                gpu: {"busy_seconds": seconds, "busy_share": seconds / (window.end - window.start)}
+                for gpu, seconds in gpu_seconds.items()
+            }
+            or "No GPU seen here",
+            "engine_cpu_cores": _cores(evidence, load),
+        },
+        "activities": {name: seconds / load.seconds for name, seconds in both["spans"].items()},
+        "busy_seconds_total": both,
+        "server": against_server(
+            load,
+            Line(running[0].times, running[0].values) if running else Line.empty(),
+            _increase(evidence, load, REQUEST_SECONDS),
+            _increase(evidence, load, PREFILL_SECONDS),
+        ),
+        "stages": stages_beside_generation(load),
+        "critical_path": {
+            "questions": [path.as_dict() for path in paths],
+            "serial_seconds": sum(path.serial for path in paths),
+            "critical_seconds": sum(path.critical for path in paths),
+            "longest_seconds": max((path.critical for path in paths), default=None),
+        },
+        "prefetch": speculate(evidence, load, shares_cpu=not gpu_seconds),
+    }
+
+
+def _increase(evidence: Evidence, load: Load, metric: str) -> float | None:
+    found = evidence.increases(metric, load.window, job="vllm")
+    return sum(sample.value for sample in found) if found else None
+
+
+def _cores(evidence: Evidence, load: Load) -> float | None:
+    """Return the CPU cores that the engine's processes kept busy over the window, its edges included."""
+    found = evidence.increases(PROCESS_CPU_SECONDS, load.window, job="exporter", role="engine")
+    return found[0].value / (load.window.end - load.window.start) if found else None
+
+
+def headline(summary: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Return the rows of the closing table, load by load."""
+    return [row for load in summary["loads"] for row in _rows(load)]
+
+
+def _rows(load: dict[str, Any]) -> list[tuple[str, ...]]:
+    resources, server, path = load["resources"], load["server"], load["critical_path"]
+    rows: list[tuple[str, ...]] = [
+        (
+            f"{name.capitalize()} busy",
+            percent(resources[name]["busy"]["share"]),
+            f"{resources[name]['busy']['seconds']:.2f} s of {load['seconds']:.1f} s, by spans",
+        )
+        for name in ("engine", "retrieval")
+    ]
+    rows += [
+        (
+            "Retrieval beside generation, now",
+            percent(load["activities"]["both"]),
+            f"neither runs in {percent(load['activities']['neither'])}",
+        ),
+        (
+            "Engine by the server's own latencies",
+            number(server["server_requests_in_flight"]),
+            f"requests in flight; spans: {number(server['spans_requests_in_flight'])}",
+        ),
+        (
+            "Critical path within a question",
+            percent(path["critical_seconds"] / path["serial_seconds"] if path["serial_seconds"] else None),
+            f"of {path['serial_seconds']:.1f} s of steps, by what each step needs",
+        ),
+    ]
+    for source, told in load["prefetch"]["sources"].items():
+        rows.append((f"Prefetch from {source}", *_saving(told)))
+    return rows
+
+
+def _saving(told: dict[str, Any]) -> tuple[str, str]:
+    ceiling = f"at most {told['ceiling_seconds']:.2f} s if every draft were right"
+    if told["bound"] is None:
+        return "P " + told["accuracy"].partition(":")[0], ceiling
+    accuracy, bound = told["accuracy"], told["bound"]["measured"]
+    value = f"{bound['seconds']:+.2f} s, {bound['speedup']:.3f}x"
+    low, high = accuracy["ci"]
+    return value, (f"P = {accuracy['right']} of {accuracy['hops']} [{percent(low)}, {percent(high)}]; {ceiling}")
+
+
+def verdicts(summary: dict[str, Any]) -> list[str]:
+    """Return what a reader must know before using the numbers."""
+    sentences = []
+    for load in summary["loads"]:
+        counter, server = load["busy_seconds_total"], load["server"]
+        agree = {True: "agrees with the spans within 1 %", False: "DISAGREES with the spans", None: "was not scraped"}
+        sentences.append(f"hop2rag_busy_seconds_total {agree[counter['within_1_percent']]}.")
+        gauge = server["gauge"]
+        sentences.append(
+            f"The server's latencies and the call spans lie {number(server['points_apart'])} points apart; the gauge, "
+            f"scraped every {number(gauge['resolution_seconds'])} s and blind to a lone call's prefill, says "
+            f"{percent(gauge['share'])}, with prefill {percent(gauge['share_with_prefill'])}."
+        )
+        prefetch = load["prefetch"]
+        if prefetch["repeatable"] is None:
+            sentences.append("Draft accuracy P was not measured: it needs the texts, so run with --record-prompts.")
+        elif not prefetch["repeatable"]:
+            sentences.append("The same query did not find the same documents again: P is not to be trusted.")
+        if isinstance(load["resources"]["gpu"], str):
+            sentences.append(load["resources"]["gpu"] + ": the engine's share is of time, not of a GPU.")
+    return sentences
+
+
+PIPELINE = Experiment(
+    name="pipeline",
+    folder="pipeline",
+    title="How much do retrieval and generation overlap?",
+    arms=(Arm("base", "base"),),
+    draw=draw,
+    reduce=reduce,
+    headline=headline,
+    columns=("", "value", "how known"),
+    verdicts=verdicts,
+    limit=10,
+    max_hops=3,
+    k=10,
+    summary_file="overlap_analysis.json",
+)

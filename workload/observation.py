@@ -1,0 +1,97 @@
+"""What was seen of memory during one load: device memory, the engine's resident memory, and its KV pool."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import reduce
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from workload.analysis.memory import Line, without_prefill
+from workload.promql.gpu_memory import FAST_JOB, GENERATED, GPU_INFO, KV_USAGE_NAMES, REFRESH, RESIDENT
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from workload.analysis.spans import Load
+    from workload.evidence import Evidence
+    from workload.prometheus import Series
+
+
+@dataclass(frozen=True)
+class Observation:
+    """The lines of one load; bytes, unless the name says otherwise. `blocks` and `generated` span the whole window.
+
+    Attributes:
+        load: the load.
+        device: memory used by GPU; empty without a GPU.
+        duty: the polled duty cycle by GPU, 0 to 1.
+        refresh_seconds: how often the driver says that it renews the duty cycle; None where it does not say.
+        backend: `nvml`, or `replay` for a recorded trace; None without a GPU.
+        gpu_name: the name of the first GPU.
+        resident: resident memory of the engine's processes.
+        blocks: blocks of the KV pool in use; empty where the engine does not tell usage or the pool's size.
+        used: the same in bytes, where the engine tells of the present; see `without_prefill`.
+        generated: tokens that the engine has generated since it started, at the instants of `blocks`.
+    """
+
+    load: Load
+    device: Mapping[str, Line]
+    duty: Mapping[str, Line]
+    refresh_seconds: float | None
+    backend: str | None
+    gpu_name: str | None
+    resident: Line
+    blocks: Line
+    used: Line
+    generated: Line
+
+
+def observe(evidence: Evidence, load: Load) -> Observation:
+    """Return what was seen during a load.
+
+    Raises:
+        PrometheusError: Prometheus failed.
+    """
+    window, engine = load.window, load.measured.engine
+    samples = evidence.gpu_samples(window)
+    info = evidence.stored(GPU_INFO, window)
+    refresh = evidence.stored(REFRESH, window)
+    blocks, generated = _blocks(evidence, load)
+    block_bytes = engine.get("kv_block_bytes")
+    used = Line(blocks.times, blocks.values * block_bytes) if block_bytes else Line.empty()
+    return Observation(
+        load=load,
+        device={gpu: Line(found.times, found.used).clipped(load.interval) for gpu, found in samples.items()},
+        duty={gpu: Line(found.times, found.utilization).clipped(load.interval) for gpu, found in samples.items()},
+        refresh_seconds=float(np.median(refresh[0].values)) if refresh else None,
+        backend=info[0].labels["backend"] if samples and info else None,
+        gpu_name=info[0].labels["name"] if samples and info else None,
+        resident=_added(evidence.stored(RESIDENT, window, role="engine")).clipped(load.interval),
+        blocks=blocks,
+        used=without_prefill(used, load.calls).clipped(load.interval),
+        generated=generated,
+    )
+
+
+def _blocks(evidence: Evidence, load: Load) -> tuple[Line, Line]:
+    """Return blocks in use and tokens generated at the instants at which one scrape told both."""
+    count = load.measured.engine.get("num_gpu_blocks")
+    usage = next((found for name in KV_USAGE_NAMES if (found := evidence.stored(name, load.window, job=FAST_JOB))), [])
+    generated = _added(evidence.stored(GENERATED, load.window, job=FAST_JOB))
+    if not count or not usage:
+        return Line.empty(), Line.empty()
+    share = _added(usage)
+    times, left, right = np.intersect1d(share.times, generated.times, return_indices=True)
+    # one block of the pool is the null block, which usage leaves out
+    return Line(times, np.rint(share.values[left] * (count - 1))), Line(times, generated.values[right])
+
+
+def _added(series: Sequence[Series]) -> Line:
+    """Return the sum of series at the instants that all of them have."""
+    if not series:
+        return Line.empty()
+    times = reduce(np.intersect1d, (found.times for found in series))
+    total = sum((found.values[np.isin(found.times, times)] for found in series), np.zeros(len(times)))
+    return Line(times, total)

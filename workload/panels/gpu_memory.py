@@ -1,0 +1,90 @@
+"""Panels of device memory, KV pool and node activity on one time axis."""
+
+from __future__ import annotations
+
+from workload.panels.panel import Line, Panel
+from workload.promql import gpu_memory as promql
+
+DEVICE_MEMORY = Panel(
+    key="device_memory",
+    title="Memory in use on GPU 0",
+    why="Every 10 ms, with its own timestamps (nvml_timeline_memory_used_bytes); vLLM takes its memory at the start.",
+    unit="bytes",
+    lines=(Line(promql.DEVICE_MEMORY),),
+    empty="no GPU",
+)
+ENGINE_RESIDENT = Panel(
+    key="engine_resident_memory",
+    title="Resident memory of the engine's processes",
+    why="Stands in for device memory where there is no GPU (host_process_resident_memory_bytes).",
+    unit="bytes",
+    lines=(Line(promql.ENGINE_RESIDENT),),
+)
+KV_BYTES = Panel(
+    key="kv_pool_bytes",
+    title="KV pool in use",
+    why="Usage times the pool without its null block (vllm:kv_cache_usage_perc, hop2rag_vllm_kv_pool_bytes).",
+    unit="bytes",
+    lines=(Line(promql.KV_BYTES, "in use"), Line(promql.KV_POOL, "pool")),
+)
+NODE_ACTIVITY = Panel(
+    key="node_activity",
+    title="Workers inside each node",
+    why="From the millisecond a worker enters a node to the one it leaves (hop2rag_timeline_node_active).",
+    unit="short",
+    lines=(
+        Line(promql.IN_DECOMPOSE, "decompose"),
+        Line(promql.IN_RETRIEVE, "retrieve"),
+        Line(promql.IN_EXTRACT_CLUES, "extract_clues"),
+        Line(promql.IN_DECIDE, "decide"),
+        Line(promql.IN_GENERATE, "generate"),
+    ),
+)
+MEMORY_BY_NODE = Panel(
+    key="device_memory_by_node",
+    title="Memory in use on GPU 0, by the only node active",
+    why="Joined by time; while several workers or nodes are active, memory is credited to none of them.",
+    unit="bytes",
+    lines=(
+        Line(promql.MEMORY_IN_DECOMPOSE, "decompose"),
+        Line(promql.MEMORY_IN_RETRIEVE, "retrieve"),
+        Line(promql.MEMORY_IN_EXTRACT_CLUES, "extract_clues"),
+        Line(promql.MEMORY_IN_DECIDE, "decide"),
+        Line(promql.MEMORY_IN_GENERATE, "generate"),
+    ),
+    empty="no GPU",
+)
+UTILIZATION = Panel(
+    key="gpu_utilization",
+    title="Duty cycle of GPU 0",
+    why="Share of the driver's last averaging period, 1/6 to 1 s, in which a kernel ran (nvml_utilization_ratio).",
+    unit="percentunit",
+    lines=(Line(promql.UTILIZATION),),
+    empty="no GPU",
+)
+SAMPLE_RATE = Panel(
+    key="gpu_sample_rate",
+    title="Memory samples a second, achieved",
+    why="Over ten seconds (exporter_sample_rate_hertz); below what was asked for, the sampler was late.",
+    unit="reqps",
+    lines=(Line(promql.SAMPLE_RATE),),
+    empty="no GPU",
+)
+SAMPLE_GAP = Panel(
+    key="gpu_sample_gap",
+    title="Time between two memory samples, 99th percentile",
+    why="From the sampler's own histogram (exporter_sample_interval_seconds); as fine as its buckets.",
+    unit="s",
+    lines=(Line(promql.SAMPLE_GAP_P99),),
+    empty="no GPU",
+)
+PANELS = (
+    DEVICE_MEMORY,
+    ENGINE_RESIDENT,
+    KV_BYTES,
+    NODE_ACTIVITY,
+    MEMORY_BY_NODE,
+    UTILIZATION,
+    SAMPLE_RATE,
+    SAMPLE_GAP,
+)

@@ -1,0 +1,66 @@
+"""Queries of device memory, KV pool and node activity.
+
+What is sampled with its own timestamps gets no staleness marker, so it is only ever read by `last_over_time`.
+"""
+
+from __future__ import annotations
+
+from workload.promql.query import Query
+
+TIMELINE_MEMORY = "nvml_timeline_memory_used_bytes"
+TIMELINE_ACTIVE = "hop2rag_timeline_node_active"
+RESIDENT = "host_process_resident_memory_bytes"
+GPU_INFO = "nvml_gpu_info"
+REFRESH = "nvml_utilization_refresh_seconds"
+SAMPLES_MISSED = "exporter_samples_missed_total"
+GENERATED = "vllm:generation_tokens_total"
+# Newest first: the name changed with vLLM 0.9.2.
+KV_USAGE_NAMES = ("vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc")
+FAST_JOB = "vllm-fast"
+
+_ACTIVE = f'last_over_time({TIMELINE_ACTIVE}{{job="workload-timeline",$scope}}[2s])'
+_ACTIVE_IN = f'last_over_time({TIMELINE_ACTIVE}{{node="%s",job="workload-timeline",$scope}}[2s])'
+_MEMORY = f'last_over_time({TIMELINE_MEMORY}{{job="exporter-timeline",gpu="0",$scope}}[1s])'
+
+
+def _active_in(node: str) -> Query:
+    """Return the number of workers inside a node."""
+    return Query(f"workers_in_{node}", f"sum by (arm) ({_ACTIVE_IN % node})")
+
+
+def _memory_in(node: str) -> Query:
+    """Return the memory of GPU 0 while a node, and nothing else, is active.
+
+    With two workers, or two GPUs, one value would be credited twice.
+    """
+    alone = f"sum by (arm) ({_ACTIVE}) == 1"
+    inside = f"max by (arm) ({_ACTIVE_IN % node}) == 1"
+    return Query(f"device_memory_in_{node}", f"max by (arm) ({_MEMORY}) * on (arm) ({inside}) and on (arm) ({alone})")
+
+
+DEVICE_MEMORY = Query("device_memory_used", f"max by (arm) ({_MEMORY})")
+ENGINE_RESIDENT = Query("engine_resident_memory", f'max by (arm) ({RESIDENT}{{role="engine",$scope}})')
+KV_BYTES = Query(
+    "kv_pool_bytes_in_use",
+    # usage is over the pool without its null block
+    f'max by (arm) ({KV_USAGE_NAMES[0]}{{job="vllm-fast",$scope}}) * on (arm) '
+    "max by (arm) (hop2rag_vllm_kv_pool_bytes{$scope} - hop2rag_vllm_kv_block_bytes{$scope})",
+)
+KV_POOL = Query("kv_pool_bytes", "max by (arm) (hop2rag_vllm_kv_pool_bytes{$scope})")
+UTILIZATION = Query("gpu_utilization", 'max by (arm) (nvml_utilization_ratio{gpu="0",$scope})')
+SAMPLE_RATE = Query("gpu_sample_rate", 'min by (arm) (exporter_sample_rate_hertz{gpu="0",$scope})')
+SAMPLE_GAP_P99 = Query(
+    "gpu_sample_gap_p99",
+    "histogram_quantile(0.99, sum by (arm, le) "
+    "(rate(exporter_sample_interval_seconds_bucket{$scope}[$__rate_interval])))",
+)
+IN_DECOMPOSE = _active_in("decompose")
+IN_RETRIEVE = _active_in("retrieve")
+IN_EXTRACT_CLUES = _active_in("extract_clues")
+IN_DECIDE = _active_in("decide")
+IN_GENERATE = _active_in("generate")
+MEMORY_IN_DECOMPOSE = _memory_in("decompose")
+MEMORY_IN_RETRIEVE = _memory_in("retrieve")
+MEMORY_IN_EXTRACT_CLUES = _memory_in("extract_clues")
+MEMORY_IN_DECIDE = _memory_in("decide")
+MEMORY_IN_GENERATE = _memory_in("generate")

@@ -1,0 +1,110 @@
+"""How often a draft query finds what is finally retrieved, measured after the load, and what prefetch could save."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from workload.analysis.drafts import SOURCES, drafts_of, needs_of
+from workload.analysis.prefetch import Hop, draft_accuracy, prefetch_bound
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from workload.analysis.drafts import Draft, Need, Place
+    from workload.analysis.spans import Load
+    from workload.evidence import Evidence, Retrieve
+
+NOT_MEASURED = "not measured: the run was not recorded with --record-prompts"
+
+
+def speculate(evidence: Evidence, load: Load, *, shares_cpu: bool) -> dict[str, Any]:
+    """Return for each source of drafts its accuracy, its slack and the bound on what prefetch saves, in seconds.
+
+    `ceiling_seconds` is the bound if every draft were right and none wasted anything: no P is assumed in it. The bound
+    proper is None where P was not measured.
+
+    Args:
+        evidence: the run's; it looks the queries up.
+        load: the load.
+        shares_cpu: whether a retrieval in vain takes CPU time from the engine; then each costs its own length.
+    """
+    needs = needs_of(load.questions, load.stages)
+    texts = evidence.texts()
+    drafts = drafts_of(load.calls, texts)
+    serial = sum(row["duration_seconds"] for row in load.questions if row["outcome"] == "ok")
+    found = _Lookup(evidence.retrieve) if evidence.retrieve and texts else None
+    sources = {
+        source: _source(needs, [draft for draft in drafts if draft.source == source], serial, found, shares_cpu)
+        for source in SOURCES
+    }
+    return {
+        "hops": len(needs),
+        "retrieval_seconds": sum(need.seconds for need in needs),
+        "waste_of_a_wrong_draft": "its retrieval's length" if shares_cpu else "none: retrieval has the CPU to itself",
+        "repeatable": found.is_repeatable([need.query for need in needs if need.query]) if found else None,
+        "sources": sources,
+    }
+
+
+class _Lookup:
+    """Looks each query up once."""
+
+    def __init__(self, retrieve: Retrieve) -> None:
+        self._retrieve = retrieve
+        self._known: dict[str, frozenset[str]] = {}
+
+    def __call__(self, query: str) -> frozenset[str]:
+        if query not in self._known:
+            self._known[query] = self._retrieve(query)
+        return self._known[query]
+
+    def is_repeatable(self, queries: Sequence[str]) -> bool:
+        """Return whether the final queries find the same documents again: else a draft could not be told from noise."""
+        return all(self._retrieve(query) == self(query) for query in queries)
+
+
+def _source(
+    needs: Sequence[Need], drafts: Sequence[Draft], serial: float, found: _Lookup | None, shares_cpu: bool
+) -> dict[str, Any]:
+    by_place: dict[Place, Draft] = {draft.place: draft for draft in drafts}
+    pairs = [(need, by_place[need.place]) for need in needs if need.place in by_place]
+    slacks = [need.needed_at - draft.at for need, draft in pairs]
+    result: dict[str, Any] = {
+        "hops_with_a_draft": len(pairs),
+        "slack_seconds_median": sorted(slacks)[len(slacks) // 2] if slacks else None,
+        "ceiling_seconds": prefetch_bound(_hops(needs, by_place, 0.0), 1.0, serial).seconds,
+        "accuracy": NOT_MEASURED,
+        "bound": None,
+    }
+    documents = [
+        (found(draft.query), found(need.query)) for need, draft in pairs if found and draft.query and need.query
+    ]
+    if not documents:
+        return result if found is None else {**result, "accuracy": "not measured: no hop had such a draft"}
+    accuracy = draft_accuracy(documents)
+    shared = [len(draft & final) / len(final) if final else 1.0 for draft, final in documents]
+    bounds = {}
+    for name, right in (("low", accuracy.ci[0]), ("measured", accuracy.share), ("high", accuracy.ci[1])):
+        hops = _hops(needs, by_place, 1 - right if shares_cpu else 0.0)
+        bound = prefetch_bound(hops, right, serial)
+        bounds[name] = {"seconds": bound.seconds, "speedup": bound.speedup}
+    return {
+        **result,
+        "accuracy": asdict(accuracy),
+        "documents_shared_mean": sum(shared) / len(shared),
+        "bound": bounds,
+    }
+
+
+def _hops(needs: Sequence[Need], drafts: dict[Place, Draft], wrong: float) -> list[Hop]:
+    """Return the hops with their drafts; `wrong` is the share of a retrieval that a draft costs others on average."""
+    return [
+        Hop(
+            need.seconds,
+            need.needed_at,
+            drafts[need.place].at if need.place in drafts else None,
+            need.seconds * wrong,
+        )
+        for need in needs
+    ]
