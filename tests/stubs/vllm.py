@@ -161,7 +161,7 @@ class StubVllm:
             "/v1/models": {"data": [{"id": "stub", "root": "/models/stub", "max_model_len": 8192}]},
             "/version": {"version": "0.32.0"},
             "/health": {},
-            "/tokenize": {"count": len(prompt_ids(body.get("messages", [])))},
+            "/tokenize": {"count": len(pieces(body.get("prompt", "")) or prompt_ids(body.get("messages", [])))},
             "/metrics": exposition(self.counts, self.block_size, caching=self.caching),
         }
         found = answers.get(path)
