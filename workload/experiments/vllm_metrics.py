@@ -71,12 +71,23 @@ def headline(summary: dict[str, Any]) -> list[tuple[str, ...]]:
     return rows
 
 
+def _change(compared: dict[str, Any]) -> str:
+    change = percent(compared["change"], signed=True)
+    return change + interval(compared["change_ci"], percent).replace("\n", " ")
+
+
 def verdicts(summary: dict[str, Any]) -> list[str]:
     """Return what a reader must know before using the numbers."""
     on = summary["hit_rate"][ON.name]
     counters, responses = on["counters"], on["responses"]
     agree = {True: "agree to the token", False: "DISAGREE", None: "cannot be compared"}[on["agree_to_the_token"]]
+    prefill, whole = (summary["compared"][name] for name in ("uncached_prefill_tokens", "end_to_end_seconds"))
+    allowed = percent(summary["amdahl"]["predicted_end_to_end_change"], signed=True)
     sentences = [
+        (
+            f"The cache served {percent(counters['hit_rate'])} of the prompt tokens and changed uncached prefill by "
+            f"{_change(prefill)} a question and end-to-end time by {_change(whole)}; theory allows {allowed}."
+        ),
         (
             f"Engine counters and responses {agree}: {number(counters['hits'])} of {number(counters['queries'])} "
             f"prompt tokens hit; responses: {number(responses['cached_tokens'])} of {number(on['prompt_tokens'])}."
