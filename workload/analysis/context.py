@@ -1,0 +1,145 @@
+"""How the time of a call grows with its context: prefill and decode apart, each with what was to be expected."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from workload.analysis.bounds import bounded
+from workload.analysis.curvature import power, quadratic_share
+from workload.analysis.growth import fit_growth
+from workload.analysis.physics import kv_bytes_per_token, prefill_cost
+from workload.analysis.wall import is_wall, slope_ratio
+from workload.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from workload.analysis.growth import Growth
+    from workload.prometheus import Series
+    from workload.results import Row
+
+# Over fewer tokens the time of the last chunk weighs more than that of a token.
+MIN_DECODED = 8
+SHARES_AT = (512, 2048, 8192)
+Points = tuple["NDArray[np.float64]", "NDArray[np.float64]"]
+
+
+def prefill_points(calls: Iterable[Row]) -> Points:
+    """Return prompt tokens that were not cached, and seconds to the first token, of successful calls: shape (n,) each.
+
+    Cached tokens are not computed; against all prompt tokens a warm call would look fast for its length.
+    """
+    found = [
+        (call["prompt_tokens"] - call["cached_tokens"], call["ttft_seconds"])
+        for call in calls
+        if call["outcome"] == "ok" and None not in (call["cached_tokens"], call["ttft_seconds"])
+    ]
+    return _columns(found)
+
+
+def decode_points(calls: Iterable[Row]) -> Points:
+    """Return the mean context while a call decoded, and its seconds a token after the first: shape (n,) each."""
+    found = [
+        (
+            call["prompt_tokens"] + call["completion_tokens"] / 2,
+            (call["duration_seconds"] - call["ttft_seconds"]) / (call["completion_tokens"] - 1),
+        )
+        for call in calls
+        if call["outcome"] == "ok" and call["ttft_seconds"] is not None and call["completion_tokens"] >= MIN_DECODED
+    ]
+    return _columns(found)
+
+
+def physics_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the model's config says before anything is measured; `unknown` tells why it says nothing."""
+    try:
+        cost, kv_bytes = prefill_cost(config), kv_bytes_per_token(config)
+    except UsageError as error:
+        return {"unknown": str(error)}
+    return {
+        "linear_flops_per_token": cost.linear_flops,
+        "quadratic_flops": cost.quadratic_flops,
+        "quadratic_share_at": {str(tokens): cost.quadratic_share(tokens) for tokens in SHARES_AT},
+        "kv_bytes_per_token": kv_bytes,
+    }
+
+
+def expected_share(physics: Mapping[str, Any], tokens: float) -> float | None:
+    """Return the quadratic term over the linear one of a prefill of `tokens`, by the config; None if it is unknown."""
+    if "unknown" in physics:
+        return None
+    return float(physics["quadratic_flops"] * tokens / physics["linear_flops_per_token"])
+
+
+def growth_of(points: Points, physics: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return the shape of seconds against tokens, how quadratic it is, and whether it has a wall.
+
+    With `physics`, of a prefill, also the expected quadratic share at the largest length, and the probability that
+    calls like these show it. `unknown` tells what could not be fitted and why.
+    """
+    tokens, seconds = points
+    found: dict[str, Any] = {"calls": len(tokens), "lengths": len(np.unique(tokens))}
+    try:
+        growth = fit_growth(tokens, seconds)
+    except ValueError as error:
+        return {**found, "unknown": str(error)}
+    found |= {
+        "tokens": [float(tokens.min()), float(tokens.max())],
+        "shape": growth.chosen.shape,
+        "coefficients": list(growth.chosen.coefficients),
+        "knot_tokens": growth.chosen.knot_tokens,
+        "aicc": {shape: fit.aicc for shape, fit in growth.fits.items()},
+        "bic": {shape: fit.bic for shape, fit in growth.fits.items()},
+    }
+    return found | _curvature(tokens, seconds, physics) | _wall(tokens, seconds, growth)
+
+
+def _curvature(
+    tokens: NDArray[np.float64], seconds: NDArray[np.float64], physics: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    try:
+        share = quadratic_share(tokens, seconds)
+    except ValueError as error:
+        return {"quadratic_share": None, "no_quadratic_share": str(error)}
+    expected = expected_share(physics, share.tokens) if physics else None
+    return {
+        "quadratic_share": bounded(share.share),
+        "quadratic_share_ci": bounded(share.ci),
+        "is_superlinear": share.is_superlinear,
+        "expected_quadratic_share": expected,
+        "power": power(tokens, seconds, expected) if expected else None,
+    }
+
+
+def _wall(tokens: NDArray[np.float64], seconds: NDArray[np.float64], growth: Growth) -> dict[str, Any]:
+    try:
+        ratio = slope_ratio(tokens, seconds)
+    except ValueError as error:
+        return {"slope_ratio": None, "no_slope_ratio": str(error), "is_wall": False}
+    numbers = {key: bounded(value) for key, value in asdict(ratio).items()}
+    return {"slope_ratio": numbers, "is_wall": is_wall(growth, ratio)}
+
+
+def during(call: Row, line: Series, *, decoding: bool = False) -> NDArray[np.float64]:
+    """Return the samples of a gauge while a call ran, or only after its first token; shape (n,), n may be 0."""
+    start = call["started_at"] + (call["ttft_seconds"] or 0.0 if decoding else 0.0)
+    inside = (line.times >= start) & (line.times <= call["started_at"] + call["duration_seconds"])
+    return np.asarray(line.values[inside])
+
+
+def onset(calls: Iterable[Row], affected: Iterable[bool]) -> int | None:
+    """Return the shortest prompt, in tokens, of the calls that were affected; None if none was."""
+    found = [call["prompt_tokens"] for call, is_affected in zip(calls, affected, strict=True) if is_affected]
+    return min((tokens for tokens in found if tokens is not None), default=None)
+
+
+def _columns(rows: Sequence[tuple[float, float]]) -> Points:
+    if not rows:
+        return np.empty(0), np.empty(0)
+    tokens, seconds = np.array(rows, dtype=np.float64).T
+    return tokens, seconds

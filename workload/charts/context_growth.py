@@ -1,0 +1,178 @@
+"""Pictures of growing contexts: what they cost in time, what they hold in memory, and how they come about."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from workload.analysis.context import decode_points, prefill_points
+from workload.analysis.growth import fit_growth
+from workload.analysis.latency import accumulated
+from workload.analysis.wording import number, percent
+from workload.charts.canvas import DARK, GREY, MARKERS, NODE_COLOURS, name, save, sheet
+from workload.figures import COLOURS
+from workload.panels.context_growth import ALL
+from workload.results import group
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from matplotlib.axes import Axes
+
+    from workload.analysis.context import Points
+    from workload.drawing import Drawing
+
+MIB = 2**20
+MILLISECONDS = 1000
+
+
+def draw(drawing: Drawing) -> list[Path]:
+    """Draw the three files of the plan, and keep the data of every panel."""
+    for panel in ALL:
+        drawing.traces(panel)
+    return [draw_latency(drawing), draw_memory(drawing), draw_tokens(drawing)]
+
+
+def draw_latency(drawing: Drawing) -> Path:
+    """Draw prefill against uncached tokens and decode against context, each with its fit."""
+    agent, swept = drawing.arms
+    fit = drawing.summary["prefill"][swept]
+    title = "How does time grow with the context?"
+    if fit.get("quadratic_share") is not None:
+        word = "faster than" if fit["is_superlinear"] else "no faster than"
+        title = f"Prefill grows {word} the context: n² adds {percent(fit['quadratic_share'])} at {_longest(fit)} tokens"
+    canvas, (upper, lower) = sheet(title, drawing.footer, (3.4, 2.6), share_x=False)
+    for place, arm in enumerate((agent, swept)):
+        calls = drawing.data.calls_of(arm)
+        _points(upper, place, f"{arm}, n={len(calls)}", prefill_points(calls))
+        tokens, seconds = decode_points(calls)
+        _points(lower, place, f"{arm}, n={len(tokens)}", (tokens, seconds * MILLISECONDS))
+    calls = drawing.data.calls_of(swept)
+    _fit(upper, prefill_points(calls))
+    tokens, seconds = decode_points(calls)
+    _fit(lower, (tokens, seconds * MILLISECONDS))
+    if fit.get("expected_quadratic_share"):
+        _expected(upper, prefill_points(calls), fit["expected_quadratic_share"] / fit["tokens"][1])
+    for axes in (upper, lower):
+        axes.set_xlim(left=0)
+        axes.set_ylim(bottom=0)
+        axes.legend(frameon=False, fontsize=8, loc="upper left")
+    name(upper, "Prefill: seconds to the first token", x="prompt tokens that were not cached", y="seconds")
+    name(lower, "Decode: time of a further token", x="tokens of context, the reply included", y="ms a token")
+    return save(canvas, drawing.folder / "context_vs_latency.png")
+
+
+def _points(axes: Axes, place: int, label: str, points: Points) -> None:
+    marker, colour = MARKERS[place], COLOURS[place]
+    axes.plot(*points, marker, color=colour, markersize=4.5, alpha=0.6, markeredgewidth=0, label=label)
+
+
+def _fit(axes: Axes, points: Points) -> None:
+    """Draw the shape that the calls support, and say which it is."""
+    try:
+        chosen = fit_growth(*points).chosen
+    except ValueError:
+        return
+    tokens = np.linspace(points[0].min(), points[0].max(), 200)
+    axes.plot(tokens, chosen.seconds(tokens), color=DARK, linewidth=1.4, label=f"fit of the sweep: {chosen.shape}")
+
+
+def _expected(axes: Axes, points: Points, share_a_token: float) -> None:
+    """Draw the curvature that the model's config expects: seconds = a + b (n + share n²), with a and b fitted."""
+    tokens, seconds = points
+    work = tokens + share_a_token * tokens**2
+    slope, intercept = np.polyfit(work, seconds, 1)
+    n = np.linspace(tokens.min(), tokens.max(), 200)
+    curve = intercept + slope * (n + share_a_token * n**2)
+    axes.plot(n, curve, color=GREY, linewidth=1.2, linestyle="--", label="shape of the config's FLOPs")
+
+
+def draw_memory(drawing: Drawing) -> Path:
+    """Draw the KV cache in use and the memory of the device, or of the engine's processes, against the context."""
+    kv, swept = drawing.summary["kv"], drawing.arms[1]
+    title = "What does a context hold in memory?"
+    if kv["slope_bytes_per_token"]:
+        title = f"A token of context holds {number(kv['slope_bytes_per_token'])} bytes of the KV cache"
+    if kv["is_within"]:
+        title += ", as the model's config says"
+    canvas, (upper, lower) = sheet(title, drawing.footer, (3.2, 2.2))
+    block_bytes = next((part.engine["kv_block_bytes"] for part in drawing.data.measured), None)
+    for place, arm in enumerate(drawing.arms):
+        rows = drawing.summary["footprints"][arm]
+        seen = [row for row in rows if row["blocks"] is not None and block_bytes]
+        tokens, held = [row["tokens"] for row in seen], [row["blocks"] * block_bytes / MIB for row in seen]
+        _points(upper, place, f"{arm}, n={len(seen)}", (np.array(tokens), np.array(held)))
+        known = [row for row in seen if row["memory_bytes"] is not None]
+        memory = np.array([row["memory_bytes"] / MIB for row in known])
+        _points(lower, place, arm, (np.array([row["tokens"] for row in known]), memory))
+    if kv["expected_bytes_per_token"] and drawing.summary["footprints"][swept]:
+        longest = max(row["tokens"] or 0 for row in drawing.summary["footprints"][swept])
+        line = np.array([0, longest])
+        label = f"config: {number(kv['expected_bytes_per_token'])} bytes a token"
+        upper.plot(
+            line, line * kv["expected_bytes_per_token"] / MIB, color=GREY, linestyle="--", linewidth=1, label=label
+        )
+    upper.legend(frameon=False, fontsize=8, loc="upper left")
+    for axes in (upper, lower):
+        axes.set_xlim(left=0)
+        axes.set_ylim(bottom=0)
+    kind = "Device memory in use" if drawing.summary["device"] else "NO GPU: resident memory of the engine's processes"
+    ci = f" [{number(kv['slope_ci'][0])}, {number(kv['slope_ci'][1])}]" if kv["slope_ci"] else ""
+    name(upper, f"KV pool in use while a call decodes; slope with 95 % interval{ci} bytes a token", y="MiB")
+    name(lower, f"{kind}, peak while a call runs", x="tokens of context, the reply included", y="MiB")
+    return save(canvas, drawing.folder / "context_vs_memory.png")
+
+
+def draw_tokens(drawing: Drawing) -> Path:
+    """Draw the prompts' length by hop and node, and the tokens that a question has used by each hop."""
+    agent = drawing.arms[0]
+    by_hop, sums = drawing.summary["context_by_hop"], accumulated(drawing.data.calls_of(agent))
+    whole = drawing.summary["tokens_a_question"]
+    title = "How do tokens accumulate over the hops?"
+    if whole:
+        title = f"A question uses {number(whole['median'])} tokens in the median (n={whole['n']})"
+    canvas, (upper, lower) = sheet(title, drawing.footer, (3.2, 2.8))
+    rows = [call for call in drawing.data.calls_of(agent) if call["prompt_tokens"] is not None]
+    random = np.random.default_rng(0)
+    for place, (node, found) in enumerate(by_hop.items()):
+        colour, shift = NODE_COLOURS.get(node, GREY), (place - (len(by_hop) - 1) / 2) * 0.14
+        for hop, calls in group((call for call in rows if call["node"] == node), "hop").items():
+            at = hop + shift + random.uniform(-0.03, 0.03, len(calls))
+            tokens = [call["prompt_tokens"] for call in calls]
+            upper.plot(at, tokens, "o", color=colour, markersize=3, alpha=0.35, markeredgewidth=0)
+        hops, medians = [row["hop"] + shift for row in found], [row["median"] for row in found]
+        upper.plot(hops, medians, color=colour, marker=MARKERS[place % len(MARKERS)], label=node, linewidth=1.4)
+    upper.legend(frameon=False, fontsize=8, loc="upper left", ncols=4)
+    for rows_ in sums.values():
+        lower.plot(*zip(*rows_, strict=True), color=COLOURS[0], alpha=0.35, linewidth=0.9, marker=".")
+    _median(lower, list(sums.values()))
+    lower.set_xticks(sorted({hop for rows_ in sums.values() for hop, _ in rows_}))
+    for axes in (upper, lower):
+        axes.set_ylim(bottom=0)
+        axes.margins(y=0.15)
+    name(upper, "Prompt of a call by hop: every call, and the median of each node", y="tokens")
+    name(
+        lower,
+        "Prompt and reply tokens of a question so far; bold: median of those that got there",
+        x="hop",
+        y="tokens",
+    )
+    return save(canvas, drawing.folder / "token_accumulation.png")
+
+
+def _median(axes: Axes, rows: Sequence[Sequence[tuple[int, int]]]) -> None:
+    by_hop: dict[int, list[int]] = {}
+    for row in rows:
+        for hop, tokens in row:
+            by_hop.setdefault(hop, []).append(tokens)
+    hops = sorted(by_hop)
+    axes.plot(hops, [float(np.median(by_hop[hop])) for hop in hops], color=DARK, linewidth=2)
+    for hop in hops:
+        note = f"n={len(by_hop[hop])}"
+        axes.annotate(note, (hop, 0), (0, 3), textcoords="offset points", ha="center", fontsize=7, color=DARK)
+
+
+def _longest(fit: dict[str, Any]) -> str:
+    return number(fit["tokens"][1])

@@ -1,0 +1,131 @@
+"""Experiment 6: what do more questions at a time bring, and what do they cost? Two batch sizes of the engine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from workload.analysis.ab import quality
+from workload.analysis.levels import scaling
+from workload.analysis.wording import interval, number, percent
+from workload.charts.concurrency import draw
+from workload.experiment import Arm, Experiment, Point, levels
+from workload.load import poisson
+from workload.load_levels import measured_level
+
+if TYPE_CHECKING:
+    from workload.analysis.scaling import Level
+    from workload.results import Row, RunData
+    from workload.settings import Settings
+
+LOW, HIGH = Arm("low", "seqs-16"), Arm("high", "seqs-64-16k")
+# Twice the largest level of the plan: an open loop beyond it measures its own queue.
+MAX_IN_FLIGHT = 128
+# A client that is late by more of a question's time than this has shaped the result.
+SMALL_LAG = 0.01
+
+
+def points(settings: Settings) -> tuple[Point, ...]:
+    """Return a closed loop for each concurrency, then an open loop for each rate."""
+    arrivals = {rate: poisson(rate, settings.limit, settings.seed) for rate in settings.rate}
+    opened = (Point(f"r{rate:g}", MAX_IN_FLIGHT, arrivals=found) for rate, found in arrivals.items())
+    return (*levels(settings), *opened)
+
+
+def reduce(data: RunData) -> dict[str, Any]:
+    """Return every level of both arms, and how each arm scales."""
+    rows, scaled = [], {}
+    for arm in (LOW.name, HIGH.name):
+        steady: list[Level] = []
+        for point in dict.fromkeys(part.window.point for part in data.measured if part.window.arm == arm):
+            row, part = measured_level(data, arm, point)
+            rows.append(row)
+            steady += [part] if part else []
+        scaled[arm] = scaling(steady)
+    for row in rows:
+        row["efficiency"] = scaled[row["arm"]]["efficiency"].get(str(row["concurrency"]))
+    return {"levels": rows, "scaling": scaled, "quality": {arm.name: quality(data, arm.name) for arm in (LOW, HIGH)}}
+
+
+def load_name(row: Row) -> str:
+    """Return a level in words."""
+    return f"{row['concurrency']} at a time" if row["loop"] == "closed" else f"{row['rate']:g} a second"
+
+
+def headline(summary: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Return a row of the closing table for each level."""
+    return [_headline(row) for row in summary["levels"]]
+
+
+def _headline(row: Row) -> tuple[str, ...]:
+    done, efficiency, engine = row["throughput"], row["efficiency"], row["engine"]
+    return (
+        f"{row['arm']}, {load_name(row)}",
+        f"{number(done['per_second'])}{interval(done['ci'])}" if done else "never at its level",
+        f"{percent(efficiency['efficiency'])}{interval(efficiency['ci'], percent)}" if efficiency else "",
+        " / ".join(number(found["value"]) + ("" if found["ci"] else "*") for found in row["latency_seconds"]),
+        f"{number(engine['running_peak'])} / {number(engine['waiting_peak'])}",
+        f"{percent(engine['kv_usage_peak'])}, {number(engine['preemptions'])}",
+        str(row["latency_seconds"][0]["n"]) if row["latency_seconds"] else "0",
+    )
+
+
+def verdicts(summary: dict[str, Any]) -> list[str]:
+    """Return how the arms scale, and what a reader must know of the numbers."""
+    rows = summary["levels"]
+    sentences = [found for arm in (LOW.name, HIGH.name) for found in _scaling(summary, arm)]
+    if any(not found["ci"] for row in rows for found in row["latency_seconds"]):
+        sentences.append("* has no CI: too few questions; --num-requests 300 gives one for every percentile.")
+    queued = [f"{row['arm']}, {load_name(row)}" for row in rows if (row["engine"]["waiting_mean"] or 0) > 1]
+    sentences.append(f"More than one call waited on average: {'; '.join(queued) or 'at no level'}.")
+    errors = [abs(row["littles_law"]["relative_error"]) for row in rows if row["littles_law"]]
+    if errors:
+        sentences.append(f"Little's law holds within {percent(max(errors))} at every level, calls in the engine.")
+    lags = [row["send_lag_seconds"]["share"] for row in rows if row["send_lag_seconds"]]
+    if lags:
+        size = "small" if max(lags) <= SMALL_LAG else "NOT SMALL: the client shapes the result"
+        sentences.append(f"The client sends {percent(max(lags))} of a question's time late at the most: {size}.")
+    shares = [row["cached_share"] for row in rows if row["cached_share"] is not None]
+    if shares:
+        low, high = percent(min(shares)), percent(max(shares))
+        sentences.append(
+            f"Every level has a cache salt of its own; its own cache served {low} to {high} of its tokens."
+        )
+    counts = [one for row in rows for one in row["accounting"]]
+    failed, dropped = (sum(sum(one["failed"].values()) for one in counts), sum(one["dropped"] for one in counts))
+    sentences.append(f"{sum(one['sent'] for one in counts)} questions sent, {failed} failed, {dropped} dropped.")
+    return sentences
+
+
+def _scaling(summary: dict[str, Any], arm: str) -> list[str]:
+    scaled = summary["scaling"][arm]
+    rows = [row for row in summary["levels"] if row["arm"] == arm and row["loop"] == "closed" and row["throughput"]]
+    if not rows:
+        return [f"{arm}: no level was ever at its concurrency."]
+    best = max(rows, key=lambda row: row["throughput"]["per_second"])
+    gained = f"; efficiency {percent(best['efficiency']['efficiency'])}" if best["efficiency"] else ""
+    most = (
+        f"{arm}: most questions a second, {number(best['throughput']['per_second'])}, with {load_name(best)}{gained}."
+    )
+    if law := scaled["usl"]:
+        peak = f"the law's peak is at {number(law['peak'])}" if law["peak"] else "the law has no peak"
+        return [most, f"{arm}: contention {percent(law['contention'])}, coherence {percent(law['coherence'])}; {peak}."]
+    return [most, f"{arm}: no scalability law: {scaled['no_usl']}."]
+
+
+CONCURRENCY = Experiment(
+    name="concurrency",
+    folder="concurrency",
+    title="What do more questions at a time bring?",
+    arms=(LOW, HIGH),
+    points=points,
+    reduce=reduce,
+    draw=draw,
+    headline=headline,
+    columns=("", "questions/s", "efficiency", "P50 / P95 / P99 s", "calls run / wait", "KV peak, preempted", "n"),
+    verdicts=verdicts,
+    limit=20,
+    max_hops=3,
+    k=10,
+    concurrency=(1, 2, 4, 8),
+    summary_file="concurrency.json",
+)

@@ -1,0 +1,187 @@
+"""Experiment 5: how do time and memory grow with the context? The agent's own calls, and a controlled sweep."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from workload.analysis import latency
+from workload.analysis.ab import quality
+from workload.analysis.context import decode_points, growth_of, onset, physics_of, prefill_points
+from workload.analysis.kv_growth import kv_growth
+from workload.analysis.wording import number, percent
+from workload.charts.context_growth import draw
+from workload.experiment import Arm, Experiment, Point
+from workload.footprint import footprints
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from workload.footprint import Footprint
+    from workload.results import Row, RunData
+    from workload.settings import Settings
+
+# Up to the context limit of the arm, less the question around the documents and the reply; the last one is refused.
+LENGTHS = (512, 1024, 2048, 3072, 4096, 5120, 6144, 7680, 8704)
+MAX_ROUNDS = 3
+
+
+def sweep_points(settings: Settings) -> tuple[Point, ...]:
+    """Return the sweep: each length once a round, up and down in turn so that drift is no growth.
+
+    There is one round, and one more for every ten questions.
+    """
+    lengths = sorted(settings.contexts or LENGTHS)
+    rounds = min(MAX_ROUNDS, 1 + settings.limit // 10)
+    order = (length for number in range(rounds) for length in (reversed(lengths) if number % 2 else lengths))
+    return (Point("sweep", 1, contexts=tuple(order)),)
+
+
+# The sweep has caching off, so that a length is what is computed; the agent runs under the plan's own flags.
+AGENT = Arm("context-8192", "context-8192")
+SWEEP = Arm("sweep", "context-8192-off", points=sweep_points)
+
+
+def reduce(data: RunData) -> dict[str, Any]:
+    """Return the growth of prefill and decode, the KV cache's bytes a token, the walls, and the tokens by hop."""
+    engine = data.measured[-1].engine  # of the sweep, whose blocks are counted
+    physics = physics_of(read_config(engine.get("model_path")))
+    agent, swept = data.calls_of(AGENT.name), data.calls_of(SWEEP.name)
+    prints = {arm.name: footprints(data, arm.name) for arm in (AGENT, SWEEP)}
+    growth = {
+        "prefill": {arm: growth_of(prefill_points(calls), physics) for arm, calls in _arms(agent, swept)},
+        "decode": {arm: growth_of(decode_points(calls)) for arm, calls in _arms(agent, swept)},
+    }
+    held = [one.held for one in prints[SWEEP.name] if one.held]
+    expected = physics.get("kv_bytes_per_token")
+    sums = [rows[-1][1] for rows in latency.accumulated(agent).values()]
+    return {
+        "physics": physics,
+        **growth,
+        "kv": kv_growth(held, engine, expected),
+        "walls": walls(growth, data, [*prints[AGENT.name], *prints[SWEEP.name]]),
+        "context_by_hop": latency.context_by_hop(agent),
+        "tokens_a_question": latency.spread(sums) if sums else None,
+        "footprints": {arm: [_row(one) for one in found] for arm, found in prints.items()},
+        "device": bool(data.evidence and data.evidence.gpu_samples(data.measured[0].window)),
+        "quality": quality(data, AGENT.name),
+    }
+
+
+def read_config(model_path: str | None) -> dict[str, Any]:
+    """Return the model's `config.json`; empty where the engine names no folder that is seen from here."""
+    path = Path(model_path or "", "config.json")
+    return dict(json.loads(path.read_text())) if model_path and path.is_file() else {}
+
+
+def walls(growth: Mapping[str, Any], data: RunData, prints: Sequence[Footprint]) -> list[dict[str, Any]]:
+    """Return each wall by its cause, with the tokens at which it stands."""
+    calls = [one.call for one in prints]
+    found = [
+        {"cause": f"{part} bends", "tokens": fit["slope_ratio"]["knot_tokens"], "slope_ratio": fit["slope_ratio"]}
+        for part in ("prefill", "decode")
+        if (fit := growth[part][SWEEP.name]).get("is_wall")
+    ]
+    for cause, affected in (
+        ("preemption", [one.is_preempted for one in prints]),
+        ("queueing", [one.is_queued for one in prints]),
+    ):
+        if (tokens := onset(calls, affected)) is not None:
+            found.append({"cause": cause, "tokens": tokens, "calls": sum(affected)})
+    if refused := [call for call in data.calls if call["reason"] == "context_too_long"]:
+        limit = data.measured[0].engine.get("max_model_len")
+        found.append({"cause": "max_model_len", "tokens": limit, "calls": len(refused)})
+    return found
+
+
+def headline(summary: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Return the rows of the closing table: quantity, agent, sweep."""
+    rows: list[tuple[str, ...]] = []
+    for part in ("prefill", "decode"):
+        fits = [summary[part][arm.name] for arm in (AGENT, SWEEP)]
+        rows += [
+            (f"{part}: calls, longest context", *(f"{fit['calls']}, {_longest(fit)}" for fit in fits)),
+            (f"{part}: shape", *(fit.get("shape", "too few calls") for fit in fits)),
+            (f"{part}: n² over n at the longest", *(_share(fit) for fit in fits)),
+        ]
+    fits = [summary["prefill"][arm.name] for arm in (AGENT, SWEEP)]
+    rows.append(("... expected by the config", *(percent(fit.get("expected_quadratic_share")) for fit in fits)))
+    rows.append(("... power to see that", *(percent(fit.get("power")) for fit in fits)))
+    kv = summary["kv"]
+    rows.append(("KV bytes a token, counted", "", number(kv["slope_bytes_per_token"])))
+    rows.append(("... by the pool's capacity", "", number(kv["capacity_bytes_per_token"])))
+    rows.append(("... by the config", "", number(kv["expected_bytes_per_token"])))
+    return rows
+
+
+def verdicts(summary: dict[str, Any]) -> list[str]:
+    """Return how prefill, decode and the KV cache grow, and every wall by its cause."""
+    prefill, decode, kv = summary["prefill"][SWEEP.name], summary["decode"][SWEEP.name], summary["kv"]
+    sentences = [f"Prefill of the sweep: {growth_in_words(prefill)}."]
+    if (expected := prefill.get("expected_quadratic_share")) is not None:
+        sentences.append(
+            f"The model's config expects {percent(expected)} at that length; calls like these would show it with "
+            f"probability {percent(prefill['power'])}."
+        )
+    elif "unknown" in summary["physics"]:
+        sentences.append(f"What to expect is not known: {summary['physics']['unknown']}")
+    sentences.append(f"Prefill of the agent's own calls: {growth_in_words(summary['prefill'][AGENT.name])}.")
+    sentences.append(f"Decode of the sweep, a token: {growth_in_words(decode)}.")
+    if kv["is_within"] is None:
+        sentences.append(f"The KV cache's growth is not confirmed: {kv['calls']} calls of 50 blocks or more were seen.")
+    else:
+        word = "agree within 2 %" if kv["is_within"] else "DISAGREE by more than 2 %"
+        sentences.append(
+            f"KV cache: {number(kv['slope_bytes_per_token'])} bytes a token counted in {kv['calls']} calls, "
+            f"{number(kv['capacity_bytes_per_token'])} by the pool, {number(kv['expected_bytes_per_token'])} by the "
+            f"config: they {word}."
+        )
+    found = [f"{wall['cause']} at {number(wall['tokens'])} tokens" for wall in summary["walls"]]
+    sentences.append(f"Walls: {'; '.join(found) or 'none found'}.")
+    return sentences
+
+
+def growth_in_words(fit: Mapping[str, Any]) -> str:
+    """Return what a fit says about the growth, with its certainty."""
+    if "unknown" in fit or fit.get("quadratic_share_ci") is None:
+        return f"not known ({fit['calls']} calls of {fit['lengths']} lengths)"
+    word = "superlinear" if fit["is_superlinear"] else "no curvature seen"
+    return f"{fit['shape']}, {word}; n² is {_share(fit)} of n at {_longest(fit)}".replace("\n", " ")
+
+
+def _share(fit: Mapping[str, Any]) -> str:
+    if fit.get("quadratic_share_ci") is None:
+        return "not known"
+    low, high = (percent(bound) if bound is not None else "no bound" for bound in fit["quadratic_share_ci"])
+    return f"{percent(fit['quadratic_share'])} [{low}, {high}]"
+
+
+def _longest(fit: Mapping[str, Any]) -> str:
+    return f"{number(fit['tokens'][1])} tokens" if "tokens" in fit else "no length"
+
+
+def _arms(agent: list[Row], swept: list[Row]) -> tuple[tuple[str, list[Row]], ...]:
+    return ((AGENT.name, agent), (SWEEP.name, swept))
+
+
+def _row(one: Footprint) -> dict[str, Any]:
+    tokens = one.held.tokens if one.held else None
+    return {"tokens": tokens, "blocks": one.blocks, "memory_bytes": one.memory_bytes}
+
+
+CONTEXT_GROWTH = Experiment(
+    name="context-growth",
+    folder="context_growth",
+    title="How do time and memory grow with the context?",
+    arms=(AGENT, SWEEP),
+    reduce=reduce,
+    draw=draw,
+    headline=headline,
+    columns=("", AGENT.name, SWEEP.name),
+    verdicts=verdicts,
+    limit=20,
+    max_hops=5,
+    k=10,
+    summary_file="context_growth.json",
+)

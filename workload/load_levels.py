@@ -1,0 +1,97 @@
+"""Reads the levels of a run: the journal's questions and calls, and what Prometheus saw of the engine meanwhile."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from workload.analysis import levels
+from workload.analysis.ab import quality
+from workload.analysis.latency import distribution
+from workload.promql.concurrency import PREEMPTIONS, RUNNING_CALLS, WAITING_CALLS
+from workload.promql.gpu_memory import FAST_JOB, KV_USAGE_NAMES, RESIDENT
+from workload.results import total
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from workload.analysis.scaling import Level
+    from workload.results import Measured, RunData
+
+ENGINE = (
+    "running_peak",
+    "waiting_peak",
+    "waiting_mean",
+    "calls_in_engine",
+    "preemptions",
+    "kv_usage_peak",
+    "kv_bytes_peak",
+    "device_bytes_peak",
+    "resident_bytes_peak",
+)
+
+
+def measured_level(data: RunData, arm: str, point: str) -> tuple[dict[str, Any], Level | None]:
+    """Return what is known of one level of an arm, and the steady part of its questions if its loop is closed."""
+    measured = [part for part in data.measured if (part.window.arm, part.window.point) == (arm, point)]
+    questions = [row for row in data.questions if (row["arm"], row["phase"]) == (arm, point)]
+    calls = [row for row in data.calls if (row["arm"], row["phase"]) == (arm, point)]
+    good = [call for call in calls if call["outcome"] == "ok"]
+    loop, amount = levels.load_of(point)
+    part, counted = levels.steady_part(questions, int(amount)) if loop == "closed" else (None, questions)
+    engine = [_engine(data, one) for one in measured]
+    windows, in_windows = [one.window for one in measured], [call for call in calls if call["is_windowed"]]
+    in_system = [seen["calls_in_engine"] for seen in engine]
+    first = [call["ttft_seconds"] for call in good if call["ttft_seconds"] is not None]
+    prompt, cached = total(good, "prompt_tokens"), total(good, "cached_tokens")
+    row = {
+        "arm": arm,
+        "loop": loop,
+        "concurrency": int(amount) if loop == "closed" else None,
+        "rate": amount if loop == "open" else None,
+        "accounting": [dict(one.accounting) for one in measured],
+        "throughput": (levels.throughput(part) if part else None) if loop == "closed" else levels.open_part(questions),
+        "latency_seconds": levels.latencies(counted),
+        "time_to_first_token_seconds": distribution(first),
+        "send_lag_seconds": levels.send_lag(questions, loop),
+        "littles_law": levels.littles_law(in_system, in_windows, windows),
+        "engine": _worst(engine),
+        "cached_share": cached / prompt if cached is not None and prompt else None,
+        "quality": quality(replace(data, questions=questions), arm),
+    }
+    return row, part
+
+
+def _engine(data: RunData, measured: Measured) -> dict[str, Any]:
+    """Return what Prometheus saw of the engine in one window; None for what it did not see."""
+    evidence, window, facts = data.evidence, measured.window, measured.engine
+    if evidence is None:
+        return dict.fromkeys(ENGINE)
+    running = levels.extent(evidence.stored(RUNNING_CALLS, window, job=FAST_JOB))
+    waiting = levels.extent(evidence.stored(WAITING_CALLS, window, job=FAST_JOB))
+    told = (levels.extent(evidence.stored(name, window, job=FAST_JOB)) for name in KV_USAGE_NAMES)
+    usage = next(filter(None, told), None)
+    resident = levels.extent(evidence.stored(RESIDENT, window, role="engine"))
+    device = [float(samples.used.max()) for samples in evidence.gpu_samples(window).values()]
+    blocks, block_bytes = facts.get("num_gpu_blocks"), facts.get("kv_block_bytes")
+    pool = (blocks - 1) * block_bytes if blocks and block_bytes else None  # one block is the null block
+    return {
+        "running_peak": running and running["peak"],
+        "waiting_peak": waiting and waiting["peak"],
+        "waiting_mean": waiting and waiting["mean"],
+        "calls_in_engine": running["mean"] + waiting["mean"] if running and waiting else None,
+        "preemptions": measured.counters.get(PREEMPTIONS),
+        "kv_usage_peak": usage and usage["peak"],
+        "kv_bytes_peak": usage["peak"] * pool if usage and pool else None,
+        "device_bytes_peak": sum(device) if device else None,
+        "resident_bytes_peak": resident and resident["peak"],
+    }
+
+
+def _worst(engine: Sequence[dict[str, Any]]) -> dict[str, float | None]:
+    """Return the highest value of each kind over a level's windows, and the sum of its preemptions."""
+    found = {key: [seen[key] for seen in engine] for key in ENGINE}
+    return {
+        key: None if None in values or not values else sum(values) if key == "preemptions" else max(values)
+        for key, values in found.items()
+    }
