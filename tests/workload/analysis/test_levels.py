@@ -1,0 +1,192 @@
+"""A level of load: the ramp, the drain, failures and a late client must not reach its numbers."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.stubs.run import call, question
+from workload.analysis.levels import (
+    extent,
+    latencies,
+    littles_law,
+    load_of,
+    open_part,
+    scaling,
+    send_lag,
+    steady_part,
+    throughput,
+)
+from workload.analysis.scaling import Level
+from workload.experiment import Window
+from workload.prometheus import Series
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from workload.results import Row
+
+
+def asked(number: int, start: float, seconds: float, worker: int = 0, **parts: Any) -> Row:
+    """Return a question that was sent when it was to be sent."""
+    row = question(number) | {"worker": str(worker), "started_at": start, "intended_at": start}
+    return row | {"duration_seconds": seconds} | parts
+
+
+def closed_loop(workers: int, questions: int, seconds: float, **parts: Any) -> list[Row]:
+    """Return what workers in step do, each sending its next question as soon as the one before has ended."""
+    return [
+        asked(number, number // workers * seconds, seconds, number % workers, **parts) for number in range(questions)
+    ]
+
+
+@given(st.integers(1, 8), st.integers(2, 5), st.floats(0.1, 50))
+def test_a_steady_loop_has_the_throughput_of_its_cycle(workers: int, rounds: int, seconds: float) -> None:
+    """N workers that each take R seconds answer N / R questions a second."""
+    level, inside = steady_part(closed_loop(workers, workers * rounds, seconds), workers)
+    assert level is not None
+    assert throughput(level)["per_second"] == pytest.approx(workers / seconds)
+    assert len(inside) == workers * rounds
+
+
+def test_the_drain_does_not_count() -> None:
+    """One straggler of 100 s at the end: over the whole run 0.06 questions a second, in the steady part 0.67."""
+    rows = [*closed_loop(2, 6, 3.0), asked(6, 9.0, 100.0)]
+    level, inside = steady_part(rows, 2)
+    assert level is not None
+    wrong = len(rows) / (max(row["started_at"] + row["duration_seconds"] for row in rows) - 0.0)
+    assert throughput(level)["per_second"] == pytest.approx(2 / 3, rel=0.01)
+    assert wrong == pytest.approx(0.064, rel=0.01)
+    assert len(inside) == 6
+
+
+def test_failures_are_no_throughput() -> None:
+    """An overloaded server refuses quickly; counted as work that would be its best level."""
+    rows = closed_loop(2, 20, 1.0)
+    failing = [row | ({"outcome": "failed"} if row["id"] % 4 else {}) for row in rows]
+    level, _ = steady_part(failing, 2)
+    assert level is not None
+    assert throughput(level)["per_second"] == pytest.approx(2.0 / 4)
+    assert latencies(failing)[0]["n"] == 5
+
+
+def test_a_level_that_was_never_reached_has_no_throughput() -> None:
+    """Three questions keep three workers busy; the label "8 at a time" would be a lie."""
+    assert steady_part(closed_loop(3, 3, 1.0), 8) == (None, [])
+
+
+def test_two_starts_of_the_engine_are_steady_each_for_itself() -> None:
+    """Between them lies the start of an engine, which is nobody's cycle."""
+    first = closed_loop(2, 10, 1.0)
+    second = [asked(row["id"], row["started_at"] + 500, 1.0, int(row["worker"]), block=1) for row in first]
+    level, inside = steady_part([*first, *second], 2)
+    assert level is not None
+    assert throughput(level)["per_second"] == pytest.approx(2.0)
+    assert len(inside) == 20
+
+
+def test_few_questions_have_no_interval() -> None:
+    """An interval from five questions covers far less than it says."""
+    few, _ = steady_part(closed_loop(1, 5, 1.0), 1)
+    many, _ = steady_part(closed_loop(1, 20, 1.0), 1)
+    assert few is not None
+    assert many is not None
+    assert throughput(few)["ci"] is None
+    assert throughput(many)["ci"] is not None
+
+
+def test_the_open_loop_counts_what_it_answers_while_it_is_asked() -> None:
+    """Ten arrivals a second for a second, each answered after half a second: the last ones come too late to count."""
+    rows = [asked(number, number / 10, 0.45, number) for number in range(11)]
+    found = open_part(rows)
+    assert found["arrived_per_second"] == pytest.approx(10.0)
+    assert found["per_second"] == pytest.approx(6.0)
+    assert open_part([])["per_second"] is None
+
+
+def test_send_lag_of_an_open_loop_is_from_when_it_was_due() -> None:
+    """The journal keeps both instants; their difference is the client's own doing."""
+    rows = [asked(number, number + 0.2, 1.0, number, intended_at=float(number)) for number in range(3)]
+    found = send_lag(rows, "open")
+    assert found is not None
+    assert found["median"] == pytest.approx(0.2)
+    assert found["share"] == pytest.approx(0.2)
+
+
+def test_send_lag_of_a_closed_loop_is_from_when_its_worker_was_free() -> None:
+    """Between two questions of a worker lies only the client: writing down, scoring, choosing the next."""
+    rows = [asked(0, 0.0, 1.0), asked(1, 1.1, 1.0), asked(2, 2.2, 1.0), asked(3, 0.0, 1.0, worker=1)]
+    found = send_lag(rows, "closed")
+    assert found is not None
+    assert (found["n"], found["median"]) == (2, pytest.approx(0.1))
+    assert send_lag([asked(0, 0.0, 1.0)], "closed") is None
+
+
+def line(times: Sequence[float], values: Sequence[float]) -> Series:
+    """Return a gauge."""
+    return Series({}, np.array(times, dtype=np.float64), np.array(values, dtype=np.float64))
+
+
+def test_a_mean_is_over_time_and_not_over_samples() -> None:
+    """Scrapes come late when the engine is busy, so a mean over samples counts its idle time too often."""
+    found = extent([line([0.0, 0.1, 0.2, 10.0], [0.0, 0.0, 4.0, 4.0])])
+    assert found is not None
+    assert found["mean"] == pytest.approx(3.94, rel=0.01)
+    assert found["peak"] == 4.0
+    assert extent([]) is None
+    assert extent([line([], [])]) is None
+
+
+def test_littles_law_has_two_witnesses() -> None:
+    """The engine's gauge against the client's clock: 4 calls of 2 s in 10 s are 0.8 in the system."""
+    calls = [call(number, duration_seconds=2.0) for number in range(4)]
+    windows = [Window("low", 0, "c1", 0, 0.0, 10.0)]
+    found = littles_law([0.8], calls, windows)
+    assert found is not None
+    assert found["expected"] == pytest.approx(0.8)
+    assert found["relative_error"] == pytest.approx(0.0)
+    lost = littles_law([1.6], calls, windows)
+    assert lost is not None
+    assert lost["relative_error"] == pytest.approx(-0.5)
+    assert littles_law([None], calls, windows) is None
+
+
+def level(concurrency: int, seconds: float) -> Level:
+    """Return a steady level of 40 questions."""
+    chance = np.random.default_rng(concurrency)
+    return Level(concurrency, seconds * chance.uniform(0.9, 1.1, 40), np.ones(40, dtype=bool))
+
+
+def test_efficiency_is_against_one_at_a_time() -> None:
+    """Eight at a time that each take four times as long bring twice the throughput at a quarter of the efficiency."""
+    found = scaling([level(1, 1.0), level(8, 4.0)])
+    assert found["efficiency"]["8"]["efficiency"] == pytest.approx(0.25, rel=0.05)
+    assert found["efficiency"]["8"]["ci"][0] < 0.25 < found["efficiency"]["8"]["ci"][1]
+    assert found["usl"] is None
+    assert "needs 6" in found["no_usl"]
+
+
+def test_the_law_is_fitted_from_six_levels_and_goes_into_json() -> None:
+    """Three parameters through four levels fit anything; a law without a peak has an infinite one, JSON has none."""
+    levels = [level(n, 1 + 0.05 * (n - 1)) for n in (1, 2, 4, 8, 16, 32)]
+    found = scaling(levels)
+    assert found["usl"]["contention"] == pytest.approx(0.05, abs=0.03)
+    assert json.dumps(found, allow_nan=False)
+
+
+def test_without_one_at_a_time_there_is_no_efficiency() -> None:
+    """What is not known has a reason beside it."""
+    found = scaling([level(2, 1.0), level(4, 1.0)])
+    assert found["efficiency"] == {}
+    assert "concurrency 1" in found["no_efficiency"]
+
+
+@pytest.mark.parametrize(("name", "expected"), [("c8", ("closed", 8)), ("r0.5", ("open", 0.5)), ("r2", ("open", 2.0))])
+def test_a_point_is_known_by_its_name(name: str, expected: tuple[str, float]) -> None:
+    """The name is all that the journal keeps of a level."""
+    assert load_of(name) == expected
