@@ -48,6 +48,8 @@ CREATE TABLE call_text (
   prompt_ids BLOB NOT NULL, output_ids BLOB NOT NULL) STRICT;
 """
 TABLES = ("question", "node_visit", "stage", "llm_call", "call_text")
+# How long a row may wait to be written; an acknowledgement does not wait.
+LINGER_SECONDS = 0.1
 # The low byte of SQLite's error codes that tell of the disk and not of the file's content.
 DISK_ERRORS = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}
 
@@ -67,6 +69,7 @@ class Journal:
     def __init__(self, path: Path, config: Mapping[str, Any]) -> None:
         self.path = path
         self._queue: queue.SimpleQueue[tuple[str, tuple[Any, ...]] | Future[None] | None] = queue.SimpleQueue()
+        self._wanted = threading.Event()
         self._failure: StorageError | None = None
         self._connection = _open(path, config)
         self._last_ids = {
@@ -109,6 +112,7 @@ class Journal:
         if not self._thread.is_alive():
             return
         self._queue.put(None)
+        self._wanted.set()
         self._thread.join()
         if self._failure:
             raise self._failure
@@ -116,12 +120,16 @@ class Journal:
     def _mark(self) -> Future[None]:
         mark: Future[None] = Future()
         self._queue.put(mark)
+        self._wanted.set()
         return mark
 
     def _write(self) -> None:
         going_on = True
         while going_on:
-            batch = [self._queue.get()]
+            # Rows wait for company: a commit each would take more of the event loop's time than all other metering.
+            self._wanted.wait(LINGER_SECONDS)
+            self._wanted.clear()
+            batch = []
             while not self._queue.empty():
                 batch.append(self._queue.get())
             going_on = None not in batch
