@@ -49,7 +49,7 @@ class PromptLine(BaseModel):
     prompt_token_ids: tuple[TokenId, ...] | None = None
     output: str | None = None
     output_token_ids: tuple[TokenId, ...] | None = None
-    request: str | None = None
+    request: Annotated[str, Field(min_length=1)] | None = None
     node: str = "call"
     hop: Annotated[int, Field(strict=True, ge=1)] = 1
 

@@ -76,8 +76,9 @@ class SimulatedLlm(Llm):
             prompt = self.tokenizer.prompt_ids(messages)
             text = self.readers[question.question_id].reply(node, hop, messages)
             output, text = self.tokenizer.reply(text, max_tokens)
+            end = "stop" if output[-1] == self.tokenizer.end_id else "length"
             meter.prompt_ids(prompt)
-            meter.finished(Usage(len(prompt), len(output), None, "stop"), output)
+            meter.finished(Usage(len(prompt), len(output), None, end), output)
             meter.said(messages, text)
         self.sent.append(SentCall(AgentCall(question.question_id, node, hop, prompt, output), tuple(messages)))
         return text

@@ -26,6 +26,11 @@ class ChatTokenizer:
     name: str
     library: Any
 
+    @property
+    def end_id(self) -> int:
+        """The token that ends a reply."""
+        return int(self.library.eos_token_id)
+
     def render(self, messages: Sequence[Message]) -> str:
         """Return the text of a chat with the opening of the reply, as the model's template writes it.
 
@@ -60,7 +65,7 @@ class ChatTokenizer:
 
     def reply(self, text: str, max_tokens: int | None = None) -> tuple[list[int], str]:
         """Return the ids that generating `text` gives, with the token that ends it, and the text; cut at the limit."""
-        ids = [*self.encode(text), int(self.library.eos_token_id)]
+        ids = [*self.encode(text), self.end_id]
         if max_tokens is None or len(ids) <= max_tokens:
             return ids, text
         return ids[:max_tokens], self.library.decode(ids[:max_tokens])

@@ -1,0 +1,101 @@
+"""A tokenizer and a template as a model's folder has them, and simulated calls: no engine needs to be installed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from rich.progress import Progress
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
+
+from tests.workload.corpus.conftest import WordEmbedder
+from workload.corpus.hotpotqa import unique_paragraphs
+from workload.corpus.index import build
+from workload.corpus.store import Store, check
+from workload.corpus.synthetic import generate
+from workload.journal import Journal
+from workload.kv_cache.simulated import simulate
+from workload.kv_cache.tokenizer import load_tokenizer
+from workload.settings import load_settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from workload.corpus.hotpotqa import Question
+    from workload.kv_cache.source import SentCall
+    from workload.kv_cache.tokenizer import ChatTokenizer
+
+BEGIN, END = "<|im_start|>", "<|im_end|>"
+TEMPLATE = (
+    "{% for message in messages %}{% if message['content'] == 'refuse me' %}{{ raise_exception('no') }}{% endif %}"
+    "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+COLLECTION, BLOCK_SIZE = "small", 16
+
+
+@pytest.fixture(scope="session")
+def questions() -> tuple[Question, ...]:
+    """Questions about a small invented world."""
+    return generate(questions=12, passages=60, seed=3)
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory, questions: tuple[Question, ...]) -> Path:
+    """A folder with a byte-level tokenizer of some thousand merges and a chat template like ChatML."""
+    library = Tokenizer(models.BPE())
+    library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    library.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=6000,
+        special_tokens=[BEGIN, END],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    library.train_from_iterator([paragraph.text for paragraph in unique_paragraphs(questions)], trainer)
+    folder = tmp_path_factory.mktemp("model") / "tiny-chat"
+    fast = PreTrainedTokenizerFast(tokenizer_object=library, bos_token=BEGIN, eos_token=END)  # type: ignore[no-untyped-call]
+    fast.chat_template = TEMPLATE
+    fast.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tokenizer(model_folder: Path) -> ChatTokenizer:
+    """The tokenizer of that folder."""
+    return load_tokenizer(model_folder)
+
+
+@pytest.fixture(scope="session")
+def store_folder(tmp_path_factory: pytest.TempPathFactory, questions: tuple[Question, ...]) -> Path:
+    """A store of the questions' passages."""
+    folder = tmp_path_factory.mktemp("store")
+    build(unique_paragraphs(questions), folder, COLLECTION, WordEmbedder())
+    return folder
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """Simulated calls by layout, and the journal that was written beside them, texts included."""
+
+    arms: dict[str, list[SentCall]]
+    journal: Path
+
+
+@pytest.fixture(scope="session")
+def simulation(
+    tmp_path_factory: pytest.TempPathFactory,
+    questions: tuple[Question, ...],
+    store_folder: Path,
+    tokenizer: ChatTokenizer,
+) -> Simulation:
+    """Six questions simulated in all layouts."""
+    flags: dict[str, Any] = {"limit": 6, "max_hops": 3, "k": 10, "record_prompts": True}
+    settings, embedder = load_settings(flags, {}), WordEmbedder()
+    path = tmp_path_factory.mktemp("simulated") / "journal.sqlite"
+    store = Store(check(store_folder, COLLECTION, embedder))
+    with Journal(path, {}) as journal, Progress(disable=True) as progress:
+        arms = simulate(questions[:6], store, embedder, tokenizer, settings, BLOCK_SIZE, journal, progress)
+    return Simulation(arms, path)
