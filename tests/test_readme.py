@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.main import get_command
@@ -17,7 +18,7 @@ COMMANDS = re.findall(r"`(hop2rag (?!-)[^`]*)`", README)
 COLUMNS = re.compile(r"^\| `(?P<name>[a-z-]+)` \| .* \| `(?P<folder>[a-z_]+)/`(?P<files>[^|]*)\|$", re.MULTILINE)
 
 
-def find_command(words: list[str]) -> object:
+def find_command(words: list[str]) -> Any:
     """Return the command that the words lead to; a word that is no command is an argument."""
     found = get_command(app)
     for word in words:
@@ -38,11 +39,22 @@ def test_every_command_exists(command: str) -> None:
 
 def test_every_flag_exists() -> None:
     """A flag that was renamed must not live on in the README."""
-    known = {option for parameter in find_command(["run"]).params for option in parameter.opts}
-    known |= {option for parameter in find_command(["run"]).params for option in parameter.secondary_opts}
-    named = set(re.findall(r"`(--[a-z-]+)", README.split("## Experiments")[0]))
+    commands = [find_command([name]) for name in find_command([]).commands]
+    parameters = [parameter for command in commands for parameter in command.params]
+    known = {option for parameter in parameters for option in (*parameter.opts, *parameter.secondary_opts)}
+    named = set(re.findall(r"`(--[a-z-]+)", README))
     assert named
     assert named <= known
+
+
+def test_the_plans_commands_are_accepted() -> None:
+    """The plan gives these commands with their flags; each is parsed here, without being run."""
+    block = README.split("## Experiments")[1].split("```sh\n")[1].split("```")[0]
+    commands = [line.split()[1:] for line in block.splitlines()]
+    assert {words[1] for words in commands} == set(EXPERIMENTS)
+    for words in commands:
+        context = find_command(words[:1]).make_context("run", list(words[1:]))
+        assert context.params["experiment"] == words[1]
 
 
 def test_the_table_lists_the_experiments() -> None:
