@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -69,5 +68,5 @@ def ask_once(question: str, settings: Settings, progress: Progress) -> Answered:
         subject(engine, settings, corpus.store, embedder) as under_test,
     ):
         meter = under_test.meter.question("0", "other")
-        answer = asyncio.run(under_test.driver.agent.answer(question, meter))
+        answer = under_test.run(under_test.driver.agent.answer(question, meter))
     return Answered(answer, meter.visits, meter.calls)

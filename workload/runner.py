@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -105,7 +104,7 @@ class Runner:
                 measurement = Measurement(
                     engine, under_test, self.client, labels, number, scraped, self.history, self.bundle, self.progress
                 )
-                asyncio.run(self._points(measurement, points, asked, warm_up, title, measured))
+                under_test.run(self._points(measurement, points, asked, warm_up, title, measured))
             finally:
                 self.targets.clear()
 

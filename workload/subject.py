@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import openai
 from prometheus_client import CollectorRegistry
@@ -27,7 +28,7 @@ from workload.engine.probe import ask_canary
 from workload.gate import EngineGate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Coroutine, Iterator
 
     from workload.agent.replay import Script
     from workload.corpus.embedding import Embedder
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from workload.settings import Settings
 
 CONNECT_TIMEOUT_SECONDS = 5.0
+
+ResultT = TypeVar("ResultT")
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,15 @@ class Subject:
     meter: Meter
     busy: BusySeconds
     address: str
+
+    def run(self, work: Coroutine[Any, Any, ResultT]) -> ResultT:
+        """Run `work` in an event loop of its own, once, and close the connections to the engine in it."""
+
+        async def run() -> ResultT:
+            async with self.llm.client:
+                return await work
+
+        return asyncio.run(run())
 
 
 @contextmanager
@@ -83,6 +95,8 @@ def subject(
         api_key="none",
         max_retries=0,
         timeout=openai.Timeout(settings.request_timeout, connect=CONNECT_TIMEOUT_SECONDS),
+        # As in `engine.endpoint`: a proxy would be measured too, and a redirect would leave the checked endpoint.
+        http_client=openai.DefaultAsyncHttpxClient(trust_env=False, follow_redirects=False),
     )
     llm = Llm(client, engine.facts.model, settings.request_timeout, seed=settings.seed)
     asked = llm if script is None else ReplayLlm(client, llm.model, llm.timeout_seconds, seed=llm.seed, script=script)
