@@ -1,0 +1,87 @@
+"""The system under test: wired to one engine and to nothing else, and served for as long as it lives."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import httpx
+import pytest
+
+from tests.stubs.agent import StubEmbedder, StubStore
+from tests.stubs.vllm import StubVllm, Turn
+from workload.engine.endpoint import open_client
+from workload.engine.facts import read_facts
+from workload.settings import load_settings
+from workload.subject import Subject, subject
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def stub() -> Iterator[StubVllm]:
+    """Return a running stub server."""
+    with StubVllm() as server:
+        yield server
+
+
+def under_test(stub: StubVllm) -> Any:
+    """Return the context in which a subject lives."""
+    with open_client(stub.url, 5.0) as client:
+        facts = read_facts(client)
+    engine = cast("Any", SimpleNamespace(endpoint=stub.url, facts=facts))
+    settings = load_settings({"limit": 1, "max_hops": 1, "k": 5}, {})
+    return subject(engine, settings, cast("Any", StubStore()), StubEmbedder())
+
+
+def ask(running: Subject) -> str | None:
+    """Ask one question; return why it failed, None when it did not."""
+    question = running.meter.question("0", "bridge")
+    return running.run(running.driver.agent.answer("When?", question)).reason
+
+
+def test_its_metrics_are_served_while_it_lives(stub: StubVllm) -> None:
+    """Prometheus scrapes each arm's own process; what is read once from the engine stands beside what is counted."""
+    with under_test(stub) as running:
+        assert ask(running) is None
+        text = httpx.get(f"http://{running.address}/metrics").text
+        address = running.address
+    for line in (
+        'hop2rag_vllm_info{version="0.32.0"} 1.0',
+        'hop2rag_node_duration_seconds_count{node="decide"} 1.0',
+        'hop2rag_completion_tokens_total{hop="1",node="generate"} 3.0',
+        "hop2rag_vllm_kv_pool_bytes 1.073741824e+09",
+    ):
+        assert line in text
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"http://{address}/metrics")
+
+
+def test_each_engine_has_instruments_of_its_own(stub: StubVllm) -> None:
+    """A counter that went on under the next arm's labels would credit it with what the first had done."""
+    with under_test(stub) as running:
+        ask(running)
+    with under_test(stub) as running:
+        text = httpx.get(f"http://{running.address}/metrics").text
+    assert 'hop2rag_questions_total{outcome="ok",termination="enough"} 0.0' in text
+    assert 'hop2rag_node_duration_seconds_count{node="decide"} 0.0' in text
+
+
+def test_no_proxy_stands_between(stub: StubVllm, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy in the environment would be measured with the engine, or not find 127.0.0.1 at all."""
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    with under_test(stub) as running:
+        assert ask(running) is None
+
+
+def test_row_20_a_redirect_leads_nowhere(stub: StubVllm) -> None:
+    """The endpoint was checked, what it points to was not: it may be a cloud's metadata service."""
+    with StubVllm() as elsewhere, under_test(stub) as running:
+        target = f"{elsewhere.url}/v1/chat/completions"
+        stub.script = lambda _: Turn(status=307, headers={"Location": target})
+        assert ask(running) == "rejected"
+        assert elsewhere.requests == []
