@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 INTERVAL_TOLERANCE = 0.2
 # Values that stay the same hide a renewal, so the shortest distances between changes tell the period.
 REFRESH_QUANTILE = 0.05
+# From this share of the samples on the highest value is the usual one.
+PLATEAU = 0.1
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
@@ -99,6 +101,12 @@ def peak(line: Line, visits: Iterable[Row], origin: float) -> dict[str, Any] | N
         "question_id": visit.get("question_id"),
         "time_at_peak": float(np.mean(line.values == line.values[first])),
     }
+
+
+def where_of(top: dict[str, Any]) -> str:
+    """Return in words where a peak was; one that was held for long is a plateau, which no node made."""
+    where = f"{top['node']}, hop {top['hop']}" if top["node"] else "no single node active"
+    return where if top["time_at_peak"] < PLATEAU else f"first in {where}, held {top['time_at_peak']:.0%} of the time"
 
 
 def by_node(line: Line, visits: Iterable[Row]) -> dict[str, dict[str, Any]]:

@@ -7,26 +7,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workload.agent.state import NODES
-from workload.analysis.memory import Line, fragmentation, size
+from workload.analysis.memory import Line, fragmentation, size, where_of
 from workload.analysis.spans import loads_of
 from workload.analysis.wording import number, percent
-from workload.charts.canvas import DARK, GREY, NODE_COLOURS, PALE, name, save, sheet
+from workload.charts.canvas import DARK, NODE_COLOURS, PALE, name, save, sheet
+from workload.charts.memory_ranges import GIB, MIB, draw_nodes, draw_phases
 from workload.evidence import evidence_of
 from workload.figures import COLOURS
 from workload.observation import Observation, observe
 from workload.panels.gpu_memory import PANELS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     from matplotlib.axes import Axes
 
     from workload.drawing import Drawing
 
-GIB, MIB = 2**30, 2**20
+# Samples further apart than this many usual distances have others missing between them.
 GAP = 2.5
-PHASE_COLOURS = {"retrieval": COLOURS[1], "generation": COLOURS[0], "neither": GREY}
 SHOWN_NODES = tuple(node for node in NODES if node in NODE_COLOURS)
 ROW_INCHES = 0.26
 
@@ -44,8 +43,8 @@ def draw(drawing: Drawing) -> list[Path]:
     footer = "\n".join([drawing.footer, *_quality(seen, told), *_others(len(loads), seen)])
     return [
         _timeline(seen, told, footer, drawing.folder / "memory_timeline.png"),
-        _nodes(told, footer, drawing.folder / "memory_by_node.png"),
-        _phases(told, footer, drawing.folder / "memory_phases.png"),
+        draw_nodes(told, footer, drawing.folder / "memory_by_node.png"),
+        draw_phases(told, footer, drawing.folder / "memory_phases.png"),
     ]
 
 
@@ -74,7 +73,7 @@ def _others(count: int, seen: Observation) -> list[str]:
 def _subject(seen: Observation) -> str:
     if not seen.device:
         return "NO GPU: resident memory of the engine's processes"
-    return f"{'REPLAYED TRACE, not this run: ' if seen.backend == 'replay' else ''}memory in use on {seen.gpu_name}"
+    return f"{'REPLAYED TRACE, not this run: ' if seen.backend == 'replay' else ''}{seen.gpu_name}, memory in use"
 
 
 def _timeline(seen: Observation, told: dict[str, Any], footer: str, path: Path) -> Path:
@@ -130,11 +129,10 @@ def _plot(axes: Axes, line: Line, origin: float, unit: float, colour: str) -> No
 def _mark(axes: Axes, top: dict[str, Any] | None, unit: float) -> None:
     if top:
         at = (top["seconds"], top["value"] / unit)
-        where = f"{top['node']}, hop {top['hop']}" if top["node"] else "no single node active"
         axes.plot(*at, "v", color=DARK, markersize=6)
         late = top["seconds"] > 0.6 * axes.get_xlim()[1]
         axes.annotate(
-            f"{size(top['value'])}: {where}",
+            f"{size(top['value'])}: {where_of(top)}",
             at,
             (-8 if late else 8, 4),
             textcoords="offset points",
@@ -176,107 +174,4 @@ def _activity(axes: Axes, seen: Observation) -> None:
         axes,
         f"Which node ran; questions: {questions}, workers: {len(seen.load.workers)}",
         x="seconds since the first question",
-    )
-
-
-def _nodes(told: dict[str, Any], footer: str, path: Path) -> Path:
-    nodes = told["nodes"]
-    if isinstance(nodes, str):
-        canvas, (axes,) = sheet("Memory is not attributed to nodes here", footer, (1.6,))
-        axes.set_axis_off()
-        text = f"{told['workers']} workers. {nodes}.\nRun with --concurrency 1 to see memory by node."
-        axes.text(0.0, 0.6, text, fontsize=11, transform=axes.transAxes)
-        return save(canvas, path)
-    top = told["kv"]["peak"]
-    title = f"{top['node']} holds the most KV cache: {size(top['value'])}" if top and top["node"] else "Memory by node"
-    met = [node for node in NODES if any(node in found for found in nodes.values())]
-    shown = [node for node in met if any(found.get(node, {"n": 0})["n"] for found in nodes.values())]
-    unseen = ", ".join(node for node in met if node not in shown)
-    if unseen:
-        footer = f"too short to be sampled even once: {unseen}\n{footer}"
-    canvas, panels = sheet(title, footer, [0.7 + ROW_INCHES * len(shown)] * len(nodes), share_x=False)
-    for axes, (what, found) in zip(panels, nodes.items(), strict=True):
-        rows = {node: found.get(node, {"n": 0}) for node in shown}
-        _ranges(axes, rows, NODE_COLOURS, _unit(what))
-        name(axes, f"{_label(what, told)} while each node ran: extremes, 5-95 %, median", x=_unit(what)[1])
-    return save(canvas, path)
-
-
-def _unit(what: str) -> tuple[float, str]:
-    if what == "kv":
-        return MIB, "MiB"
-    return (0.01, "% of time") if what.endswith("utilization") else (GIB, "GiB")
-
-
-def _label(what: str, told: dict[str, Any]) -> str:
-    if what == "kv":
-        return "KV pool in use"
-    if what == "engine process":
-        return "NO GPU: resident memory of the engine"
-    kind = "duty cycle" if what.endswith("utilization") else "memory in use"
-    return f"{'REPLAYED TRACE: ' if told['backend'] == 'replay' else ''}GPU {what.split()[1]} {kind}"
-
-
-def _ranges(
-    axes: Axes, rows: Mapping[str, dict[str, Any]], colours: Mapping[str, str], unit: tuple[float, str]
-) -> None:
-    """Draw a row for each spread, its number of samples at the right; what was not seen is said in words."""
-    edge = 0.0
-    for place, (label, row) in enumerate(rows.items()):
-        if row["n"]:
-            low, left, middle, right, high = (row[key] / unit[0] for key in ("min", "p5", "median", "p95", "max"))
-            colour = colours.get(label, GREY)
-            axes.plot([low, high], [place, place], color=colour, linewidth=1)
-            axes.plot([left, right], [place, place], color=colour, linewidth=6, alpha=0.5, solid_capstyle="butt")
-            axes.plot(middle, place, "|", color=DARK, markersize=12, markeredgewidth=2)
-            note = f"median {middle:.4g} {unit[1]}, n={row['n']}"
-            edge = max(edge, high)
-        else:
-            note = "too short to be sampled" if row.get("long_enough") == 0 or row.get("visits") else "not seen"
-        axes.annotate(note, (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=8)
-    axes.set_yticks(range(len(rows)), list(rows), fontsize=8)
-    axes.set_ylim(len(rows) - 0.4, -0.6)
-    axes.set_xlim(0, 1.05 * edge or 1)
-
-
-def _phases(told: dict[str, Any], footer: str, path: Path) -> Path:
-    phases = told["phases"]
-    idle = told["engine_idle"]
-    retrieval = percent(phases["retrieval"]["share"])
-    title = f"The engine is idle {percent(idle['share'])} of the time; retrieval takes {retrieval}"
-    whats = [what for what in phases["generation"] if isinstance(phases["generation"][what], dict)]
-    canvas, panels = sheet(title, footer, [0.8, *[1.2] * len(whats), *[0.4] * (not told["sampling"])], share_x=False)
-    _shares(panels[0], phases, told["seconds"], idle)
-    for axes, what in zip(panels[1:], whats, strict=False):
-        rows = {phase: row[what] for phase, row in phases.items()}
-        if what == "kv":
-            note = "; with no call in flight it holds nothing for anyone"
-        else:
-            gpu = what.split()[1]
-            period = told["utilization_refresh_seconds"].get(gpu)
-            note = (
-                f"; renewed every {1000 * period:.0f} ms, so shorter phases show none"
-                if period and what.endswith("n")
-                else ""
-            )
-        _ranges(axes, rows, PHASE_COLOURS, _unit(what))
-        name(axes, f"{_label(what, told)}{note}", x=_unit(what)[1])
-    if not told["sampling"]:
-        panels[-1].set_axis_off()
-        panels[-1].text(0, 0.5, "NO GPU: there is no utilisation to show.", fontsize=10, transform=panels[-1].transAxes)
-    return save(canvas, path)
-
-
-def _shares(axes: Axes, phases: Mapping[str, dict[str, Any]], seconds: float, idle: dict[str, Any]) -> None:
-    left = 0.0
-    for phase, row in phases.items():
-        axes.barh(0, row["seconds"], left=left, color=PHASE_COLOURS[phase], label=f"{phase} {percent(row['share'])}")
-        left += row["seconds"]
-    axes.set_yticks([])
-    axes.set_xlim(0, max(seconds, left))
-    axes.legend(loc="lower left", bbox_to_anchor=(0, -1.0), ncols=3, frameon=False, fontsize=8)
-    name(
-        axes,
-        f"Seconds in each phase of {seconds:.1f} s; the engine paused {idle['count']} times, "
-        f"at most {idle['longest_seconds']:.2f} s",
     )

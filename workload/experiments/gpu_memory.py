@@ -16,6 +16,7 @@ from workload.analysis.memory import (
     sampling,
     size,
     spread,
+    where_of,
 )
 from workload.analysis.overlap import busy_union
 from workload.analysis.spans import describe, loads_of, pauses
@@ -149,9 +150,8 @@ def _rows(load: dict[str, Any]) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
     for name, told in [*load["memory"].items(), ("KV pool in use", load["kv"])]:
         if top := told["peak"]:
-            where = f"{top['node']}, hop {top['hop']}" if top["node"] else "no single node active"
             values = f"{told['distinct']} distinct values in {told['n']} samples"
-            rows.append((f"{name}: peak", size(top["value"]), f"at {top['seconds']:.1f} s in {where}; {values}"))
+            rows.append((f"{name}: peak", size(top["value"]), f"at {top['seconds']:.1f} s, {where_of(top)}; {values}"))
     told = load["fragmentation"]
     rows.append(
         (

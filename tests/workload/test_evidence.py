@@ -1,0 +1,99 @@
+"""What a report asks after the load must be what was recorded, whole, and nothing where nothing was."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from exporter.rawlog import HEADER, encode_row
+from exporter.readings import Load
+from exporter.record import Sample
+from tests.stubs.load import START, Rows, run_of
+from workload.corpus.document import Document
+from workload.evidence import evidence_of, retriever
+from workload.results import RunData
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+
+def test_the_raw_log_is_read_as_the_exporter_writes_it(tmp_path: Path) -> None:
+    """Two packages share this format and no code; a column that moves must not turn power into memory."""
+    data = run_of(one(), tmp_path)
+    evidence = evidence_of(data)
+    folder = evidence.bundle.folder / "nvml"
+    folder.mkdir()
+    now = round(1000 * START)
+    rows = [
+        Sample(now, 5 * 2**30, Load(power_watts=300.0, utilization=0.25), None),
+        Sample(now + 10, 6 * 2**30, None, None),
+    ]
+    for gpu in ("0", "1:3"):
+        text = HEADER + "".join(encode_row(gpu, row) for row in rows)
+        (folder / f"nvml_x_{gpu[0]}.csv").write_text(text)
+    (folder / "nvml_x_9.csv").write_text(HEADER + encode_row("0", Sample(now - 10_000, 1, None, None)))
+    found = evidence.gpu_samples(data.measured[0].window)
+    assert list(found) == ["0", "1:3"]
+    assert found["0"].used.tolist() == [5 * 2**30, 6 * 2**30]  # what lies before the window is not of it
+    assert found["0"].times.tolist() == pytest.approx([START, START + 0.01])
+    assert found["0"].utilization[0] == 0.25
+    assert np.isnan(found["0"].utilization[1])
+
+
+def one() -> Rows:
+    """Return the load of one question."""
+    rows = Rows()
+    rows.ask()
+    return rows
+
+
+def test_what_is_absent_is_empty_and_never_zero(tmp_path: Path) -> None:
+    """A run without a GPU, without texts and with an old vLLM has no values to show."""
+    data = run_of(one(), tmp_path)
+    evidence, window = evidence_of(data), data.measured[0].window
+    assert evidence.gpu_samples(window) == {}
+    assert evidence.stored("vllm:nothing", window) == []
+    assert evidence.increases("vllm:nothing", window) == []
+    assert evidence.texts() == {}
+    with pytest.raises(ValueError, match="journal alone"):
+        evidence_of(RunData([], [], [], [], []))
+
+
+def test_texts_come_back_by_call(tmp_path: Path) -> None:
+    """Given to the wrong call, a draft would be compared with another question's documents."""
+    texts = evidence_of(run_of(one(), tmp_path, replies=["first", "second"])).texts()
+    assert {call: text.reply for call, text in texts.items()} == {1: "first", 2: "second"}
+    assert texts[1].messages[0]["content"].startswith("Question: Who?")
+
+
+def test_selectors_are_of_this_run_and_arm(tmp_path: Path) -> None:
+    """Prometheus keeps many runs; without these labels one would be credited with another's memory."""
+    data = run_of(one(), tmp_path)
+    asked = evidence_of(data).selector("nvml_up", data.measured[0].window, job="exporter")
+    for part in ('run="20250131-235959-x"', 'experiment="x"', 'arm="base"', 'job="exporter"'):
+        assert part in asked
+
+
+def test_retrieval_is_embedded_one_query_at_a_time() -> None:
+    """In a batch with others a text is padded, and its vector may differ in the last bits: another code path."""
+    asked: list[list[str]] = []
+
+    class Embedder:
+        name, dimension = "stub", 2
+
+        def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+            asked.append(list(texts))
+            return np.ones((len(texts), 2), dtype=np.float32)
+
+    class Store:
+        def search(self, vector: NDArray[np.float32], k: int) -> list[Document]:
+            assert vector.shape == (2,)
+            return [Document(str(number), "", "", (), 0.0) for number in range(k)]
+
+    assert retriever(Embedder(), Store(), 3)("a query") == {"0", "1", "2"}
+    assert asked == [["a query"]]
