@@ -27,6 +27,11 @@ AXIS_LABELS = {
     "bytes": "bytes",
     "reqps": "per second",
     "tokens/s": "tokens / s",
+    "binBps": "bytes / s",
+    "hertz": "Hz",
+    "celsius": "\u00b0C",
+    "watt": "W",
+    "none": "",
 }
 WIDTH_INCHES, PANEL_HEIGHT_INCHES, DOTS_PER_INCH = 8.0, 2.3, 150
 

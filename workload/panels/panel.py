@@ -8,16 +8,25 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from workload.promql.query import Query
 
-# Grafana's unit names; figures translate them to axis labels.
-Unit = Literal["percentunit", "short", "s", "bytes", "reqps", "tokens/s"]
+# Grafana's unit names, but for tokens/s, which it does not know; figures translate them to axis labels.
+Unit = Literal["percentunit", "short", "s", "bytes", "binBps", "reqps", "tokens/s", "hertz", "celsius", "watt", "none"]
+Kind = Literal["timeseries", "stat", "bargauge", "table", "heatmap", "state-timeline"]
 
 
 @dataclass(frozen=True)
 class Line:
-    """One query of a panel; `legend` tells it from the panel's other lines and is empty if there is but one."""
+    """One query of a panel.
+
+    Attributes:
+        query: what is asked.
+        legend: tells the line from the panel's other lines; empty if there is but one. `{{node}}` is the label's
+            value. In a table it is the title of the column; without one the query adds its labels only.
+        unit: unit of a table's column where it is not the panel's.
+    """
 
     query: Query
     legend: str = ""
+    unit: Unit | None = None
 
 
 @dataclass(frozen=True)
@@ -31,6 +40,10 @@ class Panel:
         unit: unit of the values.
         lines: what is drawn.
         empty: what an arm without any data means, in words.
+        kind: how a dashboard draws it; figures draw time series.
+        words: what single values mean, in words.
+        thresholds: from which value on which colour holds; below the first all is well.
+        is_stacked: whether the lines are parts of a whole.
     """
 
     key: str
@@ -39,6 +52,10 @@ class Panel:
     unit: Unit
     lines: tuple[Line, ...]
     empty: str = "no data"
+    kind: Kind = "timeseries"
+    words: tuple[tuple[float, str], ...] = ()
+    thresholds: tuple[tuple[float, str], ...] = ()
+    is_stacked: bool = False
 
 
 @dataclass(frozen=True)

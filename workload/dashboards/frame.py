@@ -1,0 +1,122 @@
+"""What surrounds the panels on every dashboard: variables, annotations, links, and the grid they stand in."""
+
+from __future__ import annotations
+
+import json
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+from grafana_foundation_sdk.builders import dashboard as sdk
+from grafana_foundation_sdk.builders import prometheus
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models import dashboard as models
+from grafana_foundation_sdk.models.common import DataSourceRef
+
+from workload.dashboards.panel_model import DATASOURCE, build
+from workload.promql.annotations import ALERTS, ARM_SPANS, ARMS, EXPERIMENTS, INSTANCES, MODELS, RUNS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from workload.dashboards.catalogue import Dashboard, Row
+
+TAG = "hop2rag"
+# The tag of the annotations that mark measured windows; Grafana's API adds them.
+WINDOW_TAG = "hop2rag-window"
+DATASOURCE_UID = "prometheus"
+GRAFANA = DataSourceRef(type_val="grafana", uid="-- Grafana --")
+GRID_COLUMNS, HEADING_HEIGHT = 24, 1
+ALL_VALUE = ".+"
+VARIABLES = (
+    ("model_name", "Model", MODELS),
+    ("instance", "Engine", INSTANCES),
+    ("run", "Run", RUNS),
+    ("experiment", "Experiment", EXPERIMENTS),
+    ("arm", "Arm", ARMS),
+)
+# The SDK cannot build a link or an annotation outside Grafana's menu of controls, where nobody sees them.
+MENU = ("placement", "inControlsMenu")
+
+
+def render(dashboard: Dashboard) -> str:
+    """Return a dashboard as the JSON that Grafana provisions."""
+    encoded = JSONEncoder().encode(_build(dashboard).build())
+    return json.dumps(json.loads(encoded, object_hook=_outside_menu), indent=2, sort_keys=True) + "\n"
+
+
+def _outside_menu(found: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in found.items() if (name, value) != MENU}
+
+
+def _build(dashboard: Dashboard) -> sdk.Dashboard:
+    builder = sdk.Dashboard(dashboard.title).uid(dashboard.uid).description(dashboard.description)
+    builder.tags([TAG, dashboard.uid]).readonly().timezone("browser").time("now-15m", "now").refresh("10s")
+    builder.tooltip(models.DashboardCursorSync.CROSSHAIR)
+    builder.link(
+        sdk.DashboardLink("Hop2Rag")
+        .type(models.DashboardLinkType.DASHBOARDS)
+        .tags([TAG])
+        .as_dropdown(True)
+        .include_vars(True)
+        .keep_time(True)
+    )
+    builder.with_variable(
+        sdk.DatasourceVariable("datasource")
+        .label("Data source")
+        .type("prometheus")
+        .current(_current("Prometheus", DATASOURCE_UID))
+    )
+    for name, label, query in VARIABLES:
+        builder.with_variable(_variable(name, label, query))
+    builder.annotation(_marks("Arms", "blue", ARM_SPANS.grafana(), "{{experiment}}: {{arm}}", "run"))
+    builder.annotation(_marks("Alerts", "red", ALERTS, "{{alertname}}", "severity,instance"))
+    builder.annotation(_windows())
+    ids, top = count(1), 0
+    for row in dashboard.rows:
+        top = _add(builder, row, ids, top)
+    return builder
+
+
+def _add(builder: sdk.Dashboard, row: Row, ids: Iterator[int], top: int) -> int:
+    """Add a row's heading and panels from `top` on; return where the next row starts."""
+    heading = models.GridPos(h=HEADING_HEIGHT, w=GRID_COLUMNS, x=0, y=top)
+    builder.with_row(sdk.Row(row.title).id(next(ids)).grid_pos(heading))
+    top += HEADING_HEIGHT
+    left = 0
+    for panel in row.panels:
+        if left + row.width > GRID_COLUMNS:
+            left, top = 0, top + row.height
+        builder.with_panel(build(panel, next(ids), models.GridPos(h=row.height, w=row.width, x=left, y=top)))
+        left += row.width
+    return top + row.height
+
+
+def _variable(name: str, label: str, query: str) -> sdk.QueryVariable:
+    return (
+        sdk.QueryVariable(name)
+        .label(label)
+        .datasource(DATASOURCE)
+        .query(query)
+        .multi(True)
+        .include_all(True)
+        .all_value(ALL_VALUE)
+        .current(_current("All", "$__all"))
+        .refresh(models.VariableRefresh.ON_TIME_RANGE_CHANGED)
+        .sort(models.VariableSort.ALPHABETICAL_ASC)
+    )
+
+
+def _current(text: str, value: str) -> models.VariableOption:
+    return models.VariableOption(text=text, value=value)
+
+
+def _marks(name: str, colour: str, expression: str, title: str, tags: str) -> sdk.AnnotationQuery:
+    target = prometheus.Dataquery().expr(expression).ref_id("A").interval("1s").range()
+    annotation = sdk.AnnotationQuery().name(name).icon_color(colour).datasource(DATASOURCE).target(target)
+    return annotation.title_format(title).tag_keys(tags)
+
+
+def _windows() -> sdk.AnnotationQuery:
+    tagged: Any = sdk.AnnotationTarget().type("tags").tags([WINDOW_TAG]).match_any(False).limit(100)
+    # Grafana's own annotations are asked for by tag, which the SDK's type of a target leaves out
+    return sdk.AnnotationQuery().name("Run windows").icon_color("green").datasource(GRAFANA).target(tagged)

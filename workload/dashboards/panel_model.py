@@ -1,0 +1,175 @@
+"""A panel of the catalogue as Grafana's panel."""
+
+from __future__ import annotations
+
+import re
+from string import ascii_uppercase
+from typing import TYPE_CHECKING, TypeAlias
+
+from grafana_foundation_sdk.builders import (
+    bargauge,
+    common,
+    heatmap,
+    prometheus,
+    stat,
+    statetimeline,
+    table,
+    timeseries,
+)
+from grafana_foundation_sdk.builders import dashboard as sdk
+from grafana_foundation_sdk.models import common as options
+from grafana_foundation_sdk.models import dashboard as models
+from grafana_foundation_sdk.models.heatmap import HeatmapColorMode
+from grafana_foundation_sdk.models.prometheus import PromQueryFormat
+
+from workload.dashboards.description import describe
+from workload.promql.query import RANGE
+
+if TYPE_CHECKING:
+    from workload.panels.panel import Kind, Line, Panel, Unit
+
+Builder: TypeAlias = timeseries.Panel | stat.Panel | bargauge.Panel | table.Panel | heatmap.Panel | statetimeline.Panel
+BUILDERS: dict[Kind, type[Builder]] = {
+    "timeseries": timeseries.Panel,
+    "stat": stat.Panel,
+    "bargauge": bargauge.Panel,
+    "table": table.Panel,
+    "heatmap": heatmap.Panel,
+    "state-timeline": statetimeline.Panel,
+}
+FORMATS = {"table": PromQueryFormat.TABLE, "heatmap": PromQueryFormat.HEATMAP}
+DATASOURCE = options.DataSourceRef(type_val="prometheus", uid="${datasource}")
+# A label that looks like a number is given the unit of its column, or else of its table.
+TEXT = "string"
+# Half of what Grafana takes, so that ten columns fit.
+COLUMN_PIXELS = 75
+# What is scraped more often than the datasource's interval says.
+MIN_INTERVALS = {"-timeline": "10ms", "-fast": "100ms"}
+NEUTRAL_COLOUR, GOOD_COLOUR = "blue", "green"
+BY_ARM = re.compile(r"\bby \([^)]*\barm\b")
+
+
+def build(panel: Panel, panel_id: int, position: models.GridPos) -> Builder:
+    """Return a panel at a position of the grid, with an id that is unique within its dashboard."""
+    builder = BUILDERS[panel.kind]()
+    builder.id(panel_id).title(panel.title).description(describe(panel)).datasource(DATASOURCE).grid_pos(position)
+    builder.unit(TEXT if panel.kind == "table" else unit(panel.unit)).no_value(panel.empty).thresholds(
+        _thresholds(panel)
+    )
+    if interval := min_interval(panel):
+        builder.interval(interval)
+    if panel.words and panel.kind != "table":
+        builder.mappings([_words(panel)])
+    for ref_id, line in zip(ascii_uppercase, panel.lines, strict=False):
+        builder.with_target(_target(panel, line, ref_id))
+    return _styled(builder, panel)
+
+
+def unit(name: Unit) -> str:
+    """Return Grafana's name of a unit; it knows no tokens."""
+    return f"suffix:{name}" if name == "tokens/s" else name
+
+
+def min_interval(panel: Panel) -> str:
+    """Return the finest step that makes sense for a panel, or "" for the datasource's scrape interval."""
+    text = " ".join(line.query.expression for line in panel.lines)
+    return next((interval for job, interval in MIN_INTERVALS.items() if f'{job}"' in text), "")
+
+
+def legend(panel: Panel, line: Line) -> str:
+    """Return the legend of a line: its arm, where its query keeps it, and what tells it from other lines."""
+    arm = "{{arm}}" if panel.kind != "heatmap" and BY_ARM.search(line.query.expression) else ""
+    return f"{arm} {line.legend}".strip()
+
+
+def _target(panel: Panel, line: Line, ref_id: str) -> prometheus.Dataquery:
+    is_instant = RANGE in line.query.expression
+    target = prometheus.Dataquery().expr(line.query.grafana()).ref_id(ref_id).datasource(DATASOURCE)
+    target.format(FORMATS.get(panel.kind, PromQueryFormat.TIME_SERIES))
+    if panel.kind != "table":
+        target.legend_format(legend(panel, line))
+    if interval := min_interval(panel):
+        target.interval(interval)
+    return target.instant() if is_instant else target.range()
+
+
+def _thresholds(panel: Panel) -> sdk.ThresholdsConfig:
+    base = models.Threshold(None, GOOD_COLOUR if panel.thresholds else NEUTRAL_COLOUR)
+    steps = [base, *(models.Threshold(value, colour) for value, colour in panel.thresholds)]
+    return sdk.ThresholdsConfig().mode(models.ThresholdsMode.ABSOLUTE).steps(steps)
+
+
+def _words(panel: Panel) -> models.ValueMap:
+    colours = {
+        0.0: "transparent" if panel.kind == "state-timeline" and not panel.words[0][1] else "orange",
+        1.0: "green",
+    }
+    return models.ValueMap(
+        {
+            f"{value:g}": models.ValueMappingResult(text=text, color=colours.get(value), index=index)
+            for index, (value, text) in enumerate(panel.words)
+        }
+    )
+
+
+def _styled(builder: Builder, panel: Panel) -> Builder:
+    """Set what only one kind of panel has."""
+    last = common.ReduceDataOptions().calcs(["lastNotNull"]).values(False)
+    match builder:
+        case timeseries.Panel():
+            builder.legend(_legend_below()).tooltip(_all_lines()).line_width(1).axis_soft_min(0)
+            builder.show_points(options.VisibilityMode.AUTO).fill_opacity(30 if panel.is_stacked else 0)
+            if panel.is_stacked:
+                builder.stacking(common.StackingConfig().mode(options.StackingMode.NORMAL).group("A"))
+        case stat.Panel():
+            builder.reduce_options(last).graph_mode(options.BigValueGraphMode.NONE)
+            builder.text_mode(options.BigValueTextMode.VALUE_AND_NAME)
+            builder.color_mode(options.BigValueColorMode.VALUE)
+            builder.text(common.VizTextDisplayOptions().title_size(12).value_size(26))
+        case bargauge.Panel():
+            builder.reduce_options(last).display_mode(options.BarGaugeDisplayMode.BASIC).min(0)
+            builder.orientation(options.VizOrientation.HORIZONTAL).name_placement(options.BarGaugeNamePlacement.LEFT)
+            builder.text(common.VizTextDisplayOptions().title_size(12).value_size(14))
+        case table.Panel():
+            _lay_out_columns(builder, panel)
+        case heatmap.Panel():
+            builder.calculate(False).color(
+                heatmap.HeatmapColorOptions().mode(HeatmapColorMode.SCHEME).scheme("Blues").steps(64)
+            )
+            builder.y_axis(heatmap.YAxisConfig().unit(unit(panel.unit)))
+        case statetimeline.Panel():
+            builder.show_value(options.VisibilityMode.NEVER if not panel.words[0][1] else options.VisibilityMode.AUTO)
+            builder.merge_values(True).row_height(0.9).legend(_legend_below())
+    return builder
+
+
+def _legend_below() -> common.VizLegendOptions:
+    return common.VizLegendOptions().show_legend(True).placement(options.LegendPlacement.BOTTOM)
+
+
+def _all_lines() -> common.VizTooltipOptions:
+    return common.VizTooltipOptions().mode(options.TooltipDisplayMode.MULTI).sort(options.SortOrder.DESCENDING)
+
+
+def _lay_out_columns(builder: table.Panel, panel: Panel) -> None:
+    """Join the instant answers of all lines into one row for each set of labels, a column for each line."""
+    columns = dict(zip(ascii_uppercase, panel.lines, strict=False))
+    hidden = {"Time": True} | {f"Value #{ref_id}": True for ref_id, line in columns.items() if not line.legend}
+    names = {f"Value #{ref_id}": line.legend for ref_id, line in columns.items() if line.legend}
+    builder.min_width(COLUMN_PIXELS).with_transformation(models.DataTransformerConfig("merge", options={}))
+    builder.with_transformation(
+        models.DataTransformerConfig(
+            "organize", options={"excludeByName": hidden, "renameByName": names, "indexByName": {}}
+        )
+    )
+    for line in columns.values():
+        if line.legend:
+            builder.override_by_name(line.legend, _column(panel, line))
+
+
+def _column(panel: Panel, line: Line) -> list[models.DynamicConfigValue]:
+    """Return a column's unit and, where it holds no quantity, its words."""
+    settings = [models.DynamicConfigValue("unit", unit(line.unit or panel.unit))]
+    if line.unit == "none" and panel.words:
+        settings.append(models.DynamicConfigValue("mappings", [_words(panel)]))
+    return settings

@@ -1,0 +1,91 @@
+"""Panels about prompts: what of them could be reused beside what was, and how they grow."""
+
+from __future__ import annotations
+
+from workload.panels.panel import Line, Panel
+from workload.promql import prompts as promql
+
+REUSE_WHY = (
+    "The bound is what a prefix cache without eviction could serve, computed from the block hashes of every call "
+    "(hop2rag_reusable_prompt_tokens_total); measured is what the server reports (hop2rag_cached_prompt_tokens_total). "
+    "A gap is reuse that was there and was lost: to eviction, order of arrival, or caching off."
+)
+REUSE_BY_NODE = Panel(
+    key="reuse_by_node",
+    title="By node: share of prompt tokens reusable (bound) and reused (measured)",
+    why=REUSE_WHY,
+    unit="percentunit",
+    lines=(
+        Line(promql.TOKENS_BY_NODE, "prompt tokens", "short"),
+        Line(promql.BOUND_BY_NODE, "reusable"),
+        Line(promql.HITS_BY_NODE, "reused"),
+    ),
+    empty="no traffic",
+    kind="table",
+)
+REUSE_BY_HOP = Panel(
+    key="reuse_by_hop",
+    title="By hop: share of prompt tokens reusable (bound) and reused (measured)",
+    why=REUSE_WHY,
+    unit="percentunit",
+    lines=(
+        Line(promql.TOKENS_BY_HOP, "prompt tokens", "short"),
+        Line(promql.BOUND_BY_HOP, "reusable"),
+        Line(promql.HITS_BY_HOP, "reused"),
+    ),
+    empty="no traffic",
+    kind="table",
+)
+REUSE = Panel(
+    key="reuse_over_time",
+    title="Share of prompt tokens reusable (bound) and reused (measured), over a minute",
+    why=REUSE_WHY,
+    unit="percentunit",
+    lines=(Line(promql.BOUND, "bound"), Line(promql.HITS, "measured")),
+    empty="no traffic",
+)
+REUSE_LOST = Panel(
+    key="reuse_lost",
+    title="Reuse that was lost, by node",
+    why="Reusable less cached prompt tokens a second (hop2rag_reusable_prompt_tokens_total, "
+    "hop2rag_cached_prompt_tokens_total): prefill work that a larger or warmer cache would save.",
+    unit="tokens/s",
+    lines=(Line(promql.LOST, "{{node}}"),),
+    empty="no traffic",
+    is_stacked=True,
+)
+SIZE_BY_HOP = Panel(
+    key="prompt_size_by_hop",
+    title="Prompt of a call by hop, mean in tokens",
+    why="How the context grows as evidence is added (hop2rag_llm_call_prompt_tokens).",
+    unit="short",
+    lines=(Line(promql.SIZE_BY_HOP, "hop {{hop}}"),),
+    empty="no traffic",
+    kind="bargauge",
+)
+SIZE_BY_NODE = Panel(
+    key="prompt_size_by_node",
+    title="Prompt of a call by node, mean in tokens",
+    why="Which node reads the most (hop2rag_llm_call_prompt_tokens).",
+    unit="short",
+    lines=(Line(promql.SIZE_BY_NODE, "{{node}}"),),
+    empty="no traffic",
+    kind="bargauge",
+)
+SIZE = Panel(
+    key="prompt_size_over_time",
+    title="Prompt of a call by hop, mean over a minute, in tokens",
+    why="Calls of later hops carry more documents (hop2rag_llm_call_prompt_tokens).",
+    unit="short",
+    lines=(Line(promql.SIZE, "hop {{hop}}"),),
+    empty="no traffic",
+)
+SIZE_HEATMAP = Panel(
+    key="prompt_size_heatmap",
+    title="How long are prompts, in tokens?",
+    why="LLM calls by length of their prompt (hop2rag_llm_call_prompt_tokens).",
+    unit="short",
+    lines=(Line(promql.SIZE_BUCKETS, "{{le}}"),),
+    empty="no traffic",
+    kind="heatmap",
+)

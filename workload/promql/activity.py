@@ -1,0 +1,25 @@
+"""Queries of what ran when: nodes, retrieval against generation, and how far they overlap."""
+
+from __future__ import annotations
+
+from workload.promql.query import Query
+
+# Heartbeats come every second, so two seconds bridge one that is late and no more.
+NODE_TIMELINE = Query(
+    "node_timeline",
+    'max by (node) (last_over_time(hop2rag_timeline_node_active{job="workload-timeline",$scope}[2s]))',
+)
+NODE_SHARE = Query("node_time_share", "sum by (node) (rate(hop2rag_node_duration_seconds_sum{$scope}[1m])) > 0")
+NODE_MEAN = Query(
+    "node_duration_mean",
+    "sum by (arm, node) (increase(hop2rag_node_duration_seconds_sum{$scope}[$__range]))"
+    " / (sum by (arm, node) (increase(hop2rag_node_duration_seconds_count{$scope}[$__range])) > 0)",
+)
+OVERLAP_SECONDS = Query(
+    "activity_seconds", "sum by (arm, activity) (increase(hop2rag_busy_seconds_total{$scope}[$__range]))"
+)
+RETRIEVAL_MEAN = Query(
+    "retrieval_stage_mean",
+    "sum by (arm, stage) (increase(hop2rag_retrieval_duration_seconds_sum{$scope}[$__range]))"
+    " / (sum by (arm, stage) (increase(hop2rag_retrieval_duration_seconds_count{$scope}[$__range])) > 0)",
+)

@@ -1,0 +1,18 @@
+"""What marks the time axis of every dashboard, and what its variables may be set to."""
+
+from __future__ import annotations
+
+from workload.promql.query import Query
+
+ENGINE = "instance:vllm_requests_running:sum"
+
+# While an arm's agent answers: from before its warm-up until its labels change.
+ARM_SPANS = Query("arm_spans", 'max by (run, experiment, arm) (up{job="workload",$scope})')
+# Of all runs and of none: an alert on a full disk carries no run.
+ALERTS = 'ALERTS{alertstate="firing",alertname!="Watchdog"}'
+
+MODELS = f"label_values({ENGINE}, model_name)"
+INSTANCES = f'label_values({ENGINE}{{model_name=~"$model_name"}}, instance)'
+RUNS = "label_values(up, run)"
+EXPERIMENTS = 'label_values(up{run=~"$run"}, experiment)'
+ARMS = 'label_values(up{run=~"$run",experiment=~"$experiment"}, arm)'

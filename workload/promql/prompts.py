@@ -1,0 +1,42 @@
+"""Queries about prompts: what of them could be reused, what was, and how they grow from hop to hop."""
+
+from __future__ import annotations
+
+from workload.promql.query import Query
+
+PROMPT = "hop2rag_prompt_tokens_total"
+CACHED = "hop2rag_cached_prompt_tokens_total"
+REUSABLE = "hop2rag_reusable_prompt_tokens_total"
+
+
+def _tokens(metric: str, labels: str, window: str = "$__range", function: str = "increase") -> str:
+    return f"sum by ({labels}) ({function}({metric}{{$scope}}[{window}]))"
+
+
+def _share(metric: str, labels: str, window: str = "$__range") -> str:
+    return f"{_tokens(metric, labels, window)} / ({_tokens(PROMPT, labels, window)} > 0)"
+
+
+def _mean_size(labels: str, window: str) -> str:
+    size = "hop2rag_llm_call_prompt_tokens"
+    return f"{_tokens(f'{size}_sum', labels, window)} / ({_tokens(f'{size}_count', labels, window)} > 0)"
+
+
+TOKENS_BY_NODE = Query("prompt_tokens_by_node", f"{_tokens(PROMPT, 'arm, node')} > 0")
+BOUND_BY_NODE = Query("reuse_bound_by_node", _share(REUSABLE, "arm, node"))
+HITS_BY_NODE = Query("reuse_measured_by_node", _share(CACHED, "arm, node"))
+TOKENS_BY_HOP = Query("prompt_tokens_by_hop", f"{_tokens(PROMPT, 'arm, hop')} > 0")
+BOUND_BY_HOP = Query("reuse_bound_by_hop", _share(REUSABLE, "arm, hop"))
+HITS_BY_HOP = Query("reuse_measured_by_hop", _share(CACHED, "arm, hop"))
+BOUND = Query("reuse_bound", _share(REUSABLE, "arm", "1m"))
+HITS = Query("reuse_measured", _share(CACHED, "arm", "1m"))
+LOST = Query(
+    "reuse_lost_rate",
+    f"{_tokens(REUSABLE, 'node', '$__rate_interval', 'rate')} - {_tokens(CACHED, 'node', '$__rate_interval', 'rate')}",
+)
+SIZE_BY_HOP = Query("prompt_size_by_hop", _mean_size("arm, hop", "$__range"))
+SIZE_BY_NODE = Query("prompt_size_by_node", _mean_size("arm, node", "$__range"))
+SIZE = Query("prompt_size", _mean_size("arm, hop", "1m"))
+SIZE_BUCKETS = Query(
+    "prompt_size_buckets", "sum by (le) (increase(hop2rag_llm_call_prompt_tokens_bucket{$scope}[$__rate_interval]))"
+)
