@@ -10,10 +10,12 @@ import pytest
 from typer.main import get_command
 
 from workload.cli import app
+from workload.engine.profile import PROFILES
 from workload.experiments import EXPERIMENTS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+SERVED = {"python": "python", "model": "m", "served_model_name": "m"}
 COMMANDS = re.findall(r"`(hop2rag (?!-)[^`]*)`", README)
 COLUMNS = re.compile(r"^\| `(?P<name>[a-z-]+)` \| .* \| `(?P<folder>[a-z_]+)/`(?P<files>[^|]*)\|$", re.MULTILINE)
 
@@ -42,6 +44,7 @@ def test_every_flag_exists() -> None:
     commands = [find_command([name]) for name in find_command([]).commands]
     parameters = [parameter for command in commands for parameter in command.params]
     known = {option for parameter in parameters for option in (*parameter.opts, *parameter.secondary_opts)}
+    known |= {flag for profile in PROFILES.values() for flag in profile.argv("0.32.0", **SERVED)}
     named = set(re.findall(r"`(--[a-z-]+)", README))
     assert named
     assert named <= known
