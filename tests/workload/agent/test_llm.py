@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from workload.agent.state import Message
 
 ASKED: list[Message] = [{"role": "user", "content": "Who founded the Tin Choir?"}]
-SHORT_SECONDS = 0.3
+SHORT_SECONDS = 1.0
 
 
 def question_of(measured: Bench) -> QuestionMeter:

@@ -1,12 +1,14 @@
 """Timing truth: stub nodes of known length through the real graph, and the wrong ways to time them, which must fail.
 
 The truth is each stub's own clock, read inside the node. Machines are noisy, so of each node and gap the best of some
-questions counts; a defect such as crediting a node's time to its neighbour is in every one of them.
+questions counts; a defect such as crediting a node's time to its neighbour is in every one of them. What lies in a gap
+is LangGraph's own work, which is as slow as the machine: where several processes share a core, so is the bound of it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from dataclasses import replace
 from itertools import pairwise
@@ -33,6 +35,11 @@ MAX_QUESTIONS = 30
 GAP_SECONDS = 0.001
 
 Durations = dict[str, float]
+
+
+def allowed_gap() -> float:
+    """Return the longest gap that is allowed: 1 ms on a machine that is not overloaded."""
+    return GAP_SECONDS * max(1.0, os.getloadavg()[0] / len(os.sched_getaffinity(0)))
 
 
 def allowed(seconds: float) -> float:
@@ -97,7 +104,7 @@ def end_of(visit: dict[str, Any]) -> float:
 def holds(errors: list[Durations], gaps: list[Durations]) -> bool:
     """Return whether each node, and the gap before it, kept its bound in the best of the questions."""
     longest_gap = max(min(found[node] for found in gaps) for node in gaps[0])
-    return max(worst(errors).values()) <= 0 and longest_gap <= GAP_SECONDS
+    return max(worst(errors).values()) <= 0 and longest_gap <= allowed_gap()
 
 
 async def test_a_timer_started_by_the_event_of_a_node_is_wrong() -> None:
