@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workload.analysis.overlap import activities, busy_seconds, serial_seconds
-from workload.analysis.spans import shared_seconds, span_of
+from workload.analysis.memory import without_prefill
+from workload.analysis.overlap import GENERATION, RETRIEVAL, activities, busy_seconds, busy_union, serial_seconds
+from workload.analysis.spans import lies_in, shared_seconds, span_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,49 +39,72 @@ def against_counter(load: Load, counted: Mapping[str, float]) -> dict[str, Any]:
     return {"spans": spans, "counter": dict(counted), "within_1_percent": agree}
 
 
-def against_server(
-    load: Load, running: Line, request_seconds: float | None, prefill_seconds: float | None
-) -> dict[str, Any]:
-    """Return the engine's busy share by call spans and by the server, in two ways, and how far they lie apart.
+def against_server(load: Load, counted: Mapping[str, float], request_seconds: float | None) -> dict[str, Any]:
+    """Return how busy the engine was by call spans, by the live counter and by the server's own latencies.
 
-    The sum of the server's request latencies is exact: over the load it is the mean number of requests in flight, and
-    with one worker the busy share itself. The gauge of running requests is scraped, and vLLM sets it only after an
-    engine step: it misses the prefill of a call that comes alone. Shares of the load; differences in points.
+    The sum of the server's request latencies, over the load's length, is the mean number of requests in flight, exactly
+    (Little's law); with one worker that is the busy share. Differences are in points of it, and may be 3.
+
+    Args:
+        load: the load.
+        counted: seconds by activity of `hop2rag_busy_seconds_total`, or nothing.
+        request_seconds: increase of the sum of end-to-end latencies over the window; None if the server does not tell.
+    """
+    alone = len(load.workers) == 1
+    spans = serial_seconds(load.generations) / load.seconds
+    server = request_seconds / load.seconds if request_seconds is not None else None
+    generating = (counted["generation_only"] + counted["both"]) / load.seconds if counted else None
+    return {
+        "spans_busy_share": _busy_share(load),
+        "counter_busy_share": generating,
+        "spans_requests_in_flight": spans,
+        "server_requests_in_flight": server,
+        "spans_to_server": _apart(spans, server),
+        # with several workers calls overlap, so a busy share is no number of requests in flight
+        "counter_to_server": _apart(generating, server) if alone else _apart(None, None),
+    }
+
+
+def against_gauge(load: Load, running: Line) -> dict[str, Any]:
+    """Return how busy the engine was by its scraped gauge of running requests, a coarse witness.
+
+    vLLM sets it after an engine step, so while every call in flight is in its prefill it still shows the state before.
+    Gauge and spans are compared at the scrapes outside of such moments, and only where calls last a second or more.
 
     Args:
         load: the load.
         running: requests running, as scraped.
-        request_seconds: increase of the sum of end-to-end latencies over the window; None if the server does not tell.
-        prefill_seconds: the same of prefill times.
     """
-    busy = busy_seconds(load.generations, load.interval).get("generation", 0.0) / load.seconds
-    in_flight = serial_seconds(load.generations) / load.seconds
-    durations = [row["duration_seconds"] for row in load.calls]
-    median = float(np.median(durations)) if durations else None
-    by_sum = request_seconds / load.seconds if request_seconds is not None else None
-    gauge = held_share(running, load.interval)
-    prefill = prefill_seconds / load.seconds if prefill_seconds is not None else None
-    apart = 100 * abs(by_sum - in_flight) / max(1.0, in_flight) if by_sum is not None else None
-    is_comparable = median is not None and median >= COMPARABLE_CALL_SECONDS
-    # with one worker the prefills, in which the gauge still shows the state before, do not overlap with anything
-    seen = gauge + prefill if gauge is not None and prefill is not None and len(load.workers) == 1 else gauge
+    median = float(np.median([row["duration_seconds"] for row in load.calls])) if load.calls else None
+    fresh = without_prefill(running, load.calls).clipped(load.interval)
+    shares: tuple[float | None, float | None] = (None, None)
+    if fresh.times.size:
+        in_calls = lies_in(fresh.times, busy_union(load.generations, load.interval))
+        shares = (float(np.mean(fresh.values > 0)), float(np.mean(in_calls)))
+    apart = _apart(*shares)
+    if median is None or median < COMPARABLE_CALL_SECONDS:
+        apart["within_3_points"] = None
     return {
-        "spans_busy_share": busy,
-        "spans_requests_in_flight": in_flight,
-        "server_requests_in_flight": by_sum,
-        "points_apart": apart,
-        "within_3_points": apart <= SERVER_TOLERANCE_POINTS if apart is not None else None,
-        "gauge": {
-            "share": gauge,
-            "share_with_prefill": seen,
-            "resolution_seconds": running.resolution_seconds,
-            "call_seconds_median": median,
-            "points_apart": 100 * abs(seen - busy) if seen is not None else None,
-            "within_3_points": (
-                100 * abs(seen - busy) <= SERVER_TOLERANCE_POINTS if seen is not None and is_comparable else None
-            ),
-        },
+        "share": held_share(running, load.interval),
+        "resolution_seconds": running.resolution_seconds,
+        "call_seconds_median": median,
+        "scrapes_outside_prefill": int(fresh.times.size),
+        "share_outside_prefill": shares[0],
+        "spans_share_outside_prefill": shares[1],
+        "to_spans": apart,
     }
+
+
+def _busy_share(load: Load) -> float:
+    return busy_seconds(load.generations, load.interval).get(GENERATION, 0.0) / load.seconds
+
+
+def _apart(one: float | None, other: float | None) -> dict[str, Any]:
+    """Return how many points two shares, or numbers in flight, lie apart, and whether that is little enough."""
+    if one is None or other is None:
+        return {"points": None, "within_3_points": None}
+    points = 100 * abs(one - other) / max(1.0, one, other)
+    return {"points": points, "within_3_points": points <= SERVER_TOLERANCE_POINTS}
 
 
 def held_share(line: Line, interval: Interval) -> float | None:
@@ -96,11 +120,11 @@ def stages_beside_generation(load: Load) -> dict[str, dict[str, float]]:
     """Return the seconds of each retrieval stage, and those of them in which the engine generated for someone."""
     by_stage: dict[str, list[Any]] = {}
     for row in load.stages:
-        by_stage.setdefault(row["stage"], []).append(span_of(row, "retrieval"))
+        by_stage.setdefault(row["stage"], []).append(span_of(row, RETRIEVAL))
     found = {}
     for stage, spans in by_stage.items():
         beside = shared_seconds(spans, load.generations, load.interval)
-        seconds = busy_seconds(spans, load.interval).get("retrieval", 0.0)
+        seconds = busy_seconds(spans, load.interval).get(RETRIEVAL, 0.0)
         found[stage] = {
             "count": len(spans),
             "seconds": seconds,

@@ -31,6 +31,6 @@ def draw_prefetch(axes: Axes, told: dict[str, Any]) -> None:
     axes.set_ylim(len(sources) - 0.4, -0.6)
     name(
         axes,
-        "What prefetch could save: hollow if every draft were right, filled with P as measured",
+        "Prefetch: hollow if every draft were right, filled with P as measured",
         x="seconds saved over the load, with the 95 % interval of P (left of 0: lost)",
     )

@@ -46,7 +46,7 @@ def draw_resources(load: Load, told: dict[str, Any], footer: str, path: Path) ->
 
 def _shares(load: Load, told: dict[str, Any]) -> list[tuple[str, float | None, list[float], str]]:
     """Return a row for each witness: label, share of the load, share of each question, and what to note beside it."""
-    server, gauge = told["server"], told["server"]["gauge"]
+    server, gauge = told["server"], told["gauge"]
     engine = _by_question(load, load.calls)
     rows: list[tuple[str, float | None, list[float], str]] = [
         ("engine: call spans", server["spans_busy_share"], engine, "exact to the ms"),
@@ -55,7 +55,7 @@ def _shares(load: Load, told: dict[str, Any]) -> list[tuple[str, float | None, l
         rows.append(("engine: server's latencies", server["server_requests_in_flight"], [], "exact, in sum"))
     every = f"every {number(gauge['resolution_seconds'])} s"
     rows += [
-        ("engine: gauge of running requests", gauge["share"], [], f"{every}, blind to lone prefills"),
+        ("engine: gauge of running requests", gauge["share"], [], f"{every}, blind to prefill"),
         (
             "retrieval: stage spans",
             told["resources"]["retrieval"]["busy"]["share"],

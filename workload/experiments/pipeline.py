@@ -8,7 +8,7 @@ from workload.analysis.dependencies import paths_of
 from workload.analysis.memory import Line
 from workload.analysis.overlap import busy_union, serial_seconds
 from workload.analysis.spans import describe, loads_of, pauses
-from workload.analysis.witnesses import against_counter, against_server, stages_beside_generation
+from workload.analysis.witnesses import against_counter, against_gauge, against_server, stages_beside_generation
 from workload.analysis.wording import number, percent
 from workload.charts.pipeline import draw
 from workload.evidence import evidence_of
@@ -17,7 +17,6 @@ from workload.promql.pipeline import (
     BUSY_SECONDS,
     FAST_JOB,
     GPU_BUSY_SECONDS,
-    PREFILL_SECONDS,
     PROCESS_CPU_SECONDS,
     REQUEST_SECONDS,
     REQUESTS_RUNNING,
@@ -73,12 +72,8 @@ def _describe(evidence: Evidence, load: Load) -> dict[str, Any]:
         },
         "activities": {name: seconds / load.seconds for name, seconds in both["spans"].items()},
         "busy_seconds_total": both,
-        "server": against_server(
-            load,
-            Line(running[0].times, running[0].values) if running else Line.empty(),
-            _increase(evidence, load, REQUEST_SECONDS),
-            _increase(evidence, load, PREFILL_SECONDS),
-        ),
+        "server": against_server(load, counted, _increase(evidence, load, REQUEST_SECONDS)),
+        "gauge": against_gauge(load, Line(running[0].times, running[0].values) if running else Line.empty()),
         "stages": stages_beside_generation(load),
         "critical_path": {
             "questions": [path.as_dict() for path in paths],
@@ -152,15 +147,9 @@ def verdicts(summary: dict[str, Any]) -> list[str]:
     """Return what a reader must know before using the numbers."""
     sentences = []
     for load in summary["loads"]:
-        counter, server = load["busy_seconds_total"], load["server"]
         agree = {True: "agrees with the spans within 1 %", False: "DISAGREES with the spans", None: "was not scraped"}
-        sentences.append(f"hop2rag_busy_seconds_total {agree[counter['within_1_percent']]}.")
-        gauge = server["gauge"]
-        sentences.append(
-            f"The server's latencies and the call spans lie {number(server['points_apart'])} points apart; the gauge, "
-            f"scraped every {number(gauge['resolution_seconds'])} s and blind to a lone call's prefill, says "
-            f"{percent(gauge['share'])}, with prefill {percent(gauge['share_with_prefill'])}."
-        )
+        sentences.append(f"hop2rag_busy_seconds_total {agree[load['busy_seconds_total']['within_1_percent']]}.")
+        sentences += [_of_server(load["server"]), _of_gauge(load["gauge"])]
         prefetch = load["prefetch"]
         if prefetch["repeatable"] is None:
             sentences.append("Draft accuracy P was not measured: it needs the texts, so run with --record-prompts.")
@@ -169,6 +158,20 @@ def verdicts(summary: dict[str, Any]) -> list[str]:
         if isinstance(load["resources"]["gpu"], str):
             sentences.append(load["resources"]["gpu"] + ": the engine's share is of time, not of a GPU.")
     return sentences
+
+
+def _of_server(server: dict[str, Any]) -> str:
+    spans, counter = server["spans_to_server"]["points"], server["counter_to_server"]["points"]
+    more = f", hop2rag_busy_seconds_total {number(counter)} points" if counter is not None else ""
+    return f"The call spans lie {number(spans)} points from the server's own latencies{more}."
+
+
+def _of_gauge(gauge: dict[str, Any]) -> str:
+    return (
+        f"The gauge of running requests, scraped every {number(gauge['resolution_seconds'])} s, says "
+        f"{percent(gauge['share'])} busy because it cannot see prefill; outside of that it lies "
+        f"{number(gauge['to_spans']['points'])} points from the spans."
+    )
 
 
 PIPELINE = Experiment(

@@ -9,7 +9,6 @@ GPU_BUSY_SECONDS = "nvml_busy_seconds_total"
 PROCESS_CPU_SECONDS = "host_process_cpu_seconds_total"
 REQUESTS_RUNNING = "vllm:num_requests_running"
 REQUEST_SECONDS = "vllm:e2e_request_latency_seconds_sum"
-PREFILL_SECONDS = "vllm:request_prefill_time_seconds_sum"
 FAST_JOB = "vllm-fast"
 
 

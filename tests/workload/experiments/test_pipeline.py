@@ -16,7 +16,7 @@ from workload.evidence import evidence_of
 from workload.experiments import EXPERIMENTS
 from workload.experiments.pipeline import PIPELINE, headline, reduce, verdicts
 from workload.prometheus import Series
-from workload.promql.pipeline import BUSY_SECONDS, GPU_BUSY_SECONDS, PREFILL_SECONDS, REQUEST_SECONDS
+from workload.promql.pipeline import BUSY_SECONDS, GPU_BUSY_SECONDS, REQUEST_SECONDS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 # What the server and the live counter say of one question of `tests.stubs.load`.
 BUSY = {"retrieval_only": 0.08, "generation_only": 5.0, "both": 0.0, "neither": 0.003}
-COUNTED = {BUSY_SECONDS: BUSY, REQUEST_SECONDS: {"": 4.98}, PREFILL_SECONDS: {"": 1.4}}
+COUNTED = {BUSY_SECONDS: BUSY, REQUEST_SECONDS: {"": 4.98}}
 # decompose, extract_clues, decide; again; generate
 REPLIES = (
     '{"query": "the river of Varn today"}',
@@ -111,19 +111,35 @@ def test_a_counter_that_was_not_scraped_is_no_agreement(tmp_path: Path) -> None:
         "counter": None,
         "within_1_percent": None,
     }
-    assert found["server"]["within_3_points"] is None
+    assert found["server"]["spans_to_server"]["within_3_points"] is None
 
 
 def test_the_server_s_own_latencies_agree_and_its_gauge_alone_does_not(tmp_path: Path) -> None:
     """The gauge shows a call only from its first token on; taken for the truth it hides a quarter of the work."""
-    server = told(run_of(load_of(), tmp_path, increases=COUNTED))["server"]
-    assert server["within_3_points"] is True
-    assert server["points_apart"] == pytest.approx(100 * 0.02 / 5.08, abs=0.01)
-    gauge = server["gauge"]
+    load = told(run_of(load_of(), tmp_path, increases=COUNTED))
+    server, gauge = load["server"], load["gauge"]
+    assert server["spans_to_server"] == {"points": pytest.approx(100 * 0.02 / 5.08), "within_3_points": True}
+    assert server["counter_to_server"]["within_3_points"] is True
     assert 100 * (server["spans_busy_share"] - gauge["share"]) > 20
-    assert gauge["points_apart"] < 3
-    assert gauge["within_3_points"] is True
+    assert gauge["to_spans"]["within_3_points"] is True
+    assert gauge["share_outside_prefill"] == pytest.approx(gauge["spans_share_outside_prefill"], abs=0.03)
     assert gauge["resolution_seconds"] == pytest.approx(0.1)
+
+
+def test_a_server_that_worked_less_than_the_client_waited_is_told(tmp_path: Path) -> None:
+    """Half a second of waiting that the server knows nothing of is the client's or the network's, not the engine's."""
+    server = told(run_of(load_of(), tmp_path, increases={**COUNTED, REQUEST_SECONDS: {"": 4.5}}))["server"]
+    assert server["spans_to_server"]["within_3_points"] is False
+    assert server["counter_to_server"]["within_3_points"] is False
+
+
+def test_several_workers_are_compared_by_requests_in_flight(tmp_path: Path) -> None:
+    """The sum of latencies of two workers exceeds the time there was; read as a busy share it would pass 100 %."""
+    increases = {**COUNTED, REQUEST_SECONDS: {"": 9.96}}
+    server = told(run_of(load_of(START, START + 0.5), tmp_path, increases=increases))["server"]
+    assert server["server_requests_in_flight"] > 1
+    assert server["spans_to_server"]["within_3_points"] is True
+    assert server["counter_to_server"] == {"points": None, "within_3_points": None}
 
 
 def test_the_gauge_is_not_compared_where_calls_are_short(tmp_path: Path) -> None:
@@ -131,7 +147,7 @@ def test_the_gauge_is_not_compared_where_calls_are_short(tmp_path: Path) -> None
     rows = load_of()
     for call in rows.calls:
         call["duration_seconds"], call["ttft_seconds"] = 0.3, 0.05
-    assert told(run_of(rows, tmp_path, increases=COUNTED))["server"]["gauge"]["within_3_points"] is None
+    assert told(run_of(rows, tmp_path, increases=COUNTED))["gauge"]["to_spans"]["within_3_points"] is None
 
 
 def test_embedding_beside_generation_is_measured(tmp_path: Path) -> None:
@@ -224,7 +240,7 @@ def test_the_pictures_say_what_was_and_was_not_measured(
     assert all(path.stat().st_size > 10_000 for path in paths)
     assert "NO GPU SEEN HERE" in words["resource_utilization.png"]
     assert "P not measured" in words["resource_utilization.png"]
-    assert "blind to lone prefills" in words["resource_utilization.png"]
+    assert "blind to prefill" in words["resource_utilization.png"]
     assert f"worker {workers - 1}" in words["timeline_gantt.png"]
     assert "embed 50.0 ms" in words["timeline_gantt.png"]
 
@@ -239,6 +255,6 @@ def test_a_server_without_the_gauge_is_still_measured_by_spans(tmp_path: Path) -
     """An attached server may show nothing; what the client timed itself does not depend on it."""
     empty = Series({}, np.empty(0), np.empty(0))
     data = run_of(load_of(), tmp_path, series={"vllm:num_requests_running": empty})
-    server = told(data)["server"]
-    assert server["gauge"]["share"] is None
-    assert server["spans_busy_share"] == pytest.approx(5 / 5.08)
+    load = told(data)
+    assert load["gauge"]["share"] is None
+    assert load["server"]["spans_busy_share"] == pytest.approx(5 / 5.08)
