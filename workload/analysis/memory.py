@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, inf
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workload.analysis.spans import active_at, lies_in
+from workload.analysis.overlap import Span, busy_union
+from workload.analysis.spans import active_at, lies_in, pauses
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -24,6 +25,7 @@ INTERVAL_TOLERANCE = 0.2
 REFRESH_QUANTILE = 0.05
 # From this share of the samples on the highest value is the usual one.
 PLATEAU = 0.1
+ALWAYS = (-inf, inf)
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
@@ -165,20 +167,24 @@ def refresh_seconds(line: Line) -> float | None:
     return float(np.quantile(np.diff(changes), REFRESH_QUANTILE)) if len(changes) > 2 else None
 
 
-def without_prefill(line: Line, calls: Iterable[Row]) -> Line:
-    """Return a line of the engine's without the instants at which it tells of the past.
+def blind_stretches(calls: Iterable[Row]) -> list[Interval]:
+    """Return when the engine told of the past: calls were in flight, and none of them had its first token yet.
 
     vLLM sets its gauges after an engine step, so during the prefill of a call that comes alone they still show the
-    state before it: a full pool would read 0. Left out are the instants at which calls ran, and none had its first
-    token yet.
+    state before it: a full pool would read 0.
     """
     prefills, rest = [], []
     for row in calls:
-        end = row["started_at"] + row["duration_seconds"]
-        first_token = row["started_at"] + (row["ttft_seconds"] or row["duration_seconds"])
-        prefills.append((row["started_at"], first_token))
-        rest.append((first_token, end))
-    told = ~lies_in(line.times, prefills) | lies_in(line.times, rest)
+        start, end = row["started_at"], row["started_at"] + row["duration_seconds"]
+        first_token = start + (row["ttft_seconds"] or row["duration_seconds"])
+        prefills.append(Span("prefill", start, first_token))
+        rest.append(Span("decode", first_token, end))
+    return [blind for each in busy_union(prefills, ALWAYS) for blind in pauses(busy_union(rest, each), each)]
+
+
+def without_prefill(line: Line, calls: Iterable[Row]) -> Line:
+    """Return a line of the engine's without the instants at which it told of the past."""
+    told = ~lies_in(line.times, blind_stretches(calls))
     return Line(line.times[told], line.values[told])
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workload.agent.state import NODES
-from workload.analysis.memory import Line, fragmentation, size, where_of
+from workload.analysis.memory import Line, blind_stretches, fragmentation, size, where_of
 from workload.analysis.spans import loads_of
 from workload.analysis.wording import number, percent
 from workload.charts.canvas import DARK, NODE_COLOURS, PALE, name, save, sheet
@@ -114,9 +114,8 @@ def _timeline(seen: Observation, told: dict[str, Any], footer: str, path: Path) 
 def _prefills(axes: Axes, seen: Observation) -> None:
     """Shade the instants at which the engine does not tell: drawn as zeros they would be a false pause."""
     origin = seen.load.interval[0]
-    for call in seen.load.calls:
-        start, seconds = call["started_at"] - origin, call["ttft_seconds"] or call["duration_seconds"]
-        axes.axvspan(start, start + seconds, color=PALE, linewidth=0, zorder=0)
+    for start, end in blind_stretches(seen.load.calls):
+        axes.axvspan(start - origin, end - origin, color=PALE, linewidth=0, zorder=0)
 
 
 def _plot(axes: Axes, line: Line, origin: float, unit: float, colour: str) -> None:
@@ -161,12 +160,13 @@ def _holes(axes: Axes, seen: Observation, told: dict[str, Any]) -> None:
 
 def _activity(axes: Axes, seen: Observation) -> None:
     origin = seen.load.interval[0]
+    alpha = 1.0 if len(seen.load.workers) == 1 else 0.6  # where workers overlap it is darker
     for place, node in enumerate(SHOWN_NODES):
         spans = [
             (row["started_at"] - origin, row["duration_seconds"]) for row in seen.load.visits if row["node"] == node
         ]
         # an edge of half a point keeps a visit of a millisecond visible
-        axes.broken_barh(spans, (place - 0.35, 0.7), color=NODE_COLOURS[node], linewidth=0.5)
+        axes.broken_barh(spans, (place - 0.35, 0.7), color=NODE_COLOURS[node], linewidth=0.5, alpha=alpha)
     axes.set_yticks(range(len(SHOWN_NODES)), SHOWN_NODES, fontsize=8)
     axes.invert_yaxis()
     questions = len(seen.load.questions)

@@ -52,6 +52,7 @@ def reduce(data: RunData) -> dict[str, Any]:
 def _describe(seen: Observation, asked_seconds: float) -> dict[str, Any]:
     load = seen.load
     origin, alone = load.interval[0], len(load.workers) == 1
+    credited = load.visits if alone else ()
     generation = busy_union(load.generations, load.interval)
     retrieval = busy_union(load.retrievals, load.interval)
     idle = pauses(busy_union([*load.generations, *load.retrievals], load.interval), load.interval)
@@ -69,7 +70,7 @@ def _describe(seen: Observation, asked_seconds: float) -> dict[str, Any]:
             name: {
                 **spread(line.values),
                 "resolution_seconds": line.resolution_seconds,
-                "peak": peak(line, load.visits, origin),
+                "peak": peak(line, credited, origin),
             }
             for name, line in memory.items()
         },
@@ -78,7 +79,7 @@ def _describe(seen: Observation, asked_seconds: float) -> dict[str, Any]:
             "block_bytes": load.measured.engine["kv_block_bytes"],
             "resolution_seconds": seen.used.resolution_seconds,
             **spread(seen.used.values),
-            "peak": peak(seen.used, load.visits, origin),
+            "peak": peak(seen.used, credited, origin),
         },
         "kv_by_hop": _hops(seen, alone=alone),
         "fragmentation": _fragmentation(seen, alone=alone),

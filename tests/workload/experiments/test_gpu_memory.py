@@ -138,7 +138,7 @@ def test_two_workers_are_credited_to_no_node(tmp_path: Path, monkeypatch: pytest
     data = with_gpu(run_of(rows, tmp_path), h200_lines())
     load = told(data)
     assert "not attributed" in load["nodes"]
-    assert load["kv"]["peak"]["node"] is None
+    assert load["kv"]["peak"]["node"] is load["memory"]["gpu 0"]["peak"]["node"] is None
     assert load["fragmentation"]["n"] == 0
     assert "blocks they share" in load["fragmentation"]["why"]
     assert "not attributed to nodes" in pictures(data, tmp_path, monkeypatch)["memory_by_node.png"]
