@@ -116,8 +116,9 @@ async def replay_seconds(meter: Meter, number: int) -> tuple[float, float]:
             for stage in {"retrieve": ("embed", "search"), "grade": ("rerank",)}.get(name, ()):
                 with question.stage(stage, hop):
                     pass
+    question.close("ok", "max_hops", HOPS, {"answer": "Nobody knows."})
     recorded = time.perf_counter()
-    await question.close("ok", "max_hops", HOPS, {"answer": "Nobody knows."})
+    await meter.acknowledge()
     end = time.perf_counter()
     return end - start, end - recorded
 
@@ -136,7 +137,8 @@ async def question_seconds(agent: Hop2Rag, meter: Meter, number: int, *, is_mete
     if answer.reason:
         raise SystemExit(f"The engine failed: {answer.reason}")
     if is_metered:
-        await question.close("ok", answer.termination, answer.hops, {})
+        question.close("ok", answer.termination, answer.hops, {})
+        await meter.acknowledge()
     return time.perf_counter() - start
 
 

@@ -66,6 +66,7 @@ class Driver:
             return await self._ask(phase, question, worker, intended)
 
         async def ended(reason: str | None) -> None:
+            await self.meter.acknowledge()
             advance()
             await self.gate.check(reason)
 
@@ -81,11 +82,11 @@ class Driver:
         try:
             answer = await self.agent.answer(question.question, meter)
         except BaseException:
-            await meter.close("cancelled", "error", 0, {})
+            meter.close("cancelled", "error", 0, {})
             raise
         outcome = "failed" if answer.reason else "ok"
         row = result_row(question, answer, keeps_text=self.meter.keeps_text)
-        await meter.close(outcome, answer.termination, answer.hops, row)
+        meter.close(outcome, answer.termination, answer.hops, row)
         return answer.reason
 
 

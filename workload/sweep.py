@@ -57,14 +57,15 @@ async def sweep(
         except LlmError as error:
             reason = error.reason
             tally.failed[reason] += 1
-            await meter.close("failed", "error", 0, {"reason": reason})
+            meter.close("failed", "error", 0, {"reason": reason})
         except BaseException:
             tally.cancelled += 1
-            await meter.close("cancelled", "error", 0, {})
+            meter.close("cancelled", "error", 0, {})
             raise
         else:
             tally.ok += 1
-            await meter.close("ok", "done", 0, {})
+            meter.close("ok", "done", 0, {})
+        await subject.meter.acknowledge()
         advance()
         await subject.driver.gate.check(reason)
 

@@ -243,6 +243,27 @@ async def test_a_stopped_load_keeps_its_account(stub: StubVllm, tmp_path: Path) 
     assert counts["dropped"] >= 1
 
 
+async def test_an_answer_counts_as_one_even_if_stopped_before_the_disk_was(
+    stub: StubVllm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C between an answer and its acknowledgement must not be ok in the journal and cancelled in the tally."""
+    load = Load(stub, tmp_path)
+    reached = asyncio.Event()
+
+    async def never(_: Journal) -> None:
+        reached.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(Journal, "acknowledge", never)
+    run = asyncio.create_task(load.run(3, 1))
+    await reached.wait()
+    run.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await run
+    counts = load.check()
+    assert (counts["ok"], counts["cancelled"], counts["dropped"]) == (1, 0, 2)
+
+
 @pytest.mark.parametrize("layout", ["original", "instructions-first", "append-only"])
 @pytest.mark.parametrize("concurrency", [1, 4])
 async def test_three_witnesses_of_one_run(stub: StubVllm, tmp_path: Path, layout: Layout, concurrency: int) -> None:

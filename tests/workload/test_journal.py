@@ -160,3 +160,10 @@ async def test_rows_are_written_together_and_soon(tmp_path: Path) -> None:
             while len(read(path, "node_visit")) < 30:  # noqa: ASYNC110 - a thread writes, which knows no event of ours
                 await asyncio.sleep(0.02)
         assert len(commits) < 10
+
+
+def test_acknowledged_means_on_the_medium(tmp_path: Path) -> None:
+    """A kill leaves the system's cache, a power cut does not: commits wait for the disk itself (2 is FULL)."""
+    with Journal(tmp_path / "journal.sqlite", CONFIG) as journal:
+        assert journal._connection.execute("PRAGMA synchronous").fetchone() == (2,)
+        assert journal._connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)

@@ -61,6 +61,15 @@ class Meter:
         now = self.monotonic()
         return QuestionMeter(self, worker, kind, salt, now, now if intended is None else intended, self.wall() - now)
 
+    async def acknowledge(self) -> None:
+        """Return once every question closed so far is on disk: from then on it is acknowledged.
+
+        Raises:
+            StorageError: the journal cannot be written.
+        """
+        if self.journal:
+            await self.journal.acknowledge()
+
 
 @dataclass
 class QuestionMeter:
@@ -86,8 +95,11 @@ class QuestionMeter:
             times = {"intended_at": self.intended + self.anchor, "started_at": self.started + self.anchor}
             journal.insert("question", {"id": self.row_id, "worker": self.worker, "type": self.kind, **times, **row})
 
-    async def close(self, outcome: str, termination: str, hops: int, row: dict[str, Any]) -> None:
-        """Count the question and return once it is on disk: from then on it is acknowledged."""
+    def close(self, outcome: str, termination: str, hops: int, row: dict[str, Any]) -> None:
+        """Count the question and write down what became of it; `Meter.acknowledge` waits until that is on disk.
+
+        Nothing is awaited here, so that no cancellation can come between what is counted and what is written.
+        """
         duration = self.meter.monotonic() - self.intended
         metrics = self.meter.metrics
         metrics.question_duration.observe(duration)
@@ -97,7 +109,6 @@ class QuestionMeter:
         if journal := self.meter.journal:
             result = {"outcome": outcome, "termination": termination, "hops": hops, "duration_seconds": duration, **row}
             journal.update("question", self.row_id, result)
-            await journal.acknowledge()
 
     @contextmanager
     def node(self, name: str, hop: int) -> Iterator[None]:

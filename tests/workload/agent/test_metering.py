@@ -151,14 +151,14 @@ def test_row_19_a_wall_clock_that_jumps_changes_no_duration() -> None:
     assert [visit["started_at"] for visit in (first, second)] == [1_700_000_000.0, 1_700_000_002.0]
 
 
-async def test_latency_counts_from_the_intended_start() -> None:
+def test_latency_counts_from_the_intended_start() -> None:
     """A question that had to wait for its turn has waited; leaving that out is coordinated omission."""
     measured = bench()
     monotonic = SteppedClock(10.0)
     meter = replace(measured.meter, monotonic=monotonic, wall=SteppedClock(0.0))
     question = meter.question("0", "bridge", intended=7.0)
     monotonic.now = 11.0
-    await question.close("ok", "enough", 2, {})
+    question.close("ok", "enough", 2, {})
     assert measured.value("hop2rag_question_duration_seconds_sum") == 4.0
     assert measured.value("hop2rag_questions_total", outcome="ok", termination="enough") == 1
     assert measured.value("hop2rag_hops_sum", type="bridge") == 2
