@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import TYPE_CHECKING
 
 from packaging.version import Version
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 SELECTED = re.compile(r"([a-zA-Z_:][\w:]*)\{")
 HISTOGRAM_PART = re.compile(r"_(bucket|sum|count)$")
 DERIVED = {
-    "instance:vllm_prefix_cache_hits_per_queries:ratio_rate10s": "prefix_cache_hits",
+    # where the counters of hits and queries do not exist yet, the rule records the gauge that came before them
+    "instance:vllm_prefix_cache_hits_per_queries:ratio_rate10s": "prefix_cache_hit_rate",
     "instance:vllm_prefix_caching_enabled:min": "cache_config",
 }
 # Only a server that reports it with each reply lets the agent count cached tokens.
@@ -41,12 +43,17 @@ def describe(panel: Panel) -> str:
 
 def _needs(names: Iterable[str]) -> list[str]:
     """Return a sentence on releases, and one on flags, for what comes from the engine."""
-    facts = load_facts()
+    facts = _facts()
     found = [(name, fact) for name in names if (fact := _fact(name, facts))]
     since = max((_first_release(name, fact) for name, fact in found), default=None, key=Version)
     flags = sorted({BY_FLAG[name] for name in names if name in BY_FLAG} | {fact.flag for _, fact in found if fact.flag})
     sentences = [f"Needs vLLM {since} or newer."] if since else []
     return [*sentences, *(f"Needs vLLM's {flag}." for flag in flags)]
+
+
+@cache
+def _facts() -> dict[str, Fact]:
+    return load_facts()
 
 
 def _fact(name: str, facts: dict[str, Fact]) -> Fact | None:

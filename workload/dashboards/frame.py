@@ -34,18 +34,19 @@ VARIABLES = (
     ("experiment", "Experiment", EXPERIMENTS),
     ("arm", "Arm", ARMS),
 )
-# The SDK cannot build a link or an annotation outside Grafana's menu of controls, where nobody sees them.
+# What the SDK adds unasked: a menu where nobody sees links and annotations, and what Grafana 12 does not know.
 MENU = ("placement", "inControlsMenu")
+SURPLUS = ("footer", "auto", "auto_count", "auto_min")
 
 
 def render(dashboard: Dashboard) -> str:
     """Return a dashboard as the JSON that Grafana provisions."""
     encoded = JSONEncoder().encode(_build(dashboard).build())
-    return json.dumps(json.loads(encoded, object_hook=_outside_menu), indent=2, sort_keys=True) + "\n"
+    return json.dumps(json.loads(encoded, object_hook=_without_surplus), indent=2, sort_keys=True) + "\n"
 
 
-def _outside_menu(found: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in found.items() if (name, value) != MENU}
+def _without_surplus(found: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in found.items() if name not in SURPLUS and (name, value) != MENU}
 
 
 def _build(dashboard: Dashboard) -> sdk.Dashboard:

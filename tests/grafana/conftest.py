@@ -1,0 +1,45 @@
+"""The committed dashboards, what they may read, and a Prometheus to ask."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.grafana.expositions import known as exposed
+from tests.grafana.reference import serving
+from workload.dashboards.files import FOLDER
+from workload.paths import asset, cache_dir
+from workload.prometheus_binary import find_prometheus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from workload.prometheus import PrometheusClient
+
+    Known = dict[str, dict[str, set[str]]]
+
+
+@pytest.fixture(scope="session")
+def dashboards() -> dict[str, dict[str, Any]]:
+    """Return the committed dashboards by uid."""
+    return {path.stem: json.loads(path.read_text()) for path in FOLDER.glob("*.json")}
+
+
+@pytest.fixture(scope="session")
+def known() -> Known:
+    """Return the values of each label of every name that something exposes or records."""
+    return exposed()
+
+
+@pytest.fixture(scope="session")
+def prometheus(
+    dashboards: dict[str, dict[str, Any]], known: Known, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[PrometheusClient]:
+    """Return a Prometheus that holds what the dashboards and the rules read, and what the rules record."""
+    asked = json.dumps(dashboards) + "".join(path.read_text() for path in asset("prometheus/rules").glob("*.yml"))
+    names = known.keys() & set(re.findall(r"[a-zA-Z_][\w:]*", asked))
+    with serving(find_prometheus(cache_dir()), tmp_path_factory.mktemp("prometheus"), names) as client:
+        yield client

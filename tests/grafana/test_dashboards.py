@@ -1,0 +1,134 @@
+"""The committed dashboards: in step with the catalogue, complete, and without a fault to be found in the JSON."""
+
+from __future__ import annotations
+
+import pkgutil
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.grafana.contract import breaches
+from tests.grafana.lint import BARE_COUNTERS, FIXED_WINDOWS, lint
+from tests.grafana.lint import panels as shown
+from tests.grafana.schema import violations
+from workload import panels
+from workload.dashboards.catalogue import DASHBOARDS
+from workload.dashboards.description import describe
+from workload.dashboards.files import FOLDER, contents, render
+from workload.experiments import EXPERIMENTS
+from workload.panels import overview, prompts, vllm_metrics
+from workload.panels.panel import Panel
+from workload.vllm_facts import load_facts
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    Json = dict[str, Any]
+    Known = dict[str, dict[str, set[str]]]
+
+EACH = pytest.mark.parametrize("uid", [dashboard.uid for dashboard in DASHBOARDS])
+CATALOGUE = {
+    panel.key: panel
+    for found in pkgutil.iter_modules(panels.__path__)
+    for panel in vars(import_module(f"{panels.__name__}.{found.name}")).values()
+    if isinstance(panel, Panel)
+}
+
+
+def test_committed_dashboards_are_the_rendered_ones() -> None:
+    """A stale, missing or orphaned file would be what Grafana shows: `python -m workload.dashboards` rewrites them."""
+    committed = {path.name: path.read_text() for path in FOLDER.iterdir()}
+    assert committed == contents(), "run `python -m workload.dashboards` and commit the difference"
+
+
+def test_rendering_removes_what_is_no_longer_a_dashboard(tmp_path: Path) -> None:
+    """A dashboard left over would go on being provisioned, with queries that nobody checks."""
+    (tmp_path / "old.json").write_text("{}")
+    written = render(tmp_path)
+    assert set(written) == set(tmp_path.iterdir())
+    assert {path.name: path.read_text() for path in written} == contents()
+
+
+def test_every_experiment_has_its_dashboard() -> None:
+    """One name everywhere: who reads of an experiment finds its dashboard under the same name."""
+    assert {"overview", "exporter-health", *EXPERIMENTS} <= {dashboard.uid for dashboard in DASHBOARDS}
+
+
+def test_every_panel_of_the_catalogue_is_on_a_dashboard() -> None:
+    """A panel that is drawn in a figure and on no dashboard is one that nobody can watch."""
+    used = {panel.key for dashboard in DASHBOARDS for row in dashboard.rows for panel in row.panels}
+    assert used == CATALOGUE.keys()
+
+
+@EACH
+def test_lint(uid: str, dashboards: dict[str, Json]) -> None:
+    """First layer: what a reader of the JSON could find."""
+    assert lint(dashboards[uid]) == []
+
+
+@EACH
+def test_schema(uid: str, dashboards: dict[str, Json]) -> None:
+    """Grafana drops an option that it does not know without a word, and the panel looks other than it was meant."""
+    assert violations(dashboards[uid]) == []
+
+
+@EACH
+def test_contract(uid: str, dashboards: dict[str, Json], known: Known) -> None:
+    """A wrong name fails nowhere: the panel is empty, and its emptiness looks like calm."""
+    assert breaches(dashboards[uid], known) == []
+
+
+def test_excluded_panels_exist() -> None:
+    """An exclusion that outlives its panel would let a namesake through."""
+    assert (FIXED_WINDOWS | BARE_COUNTERS).keys() <= {panel.title for panel in CATALOGUE.values()}
+
+
+@EACH
+def test_frame(uid: str, dashboards: dict[str, Json]) -> None:
+    """What every dashboard shares: an address that stays, the way to the others, and the choice of what is shown."""
+    dashboard = dashboards[uid]
+    assert dashboard["uid"] == uid
+    assert len(uid) <= 40
+    assert dashboard["schemaVersion"] in {41, 42}
+    assert "id" not in dashboard
+    assert set(dashboard["tags"]) == {"hop2rag", uid}
+    assert [(link["type"], link["tags"]) for link in dashboard["links"]] == [("dashboards", ["hop2rag"])]
+    chosen = {each["name"]: each for each in dashboard["templating"]["list"] if each["type"] == "query"}
+    assert set(chosen) == {"model_name", "instance", "run", "experiment", "arm"}
+    assert all(each["multi"] and each["includeAll"] and each["allValue"] == ".+" for each in chosen.values())
+    assert [each["name"] for each in dashboard["annotations"]["list"]] == ["Arms", "Alerts", "Run windows"]
+
+
+@EACH
+def test_an_empty_panel_speaks(uid: str, dashboards: dict[str, Json]) -> None:
+    """No traffic, no GPU and caching off are answers; an empty panel is a question."""
+    assert all(panel["fieldConfig"]["defaults"]["noValue"] for panel in shown(dashboards[uid]))
+
+
+def test_caching_off_is_said_in_words(dashboards: dict[str, Json]) -> None:
+    """With caching off vLLM counts no hits, and a hit ratio without data would look like a broken panel."""
+    panel = next(each for each in shown(dashboards["overview"]) if each["title"] == overview.CACHING.title)
+    words = panel["fieldConfig"]["defaults"]["mappings"][0]["options"]
+    assert {value: word["text"] for value, word in words.items()} == {"0": "caching off", "1": "caching on"}
+
+
+@pytest.mark.parametrize(
+    ("panel", "fact"),
+    [
+        (vllm_metrics.KV_USAGE, "kv_cache_usage"),
+        (overview.ENGINE_PHASES, "request_prefill_time"),
+        (vllm_metrics.PREEMPTIONS, "preemptions"),
+    ],
+    ids=lambda value: value.key if isinstance(value, Panel) else "",
+)
+def test_a_description_names_the_release_it_needs(panel: Panel, fact: str) -> None:
+    """On an older server the panel is empty; its reader must find out why without reading PromQL."""
+    text = describe(panel)
+    assert text.startswith(panel.why)
+    assert f"Needs vLLM {load_facts()[fact].names[0].since} or newer." in text
+
+
+def test_a_description_names_the_flag_it_needs() -> None:
+    """Without the flag the server keeps cached tokens to itself, and the panel has no data on any release."""
+    assert "Needs vLLM's --enable-prompt-tokens-details." in describe(prompts.REUSE)
