@@ -1,0 +1,98 @@
+"""A Prometheus that scrapes nothing and holds recordings."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlencode
+
+from workload.demo.recording import SERIES, unpack
+from workload.errors import DependencyDownError, StorageError, UsageError
+from workload.process import ChildProcess
+from workload.prometheus import PrometheusClient
+from workload.prometheus_server import HOST, READY_TIMEOUT_SECONDS, loopback_session
+from workload.promql.vllm_metrics import KV_USAGE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from workload.demo.recording import Recording
+    from workload.prometheus_binary import PrometheusBinary
+
+IMPORT_TIMEOUT_SECONDS = 120.0
+
+
+@contextmanager
+def serve(
+    recordings: Sequence[Recording], binary: PrometheusBinary, folder: Path, port: int
+) -> Iterator[PrometheusClient]:
+    """Load the series of recordings, at the times at which they were recorded, and serve them while the block lasts.
+
+    Args:
+        recordings: what is loaded.
+        binary: Prometheus and promtool.
+        folder: for configuration, log and data; data of an earlier demo are replaced.
+        port: where it listens on 127.0.0.1.
+
+    Raises:
+        UsageError: the port is taken, or a recording is damaged.
+        DependencyDownError: Prometheus did not start.
+        StorageError: the folder cannot be written.
+    """
+    with socket.socket() as probe:
+        if probe.connect_ex((HOST, port)) == 0:
+            raise UsageError(f"Address {HOST}:{port} is in use.", "Pick another with --prometheus-port.")
+    data, config = folder / "data", folder / "prometheus.yml"
+    try:
+        shutil.rmtree(data, ignore_errors=True)
+        data.mkdir(parents=True)
+        config.write_text("scrape_configs: []\n")
+        for recording in recordings:
+            _load(recording, binary.promtool, data)
+    except OSError as error:
+        raise StorageError(f"{folder}: {error.strerror or error}.", "Free some space, or set HOP2RAG_CACHE.") from error
+    argv = (
+        str(binary.prometheus),
+        f"--config.file={config}",
+        f"--web.listen-address={HOST}:{port}",
+        f"--storage.tsdb.path={data}",
+        "--storage.tsdb.retention.time=100y",
+    )
+    client = PrometheusClient(f"http://{HOST}:{port}", loopback_session())
+    with ChildProcess(argv, folder / "prometheus.log") as child:
+        deadline = time.monotonic() + READY_TIMEOUT_SECONDS
+        while not client.ready():
+            if child.exit_code is not None or time.monotonic() > deadline:
+                raise DependencyDownError(f"Prometheus did not start: {child.tail(1)}.", f"See {child.log}.")
+            time.sleep(0.05)
+        yield client
+
+
+def _load(recording: Recording, promtool: Path, data: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=data.parent) as name:
+        series = Path(name) / "series.om"
+        unpack(recording.folder / SERIES, series)
+        argv: list[str | Path] = [promtool, "tsdb", "create-blocks-from", "openmetrics", "--quiet", series, data]
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=IMPORT_TIMEOUT_SECONDS, check=False)
+    if done.returncode:
+        raise UsageError(f"{recording.folder / SERIES} cannot be loaded: {done.stderr.strip()}.", "Unpack it again.")
+
+
+def links(recording: Recording, url: str) -> str:
+    """Return where its series are seen: a graph of Prometheus, and the time range that a Grafana dashboard wants."""
+    end = datetime.fromtimestamp(recording.end, UTC)
+    graph = {
+        "g0.expr": KV_USAGE.scoped({}, 1.0),
+        "g0.tab": 0,
+        "g0.range_input": f"{round(recording.end - recording.start)}s",
+        "g0.end_input": f"{end:%Y-%m-%d %H:%M:%S}",
+    }
+    dashboards = f"from={round(recording.start * 1000)}&to={round(recording.end * 1000)}"
+    return f"  {url}/graph?{urlencode(graph)}\n  Grafana: add {dashboards} to a dashboard's address"
