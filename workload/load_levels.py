@@ -10,6 +10,7 @@ from workload.analysis.ab import quality
 from workload.analysis.latency import distribution
 from workload.promql.concurrency import PREEMPTIONS, RUNNING_CALLS, WAITING_CALLS
 from workload.promql.gpu_memory import FAST_JOB, KV_USAGE_NAMES, RESIDENT
+from workload.promql.vllm_metrics import IN_SYSTEM_SECONDS
 from workload.results import total
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ ENGINE = (
     "running_peak",
     "waiting_peak",
     "waiting_mean",
-    "calls_in_engine",
     "preemptions",
     "kv_usage_peak",
     "kv_bytes_peak",
@@ -41,7 +41,7 @@ def measured_level(data: RunData, arm: str, point: str) -> tuple[dict[str, Any],
     part, counted = levels.steady_part(questions, int(amount)) if loop == "closed" else (None, questions)
     engine = [_engine(data, one) for one in measured]
     windows, in_windows = [one.window for one in measured], [call for call in calls if call["is_windowed"]]
-    in_system = [seen["calls_in_engine"] for seen in engine]
+    in_system = [one.counters.get(IN_SYSTEM_SECONDS) for one in measured]
     first = [call["ttft_seconds"] for call in good if call["ttft_seconds"] is not None]
     prompt, cached = total(good, "prompt_tokens"), total(good, "cached_tokens")
     row = {
@@ -79,7 +79,6 @@ def _engine(data: RunData, measured: Measured) -> dict[str, Any]:
         "running_peak": running and running["peak"],
         "waiting_peak": waiting and waiting["peak"],
         "waiting_mean": waiting and waiting["mean"],
-        "calls_in_engine": running["mean"] + waiting["mean"] if running and waiting else None,
         "preemptions": measured.counters.get(PREEMPTIONS),
         "kv_usage_peak": usage and usage["peak"],
         "kv_bytes_peak": usage["peak"] * pool if usage and pool else None,

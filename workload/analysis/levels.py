@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from workload.results import Row
 
 Loop = Literal["closed", "open"]
+STEADY_LATENCIES = 5
 LOOPS: Mapping[str, Loop] = {"c": "closed", "r": "open"}
 
 
@@ -89,15 +90,20 @@ def throughput(level: Level, seed: int = 0) -> dict[str, Any]:
 
 
 def open_part(questions: Iterable[Row]) -> dict[str, Any]:
-    """Return the arrivals and the successes a second of an open loop between its first and its last arrival."""
+    """Return the arrivals and the successes a second of an open loop between its first and its last arrival.
+
+    Successes are None where the arrivals last shorter than `STEADY_LATENCIES` questions: then most answers come after.
+    """
     rows = sorted(ended(questions), key=lambda row: row["intended_at"])
     seconds = rows[-1]["intended_at"] - rows[0]["intended_at"] if rows else 0.0
     if not seconds:
         return {"arrived_per_second": None, "per_second": None, "ci": None, "n": len(rows)}
-    in_time = [row for row in answered(rows) if end_of(row) <= rows[-1]["intended_at"]]
+    good = answered(rows)
+    is_long = good and seconds >= STEADY_LATENCIES * float(np.median([row["duration_seconds"] for row in good]))
+    in_time = sum(end_of(row) <= rows[-1]["intended_at"] for row in good)
     return {
         "arrived_per_second": (len(rows) - 1) / seconds,
-        "per_second": len(in_time) / seconds,
+        "per_second": in_time / seconds if is_long else None,
         "ci": None,
         "n": len(rows),
     }
@@ -136,24 +142,24 @@ def extent(series: Sequence[Series]) -> dict[str, float] | None:
 
 
 def littles_law(
-    in_system: Sequence[float | None], calls: Sequence[Row], windows: Sequence[Window]
+    in_system_seconds: Sequence[float | None], calls: Sequence[Row], windows: Sequence[Window]
 ) -> dict[str, float] | None:
-    """Return whether the calls that the engine counted, on average, are as many as their rate and time say.
+    """Return whether as many calls are in the system as their rate and their time say: N = X R.
+
+    Two clocks that do not know of each other: N is what the engine says, X and R are the client's. The engine's gauge
+    of running calls is no witness: it shows the state after the last step, and misses every prefill under way.
 
     Args:
-        in_system: the mean number of calls in the engine over each window, by the engine's own gauges.
+        in_system_seconds: the seconds that calls have spent in the engine, by its own counter, in each window.
         calls: all calls of these windows, failed ones too, as the client timed them.
         windows: the windows.
     """
-    lengths = [window.end - window.start for window in windows]
-    if not calls or None in in_system or not lengths:
-        return None
-    seconds = sum(lengths)
-    counted = sum((mean or 0.0) * length for mean, length in zip(in_system, lengths, strict=True)) / seconds
-    if not counted:
+    seconds = sum(window.end - window.start for window in windows)
+    known = [value for value in in_system_seconds if value is not None]
+    if not calls or not sum(known) or len(known) < len(in_system_seconds):
         return None
     residence = float(np.mean([call["duration_seconds"] for call in calls]))
-    return asdict(check_littles_law(counted, len(calls) / seconds, residence))
+    return asdict(check_littles_law(sum(known) / seconds, len(calls) / seconds, residence))
 
 
 def scaling(levels: Sequence[Level]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from textwrap import fill
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from matplotlib.figure import Figure
 
@@ -44,6 +44,20 @@ def name(axes: Axes, title: str, x: str = "", y: str = "") -> None:
     axes.set_title(fill(title, 100), loc="left", fontsize=10)
     axes.set_xlabel(x)
     axes.set_ylabel(y)
+
+
+def legend(axes: Axes, place: Literal["upper left", "lower right"] = "upper left", columns: int = 1) -> None:
+    """Explain what no label beside a line could; nothing where nothing was drawn."""
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False, fontsize=8, loc=place, ncols=columns)
+
+
+def duration(seconds: float) -> str:
+    """Return a time in the unit that suits it, with three significant digits."""
+    for unit, scale in (("s", 1.0), ("ms", 1e-3)):
+        if seconds >= scale:
+            return f"{seconds / scale:.3g} {unit}"
+    return f"{seconds / 1e-6:.3g} µs"
 
 
 def save(canvas: Figure, path: Path) -> Path:

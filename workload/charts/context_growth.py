@@ -10,7 +10,7 @@ from workload.analysis.context import decode_points, prefill_points
 from workload.analysis.growth import fit_growth
 from workload.analysis.latency import accumulated
 from workload.analysis.wording import number, percent
-from workload.charts.canvas import DARK, GREY, MARKERS, NODE_COLOURS, name, save, sheet
+from workload.charts.canvas import DARK, GREY, MARKERS, NODE_COLOURS, legend, name, save, sheet
 from workload.figures import COLOURS
 from workload.panels.context_growth import ALL
 from workload.results import group
@@ -58,7 +58,7 @@ def draw_latency(drawing: Drawing) -> Path:
     for axes in (upper, lower):
         axes.set_xlim(left=0)
         axes.set_ylim(bottom=0)
-        axes.legend(frameon=False, fontsize=8, loc="upper left")
+        legend(axes)
     name(upper, "Prefill: seconds to the first token", x="prompt tokens that were not cached", y="seconds")
     name(lower, "Decode: time of a further token", x="tokens of context, the reply included", y="ms a token")
     return save(canvas, drawing.folder / "context_vs_latency.png")
@@ -114,7 +114,7 @@ def draw_memory(drawing: Drawing) -> Path:
         upper.plot(
             line, line * kv["expected_bytes_per_token"] / MIB, color=GREY, linestyle="--", linewidth=1, label=label
         )
-    upper.legend(frameon=False, fontsize=8, loc="upper left")
+    legend(upper)
     for axes in (upper, lower):
         axes.set_xlim(left=0)
         axes.set_ylim(bottom=0)
@@ -144,7 +144,7 @@ def draw_tokens(drawing: Drawing) -> Path:
             upper.plot(at, tokens, "o", color=colour, markersize=3, alpha=0.35, markeredgewidth=0)
         hops, medians = [row["hop"] + shift for row in found], [row["median"] for row in found]
         upper.plot(hops, medians, color=colour, marker=MARKERS[place % len(MARKERS)], label=node, linewidth=1.4)
-    upper.legend(frameon=False, fontsize=8, loc="upper left", ncols=4)
+    legend(upper, columns=4)
     for rows_ in sums.values():
         lower.plot(*zip(*rows_, strict=True), color=COLOURS[0], alpha=0.35, linewidth=0.9, marker=".")
     _median(lower, list(sums.values()))

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 from scipy.stats import binomtest
 
 from workload.agent.state import NODES
 from workload.analysis.latency import answered
 from workload.analysis.wording import number, percent
-from workload.charts.canvas import DARK, GREY, MARKERS, NODE_COLOURS, name, save, sheet
+from workload.charts.canvas import DARK, GREY, MARKERS, NODE_COLOURS, duration, legend, name, save, sheet
 from workload.figures import COLOURS
 from workload.results import group
 
@@ -50,12 +51,13 @@ def draw_nodes(drawing: Drawing) -> Path:
         low, high = found[node]["quartiles"]
         axes.plot([low, high], [place, place], color=DARK, linewidth=4, alpha=0.35, solid_capstyle="butt")
         axes.plot(found[node]["median"], place, "|", color=DARK, markersize=16, markeredgewidth=2)
-        note = f"{percent(shares[node])}, median {number(found[node]['median'])} s, n={found[node]['n']}"
+        note = f"{percent(shares[node])}, median {duration(found[node]['median'])}, n={found[node]['n']}"
         axes.annotate(note, (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=8)
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: duration(seconds)))
     axes.set_yticks(range(len(shown)), shown)
     axes.invert_yaxis()
-    name(axes, "Every visit, its median and quartiles; right: share of the time of all questions", x="seconds a visit")
+    name(axes, "Every visit, its median and quartiles; right: share of the time of all questions", x="time of a visit")
     return save(canvas, drawing.folder / "latency_by_node.png")
 
 
@@ -82,7 +84,7 @@ def draw_distribution(drawing: Drawing) -> Path:
         _percentile(axes, row)
     axes.set_ylim(0, 1.06)
     axes.set_xlim(left=0)
-    axes.legend(frameon=False, fontsize=8, loc="lower right")
+    legend(axes, "lower right")
     name(
         axes,
         "Share of questions answered within a time, by type; marked: percentiles of all with 95 % intervals",
@@ -108,7 +110,8 @@ def draw_hops(drawing: Drawing) -> Path:
     means = " and ".join(f"{number(row['mean'])} hops a {kind} question" for kind, row in found.items())
     canvas, (upper, lower) = sheet(means or "No question was answered", drawing.footer, (2.9, 2.6))
     counted = [*found.values(), *endings.values()]
-    places = range(max((int(hops) for row in counted for hops in row["hops"]), default=1) + 1)
+    seen = [int(hops) for row in counted for hops in row["hops"]]
+    places = range(min(seen, default=1), max(seen, default=1) + 1)
     for order, (kind, row) in enumerate(found.items()):
         for hops in places:
             successes = row["hops"].get(str(hops), 0)
@@ -119,7 +122,7 @@ def draw_hops(drawing: Drawing) -> Path:
             upper.errorbar(at, share, axis_error, color=COLOURS[order], marker=MARKERS[order], capsize=3, markersize=6)
         upper.plot([], [], color=COLOURS[order], marker=MARKERS[order], label=f"{kind} (n={row['n']})")
     upper.set_ylim(0, 1.05)
-    upper.legend(frameon=False, fontsize=8, loc="upper left")
+    legend(upper)
     name(upper, "Questions by the hops they took, with 95 % intervals (Wilson)", y="share of the type")
     bottom = np.zeros(len(places))
     shades = dict(zip(ENDINGS, (COLOURS[2], COLOURS[4], COLOURS[5], GREY), strict=True))
@@ -127,8 +130,13 @@ def draw_hops(drawing: Drawing) -> Path:
         numbers = np.array([endings.get(ending, {"hops": {}})["hops"].get(str(hops), 0) for hops in places])
         bars = lower.bar(places, numbers, 0.5, bottom, color=shades[ending], hatch=hatch, edgecolor="white")
         labels = [f"{ending}: {count}" if count else "" for count in numbers]
-        lower.bar_label(bars, labels, label_type="center", fontsize=8, color=DARK)
+        paper = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
+        for text in lower.bar_label(bars, labels, label_type="center", fontsize=8, color=DARK):
+            text.set_bbox(paper if text.get_text() else None)
         bottom += numbers
     lower.set_xticks(places)
+    lower.set_ylim(top=max(1.0, 1.1 * float(bottom.max())))
+    lower.yaxis.set_major_locator(MaxNLocator(integer=True))
+    upper.yaxis.set_major_formatter(PercentFormatter(1.0))
     name(lower, "What ended each loop, and after how many hops", x="hops", y="questions")
     return save(canvas, drawing.folder / "hops_by_question_type.png")

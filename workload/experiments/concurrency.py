@@ -58,13 +58,15 @@ def headline(summary: dict[str, Any]) -> list[tuple[str, ...]]:
 
 def _headline(row: Row) -> tuple[str, ...]:
     done, efficiency, engine = row["throughput"], row["efficiency"], row["engine"]
+    relative = ""
+    if efficiency and row["concurrency"] > 1:
+        relative = f"{percent(efficiency['efficiency'])}{interval(efficiency['ci'], percent)}"
     return (
         f"{row['arm']}, {load_name(row)}",
         f"{number(done['per_second'])}{interval(done['ci'])}" if done else "never at its level",
-        f"{percent(efficiency['efficiency'])}{interval(efficiency['ci'], percent)}" if efficiency else "",
+        relative,
         " / ".join(number(found["value"]) + ("" if found["ci"] else "*") for found in row["latency_seconds"]),
-        f"{number(engine['running_peak'])} / {number(engine['waiting_peak'])}",
-        f"{percent(engine['kv_usage_peak'])}, {number(engine['preemptions'])}",
+        f"{number(engine['waiting_peak'])}, {percent(engine['kv_usage_peak'])}",
         str(row["latency_seconds"][0]["n"]) if row["latency_seconds"] else "0",
     )
 
@@ -79,7 +81,10 @@ def verdicts(summary: dict[str, Any]) -> list[str]:
     sentences.append(f"More than one call waited on average: {'; '.join(queued) or 'at no level'}.")
     errors = [abs(row["littles_law"]["relative_error"]) for row in rows if row["littles_law"]]
     if errors:
-        sentences.append(f"Little's law holds within {percent(max(errors))} at every level, calls in the engine.")
+        sentences.append(
+            "Little's law: at every level the calls in the engine, by its own clock, are within "
+            f"{percent(max(errors))} of rate x time as the client sees them."
+        )
     lags = [row["send_lag_seconds"]["share"] for row in rows if row["send_lag_seconds"]]
     if lags:
         size = "small" if max(lags) <= SMALL_LAG else "NOT SMALL: the client shapes the result"
@@ -90,6 +95,8 @@ def verdicts(summary: dict[str, Any]) -> list[str]:
         sentences.append(
             f"Every level has a cache salt of its own; its own cache served {low} to {high} of its tokens."
         )
+    preempted = [row["engine"]["preemptions"] for row in rows]
+    sentences.append(f"Preemptions: {number(None if None in preempted else sum(preempted))}.")
     counts = [one for row in rows for one in row["accounting"]]
     failed, dropped = (sum(sum(one["failed"].values()) for one in counts), sum(one["dropped"] for one in counts))
     sentences.append(f"{sum(one['sent'] for one in counts)} questions sent, {failed} failed, {dropped} dropped.")
@@ -121,7 +128,7 @@ CONCURRENCY = Experiment(
     reduce=reduce,
     draw=draw,
     headline=headline,
-    columns=("", "questions/s", "efficiency", "P50 / P95 / P99 s", "calls run / wait", "KV peak, preempted", "n"),
+    columns=("load", "a second", "efficiency", "P50 / P95 / P99, s", "queue, KV peak", "n"),
     verdicts=verdicts,
     limit=20,
     max_hops=3,

@@ -68,8 +68,7 @@ def verdicts(summary: dict[str, Any]) -> list[str]:
     ]
     wanting = [f"P{100 * found['p']:.0f}" for found in summary["latency_seconds"] if not found["ci"]]
     if wanting:
-        n = summary["answered"]
-        sentences.append(f"{' and '.join(wanting)} of {n} questions have no CI: read them as single questions.")
+        sentences.append(f"{', '.join(wanting)}: no CI, because {summary['answered']} questions are too few for one.")
     return sentences
 
 

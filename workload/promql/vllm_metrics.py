@@ -7,11 +7,13 @@ from workload.promql.query import Query
 HITS = "vllm:prefix_cache_hits_total"
 QUERIES = "vllm:prefix_cache_queries_total"
 PREFILL_SECONDS = "vllm:request_prefill_time_seconds_sum"
+IN_SYSTEM_SECONDS = "vllm:e2e_request_latency_seconds_sum"
 # Read at both ends of each window, exactly: for tables, never for a line in a panel.
 COUNTERS = (
     HITS,
     QUERIES,
     PREFILL_SECONDS,
+    IN_SYSTEM_SECONDS,
     "vllm:prompt_tokens_total",
     "vllm:generation_tokens_total",
     "vllm:num_preemptions_total",

@@ -101,12 +101,19 @@ def test_few_questions_have_no_interval() -> None:
 
 
 def test_the_open_loop_counts_what_it_answers_while_it_is_asked() -> None:
-    """Ten arrivals a second for a second, each answered after half a second: the last ones come too late to count."""
-    rows = [asked(number, number / 10, 0.45, number) for number in range(11)]
+    """Ten arrivals a second for ten seconds, half a second each: the last five are answered too late to count."""
+    rows = [asked(number, number / 10, 0.45, number) for number in range(101)]
     found = open_part(rows)
     assert found["arrived_per_second"] == pytest.approx(10.0)
-    assert found["per_second"] == pytest.approx(6.0)
+    assert found["per_second"] == pytest.approx(9.6)
     assert open_part([])["per_second"] is None
+
+
+def test_a_short_open_loop_has_no_throughput() -> None:
+    """Four arrivals within a question's time are all answered after the last of them; that is no rate of zero."""
+    found = open_part([asked(number, float(number), 15.0, number) for number in range(4)])
+    assert found["per_second"] is None
+    assert found["arrived_per_second"] == pytest.approx(1.0)
 
 
 def test_send_lag_of_an_open_loop_is_from_when_it_was_due() -> None:
@@ -143,17 +150,18 @@ def test_a_mean_is_over_time_and_not_over_samples() -> None:
 
 
 def test_littles_law_has_two_witnesses() -> None:
-    """The engine's gauge against the client's clock: 4 calls of 2 s in 10 s are 0.8 in the system."""
+    """The engine's clock against the client's: 4 calls of 2 s in 10 s are 0.8 in the system."""
     calls = [call(number, duration_seconds=2.0) for number in range(4)]
     windows = [Window("low", 0, "c1", 0, 0.0, 10.0)]
-    found = littles_law([0.8], calls, windows)
+    found = littles_law([8.0], calls, windows)
     assert found is not None
     assert found["expected"] == pytest.approx(0.8)
     assert found["relative_error"] == pytest.approx(0.0)
-    lost = littles_law([1.6], calls, windows)
+    lost = littles_law([16.0], calls, windows)
     assert lost is not None
     assert lost["relative_error"] == pytest.approx(-0.5)
     assert littles_law([None], calls, windows) is None
+    assert littles_law([0.0], calls, windows) is None
 
 
 def level(concurrency: int, seconds: float) -> Level:
