@@ -96,6 +96,7 @@ class AgentMetrics:
     def __init__(self, registry: CollectorRegistry, nodes: Sequence[str], llm_nodes: Sequence[str]) -> None:
         self._nodes = frozenset(nodes)
         self._llm_nodes = frozenset(llm_nodes)
+        self._expected: set[Counter] = set()
         self.node_duration = Histogram(
             "hop2rag_node_duration_seconds",
             "Time of one visit of a graph node, from its real start to its real end.",
@@ -199,15 +200,16 @@ class AgentMetrics:
             for instrument, labels in product(instruments, product(*label_sets)):
                 instrument.labels(*labels)
 
-    def expect_cache_counters(self) -> None:
-        """Create the cached and reusable token series at zero, once the server is known to report what they need.
+    def expect(self, counter: Counter) -> None:
+        """Create all series of the cached or the reusable tokens at zero, once it is known that they can be told.
 
-        Until then they are absent: a server that does not tell is not a server without hits.
+        Until then they are absent: a server that does not tell is not a server without hits. A second call changes
+        nothing.
         """
-        for node in self._llm_nodes:
-            for hop in HOPS:
-                self.cached_prompt_tokens.labels(node, hop)
-                self.reusable_prompt_tokens.labels(node, hop)
+        if counter not in self._expected:
+            self._expected.add(counter)
+            for node, hop in product(self._llm_nodes, HOPS):
+                counter.labels(node, hop)
 
     def node(self, name: str) -> str:
         """Return the `node` label of a node name: itself, or `other` when the graph does not have it."""

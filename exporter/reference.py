@@ -72,7 +72,8 @@ def agent_families() -> Iterator[Metric]:
     """Yield what the process that runs the agent serves."""
     registry = CollectorRegistry()
     agent = AgentMetrics(registry, nodes=("node",), llm_nodes=("node",))
-    agent.expect_cache_counters()
+    agent.expect(agent.cached_prompt_tokens)
+    agent.expect(agent.reusable_prompt_tokens)
     agent.engine.version, agent.engine.kv_pool_bytes, agent.engine.kv_block_bytes = "0", 1, 1
     registry.register(BusySeconds())
     yield from registry.collect()

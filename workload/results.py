@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 WARM_UP = "warm-up"
+PLACE = ("arm", "block", "phase", "segment")
+INHERITED = ("question_id", "worker", "is_windowed")
 
 
 @dataclass(frozen=True)
@@ -92,15 +94,18 @@ def read_run(path: Path, measured: Sequence[Measured], evidence: Evidence | None
         UsageError: there is no journal at `path`.
     """
     closed = {(w.arm, w.block, w.point, w.segment) for w in (part.window for part in measured)}
-    questions = {row["id"]: row for row in journal.read(path, "question") if row["phase"] != WARM_UP}
+    questions = {
+        row["id"]: {**row, "is_windowed": tuple(row[name] for name in PLACE) in closed}
+        for row in journal.read(path, "question")
+        if row["phase"] != WARM_UP
+    }
 
     def joined(table: str) -> list[Row]:
-        rows = []
-        for row in journal.read(path, table):
-            if question := questions.get(row["question"]):
-                place = {name: question[name] for name in ("arm", "block", "phase", "segment", "question_id", "worker")}
-                rows.append({**row, **place, "is_windowed": tuple(place.values())[:4] in closed})
-        return rows
+        return [
+            {**row, **{name: question[name] for name in (*PLACE, *INHERITED)}}
+            for row in journal.read(path, table)
+            if (question := questions.get(row["question"]))
+        ]
 
     calls, visits, stages = (joined(table) for table in ("llm_call", "node_visit", "stage"))
     return RunData(measured, list(questions.values()), calls, visits, stages, evidence)

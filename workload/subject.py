@@ -82,7 +82,6 @@ def subject(
     """
     registry = CollectorRegistry()
     metrics = AgentMetrics(registry, NODES, LLM_NODES)
-    metrics.expect_cache_counters()
     metrics.engine.version = engine.facts.version
     metrics.engine.kv_pool_bytes = engine.facts.kv_pool_bytes
     metrics.engine.kv_block_bytes = engine.facts.kv_block_bytes

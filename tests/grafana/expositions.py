@@ -102,7 +102,8 @@ def _agent() -> str:
     """Return the agent's exposition after some traffic on every series."""
     registry = CollectorRegistry()
     metrics = AgentMetrics(registry, NODES, LLM_NODES)
-    metrics.expect_cache_counters()
+    metrics.expect(metrics.cached_prompt_tokens)
+    metrics.expect(metrics.reusable_prompt_tokens)
     metrics.engine.version, metrics.engine.kv_pool_bytes, metrics.engine.kv_block_bytes = "0.32.0", 2**30, 2**20
     registry.register(BusySeconds())
     tokens = (metrics.prompt_tokens, 100), (metrics.reusable_prompt_tokens, 80), (metrics.cached_prompt_tokens, 60)

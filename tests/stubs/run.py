@@ -37,6 +37,7 @@ def question(number: int, arm: str = "prefix-on", *, question_id: str = "q", **p
         "block": 0,
         "phase": "c1",
         "segment": 0,
+        "is_windowed": True,
         "question_id": question_id,
         "type": "bridge",
         "outcome": "ok",

@@ -81,7 +81,8 @@ def known() -> set[str]:
     """Return the names that recorded servers, the agent, the exporter and the recording rules expose."""
     registry = CollectorRegistry()
     metrics = AgentMetrics(registry, NODES, LLM_NODES)
-    metrics.expect_cache_counters()
+    metrics.expect(metrics.cached_prompt_tokens)
+    metrics.expect(metrics.reusable_prompt_tokens)
     metrics.engine.version, metrics.engine.kv_pool_bytes, metrics.engine.kv_block_bytes = "0.32.0", 1.0, 1.0
     registry.register(BusySeconds())
     RawLogMetrics(registry)

@@ -233,6 +233,7 @@ class CallMeter:
         def know_bound(tokens: int) -> None:
             row["reusable_tokens"] = tokens
             if self.usage:  # the prompt tokens of a failed call are not known, so a share of them would exceed 1
+                meter.metrics.expect(meter.metrics.reusable_prompt_tokens)
                 meter.metrics.reusable_prompt_tokens.labels(node, hop).inc(tokens)
             if meter.journal:
                 meter.journal.update("llm_call", row_id, {"reusable_tokens": tokens})
@@ -247,4 +248,5 @@ class CallMeter:
         metrics.prompt_size.labels(node, hop).observe(usage.prompt_tokens)
         metrics.completion_tokens.labels(node, hop).inc(usage.completion_tokens)
         if usage.cached_tokens is not None:
+            metrics.expect(metrics.cached_prompt_tokens)
             metrics.cached_prompt_tokens.labels(node, hop).inc(usage.cached_tokens)

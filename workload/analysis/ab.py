@@ -43,7 +43,9 @@ def amdahl(data: RunData, arm: str, change_of_prefill: float | None) -> dict[str
     Amdahl: time falls at most by (prefill share) x (share of prefill saved).
     """
     prefill = data.counter(arm, PREFILL_SECONDS)
-    seconds = sum(row["duration_seconds"] for row in data.questions if row["arm"] == arm and row["outcome"] == "ok")
+    answered = (row for row in data.questions if row["arm"] == arm and row["outcome"] == "ok")
+    # the counter covers closed windows only
+    seconds = sum(row["duration_seconds"] for row in answered if row["is_windowed"])
     share = prefill / seconds if prefill is not None and seconds else None
     ceiling = share * change_of_prefill if share is not None and change_of_prefill is not None else None
     return {"prefill_share_of_question": share, "predicted_end_to_end_change": ceiling}

@@ -38,7 +38,8 @@ def test_a_question_is_averaged_over_its_blocks() -> None:
 
 def test_the_ceiling_is_share_times_saving() -> None:
     """A tenth of the time is prefill; a cache that saves half of it cannot bring more than 5 %."""
-    data = run_of([measured(prefill_seconds=0.4)], (), [question(1), question(2)])
+    unclosed = question(3, is_windowed=False, duration_seconds=1000.0)
+    data = run_of([measured(prefill_seconds=0.4)], (), [question(1), question(2), unclosed])
     assert amdahl(data, ARM, -0.5) == {"prefill_share_of_question": 0.1, "predicted_end_to_end_change": -0.05}
     assert amdahl(data, ARM, None)["predicted_end_to_end_change"] is None
 
