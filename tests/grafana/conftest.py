@@ -8,9 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.grafana.execution import Shown
+from tests.grafana.expositions import TESTS
 from tests.grafana.expositions import known as exposed
-from tests.grafana.reference import serving
+from tests.grafana.reference import END, SHOWN_FROM, serving
+from workload.companion import free_port
 from workload.dashboards.files import FOLDER
+from workload.demo.recording import find_recordings
+from workload.demo.server import serve
 from workload.paths import asset, cache_dir
 from workload.prometheus_binary import find_prometheus
 
@@ -20,6 +25,8 @@ if TYPE_CHECKING:
     from workload.prometheus import PrometheusClient
 
     Known = dict[str, dict[str, set[str]]]
+
+RECORDED = TESTS / "fixtures" / "reference-run" / "cpu"
 
 
 @pytest.fixture(scope="session")
@@ -35,11 +42,20 @@ def known() -> Known:
 
 
 @pytest.fixture(scope="session")
-def prometheus(
+def filled(
     dashboards: dict[str, dict[str, Any]], known: Known, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[PrometheusClient]:
-    """Return a Prometheus that holds what the dashboards and the rules read, and what the rules record."""
+) -> Iterator[tuple[PrometheusClient, Shown]]:
+    """Return a Prometheus that holds all that the dashboards and the rules read, and what the rules record."""
     asked = json.dumps(dashboards) + "".join(path.read_text() for path in asset("prometheus/rules").glob("*.yml"))
     names = known.keys() & set(re.findall(r"[a-zA-Z_][\w:]*", asked))
     with serving(find_prometheus(cache_dir()), tmp_path_factory.mktemp("prometheus"), names) as client:
-        yield client
+        yield client, Shown(SHOWN_FROM, END)
+
+
+@pytest.fixture(scope="session")
+def recorded_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[PrometheusClient, Shown]]:
+    """Return a Prometheus that holds the reference run that was recorded without a GPU, and the time of it."""
+    (recording,) = find_recordings(RECORDED)
+    folder = tmp_path_factory.mktemp("recorded")
+    with serve([recording], find_prometheus(cache_dir()), folder, free_port()) as client:
+        yield client, Shown(recording.start, recording.end)

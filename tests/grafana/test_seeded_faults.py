@@ -15,6 +15,7 @@ from tests.grafana.schema import violations
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tests.grafana.execution import Shown
     from workload.prometheus import PrometheusClient
 
     Json = dict[str, Any]
@@ -160,9 +161,9 @@ def test_contract_sees(name: str, dashboards: dict[str, Json], known: Known) -> 
 
 @pytest.mark.prometheus
 @pytest.mark.parametrize("name", EXECUTION_FAULTS)
-def test_execution_sees(name: str, dashboards: dict[str, Json], prometheus: PrometheusClient) -> None:
+def test_execution_sees(name: str, dashboards: dict[str, Json], filled: tuple[PrometheusClient, Shown]) -> None:
     """What only an answer shows: emptiness, a label that is not there, a share told as a hundred times less."""
     fault, message = EXECUTION_FAULTS[name]
-    found = failures(seeded(dashboards, fault), prometheus)
+    found = failures(seeded(dashboards, fault), *filled)
     assert found
     assert all(message.lower() in each.lower() for each in found)

@@ -28,12 +28,12 @@ NODE_SHARE = Panel(
 )
 NODE_MEAN = Panel(
     key="node_duration_mean",
-    title="One visit of a node, mean",
-    why="From its real start to its real end (hop2rag_node_duration_seconds).",
+    title="Visits of each node, and the mean time of one",
+    why="From a visit's real start to its real end (hop2rag_node_duration_seconds).",
     unit="s",
-    lines=(Line(promql.NODE_MEAN, "{{node}}"),),
+    lines=(Line(promql.NODE_VISITS, "visits", "short"), Line(promql.NODE_MEAN, "one visit")),
     empty="no traffic",
-    kind="bargauge",
+    kind="table",
 )
 OVERLAP_SECONDS = Panel(
     key="activity_seconds",

@@ -99,7 +99,7 @@ SAMPLES_MISSED = Panel(
     key="samples_missed",
     title="Deadlines that passed without a sample",
     why="The thread was late or the driver slow (exporter_samples_missed_total).",
-    unit="reqps",
+    unit="eps",
     lines=(Line(promql.SAMPLES_MISSED, "{{instance}} GPU {{gpu}}"),),
     empty="no GPU",
 )
@@ -107,7 +107,7 @@ RAW_LOG = Panel(
     key="raw_log",
     title="Rows of the raw log",
     why="Samples written, and attempts that failed (exporter_raw_log_rows_total, exporter_raw_log_write_errors_total).",
-    unit="reqps",
+    unit="eps",
     lines=(Line(promql.RAW_ROWS, "{{instance}} rows"), Line(promql.RAW_ERRORS, "{{instance}} failed")),
     empty="no exporter",
 )
@@ -115,7 +115,7 @@ DRIVER_ERRORS = Panel(
     key="driver_errors",
     title="Calls to the driver that failed",
     why="By NVML's name for the error (nvml_errors_total).",
-    unit="reqps",
+    unit="eps",
     lines=(Line(promql.DRIVER_ERRORS, "GPU {{gpu}} {{code}}"),),
     empty="no errors",
 )

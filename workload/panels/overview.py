@@ -70,14 +70,15 @@ ALERTS_FIRED = Panel(
 ARMS = Panel(
     key="arms",
     title="The arms side by side, over the time shown",
-    why="Totals over totals, so the times are means (hop2rag_*); exact figures with intervals are in the report.",
+    why="Totals over totals, so the times are means (hop2rag_*); computed are the prompt tokens that did not come from "
+    "the cache. Exact figures with intervals are in the report.",
     unit="short",
     lines=(
         Line(promql.ARM_VERSION),
         Line(promql.ARM_CACHING, "caching", "none"),
         Line(promql.ARM_ANSWERED, "answered"),
         Line(promql.ARM_HIT_SHARE, "from cache", "percentunit"),
-        Line(promql.ARM_UNCACHED, "computed tokens a question"),
+        Line(promql.ARM_UNCACHED, "computed / question"),
         Line(promql.ARM_FIRST_TOKEN, "first token", "s"),
         Line(promql.ARM_CALL, "LLM call", "s"),
         Line(promql.ARM_QUESTION, "question", "s"),
@@ -93,7 +94,7 @@ DELTAS = Panel(
     "differ between arms unless the run paired them.",
     unit="percentunit",
     lines=(
-        Line(promql.UNCACHED_DELTA, "computed tokens a question"),
+        Line(promql.UNCACHED_DELTA, "computed / question"),
         Line(promql.FIRST_TOKEN_DELTA, "first token"),
         Line(promql.CALL_DELTA, "LLM call"),
         Line(promql.QUESTION_DELTA, "question"),
@@ -149,7 +150,7 @@ FAILURES = Panel(
     title="What fails?",
     why="LLM calls that failed, by reason, and replies that were not the JSON asked for (hop2rag_llm_errors_total, "
     "hop2rag_json_repairs_total).",
-    unit="reqps",
-    lines=(Line(promql.CALL_ERRORS, "{{node}}: {{reason}}"), Line(promql.REPAIRS, "{{node}}: no JSON")),
+    unit="eps",
+    lines=(Line(promql.CALL_ERRORS, "{{reason}}"), Line(promql.REPAIRS, "no JSON")),
     empty="no traffic",
 )

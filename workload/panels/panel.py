@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from workload.promql.query import Query
 
 # Grafana's unit names, but for tokens/s, which it does not know; figures translate them to axis labels.
-Unit = Literal["percentunit", "short", "s", "bytes", "binBps", "reqps", "tokens/s", "hertz", "celsius", "watt", "none"]
+Unit = Literal["percentunit", "short", "s", "bytes", "reqps", "eps", "tokens/s", "hertz", "celsius", "watt", "none"]
 Kind = Literal["timeseries", "stat", "bargauge", "table", "heatmap", "state-timeline"]
 
 

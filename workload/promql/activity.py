@@ -10,6 +10,9 @@ NODE_TIMELINE = Query(
     'max by (node) (last_over_time(hop2rag_timeline_node_active{job="workload-timeline",$scope}[2s]))',
 )
 NODE_SHARE = Query("node_time_share", "sum by (node) (rate(hop2rag_node_duration_seconds_sum{$scope}[1m])) > 0")
+NODE_VISITS = Query(
+    "node_visits", "sum by (arm, node) (increase(hop2rag_node_duration_seconds_count{$scope}[$__range])) > 0"
+)
 NODE_MEAN = Query(
     "node_duration_mean",
     "sum by (arm, node) (increase(hop2rag_node_duration_seconds_sum{$scope}[$__range]))"

@@ -62,9 +62,9 @@ GPU_PEAK = Query(
 ALERTS_FIRED = Query("alerts_fired", 'count by (arm) (last_over_time(ALERTS{alertstate="firing",$scope}[$__range]))')
 
 CALL_ERRORS = Query(
-    "llm_errors_rate", "sum by (arm, node, reason) (rate(hop2rag_llm_errors_total{$scope}[$__rate_interval])) > 0"
+    "llm_errors_rate", "sum by (arm, reason) (rate(hop2rag_llm_errors_total{$scope}[$__rate_interval])) > 0"
 )
-REPAIRS = Query("json_repairs_rate", "sum by (arm, node) (rate(hop2rag_json_repairs_total{$scope}[$__rate_interval]))")
+REPAIRS = Query("json_repairs_rate", "sum by (arm) (rate(hop2rag_json_repairs_total{$scope}[$__rate_interval]))")
 QUESTION_BUCKETS = Query(
     "question_duration_buckets",
     "sum by (le) (increase(hop2rag_question_duration_seconds_bucket{$scope}[$__rate_interval]))",
