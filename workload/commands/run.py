@@ -94,6 +94,9 @@ def run(
     chosen = EXPERIMENTS[experiment]
     if isinstance(chosen, Experiment) and (from_run or prompts or tokenizer):
         raise UsageError("--from-run, --prompts and --tokenizer are for kv-cache.", f"Run {experiment} without.")
+    for owner, flag in (("concurrency", rate and "--rate"), ("context-growth", contexts and "--contexts")):
+        if flag and experiment != owner:
+            raise UsageError(f"{flag} is for {owner}.", f"Run {experiment} without.")
     flags: dict[str, Any] = {
         **{name: getattr(chosen, name) for name in ("limit", "max_hops", "k", "concurrency")},
         **given(limit=limit, max_hops=max_hops, k=k, concurrency=concurrency.split(",") if concurrency else None),
