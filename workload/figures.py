@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ AXIS_LABELS = {
     "percentunit": "share",
     "short": "count",
     "s": "seconds",
-    "bytes": "bytes",
+    "bytes": "",
     "reqps": "per second",
     "eps": "per second",
     "tokens/s": "tokens / s",
@@ -80,6 +80,8 @@ def _draw_panel(axes: Axes, panel: Panel, traces: Sequence[Trace], colours: Mapp
         )
     if panel.unit == "percentunit":
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    elif panel.unit == "bytes":
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: binary_bytes(value)))
     elif panel.unit == "short":
         axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
     axes.margins(y=0.3)  # before the limits are set: room for the words on top
@@ -92,3 +94,11 @@ def _draw_panel(axes: Axes, panel: Panel, traces: Sequence[Trace], colours: Mapp
         text = "\n".join(f"{arm}: {panel.empty}" for arm in silent)
         box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 2}
         axes.text(0.01, 0.96, text, transform=axes.transAxes, fontsize=9, va="top", color="#333333", bbox=box)
+
+
+def binary_bytes(value: float) -> str:
+    """Return bytes with the binary prefix that leaves one to four digits: 1.5 GiB, 128 MiB."""
+    for power, prefix in ((3, "GiB"), (2, "MiB"), (1, "KiB")):
+        if abs(value) >= 1024**power:
+            return f"{value / 1024**power:.3g} {prefix}"
+    return f"{value:.0f} B"
