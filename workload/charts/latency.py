@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 ENDINGS = ("done", "enough", "max_hops", "error")
 JITTER = 0.16
+# What percent() would round to nothing.
+LEAST_SHARE = 0.0005
 
 
 def draw(drawing: Drawing) -> list[Path]:
@@ -51,7 +53,8 @@ def draw_nodes(drawing: Drawing) -> Path:
         low, high = found[node]["quartiles"]
         axes.plot([low, high], [place, place], color=DARK, linewidth=4, alpha=0.35, solid_capstyle="butt")
         axes.plot(found[node]["median"], place, "|", color=DARK, markersize=16, markeredgewidth=2)
-        note = f"{percent(shares[node])}, median {duration(found[node]['median'])}, n={found[node]['n']}"
+        share = percent(shares[node]) if shares[node] >= LEAST_SHARE else "<0.1%"
+        note = f"{share}, median {duration(found[node]['median'])}, n={found[node]['n']}"
         axes.annotate(note, (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=8)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: duration(seconds)))
@@ -108,7 +111,8 @@ def draw_hops(drawing: Drawing) -> Path:
     """Draw the share of questions by hops for each type, and below what ended their loops."""
     found, endings = drawing.summary["hops_by_type"], drawing.summary["endings"]
     means = " and ".join(f"{number(row['mean'])} hops a {kind} question" for kind, row in found.items())
-    canvas, (upper, lower) = sheet(means or "No question was answered", drawing.footer, (2.9, 2.6))
+    title = f"{means} on average" if means else "No question was answered"
+    canvas, (upper, lower) = sheet(title, drawing.footer, (2.9, 2.6))
     counted = [*found.values(), *endings.values()]
     seen = [int(hops) for row in counted for hops in row["hops"]]
     places = range(min(seen, default=1), max(seen, default=1) + 1)
