@@ -35,7 +35,7 @@ def verdicts(summary: dict[str, Any]) -> list[str]:
         sentences.append(
             f"{arm}: at most {percent(bound['share'])} of {number(found['prompt_tokens_per_question'])} prompt tokens "
             f"a question can be reused at block size {size}; {number(found['uncached_tokens_per_question'])} must be "
-            f"computed {_ci(found['uncached_tokens_per_question_ci'])}."
+            f"computed ({_ci(found['uncached_tokens_per_question_ci'])})."
         )
     sentences += [_compared(summary, arm, row) for arm, row in summary["uncached_tokens_compared"].items()]
     sentences += [_pools(arm, found["eviction"]) for arm, found in arms.items()]
@@ -55,7 +55,7 @@ def _ci(bounds: tuple[float, float] | None) -> str:
 def _compared(summary: dict[str, Any], arm: str, row: dict[str, Any]) -> str:
     first, found = summary["compared_with"], summary["arms"]
     longer = found[arm]["prompt_tokens_per_question"] / found[first]["prompt_tokens_per_question"]
-    change = f"{percent(row['change'], signed=True)} {interval(row['change_ci'], percent).strip()}"
+    change = f"{percent(row['change'], signed=True)} ({interval(row['change_ci'], percent).strip()})"
     return (
         f"{arm} against {first}: prompts {longer:.2f} times as long, tokens to compute {change} "
         f"(median over {row['n']} questions)."
@@ -75,11 +75,15 @@ def _pools(arm: str, steps: list[dict[str, Any]]) -> str:
 
 def _engine(arm: str, told: dict[str, Any], size: int) -> str:
     pool = f"{told['num_gpu_blocks']:,} blocks" if told["num_gpu_blocks"] else ABSENT
-    return (
-        f"{arm}: the bound is the one worked out during the run on {told['equal_to_run']} of {told['compared_calls']} "
-        f"calls (block size {size}); the engine served {percent(told['cached_share'])}, its pool ({pool}) allows "
-        f"{percent(told['modelled_share'])}."
-    )
+    run = f"the bound is the one worked out during the run on {told['equal_to_run']} of {told['compared_calls']} calls"
+    if told["prefix_caching"] is False:
+        return f"{arm}: {run} (block size {size}); caching was off."
+    served = "how much it served is not known"
+    if told["cached_share"] is not None:
+        served = (
+            f"it served just that on {told['equal_to_engine']} of them, {percent(told['cached_share'])} of all tokens"
+        )
+    return f"{arm}: {run}; the engine's pool ({pool}) allows {percent(told['modelled_share'])}; {served}."
 
 
 KV_CACHE = OfflineExperiment(

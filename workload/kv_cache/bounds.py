@@ -107,8 +107,8 @@ def told_by_engine(
 ) -> dict[str, Any] | None:
     """Return what a recorded run measured beside what is worked out here from its prompts; None for any other source.
 
-    `equal_to_run` counts the calls whose bound is the one the run worked out live. `cached_share` is what the engine
-    served, `modelled_share` what a pool of its size allows.
+    `equal_to_run` counts the calls whose bound is the one the run worked out live, `equal_to_engine` those of which the
+    engine served just that. `cached_share` is what it served in all, `modelled_share` what a pool of its size allows.
     """
     if engine is None:
         return None
@@ -116,11 +116,14 @@ def told_by_engine(
         (s.reusable_tokens, ours) for s, ours in zip(calls, reusable, strict=True) if s.reusable_tokens is not None
     ]
     cached = [sent.cached_tokens for sent in calls]
+    served = sum(theirs == ours for theirs, ours in zip(cached, reusable, strict=True))
     is_told = engine.prefix_caching and None not in cached
     total = sum(len(sent.call.prompt) for sent in calls)
     return {
+        "prefix_caching": engine.prefix_caching,
         "compared_calls": len(known),
         "equal_to_run": sum(theirs == ours for theirs, ours in known),
+        "equal_to_engine": served if is_told else None,
         "cached_share": sum(filter(None, cached)) / total if is_told else None,
         "num_gpu_blocks": engine.num_gpu_blocks,
         "modelled_share": in_pool(calls, block_size, engine.num_gpu_blocks)[0] if engine.num_gpu_blocks else None,

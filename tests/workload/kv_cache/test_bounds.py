@@ -102,8 +102,10 @@ def test_what_the_engine_told_is_set_beside_the_model() -> None:
     calls = [call("q", [1, 2, 3], cached=0), call("q", [1, 2, 3, 4, 5], cached=2)]
     reusable = reusable_by_call(calls, 2)
     assert told_by_engine(calls, reusable, 2, ENGINE) == {
+        "prefix_caching": True,
         "compared_calls": 2,
         "equal_to_run": 2,
+        "equal_to_engine": 2,
         "cached_share": 2 / 8,
         "num_gpu_blocks": 64,
         "modelled_share": 2 / 8,
@@ -116,7 +118,7 @@ def test_what_the_engine_did_not_tell_is_absent() -> None:
     calls = [call("q", [1, 2, 3], cached=0)]
     off = told_by_engine(calls, [0], 2, EngineTold(2, None, prefix_caching=False))
     assert off is not None
-    assert (off["cached_share"], off["modelled_share"]) == (None, None)
+    assert (off["cached_share"], off["equal_to_engine"], off["modelled_share"]) == (None, None, None)
     untold = told_by_engine([call("q", [1, 2, 3])], [0], 2, ENGINE)
     assert untold is not None
     assert (untold["cached_share"], untold["compared_calls"]) == (None, 0)

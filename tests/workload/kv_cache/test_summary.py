@@ -123,4 +123,5 @@ def test_the_table_and_the_verdicts_tell_of_every_arm(summary: dict[str, Any], s
              enumerate(simulation.arms["original"][:3])]  # fmt: skip
     told = summarize(Source("recorded", "recorded run", {"on": timed}, 16, {"on": engine}), None)
     text = " ".join(KV_CACHE.verdicts({**told, **REST}))
-    assert "of 3 calls (block size 16); the engine served 0.0%, its pool (100 blocks) allows" in text
+    assert "worked out during the run on 1 of 3 calls; the engine's pool (100 blocks) allows" in text
+    assert "it served just that on 1 of them, 0.0% of all tokens" in text
