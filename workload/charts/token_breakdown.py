@@ -53,7 +53,7 @@ def _stack(axes: Axes, row: int, found: dict[str, Any]) -> None:
         axes.barh(row, tokens["uncached"], 0.6, left, color=colour, edgecolor="white", linewidth=0.5)
         left += tokens["uncached"]
     axes.barh(row, total - left, 0.6, left, color="white", edgecolor=GREY, hatch="////", linewidth=0.5)
-    interval = ""
+    interval = "\nno CI"
     if found["uncached_tokens_per_question_ci"]:
         low, high = found["uncached_tokens_per_question_ci"]
         axes.errorbar(uncached, row, xerr=[[uncached - low], [high - uncached]], color=DARK, capsize=3, linewidth=1.2)
