@@ -94,7 +94,19 @@ OVERVIEW = Dashboard(
     "overview",
     "Hop2Rag: overview",
     "Where time, memory and cache hits go while questions are answered.",
-    (STATE, ARMS, REUSE, TIME_AXIS, OVERLAP, GROWTH, CACHE, WORK, LATENCY, QUESTIONS),
+    (
+        STATE,
+        ARMS,
+        REUSE,
+        TIME_AXIS,
+        OVERLAP,
+        # not all of GROWTH: its heatmap reads every bucket of every hop, too dear for what is open all day
+        Row(GROWTH.title, (prompts.SIZE_BY_HOP, prompts.SIZE)),
+        CACHE,
+        WORK,
+        LATENCY,
+        QUESTIONS,
+    ),
 )
 KV_CACHE = Dashboard(
     "kv-cache",
