@@ -9,8 +9,9 @@ import numpy as np
 
 from workload.analysis.bounds import bounded
 from workload.analysis.curvature import power, quadratic_share
-from workload.analysis.growth import fit_growth
+from workload.analysis.growth import design, fit_growth
 from workload.analysis.physics import kv_bytes_per_token, prefill_cost
+from workload.analysis.resampling import TAILS, wild_responses
 from workload.analysis.wall import is_wall, slope_ratio
 from workload.errors import UsageError
 
@@ -19,13 +20,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from workload.analysis.growth import Growth
+    from workload.analysis.growth import Fit, Growth
     from workload.prometheus import Series
     from workload.results import Row
 
 # Over fewer tokens the time of the last chunk weighs more than that of a token.
 MIN_DECODED = 8
 SHARES_AT = (512, 2048, 8192)
+BAND_RESAMPLES = 999
 Points = tuple["NDArray[np.float64]", "NDArray[np.float64]"]
 
 
@@ -79,6 +81,8 @@ def expected_share(physics: Mapping[str, Any], tokens: float) -> float | None:
 def growth_of(points: Points, physics: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return the shape of seconds against tokens, how quadratic it is, and whether it has a wall.
 
+    `seconds` are those of the fit at the shortest and at the longest length, `tokens`.
+
     With `physics`, of a prefill, also the expected quadratic share at the largest length, and the probability that
     calls like these show it. `unknown` tells what could not be fitted and why.
     """
@@ -92,6 +96,7 @@ def growth_of(points: Points, physics: Mapping[str, Any] | None = None) -> dict[
         "tokens": [float(tokens.min()), float(tokens.max())],
         "shape": growth.chosen.shape,
         "coefficients": list(growth.chosen.coefficients),
+        "seconds": growth.chosen.seconds(np.array([tokens.min(), tokens.max()])).tolist(),
         "knot_tokens": growth.chosen.knot_tokens,
         "aicc": {shape: fit.aicc for shape, fit in growth.fits.items()},
         "bic": {shape: fit.bic for shape, fit in growth.fits.items()},
@@ -123,6 +128,20 @@ def _wall(tokens: NDArray[np.float64], seconds: NDArray[np.float64], growth: Gro
         return {"slope_ratio": None, "no_slope_ratio": str(error), "is_wall": False}
     numbers = {key: bounded(value) for key, value in asdict(ratio).items()}
     return {"slope_ratio": numbers, "is_wall": is_wall(growth, ratio)}
+
+
+def fit_band(points: Points, fit: Fit, at: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the 95 % band of a fitted shape at the lengths `at`, shape (2, len(at)), by the wild bootstrap.
+
+    The knot of a hinge is kept, so its band is too narrow beside the knot.
+    """
+    tokens, seconds = points
+    scale = tokens.max()
+    knot = None if fit.knot_tokens is None else fit.knot_tokens / scale
+    matrix = design(fit.shape, tokens / scale, knot)
+    responses = wild_responses(matrix, seconds, BAND_RESAMPLES, np.random.default_rng(0))
+    curves = (np.linalg.pinv(matrix) @ responses.T).T @ design(fit.shape, at / scale, knot).T
+    return np.asarray(np.quantile(curves, TAILS, axis=0))
 
 
 def during(call: Row, line: Series, *, decoding: bool = False) -> NDArray[np.float64]:

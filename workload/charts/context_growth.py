@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workload.analysis.context import decode_points, prefill_points
+from workload.analysis.context import decode_points, fit_band, prefill_points
 from workload.analysis.growth import fit_growth
 from workload.analysis.latency import accumulated
 from workload.analysis.wording import number, percent
-from workload.charts.canvas import DARK, GREY, MARKERS, NODE_COLOURS, legend, name, save, sheet
+from workload.charts.canvas import DARK, GREY, MARKERS, NODE_COLOURS, duration, legend, name, save, sheet
 from workload.figures import COLOURS
 from workload.panels.context_growth import ALL
 from workload.results import group
@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     from workload.analysis.context import Points
     from workload.drawing import Drawing
 
-MIB = 2**20
+MIB, GIB = 2**20, 2**30
 MILLISECONDS = 1000
+HEADROOM = 1.2
+CALLS = ("the agent's own calls", "the sweep's calls")
 
 
 def draw(drawing: Drawing) -> list[Path]:
@@ -37,45 +39,63 @@ def draw(drawing: Drawing) -> list[Path]:
 
 def draw_latency(drawing: Drawing) -> Path:
     """Draw prefill against uncached tokens and decode against context, each with its fit."""
-    agent, swept = drawing.arms
-    fit = drawing.summary["prefill"][swept]
+    swept = drawing.arms[1]
+    fit, decode = drawing.summary["prefill"][swept], drawing.summary["decode"][swept]
     title = "How does time grow with the context?"
     if fit.get("quadratic_share") is not None:
         word = "faster than" if fit["is_superlinear"] else "no faster than"
         title = f"Prefill grows {word} the context: n² adds {percent(fit['quadratic_share'])} at {_longest(fit)} tokens"
-    canvas, (upper, lower) = sheet(title, drawing.footer, (3.4, 2.6), share_x=False)
-    for place, arm in enumerate((agent, swept)):
-        calls = drawing.data.calls_of(arm)
-        _points(upper, place, f"{arm}, n={len(calls)}", prefill_points(calls))
-        tokens, seconds = decode_points(calls)
-        _points(lower, place, f"{arm}, n={len(tokens)}", (tokens, seconds * MILLISECONDS))
-    calls = drawing.data.calls_of(swept)
-    _fit(upper, prefill_points(calls))
-    tokens, seconds = decode_points(calls)
-    _fit(lower, (tokens, seconds * MILLISECONDS))
+    canvas, (upper, lower) = sheet(title, drawing.footer, (3.4, 2.8), share_x=False)
+    for axes, points_of, scale in ((upper, prefill_points, 1), (lower, decode_points, MILLISECONDS)):
+        for place, arm in enumerate(drawing.arms):
+            tokens, seconds = points_of(drawing.data.calls_of(arm))
+            _points(axes, place, (tokens, seconds * scale))
+        tokens, seconds = points_of(drawing.data.calls_of(swept))
+        _fit(axes, (tokens, seconds * scale))
     if fit.get("expected_quadratic_share"):
+        calls = drawing.data.calls_of(swept)
         _expected(upper, prefill_points(calls), fit["expected_quadratic_share"] / fit["tokens"][1])
     for axes in (upper, lower):
         axes.set_xlim(left=0)
-        axes.set_ylim(bottom=0)
-        legend(axes)
-    name(upper, "Prefill: seconds to the first token", x="prompt tokens that were not cached", y="seconds")
-    name(lower, "Decode: time of a further token", x="tokens of context, the reply included", y="ms a token")
+        axes.set_ylim(0, HEADROOM * axes.get_ylim()[1])
+        legend(axes, columns=2)
+    name(upper, f"Prefill{_certainty(fit)}", x="prompt tokens that were not cached", y="seconds to the first token")
+    name(lower, f"Decode{_ends(decode)}", x="tokens of context, the reply included", y="ms a further token")
     return save(canvas, drawing.folder / "context_vs_latency.png")
 
 
-def _points(axes: Axes, place: int, label: str, points: Points) -> None:
+def _certainty(fit: dict[str, Any]) -> str:
+    if fit.get("quadratic_share_ci") is None:
+        return f": {fit['calls']} calls are too few to be fitted"
+    low, high = (percent(bound) if bound is not None else "no bound" for bound in fit["quadratic_share_ci"])
+    expected = fit["expected_quadratic_share"]
+    known = f"; the config expects {percent(expected)}" if expected else ""
+    share = percent(fit["quadratic_share"]) if fit["quadratic_share"] is not None else "all"
+    return f": n² is {share} [{low}, {high}] of n{known}; band: 95 %"
+
+
+def _ends(fit: dict[str, Any]) -> str:
+    if "unknown" in fit:
+        return f": {fit['calls']} calls are too few to be fitted"
+    pairs = zip(fit["seconds"], fit["tokens"], strict=True)
+    ends = " to ".join(f"{duration(seconds)} at {number(tokens)}" for seconds, tokens in pairs)
+    return f": {fit['shape']}, {ends} tokens; band: 95 %"
+
+
+def _points(axes: Axes, place: int, points: Points) -> None:
+    label = f"{CALLS[place]}, n={len(points[0])}"
     marker, colour = MARKERS[place], COLOURS[place]
     axes.plot(*points, marker, color=colour, markersize=4.5, alpha=0.6, markeredgewidth=0, label=label)
 
 
 def _fit(axes: Axes, points: Points) -> None:
-    """Draw the shape that the calls support, and say which it is."""
+    """Draw the shape that the calls support with its band, and say which it is."""
     try:
         chosen = fit_growth(*points).chosen
     except ValueError:
         return
     tokens = np.linspace(points[0].min(), points[0].max(), 200)
+    axes.fill_between(tokens, *fit_band(points, chosen, tokens), color=GREY, alpha=0.2, linewidth=0)
     axes.plot(tokens, chosen.seconds(tokens), color=DARK, linewidth=1.4, label=f"fit of the sweep: {chosen.shape}")
 
 
@@ -103,10 +123,10 @@ def draw_memory(drawing: Drawing) -> Path:
         rows = drawing.summary["footprints"][arm]
         seen = [row for row in rows if row["blocks"] is not None and block_bytes]
         tokens, held = [row["tokens"] for row in seen], [row["blocks"] * block_bytes / MIB for row in seen]
-        _points(upper, place, f"{arm}, n={len(seen)}", (np.array(tokens), np.array(held)))
+        _points(upper, place, (np.array(tokens), np.array(held)))
         known = [row for row in seen if row["memory_bytes"] is not None]
-        memory = np.array([row["memory_bytes"] / MIB for row in known])
-        _points(lower, place, arm, (np.array([row["tokens"] for row in known]), memory))
+        memory = np.array([row["memory_bytes"] / GIB for row in known])
+        _points(lower, place, (np.array([row["tokens"] for row in known]), memory))
     if kv["expected_bytes_per_token"] and drawing.summary["footprints"][swept]:
         longest = max(row["tokens"] or 0 for row in drawing.summary["footprints"][swept])
         line = np.array([0, longest])
@@ -117,11 +137,11 @@ def draw_memory(drawing: Drawing) -> Path:
     legend(upper)
     for axes in (upper, lower):
         axes.set_xlim(left=0)
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, HEADROOM * axes.get_ylim()[1])
     kind = "Device memory in use" if drawing.summary["device"] else "NO GPU: resident memory of the engine's processes"
     ci = f" [{number(kv['slope_ci'][0])}, {number(kv['slope_ci'][1])}]" if kv["slope_ci"] else ""
     name(upper, f"KV pool in use while a call decodes; slope with 95 % interval{ci} bytes a token", y="MiB")
-    name(lower, f"{kind}, peak while a call runs", x="tokens of context, the reply included", y="MiB")
+    name(lower, f"{kind}, peak while a call runs", x="tokens of context, the reply included", y="GiB")
     return save(canvas, drawing.folder / "context_vs_memory.png")
 
 
@@ -150,8 +170,7 @@ def draw_tokens(drawing: Drawing) -> Path:
     _median(lower, list(sums.values()))
     lower.set_xticks(sorted({hop for rows_ in sums.values() for hop, _ in rows_}))
     for axes in (upper, lower):
-        axes.set_ylim(bottom=0)
-        axes.margins(y=0.15)
+        axes.set_ylim(0, HEADROOM * axes.get_ylim()[1])
     name(upper, "Prompt of a call by hop: every call, and the median of each node", y="tokens")
     name(
         lower,

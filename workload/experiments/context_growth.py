@@ -11,6 +11,7 @@ from workload.analysis.ab import quality
 from workload.analysis.context import decode_points, growth_of, onset, physics_of, prefill_points
 from workload.analysis.kv_growth import kv_growth
 from workload.analysis.wording import number, percent
+from workload.charts.canvas import duration
 from workload.charts.context_growth import draw
 from workload.experiment import Arm, Experiment, Point
 from workload.footprint import footprints
@@ -147,7 +148,9 @@ def growth_in_words(fit: Mapping[str, Any]) -> str:
     if "unknown" in fit or fit.get("quadratic_share_ci") is None:
         return f"not known ({fit['calls']} calls of {fit['lengths']} lengths)"
     word = "superlinear" if fit["is_superlinear"] else "no curvature seen"
-    return f"{fit['shape']}, {word}; n² is {_share(fit)} of n at {_longest(fit)}".replace("\n", " ")
+    pairs = zip(fit["seconds"], fit["tokens"], strict=True)
+    ends = " to ".join(f"{duration(seconds)} at {number(tokens)}" for seconds, tokens in pairs)
+    return f"{fit['shape']}, {ends} tokens; {word}: n² is {_share(fit)} of n"
 
 
 def _share(fit: Mapping[str, Any]) -> str:

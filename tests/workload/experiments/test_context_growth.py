@@ -143,7 +143,7 @@ def test_words_are_of_the_numbers(tmp_path: Path) -> None:
     summary = summarise(run(tmp_path))
     told = "\n".join(verdicts(summary))
     for words in (
-        "quadratic, superlinear",
+        "superlinear: n²",
         "expects 125.0%",
         "agree within 2 %",
         "max_model_len at 8,192 tokens",
