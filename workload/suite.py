@@ -28,13 +28,16 @@ SMOKE_BY_NAME: Mapping[str, Mapping[str, Any]] = {
     "kv-cache": {"limit": 20, "max_hops": 3},
     "concurrency": {"concurrency": (1, 2)},
 }
+# The accuracy of draft queries can be measured only where their texts are kept.
+ALWAYS: Mapping[str, Mapping[str, Any]] = {"pipeline": {"record_prompts": True}}
 
 
 def settings_by_experiment(experiment: Study, flags: Mapping[str, Any], *, smoke: bool) -> dict[str, Any]:
     """Return the flags of one experiment of a suite: its own defaults, then the small sizes, then what was given."""
     defaults = {name: getattr(experiment, name) for name in ("limit", "max_hops", "k", "concurrency")}
     small = {**SMOKE, **SMOKE_BY_NAME.get(experiment.name, {})} if smoke else {}
-    return {**defaults, **small, **{name: value for name, value in flags.items() if value is not None}}
+    own = {**defaults, **ALWAYS.get(experiment.name, {}), **small}
+    return {**own, **{name: value for name, value in flags.items() if value is not None}}
 
 
 def run_suite(
