@@ -172,10 +172,10 @@ def finish(experiment: Experiment, evidence: Evidence, measured: Sequence[Measur
 def footer(run_id: str, settings: Settings, measured: Sequence[Measured]) -> str:
     """Return what a copied picture must still say: the run, the engine, the model, sizes, windows, and a replay."""
     engine = measured[0].engine
-    seconds = ", ".join(f"{part.window.end - part.window.start:.0f}" for part in measured)
+    seconds = " and ".join(f"{part.window.end - part.window.start:.0f} s" for part in measured)
     sent = sum(part.accounting["sent"] for part in measured)
     replay = f"\nREPLAY of {settings.replay}: the timing is real, the texts are recorded" if settings.replay else ""
     return (
         f"run {run_id}; vLLM {engine['version']}; {engine['model']}; block size {engine['block_size']}; "
-        f"layout {settings.layout}; {len(measured)} windows of {seconds} s; {sent} questions sent{replay}"
+        f"layout {settings.layout}; measured for {seconds}; {sent} questions sent{replay}"
     )
