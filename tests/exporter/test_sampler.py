@@ -88,9 +88,12 @@ def test_pcie_and_processes_are_off_unless_asked_for(device: FakeDevice) -> None
 
 def test_samples_come_at_the_interval(start: Callable[[FakeDevice], GpuSampler], device: FakeDevice) -> None:
     """100 samples a second is what the timeline promises; the exact bar is the benchmark's."""
+    begun = time.monotonic()
     record = start(device).record
     time.sleep(1.0)
-    assert 40 <= len(record.samples) <= 102
+    taken, seconds = len(record.samples), time.monotonic() - begun
+    # never more than one a tick; far fewer only on a machine that does not let the thread run
+    assert 20 <= taken <= 100 * seconds + 2
 
 
 def test_fault_2_a_lost_gpu_vanishes_is_counted_and_comes_back(
