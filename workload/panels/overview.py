@@ -28,7 +28,7 @@ ANSWERED = Panel(
 )
 HIT_SHARE = Panel(
     key="arm_hit_share",
-    title="Prompt tokens from the cache",
+    title="From the cache",
     why="Cached over all prompt tokens of the time shown, as the server reports them with each reply "
     "(hop2rag_cached_prompt_tokens_total, hop2rag_prompt_tokens_total).",
     unit="percentunit",
@@ -78,7 +78,7 @@ ARMS = Panel(
         Line(promql.ARM_CACHING, "caching", "none"),
         Line(promql.ARM_ANSWERED, "answered"),
         Line(promql.ARM_HIT_SHARE, "from cache", "percentunit"),
-        Line(promql.ARM_UNCACHED, "computed / question"),
+        Line(promql.ARM_UNCACHED, "computed/question"),
         Line(promql.ARM_FIRST_TOKEN, "first token", "s"),
         Line(promql.ARM_CALL, "LLM call", "s"),
         Line(promql.ARM_QUESTION, "question", "s"),
@@ -94,7 +94,7 @@ DELTAS = Panel(
     "differ between arms unless the run paired them.",
     unit="percentunit",
     lines=(
-        Line(promql.UNCACHED_DELTA, "computed / question"),
+        Line(promql.UNCACHED_DELTA, "computed/question"),
         Line(promql.FIRST_TOKEN_DELTA, "first token"),
         Line(promql.CALL_DELTA, "LLM call"),
         Line(promql.QUESTION_DELTA, "question"),
