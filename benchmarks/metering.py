@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 VISIT_BAR_MICROSECONDS = 50
 SHARE_BAR = 0.005
+GAP_BAR_MS = 1.0
 VISITS = 5_000
 ROUNDS = 5
 HOPS = 3
@@ -123,8 +125,16 @@ async def replay_seconds(meter: Meter, number: int) -> tuple[float, float]:
     return end - start, end - recorded
 
 
-async def question_seconds(agent: Hop2Rag, meter: Meter, number: int, *, is_metered: bool) -> float:
-    """Return how long one question takes, its acknowledgement included."""
+def gaps_ms(question: QuestionMeter) -> list[float]:
+    """Return the time from the end of each visit to the start of the next: LangGraph's own work."""
+    return [
+        1e3 * (after["started_at"] - before["started_at"] - before["duration_seconds"])
+        for before, after in pairwise(question.visits)
+    ]
+
+
+async def question_seconds(agent: Hop2Rag, meter: Meter, number: int, gaps: list[float], *, is_metered: bool) -> float:
+    """Return how long one question takes, its acknowledgement included; `gaps` gets those between its visits, in ms."""
     kind = QuestionMeter if is_metered else SilentQuestion
     now = meter.monotonic()
     salt = f"{number}-{is_metered}"
@@ -139,20 +149,25 @@ async def question_seconds(agent: Hop2Rag, meter: Meter, number: int, *, is_mete
     if is_metered:
         question.close("ok", answer.termination, answer.hops, {})
         await meter.acknowledge()
-    return time.perf_counter() - start
+    seconds = time.perf_counter() - start
+    gaps += gaps_ms(question)
+    return seconds
 
 
-async def paired(url: str, model: str, meter: Meter, pairs: int) -> tuple[dict[str, float], dict[str, float]]:
-    """Return seconds by question without and with metering, the order changing from pair to pair."""
+async def paired(
+    url: str, model: str, meter: Meter, pairs: int
+) -> tuple[dict[str, float], dict[str, float], list[float]]:
+    """Return seconds by question without and with metering, the order changing from pair to pair, and gaps in ms."""
+    gaps: list[float] = []
     seconds: dict[bool, dict[str, float]] = {False: {}, True: {}}
     async with client_of(url, 300) as client:
         agent = Hop2Rag(Hop2RagNodes(Llm(client, model, 300), StubEmbedder(), StubStore(), max_hops=HOPS))
-        await question_seconds(agent, meter, -1, is_metered=True)
+        await question_seconds(agent, meter, -1, [], is_metered=True)
         for number in range(pairs):
             for is_metered in (False, True) if number % 2 else (True, False):
-                took = await question_seconds(agent, meter, number, is_metered=is_metered)
+                took = await question_seconds(agent, meter, number, gaps, is_metered=is_metered)
                 seconds[is_metered][str(number)] = took
-    return seconds[False], seconds[True]
+    return seconds[False], seconds[True], gaps
 
 
 def measure(url: str, model: str, pairs: int, what: str) -> int:
@@ -165,15 +180,18 @@ def measure(url: str, model: str, pairs: int, what: str) -> int:
             return [await replay_seconds(meter, number) for number in range(50)]
 
         bare_costs, whole_costs = (asyncio.run(replays(meter)) for meter in (bare, whole))
-        off, on = asyncio.run(paired(url, model, whole, pairs))
+        off, on, gaps = asyncio.run(paired(url, model, whole, pairs))
     costs = [statistics.median(column) * 1e3 for column in zip(*whole_costs, strict=True)]
     found = compare(off, on)
     question = statistics.median(off.values())
     share = costs[0] / 1e3 / question
+    gap = statistics.median(gaps)
     interval = " to ".join(f"{bound:+.2%}" for bound in found.change_ci) if found.change_ci else "no CI"
     rows = [
         ("node visit, without the journal", f"{visits[0]:.1f} us", f"<= {VISIT_BAR_MICROSECONDS} us"),
         ("node visit, with it", f"{visits[1]:.1f} us", ""),
+        (f"gap between visits, median of {len(gaps)}", f"{gap:.2f} ms", f"<= {GAP_BAR_MS:.0f} ms"),
+        ("    shortest, longest", f"{min(gaps):.2f} ms, {max(gaps):.2f} ms", ">= 0"),
         (
             "records of a question, without the journal",
             f"{statistics.median(c for c, _ in bare_costs) * 1e3:.2f} ms",
@@ -189,7 +207,7 @@ def measure(url: str, model: str, pairs: int, what: str) -> int:
     width = max(len(row[0]) for row in rows)
     for title, value, bar in rows:
         print(f"{title:<{width}}  {value:>24}  {bar}")
-    return int(visits[0] > VISIT_BAR_MICROSECONDS or share >= SHARE_BAR)
+    return int(visits[0] > VISIT_BAR_MICROSECONDS or share >= SHARE_BAR or gap > GAP_BAR_MS or min(gaps) < 0)
 
 
 def main() -> int:

@@ -1,14 +1,14 @@
 """Timing truth: stub nodes of known length through the real graph, and the wrong ways to time them, which must fail.
 
-The truth is each stub's own clock, read inside the node. Machines are noisy, so of each node and gap the best of some
-questions counts; a defect such as crediting a node's time to its neighbour is in every one of them. What lies in a gap
-is LangGraph's own work, which is as slow as the machine: where several processes share a core, so is the bound of it.
+The truth is each stub's own clock, read inside the node. Machines are noisy, so of each node the best of some questions
+counts; a defect such as crediting a node's time to its neighbour is in every one of them. What lies in a gap is
+LangGraph's own work, which is as slow as the machine (`benchmarks/metering.py` says how slow): here a gap is held
+against what the nodes themselves saw between them.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from dataclasses import replace
 from itertools import pairwise
@@ -32,14 +32,9 @@ if TYPE_CHECKING:
 # Unequal neighbours everywhere: time credited to the node beside it is off by 2 ms or more.
 SECONDS = dict(zip(NODES, (0.004, 0.03, 0.05, 0.008, 0.001, 0.02, 0.012, 0.04, 0.006, 0.002), strict=True))
 MAX_QUESTIONS = 30
-GAP_SECONDS = 0.001
+CLOCK_SECONDS = 1e-5  # a time of day holds a quarter of a microsecond; two clocks are read one after the other
 
 Durations = dict[str, float]
-
-
-def allowed_gap() -> float:
-    """Return the longest gap that is allowed: 1 ms on a machine that is not overloaded."""
-    return GAP_SECONDS * max(1.0, os.getloadavg()[0] / len(os.sched_getaffinity(0)))
 
 
 def allowed(seconds: float) -> float:
@@ -54,6 +49,8 @@ class TimedNodes:
 
     def __init__(self) -> None:
         self.truth: Durations = {}
+        self.since_last: Durations = {}
+        self._last_end = 0.0
 
     def __getattr__(self, name: str) -> Callable[[Hop2RagState, QuestionMeter], Any]:
         if name not in SECONDS:
@@ -61,8 +58,10 @@ class TimedNodes:
 
         async def node(_: Hop2RagState, __: QuestionMeter) -> Changes:
             start = time.perf_counter()
+            self.since_last[name] = start - self._last_end
             await asyncio.sleep(SECONDS[name])
-            self.truth[name] = time.perf_counter() - start
+            self._last_end = time.perf_counter()
+            self.truth[name] = self._last_end - start
             return {"hop": 1, "termination": "enough" if name == "decide" else ""}
 
         return node
@@ -80,31 +79,24 @@ def worst(errors: list[Durations]) -> Durations:
 
 
 async def test_each_node_takes_what_it_took() -> None:
-    """Each duration is within max(1 ms, 1 %) of the truth; gaps are never negative and at most 1 ms."""
+    """Each duration is within max(1 ms, 1 %) of the truth; gaps are never negative nor longer than they really were."""
     stubs, nodes = timed_nodes()
     agent, meter = Hop2Rag(nodes), bench().meter
     errors: list[Durations] = []
-    gaps: list[Durations] = []
-    while not errors or (not holds(errors, gaps) and len(errors) < MAX_QUESTIONS):
+    while not errors or (max(worst(errors).values()) > 0 and len(errors) < MAX_QUESTIONS):
         question = meter.question("0", "bridge")
         await agent.answer("When?", question)
         visits = question.visits
         assert [visit["node"] for visit in visits] == list(NODES)
         errors.append({visit["node"]: abs(visit["duration_seconds"] - stubs.truth[visit["node"]]) for visit in visits})
-        gaps.append({after["node"]: after["started_at"] - end_of(before) for before, after in pairwise(visits)})
-    assert min(gap for found in gaps for gap in found.values()) >= 0
-    assert holds(errors, gaps), (worst(errors), gaps)
+        for before, after in pairwise(visits):
+            assert 0 <= after["started_at"] - end_of(before) <= stubs.since_last[after["node"]] + CLOCK_SECONDS
+    assert max(worst(errors).values()) <= 0, worst(errors)
 
 
 def end_of(visit: dict[str, Any]) -> float:
     """Return when a visit ended, in seconds since the epoch."""
     return float(visit["started_at"] + visit["duration_seconds"])
-
-
-def holds(errors: list[Durations], gaps: list[Durations]) -> bool:
-    """Return whether each node, and the gap before it, kept its bound in the best of the questions."""
-    longest_gap = max(min(found[node] for found in gaps) for node in gaps[0])
-    return max(worst(errors).values()) <= 0 and longest_gap <= allowed_gap()
 
 
 async def test_a_timer_started_by_the_event_of_a_node_is_wrong() -> None:
