@@ -26,6 +26,7 @@ class Point:
     Attributes:
         name: the `phase` of its questions in the journal.
         concurrency: questions in flight; in an open loop the most there may be.
+        questions: how many are asked; None for as many as the run's limit.
         contexts: prompt lengths in tokens of a controlled sweep, a call each; empty for the agent's own questions.
         arrivals: of an open loop, the seconds after its start at which each question is to be sent; empty for a closed
             loop, in which a question is sent when another one has ended.
@@ -35,6 +36,7 @@ class Point:
     concurrency: int
     contexts: tuple[int, ...] = ()
     arrivals: tuple[float, ...] = ()
+    questions: int | None = None
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,9 @@ class Arm:
 
 
 def levels(settings: Settings) -> tuple[Point, ...]:
-    """Return a point for each concurrency level of the settings."""
-    return tuple(Point(f"c{level}", level) for level in settings.concurrency)
+    """Return a point for each concurrency level of the settings, with at least `rounds` questions for each worker."""
+    asked = {level: max(settings.limit, level * (settings.rounds or 0)) for level in settings.concurrency}
+    return tuple(Point(f"c{level}", level, questions=number) for level, number in asked.items())
 
 
 @dataclass(frozen=True)

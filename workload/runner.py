@@ -35,6 +35,11 @@ if TYPE_CHECKING:
     from workload.targets import TargetFiles
 
 
+def asked_at(point: Point, settings: Settings) -> int:
+    """Return how many questions a point asks."""
+    return point.questions or settings.limit
+
+
 @dataclass(frozen=True)
 class Runner:
     """Runs an experiment's blocks one after the other, each on an engine of its own, and measures each."""
@@ -55,19 +60,22 @@ class Runner:
     def run(self, questions: Sequence[Question]) -> list[Measured]:
         """Run all blocks on questions drawn with the run's seed and return what was measured, earlier parts included.
 
+        Each point asks the first of the same questions.
+
         Raises:
             Hop2RagError: a part is missing or stopped answering; what was acknowledged is in the journal.
         """
-        drawn = draw(questions, self.settings.limit + self.experiment.warm_up, self.settings.seed)
-        asked, warm_up = drawn[: self.settings.limit], drawn[self.settings.limit :]
-        measured = list(self.history.measured)
         arms = self.experiment.blocks(self.settings.order)
+        points = [point for arm in arms for point in self.experiment.points_of(arm, self.settings)]
+        most = max(asked_at(point, self.settings) for point in points)
+        drawn = draw(questions, most + self.experiment.warm_up, self.settings.seed)
+        asked, warm_up = drawn[:most], drawn[most:]
+        measured = list(self.history.measured)
         for number, arm in enumerate(arms):
             wanted = self.experiment.points_of(arm, self.settings)
-            points = [point for point in wanted if self._is_open(arm, number, point)]
-            if points:
+            if left := [point for point in wanted if self._is_open(arm, number, point)]:
                 title = f"{arm.name} (start {number + 1} of {len(arms)})" if len(arms) > 1 else arm.name
-                self._block(arm, number, points, asked, warm_up, title, measured)
+                self._block(arm, number, left, asked, warm_up, title, measured)
         return measured
 
     def _is_open(self, arm: Arm, number: int, point: Point) -> bool:
@@ -78,7 +86,7 @@ class Runner:
         place = (arm.name, number, point.name)
         if point.contexts or point.arrivals:
             return not any((w.arm, w.block, w.point) == place for w in (part.window for part in self.history.measured))
-        return len(self.history.acknowledged.get(place, ())) < self.settings.limit
+        return len(self.history.acknowledged.get(place, ())) < asked_at(point, self.settings)
 
     def _block(
         self,
@@ -119,5 +127,6 @@ class Runner:
     ) -> None:
         # All in one event loop: the agent's connections belong to the loop that opened them.
         for point in points:
-            measured.append(await measurement.point(point, asked, warm_up, title))
+            mine = asked[: asked_at(point, self.settings)]
+            measured.append(await measurement.point(point, mine, warm_up, title))
             self.bundle.note(measured=[part.as_dict() for part in measured])

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from workload.agent.prompts import Layout
 from workload.engine.endpoint import parse_endpoint
@@ -42,6 +42,7 @@ class Settings(BaseModel):
     k: int = Field(ge=1, le=100)
     concurrency: tuple[Annotated[int, Field(ge=1, le=MAX_CONCURRENCY)], ...] = Field(default=(1,), min_length=1)
     rate: tuple[Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)], ...] = ()
+    rounds: int | None = Field(default=None, ge=1, le=1000)
     contexts: tuple[Annotated[int, Field(ge=64, le=1_000_000)], ...] = ()
     order: Literal["AB", "ABBA"] = "ABBA"
     layout: Layout = "original"
@@ -58,11 +59,22 @@ class Settings(BaseModel):
     engine_patience: float = Field(default=60.0, gt=0, le=3600, allow_inf_nan=False)
     prometheus_port: int = Field(default=9090, ge=1, le=65_535)
     engine_port: int = Field(default=8000, ge=1, le=65_535)
+    engine_python: Path | None = None
+    model: str | None = Field(default=None, min_length=1)
+    engine_args: tuple[str, ...] = ()
     vllm_endpoint: Annotated[str, AfterValidator(parse_endpoint)] | None = None
     questions: Path | None = None
     persist_dir: Path | None = None
     collection: str | None = Field(default=None, pattern=NAME_PATTERN)
     results: Path = Path("results")
+
+    @model_validator(mode="after")
+    def _one_engine(self) -> Settings:
+        if (self.engine_python is None) != (self.model is None):
+            raise ValueError("an engine of your own needs both --engine-python and --model")
+        if self.vllm_endpoint and (self.engine_python or self.engine_args):
+            raise ValueError("--vllm-endpoint names a running engine; leave out what would start another one")
+        return self
 
 
 # What may differ when a run goes on: where the services are, not what is measured.
@@ -84,7 +96,8 @@ def load_settings(flags: Mapping[str, Any], environ: Mapping[str, str] = os.envi
         return Settings.model_validate(given)
     except ValidationError as error:
         first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
+        if not (name := ".".join(str(part) for part in first["loc"])):
+            raise UsageError(f"{first['msg'].removeprefix('Value error, ')}.", "See --help.") from error
         raise UsageError(
             f"--{name.replace('_', '-')} = {first['input']!r} is not possible: {first['msg'].lower()}.",
             "See --help for what is allowed.",

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from workload.engine.install import install
-from workload.engine.launcher import ProcessLauncher
 from workload.engine.profile import PROFILES
 from workload.errors import DependencyDownError, UsageError
 from workload.paths import cache_dir
@@ -21,6 +19,8 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from workload.engine.launcher import ProcessLauncher
+
 STOP_TIMEOUT_SECONDS = 60.0
 
 
@@ -29,7 +29,7 @@ def pid_file() -> Path:
     return cache_dir() / "up.pid"
 
 
-def stay_up(profile: str, engine_port: int, prometheus_port: int, console: Console) -> None:
+def stay_up(profile: str, launcher: ProcessLauncher, prometheus_port: int, console: Console) -> None:
     """Start Prometheus and the engine, say where they are, and wait for a signal; stop them in reverse order.
 
     Raises:
@@ -40,7 +40,6 @@ def stay_up(profile: str, engine_port: int, prometheus_port: int, console: Conso
     if running := _running():
         raise UsageError(f"hop2rag up runs already as process {running.pid}.", "Stop it with: hop2rag down")
     cache = cache_dir()
-    launcher = ProcessLauncher(install(cache, console), cache / "logs", console, engine_port)
     with (
         LocalPrometheus(find_prometheus(cache), cache, loopback_session(), port=prometheus_port) as prometheus,
         launcher.start(PROFILES[profile]) as engine,

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
 import pytest
 
 from tests.stubs.run import measured
-from workload.experiment import Arm, Point
+from workload.experiment import Arm, Point, levels
 from workload.history import History
 from workload.runner import Runner
+from workload.settings import Settings
 
 if TYPE_CHECKING:
     from workload.results import Measured
@@ -38,3 +40,11 @@ def test_a_closed_loop_is_done_when_every_question_is() -> None:
     """A window that an interruption cut short was never closed, but its questions are on disk."""
     assert is_open(CLOSED, (), ("a",))
     assert not is_open(CLOSED, (), ("a", "b"))
+    assert is_open(replace(CLOSED, questions=3), (), ("a", "b"))
+
+
+def test_a_wide_level_asks_enough_for_each_worker() -> None:
+    """Twenty questions for 64 workers are all ramp: nobody is ever busy beside everybody else."""
+    settings = Settings(limit=20, max_hops=3, k=10, concurrency=(1, 8, 64), rounds=3)
+    assert [point.questions for point in levels(settings)] == [20, 24, 192]
+    assert [point.questions for point in levels(settings.model_copy(update={"rounds": None}))] == [20, 20, 20]

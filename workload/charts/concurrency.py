@@ -59,7 +59,7 @@ def draw_throughput(drawing: Drawing) -> Path:
     lower.yaxis.set_major_formatter(PercentFormatter(1.0))
     name(upper, "Answers a second; bars: 95 %; dotted: the throughput of one x concurrency", y="questions / s")
     name(lower, "Efficiency: throughput over concurrency x the throughput of one", x=CONCURRENCY, y="efficiency")
-    _levels(lower, rows)
+    level_axis(lower, [row["concurrency"] for row in rows])
     return save(canvas, drawing.folder / "throughput_vs_concurrency.png")
 
 
@@ -73,7 +73,7 @@ def draw_latency(drawing: Drawing) -> Path:
     for index, p in enumerate((50, 95, 99)):
         draw_marks(panels[index], _arms(drawing, rows, partial(_percentile, x="concurrency", index=index)))
         name(panels[index], f"P{p} of a question's time; bars: 95 %; hollow: too few for an interval", y="seconds")
-        _levels(panels[index], rows)
+        level_axis(panels[index], [row["concurrency"] for row in rows])
     panels[2].set_xlabel(CONCURRENCY)
     if opened:
         draw_marks(panels[3], _arms(drawing, opened, partial(_percentile, x="rate", index=0)))
@@ -125,7 +125,7 @@ def draw_memory(drawing: Drawing) -> Path:
     for axes in panels[2:]:
         axes.set_ylim(top=max(axes.get_ylim()[1], 1.2))
         axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
-    _levels(panels[4], rows)
+    level_axis(panels[4], [row["concurrency"] for row in rows])
     return save(canvas, drawing.folder / "memory_vs_concurrency.png")
 
 
@@ -162,10 +162,10 @@ def _closed(drawing: Drawing) -> list[Row]:
     return [row for row in drawing.summary["levels"] if row["loop"] == "closed"]
 
 
-def _levels(axes: Axes, rows: Sequence[Row]) -> None:
-    """Put a tick at each level, on an axis on which doubling is a step."""
+def level_axis(axes: Axes, levels: Sequence[int]) -> None:
+    """Put a tick at each concurrency, on an axis on which doubling is a step."""
     axes.set_xscale("log", base=2)
-    axes.xaxis.set_major_locator(FixedLocator(sorted({row["concurrency"] for row in rows})))
+    axes.xaxis.set_major_locator(FixedLocator(sorted(set(levels))))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(ScalarFormatter())
     axes.xaxis.set_minor_formatter(NullFormatter())

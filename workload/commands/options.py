@@ -23,6 +23,13 @@ Limit = Annotated[
 MaxHops = Annotated[int | None, typer.Option(help="Hops after which the loop ends (default: the experiment's).")]
 K = Annotated[int | None, typer.Option("--k", "--docs-per-hop", help="Documents retrieved a hop.")]
 Endpoint = Annotated[str | None, typer.Option(help="Use this running vLLM instead of starting the packaged one.")]
+EnginePython = Annotated[
+    Path | None, typer.Option(help="Start vLLM with this interpreter, such as venv/bin/python, not the packaged one.")
+]
+Model = Annotated[str | None, typer.Option(help="Model folder or repository that --engine-python serves.")]
+EngineArgs = Annotated[
+    str | None, typer.Option(help="Further arguments of an engine that we start: '--load-format dummy'.")
+]
 PersistDir = Annotated[Path | None, typer.Option(help="Chroma store (default: AGRAG_PERSIST_DIR, else synthetic).")]
 Collection = Annotated[str | None, typer.Option(help="Collection in the store (default: AGRAG_COLLECTION_NAME).")]
 Questions = Annotated[Path | None, typer.Option(help="Questions in HotpotQA's official JSON format.")]

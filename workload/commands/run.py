@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path  # noqa: TC003 - typer reads the annotations at run time
 from typing import Annotated, Any
 
@@ -10,10 +11,13 @@ import typer
 from workload.commands.options import (
     Collection,
     Endpoint,
+    EngineArgs,
     EnginePort,
+    EnginePython,
     K,
     Limit,
     MaxHops,
+    Model,
     PersistDir,
     PrometheusPort,
     Questions,
@@ -41,6 +45,9 @@ def run(
         str | None,
         typer.Option(help="concurrency: also an open loop of so many questions a second, or several: 0.5,1."),
     ] = None,
+    rounds: Annotated[
+        int | None, typer.Option(help="At least so many questions for each of a level's workers (default: --limit).")
+    ] = None,
     contexts: Annotated[
         str | None, typer.Option(help="context-growth: prompt lengths of the sweep in tokens, such as 512,4096,8000.")
     ] = None,
@@ -53,6 +60,9 @@ def run(
         typer.Option(help="In ms: of GPU memory in gpu-memory (default: 10), else of vLLM's metrics (default: 100)."),
     ] = None,
     vllm_endpoint: Endpoint = None,
+    engine_python: EnginePython = None,
+    model: Model = None,
+    engine_args: EngineArgs = None,
     persist_dir: PersistDir = None,
     collection: Collection = None,
     questions: Questions = None,
@@ -101,6 +111,7 @@ def run(
         **{name: getattr(chosen, name) for name in ("limit", "max_hops", "k", "concurrency")},
         **given(limit=limit, max_hops=max_hops, k=k, concurrency=concurrency.split(",") if concurrency else None),
         "rate": rate.split(",") if rate else None,
+        "rounds": rounds,
         "contexts": contexts.split(",") if contexts else None,
         "record_prompts": record_prompts,
         "replay": replay,
@@ -112,6 +123,9 @@ def run(
         f"{chosen.sampled}_interval_ms": sample_interval,
         "figures": figures,
         "vllm_endpoint": vllm_endpoint,
+        "engine_python": engine_python,
+        "model": model,
+        "engine_args": shlex.split(engine_args) if engine_args else None,
         "persist_dir": persist_dir,
         "collection": collection,
         "questions": questions,

@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Annotated
 
 import typer
 
-from workload.commands.options import out
+from workload.commands.options import EngineArgs, EnginePython, Model, out
+from workload.errors import UsageError
 
 
 def up(
     profile: Annotated[str, typer.Option(help="Engine profile; see `hop2rag engine profiles`.")] = "base",
     engine_port: Annotated[int, typer.Option(help="Port of the engine on 127.0.0.1.")] = 8000,
     prometheus_port: Annotated[int, typer.Option(help="Port of Prometheus on 127.0.0.1.")] = 9090,
+    engine_python: EnginePython = None,
+    model: Model = None,
+    engine_args: EngineArgs = None,
 ) -> None:
     """Start the engine and Prometheus on 127.0.0.1 and keep them until Ctrl-C or `hop2rag down`."""
+    from workload.engine.own import process_launcher  # noqa: PLC0415
+    from workload.paths import cache_dir  # noqa: PLC0415
     from workload.up import stay_up  # noqa: PLC0415
 
-    stay_up(profile, engine_port, prometheus_port, out)
+    if (engine_python is None) != (model is None):
+        raise UsageError("An engine of your own needs both --engine-python and --model.", "See --help.")
+    extra = shlex.split(engine_args or "")
+    stay_up(
+        profile,
+        process_launcher(engine_python, model, extra, engine_port, cache_dir(), out),
+        prometheus_port,
+        out,
+    )
 
 
 def down() -> None:

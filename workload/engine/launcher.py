@@ -46,6 +46,11 @@ class RunningEngine:
     argv: tuple[str, ...] | None
     pid: int | None
 
+    @property
+    def has_random_weights(self) -> bool | None:
+        """Whether its model computes with random weights; None where its command line is not seen."""
+        return None if self.argv is None else (server_flags(self.argv) or {}).get("--load-format") == "dummy"
+
 
 class Launcher(Protocol):
     """Brings a profile up for the length of a `with` block."""
@@ -63,6 +68,7 @@ class ProcessLauncher:
         console: where progress and, on failure, the last log lines go.
         port: where the engine listens.
         device: what vLLM was built for.
+        extra: further arguments of the server, after the profile's.
         timeout_seconds: how long a start may take.
         canary_timeout_seconds: how long a canary may take before it counts as unanswered.
     """
@@ -74,6 +80,7 @@ class ProcessLauncher:
         console: Console,
         port: int = 8000,
         device: Device = "cpu",
+        extra: Sequence[str] = (),
         timeout_seconds: float = START_TIMEOUT_SECONDS,
         canary_timeout_seconds: float = TIMEOUT_SECONDS,
     ) -> None:
@@ -82,13 +89,14 @@ class ProcessLauncher:
         self._console = console
         self._port = port
         self._device = device
+        self._extra = extra
         self._timeout_seconds = timeout_seconds
         self._canary_timeout_seconds = canary_timeout_seconds
         self._endpoint = f"http://{HOST}:{port}"
 
     def argv(self, profile: VllmProfile) -> tuple[str, ...]:
         """Return the command line of `profile` here."""
-        return profile.argv(
+        argv = profile.argv(
             self._installation.vllm_version,
             python=str(self._installation.python),
             model=str(self._installation.model),
@@ -97,6 +105,7 @@ class ProcessLauncher:
             host=HOST,
             device=self._device,
         )
+        return (*argv, *self._extra)
 
     @contextmanager
     def start(self, profile: VllmProfile) -> Iterator[RunningEngine]:

@@ -7,19 +7,45 @@ from typing import TYPE_CHECKING, Any
 
 from workload.analysis.ab import COMPARED, amdahl, diverged, quality
 from workload.analysis.cache import witnesses
+from workload.analysis.levels import load_of, steady_part, throughput
 from workload.analysis.paired import compare
 from workload.analysis.wording import interval, number, percent
+from workload.charts.caching_levels import draw_levels
 from workload.drawing import draw_panels
 from workload.experiment import Arm, Experiment
 from workload.panels.vllm_metrics import FIGURES
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from workload.drawing import Drawing
     from workload.results import RunData
 
 OFF, ON = Arm("prefix-off", "prefix-off"), Arm("prefix-on", "prefix-on")
 
 
 def reduce(data: RunData) -> dict[str, Any]:
+    """Return the comparison over all loads and, where there are several, at each of them."""
+    points = data.points if len(data.points) > 1 else ()
+    return {**compare_arms(data), "levels": {point: _level(data.at(point), point) for point in points}}
+
+
+def _level(data: RunData, point: str) -> dict[str, Any]:
+    """Return the comparison at one level, with each arm's answers a second over its steady part.
+
+    The latter is None where an arm was never at its level.
+    """
+    parts = {}
+    for arm in (OFF.name, ON.name):
+        mine = [row for row in data.questions if row["arm"] == arm]
+        parts[arm], _ = steady_part(mine, int(load_of(point)[1]))
+    return {
+        **compare_arms(data),
+        "throughput": {arm: throughput(part) if part else None for arm, part in parts.items()},
+    }
+
+
+def compare_arms(data: RunData) -> dict[str, Any]:
     """Return hit rates by three witnesses, paired comparisons, quality and the gain that theory allows."""
     arms = (OFF.name, ON.name)
     compared = {
@@ -68,7 +94,23 @@ def headline(summary: dict[str, Any]) -> list[tuple[str, ...]]:
     )
     for title, name in (("Answer EM", "answer_em"), ("Answer F1", "answer_f1"), ("Supporting-fact F1", "facts_f1")):
         rows.append((title, *(number(quality_[arm.name][name]) for arm in (OFF, ON)), ""))
-    return rows
+    return rows + [row for point, level in summary["levels"].items() for row in _level_rows(point, level)]
+
+
+def _level_rows(point: str, level: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Return what caching changes at one concurrency."""
+    title = f"{load_of(point)[1]:g} at a time"
+    on, first = level["hit_rate"][ON.name], level["compared"]["time_to_first_token_seconds"]
+    rates = [level["throughput"][arm.name] for arm in (OFF, ON)]
+    told = [number(rate["per_second"]) + interval(rate["ci"]) if rate else "never at its level" for rate in rates]
+    hit, bound = (percent(on[witness]["hit_rate"]) for witness in ("responses", "bound"))
+    equal = f"{number(on['calls_equal_to_bound'])} of {on['calls']} calls"
+    change = percent(first["change"], signed=True) + interval(first["change_ci"], percent)
+    return [
+        (f"{title}: hit rate; bound of the same prompts", "", f"{hit}; {bound}", f"equal on {equal}"),
+        (f"{title}: time to first token, median", *(number(first[arm]) + " s" for arm in ("a", "b")), change),
+        (f"{title}: answers a second", *told, ""),
+    ]
 
 
 def _change(compared: dict[str, Any]) -> str:
@@ -109,12 +151,18 @@ def verdicts(summary: dict[str, Any]) -> list[str]:
     return sentences
 
 
+def draw(drawing: Drawing) -> list[Path]:
+    """Draw the plan's files and, where there are several loads, what caching changes at each of them."""
+    files = list(draw_panels(FIGURES)(drawing))
+    return [*files, draw_levels(drawing)] if drawing.summary["levels"] else files
+
+
 VLLM_METRICS = Experiment(
     name="vllm-metrics",
     folder="vllm_metrics",
     title="What does the prefix cache bring?",
     arms=(OFF, ON),
-    draw=draw_panels(FIGURES),
+    draw=draw,
     reduce=reduce,
     headline=headline,
     columns=("", OFF.name, ON.name, "change"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tests.stubs.run import call, measured, question, run_of
@@ -77,6 +78,29 @@ def test_unequal_work_is_said() -> None:
     data = good_run()
     data.questions[0]["digest"] = "another"
     assert any("16.7% of the questions took another path" in sentence for sentence in verdicts(summarise(data)))
+
+
+def test_several_loads_are_compared_each_for_itself() -> None:
+    """Questions of a crowded level take longer: averaged with those of a quiet one, neither would be told."""
+    data = good_run()
+    assert summarise(data)["levels"] == {}
+    crowd = [replace(part, window=replace(part.window, point="c4")) for part in data.measured]
+    times = {"started_at": 0.0, "intended_at": 0.0}
+    alone = [{**row, **times, "worker": "0"} for row in data.questions]
+    beside = [
+        {**row, "id": row["id"] + 100, "phase": "c4", "duration_seconds": 8.0, "worker": str(row["id"] % 4)}
+        for row in alone
+    ]
+    calls = [{**row, "phase": "c1"} for row in data.calls]
+    calls += [{**row, "question": row["question"] + 100, "phase": "c4"} for row in calls]
+    both = run_of([*data.measured, *crowd], calls, [*alone, *beside])
+    levels = summarise(both)["levels"]
+    assert {point: level["compared"]["end_to_end_seconds"]["b"] for point, level in levels.items()} == {
+        "c1": 1.0,
+        "c4": 8.0,
+    }
+    assert [level["hit_rate"][ON.name]["bound"]["hit_rate"] for level in levels.values()] == [0.64, 0.64]
+    assert sum("4 at a time" in row[0] for row in headline(summarise(both))) == 3
 
 
 def test_experiments_are_named_as_what_they_are_run_by() -> None:

