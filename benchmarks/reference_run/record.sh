@@ -8,6 +8,7 @@
 # stage is begun only if the time left is what it takes. OUT_DIR gets, after each stage that ran,
 #   recording.tar.xz   what `hop2rag demo` loads once it is unpacked
 #   results.tar.xz     figures, reports and data of every run
+#   tsdb.tar.xz.*      Prometheus's own storage, in pieces of 15 MB: with it `--resume` draws every figure again
 #   logs.tar.xz
 #
 # Stages, in order of worth (STAGES picks some):
@@ -192,7 +193,9 @@ collect() {
   python3 "$here/pack.py" --promtool "$(find_promtool)" --data "$data" --results "$results" --out "$WORK/recording" \
     --expositions "$WORK/expositions" --tables "$WORK/tables" --commands "$WORK/commands.txt" >> "$logs/pack.log" 2>&1 &&
     tar -C "$WORK" -cf - recording | xz -T0 -1 > "$out/recording.tar.xz"
-  tar -C "$results" --exclude nvml --exclude journal.sqlite -cf - . | xz -T0 -1 > "$out/results.tar.xz"
+  tar -C "$results" --exclude nvml --exclude 'journal.sqlite*' -cf - . | xz -T0 -1 > "$out/results.tar.xz"
+  rm -f "$out"/tsdb.tar.xz.*
+  tar -C "$(dirname "$data")" -cf - "$(basename "$data")" | xz -T0 -1 | split -b 15000000 -d -a 1 - "$out/tsdb.tar.xz."
   tar -C "$WORK" -cf - logs | xz -T0 -1 > "$out/logs.tar.xz"
 }
 
