@@ -15,8 +15,9 @@ from workload.experiments import EXPERIMENTS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+CHINESE = (ROOT / "docs" / "README.zh-CN.md").read_text()
 SERVED = {"python": "python", "model": "m", "served_model_name": "m"}
-COMMANDS = re.findall(r"`(hop2rag (?!-)[^`]*)`", README)
+COMMANDS = dict.fromkeys(re.findall(r"`(hop2rag (?!-)[^`]*)`", README + CHINESE))
 COLUMNS = re.compile(r"^\| `(?P<name>[a-z-]+)` \| .* \| `(?P<folder>[a-z_]+)/`(?P<files>[^|]*)\|$", re.MULTILINE)
 
 
@@ -64,6 +65,18 @@ def test_the_table_lists_the_experiments() -> None:
     """One name per thing: the README's row is the CLI's argument and the results' folder."""
     rows = {match["name"]: match["folder"] for match in COLUMNS.finditer(README)}
     assert rows == {name: experiment.folder for name, experiment in EXPERIMENTS.items()}
+
+
+def test_the_chinese_guide_covers_every_command_and_figure() -> None:
+    """Who reads only this page must find how each picture is read, and each command that the README has."""
+    pictures = [name for match in COLUMNS.finditer(README) for name in re.findall(r"\w+\.png", match["files"])]
+    assert len(pictures) > len(EXPERIMENTS)
+    assert [name for name in pictures if name not in CHINESE] == []
+    table = README.split("## Commands")[1].split("\n## ")[0]
+    named = {command.split()[1] for command in re.findall(r"`(hop2rag [a-z]+)", table)}
+    assert [name for name in sorted(named) if f"hop2rag {name}" not in CHINESE] == []
+    block = README.split("## Experiments")[1].split("```sh\n")[1].split("```")[0]
+    assert [line for line in block.splitlines() if f"`{line}`" not in CHINESE] == []
 
 
 def test_the_file_tree_is_the_tree() -> None:

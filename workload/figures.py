@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from textwrap import fill
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
@@ -34,6 +36,7 @@ AXIS_LABELS = {
     "none": "",
 }
 WIDTH_INCHES, PANEL_HEIGHT_INCHES, DOTS_PER_INCH = 8.0, 2.3, 150
+FOOTER_CHARS = 140
 
 
 def draw(figure: Figure, traces: Mapping[str, Sequence[Trace]], arms: Sequence[str], footer: str, path: Path) -> None:
@@ -59,8 +62,14 @@ def draw(figure: Figure, traces: Mapping[str, Sequence[Trace]], arms: Sequence[s
         ncols=len(colours),
         frameon=False,
     )
-    canvas.supxlabel(footer, fontsize=7, color="#555555", x=0.01, ha="left")
+    write_footer(canvas, footer)
     canvas.savefig(path, dpi=DOTS_PER_INCH)
+
+
+def write_footer(canvas: Canvas, footer: str) -> None:
+    """Write where the data come from below everything else, in lines that fit."""
+    lines = "\n".join(fill(line, FOOTER_CHARS) for line in footer.splitlines())
+    canvas.supxlabel(lines, fontsize=7, color="#555555", x=0.01, ha="left")
 
 
 def _draw_panel(axes: Axes, panel: Panel, traces: Sequence[Trace], colours: Mapping[str, str]) -> None:
@@ -90,8 +99,12 @@ def _draw_panel(axes: Axes, panel: Panel, traces: Sequence[Trace], colours: Mapp
         handles = [Line2D([], [], color="#444444", linestyle=DASHES[i], label=name) for i, name in enumerate(legends)]
         axes.legend(handles=handles, loc="upper right", fontsize=8, frameon=False, ncols=len(handles))
     silent = [arm for arm in colours if not any(trace.values.size for trace in traces if trace.arm == arm)]
-    if silent:
-        text = "\n".join(f"{arm}: {panel.empty}" for arm in silent)
+    words = [f"{arm}: {panel.empty}" for arm in silent]
+    if len(silent) < len(colours) and not any(np.nan_to_num(trace.values).any() for trace in traces):
+        axes.set_ylim(0, 1)
+        words.append("0 throughout" if not silent else "otherwise 0 throughout")  # the axis would hide the line
+    if words:
+        text = "\n".join(words)
         box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 2}
         axes.text(0.01, 0.96, text, transform=axes.transAxes, fontsize=9, va="top", color="#333333", bbox=box)
 

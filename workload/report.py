@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from workload.analysis.wording import number
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -16,6 +18,14 @@ if TYPE_CHECKING:
     from workload.run import Finished
 
 REPORT = "report.html"
+QUALITY = {
+    "questions": "n",
+    "answer_em": "answer EM",
+    "answer_f1": "answer F1",
+    "facts_em": "supporting-fact EM",
+    "facts_f1": "supporting-fact F1",
+    "joint_f1": "joint F1",
+}
 
 
 @dataclass(frozen=True)
@@ -31,6 +41,7 @@ class Section:
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     accounting: Sequence[dict[str, Any]]
+    quality: Sequence[dict[str, str]]
     promql: dict[str, list[str]]
     manifest: str
 
@@ -55,6 +66,8 @@ def section_of(experiment: Study, finished: Finished) -> Section:
         accounting=[
             {name: _cell(value) for name, value in row.items()} for row in finished.summary.get("accounting", ())
         ],
+        # of a simulation these are what retrieval allows, and its sentences say so
+        quality=() if finished.summary.get("is_simulated") else _quality(finished.summary.get("quality") or {}),
         promql=json.loads(promql.read_text()) if promql.exists() else {},
         manifest=json.dumps(manifest, indent=2),
     )
@@ -64,6 +77,12 @@ def render(title: str, sections: Sequence[Section]) -> str:
     """Return the page; it holds its pictures, loads nothing and opens from disk."""
     environment = Environment(loader=PackageLoader("workload"), autoescape=True, undefined=StrictUndefined)
     return environment.get_template(REPORT).render(title=title, sections=sections)
+
+
+def _quality(by_arm: dict[str, dict[str, Any]]) -> list[dict[str, str]]:
+    return [
+        {"arm": arm, **{title: number(found[name]) for name, title in QUALITY.items()}} for arm, found in by_arm.items()
+    ]
 
 
 def _cell(value: Any) -> str:

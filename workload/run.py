@@ -179,7 +179,10 @@ def finish(experiment: Experiment, evidence: Evidence, measured: Sequence[Measur
 def footer(run_id: str, settings: Settings, measured: Sequence[Measured]) -> str:
     """Return what a copied picture must still say: the run, the engine, the model, sizes, windows, and a replay."""
     engine = measured[0].engine
-    seconds = " and ".join(f"{part.window.end - part.window.start:.0f} s" for part in measured)
+    windows = [part.window.end - part.window.start for part in measured]
+    seconds = " and ".join(f"{length:.0f} s" for length in windows)
+    if len(windows) > 2:
+        seconds = f"{sum(windows):.0f} s in {len(windows)} windows"
     sent = sum(part.accounting["sent"] for part in measured)
     random = "; RANDOM WEIGHTS" if engine.get("has_random_weights") else ""
     replay = f"\nREPLAY of {settings.replay}: the timing is real, the texts are recorded" if settings.replay else ""

@@ -72,6 +72,7 @@ class Rows:
             "started_at": start,
             "duration_seconds": at - start,
             "trajectory": None,
+            **dict.fromkeys(("answer_em", "answer_f1", "facts_em", "facts_f1", "joint_f1"), 0.5),
             **place,
             **parts,
         }

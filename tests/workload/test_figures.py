@@ -10,7 +10,7 @@ from matplotlib import image
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
-from workload.figures import AXIS_LABELS, COLOURS, binary_bytes, draw
+from workload.figures import AXIS_LABELS, COLOURS, FOOTER_CHARS, binary_bytes, draw
 from workload.panels.data import Trace
 from workload.panels.vllm_metrics import CACHE_METRICS, FIGURES, HIT_RATIO, REQUESTS
 
@@ -81,6 +81,18 @@ def test_no_data_at_all_is_still_a_figure(tmp_path: Path, texts: list[str]) -> N
     assert texts == ["prefix-off: caching off\nprefix-on: caching off", "prefix-off: no data\nprefix-on: no data"]
 
 
+def test_a_line_that_the_axis_hides_is_said_in_words(tmp_path: Path, texts: list[str]) -> None:
+    """No preemption at all is good news; an empty panel with an axis from 0 to 0.08 reads as missing data."""
+    figure = FIGURES[2]
+    traces = {panel.key: traces_of(panel) for panel in figure.panels}
+    traces["preemptions"] = [trace(arm, "", [0.0, float("nan"), 0.0]) for arm in ARMS]
+    draw(figure, traces, ARMS, "", tmp_path / "figure.png")
+    assert texts == ["0 throughout"]
+    traces["preemptions"] = [trace("prefix-on", "", [0.0]), trace("prefix-off")]
+    draw(figure, traces, ARMS, "", tmp_path / "figure.png")
+    assert texts[1:] == ["prefix-off: no data\notherwise 0 throughout"]
+
+
 def test_gaps_are_not_bridged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """NaN is where Prometheus had no point; a line across it would invent values."""
     drawn: list[Any] = []
@@ -103,6 +115,10 @@ def test_a_picture_says_where_it_comes_from(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(Canvas, "supxlabel", lambda _, text, **__: footers.append(text))
     draw(CACHE_METRICS, {panel.key: [] for panel in CACHE_METRICS.panels}, ARMS, "run x", tmp_path / "figure.png")
     assert footers == ["run x"]
+    draw(
+        CACHE_METRICS, {panel.key: [] for panel in CACHE_METRICS.panels}, ARMS, "a word " * 40, tmp_path / "figure.png"
+    )
+    assert max(map(len, footers[1].splitlines())) <= FOOTER_CHARS < len(footers[1])
 
 
 def lightness(colour: str) -> float:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from workload.analysis.wording import number
 from workload.promql.vllm_metrics import PREFILL_SECONDS
 from workload.results import total
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
     from workload.results import Row, RunData
 
 QUALITY = ("answer_em", "answer_f1", "facts_em", "facts_f1", "joint_f1")
@@ -56,6 +60,16 @@ def quality(data: RunData, arm: str) -> dict[str, float | int | None]:
     rows = [row for row in data.questions if row["arm"] == arm and row["outcome"] == "ok"]
     means = {name: sum(row[name] for row in rows) / len(rows) if rows else None for name in QUALITY}
     return {"questions": len(rows), **means}
+
+
+def quality_in_words(by_arm: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return a sentence on how well each arm answered, so that nothing fast can pass for good."""
+    told = (
+        f"{arm}: EM {number(found['answer_em'])}, F1 {number(found['answer_f1'])}, "
+        f"supporting-fact F1 {number(found['facts_f1'])} (n={found['questions']})"
+        for arm, found in by_arm.items()
+    )
+    return f"Answers of {'; '.join(told)}."
 
 
 def diverged(data: RunData) -> float | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from matplotlib.figure import Figure
 
-from workload.figures import COLOURS, DOTS_PER_INCH, WIDTH_INCHES
+from workload.figures import COLOURS, DOTS_PER_INCH, WIDTH_INCHES, write_footer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-TITLE_CHARS, FOOTER_CHARS = 74, 150
+TITLE_CHARS = 74
+EDGE_INCHES = 0.08
 GREY, DARK, PALE = "#666666", "#222222", "#dddddd"
 # The nodes that take time; the others only pass on what these have found.
 BUSY_NODES = ("decompose", "retrieve", "extract_clues", "generate", "grade", "decide")
@@ -26,10 +27,10 @@ MARKERS = ("o", "s", "^", "D")
 
 def sheet(title: str, footer: str, heights: Sequence[float], *, share_x: bool = True) -> tuple[Figure, list[Axes]]:
     """Return an empty figure and its panels, from top to bottom, `heights` in inches each."""
-    canvas = Figure(figsize=(WIDTH_INCHES, 1.1 + sum(heights)), layout="constrained")
+    canvas = Figure(figsize=(WIDTH_INCHES, 1.1 + sum(heights)))
+    canvas.set_layout_engine("constrained", w_pad=EDGE_INCHES)
     canvas.suptitle(fill(title, TITLE_CHARS), x=0.01, ha="left", fontsize=13, fontweight="bold")
-    lines = "\n".join(fill(line, FOOTER_CHARS) for line in footer.splitlines())
-    canvas.supxlabel(lines, fontsize=7, color="#555555", x=0.01, ha="left")
+    write_footer(canvas, footer)
     grid = canvas.subplots(len(heights), 1, sharex=share_x, squeeze=False, height_ratios=heights)
     panels = list(grid[:, 0])
     for axes in panels:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from workload.analysis.spans import loads_of
 from workload.analysis.wording import number, percent
-from workload.charts.canvas import DARK, NODE_COLOURS, name, save, sheet
+from workload.charts.canvas import DARK, NODE_COLOURS, duration, name, save, sheet
 from workload.charts.utilization import draw_resources
 from workload.panels.pipeline import PANELS
 
@@ -118,7 +118,7 @@ def _question(axes: Axes, row: Row, steps: Sequence[tuple[str, float, float]]) -
         axes.broken_barh([(start - row["started_at"], seconds)], (place - LANE, 2 * LANE), color=STEP_COLOURS[step])
     for place, step in enumerate(STEPS):
         total = sum(seconds for found, _, seconds in steps if found == step)
-        axes.annotate(f"{number(total)} s", (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=8)
+        axes.annotate(duration(total), (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=8)
     axes.set_yticks(range(len(STEPS)), STEPS, fontsize=8)
     axes.set_ylim(len(STEPS) - 0.4, -0.6)
     axes.set_xlim(0, row["duration_seconds"] or 1)

@@ -10,7 +10,7 @@ from matplotlib.ticker import PercentFormatter
 
 from workload.charts.canvas import PALE, save
 from workload.charts.kv_cache import cells_of, divide_hops, footer, label_of, mark, share_of
-from workload.figures import WIDTH_INCHES
+from workload.figures import WIDTH_INCHES, write_footer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,7 +49,7 @@ def draw_heatmap(summary: dict[str, Any], path: Path) -> Path:
     note = (
         f"Mean over all pairs of {pictured} calls an arm; grey: no such pair. A picture of structure, never added up."
     )
-    canvas.supxlabel(f"{note}\n{footer(summary)}", fontsize=7, color="#555555", x=0.01, ha="left")
+    write_footer(canvas, f"{note}\n{footer(summary)}")
     mark(panels[0, -1], summary)
     return save(canvas, path)
 

@@ -42,7 +42,7 @@ def survey(persist_dir: Path, collection: str) -> None:
     """
     with telling(persist_dir, collection):
         _require_database(persist_dir, collection)
-        with closing(_connect(persist_dir)) as database:
+        with closing(connect(persist_dir)) as database:
             _require_schema(database, persist_dir, collection)
             names = [name for (name,) in database.execute("SELECT name FROM collections ORDER BY name")]
     if collection not in names:
@@ -56,7 +56,7 @@ def survey_schema(persist_dir: Path, collection: str) -> None:
     Raises:
         UsageError, DependencyDownError, StorageError: as `survey`.
     """
-    with telling(persist_dir, collection), closing(_connect(persist_dir)) as database:
+    with telling(persist_dir, collection), closing(connect(persist_dir)) as database:
         _require_schema(database, persist_dir, collection)
 
 
@@ -142,7 +142,8 @@ def _require_database(persist_dir: Path, collection: str) -> None:
         raise misfit(persist_dir, collection, f"a Chroma store ({DATABASE})", "a folder without one", REINDEX)
 
 
-def _connect(persist_dir: Path) -> sqlite3.Connection:
+def connect(persist_dir: Path) -> sqlite3.Connection:
+    """Return a connection to a store's database, which must be there; close it."""
     # rw creates nothing, and lets SQLite roll back what a killed writer left half done
     uri = (persist_dir / DATABASE).resolve().as_uri() + "?mode=rw"
     return sqlite3.connect(uri, uri=True, timeout=LOCK_WAIT_SECONDS)
@@ -180,5 +181,5 @@ def _installed_schema() -> dict[str, int]:
     with tempfile.TemporaryDirectory() as folder:
         with opened(Path(folder)):
             pass
-        with closing(_connect(Path(folder))) as database:
+        with closing(connect(Path(folder))) as database:
             return _read_schema(database)

@@ -20,6 +20,7 @@ from workload.corpus.chroma import (
     telling,
 )
 from workload.corpus.manifest import Manifest, content_hash, manifest_path, read_manifest, write_manifest
+from workload.corpus.memory import index_bytes, require_memory
 from workload.corpus.probe import probe
 from workload.corpus.store import check
 from workload.errors import DependencyDownError, UsageError
@@ -57,6 +58,7 @@ def build(
     Raises:
         UsageError: nothing to index, a bad name or batch size, or a collection that is in the way.
         DependencyDownError: the store is locked (by another build, for one) or corrupt.
+        MissingPartError: too little memory for the vector index.
         StorageError: the disk is full or not writable.
     """
     wanted = {paragraph.id: paragraph for paragraph in paragraphs}
@@ -71,6 +73,7 @@ def build(
         with opened(persist_dir) as client:
             finished = _finished(client, persist_dir, collection, mark, replace=replace)
             if not finished:
+                require_memory(persist_dir, collection, index_bytes(len(wanted), embedder.dimension))
                 manifest_path(persist_dir, collection).unlink(missing_ok=True)
                 target = _target(client, collection, mark)
                 if target.count():  # an interrupted build may have left a vector index that crashes who opens it

@@ -15,9 +15,11 @@ from workload.corpus.chroma import (
 )
 from workload.corpus.document import Document, read_document
 from workload.corpus.manifest import Manifest, read_manifest
+from workload.corpus.memory import available_bytes, needed_bytes, require_memory
 from workload.corpus.probe import probe
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     import numpy as np
@@ -38,18 +40,23 @@ class StoreFacts:
     manifest: Manifest | None
 
 
-def check(persist_dir: Path, collection: str, embedder: Embedder) -> StoreFacts:
+def check(
+    persist_dir: Path, collection: str, embedder: Embedder, available: Callable[[], int] = available_bytes
+) -> StoreFacts:
     """Make sure that the collection is there, whole, and fits the embedder, which is not loaded for it.
 
     It includes one search in a child process, since SQLite can be whole while the vector index is not. It adds nothing
-    and never upgrades a store.
+    and never upgrades a store. `available` tells the free memory in bytes, which the vector index must fit in.
 
     Raises:
         UsageError: no store, no collection, not finished, empty, or another dimension, model, count or chromadb.
         DependencyDownError: locked, or corrupt (database or vector index).
+        MissingPartError: too little memory for its vector index.
         StorageError: the files cannot be read.
     """
     survey(persist_dir, collection)
+    with telling(persist_dir, collection):
+        require_memory(persist_dir, collection, needed_bytes(persist_dir, collection), available)
     manifest = read_manifest(persist_dir, collection)
     found = probe(persist_dir, collection)
     if found.dimension is None:

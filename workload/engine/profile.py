@@ -40,6 +40,7 @@ class VllmProfile:
         max_model_len: longest context, in tokens.
         max_num_seqs: most sequences in a batch.
         max_num_batched_tokens: most tokens in one engine step.
+        num_gpu_blocks: blocks of the KV pool, the null block included, in place of as many as memory allows.
     """
 
     name: str
@@ -48,6 +49,7 @@ class VllmProfile:
     max_model_len: int | None = None
     max_num_seqs: int | None = None
     max_num_batched_tokens: int | None = None
+    num_gpu_blocks: int | None = None
 
     def argv(
         self,
@@ -82,6 +84,8 @@ class VllmProfile:
             flags += ["--enable-prefix-caching" if self.prefix_caching else "--no-enable-prefix-caching"]
         if self.max_model_len is not None:
             flags += ["--max-model-len", str(self.max_model_len)]
+        if self.num_gpu_blocks is not None:
+            flags += ["--num-gpu-blocks-override", str(self.num_gpu_blocks)]
         return (*flags, *self.untold())
 
     def untold(self) -> tuple[str, ...]:
@@ -109,6 +113,11 @@ class VllmProfile:
             return (
                 f"/v1/models shows max_model_len={_shown(facts.max_model_len)}, "
                 f"profile {self.name} needs {self.max_model_len}"
+            )
+        if self.num_gpu_blocks is not None and facts.num_gpu_blocks != self.num_gpu_blocks:
+            return (
+                f"cache_config_info shows num_gpu_blocks={_shown(facts.num_gpu_blocks)}, "
+                f"profile {self.name} needs {self.num_gpu_blocks}"
             )
         return None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from workload.analysis.ab import quality
+from workload.analysis.ab import quality, quality_in_words
 from workload.analysis.levels import scaling
 from workload.analysis.wording import interval, number, percent
 from workload.charts.concurrency import draw
@@ -100,7 +100,7 @@ def verdicts(summary: dict[str, Any]) -> list[str]:
     counts = [one for row in rows for one in row["accounting"]]
     failed, dropped = (sum(sum(one["failed"].values()) for one in counts), sum(one["dropped"] for one in counts))
     sentences.append(f"{sum(one['sent'] for one in counts)} questions sent, {failed} failed, {dropped} dropped.")
-    return sentences
+    return [*sentences, quality_in_words(summary["quality"])]
 
 
 def _scaling(summary: dict[str, Any], arm: str) -> list[str]:

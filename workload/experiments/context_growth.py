@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workload.analysis import latency
-from workload.analysis.ab import quality
+from workload.analysis.ab import quality, quality_in_words
 from workload.analysis.context import decode_points, growth_of, onset, physics_of, prefill_points
 from workload.analysis.kv_growth import kv_growth
 from workload.analysis.wording import number, percent
@@ -66,7 +66,7 @@ def reduce(data: RunData) -> dict[str, Any]:
         "tokens_a_question": latency.spread(sums) if sums else None,
         "footprints": {arm: [_row(one) for one in found] for arm, found in prints.items()},
         "device": bool(data.evidence and data.evidence.gpu_samples(data.measured[0].window)),
-        "quality": quality(data, AGENT.name),
+        "quality": {AGENT.name: quality(data, AGENT.name)},
     }
 
 
@@ -140,7 +140,7 @@ def verdicts(summary: dict[str, Any]) -> list[str]:
         )
     found = [f"{wall['cause']} at {number(wall['tokens'])} tokens" for wall in summary["walls"]]
     sentences.append(f"Walls: {'; '.join(found) or 'none found'}.")
-    return sentences
+    return [*sentences, quality_in_words(summary["quality"])]
 
 
 def growth_in_words(fit: Mapping[str, Any]) -> str:

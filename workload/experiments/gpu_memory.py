@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from workload.analysis.ab import quality, quality_in_words
 from workload.analysis.memory import (
     Line,
     by_node,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from workload.results import RunData
 
 NOT_ATTRIBUTED = "Several workers were active at once: memory is not attributed to nodes"
+BASE = Arm("base", "base")
 NO_GPU = "No GPU: the engine's resident memory stands in for device memory"
 
 
@@ -46,6 +48,7 @@ def reduce(data: RunData) -> dict[str, Any]:
         "fragmentation_kind": "internal only: paged attention leaves no external kind, any free block serves anyone",
         "kv_resident_but_idle": "not told by this engine: blocks kept for reuse count as free",
         "loads": [_describe(observe(evidence, load), asked) for load in loads_of(data)],
+        "quality": {BASE.name: quality(data, BASE.name)},
     }
 
 
@@ -173,8 +176,9 @@ def _rows(load: dict[str, Any]) -> list[tuple[str, ...]]:
 
 
 def verdicts(summary: dict[str, Any]) -> list[str]:
-    """Return what a reader must know before using the numbers."""
-    sentences = ["Fragmentation is " + summary["fragmentation_kind"] + "."]
+    """Return what moves and when, and what a reader must know before using the numbers."""
+    sentences = [_of_load(load) for load in summary["loads"]]
+    sentences.append("Fragmentation is " + summary["fragmentation_kind"] + ".")
     for load in summary["loads"]:
         if not load["sampling"]:
             sentences.append(NO_GPU + ".")
@@ -187,14 +191,30 @@ def verdicts(summary: dict[str, Any]) -> list[str]:
             )
         if isinstance(load["nodes"], str):
             sentences.append(load["nodes"] + ".")
-    return sentences
+    return [*sentences, quality_in_words(summary["quality"])]
+
+
+def _of_load(load: dict[str, Any]) -> str:
+    top, pool = load["kv"]["peak"], load["kv"]["pool_bytes"]
+    parts = ["The KV pool in use was not seen"]
+    if top:
+        of_pool = f" of {size(pool)}" if pool else ""
+        parts = [
+            f"The KV pool in use peaks at {size(top['value'])}{of_pool} after {top['seconds']:.1f} s, {where_of(top)}"
+        ]
+    parts += [
+        f"{name} takes {told['distinct']} values in {told['n']} samples"
+        for name, told in load["memory"].items()
+        if told["peak"]
+    ]
+    return "; ".join([*parts, f"the engine is idle for {percent(load['engine_idle']['share'])} of the time"]) + "."
 
 
 GPU_MEMORY = Experiment(
     name="gpu-memory",
     folder="gpu_memory",
     title="What moves in GPU memory, and when?",
-    arms=(Arm("base", "base"),),
+    arms=(BASE,),
     draw=draw,
     reduce=reduce,
     headline=headline,

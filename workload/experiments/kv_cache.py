@@ -29,7 +29,12 @@ def headline(summary: dict[str, Any]) -> list[tuple[str, ...]]:
 def verdicts(summary: dict[str, Any]) -> list[str]:
     """Return what a reader must know before using the numbers."""
     arms, size = summary["arms"], summary["block_size"]
-    sentences = [f"{summary['origin']}."]
+    shares = {
+        arm: next(bound["share"] for bound in found["bounds"] if bound["block_size"] == size)
+        for arm, found in arms.items()
+    }
+    most = ", ".join(f"{arm} {percent(share)}" for arm, share in shares.items())
+    sentences = [f"{summary['origin']}: of all prompt tokens at most these can be reused: {most}."]
     for arm, found in arms.items():
         bound = next(bound for bound in found["bounds"] if bound["block_size"] == size)
         sentences.append(

@@ -28,7 +28,7 @@ def reduce(data: RunData) -> dict[str, Any]:
         "hops_by_type": latency.hops_by_type(data.questions),
         "endings": latency.endings(data.questions),
         "context_by_hop": latency.context_by_hop(data.calls),
-        "quality": quality(data, BASE.name),
+        "quality": {BASE.name: quality(data, BASE.name)},
     }
 
 
@@ -47,7 +47,7 @@ def headline(summary: dict[str, Any]) -> list[tuple[str, ...]]:
         (f"Hops of a {kind} question, mean", number(found["mean"]), str(found["n"]))
         for kind, found in summary["hops_by_type"].items()
     ]
-    quality_ = summary["quality"]
+    quality_ = summary["quality"][BASE.name]
     rows += [
         (title, number(quality_[key]), str(quality_["questions"]))
         for title, key in (("Answer EM", "answer_em"), ("Answer F1", "answer_f1"), ("Supporting-fact F1", "facts_f1"))
@@ -57,10 +57,11 @@ def headline(summary: dict[str, Any]) -> list[tuple[str, ...]]:
 
 def verdicts(summary: dict[str, Any]) -> list[str]:
     """Return what takes the time and what ends the loops."""
-    sentences = [f"{summary['answered']} of {summary['questions']} questions were answered; times are of those."]
+    sentences = []
     if summary["by_node"]:
         node, found = max(summary["by_node"].items(), key=lambda item: item[1]["share"])
         sentences.append(f"{node} takes {percent(found['share'])} of a question's time, more than any other node.")
+    sentences.append(f"{summary['answered']} of {summary['questions']} questions were answered; times are of those.")
     sentences += [
         f"{percent(found['share'])} of the loops end with {name}, after {number(found['seconds']['median'])} s in the "
         f"median (n={found['n']})."

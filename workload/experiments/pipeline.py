@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from workload.analysis.ab import quality, quality_in_words
 from workload.analysis.dependencies import paths_of
 from workload.analysis.memory import Line
 from workload.analysis.overlap import busy_union, serial_seconds
@@ -28,11 +29,14 @@ if TYPE_CHECKING:
     from workload.evidence import Evidence
     from workload.results import RunData
 
+BASE = Arm("base", "base")
+
 
 def reduce(data: RunData) -> dict[str, Any]:
     """Return busy and idle of each resource, overlap, critical paths and the prefetch bound of each load."""
     evidence = evidence_of(data)
-    return {"loads": [_describe(evidence, load) for load in loads_of(data)]}
+    loads = [_describe(evidence, load) for load in loads_of(data)]
+    return {"loads": loads, "quality": {BASE.name: quality(data, BASE.name)}}
 
 
 def _describe(evidence: Evidence, load: Load) -> dict[str, Any]:
@@ -144,9 +148,10 @@ def _saving(told: dict[str, Any]) -> tuple[str, str]:
 
 
 def verdicts(summary: dict[str, Any]) -> list[str]:
-    """Return what a reader must know before using the numbers."""
+    """Return how much overlaps, what prefetch could save, and what a reader must know before using the numbers."""
     sentences = []
     for load in summary["loads"]:
+        sentences += [_of_overlap(load), _of_prefetch(load)]
         agree = {True: "agrees with the spans within 1 %", False: "DISAGREES with the spans", None: "was not scraped"}
         sentences.append(f"hop2rag_busy_seconds_total {agree[load['busy_seconds_total']['within_1_percent']]}.")
         sentences += [_of_server(load["server"]), _of_gauge(load["gauge"])]
@@ -157,7 +162,31 @@ def verdicts(summary: dict[str, Any]) -> list[str]:
             sentences.append("The same query did not find the same documents again: P is not to be trusted.")
         if isinstance(load["resources"]["gpu"], str):
             sentences.append(load["resources"]["gpu"] + ": the engine's share is of time, not of a GPU.")
-    return sentences
+    return [*sentences, quality_in_words(summary["quality"])]
+
+
+def _of_overlap(load: dict[str, Any]) -> str:
+    engine, retrieval = (load["resources"][name]["busy"]["share"] for name in ("engine", "retrieval"))
+    return (
+        f"Retrieval and generation overlap in {percent(load['activities']['both'])} of the time now; the engine is "
+        f"busy for {percent(engine)} of it, retrieval for {percent(retrieval)} (n={load['questions']} "
+        f"questions, at most {load['workers']} at a time)."
+    )
+
+
+def _of_prefetch(load: dict[str, Any]) -> str:
+    sources, serial = load["prefetch"]["sources"], load["critical_path"]["serial_seconds"]
+    ceiling = max(told["ceiling_seconds"] for told in sources.values())
+    most = f"Prefetch saves at most {ceiling:.2f} s of {serial:.1f} s, if every draft of a query were right"
+    measured = {name: told["bound"]["measured"] for name, told in sources.items() if told["bound"]}
+    if not measured:
+        return f"{most}."
+    best = max(measured, key=lambda name: measured[name]["seconds"])
+    accuracy = sources[best]["accuracy"]
+    return (
+        f"{most}; with drafts as often right as they were, the best of them ({best}, {accuracy['right']} of "
+        f"{accuracy['hops']}) allows {measured[best]['speedup']:.3f}x."
+    )
 
 
 def _of_server(server: dict[str, Any]) -> str:
@@ -178,7 +207,7 @@ PIPELINE = Experiment(
     name="pipeline",
     folder="pipeline",
     title="How much do retrieval and generation overlap?",
-    arms=(Arm("base", "base"),),
+    arms=(BASE,),
     draw=draw,
     reduce=reduce,
     headline=headline,

@@ -93,6 +93,15 @@ def test_an_arm_is_proved_or_refused(name: str, facts: EngineFacts, says: str | 
     assert mismatch is None if says is None else says in str(mismatch)
 
 
+def test_a_small_pool_is_asked_for_and_proved() -> None:
+    """Eviction is modelled for the pool that was asked for; one sized by memory would evict nothing and agree too."""
+    small = VllmProfile("pool-101", num_gpu_blocks=101)
+    assert (server_flags(argv(small, "0.32.0")) or {})["--num-gpu-blocks-override"] == "101"
+    assert small.mismatch(replace(FACTS, num_gpu_blocks=101)) is None
+    assert "num_gpu_blocks=1456" in str(small.mismatch(FACTS))
+    assert "num_gpu_blocks=nothing" in str(small.mismatch(replace(FACTS, num_gpu_blocks=None)))
+
+
 def test_what_no_server_tells_is_listed() -> None:
     """Batching flags are on no endpoint; whoever attaches must see the command line for them."""
     assert PROFILES["prefix-on"].untold() == ()

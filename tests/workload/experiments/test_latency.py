@@ -58,7 +58,7 @@ def test_the_summary_tells_all_that_the_plan_asks() -> None:
     assert summary["endings"]["error"]["reasons"] == {"timeout": 1}
     assert summary["endings"]["max_hops"]["seconds"]["median"] == 4.0
     assert summary["context_by_hop"]["decide"][0]["median"] == 100.0
-    assert summary["quality"]["questions"] == 20
+    assert summary["quality"]["base"]["questions"] == 20
 
 
 def test_words_are_of_the_numbers() -> None:

@@ -1,0 +1,77 @@
+"""One condition of a benchmark: the agent's questions on a running engine, and what the engine counted meanwhile."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from workload.drive import Phase
+from workload.engine.endpoint import open_client
+from workload.experiment import Window
+from workload.load import Tally
+from workload.promql.vllm_metrics import COUNTERS
+from workload.results import Measured
+from workload.subject import subject
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from rich.progress import Progress
+
+    from workload.agent.replay import Script
+    from workload.corpus.embedding import Embedder
+    from workload.corpus.hotpotqa import Question
+    from workload.corpus.store import Store
+    from workload.engine.launcher import RunningEngine
+    from workload.journal import Journal
+    from workload.settings import Settings
+
+# The engine adds to its counters after the last token has left it.
+SETTLE_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all conditions have in common. `run` isolates their cache entries from those of any earlier run."""
+
+    run: str
+    questions: Sequence[Question]
+    store: Store
+    embedder: Embedder
+    journal: Journal
+    script: Script | None
+    progress: Progress
+
+    def measure(self, engine: RunningEngine, settings: Settings, name: str) -> Measured:
+        """Ask all questions at the first concurrency of the settings, under a cache salt of their own.
+
+        Raises:
+            Hop2RagError: the engine or the store stopped answering.
+        """
+        concurrency = settings.concurrency[0]
+        phase = Phase(name, 0, f"c{concurrency}", 0, f"{self.run}-{name}")
+        tally = Tally(len(self.questions))
+        task = self.progress.add_task(name, total=tally.scheduled)
+        with subject(engine, settings, self.store, self.embedder, self.journal, self.script) as under_test:
+            before, start = counters(engine.endpoint), time.time()
+            under_test.run(
+                under_test.driver.run(phase, self.questions, concurrency, tally, lambda: self.progress.advance(task))
+            )
+            time.sleep(SETTLE_SECONDS)
+            after, end = counters(engine.endpoint), time.time()
+        grown = {name: after[name] - before.get(name, 0.0) if name in after else None for name in COUNTERS}
+        window = Window(phase.arm, phase.block, phase.name, phase.segment, start, end)
+        return Measured(window, engine.facts.as_dict(), grown, tally.as_dict())
+
+
+def counters(endpoint: str) -> Mapping[str, float]:
+    """Return those of vLLM's counters that a run is judged by, summed over its engines; one it lacks is left out."""
+    with open_client(endpoint) as client:
+        families = text_string_to_metric_families(client.get("/metrics").raise_for_status().text)
+    found: dict[str, float] = {}
+    for sample in (sample for family in families for sample in family.samples if sample.name in COUNTERS):
+        found[sample.name] = found.get(sample.name, 0.0) + sample.value
+    return found

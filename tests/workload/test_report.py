@@ -1,0 +1,49 @@
+"""The page that a run leaves behind: what was found comes first, and how well it was answered stands beside it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from workload.experiments import EXPERIMENTS
+from workload.report import render, section_of
+from workload.run import Finished
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from workload.report import Section
+
+SCORES = {"questions": 3, "answer_em": 0.0, "answer_f1": 0.25, "facts_em": 0.0, "facts_f1": 0.5, "joint_f1": 0.125}
+
+
+def section(name: str, folder: Path) -> Section:
+    """Return the section of a run of `latency` in which nothing but the answers is known."""
+    (folder / "manifest.json").write_text(json.dumps({"run": name}))
+    summary = {
+        "questions": 3,
+        "answered": 3,
+        "latency_seconds": [],
+        "by_node": {"decide": {"share": 0.6, "median": 1.5, "n": 3}},
+        "hops_by_type": {},
+        "endings": {},
+        "quality": {"base": SCORES},
+    }
+    return section_of(EXPERIMENTS["latency"], Finished(name, summary, (), folder))
+
+
+def test_every_section_says_how_well_it_was_answered(tmp_path: Path) -> None:
+    """No optimisation may win by answering worse, so HotpotQA's scores stand in every result."""
+    page = render("One run", [section("a", tmp_path)])
+    for text in ("supporting-fact F1", "<td>0.125</td>", "means over n answers"):
+        assert text in page
+
+
+def test_a_suite_opens_with_an_answer_to_each_question(tmp_path: Path) -> None:
+    """Whoever opens seven experiments wants the seven answers, and only then the figures behind one of them."""
+    page = render("All", [section("a", tmp_path), section("b", tmp_path)])
+    opening = page.partition("<h2")[0]
+    assert opening.count("decide takes 60.0% of a question") == 2
+    assert opening.count('href="#latency"') == 2
+    alone = render("One run", [section("a", tmp_path)])
+    assert "decide takes" not in alone.partition("<h2")[0]
