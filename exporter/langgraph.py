@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, cast
 
 from langchain_core.callbacks import BaseCallbackHandler
 from prometheus_client import CollectorRegistry
@@ -36,21 +36,17 @@ STEP_TAG = "graph:step:"  # on the run of a node, and on none of the runs inside
 P = ParamSpec("P")
 
 
-def _guarded(
-    event: Callable[Concatenate[MeteringHandler, P], None],
-) -> Callable[Concatenate[MeteringHandler, P], None]:
+def _guarded(event: Callable[P, None]) -> Callable[P, None]:
     """Let events take turns, and keep their failures out of the app: counted each time, logged once."""
 
     @wraps(event)
-    def take(self: MeteringHandler, *args: P.args, **kwargs: P.kwargs) -> None:
+    def take(*args: P.args, **kwargs: P.kwargs) -> None:
+        handler = cast("MeteringHandler", args[0])
         try:
-            with self._lock:
-                event(self, *args, **kwargs)
+            with handler._lock:  # noqa: SLF001 - it decorates the class's own methods
+                event(*args, **kwargs)
         except Exception:  # noqa: BLE001 - whatever happens to metering, the app goes on
-            self.failures.inc()
-            if not self._has_failed:
-                self._has_failed = True
-                _LOG.exception("An event could not be metered; from now on such failures are only counted.")
+            handler.failed()
 
     return take
 
@@ -88,7 +84,7 @@ class MeteringHandler(BaseCallbackHandler):
     ) -> None:
         names = [name for name in nodes if not name.startswith("__")]  # LangGraph's own: __start__, __end__
         self.registry = CollectorRegistry() if registry is None else registry
-        self.failures = metering_failures(self.registry)
+        self._failures = metering_failures(self.registry)
         self.address = ""
         metrics = AgentMetrics(self.registry, names, names if llm_nodes is None else list(llm_nodes))
         busy = BusySeconds(clock)
@@ -119,6 +115,13 @@ class MeteringHandler(BaseCallbackHandler):
         """Stop serving."""
         if self._server:
             self._server.close()
+
+    def failed(self) -> None:
+        """Count an event that could not be metered, and log the first one; called while its exception is handled."""
+        self._failures.inc()
+        if not self._has_failed:
+            self._has_failed = True
+            _LOG.exception("An event could not be metered; from now on such failures are only counted.")
 
     @_guarded
     def on_chain_start(

@@ -87,7 +87,7 @@ class ChatModel(BaseChatModel):
             generations=[ChatGeneration(message=AIMessage(content=reply, usage_metadata=self._usage(reply)))]
         )
 
-    def _should_stream(self, **_: Any) -> bool:  # type: ignore[override]
+    def _should_stream(self, **_: Any) -> bool:
         return self.is_streaming
 
 
