@@ -84,6 +84,15 @@ class EngineFamilies(Collector):
                 yield GaugeMetricFamily(name, text, value=value)
 
 
+def metering_failures(registry: CollectorRegistry) -> Counter:
+    """Return the counter of an agent that is metered by callbacks, which must not fail it."""
+    return Counter(
+        "hop2rag_metering_failures_total",
+        "Events of the agent that could not be metered; it went on, and its figures lack them.",
+        registry=registry,
+    )
+
+
 class AgentMetrics:
     """The instruments of one agent process.
 

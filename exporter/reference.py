@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily
 
-from exporter.agent import AgentMetrics
+from exporter.agent import AgentMetrics, metering_failures
 from exporter.collector import Collectors
 from exporter.gpu import GpuCollector
 from exporter.host import HostCollector
@@ -76,6 +76,7 @@ def agent_families() -> Iterator[Metric]:
     agent.expect(agent.reusable_prompt_tokens)
     agent.engine.version, agent.engine.kv_pool_bytes, agent.engine.kv_block_bytes = "0", 1, 1
     registry.register(BusySeconds())
+    metering_failures(registry)
     yield from registry.collect()
 
 

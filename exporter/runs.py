@@ -1,0 +1,189 @@
+"""The runs of an agent as callbacks tell of them, each opened and closed by its id, recorded in `AgentMetrics`.
+
+A question is a tree of runs: node visits, and within them LLM calls, retriever calls and runs that only lead to those.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from typing import TYPE_CHECKING
+
+from exporter.agent import OTHER, hop_label
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterator
+    from uuid import UUID
+
+    from exporter.agent import AgentMetrics
+    from exporter.overlap import BusySeconds
+    from exporter.timeline import NodeActivity
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Tokens of one call, as the server counted them; None where it did not tell."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int | None
+
+
+@dataclass
+class Question:
+    """One question: its open runs, its slot on the timeline, and the steps in which each node has run."""
+
+    worker: int = 0
+    outcome: str = "ok"
+    open: dict[UUID, Run] = field(default_factory=dict)
+    steps: dict[str, dict[Hashable, int]] = field(default_factory=dict)
+
+    def hop(self, node: str, step: Hashable) -> int:
+        """Return how often the node has run, from 1; visits of the same step count once."""
+        steps = self.steps.setdefault(node, {})
+        return steps.setdefault(step, len(steps) + 1)
+
+    @property
+    def hops(self) -> int:
+        """Return the visits of the node that ran most often."""
+        return max((len(steps) for steps in self.steps.values()), default=0)
+
+
+@dataclass
+class Run:
+    """One open run. Closing `timing` records it; the other fields say what to record."""
+
+    question: Question
+    node: str
+    hop: int
+    started: float
+    is_question: bool = False
+    ttft: float | None = None
+    usage: Usage | None = None
+    reason: str | None = "cancelled"
+    timing: ExitStack = field(default_factory=ExitStack)
+
+
+class Runs:
+    """All open runs. Not thread-safe: its caller takes turns.
+
+    Args:
+        clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self, metrics: AgentMetrics, activity: NodeActivity, busy: BusySeconds, clock: Callable[[], float]
+    ) -> None:
+        self._metrics = metrics
+        self._activity = activity
+        self._busy = busy
+        self._clock = clock
+        self._open: dict[UUID, Run] = {}
+        self._free: list[int] = []
+        self._asked = 0
+        self._load = ExitStack()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def open(self, run_id: UUID, parent_id: UUID | None, node: str) -> Run:
+        """Open a run inside its parent's question; without a known parent it stands alone."""
+        parent = self._open.get(parent_id) if parent_id else None
+        run = Run(parent.question if parent else Question(), node, parent.hop if parent else 1, self._clock())
+        run.question.open[run_id] = self._open[run_id] = run
+        return run
+
+    def find(self, run_id: UUID) -> Run | None:
+        """Return an open run."""
+        return self._open.get(run_id)
+
+    def close(self, run_id: UUID, outcome: str = "ok") -> None:
+        """Record a run that ended; the end of a question closes what is left open in it.
+
+        A cancelled task does not always tell of the ends inside it.
+        """
+        run = self._open.pop(run_id, None)
+        if run is None:
+            return
+        del run.question.open[run_id]
+        if run.is_question:
+            run.question.outcome = outcome
+            for left in list(run.question.open):
+                self.close(left)
+        run.timing.close()
+
+    def ask(self, run: Run) -> None:
+        """Take a run for a question."""
+        run.is_question = True
+        run.timing.enter_context(self._asking(run))
+
+    def visit(self, run: Run, step: Hashable) -> None:
+        """Take a run for a node's visit in a step of the graph."""
+        run.hop = run.question.hop(run.node, step)
+        run.timing.enter_context(self._visiting(run))
+
+    def retrieve(self, run: Run) -> None:
+        """Take a run for a retriever's call, query embedding and search in one."""
+        run.timing.enter_context(self._busy.busy("retrieval"))
+        run.timing.callback(lambda: self._metrics.retrieval_duration.labels("search").observe(self._age(run)))
+
+    def call(self, run: Run) -> None:
+        """Take a run for an LLM call; it counts as failed until its `reason` is None."""
+        run.timing.enter_context(self._busy.busy("generation"))
+        run.timing.callback(self._count, run)
+
+    def token(self, run_id: UUID) -> None:
+        """Note the first token of an LLM call; later ones change nothing."""
+        run = self._open.get(run_id)
+        if run and run.ttft is None:
+            run.ttft = self._age(run)
+
+    def _age(self, run: Run) -> float:
+        return self._clock() - run.started
+
+    @contextmanager
+    def _asking(self, run: Run) -> Iterator[None]:
+        if not self._asked:
+            self._load.enter_context(self._busy.accounting())
+        run.question.worker = heappop(self._free) if self._free else self._asked
+        self._asked += 1
+        yield
+        self._asked -= 1
+        heappush(self._free, run.question.worker)
+        if not self._asked:
+            self._load.close()
+        outcome = run.question.outcome
+        self._metrics.question_duration.observe(self._age(run))
+        self._metrics.questions.labels(outcome, "done" if outcome == "ok" else "error").inc()
+        if outcome == "ok":
+            self._metrics.hops.labels(OTHER).observe(run.question.hops)
+
+    @contextmanager
+    def _visiting(self, run: Run) -> Iterator[None]:
+        label, worker = self._metrics.node(run.node), str(run.question.worker)
+        active = self._metrics.node_active.labels(label)
+        active.inc()
+        self._activity.enter(worker, label)
+        yield
+        self._activity.leave(worker, label)
+        active.dec()
+        self._metrics.node_duration.labels(label).observe(self._age(run))
+
+    def _count(self, run: Run) -> None:
+        metrics = self._metrics
+        node, hop = metrics.llm_node(run.node), hop_label(run.hop)
+        metrics.llm_call_duration.labels(node).observe(self._age(run))
+        if run.reason:
+            metrics.llm_errors.labels(node, run.reason).inc()
+            return
+        if run.ttft is not None:
+            metrics.llm_ttft.labels(node).observe(run.ttft)
+        if run.usage is None:
+            return
+        metrics.prompt_tokens.labels(node, hop).inc(run.usage.prompt_tokens)
+        metrics.prompt_size.labels(node, hop).observe(run.usage.prompt_tokens)
+        metrics.completion_tokens.labels(node, hop).inc(run.usage.completion_tokens)
+        if run.usage.cached_tokens is not None:
+            metrics.expect(metrics.cached_prompt_tokens)
+            metrics.cached_prompt_tokens.labels(node, hop).inc(run.usage.cached_tokens)
