@@ -38,7 +38,7 @@ def draw_levels(drawing: Drawing) -> Path:
     for axes, quantity in ((panels[1], "uncached_prefill_tokens"), (panels[2], "time_to_first_token_seconds")):
         draw_marks(axes, [(arm, _compared(levels, at, quantity, side)) for arm, side in ((off, "a"), (on, "b"))])
     draw_marks(panels[3], [(arm, _throughput(levels, at, arm)) for arm in (off, on)])
-    name(panels[0], f"Share of prompt tokens served from the cache, {on} ({off}: caching off, nothing to count)")
+    name(panels[0], f"Prompt tokens served from the cache, {on} ({off}: caching off, nothing to count)", y="share")
     name(panels[1], "Prompt tokens computed for a question, median; bars: 95 %", y="tokens")
     name(panels[2], "Time to first token, mean of a question's calls, median; bars: 95 %", y="seconds")
     name(panels[3], "Answers a second in the steady part; bars: 95 %", x=CONCURRENCY, y="questions / s")
