@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from workload.agent.replay import read_script
+from workload.analysis.untold import settle
 from workload.bundle import Bundle, new_run_id, read_manifest
 from workload.corpus.default import open_corpus
 from workload.corpus.embedding import MiniLmEmbedder
@@ -152,7 +153,7 @@ def script_of(settings: Settings) -> Script | None:
 def finish(experiment: Experiment, evidence: Evidence, measured: Sequence[Measured]) -> Finished:
     """Reduce a measured run, draw its files and complete its bundle."""
     settings, bundle, client = evidence.settings, evidence.bundle, evidence.client
-    data = read_run(bundle.journal, measured, evidence)
+    data = settle(read_run(bundle.journal, measured, evidence))
     summary = {
         "experiment": experiment.name,
         "run": bundle.run_id,
