@@ -195,6 +195,7 @@ class Llm:
             stream=True,
             stream_options={"include_usage": True},
             extra_body=extra,
+            extra_headers=meter.trace_headers(self.model),
         )
         told = _Stream()
         try:

@@ -12,13 +12,30 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from opentelemetry.context import Context
+from opentelemetry.trace import INVALID_SPAN
+
 from exporter.agent import QUESTION_TYPES, closed, hop_label
+from exporter.spans import (
+    FINISH_REASONS,
+    NO_SPANS,
+    REQUEST_MODEL,
+    TIME_TO_FIRST_CHUNK,
+    current_or,
+    fail,
+    tell_usage,
+    trace_headers,
+    within,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from opentelemetry.trace import Span
+
     from exporter.agent import AgentMetrics
     from exporter.overlap import BusySeconds
+    from exporter.spans import Spans
     from exporter.timeline import NodeActivity
     from workload.agent.reuse import Arrival, ReuseOrder
     from workload.agent.state import Message
@@ -42,6 +59,7 @@ class Meter:
     Args:
         keeps_text: whether the journal takes the texts of prompts and replies, which may hold anything.
         monotonic, wall: clocks in seconds.
+        spans: starts the spans of a trace, if one is exported.
     """
 
     metrics: AgentMetrics
@@ -52,6 +70,7 @@ class Meter:
     keeps_text: bool = False
     monotonic: Callable[[], float] = time.perf_counter
     wall: Callable[[], float] = time.time
+    spans: Spans = NO_SPANS
 
     def question(self, worker: str, kind: str, salt: str = "", intended: float | None = None) -> QuestionMeter:
         """Start to meter a question that was to start at the monotonic instant `intended` (default: now).
@@ -86,10 +105,16 @@ class QuestionMeter:
     question_id: str = field(init=False, default="")
     visits: list[dict[str, Any]] = field(init=False, default_factory=list)
     calls: list[dict[str, Any]] = field(init=False, default_factory=list)
+    span: Span = field(init=False)
+
+    def __post_init__(self) -> None:
+        # each question is a trace of its own, whoever drives it
+        self.span = self.meter.spans.question(Context())
 
     def open(self, row: dict[str, Any]) -> None:
         """Write the question down as sent, before its first call."""
         self.question_id = row["question_id"]
+        self.span.set_attribute("hop2rag.question.id", self.question_id)
         if journal := self.meter.journal:
             self.row_id = journal.new_id("question")
             times = {"intended_at": self.intended + self.anchor, "started_at": self.started + self.anchor}
@@ -109,6 +134,12 @@ class QuestionMeter:
         if journal := self.meter.journal:
             result = {"outcome": outcome, "termination": termination, "hops": hops, "duration_seconds": duration, **row}
             journal.update("question", self.row_id, result)
+        told = {"type": self.kind, "outcome": outcome, "termination": termination}
+        self.span.set_attributes({f"hop2rag.question.{name}": value for name, value in told.items()})
+        self.span.set_attribute("hop2rag.question.hops", hops)
+        if outcome != "ok":
+            fail(self.span, str(row.get("reason", outcome)))
+        self.span.end()
 
     @contextmanager
     def node(self, name: str, hop: int) -> Iterator[None]:
@@ -121,7 +152,8 @@ class QuestionMeter:
         start = self.meter.monotonic()
         outcome = "failed"
         try:
-            yield
+            with within(self.meter.spans.node(self.span, name, hop)):
+                yield
             outcome = "ok"
         finally:
             duration = self.meter.monotonic() - start
@@ -135,7 +167,8 @@ class QuestionMeter:
         """Time one stage of retrieval: embed, search or rerank."""
         start = self.meter.monotonic()
         try:
-            with self.meter.busy.busy("retrieval"):
+            span = self.meter.spans.stage(current_or(self.span), name, hop)
+            with self.meter.busy.busy("retrieval"), within(span):
                 yield
         finally:
             duration = self.meter.monotonic() - start
@@ -151,9 +184,10 @@ class QuestionMeter:
     @contextmanager
     def call(self, node: str, hop: int) -> Iterator[CallMeter]:
         """Time one LLM call; it counts as failed unless `CallMeter.finished` was reached."""
-        call = CallMeter(self, node, hop, self.meter.monotonic(), self.meter.reuse.send(self.salt))
+        span = self.meter.spans.call(current_or(self.span), node, hop)
+        call = CallMeter(self, node, hop, self.meter.monotonic(), self.meter.reuse.send(self.salt), span)
         try:
-            with self.meter.busy.busy("generation"):
+            with self.meter.busy.busy("generation"), within(span):
                 yield call
         finally:
             call.record()
@@ -168,6 +202,7 @@ class CallMeter:
     hop: int
     started: float
     arrival: Arrival
+    span: Span = INVALID_SPAN
     ttft: float | None = None
     usage: Usage | None = None
     reason: str | None = None
@@ -178,6 +213,12 @@ class CallMeter:
         """Note the time of the first token; later calls change nothing."""
         if self.ttft is None:
             self.ttft = self.question.meter.monotonic() - self.started
+            self.span.set_attribute(TIME_TO_FIRST_CHUNK, self.ttft)
+
+    def trace_headers(self, model: str) -> dict[str, str]:
+        """Note the model, and return the headers that let the server's own spans nest under this call's."""
+        self.span.set_attribute(REQUEST_MODEL, model)
+        return trace_headers(self.span)
 
     def prompt_ids(self, ids: Sequence[int]) -> None:
         """Take the prompt's token ids, as the server counts them."""
@@ -187,6 +228,8 @@ class CallMeter:
         """Take the server's usage and the ids it generated."""
         self.question.meter.reuse.output(self.arrival, output_ids)
         self.usage = usage
+        tell_usage(self.span, usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens)
+        self.span.set_attribute(FINISH_REASONS, [usage.finish_reason])
 
     def said(self, messages: Sequence[Message], reply: str) -> None:
         """Take the texts; they are kept only if the run was asked to."""
