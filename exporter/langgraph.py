@@ -18,7 +18,8 @@ from prometheus_client import CollectorRegistry
 from exporter.agent import AgentMetrics, metering_failures
 from exporter.llm_failures import reason_of
 from exporter.overlap import BusySeconds
-from exporter.runs import CANCELLED, Runs, Usage
+from exporter.question import Usage
+from exporter.runs import CANCELLED, Runs
 from exporter.server import MetricsServer
 from exporter.spans import NO_SPANS
 from exporter.timeline import NodeActivity
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from langchain_core.outputs import LLMResult
 
-    from exporter.runs import Run
+    from exporter.question import Run
     from exporter.spans import Spans
 
 _LOG = logging.getLogger("exporter.langgraph")
