@@ -10,13 +10,14 @@ import httpx2
 import openai
 from pydantic import BaseModel, ValidationError
 
-from workload.agent.metering import Usage
+from workload.agent.calls import Usage
 from workload.agent.prompts import REPAIR
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from workload.agent.metering import CallMeter, QuestionMeter
+    from workload.agent.calls import CallMeter
+    from workload.agent.metering import QuestionMeter
     from workload.agent.state import Message
 
 # A reply has at most some hundred tokens; a server that goes on beyond this is not answering the question.
