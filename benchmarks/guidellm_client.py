@@ -51,15 +51,18 @@ class Sample:
 
 @dataclass(frozen=True)
 class GuideLlm:
-    """guidellm with a number of worker processes; its own default is up to ten.
+    """guidellm as a user starts it.
 
     Args:
         executable: its command.
         folder: where prompts and reports go.
+        tokenizer: a model's folder; guidellm wants a tokenizer, though the server's own usage is what counts.
+        workers: its worker processes at the most; its own default is 10.
     """
 
     executable: Path
     folder: Path
+    tokenizer: Path
     workers: int
 
     def version(self) -> str:
@@ -74,22 +77,23 @@ class GuideLlm:
         Raises:
             SystemExit: it failed, or not every call succeeded.
         """
-        data, report = self.folder / "prompts.jsonl", self.folder / "report.json"
+        data, report, config = (self.folder / name for name in ("prompts.jsonl", "report.json", "config.json"))
         rows = ({"prompt": prompt, "output_tokens_count": tokens} for prompt in prompts)
         data.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
         report.unlink(missing_ok=True)
         spec = {
             "backend": {"kind": "openai_http", "target": url, "model": model, "http2": False},
             "profile": profile,
-            "constraint": {"kind": "max_requests", "count": len(prompts)},
-            "data": {"kind": "json_file", "path": str(data)},
-            "output": {"kind": "json", "path": str(report)},
+            "constraints": [{"kind": "max_requests", "count": len(prompts)}],
+            "tokenizer": {"kind": "huggingface_auto", "model": str(self.tokenizer)},
+            "data": [{"kind": "json_file", "path": str(data)}],
+            "outputs": [{"kind": "json", "path": str(report)}],
         }
-        flags = [part for name, value in spec.items() for part in (f"--{name}", json.dumps(value))]
-        command = [self.executable, "run", *flags, "--disable-console"]
+        config.write_text(json.dumps({"spec": spec}))
+        command = [self.executable, "run", "--config", config, "--disable-console"]
         env = {**os.environ, "GUIDELLM__MAX_WORKER_PROCESSES": str(self.workers), "HF_HUB_OFFLINE": "1"}
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        ended = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
+        ended = subprocess.run(command, capture_output=True, text=True, check=False, env=env, cwd=self.folder)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         if ended.returncode or not report.exists():
             raise SystemExit(f"guidellm failed: {ended.stderr[-2000:] or ended.stdout[-2000:]}")
@@ -112,7 +116,8 @@ def sample_of(report: dict[str, Any], cpu_seconds: float, expected: int) -> Samp
         latencies=tuple(end - start for start, end in zip(starts, ends, strict=True)),
         ttfts=tuple(timing["first_token_iteration"] - timing["request_start"] for timing in timings),
         targets={
-            NUMBER.findall(str(call["request_args"]))[0]: timing["targeted_start"]
+            NUMBER.findall(call["request_args"])[0]: timing["targeted_start"]
             for call, timing in zip(calls, timings, strict=True)
+            if call["request_args"]
         },
     )
