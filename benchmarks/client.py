@@ -167,9 +167,14 @@ def row(title: str, ours: list[float], theirs: list[float], digits: int, bar: st
 
 
 def lags_ms(url: str, sample: Sample) -> list[float]:
-    """Return how much later than intended each call was at the stub, in ms, ascending."""
+    """Return how much later than intended each call was at the stub, in ms, ascending.
+
+    The first second is left out: it opens the connections, as a run's warm-up does.
+    """
     arrivals = httpx.get(f"{url}/arrivals", trust_env=False).json()
-    return sorted(1e3 * (arrivals[number] - target) for number, target in sample.targets.items())
+    begin = min(sample.targets.values()) + 1
+    late = (arrivals[number] - target for number, target in sample.targets.items() if target >= begin)
+    return sorted(1e3 * seconds for seconds in late)
 
 
 def at(values: list[float], fraction: float) -> float:
