@@ -27,9 +27,10 @@ from machine import describe
 
 from tests.stubs.agent import StubEmbedder, StubStore, bench, client_of
 from tests.stubs.vllm import StubVllm, Turn
+from workload.agent.calls import CallMeter, Usage
 from workload.agent.graph import Hop2Rag
 from workload.agent.llm import Llm
-from workload.agent.metering import CallMeter, Meter, QuestionMeter, Usage
+from workload.agent.metering import Meter, QuestionMeter
 from workload.agent.nodes import Hop2RagNodes
 from workload.agent.state import NODES
 from workload.analysis.paired import compare

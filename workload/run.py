@@ -27,6 +27,7 @@ from workload.report import REPORT, render, section_of
 from workload.results import Measured, read_run
 from workload.runner import Runner
 from workload.settings import PLACES, Settings
+from workload.tracing import engine_flags
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,9 +62,8 @@ def launcher_of(settings: Settings, console: Console) -> Launcher:
     """
     if settings.vllm_endpoint:
         return AttachLauncher(settings.vllm_endpoint, console)
-    return process_launcher(
-        settings.engine_python, settings.model, settings.engine_args, settings.engine_port, cache_dir(), console
-    )
+    extra = (*settings.engine_args, *engine_flags(settings.otlp_endpoint))
+    return process_launcher(settings.engine_python, settings.model, extra, settings.engine_port, cache_dir(), console)
 
 
 def run_experiment(

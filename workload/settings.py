@@ -17,7 +17,7 @@ from workload.paths import NAME_PATTERN
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# Every variable that has a meaning, and the setting it gives. Flags win over the environment.
+# Every variable that has a meaning, and the setting it gives; the last wins, and flags win over the environment.
 ENVIRONMENT = {
     "AGRAG_PERSIST_DIR": "persist_dir",
     "AGRAG_COLLECTION_NAME": "collection",
@@ -26,6 +26,8 @@ ENVIRONMENT = {
     "HOP2RAG_PROMETHEUS_PORT": "prometheus_port",
     "HOP2RAG_ENGINE_PORT": "engine_port",
     "HOP2RAG_VLLM_ENDPOINT": "vllm_endpoint",
+    "OTEL_EXPORTER_OTLP_ENDPOINT": "otlp_endpoint",
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "otlp_endpoint",
 }
 # Read elsewhere, at the moment they are needed; see workload/paths.py and workload/prometheus_binary.py.
 OTHER_VARIABLES = {"HOP2RAG_CACHE", "HOP2RAG_PROMETHEUS"}
@@ -63,6 +65,7 @@ class Settings(BaseModel):
     model: str | None = Field(default=None, min_length=1)
     engine_args: tuple[str, ...] = ()
     vllm_endpoint: Annotated[str, AfterValidator(parse_endpoint)] | None = None
+    otlp_endpoint: str | None = Field(default=None, pattern=r"^https?://\S+$")
     questions: Path | None = None
     persist_dir: Path | None = None
     collection: str | None = Field(default=None, pattern=NAME_PATTERN)
@@ -78,7 +81,7 @@ class Settings(BaseModel):
 
 
 # What may differ when a run goes on: where the services are, not what is measured.
-PLACES = {"prometheus_port", "engine_port", "vllm_endpoint", "results", "figures"}
+PLACES = {"prometheus_port", "engine_port", "vllm_endpoint", "otlp_endpoint", "results", "figures"}
 
 
 def load_settings(flags: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> Settings:

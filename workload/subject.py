@@ -26,6 +26,7 @@ from workload.agent.state import LLM_NODES, NODES
 from workload.drive import Driver
 from workload.engine.probe import ask_canary
 from workload.gate import EngineGate
+from workload.tracing import exported_spans
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
@@ -76,7 +77,7 @@ def subject(
 ) -> Iterator[Subject]:
     """Build the agent for a running engine, replaying `script` if there is one.
 
-    Its metrics are served on a free port of 127.0.0.1 while the block lasts.
+    Its metrics are served on a free port of 127.0.0.1 while the block lasts; its spans are exported if that is asked.
 
     The instruments are new each time: a counter of one engine never goes on under the name of the next.
     """
@@ -88,7 +89,7 @@ def subject(
     busy = BusySeconds()
     registry.register(busy)
     activity = NodeActivity(lambda: time.time_ns() // 1_000_000)
-    meter = Meter(metrics, activity, busy, ReuseOrder(engine.facts.block_size), journal, settings.record_prompts)
+    reuse = ReuseOrder(engine.facts.block_size)
     client = openai.AsyncOpenAI(
         base_url=f"{engine.endpoint}/v1",
         api_key="none",
@@ -104,6 +105,8 @@ def subject(
     server = MetricsServer(registry, timeline=activity.expose, title="Hop2Rag agent")
     address = server.start()
     try:
-        yield Subject(Driver(Hop2Rag(nodes), meter, gate), llm, meter, busy, address)
+        with exported_spans(settings.otlp_endpoint) as spans:
+            meter = Meter(metrics, activity, busy, reuse, journal, settings.record_prompts, spans=spans)
+            yield Subject(Driver(Hop2Rag(nodes), meter, gate), llm, meter, busy, address)
     finally:
         server.close()

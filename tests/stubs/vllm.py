@@ -74,6 +74,7 @@ class StubVllm:
 
     Attributes:
         requests: the bodies of all chat completions, in order of arrival.
+        headers: their headers, names in lower case.
         next_turns: taken one by one, before `script` is asked.
         script: the turn of a request; replace it.
         hangs: completions are accepted and never answered, while /health stays 200.
@@ -84,6 +85,7 @@ class StubVllm:
         self.cache = StubCache(block_size)
         self.counts: Counter[str] = Counter()
         self.requests: list[dict[str, Any]] = []
+        self.headers: list[dict[str, str]] = []
         self.next_turns: deque[Turn] = deque()
         self.script: Callable[[Mapping[str, Any]], Turn] = by_node()
         self.hangs = False
@@ -140,10 +142,12 @@ class StubVllm:
         self._writers.add(writer)
         try:
             while head := await reader.readuntil(b"\r\n\r\n"):
-                lines = head.decode().splitlines()
-                lengths = [line.split(":")[1] for line in lines if line.lower().startswith("content-length:")]
-                body = await reader.readexactly(int(lengths[0])) if lengths else b"{}"
-                await self._answer(lines[0].split()[1], json.loads(body), writer)
+                first, *lines = head.decode().strip().splitlines()
+                headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+                body = await reader.readexactly(int(headers.get("content-length", 0)))
+                if (path := first.split()[1]) == "/v1/chat/completions":
+                    self.headers.append(headers)
+                await self._answer(path, json.loads(body or b"{}"), writer)
         except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
             return  # the client has gone, or the stub is being closed
         finally:

@@ -30,6 +30,10 @@ Model = Annotated[str | None, typer.Option(help="Model folder or repository that
 EngineArgs = Annotated[
     str | None, typer.Option(help="Further arguments of an engine that we start: '--load-format dummy'.")
 ]
+OtlpEndpoint = Annotated[
+    str | None,
+    typer.Option(help="Export spans to this OpenTelemetry collector by gRPC, such as http://127.0.0.1:4317."),
+]
 PersistDir = Annotated[Path | None, typer.Option(help="Chroma store (default: AGRAG_PERSIST_DIR, else synthetic).")]
 Collection = Annotated[str | None, typer.Option(help="Collection in the store (default: AGRAG_COLLECTION_NAME).")]
 Questions = Annotated[Path | None, typer.Option(help="Questions in HotpotQA's official JSON format.")]

@@ -18,6 +18,7 @@ from workload.commands.options import (
     Limit,
     MaxHops,
     Model,
+    OtlpEndpoint,
     PersistDir,
     PrometheusPort,
     Questions,
@@ -73,6 +74,7 @@ def run(
     engine_patience: Annotated[
         float | None, typer.Option(help="Seconds that the engine may be silent before the run ends.")
     ] = None,
+    otlp_endpoint: OtlpEndpoint = None,
     seed: Seed = None,
     record_prompts: Annotated[
         bool, typer.Option(help="Keep the texts of prompts and replies in the run's journal (mode 0600).")
@@ -134,6 +136,7 @@ def run(
         "results": results,
         "request_timeout": request_timeout,
         "engine_patience": engine_patience,
+        "otlp_endpoint": otlp_endpoint,
         "seed": seed,
     }
     settings = load_settings(flags)
@@ -154,6 +157,7 @@ def ask(
     collection: Collection = None,
     questions: Questions = None,
     engine_port: EnginePort = None,
+    otlp_endpoint: OtlpEndpoint = None,
 ) -> None:
     """Ask one question and print the trace, node by node. Starts the engine if none is up."""
     from workload.ask import ask_once  # noqa: PLC0415
@@ -171,6 +175,7 @@ def ask(
             "collection": collection,
             "questions": questions,
             "engine_port": engine_port,
+            "otlp_endpoint": otlp_endpoint,
         }
     )
     with progress_bars() as progress:

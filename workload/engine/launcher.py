@@ -122,7 +122,8 @@ class ProcessLauncher:
             return
         log = self._log_folder / f"vllm-{profile.name}.log"
         # `python -m` would look for modules in our working directory first, whatever lies there.
-        env = {**environment(self._device), "PYTHONSAFEPATH": "1"}
+        # The service name tells its spans from the agent's, where spans are exported.
+        env = {**environment(self._device), "PYTHONSAFEPATH": "1", "OTEL_SERVICE_NAME": "vllm"}
         with ChildProcess(argv, log, env) as child:
             seconds = self._await(profile, child)
             engine = self._proved(profile, argv, child.pid)

@@ -16,9 +16,10 @@ from prometheus_client import CollectorRegistry
 from exporter.agent import AgentMetrics
 from exporter.overlap import BusySeconds
 from exporter.timeline import NodeActivity
+from workload.agent.calls import Usage
 from workload.agent.graph import Hop2Rag
 from workload.agent.llm import Llm
-from workload.agent.metering import Meter, Usage
+from workload.agent.metering import Meter
 from workload.agent.nodes import Hop2RagNodes
 from workload.agent.prompts import LAYOUTS
 from workload.agent.reuse import ReuseOrder
