@@ -67,6 +67,7 @@ class Settings(BaseModel):
     persist_dir: Path | None = None
     collection: str | None = Field(default=None, pattern=NAME_PATTERN)
     results: Path = Path("results")
+    arms: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _one_engine(self) -> Settings:
@@ -79,6 +80,8 @@ class Settings(BaseModel):
 
 # What may differ when a run goes on: where the services are, not what is measured.
 PLACES = {"prometheus_port", "engine_port", "vllm_endpoint", "results", "figures"}
+# What the agent does with a question; an arm may set these against the run's.
+AGENT_OPTIONS = ("layout", "k", "max_hops")
 
 
 def load_settings(flags: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> Settings:
@@ -92,6 +95,21 @@ def load_settings(flags: Mapping[str, Any], environ: Mapping[str, str] = os.envi
         raise UsageError(f"Unknown environment variable {unknown[0]}.", f"Known are {', '.join(sorted(known))}.")
     given = {setting: environ[name] for name, setting in ENVIRONMENT.items() if environ.get(name)}
     given |= {name: value for name, value in flags.items() if value is not None}
+    return _checked(given)
+
+
+def with_options(settings: Settings, options: Mapping[str, Any]) -> Settings:
+    """Return the settings with some options of the agent set otherwise.
+
+    Raises:
+        UsageError: an option is unknown, or its value is not possible.
+    """
+    if unknown := sorted(options.keys() - set(AGENT_OPTIONS)):
+        raise UsageError(f"There is no option {unknown[0]!r} of the agent.", f"There are: {', '.join(AGENT_OPTIONS)}.")
+    return _checked({**settings.model_dump(), **options}) if options else settings
+
+
+def _checked(given: Mapping[str, Any]) -> Settings:
     try:
         return Settings.model_validate(given)
     except ValidationError as error:

@@ -138,7 +138,7 @@ def run(
     }
     settings = load_settings(flags)
     if resume:
-        settings = settings_of(chosen, settings, resume)
+        settings = settings_of(chosen.name, settings, resume)
     with progress_bars() as progress:
         finished = run_experiment(chosen, settings, progress, resume)
     print_finished(out, chosen, finished)
