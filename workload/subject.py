@@ -7,6 +7,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import openai
@@ -16,23 +17,30 @@ from exporter.agent import AgentMetrics
 from exporter.overlap import BusySeconds
 from exporter.server import MetricsServer
 from exporter.timeline import NodeActivity
+from workload.agent.context import EVERYTHING, Context
 from workload.agent.graph import Hop2Rag
 from workload.agent.llm import Llm
 from workload.agent.metering import Meter
 from workload.agent.nodes import Hop2RagNodes
+from workload.agent.prefetch import Planted, Prefetch
+from workload.agent.priming import Primer
 from workload.agent.replay import ReplayLlm
+from workload.agent.retrieval import Retrieval
 from workload.agent.reuse import ReuseOrder
 from workload.agent.state import LLM_NODES, NODES
 from workload.drive import Driver
 from workload.engine.probe import ask_canary
 from workload.gate import EngineGate
+from workload.kv_cache.tokenizer import token_counter
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
 
     from workload.agent.replay import Script
+    from workload.agent.retrieval import DocumentStore
     from workload.corpus.embedding import Embedder
     from workload.corpus.store import Store
+    from workload.engine.facts import EngineFacts
     from workload.engine.launcher import RunningEngine
     from workload.journal import Journal
     from workload.settings import Settings
@@ -99,11 +107,30 @@ def subject(
     )
     llm = Llm(client, engine.facts.model, settings.request_timeout, seed=settings.seed)
     asked = llm if script is None else ReplayLlm(client, llm.model, llm.timeout_seconds, seed=llm.seed, script=script)
-    nodes = Hop2RagNodes(asked, embedder, store, settings.k, settings.max_hops, settings.layout)
+    nodes = nodes_of(settings, asked, embedder, store, script, engine.facts)
+    primer = Primer(llm, meter, settings.layout) if settings.primed else None
     gate = EngineGate(partial(ask_canary, engine.endpoint, engine.facts.model), settings.engine_patience)
     server = MetricsServer(registry, timeline=activity.expose, title="Hop2Rag agent")
     address = server.start()
     try:
-        yield Subject(Driver(Hop2Rag(nodes), meter, gate), llm, meter, busy, address)
+        yield Subject(Driver(Hop2Rag(nodes), meter, gate, primer), llm, meter, busy, address)
     finally:
         server.close()
+
+
+def nodes_of(
+    settings: Settings, llm: Llm, embedder: Embedder, store: DocumentStore, script: Script | None, facts: EngineFacts
+) -> Hop2RagNodes:
+    """Return the agent's nodes with the options that the settings ask for.
+
+    Raises:
+        MissingPartError: a budget of tokens is asked for, and there is no tokenizer to count them by.
+    """
+    retrieval = Retrieval(embedder, store, settings.k, settings.retrieval, settings.retrieval_delay)
+    planted = Planted(script or {}, settings.draft_accuracy, settings.seed) if settings.prefetch == "planted" else None
+    prefetch = Prefetch(retrieval, settings.prefetch, planted) if settings.prefetch != "off" else None
+    context = EVERYTHING
+    if settings.context != "all":
+        count = token_counter(settings.tokenizer or Path(facts.model_path or ""))
+        context = Context(settings.context, settings.context_budget, settings.max_hops, count)
+    return Hop2RagNodes(llm, retrieval, settings.max_hops, settings.layout, context, prefetch)

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 # A slope of fewer calls is their noise.
 MIN_CALLS = 10
 # What the prediction knows of; an arm that differs in anything else is left unpredicted.
-PREDICTABLE = frozenset({"layout", "prefix_caching"})
+PREDICTABLE = frozenset(
+    {"layout", "primed", "context", "context_budget", "prefix_caching", "prefetch", "draft_accuracy"}
+)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""`hop2rag ab`: any arms against the first of them."""
+"""`hop2rag ab`: any arms against the first of them; `hop2rag optimize`: the short list, ranked."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from workload.commands.options import (
     K,
     Limit,
     MaxHops,
+    Option,
     PersistDir,
     PrometheusPort,
     Questions,
@@ -23,16 +24,33 @@ from workload.commands.options import (
 )
 from workload.errors import UsageError
 
-Option = Annotated[
-    list[str] | None,
-    typer.Option("--option", help="Set an option of the agent in all arms: KEY=VALUE, such as layout=append-only."),
-]
 Live = Annotated[bool, typer.Option("--live", help="Replay nothing: each arm answers for itself; compares quality.")]
 Replay = Annotated[str | None, typer.Option(help="Replay this recorded run instead of recording one first.")]
 Resume = Annotated[str | None, typer.Option(help="Go on with this interrupted run, with its settings.")]
 Order = Annotated[str | None, typer.Option(help="AB, or ABBA to balance drift (default: ABBA).")]
 Concurrency = Annotated[int | None, typer.Option(help="Questions in flight (default: 1).")]
 Results = Annotated[Path | None, typer.Option(help="Where results go (default: results).")]
+Figures = Annotated[bool, typer.Option(help="Draw the figure; the JSON is the same without.")]
+
+# Arms of one profile stand together, so that in a block of ABBA one start of the engine serves all of them.
+SHORT_LIST = (
+    "original",
+    "instructions-first",
+    "append-only",
+    "primed:layout=append-only,primed=true",
+    "prefetch:prefetch=last-clue",
+    "blocking:retrieval=blocking",
+    "batched:retrieval=batched",
+    "truncate:context=truncate,context-budget=256",
+    "importance:context=importance,context-budget=256",
+    "progressive:context=progressive,context-budget=256",
+)
+ENGINE_LIST = (
+    "prefix-off",
+    "chunks-512:chunked-prefill=true,max-num-batched-tokens=512",
+    "seqs-4:max-num-seqs=4",
+    "pool-256:num-gpu-blocks=256",
+)
 
 
 def ab(
@@ -60,11 +78,11 @@ def ab(
     engine_port: EnginePort = None,
     results: Results = None,
     seed: Seed = None,
-    figures: Annotated[bool, typer.Option(help="Draw the figure; the JSON is the same without.")] = True,
+    figures: Figures = True,
     resume: Resume = None,
 ) -> None:
     """Compare arms: paired by question, ABBA, on a replayed trajectory, beside the gain that theory allows."""
-    flags = {
+    flags: dict[str, Any] = {
         "limit": limit,
         "max_hops": max_hops,
         "k": k,
@@ -80,9 +98,54 @@ def ab(
         "results": results,
         "seed": seed,
         "figures": figures,
-        "arms": tuple(arm or ()),
     }
-    conduct("ab", flags, option, resume, is_live=live)
+    conduct("ab", {**flags, "arms": tuple(arm or ())}, option, resume, is_live=live)
+
+
+def optimize(
+    engine: Annotated[
+        bool,
+        typer.Option(help="Also the engine's knobs: caching, chunks, batch, pool; each needs a start of the engine."),
+    ] = False,
+    option: Option = None,
+    limit: Limit = None,
+    max_hops: MaxHops = None,
+    k: K = None,
+    concurrency: Concurrency = None,
+    order: Order = None,
+    live: Live = False,
+    replay: Replay = None,
+    vllm_endpoint: Endpoint = None,
+    persist_dir: PersistDir = None,
+    collection: Collection = None,
+    questions: Questions = None,
+    prometheus_port: PrometheusPort = None,
+    engine_port: EnginePort = None,
+    results: Results = None,
+    seed: Seed = None,
+    figures: Figures = True,
+    resume: Resume = None,
+) -> None:
+    """Compare the short list of optimisations with the plan's original: a ranked table with intervals, nulls too."""
+    flags: dict[str, Any] = {
+        "limit": limit,
+        "max_hops": max_hops,
+        "k": k,
+        "concurrency": (concurrency,) if concurrency is not None else None,
+        "order": order,
+        "replay": replay,
+        "vllm_endpoint": vllm_endpoint,
+        "persist_dir": persist_dir,
+        "collection": collection,
+        "questions": questions,
+        "prometheus_port": prometheus_port,
+        "engine_port": engine_port,
+        "results": results,
+        "seed": seed,
+        "figures": figures,
+    }
+    arms = (*SHORT_LIST, *(ENGINE_LIST if engine else ()))
+    conduct("optimize", {**flags, "arms": arms}, option, resume, is_live=live)
 
 
 def conduct(name: str, flags: dict[str, Any], option: list[str] | None, resume: str | None, *, is_live: bool) -> None:
@@ -99,8 +162,9 @@ def conduct(name: str, flags: dict[str, Any], option: list[str] | None, resume: 
     given = {key: value for key, value in flags.items() if value is not None}
     settings = with_options(load_settings({**DEFAULTS, **given}), read_options(option or ()))
     settings = settings_of(name, settings, resume) if resume else settings
+    replays = settings if is_live or settings.replay else settings.model_copy(update={"replay": "trajectory"})
     for each in parse_arms(settings.arms):
-        with_options(settings, each.options)  # refused before anything starts
+        with_options(replays, each.options)  # refused before anything starts
     with progress_bars() as progress:
         experiment, finished = compare_arms(settings, progress, resume, name=name, is_live=is_live)
     print_finished(out, experiment, finished)

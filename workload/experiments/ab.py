@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from workload.analysis.ab import COMPARED, diverged, quality
 from workload.analysis.cache import witnesses
+from workload.analysis.engine_effects import engine_effects
 from workload.analysis.paired import compare
 from workload.analysis.prediction import predict
+from workload.analysis.prefetched import DRAFTED_FROM, bound_by_question, prefetches_of, told
 from workload.analysis.wording import interval, number, percent
 from workload.charts.ab import draw
 from workload.experiment import Arm, Experiment
@@ -70,7 +72,10 @@ def reduce(arms: Sequence[Arm], data: RunData) -> dict[str, Any]:
             for name, value in COMPARED.items()
         }
         compared[arm.name] = {name: row.as_dict() for name, row in rows.items()}
-        expected = predict(data, first.name, arm.name, differing(first, arm))
+        drafts = prefetches_of(data, arm.name)
+        source = arm.options.get("prefetch", "off")
+        saved = bound_by_question(data, first.name, drafts, source) if drafts and source in DRAFTED_FROM else None
+        expected = predict(data, first.name, arm.name, differing(first, arm), saved)
         predicted[arm.name] = expected.beside(rows["end_to_end_seconds"].change_ci)
     return {
         "first": first.name,
@@ -97,6 +102,8 @@ def _values(data: RunData, arm: Arm) -> dict[str, Any]:
         "medians": {name: _median(data, arm.name, name) for name in COMPARED},
         "cache": witnesses(data, arm.name),
         "quality": quality(data, arm.name),
+        "prefetch": told(prefetches_of(data, arm.name)),
+        "engine_effects": engine_effects(data, arm.name),
     }
 
 
