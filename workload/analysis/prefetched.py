@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
 from workload import journal
@@ -11,6 +11,7 @@ from workload.analysis.prefetch import Hop, prefetch_bound
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from workload.analysis.drafts import Draft, Source
     from workload.results import Row, RunData
@@ -24,12 +25,10 @@ DRAFTED_FROM: Mapping[str, Mapping[bool, Source | None]] = {
 }
 
 
-def prefetches_of(data: RunData, arm: str) -> list[Row]:
-    """Return the journal's drafts of an arm, without the warm-up, each with its question's id."""
-    if data.evidence is None:
-        return []
+def prefetches_of(path: Path, data: RunData, arm: str) -> list[Row]:
+    """Return the drafts of an arm from the journal at `path`, without the warm-up, each with its question's id."""
     questions = {row["id"]: row["question_id"] for row in data.questions if row["arm"] == arm}
-    rows = journal.read(data.evidence.bundle.journal, "prefetch")
+    rows = journal.read(path, "prefetch")
     return [{**row, "question_id": questions[row["question"]]} for row in rows if row["question"] in questions]
 
 
@@ -67,9 +66,7 @@ def bound_by_question(data: RunData, first: str, rows: Sequence[Row], source: st
     known = {draft.place: draft.at for draft in drafts}
     needs = needs_of(asked, [row for row in data.stages if row["arm"] == first])
     ids = {row["id"]: row["question_id"] for row in asked}
-    blocks = defaultdict(int)
-    for question_id in ids.values():
-        blocks[question_id] += 1
+    blocks = Counter(ids.values())
     saved: dict[str, float] = dict.fromkeys(ids.values(), 0.0)
     for need in needs:
         question_id, hop = ids[need.place[0]], need.place[1]

@@ -105,7 +105,7 @@ def ab(
 def optimize(
     engine: Annotated[
         bool,
-        typer.Option(help="Also the engine's knobs: caching, chunks, batch, pool; each needs a start of the engine."),
+        typer.Option(help="Also the engine's knobs: caching, chunks, batch, pool; each starts an engine."),
     ] = False,
     option: Option = None,
     limit: Limit = None,

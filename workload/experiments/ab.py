@@ -72,7 +72,7 @@ def reduce(arms: Sequence[Arm], data: RunData) -> dict[str, Any]:
             for name, value in COMPARED.items()
         }
         compared[arm.name] = {name: row.as_dict() for name, row in rows.items()}
-        drafts = prefetches_of(data, arm.name)
+        drafts = _drafts(data, arm.name)
         source = arm.options.get("prefetch", "off")
         saved = bound_by_question(data, first.name, drafts, source) if drafts and source in DRAFTED_FROM else None
         expected = predict(data, first.name, arm.name, differing(first, arm), saved)
@@ -102,9 +102,13 @@ def _values(data: RunData, arm: Arm) -> dict[str, Any]:
         "medians": {name: _median(data, arm.name, name) for name in COMPARED},
         "cache": witnesses(data, arm.name),
         "quality": quality(data, arm.name),
-        "prefetch": told(prefetches_of(data, arm.name)),
+        "prefetch": told(_drafts(data, arm.name)),
         "engine_effects": engine_effects(data, arm.name),
     }
+
+
+def _drafts(data: RunData, arm: str) -> list[Row]:
+    return prefetches_of(data.evidence.bundle.journal, data, arm) if data.evidence else []
 
 
 def _median(data: RunData, arm: str, name: str) -> dict[str, Any]:
