@@ -3,7 +3,7 @@
 Usage: python benchmarks/prefetch.py [--questions 24] [--in-flight 8]
 
 The agent, its graph, its metering and its prefetch are the real ones; the engine is a stub whose calls only take their
-time, and a search waits for the latency planted. So the table is about the prefetch alone: an engine that is slowed
+time, and a search waits for the latency planted; each arm runs twice, in ABBA order. So the table is about the prefetch alone: an engine that is slowed
 down by searches on its own cores would show less. A question takes three hops; a draft is made before the first query
 and after each `extract_clues`. Exit code 1 if less than 70 % of the critical-path bound is reached.
 """
@@ -65,7 +65,9 @@ def _reply(node: str, text: str) -> tuple[str, str]:
     return node, json.dumps(said[node])
 
 
-async def ask(server: StubVllm, journal: Journal, script: Script, latency: float, wanted: float | None, n: int) -> None:
+async def ask(
+    server: StubVllm, journal: Journal, script: Script, latency: float, wanted: float | None, block: int, n: int
+) -> None:
     """Ask all questions under an arm named by its planted accuracy, `off` without prefetch."""
     questions = [Question(name, f"Question {name}?", "x", "bridge", "easy", (), ()) for name in script]
     async with client_of(server.url, 60) as client:
@@ -74,7 +76,7 @@ async def ask(server: StubVllm, journal: Journal, script: Script, latency: float
         llm = ReplayLlm(client, "stub", script=script)
         agent = Hop2Rag(Hop2RagNodes(llm, retrieval, HOPS, prefetch=prefetch))
         driver = Driver(agent, bench(journal=journal).meter, EngineGate(lambda: None))
-        phase = Phase(name_of(wanted), 0, "c1", 0, name_of(wanted))
+        phase = Phase(name_of(wanted), block, "c1", 0, f"{name_of(wanted)} {block}")
         tally = Tally(len(questions))
         await driver.run(phase, questions, n, tally, partial(int))
         assert tally.ok == len(questions), tally
@@ -93,8 +95,9 @@ def measure(latency: float, questions: int, in_flight: int) -> bool:
         server.script = lambda _: Turn("x", seconds=CALL_SECONDS)
         path = Path(folder) / "journal.sqlite"
         with Journal(path, {}) as journal:
-            for accuracy in (None, *ACCURACIES):
-                asyncio.run(ask(server, journal, script, latency, accuracy, in_flight))
+            arms = (None, *ACCURACIES)
+            for block, wanted in enumerate((*arms, *reversed(arms))):  # ABBA: drift of the machine falls on all alike
+                asyncio.run(ask(server, journal, script, latency, wanted, block, in_flight))
         data = read_run(path, ())
         off = data.by_question("off", end_to_end)
         for accuracy in ACCURACIES:

@@ -55,7 +55,10 @@ def parse_arm(text: str) -> Arm:
     if unknown := sorted(options.keys() - set(AGENT_OPTIONS)):
         known = ", ".join(("profile", *AGENT_OPTIONS, *ENGINE_FIELDS)).replace("_", "-")
         raise UsageError(f"Arm {name}: there is no option {unknown[0]!r}.", f"There are: {known}.")
-    return Arm(name, profile, options=options, engine=_engine(name, engine))
+    arm = Arm(name, profile, options=options, engine=_engine(name, engine))
+    if options.get("sleeping") and not arm.vllm_profile.sleep_mode:
+        raise UsageError(f"Arm {name}: its engine cannot sleep.", "Add sleep-mode=true to the arm.")
+    return arm
 
 
 def read_options(pairs: Sequence[str]) -> dict[str, Any]:

@@ -54,6 +54,7 @@ class Settings(BaseModel):
     retrieval_delay: float = Field(default=0.0, ge=0, le=60, allow_inf_nan=False)
     prefetch: DraftSource = "off"
     draft_accuracy: float = Field(default=0.5, ge=0, le=1, allow_inf_nan=False)
+    sleeping: bool = False
     context: Selection = "all"
     context_budget: int = Field(default=512, ge=32, le=1_000_000)
     record_prompts: bool = False
@@ -100,6 +101,7 @@ AGENT_OPTIONS = (
     "retrieval_delay",
     "prefetch",
     "draft_accuracy",
+    "sleeping",
     "context",
     "context_budget",
 )
@@ -130,6 +132,8 @@ def with_options(settings: Settings, options: Mapping[str, Any]) -> Settings:
     found = _checked({**settings.model_dump(), **options}) if options else settings
     if found.prefetch == "planted" and found.replay is None:
         raise UsageError("Planted drafts come from a record.", "Name the run to replay with --replay.")
+    if found.sleeping and found.concurrency != (1,):
+        raise UsageError("A sleeping engine aborts what other questions have in flight.", "Use --concurrency 1.")
     return found
 
 

@@ -27,8 +27,10 @@ from workload.agent.priming import Primer
 from workload.agent.replay import ReplayLlm
 from workload.agent.retrieval import Retrieval
 from workload.agent.reuse import ReuseOrder
+from workload.agent.sleep import EngineSleep
 from workload.agent.state import LLM_NODES, NODES
 from workload.drive import Driver
+from workload.engine.endpoint import open_client
 from workload.engine.probe import ask_canary
 from workload.gate import EngineGate
 from workload.kv_cache.tokenizer import token_counter
@@ -107,7 +109,9 @@ def subject(
     )
     llm = Llm(client, engine.facts.model, settings.request_timeout, seed=settings.seed)
     asked = llm if script is None else ReplayLlm(client, llm.model, llm.timeout_seconds, seed=llm.seed, script=script)
-    nodes = nodes_of(settings, asked, embedder, store, script, engine.facts)
+    telling = open_client(engine.endpoint, settings.request_timeout)
+    sleep = EngineSleep(telling) if settings.sleeping else None
+    nodes = nodes_of(settings, asked, embedder, store, script, engine.facts, sleep)
     primer = Primer(llm, meter, settings.layout) if settings.primed else None
     gate = EngineGate(partial(ask_canary, engine.endpoint, engine.facts.model), settings.engine_patience)
     server = MetricsServer(registry, timeline=activity.expose, title="Hop2Rag agent")
@@ -116,10 +120,17 @@ def subject(
         yield Subject(Driver(Hop2Rag(nodes), meter, gate, primer), llm, meter, busy, address)
     finally:
         server.close()
+        telling.close()
 
 
 def nodes_of(
-    settings: Settings, llm: Llm, embedder: Embedder, store: DocumentStore, script: Script | None, facts: EngineFacts
+    settings: Settings,
+    llm: Llm,
+    embedder: Embedder,
+    store: DocumentStore,
+    script: Script | None,
+    facts: EngineFacts,
+    sleep: EngineSleep | None = None,
 ) -> Hop2RagNodes:
     """Return the agent's nodes with the options that the settings ask for.
 
@@ -133,4 +144,4 @@ def nodes_of(
     if settings.context != "all":
         count = token_counter(settings.tokenizer or Path(facts.model_path or ""))
         context = Context(settings.context, settings.context_budget, settings.max_hops, count)
-    return Hop2RagNodes(llm, retrieval, settings.max_hops, settings.layout, context, prefetch)
+    return Hop2RagNodes(llm, retrieval, settings.max_hops, settings.layout, context, prefetch, sleep)

@@ -6,6 +6,7 @@ import pytest
 
 from workload.arms import parse_arm, parse_arms
 from workload.cli import run_command_line
+from workload.commands.ab import ENGINE_LIST, OVERLAP_LIST, SHORT_LIST
 from workload.engine.profile import PROFILES
 from workload.errors import UsageError
 from workload.settings import load_settings, with_options
@@ -81,3 +82,15 @@ def test_a_comparison_that_cannot_be_is_a_usage_error(arguments: list[str], caps
     """Exit code 2 and one line, before an engine is started for it."""
     assert run_command_line(["ab", *arguments]) == 2
     assert capsys.readouterr().err.startswith("Error: ")
+
+
+@pytest.mark.parametrize("text", [*SHORT_LIST, *OVERLAP_LIST, *ENGINE_LIST])
+def test_the_short_list_can_be_run(text: str) -> None:
+    """`hop2rag optimize` names its arms in text; one that cannot be would end it after the others were measured."""
+    settings = load_settings({"limit": 1, "max_hops": 1, "k": 5}, {})
+    with_options(settings, parse_arm(text).options)
+
+
+def test_the_short_list_has_no_arm_twice() -> None:
+    """All lists may be compared in one run."""
+    assert len(parse_arms((*SHORT_LIST, *OVERLAP_LIST, *ENGINE_LIST))) == len(SHORT_LIST + OVERLAP_LIST + ENGINE_LIST)

@@ -148,6 +148,18 @@ class QuestionMeter:
             self.meter.metrics.retrieval_duration.labels(name).observe(duration)
             self._visit("stage", {"stage": name, "hop": hop}, start, duration)
 
+    @contextmanager
+    def pause(self, name: str, hop: int) -> Iterator[None]:
+        """Time a step of the engine's sleep within a node, in the journal alone; it is neither retrieval nor a call."""
+        start = self.meter.monotonic()
+        outcome = "failed"
+        try:
+            yield
+            outcome = "ok"
+        finally:
+            row = {"node": name, "hop": hop, "outcome": outcome}
+            self._visit("node_visit", row, start, self.meter.monotonic() - start)
+
     def prefetched(self, hop: int, outcome: str, start: float, duration: float, waited: float) -> None:
         """Count a retrieval for a draft: `duration` seconds from `start`, `waited` of them by the one who needed it."""
         self.meter.metrics.prefetches.labels(outcome).inc()

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from workload.agent.metering import QuestionMeter
     from workload.agent.prefetch import Prefetch
     from workload.agent.retrieval import Retrieval
+    from workload.agent.sleep import EngineSleep
     from workload.agent.state import Hop2RagState, Message
     from workload.corpus.document import Document
 
@@ -36,6 +37,7 @@ class Hop2RagNodes:
         layout: the order of the prompts' parts.
         context: what of the passages a prompt shows.
         prefetch: searches for drafts of the next query; None does not.
+        sleep: lets the engine sleep during retrieval; None does not.
     """
 
     llm: Llm
@@ -44,6 +46,7 @@ class Hop2RagNodes:
     layout: Layout = "original"
     context: Context = EVERYTHING
     prefetch: Prefetch | None = None
+    sleep: EngineSleep | None = None
 
     async def initialize(self, state: Hop2RagState, meter: QuestionMeter) -> Changes:
         """Start at the first hop with nothing known."""
@@ -74,7 +77,8 @@ class Hop2RagNodes:
         draft = state.get("draft")
         found = await draft.claim(state["query"], meter) if draft else None
         if found is None:
-            found = await self.retrieval.find(state["query"], state["hop"], meter)
+            finding = self.retrieval.find(state["query"], state["hop"], meter)
+            found = await (self.sleep.during(finding, state["hop"], meter) if self.sleep else finding)
         return {"retrieved": found, "draft": None}
 
     async def grade(self, state: Hop2RagState, meter: QuestionMeter) -> Changes:

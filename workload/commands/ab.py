@@ -39,12 +39,12 @@ SHORT_LIST = (
     "append-only",
     "primed:layout=append-only,primed=true",
     "prefetch:prefetch=last-clue",
-    "blocking:retrieval=blocking",
-    "batched:retrieval=batched",
     "truncate:context=truncate,context-budget=256",
     "importance:context=importance,context-budget=256",
     "progressive:context=progressive,context-budget=256",
 )
+# With one question in flight there is nobody to overlap with.
+OVERLAP_LIST = ("blocking:retrieval=blocking", "batched:retrieval=batched")
 ENGINE_LIST = (
     "prefix-off",
     "chunks-512:chunked-prefill=true,max-num-batched-tokens=512",
@@ -126,7 +126,10 @@ def optimize(
     figures: Figures = True,
     resume: Resume = None,
 ) -> None:
-    """Compare the short list of optimisations with the plan's original: a ranked table with intervals, nulls too."""
+    """Compare the short list of optimisations with the plan's original: a ranked table with intervals, nulls too.
+
+    With --concurrency above 1 the list also holds blocking retrieval and batched embeddings.
+    """
     flags: dict[str, Any] = {
         "limit": limit,
         "max_hops": max_hops,
@@ -144,7 +147,8 @@ def optimize(
         "seed": seed,
         "figures": figures,
     }
-    arms = (*SHORT_LIST, *(ENGINE_LIST if engine else ()))
+    is_shared = (concurrency or 1) > 1
+    arms = (*SHORT_LIST, *(OVERLAP_LIST if is_shared else ()), *(ENGINE_LIST if engine else ()))
     conduct("optimize", {**flags, "arms": arms}, option, resume, is_live=live)
 
 

@@ -43,7 +43,7 @@ Option = Annotated[
         "--option",
         help="Set an option of the agent, KEY=VALUE: layout; k; max-hops; primed; retrieval (threads, blocking or "
         "batched); retrieval-delay (seconds); prefetch (off, question, last-clue, missing-fact or planted); "
-        "draft-accuracy; context (all, truncate, importance or progressive); context-budget (tokens).",
+        "draft-accuracy; sleeping; context (all, truncate, importance or progressive); context-budget (tokens).",
     ),
 ]
 

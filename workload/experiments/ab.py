@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from workload.agent.sleep import STEPS
 from workload.analysis.ab import COMPARED, diverged, quality
 from workload.analysis.cache import witnesses
 from workload.analysis.engine_effects import engine_effects
@@ -104,7 +105,16 @@ def _values(data: RunData, arm: Arm) -> dict[str, Any]:
         "quality": quality(data, arm.name),
         "prefetch": told(_drafts(data, arm.name)),
         "engine_effects": engine_effects(data, arm.name),
+        "sleep_seconds": _sleep(data, arm.name),
     }
+
+
+def _sleep(data: RunData, arm: str) -> dict[str, float] | None:
+    """Return the seconds that the engine took to fall asleep and to wake up; None where it never did."""
+    rows = [row for row in data.visits if row["arm"] == arm and row["node"] in STEPS]
+    return (
+        {step: sum(row["duration_seconds"] for row in rows if row["node"] == step) for step in STEPS} if rows else None
+    )
 
 
 def _drafts(data: RunData, arm: str) -> list[Row]:
