@@ -3,9 +3,10 @@
 Usage: python benchmarks/prefetch.py [--questions 24] [--in-flight 8]
 
 The agent, its graph, its metering and its prefetch are the real ones; the engine is a stub whose calls only take their
-time, and a search waits for the latency planted; each arm runs twice, in ABBA order. So the table is about the prefetch alone: an engine that is slowed
-down by searches on its own cores would show less. A question takes three hops; a draft is made before the first query
-and after each `extract_clues`. Exit code 1 if less than 70 % of the critical-path bound is reached.
+time, and a search waits for the latency planted. So the table is about the prefetch alone: an engine that is slowed
+down by searches on its own cores would show less. Each arm runs twice, in ABBA order. A question takes three hops; a
+draft is made before the first query and after each `extract_clues`. Exit code 1 if less than 70 % of the critical-path
+bound is reached.
 """
 
 from __future__ import annotations

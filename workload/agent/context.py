@@ -7,7 +7,7 @@ in the evidence, so supporting facts are found among all that was retrieved.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Literal
 
 from workload.agent import ranking
 
@@ -49,8 +49,8 @@ class Context:
         """Return the state as a prompt may show it: with `fresh` and `evidence` cut to the budget."""
         if self.selection == "all":
             return state
-        cut = {name: self.fitting(state.get(name, []), state) for name in ("fresh", "evidence")}
-        return cast("Hop2RagState", {**state, **cut})
+        fresh, evidence = (self.fitting(found, state) for found in (state.get("fresh", []), state.get("evidence", [])))
+        return {**state, "fresh": fresh, "evidence": evidence}
 
     def fitting(self, documents: Sequence[Document], state: Hop2RagState) -> list[Document]:
         """Return the documents with the sentences that fit, in their order; one without any is left out."""

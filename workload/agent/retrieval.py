@@ -66,9 +66,11 @@ class Retrieval:
         if self.execution == "batched":
             return await self._batcher.encode(query)
         if self.execution == "blocking":
-            return self.embedder.encode([query])[0]
-        vectors = await asyncio.to_thread(self.embedder.encode, [query])
-        return vectors[0]
+            vectors = self.embedder.encode([query])
+        else:
+            vectors = await asyncio.to_thread(self.embedder.encode, [query])
+        vector: NDArray[np.float32] = vectors[0]
+        return vector
 
     async def search(self, vector: NDArray[np.float32]) -> list[Document]:
         """Return the documents nearest to a vector."""

@@ -156,7 +156,7 @@ def conduct(name: str, flags: dict[str, Any], option: list[str] | None, resume: 
     """Run the comparison that the flags ask for and print what it found."""
     from workload.ab import compare_arms  # noqa: PLC0415 - `--help` need not load the numeric libraries
     from workload.arms import parse_arms, read_options  # noqa: PLC0415
-    from workload.experiments.ab import DEFAULTS  # noqa: PLC0415
+    from workload.experiments.ab import LIMIT, MAX_HOPS, K  # noqa: PLC0415
     from workload.printing import print_finished  # noqa: PLC0415
     from workload.run import settings_of  # noqa: PLC0415
     from workload.settings import load_settings, with_options  # noqa: PLC0415
@@ -164,7 +164,9 @@ def conduct(name: str, flags: dict[str, Any], option: list[str] | None, resume: 
     if is_live and flags["replay"]:
         raise UsageError("--live replays nothing, and --replay names a run to replay.", "Give one of them.")
     given = {key: value for key, value in flags.items() if value is not None}
-    settings = with_options(load_settings({**DEFAULTS, **given}), read_options(option or ()))
+    settings = with_options(
+        load_settings({"limit": LIMIT, "max_hops": MAX_HOPS, "k": K, **given}), read_options(option or ())
+    )
     settings = settings_of(name, settings, resume) if resume else settings
     replays = settings if is_live or settings.replay else settings.model_copy(update={"replay": "trajectory"})
     for each in parse_arms(settings.arms):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 # Under this the model answers so badly that a change of F1 says nothing about an option.
 MIN_F1 = 0.3
-DEFAULTS = {"limit": 8, "max_hops": 3, "k": 10}
+LIMIT, MAX_HOPS, K = 8, 3, 10
 
 
 def ab_experiment(arms: Sequence[Arm], name: str = "ab", folder: str = "ab") -> Experiment:
@@ -39,7 +39,9 @@ def ab_experiment(arms: Sequence[Arm], name: str = "ab", folder: str = "ab") -> 
         headline=headline,
         columns=(f"against {arms[0].name}", "uncached prefill\ntokens", "TTFT", "end to end", "predicted", "F1"),
         verdicts=verdicts,
-        **DEFAULTS,
+        limit=LIMIT,
+        max_hops=MAX_HOPS,
+        k=K,
         summary_file=f"{folder}.json",
         keeps_engine=True,
     )
@@ -57,7 +59,9 @@ def recording(arm: Arm) -> Experiment:
         headline=lambda summary: [("questions", number(summary["quality"]["questions"]))],
         columns=("", "recorded"),
         verdicts=lambda _: [],
-        **DEFAULTS,
+        limit=LIMIT,
+        max_hops=MAX_HOPS,
+        k=K,
         summary_file="trajectory.json",
     )
 

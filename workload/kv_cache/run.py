@@ -106,7 +106,7 @@ def source_of(
     asked = draw(corpus.questions, settings.limit, settings.seed)
     speak, origin = from_gold_facts(asked), ORIGIN
     if script is not None:
-        asked = [question for question in asked if question.id in script]
+        asked = tuple(question for question in asked if question.id in script)
         speak, origin = from_record(script), REPLAYED.format(run=settings.replay)
     if not asked:
         raise UsageError(f"Run {settings.replay} recorded none of these questions.", "Name the questions it asked.")
