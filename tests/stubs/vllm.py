@@ -147,7 +147,7 @@ class StubVllm:
                 lines = head.decode().splitlines()
                 lengths = [line.split(":")[1] for line in lines if line.lower().startswith("content-length:")]
                 body = await reader.readexactly(int(lengths[0])) if lengths else b"{}"
-                await self._answer(lines[0].split()[1], json.loads(body), writer)
+                await self._answer(lines[0].split()[1], json.loads(body or "{}"), writer)
         except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
             return  # the client has gone, or the stub is being closed
         finally:

@@ -37,12 +37,12 @@ def test_waste_is_all_that_was_not_used() -> None:
 
 def off_arm(slack: float) -> RunData:
     """Return a question of the arm without prefetch: its second hop's clue came `slack` before the need, 1 s long."""
-    calls = [call(0, "off", node="extract_clues", hop=1, started_at=1000.0, duration_seconds=1.0)]
+    calls = [call(0, "off", id=5, node="extract_clues", hop=1, started_at=1000.0, duration_seconds=1.0)]
     stages = [
         {"question": 0, "arm": "off", "stage": stage, "hop": 2, "started_at": at, "duration_seconds": seconds}
         for stage, at, seconds in (("embed", 1001.0 + slack, 0.25), ("search", 1001.25 + slack, 0.75))
     ]
-    run = run_of([], calls, [question(0, "off"), question(1, "on")])
+    run = run_of([], calls, [question(0, "off", trajectory=None), question(1, "on")])
     return RunData(run.measured, run.questions, run.calls, (), stages)
 
 
