@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,10 +11,13 @@ import typer
 from workload.commands.options import (
     Collection,
     Endpoint,
+    EngineArgs,
     EnginePort,
+    EnginePython,
     K,
     Limit,
     MaxHops,
+    Model,
     Option,
     PersistDir,
     PrometheusPort,
@@ -71,6 +75,9 @@ def ab(
     live: Live = False,
     replay: Replay = None,
     vllm_endpoint: Endpoint = None,
+    engine_python: EnginePython = None,
+    model: Model = None,
+    engine_args: EngineArgs = None,
     persist_dir: PersistDir = None,
     collection: Collection = None,
     questions: Questions = None,
@@ -90,6 +97,9 @@ def ab(
         "order": order,
         "replay": replay,
         "vllm_endpoint": vllm_endpoint,
+        "engine_python": engine_python,
+        "model": model,
+        "engine_args": shlex.split(engine_args) if engine_args else None,
         "persist_dir": persist_dir,
         "collection": collection,
         "questions": questions,
@@ -116,6 +126,9 @@ def optimize(
     live: Live = False,
     replay: Replay = None,
     vllm_endpoint: Endpoint = None,
+    engine_python: EnginePython = None,
+    model: Model = None,
+    engine_args: EngineArgs = None,
     persist_dir: PersistDir = None,
     collection: Collection = None,
     questions: Questions = None,
@@ -138,6 +151,9 @@ def optimize(
         "order": order,
         "replay": replay,
         "vllm_endpoint": vllm_endpoint,
+        "engine_python": engine_python,
+        "model": model,
+        "engine_args": shlex.split(engine_args) if engine_args else None,
         "persist_dir": persist_dir,
         "collection": collection,
         "questions": questions,

@@ -107,6 +107,8 @@ def run(
     chosen = EXPERIMENTS[experiment]
     if isinstance(chosen, Experiment) and (from_run or prompts or tokenizer):
         raise UsageError("--from-run, --prompts and --tokenizer are for kv-cache.", f"Run {experiment} without.")
+    if option and not isinstance(chosen, Experiment):
+        raise UsageError(f"{experiment} runs every layout itself, without an engine.", "Run it without --option.")
     for owner, flag in (("concurrency", rate and "--rate"), ("context-growth", contexts and "--contexts")):
         if flag and experiment != owner:
             raise UsageError(f"{flag} is for {owner}.", f"Run {experiment} without.")
