@@ -32,6 +32,7 @@ from workload.agent.state import LLM_NODES, NODES
 from workload.drive import Driver
 from workload.engine.endpoint import open_client
 from workload.engine.probe import ask_canary
+from workload.engine.profile import parse_version
 from workload.gate import EngineGate
 from workload.kv_cache.tokenizer import token_counter
 
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
     from workload.settings import Settings
 
 CONNECT_TIMEOUT_SECONDS = 5.0
+# The first vLLM release that takes `structured_outputs` in a request.
+FORCED_SINCE = (0, 11, 0)
 
 ResultT = TypeVar("ResultT")
 
@@ -108,7 +111,7 @@ def subject(
         http_client=openai.DefaultAsyncHttpxClient(trust_env=False, follow_redirects=False),
     )
     llm = Llm(client, engine.facts.model, settings.request_timeout, seed=settings.seed)
-    asked = llm if script is None else ReplayLlm(client, llm.model, llm.timeout_seconds, seed=llm.seed, script=script)
+    asked = llm if script is None else replaying(llm, script, engine)
     telling = open_client(engine.endpoint, settings.request_timeout)
     sleep = EngineSleep(telling) if settings.sleeping else None
     nodes = nodes_of(settings, asked, embedder, store, script, engine.facts, sleep)
@@ -145,3 +148,10 @@ def nodes_of(
         count = token_counter(settings.tokenizer or Path(facts.model_path or ""))
         context = Context(settings.context, settings.context_budget, settings.max_hops, count)
     return Hop2RagNodes(llm, retrieval, settings.max_hops, settings.layout, context, prefetch, sleep)
+
+
+def replaying(llm: Llm, script: Script, engine: RunningEngine) -> ReplayLlm:
+    """Return the model that replays a record, its text forced where the engine can do that and still means it."""
+    can_force = parse_version(engine.facts.version or "0.0.0") >= FORCED_SINCE
+    is_forced = can_force and not engine.has_random_weights
+    return ReplayLlm(llm.client, llm.model, llm.timeout_seconds, seed=llm.seed, script=script, is_forced=is_forced)
