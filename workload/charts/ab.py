@@ -29,16 +29,24 @@ def draw(drawing: Drawing) -> list[Path]:
     """Draw the changes of all arms against the first; a hollow mark has no interval, a cross is the prediction."""
     summary = drawing.summary
     ranked = summary["ranked"]
-    best = ranked[0]
-    whole = summary["compared"][best]["end_to_end_seconds"]
-    title = f"{best} changes end-to-end time by {percent(whole['change'], signed=True)} against {summary['first']}"
     height = 0.7 + INCHES_A_ROW * len(ranked)
-    canvas, panels = sheet(title, drawing.footer, [height] * len(PANELS), share_x=False)
+    canvas, panels = sheet(title_of(summary), drawing.footer, [height] * len(PANELS), share_x=False)
     for axes, (quantity, text) in zip(panels, PANELS, strict=True):
         _draw_panel(axes, summary, quantity)
         n = max(summary["compared"][arm][quantity]["n"] for arm in ranked)
         name(axes, f"{text}, median paired change with 95 % interval, n={n} questions")
     return [save(canvas, drawing.folder / f"{drawing.experiment}.png")]
+
+
+def title_of(summary: dict[str, Any]) -> str:
+    """Return what the fastest arm brings, if that can be told from nothing."""
+    best, first = summary["ranked"][0], summary["first"]
+    row = summary["compared"][best]["end_to_end_seconds"]
+    if row["change_ci"] is None:
+        return f"{best} against {first}: too few questions to tell from chance (n={row['n']})"
+    if row["change_ci"][1] >= 0:
+        return f"No arm makes a question measurably faster than {first}"
+    return f"{best} changes the time of a question by {percent(row['change'], signed=True)} against {first}"
 
 
 def _draw_panel(axes: Axes, summary: dict[str, Any], quantity: str) -> None:

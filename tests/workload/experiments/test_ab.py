@@ -11,6 +11,7 @@ from tests.stubs.drawing import drawing_of
 from tests.stubs.run import call, measured, question, run_of
 from workload.analysis.prediction import predict, seconds_per_uncached_token
 from workload.arms import parse_arms
+from workload.charts.ab import title_of
 from workload.experiments.ab import ab_experiment, differing, verdicts
 
 if TYPE_CHECKING:
@@ -139,3 +140,13 @@ def test_the_picture_is_drawn_with_and_without_intervals(tmp_path: Path, count: 
     (path,) = experiment().draw(drawing_of(experiment(), data, summarise(data), tmp_path))
     assert path.name == "ab.png"
     assert path.stat().st_size > 10_000
+
+
+def test_the_title_claims_only_what_was_measured() -> None:
+    """A picture is copied without its intervals' meaning; its title must not sell a null as a gain."""
+    assert title_of(summarise(run())).startswith("append-only changes the time of a question by -")
+    assert "too few questions" in title_of(summarise(run(3)))
+    null = run()
+    for row in null.questions:
+        row["duration_seconds"] = 5.0
+    assert title_of(summarise(null)) == "No arm makes a question measurably faster than original"
