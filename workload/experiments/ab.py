@@ -107,6 +107,7 @@ def _values(data: RunData, arm: Arm) -> dict[str, Any]:
         "medians": {name: _median(data, arm.name, name) for name in COMPARED},
         "cache": witnesses(data, arm.name),
         "quality": quality(data, arm.name),
+        "answer_f1_ci": mean_ci(data.by_question(arm.name, _f1).values()),
         "prefetch": told(_drafts(data, arm.name)),
         "engine_effects": engine_effects(data, arm.name),
         "sleep_seconds": _sleep(data, arm.name),
@@ -131,13 +132,13 @@ def _median(data: RunData, arm: str, name: str) -> dict[str, Any]:
     return {"n": alone.n, "median": alone.a, "ci": alone.a_ci}
 
 
+def _f1(question: Row, _: list[Row]) -> float:
+    return float(question["answer_f1"])
+
+
 def _f1_change(data: RunData, first: str, other: str) -> dict[str, Any]:
     """Return the mean paired difference of answer F1, a number from -1 to 1, with its 95 % interval."""
-
-    def f1(question: Row, _: list[Row]) -> float:
-        return float(question["answer_f1"])
-
-    before, after = (data.by_question(arm, f1) for arm in (first, other))
+    before, after = (data.by_question(arm, _f1) for arm in (first, other))
     differences = [after[question] - before[question] for question in sorted(before.keys() & after.keys())]
     mean = sum(differences) / len(differences) if differences else None
     return {"n": len(differences), "mean": mean, "ci": mean_ci(differences)}
@@ -156,13 +157,16 @@ def headline(summary: dict[str, Any]) -> list[tuple[str, ...]]:
         number(first["medians"][name]["median"]) + unit + interval(first["medians"][name]["ci"])
         for name, unit in zip(COMPARED, units, strict=True)
     ]
-    rows = [(summary["first"], *medians, "", number(first["quality"]["answer_f1"]))]
+    rows = [(summary["first"], *medians, "", _quality(first))]
     for arm in summary["ranked"]:
         compared, expected = summary["compared"][arm], summary["predicted"][arm]["change"]
         cells = [_with_interval(compared[name]) for name in COMPARED]
-        quality_ = summary["arms"][arm]["quality"]
-        rows.append((arm, *cells, _predicted(expected), number(quality_["answer_f1"])))
+        rows.append((arm, *cells, _predicted(expected), _quality(summary["arms"][arm])))
     return rows
+
+
+def _quality(values: dict[str, Any]) -> str:
+    return number(values["quality"]["answer_f1"]) + interval(values["answer_f1_ci"])
 
 
 def _predicted(change: float | None) -> str:
