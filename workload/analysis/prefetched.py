@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
 from workload import journal
+from workload.analysis.ab import end_to_end
 from workload.analysis.drafts import drafts_of, needs_of
 from workload.analysis.prefetch import Hop, prefetch_bound
 
@@ -76,6 +77,20 @@ def bound_by_question(data: RunData, first: str, rows: Sequence[Row], source: st
             right = sum(outcomes) / len(outcomes)
             saved[question_id] += prefetch_bound([one], right, float("inf")).seconds / blocks[question_id]
     return saved
+
+
+def share_of_bound(data: RunData, first: str, other: str, allowed: Mapping[str, float]) -> dict[str, float] | None:
+    """Return the seconds a question that prefetch saved, those that it could have, and their ratio, over all questions.
+
+    None where there was nothing to save.
+    """
+    before, after = (data.by_question(arm, end_to_end) for arm in (first, other))
+    shared = before.keys() & after.keys() & allowed.keys()
+    bound = sum(allowed[question] for question in shared)
+    if not bound:
+        return None
+    saved = sum(before[question] - after[question] for question in shared)
+    return {"saved_seconds": saved / len(shared), "bound_seconds": bound / len(shared), "share": saved / bound}
 
 
 def _is_from(draft: Draft, source: str) -> bool:

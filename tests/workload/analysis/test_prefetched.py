@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.stubs.run import call, question, run_of
-from workload.analysis.prefetched import bound_by_question, prefetches_of, told
+from workload.analysis.prefetched import bound_by_question, prefetches_of, share_of_bound, told
 from workload.journal import Journal
 from workload.results import RunData
 
@@ -79,3 +79,20 @@ def test_only_drafts_of_measured_questions_of_the_arm_count(tmp_path: Path) -> N
             journal.insert("prefetch", {**row, "question": row_id})
     data = run_of([], (), [question(0, "off", question_id="a"), question(1, "on", question_id="b")])
     assert [row["question_id"] for row in prefetches_of(path, data, "on")] == ["b"]
+
+
+def test_the_share_of_the_bound_is_over_all_questions() -> None:
+    """A question without a right draft is allowed nothing; its noise still counts in what was saved."""
+    asked = [
+        question(number, arm, question_id=name, duration_seconds=seconds)
+        for number, (arm, name, seconds) in enumerate(
+            [("off", "a", 5.0), ("on", "a", 4.2), ("off", "b", 3.0), ("on", "b", 3.1)]
+        )
+    ]
+    found = share_of_bound(run_of([], (), asked), "off", "on", {"a": 1.0, "b": 0.0, "gone": 9.0})
+    assert found == {
+        "saved_seconds": pytest.approx(0.35),
+        "bound_seconds": pytest.approx(0.5),
+        "share": pytest.approx(0.7),
+    }
+    assert share_of_bound(run_of([], (), asked), "off", "on", {"a": 0.0}) is None

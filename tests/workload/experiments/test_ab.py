@@ -9,10 +9,11 @@ import pytest
 
 from tests.stubs.drawing import drawing_of
 from tests.stubs.run import call, measured, question, run_of
+from workload.analysis.ab_wording import verdicts
 from workload.analysis.prediction import predict, seconds_per_uncached_token
 from workload.arms import parse_arms
 from workload.charts.ab import title_of
-from workload.experiments.ab import ab_experiment, differing, verdicts
+from workload.experiments.ab import ab_experiment, differing
 
 if TYPE_CHECKING:
     from pathlib import Path
