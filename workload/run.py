@@ -198,9 +198,8 @@ def footer(run_id: str, settings: Settings, measured: Sequence[Measured]) -> str
 
 
 def told_options(settings: Settings) -> str:
-    """Return the layout and what else of the agent's options is not as by default, or the arms that differ in them."""
-    if settings.arms:
-        return f"arms {' | '.join(settings.arms)}"
+    """Return the layout and what else of the agent's options is not as by default, then the arms."""
     fields = type(settings).model_fields
     names = (name for name in AGENT_OPTIONS if name == "layout" or getattr(settings, name) != fields[name].default)
-    return ", ".join(f"{name.replace('_', ' ')} {getattr(settings, name)}" for name in names)
+    told = [f"{name.replace('_', ' ')} {getattr(settings, name)}" for name in names if name not in {"k", "max_hops"}]
+    return ", ".join(told) + (f"; arms {' | '.join(settings.arms)}" if settings.arms else "")

@@ -74,7 +74,7 @@ class Runner:
         for number, arm in enumerate(arms):
             wanted = self.experiment.points_of(arm, self.settings)
             if left := [point for point in wanted if self._is_open(arm, number, point)]:
-                title = f"{arm.name} (start {number + 1} of {len(arms)})" if len(arms) > 1 else arm.name
+                title = f"{arm.name} (block {number + 1} of {len(arms)})" if len(arms) > 1 else arm.name
                 self._block(arm, number, left, asked, warm_up, title, measured)
         return measured
 
