@@ -19,16 +19,16 @@ def headline(summary: dict[str, Any]) -> list[tuple[str, ...]]:
         number(first["medians"][name]["median"]) + unit + interval(first["medians"][name]["ci"])
         for name, unit in zip(COMPARED, units, strict=True)
     ]
-    rows = [(summary["first"], *medians, "", _quality(first))]
+    rows = [(summary["first"], *medians, "", _quality(summary, summary["first"]))]
     for arm in summary["ranked"]:
         compared, expected = summary["compared"][arm], summary["predicted"][arm]["change"]
         cells = [_with_interval(compared[name]) for name in COMPARED]
-        rows.append((arm, *cells, _predicted(expected), _quality(summary["arms"][arm])))
+        rows.append((arm, *cells, _predicted(expected), _quality(summary, arm)))
     return rows
 
 
-def _quality(values: dict[str, Any]) -> str:
-    return number(values["quality"]["answer_f1"]) + interval(values["answer_f1_ci"])
+def _quality(summary: dict[str, Any], arm: str) -> str:
+    return number(summary["quality"][arm]["answer_f1"]) + interval(summary["arms"][arm]["answer_f1_ci"])
 
 
 def _predicted(change: float | None) -> str:
@@ -95,7 +95,7 @@ def _on_a_line(row: dict[str, Any]) -> str:
 
 
 def _of_quality(summary: dict[str, Any]) -> str:
-    first = summary["arms"][summary["first"]]["quality"]
+    first = summary["quality"][summary["first"]]
     if summary["replay_of"]:
         return "The answers are the record's in every arm, so EM and F1 say nothing about the arms."
     if first["answer_f1"] is None or first["answer_f1"] < MIN_F1:

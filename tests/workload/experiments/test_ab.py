@@ -13,7 +13,7 @@ from workload.analysis.ab_wording import verdicts
 from workload.analysis.prediction import predict, seconds_per_uncached_token
 from workload.arms import parse_arms
 from workload.charts.ab import title_of
-from workload.experiments.ab import ab_experiment, differing
+from workload.experiments.ab import ab_experiment, differing, recording
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -151,3 +151,13 @@ def test_the_title_claims_only_what_was_measured() -> None:
     for row in null.questions:
         row["duration_seconds"] = 5.0
     assert title_of(summarise(null)) == "No arm makes a question measurably faster than original"
+
+
+def test_a_recording_is_summed_up_as_every_run_is() -> None:
+    """The report reads quality by arm; one that is told otherwise ends the comparison before it has begun."""
+    recorded = recording(ARMS[1])
+    data = run_of([], (), [question(0, "recorded", question_id="q")])
+    summary = recorded.reduce(data)
+    assert summary["quality"]["recorded"]["questions"] == 1
+    assert recorded.headline(summary) == [("questions", "1")]
+    assert dict(recorded.arms[0].options) == {"layout": "append-only"}
