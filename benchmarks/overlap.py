@@ -98,7 +98,7 @@ def main() -> int:
     asked = draw(corpus.questions, given.questions, 0)
     arms: tuple[Execution, ...] = get_args(Execution)
     seconds: dict[str, list[float]] = {arm: [] for arm in arms}
-    with tempfile.TemporaryDirectory() as folder, StubVllm() as server:
+    with tempfile.TemporaryDirectory() as folder, StubVllm(caching=False) as server:
         server.script = lambda _: Turn("x", seconds=CALL_SECONDS)
         path = Path(folder) / "journal.sqlite"
         with Journal(path, {}) as journal:

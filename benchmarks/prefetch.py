@@ -92,7 +92,7 @@ def measure(latency: float, questions: int, in_flight: int) -> bool:
     """Print a row for each accuracy at one latency; return whether the bar was met."""
     script = script_of(questions)
     met = True
-    with tempfile.TemporaryDirectory() as folder, StubVllm() as server:
+    with tempfile.TemporaryDirectory() as folder, StubVllm(caching=False) as server:
         server.script = lambda _: Turn("x", seconds=CALL_SECONDS)
         path = Path(folder) / "journal.sqlite"
         with Journal(path, {}) as journal:
