@@ -14,6 +14,7 @@ from rich.markup import escape
 
 from exporter.errors import ExporterError
 from workload.commands import corpus, engine, run, services, suite
+from workload.commands.ab import ab, optimize
 from workload.commands.dashboards import dashboards
 from workload.commands.demo import demo
 from workload.commands.options import err, out
@@ -29,7 +30,18 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for command in (run.run, suite.suite, run.ask, demo, services.up, services.down, services.doctor, dashboards):
+for command in (
+    run.run,
+    suite.suite,
+    ab,
+    optimize,
+    run.ask,
+    demo,
+    services.up,
+    services.down,
+    services.doctor,
+    dashboards,
+):
     app.command()(command)
 app.add_typer(engine.app, name="engine")
 app.add_typer(corpus.app, name="corpus")

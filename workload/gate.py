@@ -34,18 +34,20 @@ class EngineGate:
         self._lock = asyncio.Lock()
         self._healthy_at = clock()
 
-    async def check(self, reason: str | None) -> None:
+    async def check(self, reason: str | None) -> bool:
         """Return at once unless `reason` is suspicious; then return when a canary was answered.
+
+        True for the one who asked: the engine may be another than before, with an empty cache.
 
         Raises:
             DependencyDownError: the engine did not answer within the patience.
         """
         if reason not in ENGINE_REASONS:
-            return
+            return False
         failed_at = self._clock()
         async with self._lock:
             if self._healthy_at > failed_at:
-                return  # another worker has proved it since
+                return False  # another worker has proved it since
             while True:
                 try:
                     await asyncio.to_thread(self._probe)
@@ -59,4 +61,4 @@ class EngineGate:
                     await asyncio.sleep(RETRY_SECONDS)
                 else:
                     self._healthy_at = self._clock()
-                    return
+                    return True

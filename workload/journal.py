@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 CREATE TABLE question (
@@ -38,6 +38,9 @@ CREATE TABLE node_visit (
 CREATE TABLE stage (
   question INTEGER NOT NULL REFERENCES question(id), stage TEXT NOT NULL, hop INTEGER NOT NULL,
   started_at REAL NOT NULL, duration_seconds REAL NOT NULL) STRICT;
+CREATE TABLE prefetch (
+  question INTEGER NOT NULL REFERENCES question(id), hop INTEGER NOT NULL, outcome TEXT NOT NULL,
+  started_at REAL NOT NULL, duration_seconds REAL NOT NULL, waited_seconds REAL NOT NULL) STRICT;
 CREATE TABLE llm_call (
   id INTEGER PRIMARY KEY, question INTEGER NOT NULL REFERENCES question(id), node TEXT NOT NULL, hop INTEGER NOT NULL,
   started_at REAL NOT NULL, duration_seconds REAL NOT NULL, ttft_seconds REAL, outcome TEXT NOT NULL, reason TEXT,
@@ -47,7 +50,7 @@ CREATE TABLE call_text (
   call INTEGER PRIMARY KEY REFERENCES llm_call(id), messages TEXT NOT NULL, reply TEXT NOT NULL,
   prompt_ids BLOB NOT NULL, output_ids BLOB NOT NULL) STRICT;
 """
-TABLES = ("question", "node_visit", "stage", "llm_call", "call_text")
+TABLES = ("question", "node_visit", "stage", "prefetch", "llm_call", "call_text")
 # How long a row may wait to be written; an acknowledgement does not wait.
 LINGER_SECONDS = 0.1
 # The low byte of SQLite's error codes that tell of the disk and not of the file's content.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from workload.corpus.default import open_corpus
 from workload.corpus.embedding import MiniLmEmbedder
 from workload.drawing import Drawing
 from workload.engine.attach import AttachLauncher
+from workload.engine.kept import KeptEngine
 from workload.engine.own import process_launcher
 from workload.errors import UsageError
 from workload.evidence import Evidence, retriever
@@ -26,7 +28,7 @@ from workload.prometheus_server import LocalPrometheus, loopback_session
 from workload.report import REPORT, render, section_of
 from workload.results import Measured, read_run
 from workload.runner import Runner
-from workload.settings import PLACES, Settings
+from workload.settings import AGENT_OPTIONS, PLACES, Settings
 from workload.tracing import engine_flags
 
 if TYPE_CHECKING:
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
 
     from workload.agent.replay import Script
     from workload.engine.launcher import Launcher
-    from workload.experiment import Experiment, Study
+    from workload.experiment import Experiment
     from workload.history import History
 
 
@@ -85,19 +87,22 @@ def run_experiment(
     embedder.load()
     binary = find_prometheus(cache_dir())
     try:
-        with LocalPrometheus(
-            binary,
-            cache_dir(),
-            loopback_session(),
-            port=settings.prometheus_port,
-            sample_interval_ms=settings.vllm_interval_ms,
-        ) as prometheus:
+        with (
+            KeptEngine(launcher) if experiment.keeps_engine else nullcontext(launcher) as started,
+            LocalPrometheus(
+                binary,
+                cache_dir(),
+                loopback_session(),
+                port=settings.prometheus_port,
+                sample_interval_ms=settings.vllm_interval_ms,
+            ) as prometheus,
+        ):
             with Journal(bundle.journal, settings.model_dump(mode="json", exclude=PLACES)) as record:
                 record.close_interrupted()
                 windows = Runner(
                     experiment,
                     settings,
-                    launcher,
+                    started,
                     prometheus.client,
                     prometheus.targets,
                     corpus.store,
@@ -131,15 +136,15 @@ def begin(bundle: Bundle, experiment: Experiment, settings: Settings) -> History
     return read_history(bundle.journal, measured) if bundle.journal.exists() else NOTHING
 
 
-def settings_of(experiment: Study, now: Settings, run: str) -> Settings:
+def settings_of(experiment: str, now: Settings, run: str) -> Settings:
     """Return the settings of a run that is to go on; only where the services are may differ.
 
     Raises:
         UsageError: there is no such run, or it was another experiment.
     """
     manifest = read_manifest(inside(now.results / "runs", run, "The run's name"))
-    if manifest["experiment"] != experiment.name:
-        raise UsageError(f"Run {run} is of {manifest['experiment']}, not of {experiment.name}.", "Name the right one.")
+    if manifest["experiment"] != experiment:
+        raise UsageError(f"Run {run} is of {manifest['experiment']}, not of {experiment}.", "Name the right one.")
     return Settings.model_validate({**manifest["settings"], **{name: getattr(now, name) for name in PLACES}})
 
 
@@ -189,5 +194,13 @@ def footer(run_id: str, settings: Settings, measured: Sequence[Measured]) -> str
     replay = f"\nREPLAY of {settings.replay}: the timing is real, the texts are recorded" if settings.replay else ""
     return (
         f"run {run_id}; vLLM {engine['version']}; {engine['model']}{random}; block size {engine['block_size']}; "
-        f"layout {settings.layout}; measured for {seconds}; {sent} questions sent{replay}"
+        f"{told_options(settings)}; measured for {seconds}; {sent} questions sent{replay}"
     )
+
+
+def told_options(settings: Settings) -> str:
+    """Return the layout and what else of the agent's options is not as by default, then the arms."""
+    fields = type(settings).model_fields
+    names = (name for name in AGENT_OPTIONS if name == "layout" or getattr(settings, name) != fields[name].default)
+    told = [f"{name.replace('_', ' ')} {getattr(settings, name)}" for name in names if name not in {"k", "max_hops"}]
+    return ", ".join(told) + (f"; arms {' | '.join(settings.arms)}" if settings.arms else "")

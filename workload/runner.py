@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 
 from workload.companion import exporter_beside
 from workload.corpus.hotpotqa import draw
-from workload.engine.profile import PROFILES
 from workload.measurement import Measurement
 from workload.scrapes import wait_for_scrapes
+from workload.settings import with_options
 from workload.subject import subject
 from workload.targets import ArmLabels
 
@@ -74,7 +74,7 @@ class Runner:
         for number, arm in enumerate(arms):
             wanted = self.experiment.points_of(arm, self.settings)
             if left := [point for point in wanted if self._is_open(arm, number, point)]:
-                title = f"{arm.name} (start {number + 1} of {len(arms)})" if len(arms) > 1 else arm.name
+                title = f"{arm.name} (block {number + 1} of {len(arms)})" if len(arms) > 1 else arm.name
                 self._block(arm, number, left, asked, warm_up, title, measured)
         return measured
 
@@ -98,10 +98,11 @@ class Runner:
         title: str,
         measured: list[Measured],
     ) -> None:
+        settings = with_options(self.settings, arm.options)
         with (
-            self.launcher.start(PROFILES[arm.profile]) as engine,
+            self.launcher.start(arm.vllm_profile) as engine,
             exporter_beside(engine.pid, self.settings.gpu_interval_ms, self.bundle.folder) as exporter,
-            subject(engine, self.settings, self.store, self.embedder, self.journal, self.script) as under_test,
+            subject(engine, settings, self.store, self.embedder, self.journal, self.script) as under_test,
         ):
             labels = ArmLabels(self.bundle.run_id, self.experiment.name, arm.name)
             vllm, workload = [urlsplit(engine.endpoint).netloc], [under_test.address]

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from workload.agent.context import Selection
+from workload.agent.prefetch import DraftSource
 from workload.agent.prompts import Layout
+from workload.agent.retrieval import Execution
 from workload.engine.endpoint import parse_endpoint
 from workload.errors import UsageError
 from workload.load import MAX_CONCURRENCY
@@ -48,6 +51,14 @@ class Settings(BaseModel):
     contexts: tuple[Annotated[int, Field(ge=64, le=1_000_000)], ...] = ()
     order: Literal["AB", "ABBA"] = "ABBA"
     layout: Layout = "original"
+    primed: bool = False
+    retrieval: Execution = "threads"
+    retrieval_delay: float = Field(default=0.0, ge=0, le=60, allow_inf_nan=False)
+    prefetch: DraftSource = "off"
+    draft_accuracy: float = Field(default=0.5, ge=0, le=1, allow_inf_nan=False)
+    sleeping: bool = False
+    context: Selection = "all"
+    context_budget: int = Field(default=512, ge=32, le=1_000_000)
     record_prompts: bool = False
     replay: str | None = Field(default=None, pattern=NAME_PATTERN)
     from_run: str | None = Field(default=None, pattern=NAME_PATTERN)
@@ -70,6 +81,7 @@ class Settings(BaseModel):
     persist_dir: Path | None = None
     collection: str | None = Field(default=None, pattern=NAME_PATTERN)
     results: Path = Path("results")
+    arms: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _one_engine(self) -> Settings:
@@ -82,6 +94,20 @@ class Settings(BaseModel):
 
 # What may differ when a run goes on: where the services are, not what is measured.
 PLACES = {"prometheus_port", "engine_port", "vllm_endpoint", "otlp_endpoint", "results", "figures"}
+# What the agent does with a question; an arm may set these against the run's.
+AGENT_OPTIONS = (
+    "layout",
+    "k",
+    "max_hops",
+    "primed",
+    "retrieval",
+    "retrieval_delay",
+    "prefetch",
+    "draft_accuracy",
+    "sleeping",
+    "context",
+    "context_budget",
+)
 
 
 def load_settings(flags: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> Settings:
@@ -95,6 +121,26 @@ def load_settings(flags: Mapping[str, Any], environ: Mapping[str, str] = os.envi
         raise UsageError(f"Unknown environment variable {unknown[0]}.", f"Known are {', '.join(sorted(known))}.")
     given = {setting: environ[name] for name, setting in ENVIRONMENT.items() if environ.get(name)}
     given |= {name: value for name, value in flags.items() if value is not None}
+    return _checked(given)
+
+
+def with_options(settings: Settings, options: Mapping[str, Any]) -> Settings:
+    """Return the settings with some options of the agent set otherwise.
+
+    Raises:
+        UsageError: an option is unknown, or its value is not possible.
+    """
+    if unknown := sorted(options.keys() - set(AGENT_OPTIONS)):
+        raise UsageError(f"There is no option {unknown[0]!r} of the agent.", f"There are: {', '.join(AGENT_OPTIONS)}.")
+    found = _checked({**settings.model_dump(), **options}) if options else settings
+    if found.prefetch == "planted" and found.replay is None:
+        raise UsageError("Planted drafts come from a record.", "Name the run to replay with --replay.")
+    if found.sleeping and found.concurrency != (1,):
+        raise UsageError("A sleeping engine aborts what other questions have in flight.", "Use --concurrency 1.")
+    return found
+
+
+def _checked(given: Mapping[str, Any]) -> Settings:
     try:
         return Settings.model_validate(given)
     except ValidationError as error:

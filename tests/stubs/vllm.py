@@ -78,6 +78,8 @@ class StubVllm:
         next_turns: taken one by one, before `script` is asked.
         script: the turn of a request; replace it.
         hangs: completions are accepted and never answered, while /health stays 200.
+        can_sleep: whether it falls asleep and wakes up when it is told to.
+        told: the paths of all other requests, in order of arrival.
     """
 
     def __init__(self, block_size: int = 16, *, caching: bool = True) -> None:
@@ -89,6 +91,8 @@ class StubVllm:
         self.next_turns: deque[Turn] = deque()
         self.script: Callable[[Mapping[str, Any]], Turn] = by_node()
         self.hangs = False
+        self.can_sleep = False
+        self.told: list[str] = []
         self.port = 0
         self._writers: set[asyncio.StreamWriter] = set()
         self._loop = asyncio.new_event_loop()
@@ -160,11 +164,13 @@ class StubVllm:
             return
         if path == "/v1/completions" and self.hangs:
             await asyncio.Event().wait()
+        self.told.append(path)
         answers: dict[str, Any] = {
             "/v1/completions": {"choices": [{"index": 0, "text": "!", "finish_reason": "length"}]},
             "/v1/models": {"data": [{"id": "stub", "root": "/models/stub", "max_model_len": 8192}]},
             "/version": {"version": "0.32.0"},
             "/health": {},
+            **({f"/{step}": {"status": step} for step in ("sleep", "wake_up")} if self.can_sleep else {}),
             "/tokenize": {"count": len(pieces(body.get("prompt", "")) or prompt_ids(body.get("messages", [])))},
             "/metrics": exposition(self.counts, self.block_size, caching=self.caching),
         }

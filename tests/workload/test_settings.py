@@ -12,7 +12,8 @@ from pydantic import ValidationError
 
 from workload.errors import UsageError
 from workload.paths import NAME_PATTERN, inside
-from workload.settings import ENVIRONMENT, OTHER_VARIABLES, Settings, load_settings
+from workload.run import told_options
+from workload.settings import ENVIRONMENT, OTHER_VARIABLES, Settings, load_settings, with_options
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -167,3 +168,13 @@ def test_settings_survive_a_manifest() -> None:
     settings = load_settings(GIVEN | {"vllm_endpoint": "http://127.0.0.1:8000/v1/"}, {})
     assert settings.vllm_endpoint == "http://127.0.0.1:8000"
     assert Settings.model_validate_json(settings.model_dump_json()) == settings
+
+
+def test_a_footer_tells_every_option_that_is_not_as_by_default() -> None:
+    """A copied picture must say what the agent did otherwise, for all arms and for each."""
+    plain = load_settings({"limit": 1, "max_hops": 1, "k": 5}, {})
+    assert told_options(plain) == "layout original"
+    told = told_options(with_options(plain, {"retrieval_delay": "0.2", "primed": True}))
+    assert told == "layout original, primed True, retrieval delay 0.2"
+    arms = plain.model_copy(update={"arms": ("original", "late:retrieval-delay=1.2")})
+    assert told_options(arms) == "layout original; arms original | late:retrieval-delay=1.2"

@@ -119,6 +119,12 @@ class QuestionMeter:
             fail(self.span, str(row.get("reason", outcome)))
         self.span.end()
 
+    def end(self, outcome: str) -> None:
+        """Write down that calls which no user asked for have ended; the questions' metrics do not count them."""
+        if journal := self.meter.journal:
+            duration = self.meter.monotonic() - self.started
+            journal.update("question", self.row_id, {"outcome": outcome, "hops": 0, "duration_seconds": duration})
+
     @contextmanager
     def node(self, name: str, hop: int) -> Iterator[None]:
         """Time one visit of a graph node."""
@@ -152,6 +158,26 @@ class QuestionMeter:
             duration = self.meter.monotonic() - start
             self.meter.metrics.retrieval_duration.labels(name).observe(duration)
             self._visit("stage", {"stage": name, "hop": hop}, start, duration)
+
+    @contextmanager
+    def pause(self, name: str, hop: int) -> Iterator[None]:
+        """Time a step of the engine's sleep within a node, in the journal alone; it is neither retrieval nor a call."""
+        start = self.meter.monotonic()
+        outcome = "failed"
+        try:
+            yield
+            outcome = "ok"
+        finally:
+            row = {"node": name, "hop": hop, "outcome": outcome}
+            self._visit("node_visit", row, start, self.meter.monotonic() - start)
+
+    def prefetched(self, hop: int, outcome: str, start: float, duration: float, waited: float) -> None:
+        """Count a retrieval for a draft: `duration` seconds from `start`, `waited` of them by the one who needed it."""
+        self.meter.metrics.prefetches.labels(outcome).inc()
+        self.meter.metrics.prefetch_seconds.labels(outcome).inc(duration)
+        if self.meter.journal:
+            row = {"question": self.row_id, "hop": hop, "outcome": outcome, "started_at": start + self.anchor}
+            self.meter.journal.insert("prefetch", {**row, "duration_seconds": duration, "waited_seconds": waited})
 
     def _visit(self, table: str, row: dict[str, Any], start: float, duration: float) -> None:
         row |= {"question": self.row_id, "started_at": start + self.anchor, "duration_seconds": duration}

@@ -41,6 +41,16 @@ PrometheusPort = Annotated[int | None, typer.Option(help="Port of our own Promet
 EnginePort = Annotated[int | None, typer.Option(help="Port of an engine that we start (default: 8000).")]
 Seed = Annotated[int | None, typer.Option(help="Seed of the draw of questions and of sampling (default: 0).")]
 
+Option = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--option",
+        help="Set an option of the agent, KEY=VALUE: layout; k; max-hops; primed; retrieval (threads, blocking or "
+        "batched); retrieval-delay (seconds); prefetch (off, question, last-clue, missing-fact or planted); "
+        "draft-accuracy; sleeping; context (all, truncate, importance or progressive); context-budget (tokens).",
+    ),
+]
+
 
 @contextmanager
 def progress_bars() -> Iterator[Progress]:

@@ -85,7 +85,7 @@ class AttachLauncher:
             host=parts.hostname or "127.0.0.1",
             device=self._device,
         )
-        return f"Start it with: {command_line(argv, environment(self._device))}"
+        return f"Start it with: {command_line(argv, environment(self._device, sleep_mode=profile.sleep_mode))}"
 
 
 def refusal(profile: VllmProfile, facts: EngineFacts, listener: Listener | None) -> str | None:
