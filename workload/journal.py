@@ -1,8 +1,9 @@
 """A run's record on disk: every question, node visit and LLM call, durable before a question is acknowledged.
 
 Texts of prompts and replies are kept only on request (`--record-prompts`); without it there are token counts and block
-hashes. One SQLite file in WAL mode. A writer thread owns the connection, so no question ever waits for the disk until
-its own acknowledgement; what piles up meanwhile is committed together.
+hashes. One SQLite file in WAL mode, with a checksum on each row (workload/integrity.py). A writer thread owns the
+connection, so no question ever waits for the disk until its own acknowledgement; what piles up meanwhile is committed
+together.
 """
 
 from __future__ import annotations
@@ -14,16 +15,18 @@ import queue
 import sqlite3
 import threading
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
+from functools import cache
 from typing import TYPE_CHECKING, Any, Self
 
 from workload.errors import StorageError, UsageError
+from workload.integrity import add_checksums, columns, damaged_row, keep_checksums, structural_damage
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 CREATE TABLE question (
@@ -40,6 +43,7 @@ CREATE TABLE stage (
   started_at REAL NOT NULL, duration_seconds REAL NOT NULL) STRICT;
 CREATE TABLE llm_call (
   id INTEGER PRIMARY KEY, question INTEGER NOT NULL REFERENCES question(id), node TEXT NOT NULL, hop INTEGER NOT NULL,
+  retry INTEGER NOT NULL DEFAULT 0,
   started_at REAL NOT NULL, duration_seconds REAL NOT NULL, ttft_seconds REAL, outcome TEXT NOT NULL, reason TEXT,
   prompt_tokens INTEGER, cached_tokens INTEGER, reusable_tokens INTEGER, completion_tokens INTEGER,
   finish_reason TEXT, block_hashes BLOB) STRICT;
@@ -170,8 +174,8 @@ class Journal:
 
 
 def _open(path: Path, config: Mapping[str, Any]) -> sqlite3.Connection:
-    """Create the journal, or open the one that is there after checking that it is ours and of this configuration."""
-    wanted = {"schema_version": str(SCHEMA_VERSION), "config": json.dumps(config, sort_keys=True, default=str)}
+    """Create the journal, or open the one that is there after checking that it is ours, whole, and as configured."""
+    wanted = json.dumps(config, sort_keys=True, default=str)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         is_new = not path.exists() or path.stat().st_size == 0
@@ -180,51 +184,86 @@ def _open(path: Path, config: Mapping[str, Any]) -> sqlite3.Connection:
         raise StorageError(
             f"The journal {path} cannot be created: {error.strerror}.", "Choose another --results."
         ) from error
-    connection = sqlite3.connect(path, check_same_thread=False)
-    try:
-        connection.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")
+    with _explained(path, "Start a new run."), ExitStack() as failed:
+        connection = sqlite3.connect(path, check_same_thread=False)
+        failed.callback(connection.close)
         if is_new:
-            connection.executescript(SCHEMA)
-            connection.executemany("INSERT INTO meta VALUES (?, ?)", list(wanted.items()))
+            # One transaction: a process that is killed here leaves an empty file, which is new again.
+            connection.executescript(f"PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; BEGIN; {SCHEMA}")
+            add_checksums(connection)
+            keep_checksums(connection)
+            meta = {"schema_version": str(SCHEMA_VERSION), "config": wanted}
+            connection.executemany("INSERT INTO meta (key, value) VALUES (?, ?)", meta.items())
             connection.commit()
         else:
-            _check(connection, path, wanted)
+            _check(connection, path, ("meta", *TABLES))
+            if (found := dict(connection.execute("SELECT key, value FROM meta")).get("config")) != wanted:
+                raise UsageError(
+                    f"The journal {path} was written with another config: {found}, not {wanted}.", "Start a new run."
+                )
+            connection.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")
+            keep_checksums(connection)
+        failed.pop_all()
+        return connection
+
+
+@contextmanager
+def _explained(path: Path, remedy: str) -> Iterator[None]:
+    """Say in one line what SQLite could not do with a journal, and whether that is the disk's fault or the file's."""
+    try:
+        yield
     except sqlite3.DatabaseError as error:
-        connection.close()
-        if error.sqlite_errorcode & 0xFF in DISK_ERRORS:
-            raise StorageError(f"The journal {path} cannot be written: {error}.", "Look at its disk.") from error
-        raise UsageError(f"{path} is not a journal, or it is damaged: {error}.", "Start a new run.") from error
-    except UsageError:
-        connection.close()
-        raise
+        what = " ".join(str(error).split())  # SQLite may quote a damaged file's own text
+        if (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF in DISK_ERRORS:
+            raise StorageError(f"The journal {path} cannot be written: {what}.", "Look at its disk.") from error
+        raise UsageError(f"{path} is not a journal, or it is damaged: {what}.", remedy) from error
+    except (MemoryError, ValueError) as error:  # a damaged length, or words that are no UTF-8, also in SQLite's errors
+        raise UsageError(f"{path} is not a journal, or it is damaged: {type(error).__name__}.", remedy) from error
+
+
+def _check(connection: sqlite3.Connection, path: Path, tables: Sequence[str]) -> None:
+    """Refuse a journal of another schema, one whose structure is damaged, and rows that are not as they were written.
+
+    The schema goes first: a journal of another release is not damaged.
+    """
+    version = connection.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone()
+    if version is not None and version[0] != str(SCHEMA_VERSION):
+        raise UsageError(
+            f"The journal {path} was written with another schema version: {version[0]}, not {SCHEMA_VERSION}.",
+            "Use the release that wrote it, or start a new run.",
+        )
+    damage = structural_damage(connection, path, _pristine())
+    for table in tables if damage is None else ():
+        if (row := damaged_row(connection, table)) is not None:
+            damage = damage or f"row {row} of {table} is not as it was written"
+    if damage:
+        raise UsageError(f"The journal {path} is damaged: {damage}.", "Start a new run.")
+
+
+@cache
+def _pristine() -> sqlite3.Connection:
+    connection = sqlite3.connect(":memory:", check_same_thread=False)
+    connection.executescript(SCHEMA)
+    add_checksums(connection)
     return connection
-
-
-def _check(connection: sqlite3.Connection, path: Path, wanted: Mapping[str, str]) -> None:
-    if (verdict := connection.execute("PRAGMA quick_check").fetchone()[0]) != "ok":
-        raise UsageError(f"The journal {path} is damaged: {verdict}.", "Start a new run.")
-    found = dict(connection.execute("SELECT key, value FROM meta"))
-    for key, value in wanted.items():
-        if found.get(key) != value:
-            raise UsageError(
-                f"The journal {path} was written with another {key.replace('_', ' ')}: {found.get(key)}, not {value}.",
-                "Start a new run.",
-            )
 
 
 def read(path: Path, table: str) -> list[dict[str, Any]]:
     """Return all rows of a table of a finished or running journal, oldest first.
 
     Raises:
-        UsageError: there is no such journal or table, or it is damaged.
+        UsageError: there is no such journal or table, it is of another schema, or it is damaged.
     """
     if table not in TABLES or not path.exists():
         raise UsageError(f"There is no table {table!r} in a journal at {path}.", "Check the run's name.")
     connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
     try:
-        connection.row_factory = sqlite3.Row
-        return [dict(row) for row in connection.execute(f"SELECT * FROM {table} ORDER BY rowid")]  # noqa: S608
-    except sqlite3.DatabaseError as error:
-        raise UsageError(f"The journal {path} is damaged: {error}.", "Choose another run.") from error
+        with _explained(path, "Choose another run."):
+            # One transaction: what is checked is what is read, while a run goes on.
+            connection.execute("BEGIN")
+            _check(connection, path, ("meta", table))
+            names = columns(connection, table)
+            rows = connection.execute(f"SELECT {', '.join(names)} FROM {table} ORDER BY rowid")  # noqa: S608
+            return [dict(zip(names, row, strict=True)) for row in rows]
     finally:
         connection.close()
