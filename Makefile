@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test lint up down clean lock
+.PHONY: quickstart test faults lint up down clean lock
 
 quickstart: $(VENV)/installed
 	$(BIN)/hop2rag engine install
@@ -13,6 +13,10 @@ quickstart: $(VENV)/installed
 test: $(VENV)/installed-dev
 	$(BIN)/hop2rag engine install
 	$(BIN)/python -m pytest
+
+# Breaks everything around a run, and kills the run itself; no engine is needed.
+faults: $(VENV)/installed-dev
+	$(BIN)/python -m pytest -m faults
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

@@ -98,9 +98,10 @@ def subject(
         http_client=openai.DefaultAsyncHttpxClient(trust_env=False, follow_redirects=False),
     )
     llm = Llm(client, engine.facts.model, settings.request_timeout, seed=settings.seed)
-    asked = llm if script is None else ReplayLlm(client, llm.model, llm.timeout_seconds, seed=llm.seed, script=script)
+    asked = llm if script is None else ReplayLlm(**vars(llm), script=script)
     nodes = Hop2RagNodes(asked, embedder, store, settings.k, settings.max_hops, settings.layout)
-    gate = EngineGate(partial(ask_canary, engine.endpoint, engine.facts.model), settings.engine_patience)
+    probe = partial(ask_canary, engine.endpoint, engine.facts.model)
+    gate = EngineGate(probe, settings.engine_patience, breaker=llm.breaker)
     server = MetricsServer(registry, timeline=activity.expose, title="Hop2Rag agent")
     address = server.start()
     try:

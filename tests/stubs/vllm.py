@@ -77,6 +77,7 @@ class StubVllm:
         next_turns: taken one by one, before `script` is asked.
         script: the turn of a request; replace it.
         hangs: completions are accepted and never answered, while /health stays 200.
+        canary_status: what a plain completion, as a canary is one, is answered with.
     """
 
     def __init__(self, block_size: int = 16, *, caching: bool = True) -> None:
@@ -87,6 +88,7 @@ class StubVllm:
         self.next_turns: deque[Turn] = deque()
         self.script: Callable[[Mapping[str, Any]], Turn] = by_node()
         self.hangs = False
+        self.canary_status = 200
         self.port = 0
         self._writers: set[asyncio.StreamWriter] = set()
         self._loop = asyncio.new_event_loop()
@@ -164,6 +166,9 @@ class StubVllm:
             "/tokenize": {"count": len(pieces(body.get("prompt", "")) or prompt_ids(body.get("messages", [])))},
             "/metrics": exposition(self.counts, self.block_size, caching=self.caching),
         }
+        if path == "/v1/completions" and self.canary_status != 200:
+            await _send(writer, self.canary_status, "{}")
+            return
         found = answers.get(path)
         await _send(writer, 404 if found is None else 200, found if isinstance(found, str) else json.dumps(found))
 

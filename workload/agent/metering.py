@@ -149,9 +149,14 @@ class QuestionMeter:
             self.meter.journal.insert(table, row)
 
     @contextmanager
-    def call(self, node: str, hop: int) -> Iterator[CallMeter]:
-        """Time one LLM call; it counts as failed unless `CallMeter.finished` was reached."""
-        call = CallMeter(self, node, hop, self.meter.monotonic(), self.meter.reuse.send(self.salt))
+    def call(self, node: str, hop: int, retry: int = 0) -> Iterator[CallMeter]:
+        """Time one LLM call; it counts as failed unless `CallMeter.finished` was reached.
+
+        A call that is sent again after a refusal is a call of its own, with `retry` counted from 1.
+        """
+        call = CallMeter(self, node, hop, self.meter.monotonic(), self.meter.reuse.send(self.salt), retry)
+        if retry:
+            self.meter.metrics.llm_retries.labels(self.meter.metrics.llm_node(node)).inc()
         try:
             with self.meter.busy.busy("generation"):
                 yield call
@@ -168,6 +173,7 @@ class CallMeter:
     hop: int
     started: float
     arrival: Arrival
+    retry: int = 0
     ttft: float | None = None
     usage: Usage | None = None
     reason: str | None = None
@@ -209,6 +215,7 @@ class CallMeter:
             "question": self.question.row_id,
             "node": self.node,
             "hop": self.hop,
+            "retry": self.retry,
             "started_at": self.started + self.question.anchor,
             "duration_seconds": duration,
             "ttft_seconds": self.ttft,

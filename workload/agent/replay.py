@@ -78,7 +78,7 @@ class ReplayLlm(Llm):
             LlmError: the call failed, or the record does not go on like this (reason `not_recorded`).
         """
         replies = self.script.get(question.question_id, ())
-        position = len(question.calls)
+        position = sum(call["outcome"] == "ok" for call in question.calls)  # a refused call is sent again
         if position >= len(replies) or replies[position].node != node:
             raise LlmError("not_recorded")
         recorded = replies[position]
