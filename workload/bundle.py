@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from workload import durable
 from workload.errors import StorageError, UsageError
 from workload.paths import inside
 
@@ -127,17 +128,4 @@ class Bundle:
         Raises:
             StorageError: it could not be written; what was there before is untouched.
         """
-        path = self.folder / name
-        draft = path.with_name(path.name + ".draft")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with open(os.open(draft, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w", encoding="utf-8") as stream:  # noqa: PTH123
-                stream.write(text)
-                stream.flush()
-                os.fsync(stream.fileno())
-            draft.replace(path)
-        except OSError as error:
-            raise StorageError(
-                f"{path} cannot be written: {error.strerror}.", "Free some space, then run again."
-            ) from error
-        return path
+        return durable.write(self.folder / name, text)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from workload import durable
 from workload.agent.replay import read_script
 from workload.bundle import Bundle, new_run_id, read_manifest
 from workload.corpus.default import open_corpus
@@ -164,8 +165,7 @@ def finish(experiment: Experiment, evidence: Evidence, measured: Sequence[Measur
     }
     bundle.write_json("summary.json", summary)
     folder = bundle.root / "hop2rag" / experiment.folder
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / experiment.summary_file).write_text(json.dumps(summary, indent=2) + "\n")
+    durable.write(folder / experiment.summary_file, json.dumps(summary, indent=2) + "\n")
     arms = tuple(arm.name for arm in experiment.arms)
     footer_ = footer(bundle.run_id, settings, measured)
     drawing = Drawing(experiment.name, arms, data, summary, client, bundle, folder, footer_)
