@@ -38,9 +38,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         UsageError: there is no such run, or its manifest is damaged.
     """
     try:
-        found: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
-    except (OSError, ValueError) as error:
+        found = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"There is no run with a manifest in {folder}.", "Look for its name beside it.") from error
+    if not isinstance(found, dict):
+        raise UsageError(f"The manifest in {folder} is damaged: it is no object.", "Start a new run.")
     return found
 
 

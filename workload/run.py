@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
 
 from workload import durable
 from workload.agent.replay import read_script
@@ -29,7 +32,7 @@ from workload.runner import Runner
 from workload.settings import PLACES, Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from rich.console import Console
@@ -126,7 +129,8 @@ def begin(bundle: Bundle, experiment: Experiment, settings: Settings) -> History
     if not bundle.is_begun:
         bundle.start(experiment.name, settings.model_dump(mode="json"))
         return NOTHING
-    measured = tuple(Measured.from_manifest(row) for row in bundle.resume().get("measured", ()))
+    with _readable(bundle.run_id):
+        measured = tuple(Measured.from_manifest(row) for row in bundle.resume().get("measured", ()))
     bundle.note(status="running")
     return read_history(bundle.journal, measured) if bundle.journal.exists() else NOTHING
 
@@ -135,12 +139,24 @@ def settings_of(experiment: Study, now: Settings, run: str) -> Settings:
     """Return the settings of a run that is to go on; only where the services are may differ.
 
     Raises:
-        UsageError: there is no such run, or it was another experiment.
+        UsageError: there is no such run, it was another experiment, or its manifest is damaged.
     """
     manifest = read_manifest(inside(now.results / "runs", run, "The run's name"))
-    if manifest["experiment"] != experiment.name:
-        raise UsageError(f"Run {run} is of {manifest['experiment']}, not of {experiment.name}.", "Name the right one.")
-    return Settings.model_validate({**manifest["settings"], **{name: getattr(now, name) for name in PLACES}})
+    if (found := manifest.get("experiment")) != experiment.name:
+        raise UsageError(f"Run {run} is of {found!r}, not of {experiment.name}.", "Name the right one.")
+    with _readable(run):
+        return Settings.model_validate({**manifest["settings"], **{name: getattr(now, name) for name in PLACES}})
+
+
+@contextmanager
+def _readable(run: str) -> Iterator[None]:
+    """Say in one line that a manifest is not one that this release has written."""
+    try:
+        yield
+    except (KeyError, TypeError, ValidationError) as error:
+        raise UsageError(
+            f"The manifest of run {run} is damaged, or of another release ({type(error).__name__}).", "Start a new run."
+        ) from error
 
 
 def script_of(settings: Settings) -> Script | None:
