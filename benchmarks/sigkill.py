@@ -31,6 +31,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from machine import describe
 
 from tests.stubs.model import write_model
+from tests.stubs.vllm import Turn
 from tests.stubs.world import stub_world
 from workload import journal
 from workload.cli import run_command_line
@@ -210,7 +211,7 @@ def main() -> int:
     experiment = "suite" if options.suite else RUN[1]
     began = time.monotonic()
     try:
-        with stub_world(questions, write_model(root / "model", questions), CALL_SECONDS):
+        with stub_world(questions, write_model(root / "model", questions), lambda _: Turn(seconds=CALL_SECONDS)):
             found = sweep(arguments, experiment, options.kills, random.Random(seed), root)
     finally:
         shutil.rmtree(root, ignore_errors=True)

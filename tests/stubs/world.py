@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -17,7 +18,7 @@ import numpy as np
 import requests
 
 from tests.stubs.agent import StubEmbedder, StubStore
-from tests.stubs.vllm import StubVllm, Turn
+from tests.stubs.vllm import StubVllm
 from workload.corpus.default import Corpus
 from workload.engine.endpoint import open_client
 from workload.engine.facts import read_facts
@@ -27,13 +28,17 @@ from workload.prometheus import NoDataError, PrometheusClient, Sample, Series
 from workload.targets import JOBS, TargetFiles
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
+    from tests.stubs.vllm import Turn
     from workload.corpus.hotpotqa import Question
     from workload.engine.profile import VllmProfile
 
-SCRAPE_DELAY_SECONDS = 0.001
+    Script = Callable[[Mapping[str, Any]], Turn]
+
+# As with the interval of vllm-fast: between an answer and its window lies a time in which a run may be killed.
+SCRAPE_DELAY_SECONDS = 0.1
 
 
 class Embedder(StubEmbedder):
@@ -44,7 +49,7 @@ class Embedder(StubEmbedder):
 
 
 class UpOnly(PrometheusClient):
-    """A Prometheus that has scraped every target just now, and knows nothing else."""
+    """A Prometheus that scrapes every target a tenth of a second after it is asked, and knows nothing else."""
 
     def __init__(self, targets: Path) -> None:
         super().__init__("http://prometheus.invalid", requests.Session())
@@ -52,7 +57,7 @@ class UpOnly(PrometheusClient):
 
     def raw(self, selector: str, start: float, end: float) -> list[Series]:
         """Return `up` of all targets; nothing else has samples."""
-        if not selector.startswith("up{"):
+        if not selector.startswith("up{") or time.time() < start + SCRAPE_DELAY_SECONDS:
             raise NoDataError(selector, (start, end))
         return [
             Series({"job": job, "instance": address}, np.array([start + SCRAPE_DELAY_SECONDS]), np.ones(1))
@@ -89,13 +94,13 @@ class StubPrometheus:
 class StubLauncher:
     """Starts a stub server in this process: it dies with it, as an engine of ours does."""
 
-    seconds: float = 0.0
+    script: Script
 
     @contextmanager
     def start(self, profile: VllmProfile) -> Iterator[RunningEngine]:
-        """Run a stub of a profile; each completion takes some seconds."""
+        """Run a stub of a profile."""
         with StubVllm(caching=profile.prefix_caching is not False) as server:
-            server.script = lambda _: Turn(seconds=self.seconds)
+            server.script = self.script
             with open_client(server.url) as client:
                 facts = read_facts(client)
             yield RunningEngine(server.url, facts, None, os.getpid())
@@ -135,20 +140,23 @@ class WatchedJournal(Journal):
 
 
 @contextmanager
-def stub_world(questions: tuple[Question, ...], model: Path, seconds: float = 0.0) -> Iterator[None]:
+def stub_world(
+    questions: tuple[Question, ...], model: Path, script: Script, store: StubStore | None = None
+) -> Iterator[None]:
     """Put stubs around every run of this process.
 
     Args:
-        questions: the corpus; whatever is searched, the same documents are found.
+        questions: the corpus' questions.
         model: the folder of a tokenizer, for kv-cache.
-        seconds: how long the engine takes for a completion.
+        script: what the engine does with each completion.
+        store: what is found, whatever is searched.
     """
 
     def corpus(*_: object) -> Corpus:
-        return Corpus(StubStore(), questions)  # type: ignore[arg-type]
+        return Corpus(store or StubStore(), questions)  # type: ignore[arg-type]
 
     replaced: dict[str, Any] = {
-        "workload.run.launcher_of": lambda *_: StubLauncher(seconds),
+        "workload.run.launcher_of": lambda *_: StubLauncher(script),
         "workload.run.MiniLmEmbedder": Embedder,
         "workload.run.open_corpus": corpus,
         "workload.run.find_prometheus": lambda _: None,
