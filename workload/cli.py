@@ -60,6 +60,7 @@ def run_command_line(arguments: list[str]) -> int:
     """Return the exit code of a command line."""
     # A tracer of the framework would send prompts away if the environment happened to ask for it.
     os.environ["LANGSMITH_TRACING"] = "false"
+    os.environ.pop("OPENAI_LOG", None)  # at "debug" the client would log every prompt
     disable_created_metrics()  # type: ignore[no-untyped-call]
     was_terminated = False
 
