@@ -21,6 +21,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,7 +76,14 @@ def start(arguments: list[str], folder: Path) -> int:
     os.dup2(log, 2)
     os.environ["ACKNOWLEDGED"] = str(folder / "acknowledged")
     os.environ["HOP2RAG_CACHE"] = str(folder / "cache")
-    os._exit(run_command_line([*arguments, "--results", str(folder / "results")]))
+    code = 1
+    try:
+        code = run_command_line([*arguments, "--results", str(folder / "results")])
+    except BaseException:  # noqa: BLE001 - what goes on beyond this is the parent's work, not the child's
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def wait(pid: int, seconds: float) -> int | None:
