@@ -1,11 +1,12 @@
-"""Files that are whole or not there: written beside their place, forced to the disk, then renamed into it."""
+"""Files that are whole or not there: written beside their place, forced to the disk, then renamed; by one process."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 from typing import TYPE_CHECKING
 
-from workload.errors import StorageError
+from workload.errors import StorageError, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,6 +41,22 @@ def write(path: Path, data: str | bytes) -> Path:
             f"{path} cannot be written: {error.strerror}.", "Free some space, then run again."
         ) from error
     return path
+
+
+def hold(folder: Path) -> int:
+    """Take a folder for this process alone; return a descriptor, which gives it back when closed, or by our death.
+
+    Raises:
+        UsageError: another process has it.
+        OSError: there is no such folder, or it cannot be read.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise UsageError(f"Another process is writing to {folder}.", "Wait for its end, or stop it.") from error
+    return descriptor
 
 
 def _sync_folder(folder: Path) -> None:

@@ -6,19 +6,25 @@ damaged part of its write-ahead log as if it had never been written.
 
 from __future__ import annotations
 
+import sqlite3
 import struct
+from contextlib import contextmanager
 from hashlib import blake2b
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from workload.errors import StorageError, UsageError
+
 if TYPE_CHECKING:
-    import sqlite3
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 CHECKSUM = "checksum"
+# The low byte of SQLite's error codes that tell of the disk and not of the file's content.
+DISK_ERRORS = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}
 # Offsets and sizes in bytes, from "Database File Format", 4.1 and 4.2, and "WAL-mode File Format", 2.1, sqlite.org.
 LOG_HEADER, FRAME_HEADER = 32, 24
-VALID_FRAMES_AT = 16
+VALID_FRAMES_AT, LOG_SALTS_AT = 16, 32
 
 
 def row_checksum(*values: object) -> int:
@@ -53,19 +59,14 @@ def columns(connection: sqlite3.Connection, table: str) -> list[str]:
     return [row[1] for row in connection.execute(f"PRAGMA table_info({table})") if row[1] != CHECKSUM]
 
 
-def structural_damage(connection: sqlite3.Connection, path: Path, pristine: sqlite3.Connection) -> str | None:
-    """Return what is wrong with the pages, the log or the tables; None if nothing is.
+def structural_damage(connection: sqlite3.Connection, pristine: sqlite3.Connection) -> str | None:
+    """Return what is wrong with the pages of a journal, or with its tables beside those of a new one.
 
-    Args:
-        connection: an open journal.
-        path: its file.
-        pristine: a new journal, in memory.
+    None if nothing is. A table that a new journal has may be missing; what is there is as it was made.
     """
     if (verdict := str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])) != "ok":
         return " ".join(verdict.split())
-    if lost := lost_commits(path):
-        return f"{lost} commits behind a damaged part of its write-ahead log are lost"
-    if _definitions(connection) != _definitions(pristine):
+    if not set(_definitions(connection)) <= set(_definitions(pristine)):
         return "its tables are not as they were made"
     return None
 
@@ -80,6 +81,56 @@ def damaged_row(connection: sqlite3.Connection, table: str) -> int | None:
     return None if found is None else int(found[0])
 
 
+@contextmanager
+def explained(path: Path, remedy: str) -> Iterator[None]:
+    """Say in one line what SQLite could not do with a journal, and whether that is the disk's fault or the file's."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        what = " ".join(str(error).split())  # SQLite may quote a damaged file's own text
+        if (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF in DISK_ERRORS:
+            raise StorageError(f"The journal {path} cannot be written: {what}.", "Look at its disk.") from error
+        raise UsageError(f"{path} is not a journal, or it is damaged: {what}.", remedy) from error
+    except (MemoryError, ValueError) as error:  # a damaged length, or words that are no UTF-8, also in SQLite's errors
+        raise UsageError(f"{path} is not a journal, or it is damaged: {type(error).__name__}.", remedy) from error
+
+
+def check(
+    connection: sqlite3.Connection, path: Path, tables: Sequence[str], pristine: sqlite3.Connection, schema: int
+) -> None:
+    """Refuse a journal of another schema, one whose structure is damaged, and rows that are not as they were written.
+
+    The log goes first, for the rest is told by what SQLite has read of it; then the schema, for a journal of another
+    release is not damaged.
+
+    Args:
+        connection: an open journal.
+        path: its file.
+        tables: whose rows are to be checked.
+        pristine: a new journal, in memory.
+        schema: the version of the schema that this release reads.
+
+    Raises:
+        UsageError: with the reason.
+    """
+    if lost := lost_commits(path):
+        raise UsageError(
+            f"The journal {path} is damaged: {lost} commits behind a bad part of its log are lost.", "Start a new run."
+        )
+    version = connection.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone()
+    if version is not None and version[0] != str(schema):
+        raise UsageError(
+            f"The journal {path} was written with another schema version: {version[0]}, not {schema}.",
+            "Use the release that wrote it, or start a new run.",
+        )
+    damage = structural_damage(connection, pristine)
+    for table in tables if damage is None else ():
+        if (row := damaged_row(connection, table)) is not None:
+            damage = damage or f"row {row} of {table} is not as it was written"
+    if damage:
+        raise UsageError(f"The journal {path} is damaged: {damage}.", "Start a new run.")
+
+
 def lost_commits(path: Path) -> int:
     """Return how many commits of an open journal's write-ahead log SQLite does not see.
 
@@ -89,16 +140,19 @@ def lost_commits(path: Path) -> int:
     log, index = path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")
     if not log.exists() or not index.exists():
         return 0
-    content = log.read_bytes()
+    content = log.read_bytes()  # before the index, which then has seen at least what is in it
     with index.open("rb") as stream:
-        seen = struct.unpack_from("=I", stream.read(VALID_FRAMES_AT + 4), VALID_FRAMES_AT)[0]
+        known = stream.read(LOG_SALTS_AT + 8)
     if len(content) <= LOG_HEADER:
         return 0
     page_size, salts = struct.unpack_from(">I", content, 8)[0], content[16:24]
+    seen = struct.unpack_from("=I", known, VALID_FRAMES_AT)[0]
     starts = range(LOG_HEADER, len(content) + 1, FRAME_HEADER + page_size) if page_size else range(0)
     frames = [content[start : start + 16] for start, end in pairwise(starts) if end <= len(content)]
     if not _is_sound(content[:LOG_HEADER]):
         return sum(struct.unpack_from(">I", frame, 4)[0] > 0 for frame in frames) or 1
+    if known[LOG_SALTS_AT:] != salts:
+        return 0  # the log was begun anew between our two looks at it: all that was in it is in the file
     return sum(struct.unpack_from(">I", frame, 4)[0] > 0 and frame[8:16] == salts for frame in frames[seen:])
 
 

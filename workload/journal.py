@@ -15,15 +15,16 @@ import queue
 import sqlite3
 import threading
 from concurrent.futures import Future
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any, Self
 
+from workload.durable import OWNER_ONLY, hold
 from workload.errors import StorageError, UsageError
-from workload.integrity import add_checksums, columns, damaged_row, keep_checksums, structural_damage
+from workload.integrity import add_checksums, check, columns, explained, keep_checksums, lost_commits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping
     from pathlib import Path
 
 SCHEMA_VERSION = 2
@@ -54,8 +55,6 @@ CREATE TABLE call_text (
 TABLES = ("question", "node_visit", "stage", "llm_call", "call_text")
 # How long a row may wait to be written; an acknowledgement does not wait.
 LINGER_SECONDS = 0.1
-# The low byte of SQLite's error codes that tell of the disk and not of the file's content.
-DISK_ERRORS = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}
 
 
 class Journal:
@@ -67,7 +66,8 @@ class Journal:
 
     Raises:
         StorageError: the file cannot be created or written.
-        UsageError: the file is not a journal, is damaged, or belongs to another schema or configuration.
+        UsageError: the file is not a journal, is damaged, belongs to another schema or configuration, or another
+            process is writing to its folder.
     """
 
     def __init__(self, path: Path, config: Mapping[str, Any]) -> None:
@@ -75,7 +75,12 @@ class Journal:
         self._queue: queue.SimpleQueue[tuple[str, tuple[Any, ...]] | Future[None] | None] = queue.SimpleQueue()
         self._wanted = threading.Event()
         self._failure: StorageError | None = None
-        self._connection = _open(path, config)
+        self._folder = _folder_of(path)
+        try:
+            self._connection = _open(path, config)
+        except BaseException:
+            os.close(self._folder)
+            raise
         self._last_ids = {
             table: self._connection.execute(f"SELECT coalesce(max(id), 0) FROM {table}").fetchone()[0]  # noqa: S608
             for table in ("question", "llm_call")
@@ -155,6 +160,7 @@ class Journal:
                         item.set_result(None)
         self._fold()
         self._connection.close()
+        os.close(self._folder)
 
     def _fold(self) -> None:
         """Leave one file behind instead of three.
@@ -173,22 +179,27 @@ class Journal:
         self.close()
 
 
-def _open(path: Path, config: Mapping[str, Any]) -> sqlite3.Connection:
-    """Create the journal, or open the one that is there after checking that it is ours, whole, and as configured."""
-    wanted = json.dumps(config, sort_keys=True, default=str)
+def _folder_of(path: Path) -> int:
+    """Take a journal's folder for this process alone, making it and an empty file; return its descriptor."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        is_new = not path.exists() or path.stat().st_size == 0
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        folder = hold(path.parent)
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, OWNER_ONLY))
     except OSError as error:
         raise StorageError(
             f"The journal {path} cannot be created: {error.strerror}.", "Choose another --results."
         ) from error
-    with _explained(path, "Start a new run."), ExitStack() as failed:
+    return folder
+
+
+def _open(path: Path, config: Mapping[str, Any]) -> sqlite3.Connection:
+    """Create the journal, or open the one that is there after checking that it is ours, whole, and as configured."""
+    wanted = json.dumps(config, sort_keys=True, default=str)
+    with explained(path, "Start a new run."), ExitStack() as failed:
         connection = sqlite3.connect(path, check_same_thread=False)
         failed.callback(connection.close)
-        if is_new:
-            # One transaction: a process that is killed here leaves an empty file, which is new again.
+        if not connection.execute("SELECT name FROM sqlite_master").fetchone() and not lost_commits(path):
+            # One transaction: a process that is killed here leaves a file without tables, which is new again.
             connection.executescript(f"PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; BEGIN; {SCHEMA}")
             add_checksums(connection)
             keep_checksums(connection)
@@ -196,7 +207,7 @@ def _open(path: Path, config: Mapping[str, Any]) -> sqlite3.Connection:
             connection.executemany("INSERT INTO meta (key, value) VALUES (?, ?)", meta.items())
             connection.commit()
         else:
-            _check(connection, path, ("meta", *TABLES))
+            check(connection, path, ("meta", *TABLES), _pristine(), SCHEMA_VERSION)
             if (found := dict(connection.execute("SELECT key, value FROM meta")).get("config")) != wanted:
                 raise UsageError(
                     f"The journal {path} was written with another config: {found}, not {wanted}.", "Start a new run."
@@ -205,39 +216,6 @@ def _open(path: Path, config: Mapping[str, Any]) -> sqlite3.Connection:
             keep_checksums(connection)
         failed.pop_all()
         return connection
-
-
-@contextmanager
-def _explained(path: Path, remedy: str) -> Iterator[None]:
-    """Say in one line what SQLite could not do with a journal, and whether that is the disk's fault or the file's."""
-    try:
-        yield
-    except sqlite3.DatabaseError as error:
-        what = " ".join(str(error).split())  # SQLite may quote a damaged file's own text
-        if (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF in DISK_ERRORS:
-            raise StorageError(f"The journal {path} cannot be written: {what}.", "Look at its disk.") from error
-        raise UsageError(f"{path} is not a journal, or it is damaged: {what}.", remedy) from error
-    except (MemoryError, ValueError) as error:  # a damaged length, or words that are no UTF-8, also in SQLite's errors
-        raise UsageError(f"{path} is not a journal, or it is damaged: {type(error).__name__}.", remedy) from error
-
-
-def _check(connection: sqlite3.Connection, path: Path, tables: Sequence[str]) -> None:
-    """Refuse a journal of another schema, one whose structure is damaged, and rows that are not as they were written.
-
-    The schema goes first: a journal of another release is not damaged.
-    """
-    version = connection.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone()
-    if version is not None and version[0] != str(SCHEMA_VERSION):
-        raise UsageError(
-            f"The journal {path} was written with another schema version: {version[0]}, not {SCHEMA_VERSION}.",
-            "Use the release that wrote it, or start a new run.",
-        )
-    damage = structural_damage(connection, path, _pristine())
-    for table in tables if damage is None else ():
-        if (row := damaged_row(connection, table)) is not None:
-            damage = damage or f"row {row} of {table} is not as it was written"
-    if damage:
-        raise UsageError(f"The journal {path} is damaged: {damage}.", "Start a new run.")
 
 
 @cache
@@ -258,10 +236,10 @@ def read(path: Path, table: str) -> list[dict[str, Any]]:
         raise UsageError(f"There is no table {table!r} in a journal at {path}.", "Check the run's name.")
     connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
     try:
-        with _explained(path, "Choose another run."):
+        with explained(path, "Choose another run."):
             # One transaction: what is checked is what is read, while a run goes on.
             connection.execute("BEGIN")
-            _check(connection, path, ("meta", table))
+            check(connection, path, ("meta", table), _pristine(), SCHEMA_VERSION)
             names = columns(connection, table)
             rows = connection.execute(f"SELECT {', '.join(names)} FROM {table} ORDER BY rowid")  # noqa: S608
             return [dict(zip(names, row, strict=True)) for row in rows]

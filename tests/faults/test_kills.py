@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -20,9 +21,10 @@ from tests.stubs.vllm import Turn
 from tests.stubs.world import stub_world
 from workload.cli import run_command_line
 from workload.corpus.synthetic import generate
+from workload.errors import UsageError
 from workload.experiment import Experiment
 from workload.experiments import EXPERIMENTS
-from workload.journal import read
+from workload.journal import Journal, read
 from workload.measurement import Measurement
 
 if TYPE_CHECKING:
@@ -93,6 +95,25 @@ def test_row_14_an_interrupted_run_says_so_and_goes_on(tmp_path: Path, signals: 
     cut_short = [row for row in rows if row["outcome"] == "cancelled"]
     repeated = [row for row in rows if row["attempt"] == 2]
     assert {row["question_id"] for row in cut_short} == {row["question_id"] for row in repeated}
+
+
+def test_row_14_a_run_that_goes_on_twice_is_refused(tmp_path: Path) -> None:
+    """Two processes that resume the same run would ask, and count, every question twice."""
+    path = tmp_path / "journal.sqlite"
+    with Journal(path, {}), pytest.raises(UsageError, match="Another process is writing"):
+        Journal(path, {})
+    Journal(path, {}).close()
+
+
+def test_row_14_a_journal_without_tables_is_new(tmp_path: Path) -> None:
+    """A kill right after the file was made leaves an empty database: nothing was written, so nothing is lost."""
+    path = tmp_path / "journal.sqlite"
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+    connection.close()
+    assert path.stat().st_size > 0
+    Journal(path, {}).close()
+    assert read(path, "question") == []
 
 
 @pytest.fixture(scope="module")
