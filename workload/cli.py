@@ -80,6 +80,8 @@ def run_command_line(arguments: list[str]) -> int:
             err.print(f"[bold red]Error:[/] {escape(message)} See --help.", highlight=False, soft_wrap=True)
         return EXIT_USAGE
     except (KeyboardInterrupt, typer.Abort):
+        code = EXIT_INTERRUPTED
+    if code == EXIT_INTERRUPTED:  # typer, too, turns an interruption into this code
         err.print("Interrupted; what was acknowledged is in the journal.")
         return EXIT_TERMINATED if was_terminated else EXIT_INTERRUPTED
     return code if isinstance(code, int) else 0

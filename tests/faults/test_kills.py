@@ -34,6 +34,7 @@ ROOT = Path(__file__).parents[2]
 RUN = ("run", "latency", "--limit", "30", "--max-hops", "1", "--concurrency", "2", "--no-figures")
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("flags", [["--kills", "6"], ["--suite", "--kills", "2"]], ids=["run", "suite"])
 def test_row_14_random_kills_lose_nothing(flags: list[str]) -> None:
     """0 acknowledged questions lost, 0 counted twice, and the acknowledged set of an uninterrupted run."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
@@ -81,11 +82,19 @@ def measure(prometheus: LocalPrometheus, stub: StubVllm, folder: Path, labels: A
 
 
 def restart_at(stub: StubVllm, request: int) -> Callable[[Any], Turn]:
-    """Return a script in which one request finds the engine restarted: its counters begin at zero again."""
+    """Return a script in which one request finds the engine restarted: its counters begin at zero again.
+
+    It is back after some scrapes, as a real one is: a fall that no scrape has seen cannot be told by anybody.
+    """
+
+    def ready() -> None:
+        stub.canary_status = 200
 
     def turn(_: Any) -> Turn:
         if len(stub.requests) == request:
             stub.counts.clear()
+            stub.canary_status = 503
+            threading.Timer(2.5, ready).start()
             return Turn(after=1, then="reset")
         return Turn(seconds=0.05)
 
@@ -99,7 +108,7 @@ def test_row_10_a_restart_within_a_window_is_shown(
     """Two counts of one window, before and after the restart, are not one; their difference would even be negative."""
     monkeypatch.setattr(gate, "RETRY_SECONDS", 0.1)
     with StubVllm() as stub:
-        stub.script = restart_at(stub, 16)
+        stub.script = restart_at(stub, 24)
         found = measure(prometheus, stub, tmp_path, LABELS)
     assert found.accounting["ok"] == QUESTIONS - 1
     assert found.accounting["counter_resets"][QUERIES] == 1
