@@ -142,7 +142,7 @@ class Sender:
             await self.driver.meter.acknowledge()
             if reason in ENGINE_REASONS:
                 self.stream.retry(item)
-                await self.gate.check(reason)
+            await self.gate.check(reason)
         finally:
             heappush(self._free, slot)
             self.pace.leave()

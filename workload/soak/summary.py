@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from workload.soak.record import SoakRecord
 
 EVERYTHING = Stretch(0, 0)
+SEGMENT_COLUMNS = "id, started_at, ended_at, dropped, paused, summary"
+ACTION_COLUMNS = "at, action, alert, status, detail"
 MIB = 2**20
 TRENDS = {
     "latency_seconds": ("Latency", "s"),
@@ -32,8 +34,8 @@ def summarise(record: SoakRecord) -> dict[str, Any]:
     Raises:
         AssertionError: the account does not add up; that is a bug, never a result.
     """
-    segments = [dict(row) for row in record.rows("SELECT * FROM segment ORDER BY id")]
-    actions = [dict(row) for row in record.rows("SELECT * FROM action ORDER BY at")]
+    segments = [dict(row) for row in record.rows(f"SELECT {SEGMENT_COLUMNS} FROM segment ORDER BY id")]  # noqa: S608
+    actions = [dict(row) for row in record.rows(f"SELECT {ACTION_COLUMNS} FROM action ORDER BY at")]  # noqa: S608
     start, end = segments[0]["started_at"], segments[-1]["ended_at"]
     accounting = record.accounting(EVERYTHING)
     unsent = {name: sum(row[name] for row in segments) for name in ("dropped", "paused")}
