@@ -17,6 +17,7 @@ from workload.commands import corpus, engine, run, services, suite
 from workload.commands.dashboards import dashboards
 from workload.commands.demo import demo
 from workload.commands.options import err, out
+from workload.commands.soak import soak
 from workload.errors import Hop2RagError
 
 EXIT_USAGE, EXIT_INTERRUPTED, EXIT_TERMINATED = 2, 130, 143
@@ -29,7 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for command in (run.run, suite.suite, run.ask, demo, services.up, services.down, services.doctor, dashboards):
+for command in (run.run, suite.suite, soak, run.ask, demo, services.up, services.down, services.doctor, dashboards):
     app.command()(command)
 app.add_typer(engine.app, name="engine")
 app.add_typer(corpus.app, name="corpus")

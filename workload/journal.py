@@ -51,8 +51,17 @@ CREATE TABLE llm_call (
 CREATE TABLE call_text (
   call INTEGER PRIMARY KEY REFERENCES llm_call(id), messages TEXT NOT NULL, reply TEXT NOT NULL,
   prompt_ids BLOB NOT NULL, output_ids BLOB NOT NULL) STRICT;
+CREATE TABLE segment (
+  id INTEGER PRIMARY KEY, started_at REAL NOT NULL, ended_at REAL, first_question INTEGER NOT NULL,
+  first_call INTEGER NOT NULL, dropped INTEGER NOT NULL, paused INTEGER NOT NULL, summary TEXT) STRICT;
+CREATE TABLE sample (
+  at REAL NOT NULL, segment INTEGER NOT NULL, in_flight INTEGER NOT NULL, level INTEGER NOT NULL,
+  is_held INTEGER NOT NULL, runner_bytes INTEGER, engine_bytes INTEGER) STRICT;
+CREATE TABLE action (
+  at REAL NOT NULL, action TEXT NOT NULL, alert TEXT NOT NULL, status TEXT NOT NULL, fingerprint TEXT, starts_at TEXT,
+  detail TEXT NOT NULL) STRICT;
 """
-TABLES = ("question", "node_visit", "stage", "llm_call", "call_text")
+TABLES = ("question", "node_visit", "stage", "llm_call", "call_text", "segment", "sample", "action")
 # How long a row may wait to be written; an acknowledgement does not wait.
 LINGER_SECONDS = 0.1
 
@@ -87,6 +96,11 @@ class Journal:
         }
         self._thread = threading.Thread(target=self._write, name="journal")
         self._thread.start()
+
+    @property
+    def last_ids(self) -> Mapping[str, int]:
+        """The last row ids given out, of `question` and of `llm_call`."""
+        return dict(self._last_ids)
 
     def new_id(self, table: str) -> int:
         """Return the next row id of `question` or `llm_call`; call it from one thread only."""

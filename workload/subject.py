@@ -53,6 +53,7 @@ class Subject:
     llm: Llm
     meter: Meter
     busy: BusySeconds
+    registry: CollectorRegistry
     address: str
 
     def run(self, work: Coroutine[Any, Any, ResultT]) -> ResultT:
@@ -73,8 +74,11 @@ def subject(
     embedder: Embedder,
     journal: Journal | None = None,
     script: Script | None = None,
+    reach_blocks: int | None = None,
 ) -> Iterator[Subject]:
     """Build the agent for a running engine, replaying `script` if there is one.
+
+    `reach_blocks` bounds what the reuse bound remembers, in KV blocks.
 
     Its metrics are served on a free port of 127.0.0.1 while the block lasts.
 
@@ -88,7 +92,8 @@ def subject(
     busy = BusySeconds()
     registry.register(busy)
     activity = NodeActivity(lambda: time.time_ns() // 1_000_000)
-    meter = Meter(metrics, activity, busy, ReuseOrder(engine.facts.block_size), journal, settings.record_prompts)
+    reuse = ReuseOrder(engine.facts.block_size, reach_blocks)
+    meter = Meter(metrics, activity, busy, reuse, journal, settings.record_prompts)
     client = openai.AsyncOpenAI(
         base_url=f"{engine.endpoint}/v1",
         api_key="none",
@@ -105,6 +110,6 @@ def subject(
     server = MetricsServer(registry, timeline=activity.expose, title="Hop2Rag agent")
     address = server.start()
     try:
-        yield Subject(Driver(Hop2Rag(nodes), meter, gate), llm, meter, busy, address)
+        yield Subject(Driver(Hop2Rag(nodes), meter, gate), llm, meter, busy, registry, address)
     finally:
         server.close()

@@ -1,0 +1,118 @@
+"""An engine that is started again when it died or hangs: with growing pauses, and not for ever."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Self
+
+import psutil
+
+from workload.errors import DependencyDownError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from workload.engine.launcher import Launcher, RunningEngine
+    from workload.engine.profile import VllmProfile
+
+PAUSES_SECONDS = (0.0, 2.0, 5.0, 15.0, 30.0)
+"""Before the first start, the second, ... after a failure; the last one goes on."""
+
+MOST_RESTARTS, WITHIN_SECONDS = 5, 900.0
+"""The circuit breaker: an engine that needs more is not going to recover by itself."""
+
+
+class KeptEngine:
+    """Brings a profile up and, on request, up again on the same endpoint. A context manager.
+
+    The engine is started and stopped in one thread that lives as long as the context: Linux ends a child that asked
+    for it when the *thread* that started it ends.
+
+    Args:
+        launcher: starts it.
+        profile: what is started.
+        restarts: whether it is ours to start; a server that somebody else runs is only waited for.
+        clock: seconds, monotonic.
+        sleep: waits the given seconds.
+    """
+
+    def __init__(
+        self,
+        launcher: Launcher,
+        profile: VllmProfile,
+        *,
+        restarts: bool = True,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.restarts = restarts
+        self._launcher, self._profile = launcher, profile
+        self._clock, self._sleep = clock, sleep
+        self._stack = ExitStack()
+        self._begun: deque[float] = deque()
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine")
+
+    def __enter__(self) -> Self:
+        try:
+            self.engine: RunningEngine = self._thread.submit(self._start).result()
+        except BaseException:
+            self._close()
+            raise
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._close()
+
+    @property
+    def has_died(self) -> bool:
+        """Whether its process has ended; False also where the process is not seen from here."""
+        if self.engine.pid is None:
+            return False
+        try:
+            return bool(psutil.Process(self.engine.pid).status() == psutil.STATUS_ZOMBIE)
+        except psutil.NoSuchProcess:
+            return True
+
+    def restart(self) -> int:
+        """Stop what is left of the engine and start it again; blocks. Return how many starts that took.
+
+        Raises:
+            DependencyDownError: the circuit breaker has opened: it was started too often within a quarter of an hour.
+            Hop2RagError: it can never start: a flag, the port or the model is at fault.
+        """
+        return self._thread.submit(self._restart).result()
+
+    def _restart(self) -> int:
+        for number, pause in enumerate((*PAUSES_SECONDS, *[PAUSES_SECONDS[-1]] * MOST_RESTARTS), 1):
+            self._stack.close()
+            self._admit()
+            self._sleep(pause)
+            try:
+                self.engine = self._start()
+            except DependencyDownError as error:
+                reason = error
+            else:
+                return number
+        raise reason
+
+    def _admit(self) -> None:
+        now = self._clock()
+        while self._begun and self._begun[0] <= now - WITHIN_SECONDS:
+            self._begun.popleft()
+        if len(self._begun) >= MOST_RESTARTS:
+            raise DependencyDownError(
+                f"The engine was started again {len(self._begun)} times within {WITHIN_SECONDS / 60:.0f} minutes and "
+                "does not stay up.",
+                "Look at its log, then go on with --resume.",
+            )
+        self._begun.append(now)
+
+    def _start(self) -> RunningEngine:
+        return self._stack.enter_context(self._launcher.start(self._profile))
+
+    def _close(self) -> None:
+        self._thread.submit(self._stack.close).result()
+        self._thread.shutdown()
