@@ -11,6 +11,7 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from exporter.errors import ExporterError
 from exporter.replay import read_traces
@@ -19,7 +20,7 @@ from tests.stubs.agent import bench
 from tests.workload.test_prometheus_client import client_of
 from workload.agent.llm import Llm
 from workload.agent.prompts import Clues, Decision, Decomposition
-from workload.bundle import read_manifest
+from workload.bundle import Bundle, read_manifest
 from workload.corpus.hotpotqa import Question, load
 from workload.corpus.manifest import manifest_path
 from workload.corpus.manifest import read_manifest as read_corpus_manifest
@@ -34,6 +35,8 @@ from workload.kv_cache.source import Source
 from workload.prometheus import PrometheusError
 from workload.run import settings_of
 from workload.settings import ENVIRONMENT, Settings, load_settings
+from workload.soak.alert import Message as Webhook
+from workload.soak.checkpoint import FILE, Checkpoint, read_checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -307,3 +310,29 @@ def test_row_13_any_answer_of_prometheus_is_used_or_refused(body: dict[str, Any]
         lambda: client.counter_deltas("x", 0, 10),
     ):
         answer(ask, PrometheusError)
+
+
+ALERTS = shaped("status", "labels", "startsAt", "fingerprint", values=SCALARS | st.sampled_from(["firing", "resolved"]))
+DATED = ALERTS.map(lambda found: {"status": "firing", "labels": {}, "startsAt": "2025-01-31T12:00:00Z", **found})
+MESSAGES = shaped("version", "groupKey", "truncatedAlerts", "alerts", values=st.lists(DATED, max_size=2) | SCALARS)
+
+
+@many
+@given(as_json(MESSAGES.map(lambda found: {"version": "4", "groupKey": "g", **found})))
+@example(b'{"version": "4", "groupKey": "g", "alerts": [' + b"[" * 50_000)
+def test_row_11_any_webhook_message_is_of_the_schema_or_refused(content: bytes) -> None:
+    """Whoever has the token may send anything; what is taken has an alert, and a key of its own."""
+    found = answer(lambda: Webhook.model_validate_json(content), ValidationError)
+    if found is not None:
+        assert found.alerts
+        assert len(found.key) == 64
+
+
+@many
+@given(as_json(shaped(*Checkpoint.__dataclass_fields__)))
+def test_row_16_any_checkpoint_is_whole_or_refused(tmp_path: Path, content: bytes) -> None:
+    """A soak goes on from it; half of one would ask for a night what has been asked."""
+    bundle = Bundle(tmp_path, "run")
+    (bundle.folder / FILE).write_bytes(content)
+    found = answer(lambda: read_checkpoint(bundle), UsageError)
+    assert found is None or isinstance(found, Checkpoint)

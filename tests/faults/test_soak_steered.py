@@ -121,7 +121,7 @@ def steer(world: World, script: Callable[[], None]) -> None:
     assert account["sent"] == account["ok"] + sum(account["failed"].values()) + account["cancelled"]
 
 
-def test_rows_6_and_13_from_the_condition_to_the_action_and_back(world: World) -> None:
+def test_rows_06_and_13_from_the_condition_to_the_action_and_back(world: World) -> None:
     """An engine that is gone: the alert pauses the run within 15 s, and both its end and a canary let it go on."""
     told: dict[str, float] = {}
 

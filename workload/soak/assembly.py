@@ -179,7 +179,8 @@ class Assembly:
             metrics.restarts.inc()
             steering.note(action, detail)
 
-        recovery = Recovery(probe, kept, pace, note, self.settings.engine_patience)
+        breaker = under_test.llm.breaker
+        recovery = Recovery(probe, kept, pace, note, self.settings.engine_patience, breaker=breaker)
         steering = Steering(
             pace,
             journal,

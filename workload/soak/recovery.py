@@ -6,6 +6,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
+from workload.agent.backoff import Breaker
 from workload.errors import DependencyDownError, Hop2RagError
 from workload.gate import ENGINE_REASONS
 
@@ -32,6 +33,7 @@ class Recovery:
         patience_seconds: how long an engine that is not ours may be silent before the run is given up.
         clock: seconds, monotonic.
         sleep: waits the given seconds.
+        breaker: while it is open the engine has to be proved too: it refuses one call after the other.
     """
 
     def __init__(
@@ -43,22 +45,24 @@ class Recovery:
         patience_seconds: float,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[Any]] = asyncio.sleep,
+        breaker: Breaker | None = None,
     ) -> None:
         self._probe, self._kept, self._pace, self._note = probe, kept, pace, note
         self._patience_seconds = patience_seconds
         self._clock, self._sleep = clock, sleep
+        self._breaker = breaker or Breaker()
         self._lock = asyncio.Lock()
         self._healthy_at = clock()
         self.canaries = 0
         self.restarts = 0
 
     async def check(self, reason: str | None) -> None:
-        """Return at once unless `reason` may be the engine's; then return when a canary was answered.
+        """Return at once unless `reason` may be the engine's or it refuses all; then return once a canary was answered.
 
         Raises:
             DependencyDownError: it stays silent, or the circuit breaker has opened.
         """
-        if reason in ENGINE_REASONS:
+        if reason in ENGINE_REASONS or self._breaker.is_open:
             await self.prove()
 
     async def prove(self) -> None:
@@ -81,6 +85,7 @@ class Recovery:
                 else:
                     await self._sleep(POLL_SECONDS)
             self._healthy_at = self._clock()
+            self._breaker.half_open()
             self._pace.lift(HOLD)
 
     async def _answers(self) -> bool:

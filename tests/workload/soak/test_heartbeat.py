@@ -61,7 +61,7 @@ async def test_an_hour_of_beats_holds_nothing(helm: Callable[..., Helm]) -> None
     assert watch.bridge.actions() == []
 
 
-async def test_silence_of_the_watchdog_is_safe_in_time(helm: Callable[..., Helm]) -> None:
+async def test_row_13_silence_of_the_watchdog_is_safe_in_time(helm: Callable[..., Helm]) -> None:
     """Rules that are not evaluated, a route that was broken: both servers answer, and nobody watches."""
     watch = Watch(helm())
     await watch.pass_time(300, beats=True)
@@ -71,7 +71,7 @@ async def test_silence_of_the_watchdog_is_safe_in_time(helm: Callable[..., Helm]
     assert watch.bridge.counted() == {("pause", "Watchdog"): 1}
 
 
-async def test_a_dead_server_is_noticed_by_itself(helm: Callable[..., Helm]) -> None:
+async def test_row_13_a_dead_server_is_noticed_by_itself(helm: Callable[..., Helm]) -> None:
     """Each of the two, also when the other goes on sending beats that it still holds for true."""
     for name in ("Prometheus", "Alertmanager"):
         watch = Watch(helm())
@@ -93,7 +93,7 @@ async def test_a_short_absence_is_no_loss(helm: Callable[..., Helm]) -> None:
     assert await watch.pass_time(300, beats=True) is None
 
 
-async def test_on_return_it_asks_what_it_missed_and_wants_a_proof(helm: Callable[..., Helm]) -> None:
+async def test_row_13_on_return_it_asks_what_it_missed_and_wants_a_proof(helm: Callable[..., Helm]) -> None:
     """The alert that began during the silence is found; and the engine has to answer before anything is sent."""
     watch = Watch(helm())
     watch.up["Prometheus"] = False

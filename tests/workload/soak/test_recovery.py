@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 
 from exporter.agent import ERROR_REASONS
+from workload.agent.backoff import MAX_REFUSALS, Breaker
 from workload.errors import DependencyDownError
 from workload.gate import ENGINE_REASONS
 from workload.soak.pace import Pace
@@ -30,8 +31,9 @@ class Engine:
 
     def __post_init__(self) -> None:
         self.pace = Pace(2)
+        self.breaker = Breaker()
         self.recovery = Recovery(
-            self.probe, cast("Any", self), self.pace, self.note, 600.0, lambda: self.now, self.sleep
+            self.probe, cast("Any", self), self.pace, self.note, 600.0, lambda: self.now, self.sleep, self.breaker
         )
 
     def probe(self) -> None:
@@ -67,7 +69,7 @@ async def test_a_question_s_own_failure_asks_no_canary(reason: str | None) -> No
     assert engine.canaries == 0
 
 
-async def test_row_6_a_dead_engine_is_started_at_once() -> None:
+async def test_row_06_a_dead_engine_is_started_at_once() -> None:
     """A process that has ended will not answer, however long one waits; what happened is written down."""
     engine = Engine(has_died=True)
     await engine.recovery.check("connection")
@@ -76,7 +78,7 @@ async def test_row_6_a_dead_engine_is_started_at_once() -> None:
     assert engine.notes == [("restart", "the engine died; it answers again after 1 start(s)")]
 
 
-async def test_row_7_a_hung_engine_is_started_after_its_time() -> None:
+async def test_row_07_a_hung_engine_is_started_after_its_time() -> None:
     """It lives and its /health is fine; half a minute without one token, and nobody waits for 600 s."""
     engine = Engine(answers=False)
     await engine.recovery.check("timeout")
@@ -108,3 +110,15 @@ async def test_all_who_failed_together_wait_for_one_answer() -> None:
     engine = Engine(has_died=True)
     await asyncio.gather(*(engine.recovery.check("connection") for _ in range(8)))
     assert engine.recovery.restarts == 1
+
+
+async def test_row_08_a_storm_of_refusals_has_to_be_over_before_anybody_sends() -> None:
+    """An open breaker stops every call at once; without a proof it would stop them for the rest of the night."""
+    engine = Engine()
+    for _ in range(MAX_REFUSALS):
+        engine.breaker.refused()
+    await engine.recovery.check(None)
+    assert engine.canaries == 1
+    assert not engine.breaker.is_open
+    await engine.recovery.check("overloaded")
+    assert engine.canaries == 1

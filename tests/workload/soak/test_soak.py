@@ -44,7 +44,7 @@ def test_a_soak_goes_round_the_corpus_and_accounts_for_it(stub: StubVllm, tmp_pa
     assert point["accounting"]["ok"] == 24
 
 
-def test_row_6_an_engine_that_dies_and_comes_back(stub: StubVllm, tmp_path: Path) -> None:
+def test_row_06_an_engine_that_dies_and_comes_back(stub: StubVllm, tmp_path: Path) -> None:
     """What was in flight fails with a reason and gets one more chance; nothing is sent in between; all adds up."""
     stub.script = lambda _: Turn(seconds=0.05)
     timers = [Timer(1.0, stub.die), Timer(2.0, stub.live)]

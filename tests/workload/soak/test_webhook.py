@@ -161,7 +161,7 @@ def test_the_key_does_not_depend_on_the_order(alerts: list[dict[str, Any]]) -> N
     assert same.key != Message.model_validate(body(*alerts, **group)).key
 
 
-async def test_over_a_socket_a_thousand_duplicates_are_one_action(helm: Callable[..., Helm]) -> None:
+async def test_row_11_over_a_socket_a_thousand_duplicates_are_one_action(helm: Callable[..., Helm]) -> None:
     """The same through uvicorn's thread and the loop of the soak, with a flood of callers without a token between."""
     bridge = helm()
     with served(bridge.steering, bridge.metrics, TOKEN, 0) as address:
