@@ -23,7 +23,7 @@ audit: $(VENV)/bin/python
 	$(PYTHON) -m venv $(VENV)/audit
 	$(VENV)/audit/bin/python -m pip install --quiet pip-audit==2.10.1
 	for lock in */requirements.lock workload/engine/requirements.lock; do \
-	  echo "$$lock"; $(VENV)/audit/bin/pip-audit --no-deps --disable-pip --progress-spinner off -r "$$lock" || exit 1; done
+	  echo "$$lock"; $(VENV)/audit/bin/pip-audit --strict --no-deps --disable-pip --progress-spinner off -r "$$lock" || exit 1; done
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

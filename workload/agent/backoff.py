@@ -45,7 +45,7 @@ class Backoff:
         """
         if retry > self.retries or (retry_after or 0.0) > self.longest_seconds:
             return None
-        half = min(self.longest_seconds, self.first_seconds * 2 ** (retry - 1)) / 2
+        half = min(self.longest_seconds, self.first_seconds * 2.0 ** (retry - 1)) / 2
         return max(retry_after or 0.0, half) + self.random.uniform(0.0, half)
 
 
