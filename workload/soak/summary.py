@@ -48,6 +48,7 @@ def summarise(record: SoakRecord) -> dict[str, Any]:
         "end": end,
         "accounting": accounting,
         "attempts": _attempts(record),
+        "quality": record.quality(),
         **{name: value for name, value in record.summary(EVERYTHING).items() if name not in accounting},
         "trends": {name: asdict(found) if found else None for name, found in _trends(record, start, end).items()},
         "actions": actions,
