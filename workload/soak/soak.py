@@ -106,6 +106,7 @@ class Soak:
             for task in tasks:
                 task.cancel()
             results = await asyncio.gather(*tasks, return_exceptions=True)
+        await self.steering.finish()
         failure = next((result for result in results if isinstance(result, Exception)), None)
         if not isinstance(failure, StorageError):
             await self.segments.roll(self.wall(), opens=False)
