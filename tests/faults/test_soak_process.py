@@ -77,6 +77,7 @@ def test_row_14_a_killed_soak_goes_on_and_loses_nothing(stub: StubVllm, tmp_path
     rows = read(journal_of(tmp_path), "question")
     answered = Counter((row["block"], row["question_id"]) for row in rows if row["outcome"] == "ok")
     assert set(answered.values()) == {1}
+    assert len(answered) == FLAGS["questions"]
     cut = [row for row in rows if row["reason"] == "interrupted"]
     assert 1 <= len(cut) <= 2 * 3
     assert all((row["block"], row["question_id"]) in answered for row in cut)

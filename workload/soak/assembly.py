@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from workload.subject import Subject
 
     Capture = Callable[[Alert, float], str]
-    Mark = Callable[[float, str, str], object]
+    Mark = Callable[[float, str, str], None]
 
 EXPERIMENT = "soak"
 REACH_FACTOR = 4

@@ -62,7 +62,7 @@ class Steering:
         capture: Callable[[Alert, float], str],
         patience_seconds: float,
         *,
-        mark: Callable[[float, str, str], object] = lambda *_: None,
+        mark: Callable[[float, str, str], None] = lambda *_: None,
         dry_run: bool = False,
         monotonic: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
