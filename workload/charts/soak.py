@@ -57,7 +57,7 @@ def _title(summary: dict[str, Any]) -> str:
     length = f"{seconds / 3600:.3g} h" if seconds > 7200 else f"{seconds / 60:.3g} min"
     found = "what drifted? Too short to say" if not judged else "no drift is shown"
     if drifting:
-        found = f"{', '.join(drifting)} drifted"
+        found = f"{' and '.join(drifting)} drifted"
     return f"{summary['accounting']['ok']:,} questions answered in {length}: {found}"
 
 
@@ -128,6 +128,7 @@ def _label_actions(axes: Axes, summary: dict[str, Any], since: Any) -> None:
             textcoords="offset points",
             rotation=90,
             va="top",
-            fontsize=6,
-            color=GREY,
+            fontsize=7,
+            color=DARK,
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
         )

@@ -108,7 +108,8 @@ def verdicts(summary: dict[str, Any]) -> list[str]:
     if resets is None:
         sentences.append("Counter resets of the engine: not known, Prometheus did not tell.")
     elif resets:
-        sentences.append(f"The engine's counters were reset {resets} times; rates are never taken across a reset.")
+        times = "once" if resets == 1 else f"{resets} times"
+        sentences.append(f"The engine's counters began again at 0 {times}: no rate is taken across a reset.")
     return sentences
 
 
