@@ -9,9 +9,12 @@ from __future__ import annotations
 import sqlite3
 import struct
 from contextlib import contextmanager
+from functools import cache
 from hashlib import blake2b
 from itertools import pairwise
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from workload.errors import StorageError, UsageError
 
@@ -19,12 +22,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
 CHECKSUM = "checksum"
 # The low byte of SQLite's error codes that tell of the disk and not of the file's content.
 DISK_ERRORS = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}
-# Offsets and sizes in bytes, from "Database File Format", 4.1 and 4.2, and "WAL-mode File Format", 2.1, sqlite.org.
+# Sizes in bytes, from "Database File Format", 4.1 and 4.2, sqlite.org.
 LOG_HEADER, FRAME_HEADER = 32, 24
-VALID_FRAMES_AT, LOG_SALTS_AT = 16, 32
 
 
 def row_checksum(*values: object) -> int:
@@ -136,35 +140,64 @@ def lost_commits(path: Path) -> int:
 
     SQLite reads the log up to the first frame whose checksum is wrong. After a crash that is the torn tail, which holds
     no commit; a commit that lies behind it was acknowledged once, and the log was damaged since.
+
+    The log is summed here as SQLite does it, and its index (`-shm`) is not read: to close a file drops the locks that
+    this process has on it, and another process would then make the index anew under the feet of ours.
     """
-    log, index = path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")
-    if not log.exists() or not index.exists():
-        return 0
-    content = log.read_bytes()  # before the index, which then has seen at least what is in it
-    with index.open("rb") as stream:
-        known = stream.read(LOG_SALTS_AT + 8)
+    log = path.with_name(f"{path.name}-wal")
+    lost, salts = _lost_commits(log)
+    if lost and _lost_commits(log)[1] != salts:
+        return 0  # the log was begun anew while it was read: all that was in it is in the file
+    return lost
+
+
+def _lost_commits(log: Path) -> tuple[int, bytes]:
+    """Return the lost commits of a log, and its salts."""
+    content = log.read_bytes() if log.exists() else b""
+    header, salts = content[:LOG_HEADER], content[16:24]
     if len(content) <= LOG_HEADER:
-        return 0
-    page_size, salts = struct.unpack_from(">I", content, 8)[0], content[16:24]
-    seen = struct.unpack_from("=I", known, VALID_FRAMES_AT)[0]
+        return 0, salts
+    order = ">u4" if header[3] & 1 else "<u4"
+    sums = _sums(np.frombuffer(header[:24], order), np.zeros(2, np.uint32))
+    page_size = struct.unpack_from(">I", header, 8)[0]
     starts = range(LOG_HEADER, len(content) + 1, FRAME_HEADER + page_size) if page_size else range(0)
-    frames = [content[start : start + 16] for start, end in pairwise(starts) if end <= len(content)]
-    if not _is_sound(content[:LOG_HEADER]):
-        return sum(struct.unpack_from(">I", frame, 4)[0] > 0 for frame in frames) or 1
-    if known[LOG_SALTS_AT:] != salts:
-        return 0  # the log was begun anew between our two looks at it: all that was in it is in the file
-    return sum(struct.unpack_from(">I", frame, 4)[0] > 0 and frame[8:16] == salts for frame in frames[seen:])
+    frames = [content[start:end] for start, end in pairwise(starts) if end <= len(content)]
+    if sums.tolist() != list(struct.unpack_from(">2I", header, 24)):
+        return sum(_is_commit(frame) for frame in frames) or 1, salts
+    seen = 0
+    for frame in frames:
+        sums = _sums(np.frombuffer(frame[:8] + frame[FRAME_HEADER:], order), sums)
+        if frame[8:16] != salts or sums.tolist() != list(struct.unpack_from(">2I", frame, 16)):
+            break
+        seen += 1
+    return sum(_is_commit(frame) and frame[8:16] == salts for frame in frames[seen:]), salts
 
 
-def _is_sound(header: bytes) -> bool:
-    """Return whether the header of a write-ahead log carries the checksum of its first 24 bytes."""
-    order = ">" if header[3] & 1 else "<"
-    words = struct.unpack(f"{order}6I", header[:24])
-    first = second = 0
-    for even, odd in zip(words[::2], words[1::2], strict=True):
-        first = (first + even + second) % 2**32
-        second = (second + odd + first) % 2**32
-    return struct.unpack(">2I", header[24:32]) == (first, second)
+def _is_commit(frame: bytes) -> bool:
+    """Return whether a frame ends a transaction: it then tells the size of the file."""
+    return struct.unpack_from(">I", frame, 4)[0] > 0
+
+
+def _sums(words: NDArray[np.uint32], before: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """Return the two running sums of the log after some words, an even number, given those before, all modulo 2^32.
+
+    For each pair: s0 += x0 + s1, s1 += x1 + s0 ("WAL-mode File Format", 2.3). That is linear, so all pairs are summed
+    at once, each weighted with the power of the matrix [[1, 1], [1, 2]] that follows it.
+    """
+    pairs = words.astype(np.uint32).reshape(-1, 2)
+    inputs = np.stack([pairs[:, 0], pairs[:, 0] + pairs[:, 1]], axis=1)
+    powers = _powers(len(pairs))
+    after = np.einsum("nij,nj->i", powers[-2::-1], inputs, dtype=np.uint32)
+    return np.asarray(after + powers[-1] @ before, dtype=np.uint32)
+
+
+@cache
+def _powers(count: int) -> NDArray[np.uint32]:
+    """Return the powers 0 to `count` of [[1, 1], [1, 2]] modulo 2^32, shape (count + 1, 2, 2)."""
+    step, found = np.array([[1, 1], [1, 2]], np.uint32), [np.eye(2, dtype=np.uint32)]
+    for _ in range(count):
+        found.append(found[-1] @ step)
+    return np.stack(found)
 
 
 def _tables(connection: sqlite3.Connection) -> list[str]:

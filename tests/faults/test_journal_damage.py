@@ -48,6 +48,12 @@ async def fill(journal: Journal, number: int, *, is_patient: bool = True) -> Non
         journal.insert("llm_call", {**row, "prompt_tokens": 100 * question, "block_hashes": bytes(range(64))})
         text = {"call": call, "messages": "[]", "reply": f"reply {question}", "prompt_ids": b"", "output_ids": b""}
         journal.insert("call_text", text)
+        segment = {"id": question, "started_at": 1e9, "first_question": question, "first_call": call}
+        journal.insert("segment", {**segment, "dropped": 0, "paused": 0})
+        sample = {"at": 1e9, "segment": question, "in_flight": 1, "level": 2, "is_held": 0, "runner_bytes": 2**30}
+        journal.insert("sample", sample)
+        action = {"at": 1e9, "action": "pause", "alert": "VllmDown", "status": "taken", "detail": f"action {question}"}
+        journal.insert("action", action)
         journal.update("llm_call", call, {"reusable_tokens": 16 * question})
         journal.update("question", question, {"outcome": "ok", "duration_seconds": 1.5, "hops": 2, "answer_em": 1.0})
         if is_patient:

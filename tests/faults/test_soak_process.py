@@ -16,6 +16,7 @@ import pytest
 from tests.stubs.soak import RUN, questions
 from tests.stubs.vllm import StubVllm, Turn
 from workload.journal import read
+from workload.soak.record import SoakRecord
 from workload.soak.stream import QuestionStream
 
 if TYPE_CHECKING:
@@ -59,7 +60,9 @@ def acknowledged(folder: Path) -> int:
     """Return how many questions are acknowledged by now."""
     path = journal_of(folder)
     has_begun = (path.parent / "checkpoint.json").exists()  # before that the journal may be half made
-    return sum(row["outcome"] == "ok" for row in read(path, "question")) if has_begun else 0
+    if not has_begun:
+        return 0
+    return sum(1 for _ in SoakRecord(path).rows("SELECT 1 FROM question WHERE outcome = 'ok'"))
 
 
 def test_row_14_a_killed_soak_goes_on_and_loses_nothing(stub: StubVllm, tmp_path: Path) -> None:
@@ -68,7 +71,8 @@ def test_row_14_a_killed_soak_goes_on_and_loses_nothing(stub: StubVllm, tmp_path
         before = acknowledged(tmp_path)
         process = begin(stub, tmp_path)
         until(lambda before=before: acknowledged(tmp_path) >= before + 5, process)  # type: ignore[misc]
-        kept = {(row["block"], row["question_id"]) for row in read(journal_of(tmp_path), "question") if row["outcome"]}
+        told = SoakRecord(journal_of(tmp_path)).rows("SELECT block, question_id FROM question WHERE outcome = 'ok'")
+        kept = {tuple(row) for row in told}
         process.send_signal(signal.SIGKILL)
         process.wait()
         rows = read(journal_of(tmp_path), "question")
@@ -77,6 +81,7 @@ def test_row_14_a_killed_soak_goes_on_and_loses_nothing(stub: StubVllm, tmp_path
     rows = read(journal_of(tmp_path), "question")
     answered = Counter((row["block"], row["question_id"]) for row in rows if row["outcome"] == "ok")
     assert set(answered.values()) == {1}
+    assert len(answered) == FLAGS["questions"]
     cut = [row for row in rows if row["reason"] == "interrupted"]
     assert 1 <= len(cut) <= 2 * 3
     assert all((row["block"], row["question_id"]) in answered for row in cut)

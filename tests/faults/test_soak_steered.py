@@ -24,6 +24,7 @@ from workload.journal import read
 from workload.paths import cache_dir
 from workload.prometheus_binary import find_alertmanager, find_prometheus
 from workload.prometheus_server import HOST, LocalPrometheus, loopback_session
+from workload.soak.record import SoakRecord
 from workload.soak.webhook import PATH
 
 if TYPE_CHECKING:
@@ -50,7 +51,10 @@ class World:
     def actions(self) -> list[dict[str, Any]]:
         """Return what was done so far."""
         has_begun = (self.whole.bundle.folder / "checkpoint.json").exists()
-        return read(self.whole.bundle.journal, "action") if has_begun else []
+        if not has_begun:
+            return []
+        record = SoakRecord(self.whole.bundle.journal)  # made to be read beside its writer
+        return [dict(row) for row in record.rows("SELECT at, action, alert, status, detail FROM action ORDER BY rowid")]
 
     def wait_for(self, action: str, name: str, seconds: float) -> dict[str, Any]:
         """Return an action once it is in the journal."""

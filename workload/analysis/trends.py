@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 MIN_BINS, MAX_BINS = 8, 48
 MIN_PER_BIN = 10
+MIN_SECONDS = 300.0
+"""A slope an hour that was seen for less than five minutes is nobody's business."""
+
 WARM_UP_SHARE = 0.1
 """The beginning of a run that is left out: caches fill, code is loaded, pools grow."""
 
@@ -77,6 +80,8 @@ def trend(
     """
     start += WARM_UP_SHARE * (end - start)
     inside = (times >= start) & (times <= end)
+    if end - start < MIN_SECONDS:
+        return None
     count = min(MAX_BINS, int(inside.sum()) // MIN_PER_BIN)
     if count < MIN_BINS:
         return None

@@ -9,7 +9,7 @@ from matplotlib.ticker import PercentFormatter
 
 from workload.charts.canvas import DARK, GREY, legend, name, save, sheet
 from workload.figures import COLOURS
-from workload.soak.summary import EVERYTHING, MIB
+from workload.soak.summary import EVERYTHING, MIB, TRENDS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,8 +51,19 @@ def draw(record: SoakRecord, summary: dict[str, Any], footer: str, path: Path) -
 
 
 def _title(summary: dict[str, Any]) -> str:
-    account = summary["accounting"]
-    return f"{account['ok']:,} questions answered in {(summary['end'] - summary['start']) / 3600:.3g} h: what drifted?"
+    drifting = [title.lower() for name, (title, _) in TRENDS.items() if _is_shown(summary["trends"][name])]
+    judged = [name for name in TRENDS if summary["trends"][name]]
+    seconds = summary["end"] - summary["start"]
+    length = f"{seconds / 3600:.3g} h" if seconds > 7200 else f"{seconds / 60:.3g} min"
+    found = "what drifted? Too short to say" if not judged else "no drift is shown"
+    if drifting:
+        found = f"{' and '.join(drifting)} drifted"
+    return f"{summary['accounting']['ok']:,} questions answered in {length}: {found}"
+
+
+def _is_shown(found: dict[str, Any] | None) -> bool:
+    """Return whether the interval of a drift leaves out zero."""
+    return found is not None and not found["ci_per_hour"][0] <= 0 <= found["ci_per_hour"][1]
 
 
 def _latency(axes: Axes, record: SoakRecord, summary: dict[str, Any], since: Any) -> None:
@@ -117,6 +128,7 @@ def _label_actions(axes: Axes, summary: dict[str, Any], since: Any) -> None:
             textcoords="offset points",
             rotation=90,
             va="top",
-            fontsize=6,
-            color=GREY,
+            fontsize=7,
+            color=DARK,
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path  # noqa: TC003 - typer reads the annotations at run time
 from typing import Annotated
 
@@ -10,9 +11,11 @@ import typer
 from workload.commands.options import (
     Collection,
     Endpoint,
+    EngineArgs,
     EnginePort,
+    EnginePython,
     K,
-    MaxHops,
+    Model,
     PersistDir,
     PrometheusPort,
     Questions,
@@ -42,12 +45,15 @@ def soak(
     pause_patience: Annotated[
         str | None, typer.Option(help="How long one alert may pause the run before it is ended (default: 30m).")
     ] = None,
-    max_hops: MaxHops = None,
+    max_hops: Annotated[int | None, typer.Option(help="Hops after which the loop ends (default: 3).")] = None,
     k: K = None,
     layout: Annotated[
         str | None, typer.Option(help="Order of the prompts' parts: original, instructions-first or append-only.")
     ] = None,
     vllm_endpoint: Endpoint = None,
+    engine_python: EnginePython = None,
+    model: Model = None,
+    engine_args: EngineArgs = None,
     persist_dir: PersistDir = None,
     collection: Collection = None,
     questions: Questions = None,
@@ -101,6 +107,9 @@ def soak(
             "engine_patience": 600.0 if engine_patience is None else engine_patience,
             "layout": layout,
             "vllm_endpoint": vllm_endpoint,
+            "engine_python": engine_python,
+            "model": model,
+            "engine_args": shlex.split(engine_args) if engine_args else None,
             "persist_dir": persist_dir,
             "collection": collection,
             "questions": questions,

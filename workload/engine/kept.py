@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from concurrent.futures import Future
+from contextlib import ExitStack, suppress
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Self
 
 import psutil
 
-from workload.errors import DependencyDownError
+from workload.errors import DependencyDownError, Hop2RagError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
 PAUSES_SECONDS = (0.0, 2.0, 5.0, 15.0, 30.0)
 """Before the first start, the second, ... after a failure; the last one goes on."""
 
+CLOSE_SECONDS = 10.0
+"""How long the end waits for a start that is under way; what was begun ends with this process."""
+
 MOST_RESTARTS, WITHIN_SECONDS = 5, 900.0
 """The circuit breaker: an engine that needs more is not going to recover by itself."""
 
@@ -28,8 +33,8 @@ MOST_RESTARTS, WITHIN_SECONDS = 5, 900.0
 class KeptEngine:
     """Brings a profile up and, on request, up again on the same endpoint. A context manager.
 
-    The engine is started and stopped in one thread that lives as long as the context: Linux ends a child that asked
-    for it when the *thread* that started it ends.
+    It is started again in one thread that lives as long as the context: Linux ends a child that asked for it when the
+    *thread* that started it ends. A start that is still under way at the end of the context holds nothing up.
 
     Args:
         launcher: starts it.
@@ -53,18 +58,22 @@ class KeptEngine:
         self._clock, self._sleep = clock, sleep
         self._stack = ExitStack()
         self._begun: deque[float] = deque()
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine")
+        self._wanted: SimpleQueue[Future[int] | None] = SimpleQueue()
+        self._last: Future[int] | None = None
+        self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
 
     def __enter__(self) -> Self:
-        try:
-            self.engine: RunningEngine = self._thread.submit(self._start).result()
-        except BaseException:
-            self._close()
-            raise
+        # In the caller's thread, so that Ctrl-C ends a first start at once.
+        self.engine: RunningEngine = self._start()
+        self._thread.start()
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._close()
+        self._wanted.put(None)
+        with suppress(TimeoutError, Hop2RagError):
+            if self._last:
+                self._last.result(CLOSE_SECONDS)
+        self._stack.close()
 
     @property
     def has_died(self) -> bool:
@@ -76,14 +85,22 @@ class KeptEngine:
         except psutil.NoSuchProcess:
             return True
 
-    def restart(self) -> int:
-        """Stop what is left of the engine and start it again; blocks. Return how many starts that took.
+    def restart(self) -> Future[int]:
+        """Stop what is left of the engine and start it again, in the background; the result says how many starts.
 
-        Raises:
-            DependencyDownError: the circuit breaker has opened: it was started too often within a quarter of an hour.
-            Hop2RagError: it can never start: a flag, the port or the model is at fault.
+        Its exception is a `DependencyDownError` when the circuit breaker has opened: it was started too often within a
+        quarter of an hour; or another `Hop2RagError` when it can never start: a flag, the port or the model is wrong.
         """
-        return self._thread.submit(self._restart).result()
+        self._last = Future()
+        self._wanted.put(self._last)
+        return self._last
+
+    def _work(self) -> None:
+        while (wanted := self._wanted.get()) is not None:
+            try:
+                wanted.set_result(self._restart())
+            except BaseException as error:  # noqa: BLE001 - it is handed to whoever waits for it
+                wanted.set_exception(error)
 
     def _restart(self) -> int:
         for number, pause in enumerate((*PAUSES_SECONDS, *[PAUSES_SECONDS[-1]] * MOST_RESTARTS), 1):
@@ -112,7 +129,3 @@ class KeptEngine:
 
     def _start(self) -> RunningEngine:
         return self._stack.enter_context(self._launcher.start(self._profile))
-
-    def _close(self) -> None:
-        self._thread.submit(self._stack.close).result()
-        self._thread.shutdown()

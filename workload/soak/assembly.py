@@ -37,7 +37,7 @@ from workload.subject import subject
 from workload.targets import ArmLabels
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Callable, Sequence
 
     from rich.progress import Progress
 
@@ -54,7 +54,8 @@ if TYPE_CHECKING:
     from workload.soak.reporting import FinishedSoak
     from workload.subject import Subject
 
-    Capture = Callable[[Alert], Awaitable[None]]
+    Capture = Callable[[Alert, float], str]
+    Mark = Callable[[float, str, str], None]
 
 EXPERIMENT = "soak"
 REACH_FACTOR = 4
@@ -62,10 +63,6 @@ REACH_FACTOR = 4
 
 WATCHED_ONLY = {"dry_run", "alerts", "pause_patience"}
 """What may differ when a soak goes on: who watches it, not what is measured."""
-
-
-async def keep_nothing(_: Alert) -> None:
-    """Capture nothing, where there is nothing to capture with."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +76,8 @@ class Surroundings:
         prometheus: scrapes, and evaluates the alerts; without it, in tests, nothing is recorded.
         alertmanager: sends the alerts; None where nobody steers.
         webhook_port: where it sends them.
-        capture: keeps the panels of the moment of an alert.
+        capture: keeps the panels of the moment of an alert, see `workload.soak.capture`.
+        mark: marks an action in the dashboards: seconds since the epoch, alert, action. Never raises.
         free: returns the free space of the disk that holds the results, in bytes.
     """
 
@@ -91,7 +89,8 @@ class Surroundings:
     prometheus: LocalPrometheus | None = None
     alertmanager: LocalAlertmanager | None = None
     webhook_port: int = 9096
-    capture: Capture = keep_nothing
+    capture: Capture = lambda *_: "nothing to capture with"
+    mark: Mark = lambda *_: None
     free: Callable[[Bundle], int] = free_bytes
 
 
@@ -190,6 +189,7 @@ class Assembly:
             recovery.prove,
             around.capture,
             plan.pause_patience,
+            mark=around.mark,
             dry_run=plan.dry_run,
         )
         number = stands.segments if stands else 0

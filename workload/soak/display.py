@@ -25,8 +25,9 @@ LOG_SECONDS = 60.0
 
 @contextmanager
 def soak_progress(console: Console) -> Iterator[Progress]:
-    """Show one bar over the whole duration with the line below it."""
-    with Progress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console) as progress:
+    """Show a short bar over the whole duration with the line beside it."""
+    columns = (TimeElapsedColumn(), BarColumn(bar_width=10), TextColumn("{task.description}"))
+    with Progress(*columns, console=console) as progress:
         yield progress
 
 
@@ -67,12 +68,16 @@ class Recent:
 
 def line(recent: Mapping[str, Any], failed: int, level: int, holds: Sequence[str], alerts: Sequence[str]) -> str:
     """Return the line: rate, latency, hit rate, failures, level, what holds the run, active alerts."""
-    state = f"HELD by {', '.join(sorted(holds))}" if holds else f"{level} at a time"
+    state = f"HELD by {', '.join(sorted(holds))}" if holds else f"{level} at once"
     return (
-        f"{number(recent['rate'])} questions/s, p50 {number(recent['p50'])} s, p95 {number(recent['p95'])} s, "
-        f"hit rate {percent(recent['hit_rate'])}, {failed} failed, {state}, "
+        f"{_known(recent['rate'])} questions/s, p50 {_known(recent['p50'])} s, p95 {_known(recent['p95'])} s, "
+        f"hits {'-' if recent['hit_rate'] is None else percent(recent['hit_rate'])}, {failed} failed, {state}, "
         f"alerts: {', '.join(sorted(set(alerts))) or 'none'}"
     )
+
+
+def _known(value: float | None) -> str:
+    return "-" if value is None else number(value)
 
 
 class Display:
@@ -81,12 +86,12 @@ class Display:
     def __init__(self, progress: Progress, duration_seconds: float, elapsed_seconds: float) -> None:
         self._progress = progress
         self._task = progress.add_task("starting", total=duration_seconds, completed=round(elapsed_seconds))
-        self._logged: float | None = None
+        self._logged = elapsed_seconds
 
     def show(self, text: str, elapsed_seconds: float) -> None:
         """Show the line."""
         self._progress.update(self._task, description=text, completed=elapsed_seconds)
-        is_due = self._logged is None or elapsed_seconds - self._logged >= LOG_SECONDS
+        is_due = elapsed_seconds - self._logged >= LOG_SECONDS
         if is_due and not self._progress.console.is_terminal:
             self.say(f"{elapsed_seconds:.0f} s: {text}")
             self._logged = elapsed_seconds

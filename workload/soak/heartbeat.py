@@ -51,7 +51,7 @@ class Heartbeat:
         self._steering, self._pace, self._servers = steering, pace, servers
         self._alerts, self._prove, self._monotonic = alerts, prove, monotonic
         self._answered = dict.fromkeys(servers, monotonic())
-        self._reconciled_at = monotonic()
+        self._reconciled_at = monotonic() - RECONCILE_SECONDS  # what fires already is asked for at once
         self._lost: str | None = None
 
     async def keep_watching(self) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 QUANTILES = (0.5, 0.95, 0.99)
+METRICS = ("answer_em", "answer_f1", "facts_em", "facts_f1", "joint_f1")
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,11 @@ class SoakRecord:
             (stretch.first_call, stretch.last_call, stretch.last_call, ended_after),
         )
         return np.array([tuple(row) for row in rows], dtype=np.float64).reshape(-1, 3)
+
+    def quality(self) -> dict[str, float | int | None]:
+        """Return the means of HotpotQA's metrics over the answered questions, and their number."""
+        means = ", ".join(f"avg({name}) AS {name}" for name in METRICS)
+        return dict(next(self.rows(f"SELECT count(*) AS questions, {means} FROM question WHERE outcome = 'ok'")))  # noqa: S608
 
     def summary(self, stretch: Stretch) -> dict[str, Any]:
         """Return a stretch in figures: account, latency in seconds, share of prompt tokens from the cache."""

@@ -63,6 +63,7 @@ class Recovery:
             DependencyDownError: it stays silent, or the circuit breaker has opened.
         """
         if reason in ENGINE_REASONS or self._breaker.is_open:
+            self._pace.hold(HOLD)  # at once: what is sent before the first canary is answered would fail as well
             await self.prove()
 
     async def prove(self) -> None:
@@ -70,6 +71,7 @@ class Recovery:
         asked_at = self._clock()
         async with self._lock:
             if self._healthy_at > asked_at:
+                self._pace.lift(HOLD)
                 return
             silent_since = self._clock()
             while not await self._answers():
@@ -97,6 +99,6 @@ class Recovery:
         return True
 
     async def _restart(self, why: str) -> None:
-        starts = await asyncio.to_thread(self._kept.restart)
+        starts = await asyncio.wrap_future(self._kept.restart())
         self.restarts += 1
         self._note("restart", f"the engine {why}; it answers again after {starts} start(s)")

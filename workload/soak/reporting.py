@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from workload.analysis.wording import number, percent
 from workload.charts.soak import draw
-from workload.report import REPORT, Section, render
+from workload.report import QUALITY, REPORT, Section, render
 from workload.soak.summary import summarise, verdicts
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ def report(bundle: Bundle, record: SoakRecord, facts: dict[str, Any], footer: st
         columns=COLUMNS,
         rows=[_row(row) for row in summary["segments"]],
         accounting=[{name: _cell(value) for name, value in summary["accounting"].items()}],
+        quality=[{title: number(summary["quality"][name]) for name, title in QUALITY.items()}],
         promql={},
         manifest=json.dumps(json.loads((bundle.folder / "manifest.json").read_text()), indent=2),
     )

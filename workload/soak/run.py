@@ -19,6 +19,7 @@ from workload.prometheus_server import HOST, LocalPrometheus, loopback_session
 from workload.run import launcher_of
 from workload.settings import PLACES, Settings
 from workload.soak.assembly import EXPERIMENT, WATCHED_ONLY, Assembly, Surroundings
+from workload.soak.capture import keeper
 from workload.soak.plan import SoakPlan
 from workload.soak.webhook import PATH
 
@@ -88,6 +89,7 @@ def run_soak(
                 prometheus,
                 alertmanager,
                 ports.webhook,
+                keeper(prometheus.client, bundle, EXPERIMENT, plan.profile),
             )
             return Assembly(around, settings, plan, bundle, progress).conduct()
     except BaseException as error:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from workload.soak.stream import Item, QuestionStream
 
 PHASE = "soak"
+FINISHED = "finished"
 
 
 @dataclass
@@ -66,7 +67,7 @@ class Sender:
         salt: of the prefix cache; each lap gets its own unless `repeats`.
         repeats: whether all laps share one salt.
         rate: arrivals a second of an open loop; None for a closed loop.
-        most: end after so many questions sent; None for no such end.
+        most: end when so many questions were sent, by all processes of the run; None for no such end.
         drain_seconds: how long questions under way may take to end before they are cancelled.
         seed: of the arrivals.
     """
@@ -103,15 +104,19 @@ class Sender:
                     task = group.create_task(self._serve(item, slot, intended))
                     tasks.add(task)
                     task.add_done_callback(tasks.discard)
-                    if self.most and self.tally.scheduled >= self.most:
-                        self.pace.end("finished")
+                    self._end_if_done()
 
+                self._end_if_done()
                 await (self._open(send, self.rate) if self.rate else self._closed(send))
                 if not await self.pace.drained(self.drain_seconds):
                     for task in tasks:
                         task.cancel()
         except BaseExceptionGroup as failures:
             raise failures.exceptions[0] from None
+
+    def _end_if_done(self) -> None:
+        if self.most and self.stream.has_given(self.most):
+            self.pace.end(FINISHED)
 
     async def _closed(self, send: Callable[[], None]) -> None:
         while await self.pace.room():
@@ -140,9 +145,9 @@ class Sender:
         try:
             reason = await counted(self.driver.ask(phase, item.question, str(slot), intended), self.tally)
             await self.driver.meter.acknowledge()
-            if reason in ENGINE_REASONS:
-                self.stream.retry(item)
             await self.gate.check(reason)
+            if reason in ENGINE_REASONS:
+                self.stream.retry(item)  # only now: its one further chance is not for an engine that is still away
         finally:
             heappush(self._free, slot)
             self.pace.leave()

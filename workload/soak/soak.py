@@ -13,6 +13,7 @@ import psutil
 from workload.errors import StorageError
 from workload.soak.checkpoint import Checkpoint
 from workload.soak.display import line
+from workload.soak.sending import FINISHED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -31,8 +32,6 @@ CHECKPOINT_SECONDS = 2.0
 DISK_HOLD = "disk"
 LOW_BYTES = 150 * 1024 * 1024
 """Free space below which nothing is sent: it leaves room to finish what is under way and to write the report."""
-
-FINISHED = "finished"
 
 
 def free_bytes(bundle: Bundle) -> int:
@@ -99,6 +98,8 @@ class Soak:
         """
         self._started = self.monotonic()
         self.segments.open(self.wall())
+        if self.elapsed >= self.plan.duration:
+            self.pace.end(FINISHED)
         tasks = [asyncio.create_task(work) for work in (self.sender.run(), self._watch(), *(b() for b in self.beside))]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -106,6 +107,7 @@ class Soak:
             for task in tasks:
                 task.cancel()
             results = await asyncio.gather(*tasks, return_exceptions=True)
+        await self.steering.finish()
         failure = next((result for result in results if isinstance(result, Exception)), None)
         if not isinstance(failure, StorageError):
             await self.segments.roll(self.wall(), opens=False)

@@ -9,11 +9,11 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from workload.errors import StoppedByAlertError
+from workload.errors import Hop2RagError, StoppedByAlertError
 from workload.soak.alert import ACTIONS, WATCHDOG
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable
 
     from exporter.soak import SoakMetrics
     from workload.journal import Journal
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from workload.soak.pace import Pace
 
 MOST_KEYS, MOST_ALERTS = 4096, 1024
-LIFT_SECONDS = 1.0
+LIFT_SECONDS, FINISH_SECONDS = 1.0, 30.0
 log = logging.getLogger(__name__)
 
 
@@ -44,7 +44,8 @@ class Steering:
         known: the names of the alerts that may steer; others are logged and ignored.
         run: the run's name; an alert that carries another run's is not about us.
         prove: returns once the engine has answered a canary.
-        capture: keeps the panels of this moment, in a task of its own.
+        capture: blocks while it keeps the panels of the moment (seconds since the epoch) of an alert; says where.
+        mark: blocks while it marks an action in the dashboards: when, alert, action. Both run in threads.
         patience_seconds: how long one pause may last before the run is ended.
         dry_run: whether actions are only written down.
         monotonic, wall: clocks in seconds.
@@ -58,22 +59,23 @@ class Steering:
         known: Iterable[str],
         run: str,
         prove: Callable[[], Awaitable[None]],
-        capture: Callable[[Alert], Awaitable[None]],
+        capture: Callable[[Alert, float], str],
         patience_seconds: float,
         *,
+        mark: Callable[[float, str, str], None] = lambda *_: None,
         dry_run: bool = False,
         monotonic: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._pace, self._journal, self._metrics = pace, journal, metrics
         self._known, self._run = frozenset(known), run
-        self._prove, self._capture = prove, capture
+        self._prove, self._capture, self._mark = prove, capture, mark
         self._patience_seconds, self._dry_run = patience_seconds, dry_run
         self._monotonic, self._wall = monotonic, wall
         self._keys: OrderedDict[str, None] = OrderedDict()
         self._told: OrderedDict[str, Alert] = OrderedDict()
         self._in_force: dict[str, _InForce] = {}
-        self._captures: set[asyncio.Task[None]] = set()
+        self._extras: set[asyncio.Task[None]] = set()
         self.beaten_at = monotonic()
 
     async def receive(self, message: Message) -> bool:
@@ -119,12 +121,19 @@ class Steering:
         if alert:
             row |= {"fingerprint": alert.fingerprint, "starts_at": alert.starts_at.isoformat()}
         self._journal.insert("action", {**row, "status": status, "detail": detail})
+        if row["alert"]:
+            self._beside(asyncio.to_thread(self._mark, row["at"], row["alert"], action))
 
     def act(self, action: str, name: str, detail: str, alert: Alert | None = None) -> bool:
         """Count and write down an action; return whether it is to be done, which in a dry run it is not."""
         self._metrics.acted(action, name)
         self.note(action, detail, alert, "dry run" if self._dry_run else "taken", name)
         return not self._dry_run
+
+    async def finish(self) -> None:
+        """Wait until the last captures and marks are done, some seconds at the most."""
+        if self._extras:
+            await asyncio.wait(self._extras, timeout=FINISH_SECONDS)
 
     async def keep_lifting(self) -> None:
         """Undo what has ended and is proved, for as long as this runs; end the run when a pause takes too long."""
@@ -176,9 +185,7 @@ class Steering:
         if not self.act(alert.action, alert.name, effect, alert):
             return
         if alert.action == "capture":
-            task = asyncio.ensure_future(self._capture(alert))
-            self._captures.add(task)
-            task.add_done_callback(self._captures.discard)
+            self._beside(self._keep(alert))
         elif alert.action == "stop":
             self._pace.end(f"stopped by {alert.name}", StoppedByAlertError.exit_code)
         else:
@@ -187,6 +194,20 @@ class Steering:
                 self._pace.hold(alert.name)
             else:
                 self._pace.halve()
+
+    async def _keep(self, alert: Alert) -> None:
+        try:
+            kept = await asyncio.to_thread(self._capture, alert, self._wall())
+        except (Hop2RagError, OSError) as error:
+            self.note("capture", f"not kept: {error}", alert, "failed")
+        else:
+            self.note("capture", kept, alert, "done")
+
+    def _beside(self, work: Coroutine[Any, Any, None]) -> None:
+        """Let something take its time while the run goes on."""
+        task = asyncio.ensure_future(work)
+        self._extras.add(task)
+        task.add_done_callback(self._extras.discard)
 
     def _undo(self, alert: Alert) -> None:
         if alert.action == "reduce":

@@ -51,6 +51,10 @@ class QuestionStream:
         """The lap, and how many of its questions were taken."""
         return self._lap, self._index
 
+    def has_given(self, number: int) -> bool:
+        """Return whether so many questions were taken, over all laps, and none of them is owed once more."""
+        return not self._again and self._lap * len(self._questions) + self._index >= number
+
     def take(self) -> Item:
         """Return the next question; those given back come first."""
         if self._again:

@@ -48,6 +48,7 @@ def summarise(record: SoakRecord) -> dict[str, Any]:
         "end": end,
         "accounting": accounting,
         "attempts": _attempts(record),
+        "quality": record.quality(),
         **{name: value for name, value in record.summary(EVERYTHING).items() if name not in accounting},
         "trends": {name: asdict(found) if found else None for name, found in _trends(record, start, end).items()},
         "actions": actions,
@@ -107,7 +108,8 @@ def verdicts(summary: dict[str, Any]) -> list[str]:
     if resets is None:
         sentences.append("Counter resets of the engine: not known, Prometheus did not tell.")
     elif resets:
-        sentences.append(f"The engine's counters were reset {resets} times; rates are never taken across a reset.")
+        times = "once" if resets == 1 else f"{resets} times"
+        sentences.append(f"The engine's counters began again at 0 {times}: no rate is taken across a reset.")
     return sentences
 
 

@@ -57,6 +57,8 @@ def test_too_little_is_no_trend() -> None:
     times, values = drifting(0.0, n=(MIN_BINS - 1) * MIN_PER_BIN)
     assert trend(times, values, median, 0, 8 * HOUR) is None
     assert trend(times[:0], values[:0], median, 0, 8 * HOUR) is None
+    short, many = drifting(0.0, hours=0.05)
+    assert trend(short, many, median, 0, 0.05 * HOUR) is None
 
 
 def test_a_share_is_of_sums_and_gaps_are_left_out() -> None:

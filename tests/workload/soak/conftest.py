@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from exporter.soak import SoakMetrics
 from tests.stubs.alerts import RUN, message
+from workload.errors import DependencyDownError
 from workload.journal import Journal, read
 from workload.soak.pace import Pace
 from workload.soak.rules import steering_alerts
@@ -32,13 +33,16 @@ class Helm:
     Attributes:
         answers: whether a canary is answered; a proof waits until it is.
         captured: the names of the alerts that were captured.
+        marks: alert and action of each mark in the dashboards.
         now: the monotonic clock, in seconds.
     """
 
     folder: Path
     dry_run: bool = False
+    capture_fails: bool = False
     now: float = 0.0
     captured: list[str] = field(default_factory=list)
+    marks: list[tuple[str, str]] = field(default_factory=list)
     canaries: int = 0
 
     def __post_init__(self) -> None:
@@ -58,6 +62,7 @@ class Helm:
             self.prove,
             self.capture,
             1800.0,
+            mark=lambda _, name, action: self.marks.append((name, action)),
             dry_run=self.dry_run,
             monotonic=lambda: self.now,
         )
@@ -67,9 +72,12 @@ class Helm:
         self.canaries += 1
         await self.answers.wait()
 
-    async def capture(self, alert: Alert) -> None:
+    def capture(self, alert: Alert, _: float) -> str:
         """Note what was captured."""
+        if self.capture_fails:
+            raise DependencyDownError("Prometheus does not answer.")
         self.captured.append(alert.name)
+        return "kept"
 
     async def hear(self, *alerts: dict[str, Any]) -> bool:
         """Receive a message."""

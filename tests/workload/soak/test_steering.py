@@ -140,9 +140,29 @@ async def test_capture_keeps_the_moment_and_goes_on(helm: Callable[..., Helm]) -
     """It takes seconds to draw, and the caller must not wait for it."""
     bridge = helm()
     await bridge.hear(alert("VllmKvCacheNearlyFull", "capture"))
-    await asyncio.sleep(0)
+    await bridge.steering.finish()
     assert bridge.captured == ["VllmKvCacheNearlyFull"]
+    assert [status for _, _, status in bridge.actions()] == ["taken", "done"]
     assert (bridge.pace.level, bridge.pace.holds, bridge.pace.ending) == (8, set(), None)
+
+
+async def test_a_capture_that_fails_is_written_down(helm: Callable[..., Helm]) -> None:
+    """Prometheus may be what is at fault; the run goes on without the picture."""
+    bridge = helm(capture_fails=True)
+    await bridge.hear(alert("VllmKvCacheNearlyFull", "capture"))
+    await bridge.steering.finish()
+    assert [status for _, _, status in bridge.actions()] == ["taken", "failed"]
+    assert bridge.pace.ending is None
+
+
+async def test_every_action_is_marked_in_the_dashboards(helm: Callable[..., Helm]) -> None:
+    """Whoever looks at the dip in the graph sees there what it was."""
+    bridge = helm()
+    await bridge.hear(DOWN)
+    await bridge.hear(DOWN_ENDED)
+    await bridge.steering.lift()
+    await bridge.steering.finish()
+    assert sorted(bridge.marks) == [("VllmDown", "lift"), ("VllmDown", "pause")]
 
 
 @pytest.mark.parametrize("action", ["capture", "reduce", "pause", "stop"])
