@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test lint up down clean lock
+.PHONY: quickstart test faults audit lint up down clean lock
 
 quickstart: $(VENV)/installed
 	$(BIN)/hop2rag engine install
@@ -13,6 +13,17 @@ quickstart: $(VENV)/installed
 test: $(VENV)/installed-dev
 	$(BIN)/hop2rag engine install
 	$(BIN)/python -m pytest
+
+# Breaks everything around a run, and kills the run itself; no engine is needed.
+faults: $(VENV)/installed-dev
+	$(BIN)/python -m pytest -m faults
+
+# Asks PyPI for known vulnerabilities of every pinned version; what can be checked without a connection is in the tests.
+audit: $(VENV)/bin/python
+	$(PYTHON) -m venv $(VENV)/audit
+	$(VENV)/audit/bin/python -m pip install --quiet pip-audit==2.10.1
+	for lock in */requirements.lock workload/engine/requirements.lock; do \
+	  echo "$$lock"; $(VENV)/audit/bin/pip-audit --strict --no-deps --disable-pip --progress-spinner off -r "$$lock" || exit 1; done
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

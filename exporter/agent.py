@@ -192,6 +192,12 @@ class AgentMetrics:
         self.llm_errors = Counter(
             "hop2rag_llm_errors_total", "LLM calls that failed, by reason.", ["node", "reason"], registry=registry
         )
+        self.llm_retries = Counter(
+            "hop2rag_llm_retries_total",
+            "LLM calls that were sent again because the server had refused them for load (429 or 503).",
+            ["node"],
+            registry=registry,
+        )
         self.json_repairs = Counter(
             "hop2rag_json_repairs_total",
             "LLM answers that were not the JSON asked for and were asked for again.",
@@ -211,7 +217,7 @@ class AgentMetrics:
         per_call = (self.prompt_tokens, self.completion_tokens, self.prompt_size)
         closed_sets: tuple[tuple[tuple[MetricWrapperBase, ...], tuple[Sequence[str], ...]], ...] = (
             ((self.node_duration, self.node_active), (nodes,)),
-            ((self.llm_call_duration, self.llm_ttft, self.json_repairs), (llm_nodes,)),
+            ((self.llm_call_duration, self.llm_ttft, self.llm_retries, self.json_repairs), (llm_nodes,)),
             ((self.llm_errors,), (llm_nodes, ERROR_REASONS)),
             (per_call, (llm_nodes, HOPS)),
             ((self.questions,), (OUTCOMES, TERMINATIONS)),

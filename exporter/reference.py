@@ -18,6 +18,7 @@ from exporter.rawlog import RawLogMetrics
 from exporter.readings import GpuInfo, History, Load, Memory, Pcie, Processes, Status
 from exporter.record import Clock, GpuRecord
 from exporter.sampler import SamplerMetrics
+from exporter.soak import SoakMetrics
 from exporter.timeline import MEMORY_USED, MEMORY_USED_HELP, NODE_ACTIVE, NODE_ACTIVE_HELP
 
 if TYPE_CHECKING:
@@ -33,6 +34,10 @@ INTRODUCTION = """\
 Written by `python -m exporter.reference > docs/metrics.md` from the instruments; a test compares the two. Names carry
 base units, counters end in `_total`, ratios run from 0 to 1. A value that is not known has no series: absent is not
 zero. Times in `hop2rag_*` are real starts and ends on a monotonic clock.
+"""
+AGENT_NOTE = """\
+Served by the process that runs the agent: a visit of a millisecond cannot be seen from outside. `hop2rag_soak_*` are
+there during `hop2rag soak` only.
 """
 TIMELINE_NOTE = """\
 Served on `/metrics/timeline`, each sample with its own timestamp in milliseconds. Explicit timestamps get no staleness
@@ -77,6 +82,7 @@ def agent_families() -> Iterator[Metric]:
     agent.engine.version, agent.engine.kv_pool_bytes, agent.engine.kv_block_bytes = "0", 1, 1
     registry.register(BusySeconds())
     metering_failures(registry)
+    SoakMetrics(registry, ())
     yield from registry.collect()
 
 
@@ -141,7 +147,7 @@ def render() -> str:
     sections = (
         (
             "Agent",
-            "Served by the process that runs the agent: a visit of a millisecond cannot be seen from outside.\n",
+            AGENT_NOTE,
             agent_families(),
         ),
         ("GPU", GPU_NOTE, gpu_families()),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import time
 from bisect import bisect_right
 from dataclasses import dataclass
@@ -128,8 +129,11 @@ def _frame(row: Mapping[str, str]) -> Frame:
     def number(column: str, unit: float = 1) -> float | None:
         return float(row[column]) * unit if row.get(column) else None
 
+    ts_ms = float(row["ts_ms"])
+    if not math.isfinite(ts_ms):
+        raise ValueError(ts_ms)  # it would stop the replay's clock
     return Frame(
-        ts_ms=float(row["ts_ms"]),
+        ts_ms=ts_ms,
         memory=Memory(used=int(row["mem_used_bytes"])),
         load=Load(number("power_mw", 0.001), number("sm_util_pct", 0.01), number("mem_util_pct", 0.01)),
         status=Status(temperature_celsius=number("temp_c"), sm_clock_hertz=number("sm_mhz", MEGAHERTZ)),

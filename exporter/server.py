@@ -1,4 +1,4 @@
-"""A metrics server in a thread of its own: start it, scrape it, close it."""
+"""An HTTP server in a thread of its own, and the one that serves metrics: start it, scrape it, close it."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from prometheus_client.registry import Collector
+    from starlette.types import ASGIApp
 
 DEFAULT_LIMITS = Limits()
 START_SECONDS = 10.0
@@ -51,44 +52,33 @@ class _Server(uvicorn.Server):
         self.accepting.set()
 
 
-class MetricsServer:
-    """Serves a registry, and where there is one a timeline, until closed.
+class BackgroundServer:
+    """Serves an ASGI application over bounded connections from a thread of its own, until closed.
 
     Args:
-        registry: what /metrics shows.
-        timeline: returns the /metrics/timeline exposition (text format 0.0.4 with millisecond timestamps); without it
-            that page is a 404.
+        app: what is served.
         host: the address to listen on.
         port: the port, 0 for a free one.
         flag: the user's flag for the address, named in the error when the address cannot be used.
-        title: the heading of the landing page.
-        ready: what /-/ready reports.
         limits: bounds on connections and time.
         tls: serve HTTPS with this context.
-        users: name -> bcrypt hash; without any, every client is let in.
     """
 
     def __init__(
         self,
-        registry: Collector,
+        app: ASGIApp,
         *,
-        timeline: Callable[[], bytes] | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
         flag: str = "--web.listen-address",
-        title: str = "Hop2Rag metrics",
-        ready: Callable[[], bool] = lambda: True,
         limits: Limits = DEFAULT_LIMITS,
         tls: ssl.SSLContext | None = None,
-        users: Mapping[str, str] | None = None,
     ) -> None:
         self._host = host
         self._port = port
         self._flag = flag
-        self._executor = ThreadPoolExecutor(max_workers=2, thread_name_prefix="render")
-        pages = Pages(registry, timeline, ready, title, self._executor).app()
         config = uvicorn.Config(
-            BasicAuth(pages, users) if users else pages,
+            app,
             loop="asyncio",
             ws="none",
             lifespan="off",
@@ -111,10 +101,10 @@ class MetricsServer:
         """
         listener = self._bind()
         host, port = listener.getsockname()[:2]
-        self._thread = threading.Thread(target=self._server.run, args=([listener],), name="metrics-server", daemon=True)
+        self._thread = threading.Thread(target=self._server.run, args=([listener],), name="http-server", daemon=True)
         self._thread.start()
         if not self._server.accepting.wait(START_SECONDS):
-            raise ExporterError(f"The metrics server did not start within {START_SECONDS:.0f} s.", "See the log.")
+            raise ExporterError(f"The server did not start within {START_SECONDS:.0f} s.", "See the log.")
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     def close(self) -> None:
@@ -122,7 +112,6 @@ class MetricsServer:
         self._server.should_exit = True
         if self._thread is not None:
             self._thread.join()
-        self._executor.shutdown(wait=False, cancel_futures=True)
 
     def _bind(self) -> socket.socket:
         address = f"{self._host}:{self._port}"
@@ -153,3 +142,41 @@ class MetricsServer:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+class MetricsServer(BackgroundServer):
+    """Serves a registry, and where there is one a timeline.
+
+    Args:
+        registry: what /metrics shows.
+        timeline: returns the /metrics/timeline exposition (text format 0.0.4 with millisecond timestamps); without it
+            that page is a 404.
+        host, port, flag, limits, tls: as in `BackgroundServer`.
+        title: the heading of the landing page.
+        ready: what /-/ready reports.
+        users: name -> bcrypt hash; without any, every client is let in.
+    """
+
+    def __init__(
+        self,
+        registry: Collector,
+        *,
+        timeline: Callable[[], bytes] | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        flag: str = "--web.listen-address",
+        title: str = "Hop2Rag metrics",
+        ready: Callable[[], bool] = lambda: True,
+        limits: Limits = DEFAULT_LIMITS,
+        tls: ssl.SSLContext | None = None,
+        users: Mapping[str, str] | None = None,
+    ) -> None:
+        self._executor = ThreadPoolExecutor(max_workers=2, thread_name_prefix="render")
+        pages = Pages(registry, timeline, ready, title, self._executor).app()
+        app = BasicAuth(pages, users) if users else pages
+        super().__init__(app, host=host, port=port, flag=flag, limits=limits, tls=tls)
+
+    def close(self) -> None:
+        """Close as `BackgroundServer` does, and end the threads that render."""
+        super().close()
+        self._executor.shutdown(wait=False, cancel_futures=True)

@@ -95,9 +95,9 @@ def read_web_config(path: Path) -> WebConfig:
         return WebConfig.model_validate(content or {})
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}.", f"See {_FLAG}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not YAML.", f"See {_FLAG}.") from error
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]  # the input holds password hashes
-        where = ".".join(map(str, first["loc"]))
+        where = "".join(letter for letter in ".".join(map(str, first["loc"])) if letter.isprintable())
         raise UsageError(f"{path}: {where or 'content'}: {first['msg']}.", _SUPPORTED) from None
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:  # ValueError: no UTF-8, or no such date
+        raise UsageError(f"{path} is not YAML.", f"See {_FLAG}.") from error

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from workload import durable
 from workload.errors import StorageError, UsageError
 from workload.paths import inside
 
@@ -37,9 +38,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         UsageError: there is no such run, or its manifest is damaged.
     """
     try:
-        found: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
-    except (OSError, ValueError) as error:
+        found = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"There is no run with a manifest in {folder}.", "Look for its name beside it.") from error
+    if not isinstance(found, dict):
+        raise UsageError(f"The manifest in {folder} is damaged: it is no object.", "Start a new run.")
     return found
 
 
@@ -127,17 +130,4 @@ class Bundle:
         Raises:
             StorageError: it could not be written; what was there before is untouched.
         """
-        path = self.folder / name
-        draft = path.with_name(path.name + ".draft")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with open(os.open(draft, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w", encoding="utf-8") as stream:  # noqa: PTH123
-                stream.write(text)
-                stream.flush()
-                os.fsync(stream.fileno())
-            draft.replace(path)
-        except OSError as error:
-            raise StorageError(
-                f"{path} cannot be written: {error.strerror}.", "Free some space, then run again."
-            ) from error
-        return path
+        return durable.write(self.folder / name, text)

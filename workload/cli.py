@@ -18,6 +18,7 @@ from workload.commands.ab import ab, optimize
 from workload.commands.dashboards import dashboards
 from workload.commands.demo import demo
 from workload.commands.options import err, out
+from workload.commands.soak import soak
 from workload.errors import Hop2RagError
 
 EXIT_USAGE, EXIT_INTERRUPTED, EXIT_TERMINATED = 2, 130, 143
@@ -33,6 +34,7 @@ app = typer.Typer(
 for command in (
     run.run,
     suite.suite,
+    soak,
     ab,
     optimize,
     run.ask,
@@ -72,6 +74,7 @@ def run_command_line(arguments: list[str]) -> int:
     """Return the exit code of a command line."""
     # A tracer of the framework would send prompts away if the environment happened to ask for it.
     os.environ["LANGSMITH_TRACING"] = "false"
+    os.environ.pop("OPENAI_LOG", None)  # at "debug" the client would log every prompt
     disable_created_metrics()  # type: ignore[no-untyped-call]
     was_terminated = False
 
@@ -91,6 +94,8 @@ def run_command_line(arguments: list[str]) -> int:
             err.print(f"[bold red]Error:[/] {escape(message)} See --help.", highlight=False, soft_wrap=True)
         return EXIT_USAGE
     except (KeyboardInterrupt, typer.Abort):
+        code = EXIT_INTERRUPTED
+    if code == EXIT_INTERRUPTED:  # typer, too, turns an interruption into this code
         err.print("Interrupted; what was acknowledged is in the journal.")
         return EXIT_TERMINATED if was_terminated else EXIT_INTERRUPTED
     return code if isinstance(code, int) else 0

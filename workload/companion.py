@@ -31,19 +31,24 @@ def free_port() -> int:
 
 
 @contextmanager
-def exporter_beside(engine_pid: int | None, sample_interval_ms: int, folder: Path) -> Iterator[str]:
+def exporter_beside(
+    engine_pid: int | None, sample_interval_ms: int, folder: Path, engine_port: int | None = None
+) -> Iterator[str]:
     """Run hop2rag-exporter for this process and the engine's; yield its `host:port`, stop it at the end.
 
     Args:
         engine_pid: the engine's process id; None if it is not seen from here, then only this process is measured.
         sample_interval_ms: time between two samples of GPU memory.
         folder: where its log and its raw samples go.
+        engine_port: the engine by its port instead, where it may be started again under another process id.
 
     Raises:
         DependencyDownError: it did not become ready; the end of its log is in the message.
     """
     address = f"127.0.0.1:{free_port()}"
     engine = ["--collector.processes.engine-pid", str(engine_pid)] if engine_pid else []
+    if engine_port:
+        engine = ["--collector.processes.engine-port", str(engine_port)]
     argv = [
         *(sys.executable, "-m", "exporter.cli", "--web.listen-address", address),
         *("--nvml.sample-interval", f"{sample_interval_ms}ms", "--raw-log.directory", str(folder / "nvml")),

@@ -73,7 +73,7 @@ class Driver:
         """
 
         async def ask(question: Question, worker: str, intended: float | None = None) -> str | None:
-            return await self._ask(phase, question, worker, intended)
+            return await self.ask(phase, question, worker, intended)
 
         async def ended(reason: str | None) -> None:
             await self.meter.acknowledge()
@@ -95,7 +95,12 @@ class Driver:
             with suppress(LlmError):
                 await self.primer.prime({**phase.place, "phase": WARM_UP}, phase.salt)
 
-    async def _ask(self, phase: Phase, question: Question, worker: str, intended: float | None) -> str | None:
+    async def ask(self, phase: Phase, question: Question, worker: str, intended: float | None = None) -> str | None:
+        """Ask one question and write down what became of it; return why it failed, None when it was answered.
+
+        Raises:
+            DependencyDownError: the document store failed.
+        """
         meter = self.meter.question(worker, question.type, phase.salt, intended)
         meter.open({**phase.place, "question_id": question.id, "attempt": phase.sent_before.get(question.id, 0) + 1})
         try:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from workload import journal
-from workload.prometheus import NoDataError
+from workload.prometheus import CounterResetError, NoDataError
 from workload.selectors import selector
 
 if TYPE_CHECKING:
@@ -83,13 +83,17 @@ class Evidence:
     def increases(self, metric: str, window: Window, **labels: str) -> list[Sample]:
         """Return the exact increase of each series of a counter between a window's ends; empty when it is absent.
 
+        Empty also when a series fell in between, for what it lost is not known; the run's warnings then say so.
+
         Raises:
-            CounterResetError: a series fell in between.
             PrometheusError: Prometheus failed.
         """
         try:
             return self.client.counter_deltas(self.selector(metric, window, **labels), window.start, window.end)
         except NoDataError:
+            return []
+        except CounterResetError as error:
+            self.client.warnings.append(error.cause)
             return []
 
     def selector(self, metric: str, window: Window, **labels: str) -> str:

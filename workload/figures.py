@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from io import BytesIO
 from textwrap import fill
 from typing import TYPE_CHECKING, Literal
 
@@ -10,6 +11,8 @@ import numpy as np
 from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator, PercentFormatter
+
+from workload import durable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -67,7 +70,14 @@ def draw(figure: Figure, traces: Mapping[str, Sequence[Trace]], arms: Sequence[s
         frameon=False,
     )
     write_footer(canvas, footer)
-    canvas.savefig(path, dpi=DOTS_PER_INCH)
+    durable.write(path, png(canvas))
+
+
+def png(canvas: Canvas) -> bytes:
+    """Return a canvas as the bytes of a PNG file."""
+    picture = BytesIO()
+    canvas.savefig(picture, dpi=DOTS_PER_INCH)
+    return picture.getvalue()
 
 
 def write_footer(canvas: Canvas, footer: str) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
+from workload.agent.backoff import Breaker
 from workload.errors import DependencyDownError, Hop2RagError
 
 if TYPE_CHECKING:
@@ -23,26 +24,32 @@ class EngineGate:
         probe: blocks until a canary completion was answered, or raises a `Hop2RagError`.
         patience_seconds: how long the engine may be silent before the run is given up.
         clock: seconds, monotonic.
+        breaker: while it is open all workers are held back too: the engine refuses one call after the other.
     """
 
     def __init__(
-        self, probe: Callable[[], object], patience_seconds: float = 60.0, clock: Callable[[], float] = time.monotonic
+        self,
+        probe: Callable[[], object],
+        patience_seconds: float = 60.0,
+        clock: Callable[[], float] = time.monotonic,
+        breaker: Breaker | None = None,
     ) -> None:
         self._probe = probe
         self._patience_seconds = patience_seconds
         self._clock = clock
+        self._breaker = breaker or Breaker()
         self._lock = asyncio.Lock()
         self._healthy_at = clock()
 
     async def check(self, reason: str | None) -> bool:
-        """Return at once unless `reason` is suspicious; then return when a canary was answered.
+        """Return at once unless `reason` is suspicious or the breaker is open; then return when a canary was answered.
 
         True for the one who asked: the engine may be another than before, with an empty cache.
 
         Raises:
             DependencyDownError: the engine did not answer within the patience.
         """
-        if reason not in ENGINE_REASONS:
+        if reason not in ENGINE_REASONS and not self._breaker.is_open:
             return False
         failed_at = self._clock()
         async with self._lock:
@@ -61,4 +68,5 @@ class EngineGate:
                     await asyncio.sleep(RETRY_SECONDS)
                 else:
                     self._healthy_at = self._clock()
+                    self._breaker.half_open()
                     return True

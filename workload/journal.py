@@ -1,8 +1,9 @@
 """A run's record on disk: every question, node visit and LLM call, durable before a question is acknowledged.
 
 Texts of prompts and replies are kept only on request (`--record-prompts`); without it there are token counts and block
-hashes. One SQLite file in WAL mode. A writer thread owns the connection, so no question ever waits for the disk until
-its own acknowledgement; what piles up meanwhile is committed together.
+hashes. One SQLite file in WAL mode, with a checksum on each row (workload/integrity.py). A writer thread owns the
+connection, so no question ever waits for the disk until its own acknowledgement; what piles up meanwhile is committed
+together.
 """
 
 from __future__ import annotations
@@ -14,10 +15,13 @@ import queue
 import sqlite3
 import threading
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from functools import cache
 from typing import TYPE_CHECKING, Any, Self
 
+from workload.durable import OWNER_ONLY, hold
 from workload.errors import StorageError, UsageError
+from workload.integrity import add_checksums, check, columns, explained, keep_checksums, lost_commits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,18 +47,26 @@ CREATE TABLE prefetch (
   started_at REAL NOT NULL, duration_seconds REAL NOT NULL, waited_seconds REAL NOT NULL) STRICT;
 CREATE TABLE llm_call (
   id INTEGER PRIMARY KEY, question INTEGER NOT NULL REFERENCES question(id), node TEXT NOT NULL, hop INTEGER NOT NULL,
+  retry INTEGER NOT NULL DEFAULT 0,
   started_at REAL NOT NULL, duration_seconds REAL NOT NULL, ttft_seconds REAL, outcome TEXT NOT NULL, reason TEXT,
   prompt_tokens INTEGER, cached_tokens INTEGER, reusable_tokens INTEGER, completion_tokens INTEGER,
   finish_reason TEXT, block_hashes BLOB) STRICT;
 CREATE TABLE call_text (
   call INTEGER PRIMARY KEY REFERENCES llm_call(id), messages TEXT NOT NULL, reply TEXT NOT NULL,
   prompt_ids BLOB NOT NULL, output_ids BLOB NOT NULL) STRICT;
+CREATE TABLE segment (
+  id INTEGER PRIMARY KEY, started_at REAL NOT NULL, ended_at REAL, first_question INTEGER NOT NULL,
+  first_call INTEGER NOT NULL, dropped INTEGER NOT NULL, paused INTEGER NOT NULL, summary TEXT) STRICT;
+CREATE TABLE sample (
+  at REAL NOT NULL, segment INTEGER NOT NULL, in_flight INTEGER NOT NULL, level INTEGER NOT NULL,
+  is_held INTEGER NOT NULL, runner_bytes INTEGER, engine_bytes INTEGER) STRICT;
+CREATE TABLE action (
+  at REAL NOT NULL, action TEXT NOT NULL, alert TEXT NOT NULL, status TEXT NOT NULL, fingerprint TEXT, starts_at TEXT,
+  detail TEXT NOT NULL) STRICT;
 """
-TABLES = ("question", "node_visit", "stage", "prefetch", "llm_call", "call_text")
+TABLES = ("question", "node_visit", "stage", "prefetch", "llm_call", "call_text", "segment", "sample", "action")
 # How long a row may wait to be written; an acknowledgement does not wait.
 LINGER_SECONDS = 0.1
-# The low byte of SQLite's error codes that tell of the disk and not of the file's content.
-DISK_ERRORS = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}
 
 
 class Journal:
@@ -66,7 +78,8 @@ class Journal:
 
     Raises:
         StorageError: the file cannot be created or written.
-        UsageError: the file is not a journal, is damaged, or belongs to another schema or configuration.
+        UsageError: the file is not a journal, is damaged, belongs to another schema or configuration, or another
+            process is writing to its folder.
     """
 
     def __init__(self, path: Path, config: Mapping[str, Any]) -> None:
@@ -74,13 +87,23 @@ class Journal:
         self._queue: queue.SimpleQueue[tuple[str, tuple[Any, ...]] | Future[None] | None] = queue.SimpleQueue()
         self._wanted = threading.Event()
         self._failure: StorageError | None = None
-        self._connection = _open(path, config)
+        self._folder = _folder_of(path)
+        try:
+            self._connection = _open(path, config)
+        except BaseException:
+            os.close(self._folder)
+            raise
         self._last_ids = {
             table: self._connection.execute(f"SELECT coalesce(max(id), 0) FROM {table}").fetchone()[0]  # noqa: S608
             for table in ("question", "llm_call")
         }
         self._thread = threading.Thread(target=self._write, name="journal")
         self._thread.start()
+
+    @property
+    def last_ids(self) -> Mapping[str, int]:
+        """The last row ids given out, of `question` and of `llm_call`."""
+        return dict(self._last_ids)
 
     def new_id(self, table: str) -> int:
         """Return the next row id of `question` or `llm_call`; call it from one thread only."""
@@ -154,6 +177,7 @@ class Journal:
                         item.set_result(None)
         self._fold()
         self._connection.close()
+        os.close(self._folder)
 
     def _fold(self) -> None:
         """Leave one file behind instead of three.
@@ -172,62 +196,69 @@ class Journal:
         self.close()
 
 
-def _open(path: Path, config: Mapping[str, Any]) -> sqlite3.Connection:
-    """Create the journal, or open the one that is there after checking that it is ours and of this configuration."""
-    wanted = {"schema_version": str(SCHEMA_VERSION), "config": json.dumps(config, sort_keys=True, default=str)}
+def _folder_of(path: Path) -> int:
+    """Take a journal's folder for this process alone, making it and an empty file; return its descriptor."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        is_new = not path.exists() or path.stat().st_size == 0
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        folder = hold(path.parent)
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, OWNER_ONLY))
     except OSError as error:
         raise StorageError(
             f"The journal {path} cannot be created: {error.strerror}.", "Choose another --results."
         ) from error
-    connection = sqlite3.connect(path, check_same_thread=False)
-    try:
-        connection.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")
-        if is_new:
-            connection.executescript(SCHEMA)
-            connection.executemany("INSERT INTO meta VALUES (?, ?)", list(wanted.items()))
+    return folder
+
+
+def _open(path: Path, config: Mapping[str, Any]) -> sqlite3.Connection:
+    """Create the journal, or open the one that is there after checking that it is ours, whole, and as configured."""
+    wanted = json.dumps(config, sort_keys=True, default=str)
+    with explained(path, "Start a new run."), ExitStack() as failed:
+        connection = sqlite3.connect(path, check_same_thread=False)
+        failed.callback(connection.close)
+        if not connection.execute("SELECT name FROM sqlite_master").fetchone() and not lost_commits(path):
+            # One transaction: a process that is killed here leaves a file without tables, which is new again.
+            connection.executescript(f"PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; BEGIN; {SCHEMA}")
+            add_checksums(connection)
+            keep_checksums(connection)
+            meta = {"schema_version": str(SCHEMA_VERSION), "config": wanted}
+            connection.executemany("INSERT INTO meta (key, value) VALUES (?, ?)", meta.items())
             connection.commit()
         else:
-            _check(connection, path, wanted)
-    except sqlite3.DatabaseError as error:
-        connection.close()
-        if error.sqlite_errorcode & 0xFF in DISK_ERRORS:
-            raise StorageError(f"The journal {path} cannot be written: {error}.", "Look at its disk.") from error
-        raise UsageError(f"{path} is not a journal, or it is damaged: {error}.", "Start a new run.") from error
-    except UsageError:
-        connection.close()
-        raise
+            check(connection, path, ("meta", *TABLES), _pristine(), SCHEMA_VERSION)
+            if (found := dict(connection.execute("SELECT key, value FROM meta")).get("config")) != wanted:
+                raise UsageError(
+                    f"The journal {path} was written with another config: {found}, not {wanted}.", "Start a new run."
+                )
+            connection.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")
+            keep_checksums(connection)
+        failed.pop_all()
+        return connection
+
+
+@cache
+def _pristine() -> sqlite3.Connection:
+    connection = sqlite3.connect(":memory:", check_same_thread=False)
+    connection.executescript(SCHEMA)
+    add_checksums(connection)
     return connection
-
-
-def _check(connection: sqlite3.Connection, path: Path, wanted: Mapping[str, str]) -> None:
-    if (verdict := connection.execute("PRAGMA quick_check").fetchone()[0]) != "ok":
-        raise UsageError(f"The journal {path} is damaged: {verdict}.", "Start a new run.")
-    found = dict(connection.execute("SELECT key, value FROM meta"))
-    for key, value in wanted.items():
-        if found.get(key) != value:
-            raise UsageError(
-                f"The journal {path} was written with another {key.replace('_', ' ')}: {found.get(key)}, not {value}.",
-                "Start a new run.",
-            )
 
 
 def read(path: Path, table: str) -> list[dict[str, Any]]:
     """Return all rows of a table of a finished or running journal, oldest first.
 
     Raises:
-        UsageError: there is no such journal or table, or it is damaged.
+        UsageError: there is no such journal or table, it is of another schema, or it is damaged.
     """
     if table not in TABLES or not path.exists():
         raise UsageError(f"There is no table {table!r} in a journal at {path}.", "Check the run's name.")
     connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
     try:
-        connection.row_factory = sqlite3.Row
-        return [dict(row) for row in connection.execute(f"SELECT * FROM {table} ORDER BY rowid")]  # noqa: S608
-    except sqlite3.DatabaseError as error:
-        raise UsageError(f"The journal {path} is damaged: {error}.", "Choose another run.") from error
+        with explained(path, "Choose another run."):
+            # One transaction: what is checked is what is read, while a run goes on.
+            connection.execute("BEGIN")
+            check(connection, path, ("meta", table), _pristine(), SCHEMA_VERSION)
+            names = columns(connection, table)
+            rows = connection.execute(f"SELECT {', '.join(names)} FROM {table} ORDER BY rowid")  # noqa: S608
+            return [dict(zip(names, row, strict=True)) for row in rows]
     finally:
         connection.close()

@@ -79,7 +79,7 @@ async def closed_loop(ask: Ask, questions: Sequence[Question], concurrency: int,
 
     async def work(worker: str) -> None:
         for question in waiting:
-            await ended(await _counted(ask(question, worker), tally))
+            await ended(await counted(ask(question, worker), tally))
 
     workers = [asyncio.ensure_future(work(str(number))) for number in range(min(concurrency, len(questions)))]
     try:
@@ -123,7 +123,7 @@ async def open_loop(
 
     async def serve(question: Question, worker: int, intended: float) -> None:
         try:
-            reason = await _counted(ask(question, str(worker), intended), tally)
+            reason = await counted(ask(question, str(worker), intended), tally)
             if reason is not None:
                 async with gate:
                     await ended(reason)
@@ -149,7 +149,8 @@ def poisson(rate: float, number: int, seed: int) -> tuple[float, ...]:
     return tuple(accumulate(random.expovariate(rate) for _ in range(number)))
 
 
-async def _counted(answer: Awaitable[str | None], tally: Tally) -> str | None:
+async def counted(answer: Awaitable[str | None], tally: Tally) -> str | None:
+    """Await an answer and enter into `tally` that it was sent and how it ended; return why it failed, if it did."""
     tally.sent += 1
     try:
         reason = await answer

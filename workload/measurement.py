@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from workload.drive import Phase
 from workload.experiment import Point, Window
 from workload.load import Tally
-from workload.prometheus import NoDataError
+from workload.prometheus import CounterResetError, NoDataError
 from workload.promql.vllm_metrics import COUNTERS
 from workload.results import WARM_UP, Measured
 from workload.scrapes import wait_for_scrapes
@@ -63,7 +63,8 @@ class Measurement:
         end = await self._settled()
         window = Window(phase.arm, phase.block, phase.name, phase.segment, start, end)
         facts = {**self.engine.facts.as_dict(), "has_random_weights": self.engine.has_random_weights}
-        return Measured(window, facts, self._counters(window), tally.as_dict())
+        counters, resets = self._counters(window)
+        return Measured(window, facts, counters, {**tally.as_dict(), "counter_resets": resets})
 
     def _phase(self, name: str, suffix: str = "") -> Phase:
         place = (self.labels.arm, self.block, name)
@@ -95,13 +96,19 @@ class Measurement:
         """Wait until everything that has happened by now is in Prometheus, and return that instant."""
         return await asyncio.to_thread(wait_for_scrapes, self.client, self.labels, self.scraped, time.time())
 
-    def _counters(self, window: Window) -> dict[str, float | None]:
-        """Return exact increases; a metric that this vLLM does not have is None, never 0."""
+    def _counters(self, window: Window) -> tuple[dict[str, float | None], dict[str, int]]:
+        """Return exact increases, and how often counters fell in the window because the engine restarted.
+
+        A metric that this vLLM does not have is None, never 0; so is one that fell, for what it lost is not known.
+        """
         labels = {**self.labels.as_dict(), "job": "vllm", "instance": self.scraped["vllm"][0]}
-        found: dict[str, float | None] = {}
+        found: dict[str, float | None] = dict.fromkeys(COUNTERS)
+        resets: dict[str, int] = {}
         for metric in COUNTERS:
             try:
                 found[metric] = self.client.counter_delta(selector(metric, labels), window.start, window.end)
+            except CounterResetError as error:
+                resets[metric] = error.times
             except NoDataError:
-                found[metric] = None
-        return found
+                continue
+        return found, resets

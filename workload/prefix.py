@@ -40,29 +40,42 @@ def block_hashes(tokens: Sequence[int], block_size: int, salt: str = "") -> Iter
 
 
 class PrefixIndex:
-    """The blocks that calls have left behind, without eviction.
+    """The blocks that calls have left behind, without eviction unless a capacity is given.
 
     Args:
         block_size: tokens a block, as the engine reports it in `cache_config_info`.
+        capacity_blocks: the most blocks remembered: beyond it those not met for longest are forgotten, the end of a
+            prompt before its beginning, as vLLM evicts. It keeps a run without end in bounded memory.
     """
 
-    def __init__(self, block_size: int) -> None:
+    def __init__(self, block_size: int, capacity_blocks: int | None = None) -> None:
         if block_size < 1:
             raise UsageError(f"A block of {block_size} tokens is not possible.", "Use 1 or more.")
         self.block_size = block_size
-        self._seen: set[bytes] = set()
+        self._capacity_blocks = capacity_blocks
+        self._seen: dict[bytes, None] = {}
 
     def observe(self, prompt: Sequence[int], salt: str = "") -> int:
         """Return the reusable tokens of a prompt (token ids) that arrives now, and remember its blocks."""
         hashes = list(block_hashes(prompt, self.block_size, salt))
         usable = hashes[: max(len(prompt) - 1, 0) // self.block_size]
         reusable_blocks = sum(1 for _ in takewhile(self._seen.__contains__, usable))
-        self._seen.update(hashes[reusable_blocks:])
+        self._remember(hashes)
         return reusable_blocks * self.block_size
 
     def observe_output(self, prompt: Sequence[int], output: Sequence[int], salt: str = "") -> None:
         """Remember the blocks that generating `output` (token ids) after `prompt` has filled."""
-        self._seen.update(block_hashes([*prompt, *output[:-1]], self.block_size, salt))
+        self._remember(list(block_hashes([*prompt, *output[:-1]], self.block_size, salt)))
+
+    def _remember(self, hashes: list[bytes]) -> None:
+        if self._capacity_blocks is None:
+            self._seen.update(dict.fromkeys(hashes))
+            return
+        for digest in reversed(hashes):
+            self._seen.pop(digest, None)
+            self._seen[digest] = None
+        while len(self._seen) > self._capacity_blocks:
+            del self._seen[next(iter(self._seen))]
 
     def __len__(self) -> int:
         return len(self._seen)

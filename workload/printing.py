@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from workload.report import REPORT
+from workload.report import REPORT, verdicts_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,5 +36,5 @@ def print_finished(console: Console, experiment: Study, finished: Finished) -> N
 def print_verdicts(console: Console, experiment: Study, finished: Finished) -> None:
     """Print what a reader must know about a run, a sentence a line."""
     console.print(f"[bold]{experiment.title}[/]")
-    for sentence in experiment.verdicts(finished.summary):
+    for sentence in verdicts_of(experiment, finished.summary):
         console.print(f"- {sentence}", highlight=False, markup=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import os
 import signal
 import subprocess
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 import psutil
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
@@ -20,9 +21,11 @@ SURVIVOR_SECONDS = 5.0
 LIBC = "libc.so.6"
 
 
-def _terminate_with_parent() -> None:
-    """Run in the child before exec: ask Linux to send SIGTERM when the parent dies, even by SIGKILL."""
-    ctypes.CDLL(LIBC).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+@functools.cache
+def _prctl() -> Callable[[int, int], int]:
+    """Return Linux's prctl. It is looked up before a fork: the loader's lock may be held by another thread then."""
+    found: Callable[[int, int], int] = ctypes.CDLL(LIBC).prctl
+    return found
 
 
 class ChildProcess:
@@ -34,6 +37,12 @@ class ChildProcess:
     def __init__(self, argv: Sequence[str], log: Path, env: Mapping[str, str] | None = None) -> None:
         self.argv = tuple(argv)
         self.log = log
+        prctl = _prctl()
+
+        def terminate_with_parent() -> None:
+            """Run in the child before exec: ask Linux to send SIGTERM when the parent dies, even by SIGKILL."""
+            prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("wb") as stream:
             self._popen = subprocess.Popen(
@@ -43,7 +52,7 @@ class ChildProcess:
                 stdin=subprocess.DEVNULL,
                 env={**os.environ, **(env or {})},
                 start_new_session=True,
-                preexec_fn=_terminate_with_parent,  # noqa: PLW1509 - started from the main thread before any load
+                preexec_fn=terminate_with_parent,  # noqa: PLW1509 - a system call, no lock is taken
             )
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -14,7 +15,7 @@ import requests
 from workload.errors import DependencyDownError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -45,7 +46,11 @@ class NoDataError(PrometheusError):
 
 
 class CounterResetError(PrometheusError):
-    """A counter fell inside a window whose figures must be exact: its process was restarted."""
+    """A counter fell inside a window whose figures must be exact, `times` times: its process was restarted."""
+
+    def __init__(self, cause: str, remedy: str, times: int) -> None:
+        super().__init__(cause, remedy)
+        self.times = times
 
 
 @dataclass(frozen=True)
@@ -88,13 +93,13 @@ class PrometheusClient:
         """
         form = {"query": promql} | ({} if at is None else {"time": f"{at:.3f}"})
         kind, result = self._evaluate("query", form)
-        if kind == "scalar":
-            return [Sample({}, float(result[0]), float(result[1]))]
-        if kind != "vector":
+        if kind not in {"scalar", "vector"}:
             raise QueryError(f"`{promql}` gives a {kind}, not a number at an instant.", "Use raw() for stored samples.")
         if not result:
             raise NoDataError(promql, None if at is None else (at, at))
-        return [Sample(row["metric"], float(row["value"][0]), float(row["value"][1])) for row in result]
+        with self._understood():
+            rows = [{"metric": {}, "value": result}] if kind == "scalar" else result
+            return [Sample(dict(row["metric"]), float(row["value"][0]), float(row["value"][1])) for row in rows]
 
     def query_range(self, promql: str, start: float, end: float, step: float) -> list[Series]:
         """Evaluate `promql` at `start`, `start + step`, ... up to and with `end` (seconds, kept to the millisecond).
@@ -116,10 +121,11 @@ class PrometheusClient:
             piece = grid_ms[first : first + MAX_POINTS]
             form = {"start": _seconds(piece[0]), "end": _seconds(piece[-1]), "step": _seconds(step_ms)}
             _, result = self._evaluate("query_range", {"query": promql} | form)
-            for row in result:
-                line = values.setdefault(frozenset(row["metric"].items()), np.full(len(grid_ms), np.nan))
-                at_ms, found = _columns(row)
-                line[first + np.searchsorted(piece, at_ms)] = found
+            with self._understood():
+                for row in result:
+                    at_ms, found = _columns(row)
+                    line = values.setdefault(frozenset(row["metric"].items()), np.full(len(grid_ms), np.nan))
+                    line[first + np.searchsorted(piece, at_ms)] = found
         if not values:
             raise NoDataError(promql, (start, end))
         return [Series(dict(sorted(labels)), grid_ms / 1000.0, line) for labels, line in values.items()]
@@ -138,11 +144,12 @@ class PrometheusClient:
         if kind != "matrix":
             raise QueryError(f"`{selector}` is not a selector of stored samples.")
         found = []
-        for row in result:
-            at_ms, values = _columns(row)
-            inside = at_ms >= start_ms
-            if inside.any():
-                found.append(Series(row["metric"], at_ms[inside] / 1000.0, values[inside]))
+        with self._understood():
+            for row in result:
+                at_ms, values = _columns(row)
+                inside = at_ms >= start_ms
+                if inside.any():
+                    found.append(Series(row["metric"], at_ms[inside] / 1000.0, values[inside]))
         if not found:
             raise NoDataError(promql, (start, end))
         return found
@@ -173,10 +180,11 @@ class PrometheusClient:
         after = self.query(selector, end)
         if before.keys() != {frozenset(sample.labels.items()) for sample in after}:
             raise NoDataError(selector, (start, end))
-        if fallen := [sample.labels for sample in self.resets(selector, start, end) if sample.value > 0]:
+        if fallen := [sample for sample in self.resets(selector, start, end) if sample.value > 0]:
             raise CounterResetError(
-                f"`{selector}` was reset between {start:.3f} and {end:.3f}: {fallen[0]}.",
+                f"`{selector}` was reset between {start:.3f} and {end:.3f}: {fallen[0].labels}.",
                 "Its process restarted, so the window has no exact count; run this arm again.",
+                round(max(sample.value for sample in fallen)),
             )
         return [
             Sample(sample.labels, sample.time, sample.value - before[frozenset(sample.labels.items())])
@@ -220,6 +228,16 @@ class PrometheusClient:
                 "Start it with --web.enable-lifecycle and check the files with `promtool check config`.",
             )
 
+    @contextmanager
+    def _understood(self) -> Iterator[None]:
+        """Say in one line that rows of a result are not of the API's shape."""
+        try:
+            yield
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise PrometheusError(
+                f"{self.url} answered a query with rows that are not Prometheus'.", "Check the address."
+            ) from error
+
     def _evaluate(self, endpoint: str, form: Mapping[str, str]) -> tuple[str, Any]:
         data = self._data("POST", f"/api/v1/{endpoint}", form)
         try:
@@ -233,17 +251,20 @@ class PrometheusClient:
             body = response.json()
             succeeded = body["status"] == "success" and response.status_code == HTTPStatus.OK
             data = body["data"] if succeeded else None
-        except (requests.JSONDecodeError, KeyError, TypeError) as error:
+            warnings = [str(warning) for warning in body.get("warnings", ())]
+        except (requests.JSONDecodeError, KeyError, TypeError, RecursionError) as error:
             raise PrometheusError(
                 f"{self.url}{path} answered HTTP {response.status_code}, which is no answer of Prometheus' API.",
                 "Check the address.",
             ) from error
         query = form["query"] if form else path
-        for warning in body.get("warnings", []):
+        for warning in warnings:
             if (line := f"{query}: {warning}") not in self.warnings:
                 self.warnings.append(line)
         if not succeeded:
-            raise QueryError(f"Prometheus failed on `{query}`: {body.get('errorType')}: {body.get('error')}.")
+            raise QueryError(
+                f"Prometheus failed on `{query}`: {body.get('errorType')}: {body.get('error')}.", "Look at its log."
+            )
         return data
 
     def _send(self, method: str, path: str, form: Mapping[str, str] | None = None) -> requests.Response:

@@ -10,6 +10,7 @@ import requests
 import yaml
 
 from workload.errors import DependencyDownError, StorageError, UsageError
+from workload.limits import LimitedAdapter
 from workload.paths import asset
 from workload.process import ChildProcess
 from workload.prometheus import PrometheusClient, PrometheusError
@@ -54,9 +55,13 @@ def render_config(
 
 
 def loopback_session() -> requests.Session:
-    """Return an HTTP session that asks our own servers directly, whatever proxy the environment names."""
+    """Return an HTTP session that asks our own servers directly, whatever proxy the environment names.
+
+    Its answers are limited in size and time; see `workload.limits`.
+    """
     session = requests.Session()
     session.trust_env = False
+    session.mount("http://", LimitedAdapter())
     return session
 
 

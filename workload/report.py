@@ -55,7 +55,7 @@ def section_of(experiment: Study, finished: Finished) -> Section:
         title=experiment.title,
         origin=f"{experiment.name}, run {finished.run_id}",
         replay_of=finished.summary.get("replay_of"),
-        verdicts=experiment.verdicts(finished.summary),
+        verdicts=verdicts_of(experiment, finished.summary),
         figures=[
             {"name": path.name, "data": base64.b64encode(path.read_bytes()).decode()}
             for path in finished.files
@@ -71,6 +71,19 @@ def section_of(experiment: Study, finished: Finished) -> Section:
         promql=json.loads(promql.read_text()) if promql.exists() else {},
         manifest=json.dumps(manifest, indent=2),
     )
+
+
+def verdicts_of(experiment: Study, summary: dict[str, Any]) -> list[str]:
+    """Return what a reader must know about a run: the experiment's own sentences, and whether the engine restarted."""
+    resets = [row["counter_resets"] for row in summary.get("accounting", ()) if row.get("counter_resets")]
+    if not resets:
+        return experiment.verdicts(summary)
+    times = sum(max(found.values()) for found in resets)
+    said = (
+        f"The engine's counters were reset {times} time{'s' if times > 1 else ''} within {len(resets)} measured "
+        f"window{'s' if len(resets) > 1 else ''}: what needs their exact increase is absent there."
+    )
+    return [*experiment.verdicts(summary), said]
 
 
 def render(title: str, sections: Sequence[Section]) -> str:

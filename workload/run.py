@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
+from workload import durable
 from workload.agent.replay import read_script
 from workload.analysis.untold import settle
 from workload.bundle import Bundle, new_run_id, read_manifest
@@ -15,8 +18,8 @@ from workload.corpus.default import open_corpus
 from workload.corpus.embedding import MiniLmEmbedder
 from workload.drawing import Drawing
 from workload.engine.attach import AttachLauncher
-from workload.engine.kept import KeptEngine
 from workload.engine.own import process_launcher
+from workload.engine.shared import SharedEngine
 from workload.errors import UsageError
 from workload.evidence import Evidence, retriever
 from workload.experiment import OfflineExperiment
@@ -32,7 +35,7 @@ from workload.settings import AGENT_OPTIONS, PLACES, Settings
 from workload.tracing import engine_flags
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from rich.console import Console
@@ -88,7 +91,7 @@ def run_experiment(
     binary = find_prometheus(cache_dir())
     try:
         with (
-            KeptEngine(launcher) if experiment.keeps_engine else nullcontext(launcher) as started,
+            SharedEngine(launcher) if experiment.keeps_engine else nullcontext(launcher) as started,
             LocalPrometheus(
                 binary,
                 cache_dir(),
@@ -131,7 +134,8 @@ def begin(bundle: Bundle, experiment: Experiment, settings: Settings) -> History
     if not bundle.is_begun:
         bundle.start(experiment.name, settings.model_dump(mode="json"))
         return NOTHING
-    measured = tuple(Measured.from_manifest(row) for row in bundle.resume().get("measured", ()))
+    with _readable(bundle.run_id):
+        measured = tuple(Measured.from_manifest(row) for row in bundle.resume().get("measured", ()))
     bundle.note(status="running")
     return read_history(bundle.journal, measured) if bundle.journal.exists() else NOTHING
 
@@ -140,12 +144,24 @@ def settings_of(experiment: str, now: Settings, run: str) -> Settings:
     """Return the settings of a run that is to go on; only where the services are may differ.
 
     Raises:
-        UsageError: there is no such run, or it was another experiment.
+        UsageError: there is no such run, it was another experiment, or its manifest is damaged.
     """
     manifest = read_manifest(inside(now.results / "runs", run, "The run's name"))
-    if manifest["experiment"] != experiment:
-        raise UsageError(f"Run {run} is of {manifest['experiment']}, not of {experiment}.", "Name the right one.")
-    return Settings.model_validate({**manifest["settings"], **{name: getattr(now, name) for name in PLACES}})
+    if (found := manifest.get("experiment")) != experiment:
+        raise UsageError(f"Run {run} is of {found!r}, not of {experiment}.", "Name the right one.")
+    with _readable(run):
+        return Settings.model_validate({**manifest["settings"], **{name: getattr(now, name) for name in PLACES}})
+
+
+@contextmanager
+def _readable(run: str) -> Iterator[None]:
+    """Say in one line that a manifest is not one that this release has written."""
+    try:
+        yield
+    except (KeyError, TypeError, ValidationError) as error:
+        raise UsageError(
+            f"The manifest of run {run} is damaged, or of another release ({type(error).__name__}).", "Start a new run."
+        ) from error
 
 
 def script_of(settings: Settings) -> Script | None:
@@ -170,8 +186,7 @@ def finish(experiment: Experiment, evidence: Evidence, measured: Sequence[Measur
     }
     bundle.write_json("summary.json", summary)
     folder = bundle.root / "hop2rag" / experiment.folder
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / experiment.summary_file).write_text(json.dumps(summary, indent=2) + "\n")
+    durable.write(folder / experiment.summary_file, json.dumps(summary, indent=2) + "\n")
     arms = tuple(arm.name for arm in experiment.arms)
     footer_ = footer(bundle.run_id, settings, measured)
     drawing = Drawing(experiment.name, arms, data, summary, client, bundle, folder, footer_)

@@ -79,14 +79,12 @@ class Runner:
         return measured
 
     def _is_open(self, arm: Arm, number: int, point: Point) -> bool:
-        """Return whether a point has anything left to do: questions without an end.
+        """Return whether a point is still to be measured: it has no window yet.
 
-        A sweep makes calls of its own, and an open loop may drop questions: they are done when they have a window.
+        Its questions may all have ended before an interruption; the engine's facts and a window are still missing.
         """
         place = (arm.name, number, point.name)
-        if point.contexts or point.arrivals:
-            return not any((w.arm, w.block, w.point) == place for w in (part.window for part in self.history.measured))
-        return len(self.history.acknowledged.get(place, ())) < asked_at(point, self.settings)
+        return not any((w.arm, w.block, w.point) == place for w in (part.window for part in self.history.measured))
 
     def _block(
         self,

@@ -67,6 +67,7 @@ class Subject:
     llm: Llm
     meter: Meter
     busy: BusySeconds
+    registry: CollectorRegistry
     address: str
 
     def run(self, work: Coroutine[Any, Any, ResultT]) -> ResultT:
@@ -87,10 +88,12 @@ def subject(
     embedder: Embedder,
     journal: Journal | None = None,
     script: Script | None = None,
+    reach_blocks: int | None = None,
 ) -> Iterator[Subject]:
     """Build the agent for a running engine, replaying `script` if there is one.
 
     Its metrics are served on a free port of 127.0.0.1 while the block lasts; its spans are exported if that is asked.
+    `reach_blocks` bounds what the reuse bound remembers, in KV blocks.
 
     The instruments are new each time: a counter of one engine never goes on under the name of the next.
     """
@@ -102,7 +105,7 @@ def subject(
     busy = BusySeconds()
     registry.register(busy)
     activity = NodeActivity(lambda: time.time_ns() // 1_000_000)
-    reuse = ReuseOrder(engine.facts.block_size)
+    reuse = ReuseOrder(engine.facts.block_size, reach_blocks)
     client = openai.AsyncOpenAI(
         base_url=f"{engine.endpoint}/v1",
         api_key="none",
@@ -116,14 +119,15 @@ def subject(
     telling = open_client(engine.endpoint, settings.request_timeout)
     sleep = EngineSleep(telling) if settings.sleeping else None
     nodes = nodes_of(settings, asked, embedder, store, script, engine.facts, sleep)
-    gate = EngineGate(partial(ask_canary, engine.endpoint, engine.facts.model), settings.engine_patience)
+    probe = partial(ask_canary, engine.endpoint, engine.facts.model)
+    gate = EngineGate(probe, settings.engine_patience, breaker=llm.breaker)
     server = MetricsServer(registry, timeline=activity.expose, title="Hop2Rag agent")
     address = server.start()
     try:
         with exported_spans(settings.otlp_endpoint) as spans:
             meter = Meter(metrics, activity, busy, reuse, journal, settings.record_prompts, spans=spans)
             primer = Primer(llm, meter, settings.layout) if settings.primed else None
-            yield Subject(Driver(Hop2Rag(nodes), meter, gate, primer), llm, meter, busy, address)
+            yield Subject(Driver(Hop2Rag(nodes), meter, gate, primer), llm, meter, busy, registry, address)
     finally:
         server.close()
         telling.close()
@@ -157,4 +161,4 @@ def replaying(llm: Llm, script: Script, engine: RunningEngine) -> ReplayLlm:
     """Return the model that replays a record, its text forced where the engine can do that and still means it."""
     can_force = parse_version(engine.facts.version or "0.0.0") >= FORCED_SINCE
     is_forced = can_force and not engine.has_random_weights
-    return ReplayLlm(llm.client, llm.model, llm.timeout_seconds, seed=llm.seed, script=script, is_forced=is_forced)
+    return ReplayLlm(**vars(llm), script=script, is_forced=is_forced)

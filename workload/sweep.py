@@ -10,7 +10,7 @@ from workload.agent.prompts import INSTRUCTIONS
 from workload.engine.endpoint import open_client
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from workload.agent.state import Message
     from workload.drive import Phase
@@ -34,21 +34,24 @@ async def sweep(
     texts: Sequence[str],
     tally: Tally,
     advance: Callable[[], None],
+    done: Collection[str] = (),
 ) -> None:
     """Make one call after the other, one for each length, each under a cache salt of its own, so nothing is cached.
 
     The agent's own prompts are short; what a long context costs is seen only when it is really sent. How long a prompt
     came out is told by the server's usage; the lengths asked for are only aimed at. Each call is one question in the
-    journal, named by its place and its length.
+    journal, named by its place and its length; those named in `done` were made before an interruption.
 
     Raises:
         DependencyDownError: the engine stopped answering.
     """
     chars_per_token = calibrate(engine, prompt(texts, SAMPLE_CHARS)[0]["content"])
     for position, length in enumerate(contexts):
+        if (name := question_id(position, length)) in done:
+            continue
         meter = subject.meter.question("0", "sweep", f"{phase.salt}-{position}")
         place: dict[str, Any] = {"arm": phase.arm, "block": phase.block, "phase": phase.name, "segment": phase.segment}
-        meter.open({**place, "question_id": f"sweep-{position}-{length}", "attempt": 1})
+        meter.open({**place, "question_id": name, "attempt": phase.sent_before.get(name, 0) + 1})
         messages = prompt(texts, int(length * chars_per_token))
         reason = None
         tally.sent += 1
@@ -68,6 +71,11 @@ async def sweep(
         await subject.meter.acknowledge()
         advance()
         await subject.driver.gate.check(reason)
+
+
+def question_id(position: int, length: int) -> str:
+    """Return the name of a call in the journal."""
+    return f"sweep-{position}-{length}"
 
 
 def prompt(texts: Sequence[str], chars: int) -> list[Message]:

@@ -1,18 +1,21 @@
-"""`hop2rag up` and `hop2rag down`: the engine and Prometheus, kept up for several runs."""
+"""`hop2rag up` and `hop2rag down`: the engine, Prometheus and Alertmanager, kept up for several runs."""
 
 from __future__ import annotations
 
 import os
 import signal
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import psutil
 
+from workload.alertmanager import LocalAlertmanager
 from workload.engine.profile import PROFILES
-from workload.errors import DependencyDownError, UsageError
+from workload.errors import DependencyDownError, MissingPartError, UsageError
 from workload.paths import cache_dir
-from workload.prometheus_binary import find_prometheus
-from workload.prometheus_server import LocalPrometheus, loopback_session
+from workload.prometheus_binary import find_alertmanager, find_prometheus
+from workload.prometheus_server import HOST, LocalPrometheus, loopback_session
+from workload.soak.webhook import PATH
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,8 +32,17 @@ def pid_file() -> Path:
     return cache_dir() / "up.pid"
 
 
-def stay_up(profile: str, launcher: ProcessLauncher, prometheus_port: int, console: Console) -> None:
-    """Start Prometheus and the engine, say where they are, and wait for a signal; stop them in reverse order.
+def stay_up(
+    profile: str,
+    launcher: ProcessLauncher,
+    prometheus_port: int,
+    alertmanager_port: int,
+    webhook_port: int,
+    console: Console,
+) -> None:
+    """Start Alertmanager, Prometheus and the engine, say where they are, and wait; stop them in reverse order.
+
+    Without an Alertmanager that can be had here the alerts are evaluated and stored, and go nowhere.
 
     Raises:
         UsageError: no such profile, or `up` runs already.
@@ -40,21 +52,46 @@ def stay_up(profile: str, launcher: ProcessLauncher, prometheus_port: int, conso
     if running := _running():
         raise UsageError(f"hop2rag up runs already as process {running.pid}.", "Stop it with: hop2rag down")
     cache = cache_dir()
-    with (
-        LocalPrometheus(find_prometheus(cache), cache, loopback_session(), port=prometheus_port) as prometheus,
-        launcher.start(PROFILES[profile]) as engine,
-    ):
+    with ExitStack() as stack:
+        alertmanager = _alertmanager(cache, alertmanager_port, webhook_port, console)
+        if alertmanager:
+            stack.enter_context(alertmanager)
+        prometheus = stack.enter_context(
+            LocalPrometheus(
+                find_prometheus(cache),
+                cache,
+                loopback_session(),
+                port=prometheus_port,
+                alertmanager=alertmanager.address if alertmanager else None,
+            )
+        )
+        engine = stack.enter_context(launcher.start(PROFILES[profile]))
         me = psutil.Process()
         pid_file().write_text(f"{me.pid} {me.create_time()}")
         try:
             console.print(f"vLLM {engine.facts.version} ({profile}) on {engine.endpoint}")
             console.print(f"Prometheus on {prometheus.url}")
-            console.print("Ctrl-C or `hop2rag down` stops both.")
+            if alertmanager:
+                console.print(
+                    f"Alertmanager on {alertmanager.client.url}; it calls `hop2rag soak` on port {webhook_port}"
+                )
+            console.print("Ctrl-C or `hop2rag down` stops them.")
             signal.pause()
         except KeyboardInterrupt:
             console.print("Stopping.")
         finally:
             pid_file().unlink(missing_ok=True)
+
+
+def _alertmanager(cache: Path, port: int, webhook_port: int, console: Console) -> LocalAlertmanager | None:
+    try:
+        binary = find_alertmanager(cache)
+    except MissingPartError as error:
+        console.print(f"No Alertmanager: {error}", highlight=False)
+        return None
+    return LocalAlertmanager(
+        binary, cache, loopback_session(), port=port, webhook=f"http://{HOST}:{webhook_port}{PATH}"
+    )
 
 
 def bring_down() -> str:
@@ -71,7 +108,7 @@ def bring_down() -> str:
         process.wait(STOP_TIMEOUT_SECONDS)
     except psutil.TimeoutExpired:
         raise DependencyDownError(f"Process {process.pid} did not stop.", f"Look at it: ps {process.pid}") from None
-    return "Stopped the engine and Prometheus."
+    return "Stopped the engine, Prometheus and Alertmanager."
 
 
 def _running() -> psutil.Process | None:

@@ -124,7 +124,7 @@ def test_malformed_requests_are_refused_and_not_logged(port: int, caplog: pytest
     assert scrape(port) == 200
 
 
-async def test_fault_4_a_flood_is_bounded_and_scrapes_go_on(port: int) -> None:
+async def test_row_04_a_flood_is_bounded_and_scrapes_go_on(port: int) -> None:
     """Fault row 4: 500 connections at once, half of them slow; a scrape beside them answers within a second."""
     memory_before = psutil.Process().memory_info().rss
     statuses: list[bytes] = []

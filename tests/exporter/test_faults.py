@@ -46,7 +46,7 @@ def scrape(client: httpx.Client) -> str:
     return "\n".join(line for line in client.get("/metrics").text.splitlines() if not line.startswith("#"))
 
 
-def test_fault_1_without_a_driver_everything_else_is_served(
+def test_row_01_without_a_driver_everything_else_is_served(
     run: Callable[..., httpx.Client], nvml: FakeNvml, wait_until: Callable[..., None], caplog: pytest.LogCaptureFixture
 ) -> None:
     """Fault row 1: no GPU is a fact worth a series and one log line, not a reason to be silent about the host."""
@@ -63,7 +63,7 @@ def test_fault_1_without_a_driver_everything_else_is_served(
     ]
 
 
-def test_fault_1_a_required_gpu_that_is_missing_exits_with_3(nvml: FakeNvml) -> None:
+def test_row_01_a_required_gpu_that_is_missing_exits_with_3(nvml: FakeNvml) -> None:
     """Fault row 1: on a GPU node a missing driver must fail the unit."""
     nvml.fail("nvmlInit", "DRIVER_NOT_LOADED")
     exporter = Exporter(Config(port=0, require_gpu=True), NvmlReader(nvml))
@@ -73,7 +73,7 @@ def test_fault_1_a_required_gpu_that_is_missing_exits_with_3(nvml: FakeNvml) -> 
     assert caught.value.exit_code == 3
 
 
-def test_fault_1_a_driver_that_comes_later_is_found(
+def test_row_01_a_driver_that_comes_later_is_found(
     run: Callable[..., httpx.Client], nvml: FakeNvml, wait_until: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A node's driver may be installed after its exporter has started."""
@@ -85,7 +85,7 @@ def test_fault_1_a_driver_that_comes_later_is_found(
     wait_until(lambda: "nvml_up 1.0" in scrape(client))
 
 
-def test_fault_2_a_gpu_lost_mid_run(
+def test_row_02_a_gpu_lost_mid_run(
     run: Callable[..., httpx.Client], make_reader: Callable[..., FakeReader], wait_until: Callable[..., None]
 ) -> None:
     """Fault row 2: its series vanish within two seconds, the code is counted, its neighbour's go on."""
@@ -105,7 +105,7 @@ def test_fault_2_a_gpu_lost_mid_run(
     wait_until(lambda: "nvml_up 1.0" in scrape(client))
 
 
-def test_fault_3_a_hanging_nvml_call_delays_no_scrape(
+def test_row_03_a_hanging_nvml_call_delays_no_scrape(
     run: Callable[..., httpx.Client], make_reader: Callable[..., FakeReader], wait_until: Callable[..., None]
 ) -> None:
     """Fault row 3: /metrics p99 stays under 100 ms, the sample's age grows, no frozen value is served."""
@@ -134,7 +134,7 @@ def test_fault_3_a_hanging_nvml_call_delays_no_scrape(
     assert "nvml_up 0.0" in text
 
 
-def test_fault_3_a_backend_that_hangs_at_start_does_not_hold_up_the_server(run: Callable[..., httpx.Client]) -> None:
+def test_row_03_a_backend_that_hangs_at_start_does_not_hold_up_the_server(run: Callable[..., httpx.Client]) -> None:
     """Fault row 3: nvmlInit itself can hang on a broken driver."""
 
     class HangingReader:

@@ -30,7 +30,7 @@ def test_before_the_first_reading_nothing_is_known(record: GpuRecord) -> None:
     assert not record.is_up
 
 
-def test_fault_3_old_readings_are_not_served(record: GpuRecord, fake_time: FakeTime) -> None:
+def test_row_03_old_readings_are_not_served(record: GpuRecord, fake_time: FakeTime) -> None:
     """Fault row 3: while a call hangs, the age grows and no frozen value is shown."""
     record.put_memory(Memory(used=1), fake_time.now)
     record.put(Load(power_watts=2.0))

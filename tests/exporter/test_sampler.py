@@ -96,7 +96,7 @@ def test_samples_come_at_the_interval(start: Callable[[FakeDevice], GpuSampler],
     assert 20 <= taken <= 100 * seconds + 2
 
 
-def test_fault_2_a_lost_gpu_vanishes_is_counted_and_comes_back(
+def test_row_02_a_lost_gpu_vanishes_is_counted_and_comes_back(
     start: Callable[[FakeDevice], GpuSampler],
     device: FakeDevice,
     metrics: SamplerMetrics,
@@ -114,7 +114,7 @@ def test_fault_2_a_lost_gpu_vanishes_is_counted_and_comes_back(
     wait_until(lambda: record.is_up)
 
 
-def test_fault_2_reopening_slows_down(start: Callable[[FakeDevice], GpuSampler], device: FakeDevice) -> None:
+def test_row_02_reopening_slows_down(start: Callable[[FakeDevice], GpuSampler], device: FakeDevice) -> None:
     """Fault row 2: a dead card must not be asked a hundred times a second."""
     device.failure = "GPU_IS_LOST"
     start(device)
@@ -122,7 +122,7 @@ def test_fault_2_reopening_slows_down(start: Callable[[FakeDevice], GpuSampler],
     assert 2 <= device.reopened <= 5
 
 
-def test_fault_2_other_gpus_go_on(
+def test_row_02_other_gpus_go_on(
     start: Callable[[FakeDevice], GpuSampler],
     device: FakeDevice,
     wait_until: Callable[..., None],

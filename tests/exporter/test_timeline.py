@@ -124,7 +124,7 @@ def test_timestamps_ascend_within_a_series(steps: list[tuple[int, bool, str]]) -
             assert {value for _, value in samples} <= {0, 1}
 
 
-def test_fault_5_hostile_names_keep_the_series_count_flat() -> None:
+def test_row_05_hostile_names_keep_the_series_count_flat() -> None:
     """Fault row 5: labels from outside must not grow the exposition, break its lines or carry a megabyte."""
     activity = NodeActivity(FakeClock(), max_workers=8, max_nodes=4)
     hostile = ["a\nb 1", "nul\0", "😀", "x" * 1_000_000, 'q"uote', "\ud800", *(f"n{i}" for i in range(10_000))]

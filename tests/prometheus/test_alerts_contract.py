@@ -18,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.agent import AgentMetrics
 from exporter.rawlog import RawLogMetrics
+from exporter.soak import SoakMetrics
 from workload.agent.state import LLM_NODES, NODES
 from workload.paths import asset
 
@@ -47,6 +48,7 @@ def exposed() -> dict[str, Labels]:
     metrics = AgentMetrics(registry, NODES, LLM_NODES)
     metrics.engine.version = "0.32.0"
     RawLogMetrics(registry)
+    SoakMetrics(registry, ())
     recorded = [path.read_text() for path in (TESTS / "fixtures").rglob("*.prom")]
     # Goldens hold every series and no value.
     golden = [re.sub(r"(?m)^([^#\n]+)$", r"\1 0", path.read_text()) for path in (TESTS / "golden").glob("*.prom")]

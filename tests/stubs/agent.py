@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 from exporter.agent import AgentMetrics
 from exporter.overlap import BusySeconds
 from exporter.timeline import NodeActivity
+from workload.agent.backoff import Backoff, Breaker
 from workload.agent.graph import Hop2Rag
 from workload.agent.llm import Llm
 from workload.agent.metering import Meter
@@ -106,7 +107,8 @@ def agent_of(
     max_hops: int = 3,
     layout: Layout = "original",
     timeout: float = 10.0,
+    breaker: Breaker | None = None,
 ) -> Hop2Rag:
-    """Return the compiled agent on a client of the stub server."""
-    llm = Llm(client, "stub", timeout)
+    """Return the compiled agent on a client of the stub server; a refused call waits for a tenth of what is usual."""
+    llm = Llm(client, "stub", timeout, backoff=Backoff(first_seconds=0.05), breaker=breaker or Breaker())
     return Hop2Rag(Hop2RagNodes(llm, Retrieval(StubEmbedder(), store or StubStore()), max_hops, layout))

@@ -84,13 +84,14 @@ def natural_reply(body: Mapping[str, Any]) -> str:
     return json.dumps(sample(wanted["json_schema"]["schema"])) if wanted else "Nobody knows."
 
 
-def exposition(counts: Counter[str], block_size: int, *, caching: bool) -> str:
-    """Return /metrics as far as the project reads it."""
+def exposition(counts: Counter[str], block_size: int, *, caching: bool, prefix: str = "vllm:") -> str:
+    """Return /metrics as far as the project reads it; counters may have another prefix than vLLM gives them."""
     label = f'engine="0",block_size="{block_size}",enable_prefix_caching="{caching}",num_gpu_blocks="1456"'
     lines = [
         "# TYPE vllm:cache_config_info gauge",
         f'vllm:cache_config_info{{{label},kv_cache_memory_bytes="1073741824"}} 1.0',
     ]
-    for key, name in COUNTERS.items():
+    for key, usual in COUNTERS.items():
+        name = usual.replace("vllm:", prefix)
         lines += [f"# TYPE {name.removesuffix('_total')} counter", f'{name}{{engine="0"}} {float(counts[key])}']
     return "\n".join(lines) + "\n"

@@ -1,18 +1,18 @@
 """A stub vLLM server: the chunks of a real one (fixtures/vllm/chat_stream_0.32.0.jsonl), and every way to fail.
 
-It speaks HTTP on a free port of 127.0.0.1 from a thread of its own, so that clients may block.
+It speaks HTTP from a thread of its own; see `tests.stubs.http`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import threading
 from collections import Counter, deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal
 
 from tests.stubs.engine import END, StubCache, exposition, natural_reply, pieces, prompt_ids, token_ids
+from tests.stubs.http import HttpServer, frame, send
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -69,8 +69,8 @@ def by_node(**texts: str | Turn) -> Callable[[Mapping[str, Any]], Turn]:
     return turn
 
 
-class StubVllm:
-    """The server; a context manager.
+class StubVllm(HttpServer):
+    """The server.
 
     Attributes:
         requests: the bodies of all chat completions, in order of arrival.
@@ -80,6 +80,8 @@ class StubVllm:
         hangs: completions are accepted and never answered, while /health stays 200.
         can_sleep: whether it falls asleep and wakes up when it is told to.
         told: the paths of all other requests, in order of arrival.
+        prefix: of its counters' names.
+        canary_status: what a plain completion, as a canary is one, is answered with.
     """
 
     def __init__(self, block_size: int = 16, *, caching: bool = True) -> None:
@@ -91,74 +93,20 @@ class StubVllm:
         self.next_turns: deque[Turn] = deque()
         self.script: Callable[[Mapping[str, Any]], Turn] = by_node()
         self.hangs = False
+        self.canary_status = 200
+        self.prefix = "vllm:"
         self.can_sleep = False
         self.told: list[str] = []
-        self.port = 0
-        self._writers: set[asyncio.StreamWriter] = set()
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="stub-vllm")
+        super().__init__()
 
-    @property
-    def url(self) -> str:
-        """The endpoint, as `--vllm-endpoint` takes it."""
-        return f"http://127.0.0.1:{self.port}"
+    def heard(self, path: str, headers: Mapping[str, str]) -> None:
+        """Keep the headers of calls."""
+        if path == "/v1/chat/completions":
+            self.headers.append(dict(headers))
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        self.live()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.die()
-        self._call(self._cancel_all())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-    def live(self) -> None:
-        """Listen, on the same port as before."""
-        self._call(self._listen())
-
-    def die(self) -> None:
-        """Stop listening and reset every connection, as a SIGKILL does."""
-        self._call(self._close())
-
-    def _call(self, work: Any) -> None:
-        asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
-
-    async def _listen(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
-
-    async def _close(self) -> None:
-        self._server.close()
-        for writer in list(self._writers):
-            writer.transport.abort()
-        await asyncio.sleep(0)
-
-    async def _cancel_all(self) -> None:
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._writers.add(writer)
-        try:
-            while head := await reader.readuntil(b"\r\n\r\n"):
-                first, *lines = head.decode().strip().splitlines()
-                headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-                body = await reader.readexactly(int(headers.get("content-length", 0)))
-                if (path := first.split()[1]) == "/v1/chat/completions":
-                    self.headers.append(headers)
-                await self._answer(path, json.loads(body or b"{}"), writer)
-        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
-            return  # the client has gone, or the stub is being closed
-        finally:
-            self._writers.discard(writer)
-            writer.close()
-
-    async def _answer(self, path: str, body: dict[str, Any], writer: asyncio.StreamWriter) -> None:
+    async def answer(self, path: str, content: bytes, writer: asyncio.StreamWriter) -> None:
+        """Answer as vLLM does."""
+        body = json.loads(content or b"{}")
         if path == "/v1/chat/completions":
             await self._chat(body, writer)
             return
@@ -172,10 +120,13 @@ class StubVllm:
             "/health": {},
             **({f"/{step}": {"status": step} for step in ("sleep", "wake_up")} if self.can_sleep else {}),
             "/tokenize": {"count": len(pieces(body.get("prompt", "")) or prompt_ids(body.get("messages", [])))},
-            "/metrics": exposition(self.counts, self.block_size, caching=self.caching),
+            "/metrics": exposition(self.counts, self.block_size, caching=self.caching, prefix=self.prefix),
         }
+        if path == "/v1/completions" and self.canary_status != 200:
+            await send(writer, self.canary_status, "{}")
+            return
         found = answers.get(path)
-        await _send(writer, 404 if found is None else 200, found if isinstance(found, str) else json.dumps(found))
+        await send(writer, 404 if found is None else 200, found if isinstance(found, str) else json.dumps(found))
 
     async def _chat(self, body: dict[str, Any], writer: asyncio.StreamWriter) -> None:
         self.requests.append(body)
@@ -187,7 +138,7 @@ class StubVllm:
             raise ConnectionResetError
         if turn.status != 200:
             error = {"error": {"message": turn.message, "type": "Error", "param": None, "code": turn.status}}
-            await _send(writer, turn.status, json.dumps(error), turn.headers)
+            await send(writer, turn.status, json.dumps(error), turn.headers)
             return
         await self._stream(body, turn, writer)
 
@@ -214,8 +165,8 @@ class StubVllm:
             usage = {"prompt_tokens": len(prompt), "completion_tokens": limit, "total_tokens": len(prompt) + limit}
             details = {"cached_tokens": cached, "created_cache_tokens": 0}
             await _event(writer, {**_chunk([]), "usage": {**usage, "prompt_tokens_details": details}})
-        await _frame(writer, b"data: [DONE]\n\n")
-        await _frame(writer, b"")
+        await frame(writer, b"data: [DONE]\n\n")
+        await frame(writer, b"")
 
 
 async def _fail(turn: Turn, writer: asyncio.StreamWriter) -> bool:
@@ -228,11 +179,11 @@ async def _fail(turn: Turn, writer: asyncio.StreamWriter) -> bool:
         writer.transport.abort()
         raise ConnectionResetError
     if turn.then == "garbage":
-        await _frame(writer, f"data: {turn.garbage}\n\n".encode())
+        await frame(writer, f"data: {turn.garbage}\n\n".encode())
     if turn.then == "error":
         await _event(writer, {"error": {"message": "EngineCore died", "type": "InternalServerError", "code": 500}})
     if turn.then in {"end", "error", "garbage"}:
-        await _frame(writer, b"")
+        await frame(writer, b"")
     return turn.then in {"end", "error", "garbage"}
 
 
@@ -245,16 +196,4 @@ def _choice(delta: dict[str, str], finish_reason: str | None, ids: list[int] | N
 
 
 async def _event(writer: asyncio.StreamWriter, value: dict[str, Any]) -> None:
-    await _frame(writer, f"data: {json.dumps(value)}\n\n".encode())
-
-
-async def _frame(writer: asyncio.StreamWriter, data: bytes) -> None:
-    writer.write(b"%x\r\n%s\r\n" % (len(data), data))
-    await writer.drain()
-
-
-async def _send(writer: asyncio.StreamWriter, status: int, text: str, headers: Mapping[str, str] | None = None) -> None:
-    more = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
-    data = text.encode()
-    writer.write(f"HTTP/1.1 {status} Stub\r\nContent-Length: {len(data)}\r\n{more}\r\n".encode() + data)
-    await writer.drain()
+    await frame(writer, f"data: {json.dumps(value)}\n\n".encode())

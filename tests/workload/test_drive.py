@@ -18,6 +18,7 @@ from tests.stubs.agent import Bench, StubStore, agent_of, bench, client_of
 from tests.stubs.run import measured
 from tests.stubs.vllm import TOO_LONG, StubVllm, Turn, by_node, node_of
 from workload import gate as gate_module
+from workload.agent.backoff import Breaker
 from workload.agent.state import LLM_NODES
 from workload.analysis.cache import witnesses
 from workload.corpus.hotpotqa import Question
@@ -88,9 +89,11 @@ class Load:
         with Journal(self.path, {}) as journal:
             self.bench = bench(self.stub.block_size, journal)
             async with client_of(self.stub.url, self.timeout_seconds) as client:
-                agent = agent_of(client, store, 2, layout, self.timeout_seconds)
+                breaker = Breaker()
+                agent = agent_of(client, store, 2, layout, self.timeout_seconds, breaker)
                 probe = partial(ask_canary, self.stub.url, "stub", 0.2)
-                driver = Driver(agent, self.bench.meter, EngineGate(probe, self.patience_seconds))
+                gate = EngineGate(probe, self.patience_seconds, breaker=breaker)
+                driver = Driver(agent, self.bench.meter, gate)
                 phase = Phase("prefix-on", 0, "c1", 0, "salt")
                 await driver.run(phase, questions(number), concurrency, self.tally, lambda: None)
         return read(self.path, "question")
@@ -128,7 +131,7 @@ async def test_a_load_without_trouble(stub: StubVllm, tmp_path: Path) -> None:
     assert Counter(row["stage"] for row in read(load.path, "stage")) == {"embed": 12, "search": 12, "rerank": 12}
 
 
-async def test_row_6_a_killed_engine_that_comes_back(stub: StubVllm, tmp_path: Path) -> None:
+async def test_row_06_a_killed_engine_that_comes_back(stub: StubVllm, tmp_path: Path) -> None:
     """In-flight questions fail with a reason, later sends wait for health, and the rest of the run is answered."""
     load = Load(stub, tmp_path, patience_seconds=20.0)
     stub.script = lambda _: Turn(seconds=0.02)
@@ -147,7 +150,7 @@ async def test_row_6_a_killed_engine_that_comes_back(stub: StubVllm, tmp_path: P
     assert set(counts["failed"]) <= {"connection", "stream_cut"}
 
 
-async def test_row_6_a_killed_engine_that_stays_away(stub: StubVllm, tmp_path: Path) -> None:
+async def test_row_06_a_killed_engine_that_stays_away(stub: StubVllm, tmp_path: Path) -> None:
     """The run ends with exit code 4 after the patience; every acknowledged question is in the journal."""
     load = Load(stub, tmp_path)
     stub.script = lambda _: Turn(seconds=0.02)
@@ -164,7 +167,7 @@ async def test_row_6_a_killed_engine_that_stays_away(stub: StubVllm, tmp_path: P
     assert counts["dropped"] > 0
 
 
-async def test_row_7_an_engine_that_hangs_while_its_health_is_fine(stub: StubVllm, tmp_path: Path) -> None:
+async def test_row_07_an_engine_that_hangs_while_its_health_is_fine(stub: StubVllm, tmp_path: Path) -> None:
     """A canary that times out is what tells; each question costs one time-out, never 600 s."""
     load = Load(stub, tmp_path, timeout_seconds=0.3)
     stub.hangs = True
@@ -179,7 +182,7 @@ async def test_row_7_an_engine_that_hangs_while_its_health_is_fine(stub: StubVll
     assert counts["dropped"] >= 6
 
 
-async def test_row_9_a_prompt_that_is_too_long_is_not_tried_again(stub: StubVllm, tmp_path: Path) -> None:
+async def test_row_09_a_prompt_that_is_too_long_is_not_tried_again(stub: StubVllm, tmp_path: Path) -> None:
     """The same prompt would be too long again; and it is the question's failure, so no canary is asked."""
     load = Load(stub, tmp_path)
     stub.script = by_node(generate=Turn(status=400, message=TOO_LONG))
@@ -189,7 +192,7 @@ async def test_row_9_a_prompt_that_is_too_long_is_not_tried_again(stub: StubVllm
 
 
 @pytest.mark.parametrize("turn", [Turn(after=1, then="cut"), Turn(after=1, then="error"), Turn(then="no_usage")])
-async def test_row_9_a_cut_stream_is_never_a_success(stub: StubVllm, tmp_path: Path, turn: Turn) -> None:
+async def test_row_09_a_cut_stream_is_never_a_success(stub: StubVllm, tmp_path: Path, turn: Turn) -> None:
     """A few tokens of an answer would count as a fast success; the question fails, the load goes on."""
     load = Load(stub, tmp_path)
     stub.next_turns.extend([turn])

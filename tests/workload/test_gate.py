@@ -90,7 +90,7 @@ async def test_a_later_failure_asks_anew() -> None:
     assert engine.tries == 2
 
 
-async def test_row_7_patience_ends() -> None:
+async def test_row_07_patience_ends() -> None:
     """A hung engine ends the run after the patience, not after 600 s for each question: exit code 4, one line."""
     engine = Engine(answers_from=10**9)
     with pytest.raises(DependencyDownError, match="not answered a canary completion for 60 s") as raised:

@@ -77,6 +77,17 @@ async def test_rows_are_readable_as_soon_as_they_are_acknowledged(tmp_path: Path
         assert [row["question"] for row in read(path, "node_visit")] == [7]
 
 
+def test_a_run_can_be_watched_while_its_log_begins_anew(tmp_path: Path) -> None:
+    """A log that was folded into the file is written from its start again; a reader must not take that for damage."""
+    path = tmp_path / "journal.sqlite"
+    with Journal(path, CONFIG) as journal:
+        journal._connection.execute("PRAGMA wal_autocheckpoint = 2")
+        for number in range(150):
+            journal.insert("node_visit", visit_rows(number)[0])
+            asyncio.run(journal.acknowledge())
+            assert len(read(path, "node_visit")) == number + 1
+
+
 async def test_many_may_wait_for_the_disk_at_once(tmp_path: Path) -> None:
     """Workers acknowledge independently; a mark that is lost would hold its question back for ever."""
     path = tmp_path / "journal.sqlite"

@@ -135,3 +135,22 @@ def test_a_block_of_nothing_is_refused() -> None:
     """A block size that the engine did not tell must not turn into an endless loop or a division by zero."""
     with pytest.raises(UsageError, match="block of 0 tokens"):
         PrefixIndex(0)
+
+
+@given(st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=12), min_size=1, max_size=30), st.integers(1, 6))
+def test_a_capacity_bounds_what_is_remembered_and_never_invents_a_hit(prompts: list[list[int]], capacity: int) -> None:
+    """A run without end must not grow; what was forgotten counts as new, never the other way round."""
+    whole, bounded = PrefixIndex(2), PrefixIndex(2, capacity)
+    for prompt in prompts:
+        assert bounded.observe(prompt) <= whole.observe(prompt)
+        bounded.observe_output(prompt, [7, 7, 7])
+        whole.observe_output(prompt, [7, 7, 7])
+        assert len(bounded) <= capacity
+
+
+def test_the_end_of_a_prompt_is_forgotten_before_its_beginning() -> None:
+    """As vLLM evicts: a beginning without its end still serves, an end without its beginning serves nobody."""
+    index = PrefixIndex(2, 3)
+    index.observe([1, 1, 2, 2, 3, 3])
+    index.observe([9, 9])
+    assert index.observe([1, 1, 2, 2, 3, 3, 4]) == 4

@@ -24,6 +24,7 @@ from exporter.overlap import BusySeconds
 from exporter.processes import ProcessCollector, Target
 from exporter.rawlog import RawLogMetrics
 from exporter.sampler import SamplerMetrics
+from exporter.soak import SoakMetrics
 from exporter.timeline import MEMORY_USED, NODE_ACTIVE
 from workload import panels, promql
 from workload.agent.state import LLM_NODES, NODES
@@ -87,6 +88,7 @@ def known() -> set[str]:
     registry.register(BusySeconds())
     RawLogMetrics(registry)
     SamplerMetrics(registry)
+    SoakMetrics(registry, ())
     processes = ProcessCollector({"agent": Target(pid=os.getpid())})
     families = (*registry.collect(), *processes.collect())
     names = {sample.name for family in families for sample in family.samples}

@@ -58,14 +58,16 @@ def engine_of(stub: StubVllm) -> RunningEngine:
     return cast("RunningEngine", Parts(endpoint=stub.url, facts=FACTS))
 
 
-async def swept(stub: StubVllm, folder: Path, contexts: tuple[int, ...]) -> tuple[Tally, Gate, Path]:
+async def swept(
+    stub: StubVllm, folder: Path, contexts: tuple[int, ...], phase: Phase = PHASE, done: frozenset[str] = frozenset()
+) -> tuple[Tally, Gate, Path]:
     """Run a sweep; return its account, its gate and its journal."""
     tally, gate, path = Tally(len(contexts)), Gate(), folder / "journal.sqlite"
     with Journal(path, {}) as journal:
         meter = bench(16, journal).meter
         async with client_of(stub.url) as client:
             parts = Parts(llm=Llm(client, "stub"), meter=meter, driver=Parts(gate=gate))
-            await sweep(cast("Subject", parts), engine_of(stub), PHASE, contexts, TEXTS, tally, lambda: None)
+            await sweep(cast("Subject", parts), engine_of(stub), phase, contexts, TEXTS, tally, lambda: None, done)
     return tally, gate, path
 
 
@@ -104,6 +106,14 @@ async def test_a_refused_length_is_counted_and_the_sweep_goes_on(stub: StubVllm,
     questions = read(path, "question")
     assert [row["outcome"] for row in questions] == ["ok", "failed", "ok"]
     assert [row["question_id"] for row in questions] == ["sweep-0-200", "sweep-1-9000", "sweep-2-200"]
+
+
+async def test_a_sweep_that_goes_on_makes_the_calls_that_are_left(stub: StubVllm, tmp_path: Path) -> None:
+    """A length that is measured again weighs twice in the fit; the call that was cut short is a second attempt."""
+    phase = Phase("sweep", 0, "sweep", 1, "salt", {"sweep-1-400": 1})
+    await swept(stub, tmp_path, (200, 400, 800), phase, frozenset({"sweep-0-200"}))
+    rows = read(tmp_path / "journal.sqlite", "question")
+    assert [(row["question_id"], row["attempt"]) for row in rows] == [("sweep-1-400", 2), ("sweep-2-800", 1)]
 
 
 def test_the_scale_is_the_servers_own(stub: StubVllm) -> None:

@@ -41,6 +41,7 @@ class CallMeter:
     started: float
     arrival: Arrival
     span: Span = INVALID_SPAN
+    retry: int = 0
     ttft: float | None = None
     usage: Usage | None = None
     reason: str | None = None
@@ -90,6 +91,7 @@ class CallMeter:
             "question": self.question.row_id,
             "node": self.node,
             "hop": self.hop,
+            "retry": self.retry,
             "started_at": self.started + self.question.anchor,
             "duration_seconds": duration,
             "ttft_seconds": self.ttft,

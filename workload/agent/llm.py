@@ -10,6 +10,7 @@ import httpx2
 import openai
 from pydantic import BaseModel, ValidationError
 
+from workload.agent.backoff import Backoff, Breaker, retry_after_seconds
 from workload.agent.calls import Usage
 from workload.agent.prompts import REPAIR
 
@@ -25,17 +26,22 @@ MAX_REPLY_CHARS = 65_536
 MAX_REPAIRS = 1
 # Chunks come unchecked, so one that is not of the API's shape shows only when it is used.
 MALFORMED = (ValueError, TypeError, AttributeError, LookupError, OverflowError, RecursionError)
+OVERLOADED = "overloaded"
 CONTEXT_WORDS = ("context length", "maximum context", "max_model_len", "context_length")
 
 ReplyT = TypeVar("ReplyT", bound=BaseModel)
 
 
 class LlmError(Exception):
-    """A call failed. `reason` is one of `exporter.agent.ERROR_REASONS`; the server's own text is not kept."""
+    """A call failed. `reason` is one of `exporter.agent.ERROR_REASONS`; the server's own text is not kept.
 
-    def __init__(self, reason: str) -> None:
+    `retry_after` are the seconds for which a server that refused it asked to be left alone, if it did.
+    """
+
+    def __init__(self, reason: str, retry_after: float | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.retry_after = retry_after
 
 
 @dataclass
@@ -88,6 +94,8 @@ class Llm:
         has_token_ids: whether the server knows `return_token_ids` (vLLM from 0.10.2).
         has_cache_salt: whether it knows `cache_salt` (vLLM from 0.9).
         seed: sampling seed; the temperature is 0.
+        backoff: how a call that was refused for load (429, 503) is sent again.
+        breaker: stops all calls when the engine refuses one after the other.
     """
 
     client: openai.AsyncOpenAI
@@ -96,6 +104,8 @@ class Llm:
     has_token_ids: bool = True
     has_cache_salt: bool = True
     seed: int = 0
+    backoff: Backoff = field(default_factory=Backoff)
+    breaker: Breaker = field(default_factory=Breaker)
 
     async def complete(
         self,
@@ -133,7 +143,35 @@ class Llm:
         max_tokens: int,
         extra: dict[str, Any],
     ) -> str:
-        with question.call(node, hop) as meter:
+        retry = 0
+        while not self.breaker.is_open:
+            try:
+                text = await self._attempt(question, node, hop, messages, max_tokens, extra, retry)
+            except LlmError as error:
+                if error.reason != OVERLOADED:
+                    raise
+                self.breaker.refused()
+                retry += 1
+                seconds = self.backoff.seconds(retry, error.retry_after)
+                if seconds is None:
+                    raise
+                await self.backoff.sleep(seconds)
+            else:
+                self.breaker.answered()
+                return text
+        raise LlmError(OVERLOADED)
+
+    async def _attempt(
+        self,
+        question: QuestionMeter,
+        node: str,
+        hop: int,
+        messages: Sequence[Message],
+        max_tokens: int,
+        extra: dict[str, Any],
+        retry: int,
+    ) -> str:
+        with question.call(node, hop, retry) as meter:
             try:
                 async with asyncio.timeout(self.timeout_seconds):
                     text = await self._stream(meter, messages, max_tokens, extra, question.salt)
@@ -142,7 +180,8 @@ class Llm:
                 raise
             except (openai.OpenAIError, httpx2.HTTPError, OSError) as error:
                 meter.reason = reason_of(error, has_begun=meter.ttft is not None)
-                raise LlmError(meter.reason) from error
+                headers = error.response.headers if isinstance(error, openai.APIStatusError) else {}
+                raise LlmError(meter.reason, retry_after_seconds(headers.get("retry-after"))) from error
             meter.said(messages, text)
             return text
 
@@ -229,7 +268,7 @@ def reason_of(error: Exception, *, has_begun: bool) -> str:
         return "timeout"
     if isinstance(error, openai.APIStatusError):
         if error.status_code in {429, 503}:
-            return "overloaded"
+            return OVERLOADED
         if error.status_code >= 500:
             return "server_error"
         is_too_long = error.status_code == 400 and any(words in str(error.message).lower() for words in CONTEXT_WORDS)

@@ -186,10 +186,15 @@ class QuestionMeter:
             self.meter.journal.insert(table, row)
 
     @contextmanager
-    def call(self, node: str, hop: int) -> Iterator[CallMeter]:
-        """Time one LLM call; it counts as failed unless `CallMeter.finished` was reached."""
+    def call(self, node: str, hop: int, retry: int = 0) -> Iterator[CallMeter]:
+        """Time one LLM call; it counts as failed unless `CallMeter.finished` was reached.
+
+        A call that is sent again after a refusal is a call of its own, with `retry` counted from 1.
+        """
         span = self.meter.spans.call(current_or(self.span), node, hop)
-        call = CallMeter(self, node, hop, self.meter.monotonic(), self.meter.reuse.send(self.salt), span)
+        call = CallMeter(self, node, hop, self.meter.monotonic(), self.meter.reuse.send(self.salt), span, retry)
+        if retry:
+            self.meter.metrics.llm_retries.labels(self.meter.metrics.llm_node(node)).inc()
         try:
             with self.meter.busy.busy("generation"), within(span):
                 yield call

@@ -86,7 +86,7 @@ class ReplayLlm(Llm):
             LlmError: the call failed, or the record does not go on like this (reason `not_recorded`).
         """
         replies = self.script.get(question.question_id, ())
-        position = len(question.calls)
+        position = len([call for call in question.calls if call["outcome"] == "ok"])  # a refused one is sent again
         if position >= len(replies) or replies[position].node != node:
             raise LlmError("not_recorded")
         recorded = replies[position]

@@ -35,10 +35,11 @@ class ReuseOrder:
 
     Args:
         block_size: tokens a block, from the engine's `cache_config_info`; None if unknown, then no bound is told.
+        capacity_blocks: the most blocks remembered, see `PrefixIndex`; None for all.
     """
 
-    def __init__(self, block_size: int | None) -> None:
-        self._index = PrefixIndex(block_size) if block_size else None
+    def __init__(self, block_size: int | None, capacity_blocks: int | None = None) -> None:
+        self._index = PrefixIndex(block_size, capacity_blocks) if block_size else None
         self._waiting: deque[Arrival] = deque()
 
     def send(self, salt: str) -> Arrival:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 from matplotlib.figure import Figure
 
-from workload.figures import COLOURS, DOTS_PER_INCH, WIDTH_INCHES, write_footer
+from workload import durable
+from workload.figures import COLOURS, WIDTH_INCHES, png, write_footer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,5 +64,4 @@ def duration(seconds: float) -> str:
 
 def save(canvas: Figure, path: Path) -> Path:
     """Write the figure and return its path."""
-    canvas.savefig(path, dpi=DOTS_PER_INCH)
-    return path
+    return durable.write(path, png(canvas))

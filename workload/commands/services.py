@@ -15,11 +15,13 @@ def up(
     profile: Annotated[str, typer.Option(help="Engine profile; see `hop2rag engine profiles`.")] = "base",
     engine_port: Annotated[int, typer.Option(help="Port of the engine on 127.0.0.1.")] = 8000,
     prometheus_port: Annotated[int, typer.Option(help="Port of Prometheus on 127.0.0.1.")] = 9090,
+    alertmanager_port: Annotated[int, typer.Option(help="Port of Alertmanager on 127.0.0.1.")] = 9093,
+    webhook_port: Annotated[int, typer.Option(help="Port at which it calls a `hop2rag soak`.")] = 9096,
     engine_python: EnginePython = None,
     model: Model = None,
     engine_args: EngineArgs = None,
 ) -> None:
-    """Start the engine and Prometheus on 127.0.0.1 and keep them until Ctrl-C or `hop2rag down`."""
+    """Start the engine, Prometheus and Alertmanager on 127.0.0.1 and keep them until Ctrl-C or `hop2rag down`."""
     from workload.engine.own import process_launcher  # noqa: PLC0415
     from workload.paths import cache_dir  # noqa: PLC0415
     from workload.up import stay_up  # noqa: PLC0415
@@ -31,6 +33,8 @@ def up(
         profile,
         process_launcher(engine_python, model, extra, engine_port, cache_dir(), out),
         prometheus_port,
+        alertmanager_port,
+        webhook_port,
         out,
     )
 

@@ -71,7 +71,7 @@ def examine_vllm(client: httpx.Client) -> Iterator[Finding]:
 def _release(response: httpx.Response) -> Version | None:
     try:
         return Version(response.raise_for_status().json()["version"])
-    except (httpx.HTTPStatusError, InvalidVersion, ValueError, KeyError, TypeError):
+    except (httpx.HTTPStatusError, InvalidVersion, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
@@ -144,7 +144,7 @@ def examine_grafana(client: httpx.Client) -> Iterator[Finding]:
     except httpx.HTTPError as error:
         says = f"{client.base_url} does not answer ({type(error).__name__})."
         yield Finding(GRAFANA, "answers", "fault", says, "Start it, or check its address.")
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         says = f"{client.base_url}/api/health answered HTTP {response.status_code}, not as Grafana does."
         yield Finding(GRAFANA, "answers", "fault", says, "Check the address, with the sub-path if it has one.")
     else:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from workload.errors import UsageError
+from workload.limits import LimitedTransport
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,7 +74,14 @@ def _is_forbidden(text: str) -> bool:
 def open_client(
     endpoint: str, timeout_seconds: float = TIMEOUT_SECONDS, transport: httpx.BaseTransport | None = None
 ) -> httpx.Client:
-    """Return a client for a checked endpoint: no proxy (it would be measured too), no redirects (unchecked)."""
+    """Return a client for a checked endpoint: no proxy (it would be measured too), no redirects (unchecked).
+
+    Its answers are limited in size and time; see `workload.limits`.
+    """
     return httpx.Client(
-        base_url=endpoint, timeout=timeout_seconds, trust_env=False, follow_redirects=False, transport=transport
+        base_url=endpoint,
+        timeout=timeout_seconds,
+        trust_env=False,
+        follow_redirects=False,
+        transport=transport or LimitedTransport(),
     )

@@ -64,11 +64,13 @@ def read_facts(client: httpx.Client) -> EngineFacts:
         told = version.json().get("version") if version.is_success else None
         return facts_from(told, model, labels)
     except httpx.HTTPError as error:
+        what = (
+            f"HTTP {error.response.status_code}" if isinstance(error, httpx.HTTPStatusError) else type(error).__name__
+        )
         raise DependencyDownError(
-            f"{client.base_url} does not answer as vLLM does ({type(error).__name__}: {error}).",
-            "Check the endpoint and the engine's log.",
+            f"{client.base_url} does not answer as vLLM does ({what}).", "Check the endpoint and the engine's log."
         ) from error
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
         raise DependencyDownError(
             f"{client.base_url} answers, but not as vLLM does.", "Point --vllm-endpoint at a vLLM server."
         ) from error

@@ -1,44 +1,131 @@
-"""Keeps an engine up from one start to the next where both ask for the same flags: a restart takes half a minute."""
+"""An engine that is started again when it died or hangs: with growing pauses, and not for ever."""
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+import threading
+import time
+from collections import deque
+from concurrent.futures import Future
+from contextlib import ExitStack, suppress
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Self
 
+import psutil
+
+from workload.errors import DependencyDownError, Hop2RagError
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
 
     from workload.engine.launcher import Launcher, RunningEngine
     from workload.engine.profile import VllmProfile
 
+PAUSES_SECONDS = (0.0, 2.0, 5.0, 15.0, 30.0)
+"""Before the first start, the second, ... after a failure; the last one goes on."""
+
+CLOSE_SECONDS = 10.0
+"""How long the end waits for a start that is under way; what was begun ends with this process."""
+
+MOST_RESTARTS, WITHIN_SECONDS = 5, 900.0
+"""The circuit breaker: an engine that needs more is not going to recover by itself."""
+
 
 class KeptEngine:
-    """A launcher around another; use it in a `with` block, which stops the last engine at its end.
+    """Brings a profile up and, on request, up again on the same endpoint. A context manager.
 
-    What follows on the same engine must tell itself apart by a cache salt, or it starts warm.
+    It is started again in one thread that lives as long as the context: Linux ends a child that asked for it when the
+    *thread* that started it ends. A start that is still under way at the end of the context holds nothing up.
+
+    Args:
+        launcher: starts it.
+        profile: what is started.
+        restarts: whether it is ours to start; a server that somebody else runs is only waited for.
+        clock: seconds, monotonic.
+        sleep: waits the given seconds.
     """
 
-    def __init__(self, launcher: Launcher) -> None:
-        self._launcher = launcher
+    def __init__(
+        self,
+        launcher: Launcher,
+        profile: VllmProfile,
+        *,
+        restarts: bool = True,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.restarts = restarts
+        self._launcher, self._profile = launcher, profile
+        self._clock, self._sleep = clock, sleep
         self._stack = ExitStack()
-        self._running: tuple[VllmProfile, RunningEngine] | None = None
+        self._begun: deque[float] = deque()
+        self._wanted: SimpleQueue[Future[int] | None] = SimpleQueue()
+        self._last: Future[int] | None = None
+        self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
 
     def __enter__(self) -> Self:
+        # In the caller's thread, so that Ctrl-C ends a first start at once.
+        self.engine: RunningEngine = self._start()
+        self._thread.start()
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._stop()
-
-    @contextmanager
-    def start(self, profile: VllmProfile) -> Iterator[RunningEngine]:
-        """Run `profile`: the engine that is up if its flags are the same, else a fresh one. Raises as the launcher."""
-        wanted = replace(profile, name="")
-        if self._running is None or self._running[0] != wanted:
-            self._stop()
-            self._running = wanted, self._stack.enter_context(self._launcher.start(profile))
-        yield self._running[1]
-
-    def _stop(self) -> None:
-        self._running = None
+        self._wanted.put(None)
+        with suppress(TimeoutError, Hop2RagError):
+            if self._last:
+                self._last.result(CLOSE_SECONDS)
         self._stack.close()
+
+    @property
+    def has_died(self) -> bool:
+        """Whether its process has ended; False also where the process is not seen from here."""
+        if self.engine.pid is None:
+            return False
+        try:
+            return bool(psutil.Process(self.engine.pid).status() == psutil.STATUS_ZOMBIE)
+        except psutil.NoSuchProcess:
+            return True
+
+    def restart(self) -> Future[int]:
+        """Stop what is left of the engine and start it again, in the background; the result says how many starts.
+
+        Its exception is a `DependencyDownError` when the circuit breaker has opened: it was started too often within a
+        quarter of an hour; or another `Hop2RagError` when it can never start: a flag, the port or the model is wrong.
+        """
+        self._last = Future()
+        self._wanted.put(self._last)
+        return self._last
+
+    def _work(self) -> None:
+        while (wanted := self._wanted.get()) is not None:
+            try:
+                wanted.set_result(self._restart())
+            except BaseException as error:  # noqa: BLE001 - it is handed to whoever waits for it
+                wanted.set_exception(error)
+
+    def _restart(self) -> int:
+        for number, pause in enumerate((*PAUSES_SECONDS, *[PAUSES_SECONDS[-1]] * MOST_RESTARTS), 1):
+            self._stack.close()
+            self._admit()
+            self._sleep(pause)
+            try:
+                self.engine = self._start()
+            except DependencyDownError as error:
+                reason = error
+            else:
+                return number
+        raise reason
+
+    def _admit(self) -> None:
+        now = self._clock()
+        while self._begun and self._begun[0] <= now - WITHIN_SECONDS:
+            self._begun.popleft()
+        if len(self._begun) >= MOST_RESTARTS:
+            raise DependencyDownError(
+                f"The engine was started again {len(self._begun)} times within {WITHIN_SECONDS / 60:.0f} minutes and "
+                "does not stay up.",
+                "Look at its log, then go on with --resume.",
+            )
+        self._begun.append(now)
+
+    def _start(self) -> RunningEngine:
+        return self._stack.enter_context(self._launcher.start(self._profile))

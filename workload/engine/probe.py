@@ -59,7 +59,7 @@ def ask_canary(
         raise DependencyDownError(
             f"vLLM at {endpoint} is unreachable ({type(error).__name__}).", "Start it, or check the endpoint."
         ) from error
-    except (ValueError, KeyError, IndexError, TypeError) as error:
+    except (ValueError, KeyError, IndexError, TypeError, RecursionError) as error:
         raise DependencyDownError(
             f"{endpoint} answered a canary completion with something else.", "Is this a vLLM server?"
         ) from error

@@ -104,5 +104,6 @@ def _parse(path: Path, number: int, line: str) -> PromptLine:
         return PromptLine.model_validate_json(line)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        field = ".".join(map(str, first["loc"])) or "the line"
+        # a key that is not known is the file's own text
+        field = "".join(letter for letter in ".".join(map(str, first["loc"])) if letter.isprintable()) or "the line"
         raise UsageError(f"{path}: line {number}, {field}: {first['msg'].lower()}.", "Correct the file.") from error

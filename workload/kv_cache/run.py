@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from workload import durable
 from workload.analysis.ab import quality
 from workload.bundle import Bundle, new_run_id
 from workload.charts.kv_cache import draw_bound
@@ -161,8 +162,7 @@ def finish(experiment: OfflineExperiment, settings: Settings, bundle: Bundle, su
     bundle.write_json("summary.json", summary)
     write_tables(bundle, summary)
     folder = bundle.root / "hop2rag" / experiment.folder
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / experiment.summary_file).write_text(json.dumps(summary, indent=2) + "\n")
+    durable.write(folder / experiment.summary_file, json.dumps(summary, indent=2) + "\n")
     files = [paint(summary, folder / name) for name, paint in FIGURES.items()] if settings.figures else ()
     bundle.note(status="finished", finished=datetime.now(UTC).isoformat(timespec="seconds"))
     finished = Finished(bundle.run_id, summary, tuple(files), bundle.folder)

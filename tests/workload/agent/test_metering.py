@@ -171,7 +171,7 @@ async def test_a_node_that_raises_is_timed_all_the_same() -> None:
     assert measured.value("hop2rag_node_active", node="grade") == 0
 
 
-def test_row_5_ten_thousand_names_make_one_series_more() -> None:
+def test_row_05_ten_thousand_names_make_one_series_more() -> None:
     """A runaway name must not grow Prometheus; nothing of it may break the exposition either."""
     measured = bench()
     hostile = ["\x00", "a\nb", "\N{PILE OF POO}", "x" * 1_000_000, *(f"name-{number}" for number in range(10_000))]

@@ -111,7 +111,7 @@ def _refusal(folder: Path, embedder: WordEmbedder, kind: type[Hop2RagError]) -> 
 
 
 @pytest.mark.parametrize("name", USAGE)
-def test_a_store_that_does_not_fit_is_a_usage_error(name: str, store_dir: Path, embedder: WordEmbedder) -> None:
+def test_row_17_a_store_that_does_not_fit_is_a_usage_error(name: str, store_dir: Path, embedder: WordEmbedder) -> None:
     """Exit code 2: the user named another store than was meant, and only the user can say which is right."""
     fault, expected, found = USAGE[name]
     fault(store_dir)
@@ -121,20 +121,22 @@ def test_a_store_that_does_not_fit_is_a_usage_error(name: str, store_dir: Path, 
 
 
 @pytest.mark.parametrize("name", CORRUPT)
-def test_a_damaged_store_is_a_dependency_that_is_down(name: str, store_dir: Path, embedder: WordEmbedder) -> None:
+def test_row_17_a_damaged_store_is_a_dependency_that_is_down(
+    name: str, store_dir: Path, embedder: WordEmbedder
+) -> None:
     """Exit code 4, by a process that lives: on some of these Chroma takes down whatever process opens the store."""
     CORRUPT[name](store_dir)
     _refusal(store_dir, embedder, DependencyDownError)
 
 
-def test_another_dimension_is_named_on_both_sides(store_dir: Path) -> None:
+def test_row_17_another_dimension_is_named_on_both_sides(store_dir: Path) -> None:
     """Chroma would notice at the first search, which is after the engine has loaded its model."""
     other = type("Other", (), {"name": "other", "dimension": 64})()
     text = _refusal(store_dir, other, UsageError)
     assert "dimension (other) 64, found 48" in text
 
 
-def test_a_locked_store_is_told_in_seconds(store_dir: Path, embedder: WordEmbedder) -> None:
+def test_row_17_a_locked_store_is_told_in_seconds(store_dir: Path, embedder: WordEmbedder) -> None:
     """Chroma itself waits a minute for the lock in silence, which looks like a hang."""
     script = (
         "import sqlite3, sys; db = sqlite3.connect(sys.argv[1], isolation_level=None);"
@@ -152,14 +154,16 @@ def test_a_locked_store_is_told_in_seconds(store_dir: Path, embedder: WordEmbedd
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"collection": 1}', "[" * 100_000, '"x"'])
-def test_a_broken_manifest_is_refused_with_its_name(content: str, store_dir: Path, embedder: WordEmbedder) -> None:
+def test_row_17_a_broken_manifest_is_refused_with_its_name(
+    content: str, store_dir: Path, embedder: WordEmbedder
+) -> None:
     """A manifest of half a file must not count as one, nor end in a traceback."""
     (store_dir / f"{COLLECTION}.manifest.json").write_text(content)
     with pytest.raises(UsageError, match=r"passages\.manifest\.json is not a manifest"):
         check(store_dir, COLLECTION, embedder)
 
 
-def test_the_check_leaves_a_missing_folder_missing(tmp_path: Path, embedder: WordEmbedder) -> None:
+def test_row_17_the_check_leaves_a_missing_folder_missing(tmp_path: Path, embedder: WordEmbedder) -> None:
     """Opening a store with Chroma creates it: a typing mistake would leave empty stores about."""
     with pytest.raises(UsageError):
         check(tmp_path / "absent", COLLECTION, embedder)
@@ -167,7 +171,7 @@ def test_the_check_leaves_a_missing_folder_missing(tmp_path: Path, embedder: Wor
 
 
 @pytest.mark.parametrize("name", ["older schema", "newer schema"])
-def test_the_check_never_upgrades_a_store(name: str, store_dir: Path, embedder: WordEmbedder) -> None:
+def test_row_17_the_check_never_upgrades_a_store(name: str, store_dir: Path, embedder: WordEmbedder) -> None:
     """Opening an older store with Chroma migrates it for good; the program that wrote it could not read it again."""
     USAGE[name][0](store_dir)
     before = (store_dir / "chroma.sqlite3").read_bytes()
@@ -177,14 +181,14 @@ def test_the_check_never_upgrades_a_store(name: str, store_dir: Path, embedder: 
 
 
 @pytest.mark.parametrize("collection", ["../../etc/x", "..", "a/b", "", "nul\0", "x" * 300])
-def test_hostile_collection_names_are_refused(collection: str, store_dir: Path, embedder: WordEmbedder) -> None:
+def test_row_17_hostile_collection_names_are_refused(collection: str, store_dir: Path, embedder: WordEmbedder) -> None:
     """Row 20: a name from the environment becomes a part of a path."""
     with pytest.raises(UsageError):
         check(store_dir, collection, embedder)
 
 
 @pytest.mark.parametrize("folder", ["nul\0", "x" * 300, "file", "file/below"])
-def test_hostile_folders_are_refused(folder: str, tmp_path: Path, embedder: WordEmbedder) -> None:
+def test_row_17_hostile_folders_are_refused(folder: str, tmp_path: Path, embedder: WordEmbedder) -> None:
     """The operating system words each of these as another exception; the user gets one line."""
     (tmp_path / "file").touch()
     with pytest.raises((UsageError, StorageError)):

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from rich.progress import Progress
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast
 
+from tests.stubs.model import write_model
 from tests.workload.corpus.conftest import WordEmbedder
 from workload.corpus.hotpotqa import unique_paragraphs
 from workload.corpus.index import build
@@ -27,12 +26,6 @@ if TYPE_CHECKING:
     from workload.kv_cache.source import SentCall
     from workload.kv_cache.tokenizer import ChatTokenizer
 
-BEGIN, END = "<|im_start|>", "<|im_end|>"
-TEMPLATE = (
-    "{% for message in messages %}{% if message['content'] == 'refuse me' %}{{ raise_exception('no') }}{% endif %}"
-    "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
-)
 COLLECTION, BLOCK_SIZE = "small", 16
 
 
@@ -45,21 +38,7 @@ def questions() -> tuple[Question, ...]:
 @pytest.fixture(scope="session")
 def model_folder(tmp_path_factory: pytest.TempPathFactory, questions: tuple[Question, ...]) -> Path:
     """A folder with a byte-level tokenizer of some thousand merges and a chat template like ChatML."""
-    library = Tokenizer(models.BPE())
-    library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    library.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=6000,
-        special_tokens=[BEGIN, END],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    library.train_from_iterator([paragraph.text for paragraph in unique_paragraphs(questions)], trainer)
-    folder = tmp_path_factory.mktemp("model") / "tiny-chat"
-    fast = PreTrainedTokenizerFast(tokenizer_object=library, bos_token=BEGIN, eos_token=END)  # type: ignore[no-untyped-call]
-    fast.chat_template = TEMPLATE
-    fast.save_pretrained(folder)
-    return folder
+    return write_model(tmp_path_factory.mktemp("model") / "tiny-chat", questions)
 
 
 @pytest.fixture(scope="session")

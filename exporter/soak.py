@@ -1,0 +1,60 @@
+"""The instruments of a long run that alerts steer; served with the agent's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prometheus_client import Counter, Gauge
+
+from exporter.agent import OTHER
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from prometheus_client import CollectorRegistry
+
+REQUESTS = ("accepted", "duplicate", "unauthorized", "malformed", "too_large")
+
+
+class SoakMetrics:
+    """The instruments of one soak.
+
+    Args:
+        registry: where the instruments are registered.
+        actions: every (action, alert) that can be; anything else is counted under `other`.
+    """
+
+    def __init__(self, registry: CollectorRegistry, actions: Iterable[tuple[str, str]]) -> None:
+        self._actions = frozenset(actions)
+        self.paused = Gauge(
+            "hop2rag_soak_paused",
+            "1 while a soak sends nothing because an alert, a lost heartbeat, the engine or the disk holds it.",
+            registry=registry,
+        )
+        self.level = Gauge(
+            "hop2rag_soak_concurrency", "Questions in flight that a soak allows itself now.", registry=registry
+        )
+        self.actions = Counter(
+            "hop2rag_soak_actions_total",
+            "What a soak did, or in a dry run would have done, because of an alert.",
+            ["action", "alert"],
+            registry=registry,
+        )
+        self.requests = Counter(
+            "hop2rag_soak_webhook_requests_total",
+            "Messages to a soak's webhook, by what became of them.",
+            ["outcome"],
+            registry=registry,
+        )
+        self.restarts = Counter(
+            "hop2rag_soak_engine_restarts_total", "Starts of an engine that had died or hung.", registry=registry
+        )
+        for action, alert in (*self._actions, (OTHER, OTHER)):
+            self.actions.labels(action, alert)
+        for outcome in REQUESTS:
+            self.requests.labels(outcome)
+
+    def acted(self, action: str, alert: str) -> None:
+        """Count an action."""
+        known = (action, alert) in self._actions
+        self.actions.labels(*((action, alert) if known else (OTHER, OTHER))).inc()

@@ -1,0 +1,90 @@
+"""A soak on the stub engine: real journal, real webhook, no Prometheus unless a test brings one."""
+
+from __future__ import annotations
+
+import io
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+
+from rich.console import Console
+from rich.progress import Progress
+
+from tests.stubs.agent import StubEmbedder, StubStore
+from workload.bundle import Bundle
+from workload.corpus.hotpotqa import Question
+from workload.engine.endpoint import open_client
+from workload.engine.facts import read_facts
+from workload.engine.launcher import RunningEngine
+from workload.settings import load_settings
+from workload.soak.assembly import EXPERIMENT, Assembly, Surroundings
+from workload.soak.plan import load_plan
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from workload.engine.profile import VllmProfile
+    from workload.soak.reporting import FinishedSoak
+
+RUN = "20250131-235959-soak"
+
+
+def questions(number: int) -> list[Question]:
+    """Return questions that share no word at their start."""
+    return [
+        Question(f"q{index}", f"{index} was founded when?", "Nobody knows", "bridge", "easy", (), ())
+        for index in range(number)
+    ]
+
+
+@dataclass
+class StubLauncher:
+    """Brings up what runs already, however often it is asked; `events` counts starts and stops."""
+
+    url: str
+    events: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def start(self, _: VllmProfile) -> Iterator[RunningEngine]:
+        """Attach to the stub."""
+        with open_client(self.url) as client:
+            facts = read_facts(client)
+        self.events.append("start")
+        yield RunningEngine(self.url, facts, None, None)
+        self.events.append("stop")
+
+
+def quiet_progress() -> Progress:
+    """Return a display that nobody sees."""
+    return Progress(console=Console(file=io.StringIO(), width=200))
+
+
+def assembly(url: str, folder: Path, flags: dict[str, Any], *, corpus: int = 7, **around: Any) -> Assembly:
+    """Return a soak of the stub at `url`, whose results go to `folder`; the same folder goes on with it."""
+    settings = load_settings(
+        {"limit": 1, "max_hops": 1, "k": 5, "figures": False, "request_timeout": 5.0, "results": folder}, {}
+    )
+    plan = load_plan({"duration": "60s", **flags})
+    bundle = Bundle(folder, RUN)
+    if bundle.is_begun:
+        bundle.resume()
+    else:
+        bundle.start(EXPERIMENT, settings.model_dump(mode="json"))
+        bundle.note(plan=plan.model_dump(mode="json"))
+    surroundings = Surroundings(
+        **{
+            "launcher": StubLauncher(url),
+            "owns_engine": False,
+            "store": cast("Any", StubStore()),
+            "embedder": StubEmbedder(),
+            "questions": questions(corpus),
+            **around,
+        }
+    )
+    return Assembly(surroundings, settings, plan, bundle, quiet_progress())
+
+
+def soak(url: str, folder: Path, flags: dict[str, Any], **around: Any) -> FinishedSoak:
+    """Run a soak to its end."""
+    return assembly(url, folder, flags, **around).conduct()

@@ -1,0 +1,102 @@
+"""What is installed is what is pinned, nothing is left to chance, and every licence goes together with ours."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+LOCKS = {str(path.relative_to(ROOT)): path for path in sorted(ROOT.glob("*/**/requirements.lock"))}
+OURS = ("workload/requirements.lock", "tests/requirements.lock")
+PIN = re.compile(r"([A-Za-z0-9._-]+)==([A-Za-z0-9.!+_-]+)")
+# Permissive, or copyleft of single files (MPL-2.0): they put no condition on code that only imports them.
+LICENCE = re.compile(
+    r"Apache|MIT|BSD|ISC|Python Software Foundation|PSF|CNRI-Python|Mozilla Public License 2\.0|MPL-2\.0|Zlib|CC0|BSL-1"
+)
+REFUSED = re.compile(r"\b[AL]?GPL|Affero|SSPL|Commons Clause|Non.?Commercial|Proprietary|BUSL", re.IGNORECASE)
+# Whose distribution does not say it; read in the package's own licence file.
+TOLD_ELSEWHERE = {"promql-parser": "MIT"}
+
+
+def pins(name: str) -> dict[str, Version]:
+    """Return a lock's pins by canonical name."""
+    lines = [line.partition("#")[0].strip() for line in LOCKS[name].read_text().splitlines()]
+    found = [PIN.fullmatch(line.partition(";")[0].strip()) for line in lines if line and not line.startswith("-")]
+    assert found
+    assert all(found), f"{name}: not every line is an exact pin"
+    names = [canonicalize_name(match[1]) for match in found if match]
+    assert len(names) == len(set(names)), f"{name}: a pin is there twice"
+    return {canonicalize_name(match[1]): Version(match[2]) for match in found if match}
+
+
+def licence_of(distribution: metadata.Distribution) -> str:
+    """Return what a distribution says of its licence: an SPDX expression, classifiers, or a free text."""
+    told = distribution.metadata
+    classifiers = [line for line in told.get_all("Classifier") or [] if line.startswith("License ::")]
+    return told.get("License-Expression") or "; ".join(classifiers) or (told.get("License") or "").split("\n")[0]
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_every_pin_is_exact(name: str) -> None:
+    """A range in a lock is another set of versions on every machine."""
+    assert len(pins(name)) > 5
+
+
+def test_what_is_declared_is_pinned() -> None:
+    """A requirement without a pin is whatever was newest on the day of the installation."""
+    locked = {**pins(OURS[0]), **pins(OURS[1])}
+    groups = PROJECT["dependency-groups"]
+    for text in (*PROJECT["project"]["dependencies"], *groups["test"], *groups["lint"]):
+        wanted = Requirement(text)
+        assert wanted.specifier.contains(locked[canonicalize_name(wanted.name)]), text
+
+
+def test_the_pins_are_complete() -> None:
+    """What a dependency depends on runs here too, so it is pinned too."""
+    locked = {**pins(OURS[0]), **pins(OURS[1])}
+    missing = {
+        f"{name} needs {wanted}"
+        for name in locked
+        for wanted in map(Requirement, metadata.distribution(name).requires or ())
+        if (wanted.marker is None or wanted.marker.evaluate({"extra": ""}))
+        and canonicalize_name(wanted.name) not in locked
+    }
+    # pip's own installation has it, and it is nobody's import at run time
+    assert {line for line in missing if "needs setuptools" not in line} == set()
+
+
+def test_what_is_installed_is_what_is_pinned() -> None:
+    """Tests that pass on other versions than those which users get prove nothing for them."""
+    other = {
+        name: (str(version), found)
+        for lock in OURS
+        for name, version in pins(lock).items()
+        if Version(found := metadata.version(name)).public != version.public
+    }
+    assert other == {}
+
+
+def test_every_licence_goes_together_with_ours() -> None:
+    """A strong copyleft or a non-commercial dependency would bind everybody who ships this project."""
+    found = {
+        name: TOLD_ELSEWHERE.get(name) or licence_of(metadata.distribution(name))
+        for lock in OURS
+        for name in pins(lock)
+    }
+    assert {name: text for name, text in found.items() if not LICENCE.search(text) or REFUSED.search(text)} == {}
+
+
+def test_the_check_of_licences_sees_them() -> None:
+    """A pattern that lets everything through would let this through."""
+    for text in ("GNU General Public License v3 (GPLv3)", "LGPL-2.1", "AGPL-3.0", "CC-BY-NC: NonCommercial"):
+        assert REFUSED.search(text), text
+    assert not REFUSED.search("Apache-2.0 AND MIT")
+    assert not LICENCE.search("")

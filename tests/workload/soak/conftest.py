@@ -1,0 +1,112 @@
+"""A steering without a load: its pace, its journal, an engine that answers when told to, and a clock of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from exporter.soak import SoakMetrics
+from tests.stubs.alerts import RUN, message
+from workload.errors import DependencyDownError
+from workload.journal import Journal, read
+from workload.soak.pace import Pace
+from workload.soak.rules import steering_alerts
+from workload.soak.steering import Steering
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+    from typing import Any
+
+    from workload.soak.alert import Alert
+
+
+@dataclass
+class Helm:
+    """A steering and everything around it.
+
+    Attributes:
+        answers: whether a canary is answered; a proof waits until it is.
+        captured: the names of the alerts that were captured.
+        marks: alert and action of each mark in the dashboards.
+        now: the monotonic clock, in seconds.
+    """
+
+    folder: Path
+    dry_run: bool = False
+    capture_fails: bool = False
+    now: float = 0.0
+    captured: list[str] = field(default_factory=list)
+    marks: list[tuple[str, str]] = field(default_factory=list)
+    canaries: int = 0
+
+    def __post_init__(self) -> None:
+        self.answers = asyncio.Event()
+        self.answers.set()
+        self.pace = Pace(8)
+        self.registry = CollectorRegistry()
+        self.metrics = SoakMetrics(self.registry, steering_alerts())
+        self.path = self.folder / "journal.sqlite"
+        self.journal = Journal(self.path, {})
+        self.steering = Steering(
+            self.pace,
+            self.journal,
+            self.metrics,
+            {name for _, name in steering_alerts()},
+            RUN,
+            self.prove,
+            self.capture,
+            1800.0,
+            mark=lambda _, name, action: self.marks.append((name, action)),
+            dry_run=self.dry_run,
+            monotonic=lambda: self.now,
+        )
+
+    async def prove(self) -> None:
+        """Return once a canary is answered."""
+        self.canaries += 1
+        await self.answers.wait()
+
+    def capture(self, alert: Alert, _: float) -> str:
+        """Note what was captured."""
+        if self.capture_fails:
+            raise DependencyDownError("Prometheus does not answer.")
+        self.captured.append(alert.name)
+        return "kept"
+
+    async def hear(self, *alerts: dict[str, Any]) -> bool:
+        """Receive a message."""
+        return await self.steering.receive(message(*alerts))
+
+    def actions(self) -> list[tuple[str, str, str]]:
+        """Return what the journal holds of actions: action, alert, status."""
+        if self.journal._thread.is_alive():
+            self.journal._mark().result(10)
+        return [(row["action"], row["alert"], row["status"]) for row in read(self.path, "action")]
+
+    def counted(self) -> Counter[tuple[str, str]]:
+        """Return what the metrics hold of actions that happened, by action and alert."""
+        (family,) = [found for found in self.registry.collect() if found.name == "hop2rag_soak_actions"]
+        samples = [sample for sample in family.samples if sample.name.endswith("_total")]
+        return Counter(
+            {(sample.labels["action"], sample.labels["alert"]): int(sample.value) for sample in samples if sample.value}
+        )
+
+
+@pytest.fixture
+def helm(tmp_path: Path) -> Iterator[Callable[..., Helm]]:
+    """Return a factory of steerings whose journals are closed at the end."""
+    made: list[Helm] = []
+
+    def make(**settings: Any) -> Helm:
+        made.append(Helm(tmp_path, **settings))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.journal.close()

@@ -1,0 +1,120 @@
+"""Row 13: nobody watches any more; the run is safe within three minutes, and asks what it missed afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from tests.stubs.alerts import alert
+from workload.errors import DependencyDownError
+from workload.soak.alert import Alert, from_api
+from workload.soak.heartbeat import CHECK_SECONDS, Heartbeat
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tests.workload.soak.conftest import Helm
+
+BEAT = alert("Watchdog", "")
+SAFE_WITHIN_SECONDS = 180.0
+
+
+class Watch:
+    """A heartbeat over servers that live as they are told, on the clock of the steering."""
+
+    def __init__(self, bridge: Helm) -> None:
+        self.bridge = bridge
+        self.up = {"Prometheus": True, "Alertmanager": True}
+        self.firing: list[Alert] = []
+        self.asked = 0
+        servers = {name: self.server(name) for name in self.up}
+        self.heartbeat = Heartbeat(bridge.steering, bridge.pace, servers, self.alerts, bridge.prove, lambda: bridge.now)
+
+    def server(self, name: str) -> Callable[[], bool]:
+        """Return what asks a server whether it is there."""
+        return lambda: self.up[name]
+
+    def alerts(self) -> Sequence[Alert]:
+        """Answer as Alertmanager's API does."""
+        self.asked += 1
+        if not self.up["Alertmanager"]:
+            raise DependencyDownError("Alertmanager does not answer.")
+        return self.firing
+
+    async def pass_time(self, seconds: float, *, beats: bool) -> float | None:
+        """Let time pass, with a Watchdog every 30 s or in silence; return when the run became safe, if it did."""
+        began, safe = self.bridge.now, None
+        while self.bridge.now < began + seconds:
+            if beats and (self.bridge.now - began) % 30 == 0:
+                await self.bridge.hear(BEAT)
+            await self.heartbeat.check()
+            if "heartbeat" in self.bridge.pace.holds and safe is None:
+                safe = self.bridge.now - began
+            self.bridge.now += CHECK_SECONDS
+        return safe
+
+
+async def test_an_hour_of_beats_holds_nothing(helm: Callable[..., Helm]) -> None:
+    """The Watchdog is the same message each time: if repetitions did not count, a run would stop after two minutes."""
+    watch = Watch(helm())
+    assert await watch.pass_time(3600, beats=True) is None
+    assert watch.bridge.actions() == []
+
+
+async def test_row_13_silence_of_the_watchdog_is_safe_in_time(helm: Callable[..., Helm]) -> None:
+    """Rules that are not evaluated, a route that was broken: both servers answer, and nobody watches."""
+    watch = Watch(helm())
+    await watch.pass_time(300, beats=True)
+    safe = await watch.pass_time(200, beats=False)
+    assert safe is not None
+    assert 60 < safe <= SAFE_WITHIN_SECONDS
+    assert watch.bridge.counted() == {("pause", "Watchdog"): 1}
+
+
+async def test_row_13_a_dead_server_is_noticed_by_itself(helm: Callable[..., Helm]) -> None:
+    """Each of the two, also when the other goes on sending beats that it still holds for true."""
+    for name in ("Prometheus", "Alertmanager"):
+        watch = Watch(helm())
+        await watch.pass_time(60, beats=True)
+        watch.up[name] = False
+        safe = await watch.pass_time(200, beats=True)
+        assert safe is not None
+        assert safe <= SAFE_WITHIN_SECONDS
+        watch.bridge.journal.close()
+        watch.bridge.path.unlink()
+
+
+async def test_a_short_absence_is_no_loss(helm: Callable[..., Helm]) -> None:
+    """A server that is restarted in half a minute must not hold the run."""
+    watch = Watch(helm())
+    watch.up["Prometheus"] = False
+    assert await watch.pass_time(40, beats=True) is None
+    watch.up["Prometheus"] = True
+    assert await watch.pass_time(300, beats=True) is None
+
+
+async def test_row_13_on_return_it_asks_what_it_missed_and_wants_a_proof(helm: Callable[..., Helm]) -> None:
+    """The alert that began during the silence is found; and the engine has to answer before anything is sent."""
+    watch = Watch(helm())
+    watch.up["Prometheus"] = False
+    await watch.pass_time(100, beats=False)
+    assert watch.bridge.pace.holds == {"heartbeat"}
+    watch.up["Prometheus"] = True
+    watch.firing = [from_api({key: value for key, value in alert("GpuLost", "pause").items() if key != "status"})]
+    watch.bridge.answers.clear()
+    await watch.bridge.hear(BEAT)
+    checking = asyncio.create_task(watch.heartbeat.check())
+    await asyncio.sleep(0.05)
+    assert watch.bridge.pace.holds == {"heartbeat", "GpuLost"}
+    watch.bridge.answers.set()
+    await checking
+    assert watch.bridge.pace.holds == {"GpuLost"}
+    await watch.bridge.journal.acknowledge()
+    assert [action for action, _, _ in watch.bridge.actions()] == ["pause", "pause", "lift"]
+
+
+async def test_a_dry_run_is_not_held(helm: Callable[..., Helm]) -> None:
+    """It writes down that it would have been."""
+    watch = Watch(helm(dry_run=True))
+    assert await watch.pass_time(200, beats=False) is None
+    assert watch.bridge.actions() == [("pause", "Watchdog", "dry run")]

@@ -1,0 +1,53 @@
+"""What may be sent, and what ends it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from workload.soak.pace import Ending, Pace
+
+
+def test_a_level_is_halved_down_to_one_and_restored_up_to_what_was_asked() -> None:
+    """A run that alerts throttle goes on, slowly; and it never ends up sending more than it was asked to."""
+    pace = Pace(6)
+    assert [pace.halve() for _ in range(4)] == [3, 1, 1, 1]
+    assert [pace.restore() for _ in range(4)] == [2, 4, 6, 6]
+
+
+async def test_every_hold_must_be_lifted() -> None:
+    """An engine that answers again does not undo the pause of an alert."""
+    pace = Pace(1)
+    pace.hold("engine")
+    pace.hold("VllmDown")
+    waiting = asyncio.create_task(pace.room())
+    pace.lift("engine")
+    await asyncio.sleep(0.01)
+    assert not waiting.done()
+    pace.lift("VllmDown")
+    async with asyncio.timeout(2):
+        assert await waiting is True
+
+
+async def test_the_end_frees_whoever_waits() -> None:
+    """A paused run can be ended; what waits for room or for an arrival must not hold it up."""
+    pace = Pace(1)
+    pace.hold("disk")
+    waiting = [asyncio.create_task(pace.room()), asyncio.create_task(pace.ends_within(60))]
+    await asyncio.sleep(0)
+    pace.end("SIGTERM", 143)
+    pace.end("later", 0)
+    async with asyncio.timeout(2):
+        assert await asyncio.gather(*waiting) == [False, True]
+    assert pace.ending == Ending("SIGTERM", 143)
+
+
+@pytest.mark.parametrize(("leaves", "drained"), [(1, True), (0, False)])
+async def test_draining_is_bounded(leaves: int, drained: bool) -> None:
+    """A question that never ends must not keep the run from ending."""
+    pace = Pace(2)
+    pace.enter()
+    for _ in range(leaves):
+        asyncio.get_running_loop().call_later(0.01, pace.leave)
+    assert await pace.drained(0.1) is drained

@@ -1,0 +1,86 @@
+"""Whole soaks on the stub engine: their account, their report, and what is left of them after a crash."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from threading import Timer
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.stubs.soak import soak
+from tests.stubs.vllm import StubVllm, Turn
+from workload.journal import read
+from workload.soak import soak as soak_module
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[StubVllm]:
+    """Return a running stub server; checkpoints are written five times a second."""
+    monkeypatch.setattr(soak_module, "CHECKPOINT_SECONDS", 0.2)
+    with StubVllm() as server:
+        yield server
+
+
+def test_a_soak_goes_round_the_corpus_and_accounts_for_it(stub: StubVllm, tmp_path: Path) -> None:
+    """More questions than the corpus holds: each lap asks every question once, and every one is accounted for."""
+    finished = soak(stub.url, tmp_path, {"questions": 24, "concurrency": 3, "segment": "1s"}, corpus=7)
+    rows = read(finished.bundle / "journal.sqlite", "question")
+    assert finished.exit_code == 0
+    asked = Counter((row["block"], row["question_id"]) for row in rows)
+    assert set(asked.values()) == {1}
+    assert Counter(lap for lap, _ in asked) == {0: 7, 1: 7, 2: 7, 3: 3}
+    account = finished.summary["accounting"]
+    assert account["scheduled"] == account["sent"] + account["dropped"] + account["paused"] == 24
+    assert account["ok"] == 24
+    assert len({body["cache_salt"] for body in stub.requests}) == 4
+    assert (finished.bundle / "report.html").stat().st_size > 1000
+    point = json.loads((finished.bundle / "checkpoint.json").read_text())
+    assert point["accounting"]["ok"] == 24
+
+
+def test_row_06_an_engine_that_dies_and_comes_back(stub: StubVllm, tmp_path: Path) -> None:
+    """What was in flight fails with a reason and gets one more chance; nothing is sent in between; all adds up."""
+    stub.script = lambda _: Turn(seconds=0.05)
+    timers = [Timer(1.0, stub.die), Timer(2.0, stub.live)]
+    for timer in timers:
+        timer.start()
+    finished = soak(stub.url, tmp_path, {"questions": 40, "concurrency": 3}, corpus=50)
+    for timer in timers:
+        timer.join()
+    rows = read(finished.bundle / "journal.sqlite", "question")
+    account = finished.summary["accounting"]
+    failed = {row["question_id"] for row in rows if row["outcome"] == "failed"}
+    assert 1 <= len(failed) <= 3
+    assert set(account["failed"]) <= {"connection", "stream_cut"}
+    again = {row["question_id"] for row in rows if row["attempt"] == 2}
+    assert again == failed
+    assert all(row["outcome"] == "ok" for row in rows if row["attempt"] == 2)
+    assert (account["sent"], account["ok"]) == (40 + len(failed), 40)
+    assert finished.summary["attempts"] == {"further": len(failed), "answers_per_question": 1}
+
+
+def test_row_15_a_disk_that_fills_holds_the_run_and_lets_it_go(stub: StubVllm, tmp_path: Path) -> None:
+    """Sending on would lose what it measures; the checkpoint stays, and the run goes on when there is room."""
+    room = iter([2**40, 1, 1, 1])
+    finished = soak(stub.url, tmp_path, {"duration": "2s", "concurrency": 2}, free=lambda _: next(room, 2**40))
+    rows = read(finished.bundle / "journal.sqlite", "action")
+    assert [(row["action"], row["alert"]) for row in rows] == [("pause", ""), ("lift", "")]
+    asked = [row["started_at"] for row in read(finished.bundle / "journal.sqlite", "question")]
+    held = [at for at in asked if rows[0]["at"] + 0.1 < at < rows[1]["at"]]
+    assert held == []
+    assert max(asked) > rows[1]["at"]
+
+
+def test_an_open_loop_drops_what_it_cannot_hold_and_counts_it(stub: StubVllm, tmp_path: Path) -> None:
+    """Arrivals do not wait: what finds no room is counted as dropped, so the offered load can be told from the sent."""
+    stub.script = lambda _: Turn(seconds=0.1)
+    finished = soak(stub.url, tmp_path, {"duration": "2s", "concurrency": 2, "rate": 50.0})
+    account = finished.summary["accounting"]
+    assert account["dropped"] > account["sent"] > 0
+    assert account["scheduled"] == account["sent"] + account["dropped"]

@@ -1,0 +1,126 @@
+"""An Alertmanager of our own: configured for the runner, told from somebody else's, and asked for what fires."""
+
+from __future__ import annotations
+
+import json
+import stat
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import TYPE_CHECKING, Self
+
+import pytest
+import yaml
+
+from workload.alertmanager import AlertmanagerClient, LocalAlertmanager, render_config
+from workload.errors import DependencyDownError, UsageError
+from workload.paths import asset
+from workload.prometheus_binary import AlertmanagerBinary
+from workload.prometheus_server import loopback_session
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CONFIG = asset("prometheus/alertmanager.yml")
+
+
+class Answers(HTTPServer):
+    """Answers each path with a status and a body."""
+
+    def __init__(self, answers: dict[str, tuple[int, str]]) -> None:
+        self.asked: list[str] = []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                outer.asked.append(self.path)
+                status, body = answers.get(self.path.partition("?")[0], (404, ""))
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body.encode())
+
+            do_POST = do_GET  # noqa: N815
+
+            def log_message(self, *_: object) -> None:
+                """Keep the test's output clean."""
+
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.thread = threading.Thread(target=self.serve_forever, args=(0.02,))
+
+    def __enter__(self) -> Self:
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+        self.server_close()
+        self.thread.join()
+
+
+def local(folder: Path, port: int) -> LocalAlertmanager:
+    """Return one that would run a program that is not there."""
+    binary = AlertmanagerBinary(("/nowhere/alertmanager",), folder)
+    return LocalAlertmanager(binary, folder, loopback_session(), port=port, webhook="http://127.0.0.1:9/alerts")
+
+
+def test_every_receiver_calls_the_runner_with_its_token(tmp_path: Path) -> None:
+    """A receiver left on the template's address would steer another run, or nothing."""
+    found = yaml.safe_load(render_config(CONFIG, webhook="http://127.0.0.1:1234/alerts", token_file=tmp_path / "t"))
+    targets = [target for receiver in found["receivers"] for target in receiver["webhook_configs"]]
+    assert {target["url"] for target in targets} == {"http://127.0.0.1:1234/alerts"}
+    assert {target["http_config"]["authorization"]["credentials_file"] for target in targets} == {str(tmp_path / "t")}
+    assert all(target["http_config"]["follow_redirects"] is False for target in targets)
+    template = yaml.safe_load(CONFIG.read_text())
+    assert (found["route"], found["inhibit_rules"]) == (template["route"], template["inhibit_rules"])
+
+
+def test_the_token_is_made_once_and_for_its_owner_alone(tmp_path: Path) -> None:
+    """Whoever reads it can stop a run; whoever changes it cuts off the Alertmanager that is running."""
+    first = local(tmp_path, 9)
+    first._write()
+    token = first.token
+    local(tmp_path, 9)._write()
+    assert local(tmp_path, 9).token == token
+    assert len(token) >= 40
+    assert stat.S_IMODE(first.token_file.stat().st_mode) == 0o600
+    assert token not in (first.token_file.parent / "alertmanager.yml").read_text()
+
+
+def test_ours_is_reused_and_reads_the_new_configuration(tmp_path: Path) -> None:
+    """`soak` beside `up`: one Alertmanager, told where the webhook is now."""
+    answers: dict[str, tuple[int, str]] = {"/-/reload": (200, "")}
+    with Answers(answers) as server:
+        alertmanager = local(tmp_path, server.server_port)
+        told = {"config": {"original": f"credentials_file: {alertmanager.token_file}"}}
+        answers["/api/v2/status"] = (200, json.dumps(told))
+        assert alertmanager.start() is False
+        alertmanager.stop()
+    assert server.asked[-1] == "/-/reload"
+
+
+@pytest.mark.parametrize(
+    ("answer", "cause"),
+    [
+        ((200, json.dumps({"config": {"original": "route: {}"}})), "of someone else"),
+        ((200, "[]"), "not by Alertmanager"),
+        ((404, ""), "not by Alertmanager"),
+    ],
+)
+def test_somebody_else_s_is_left_alone(tmp_path: Path, answer: tuple[int, str], cause: str) -> None:
+    """Its receivers are people; and something else on the port may not even speak HTTP."""
+    with Answers({"/api/v2/status": answer}) as server, pytest.raises(UsageError, match=cause):
+        local(tmp_path, server.server_port).start()
+    assert not (tmp_path / f"alertmanager-{server.server_port}" / "alertmanager.yml").exists()
+
+
+def test_a_client_asks_for_what_fires_and_is_heard(tmp_path: Path) -> None:
+    """Silenced and inhibited alerts are not sent to the webhook either."""
+    del tmp_path
+    with Answers({"/-/ready": (200, ""), "/api/v2/alerts": (200, '[{"fingerprint": "f"}]')}) as server:
+        client = AlertmanagerClient(f"http://127.0.0.1:{server.server_port}", loopback_session())
+        assert client.ready()
+        assert client.firing() == [{"fingerprint": "f"}]
+    assert "active=true&silenced=false&inhibited=false" in server.asked[-1]
+    assert not client.ready()
+    with pytest.raises(DependencyDownError, match="does not answer"):
+        client.firing()

@@ -1,0 +1,208 @@
+"""Tells whether a journal holds what was written to it: sound pages, tables as they were made, every row's checksum.
+
+SQLite finds a damaged structure by itself, but not a flipped bit in a number or a text, and it drops what follows a
+damaged part of its write-ahead log as if it had never been written.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import struct
+from contextlib import contextmanager
+from functools import cache
+from hashlib import blake2b
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from workload.errors import StorageError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+CHECKSUM = "checksum"
+# The low byte of SQLite's error codes that tell of the disk and not of the file's content.
+DISK_ERRORS = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}
+# Sizes in bytes, from "Database File Format", 4.1 and 4.2, sqlite.org.
+LOG_HEADER, FRAME_HEADER = 32, 24
+
+
+def row_checksum(*values: object) -> int:
+    """Return 64 bits of BLAKE2b over a row's id and values, as SQLite stores an integer."""
+    return int.from_bytes(blake2b(repr(values).encode(), digest_size=8).digest(), signed=True)
+
+
+def add_checksums(connection: sqlite3.Connection) -> None:
+    """Give every table of a new journal a column for its rows' checksums."""
+    for table in _tables(connection):
+        connection.execute(f"ALTER TABLE {table} ADD COLUMN {CHECKSUM} INTEGER")
+
+
+def keep_checksums(connection: sqlite3.Connection) -> None:
+    """Have each row that this connection writes or changes get its checksum.
+
+    The triggers are the connection's own: they are not in the file, which any other program can still read.
+    """
+    connection.create_function("row_checksum", -1, row_checksum, deterministic=True)
+    for table in _tables(connection):
+        names = columns(connection, table)
+        values = ", ".join(f"NEW.{name}" for name in ("rowid", *names))
+        for moment in ("INSERT", f"UPDATE OF {', '.join(names)}"):
+            connection.execute(
+                f"CREATE TEMP TRIGGER {table}_{moment.split()[0].lower()} AFTER {moment} ON main.{table} BEGIN "  # noqa: S608
+                f"UPDATE {table} SET {CHECKSUM} = row_checksum({values}) WHERE rowid = NEW.rowid; END"
+            )
+
+
+def columns(connection: sqlite3.Connection, table: str) -> list[str]:
+    """Return a table's columns without the checksum."""
+    return [row[1] for row in connection.execute(f"PRAGMA table_info({table})") if row[1] != CHECKSUM]
+
+
+def structural_damage(connection: sqlite3.Connection, pristine: sqlite3.Connection) -> str | None:
+    """Return what is wrong with the pages of a journal, or with its tables beside those of a new one.
+
+    None if nothing is. A table that a new journal has may be missing; what is there is as it was made.
+    """
+    if (verdict := str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])) != "ok":
+        return " ".join(verdict.split())
+    if not set(_definitions(connection)) <= set(_definitions(pristine)):
+        return "its tables are not as they were made"
+    return None
+
+
+def damaged_row(connection: sqlite3.Connection, table: str) -> int | None:
+    """Return the id of the first row whose checksum is not that of its values; None if there is none."""
+    connection.create_function("row_checksum", -1, row_checksum, deterministic=True)
+    names = ", ".join(("rowid", *columns(connection, table)))
+    found = connection.execute(
+        f"SELECT rowid FROM {table} WHERE {CHECKSUM} IS NOT row_checksum({names}) LIMIT 1"  # noqa: S608
+    ).fetchone()
+    return None if found is None else int(found[0])
+
+
+@contextmanager
+def explained(path: Path, remedy: str) -> Iterator[None]:
+    """Say in one line what SQLite could not do with a journal, and whether that is the disk's fault or the file's."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        what = " ".join(str(error).split())  # SQLite may quote a damaged file's own text
+        if (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF in DISK_ERRORS:
+            raise StorageError(f"The journal {path} cannot be written: {what}.", "Look at its disk.") from error
+        raise UsageError(f"{path} is not a journal, or it is damaged: {what}.", remedy) from error
+    except (MemoryError, ValueError) as error:  # a damaged length, or words that are no UTF-8, also in SQLite's errors
+        raise UsageError(f"{path} is not a journal, or it is damaged: {type(error).__name__}.", remedy) from error
+
+
+def check(
+    connection: sqlite3.Connection, path: Path, tables: Sequence[str], pristine: sqlite3.Connection, schema: int
+) -> None:
+    """Refuse a journal of another schema, one whose structure is damaged, and rows that are not as they were written.
+
+    The log goes first, for the rest is told by what SQLite has read of it; then the schema, for a journal of another
+    release is not damaged.
+
+    Args:
+        connection: an open journal.
+        path: its file.
+        tables: whose rows are to be checked.
+        pristine: a new journal, in memory.
+        schema: the version of the schema that this release reads.
+
+    Raises:
+        UsageError: with the reason.
+    """
+    if lost := lost_commits(path):
+        raise UsageError(
+            f"The journal {path} is damaged: {lost} commits behind a bad part of its log are lost.", "Start a new run."
+        )
+    version = connection.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone()
+    if version is not None and version[0] != str(schema):
+        raise UsageError(
+            f"The journal {path} was written with another schema version: {version[0]}, not {schema}.",
+            "Use the release that wrote it, or start a new run.",
+        )
+    damage = structural_damage(connection, pristine)
+    for table in tables if damage is None else ():
+        if (row := damaged_row(connection, table)) is not None:
+            damage = damage or f"row {row} of {table} is not as it was written"
+    if damage:
+        raise UsageError(f"The journal {path} is damaged: {damage}.", "Start a new run.")
+
+
+def lost_commits(path: Path) -> int:
+    """Return how many commits of an open journal's write-ahead log SQLite does not see.
+
+    SQLite reads the log up to the first frame whose checksum is wrong. After a crash that is the torn tail, which holds
+    no commit; a commit that lies behind it was acknowledged once, and the log was damaged since.
+
+    The log is summed here as SQLite does it, and its index (`-shm`) is not read: to close a file drops the locks that
+    this process has on it, and another process would then make the index anew under the feet of ours.
+    """
+    log = path.with_name(f"{path.name}-wal")
+    lost, salts = _lost_commits(log)
+    if lost and _lost_commits(log)[1] != salts:
+        return 0  # the log was begun anew while it was read: all that was in it is in the file
+    return lost
+
+
+def _lost_commits(log: Path) -> tuple[int, bytes]:
+    """Return the lost commits of a log, and its salts."""
+    content = log.read_bytes() if log.exists() else b""
+    header, salts = content[:LOG_HEADER], content[16:24]
+    if len(content) <= LOG_HEADER:
+        return 0, salts
+    order = ">u4" if header[3] & 1 else "<u4"
+    sums = _sums(np.frombuffer(header[:24], order), np.zeros(2, np.uint32))
+    page_size = struct.unpack_from(">I", header, 8)[0]
+    starts = range(LOG_HEADER, len(content) + 1, FRAME_HEADER + page_size) if page_size else range(0)
+    frames = [content[start:end] for start, end in pairwise(starts) if end <= len(content)]
+    if sums.tolist() != list(struct.unpack_from(">2I", header, 24)):
+        return sum(_is_commit(frame) for frame in frames) or 1, salts
+    seen = 0
+    for frame in frames:
+        sums = _sums(np.frombuffer(frame[:8] + frame[FRAME_HEADER:], order), sums)
+        if frame[8:16] != salts or sums.tolist() != list(struct.unpack_from(">2I", frame, 16)):
+            break
+        seen += 1
+    return sum(_is_commit(frame) and frame[8:16] == salts for frame in frames[seen:]), salts
+
+
+def _is_commit(frame: bytes) -> bool:
+    """Return whether a frame ends a transaction: it then tells the size of the file."""
+    return bool(struct.unpack_from(">I", frame, 4)[0])
+
+
+def _sums(words: NDArray[np.uint32], before: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """Return the two running sums of the log after some words, an even number, given those before, all modulo 2^32.
+
+    For each pair: s0 += x0 + s1, s1 += x1 + s0 ("WAL-mode File Format", 2.3). That is linear, so all pairs are summed
+    at once, each weighted with the power of the matrix [[1, 1], [1, 2]] that follows it.
+    """
+    pairs = words.astype(np.uint32).reshape(-1, 2)
+    inputs = np.stack([pairs[:, 0], pairs[:, 0] + pairs[:, 1]], axis=1)
+    powers = _powers(len(pairs))
+    after = np.einsum("nij,nj->i", powers[-2::-1], inputs, dtype=np.uint32)
+    return np.asarray(after + powers[-1] @ before, dtype=np.uint32)
+
+
+@cache
+def _powers(count: int) -> NDArray[np.uint32]:
+    """Return the powers 0 to `count` of [[1, 1], [1, 2]] modulo 2^32, shape (count + 1, 2, 2)."""
+    step, found = np.array([[1, 1], [1, 2]], np.uint32), [np.eye(2, dtype=np.uint32)]
+    for _ in range(count):
+        found.append(found[-1] @ step)
+    return np.stack(found)
+
+
+def _tables(connection: sqlite3.Connection) -> list[str]:
+    return [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")]
+
+
+def _definitions(connection: sqlite3.Connection) -> list[tuple[str, ...]]:
+    return connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY name").fetchall()

@@ -1,0 +1,259 @@
+"""Puts a soak together on what surrounds it, runs this process's part of it, and writes the report."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from exporter.soak import SoakMetrics
+from workload.companion import exporter_beside
+from workload.engine.kept import KeptEngine
+from workload.engine.probe import ask_canary
+from workload.engine.profile import PROFILES
+from workload.errors import Hop2RagError, StorageError
+from workload.journal import Journal
+from workload.scrapes import wait_for_scrapes
+from workload.settings import PLACES
+from workload.soak.checkpoint import read_checkpoint, standing, stream_of
+from workload.soak.display import Display, Recent
+from workload.soak.pace import Ending, Pace
+from workload.soak.record import SoakRecord
+from workload.soak.recovery import Recovery
+from workload.soak.reporting import report
+from workload.soak.resets import counter_resets
+from workload.soak.rules import steering_alerts
+from workload.soak.segments import Segments
+from workload.soak.sending import Sender
+from workload.soak.signals import orderly
+from workload.soak.soak import Soak, free_bytes
+from workload.soak.steering import Steering
+from workload.soak.watching import served, watchers
+from workload.subject import subject
+from workload.targets import ArmLabels
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from rich.progress import Progress
+
+    from workload.alertmanager import LocalAlertmanager
+    from workload.bundle import Bundle
+    from workload.corpus.embedding import Embedder
+    from workload.corpus.hotpotqa import Question
+    from workload.corpus.store import Store
+    from workload.engine.launcher import Launcher, RunningEngine
+    from workload.prometheus_server import LocalPrometheus
+    from workload.settings import Settings
+    from workload.soak.alert import Alert
+    from workload.soak.plan import SoakPlan
+    from workload.soak.reporting import FinishedSoak
+    from workload.subject import Subject
+
+    Capture = Callable[[Alert, float], str]
+    Mark = Callable[[float, str, str], None]
+
+EXPERIMENT = "soak"
+REACH_FACTOR = 4
+"""How many times the engine's KV pool the reuse bound remembers: far more than could still be cached."""
+
+WATCHED_ONLY = {"dry_run", "alerts", "pause_patience"}
+"""What may differ when a soak goes on: who watches it, not what is measured."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a soak runs on and is watched by; all of it is up, and the soak stops none of it.
+
+    Attributes:
+        launcher: brings up the engine.
+        owns_engine: whether that engine is ours to start again.
+        store, embedder, questions: what the agent retrieves from and is asked.
+        prometheus: scrapes, and evaluates the alerts; without it, in tests, nothing is recorded.
+        alertmanager: sends the alerts; None where nobody steers.
+        webhook_port: where it sends them.
+        capture: keeps the panels of the moment of an alert, see `workload.soak.capture`.
+        mark: marks an action in the dashboards: seconds since the epoch, alert, action. Never raises.
+        free: returns the free space of the disk that holds the results, in bytes.
+    """
+
+    launcher: Launcher
+    owns_engine: bool
+    store: Store
+    embedder: Embedder
+    questions: Sequence[Question]
+    prometheus: LocalPrometheus | None = None
+    alertmanager: LocalAlertmanager | None = None
+    webhook_port: int = 9096
+    capture: Capture = lambda *_: "nothing to capture with"
+    mark: Mark = lambda *_: None
+    free: Callable[[Bundle], int] = free_bytes
+
+
+@dataclass
+class Assembly:
+    """One process's part of a soak."""
+
+    around: Surroundings
+    settings: Settings
+    plan: SoakPlan
+    bundle: Bundle
+    progress: Progress
+    stack: ExitStack = field(init=False, default_factory=ExitStack)
+
+    def conduct(self) -> FinishedSoak:
+        """Run the soak, or go on with it, and write its report, also where something ended it early.
+
+        Raises:
+            Hop2RagError: the engine, the store, Prometheus or the disk is at fault. The run can be resumed; unless the
+                disk is at fault its report so far is written.
+        """
+        self._stands, self._before = standing(self.bundle), read_checkpoint(self.bundle)
+        with self.stack as stack:
+            config = {
+                "settings": self.settings.model_dump(mode="json", exclude=PLACES),
+                "plan": self.plan.model_dump(mode="json", exclude=WATCHED_ONLY),
+            }
+            journal = stack.enter_context(Journal(self.bundle.journal, config))
+            journal.close_interrupted()
+            kept = stack.enter_context(
+                KeptEngine(self.around.launcher, PROFILES[self.plan.profile], restarts=self.around.owns_engine)
+            )
+            blocks = kept.engine.facts.num_gpu_blocks
+            under_test = stack.enter_context(
+                subject(
+                    kept.engine,
+                    self.settings,
+                    self.around.store,
+                    self.around.embedder,
+                    journal,
+                    reach_blocks=blocks and REACH_FACTOR * blocks,
+                )
+            )
+            self._scrape(kept.engine, under_test)
+            self.bundle.note(engine=kept.engine.facts.as_dict())
+            record = SoakRecord(self.bundle.journal)
+            pace = Pace(self.plan.concurrency)
+            failure = None
+            try:
+                under_test.run(self._run(journal, record, kept, under_test, pace))
+            except StorageError:
+                raise
+            except Hop2RagError as error:
+                failure = error
+            ending = pace.ending if not failure else Ending(f"given up: {failure}", failure.exit_code)
+            finished = self._report(record, ending or Ending("ended", 1), kept)
+        if failure:
+            raise failure
+        return finished
+
+    def _scrape(self, engine: RunningEngine, under_test: Subject) -> None:
+        """Have Prometheus scrape the soak for as long as the stack is open, and wait until it does."""
+        prometheus = self.around.prometheus
+        if prometheus is None:
+            return
+        port = urlsplit(engine.endpoint).port if engine.pid else None
+        interval = self.settings.gpu_interval_ms
+        exporter = self.stack.enter_context(exporter_beside(None, interval, self.bundle.folder, engine_port=port))
+        vllm, workload = [urlsplit(engine.endpoint).netloc], [under_test.address]
+        labels = ArmLabels(self.bundle.run_id, EXPERIMENT, self.plan.profile)
+        prometheus.targets.write(labels, vllm=vllm, exporter=[exporter], workload=workload)
+        self.stack.callback(prometheus.targets.clear)
+        scraped = {"vllm": vllm, "workload": workload, "exporter": [exporter]}
+        wait_for_scrapes(prometheus.client, labels, scraped, time.time())
+
+    async def _run(
+        self, journal: Journal, record: SoakRecord, kept: KeptEngine, under_test: Subject, pace: Pace
+    ) -> None:
+        plan, around, run_id, stands = self.plan, self.around, self.bundle.run_id, self._stands
+        known = steering_alerts()
+        metrics = SoakMetrics(under_test.registry, known)
+        probe = partial(ask_canary, kept.engine.endpoint, kept.engine.facts.model)
+
+        def note(action: str, detail: str) -> None:
+            metrics.restarts.inc()
+            steering.note(action, detail)
+
+        breaker = under_test.llm.breaker
+        recovery = Recovery(probe, kept, pace, note, self.settings.engine_patience, breaker=breaker)
+        steering = Steering(
+            pace,
+            journal,
+            metrics,
+            {name for _, name in known},
+            run_id,
+            recovery.prove,
+            around.capture,
+            plan.pause_patience,
+            mark=around.mark,
+            dry_run=plan.dry_run,
+        )
+        number = stands.segments if stands else 0
+        sender = Sender(
+            under_test.driver,
+            recovery,
+            stream_of(around.questions, self.settings.seed, stands),
+            pace,
+            plan.profile,
+            lambda: segments.number,
+            run_id,
+            plan.repeats,
+            plan.rate,
+            plan.questions,
+            self.settings.request_timeout,
+            self.settings.seed,
+        )
+        segments = Segments(journal, record, sender.tally, number)
+        if stands and stands.open_segment:
+            segments.close_dangling(*stands.open_segment)
+        elapsed = self._before.elapsed_seconds if self._before else 0.0
+        with ExitStack() as watched:
+            watched.enter_context(orderly(pace.end, self.progress.console.print))
+            beside = []
+            if around.alertmanager and around.prometheus:
+                watched.enter_context(served(steering, metrics, around.alertmanager.token, around.webhook_port))
+                beside = watchers(steering, pace, around.alertmanager, around.prometheus, recovery.prove)
+            watched.enter_context(under_test.busy.accounting())
+            display = Display(self.progress, plan.duration, elapsed)
+            soak = Soak(
+                plan,
+                self.bundle,
+                journal,
+                sender,
+                segments,
+                steering,
+                metrics,
+                display,
+                Recent(record),
+                lambda: kept.engine.pid,
+                elapsed,
+                around.free,
+                beside=beside,
+            )
+            await soak.run()
+
+    def _report(self, record: SoakRecord, ending: Ending, kept: KeptEngine) -> FinishedSoak:
+        status = {0: "finished", 6: "stopped"}.get(ending.exit_code, "interrupted")
+        self.bundle.note(status=status, why=ending.why, finished=datetime.now(UTC).isoformat(timespec="seconds"))
+        facts = kept.engine.facts
+        client = self.around.prometheus.client if self.around.prometheus else None
+        told = {
+            "ending": ending.why,
+            "exit_code": ending.exit_code,
+            "concurrency": self.plan.concurrency,
+            "rate": self.plan.rate,
+            "counter_resets": counter_resets(client, self.bundle.run_id, record),
+        }
+        steered = "steered by alerts" if self.around.alertmanager else "NOT WATCHED: no alerts"
+        load = f"{self.plan.rate:g} questions/s" if self.plan.rate else f"{self.plan.concurrency} at a time"
+        footer = (
+            f"run {self.bundle.run_id}; vLLM {facts.version}; {facts.model}; profile {self.plan.profile}; "
+            f"block size {facts.block_size}; layout {self.settings.layout}; "
+            f"{load}; {steered}"
+            f"{' (DRY RUN)' if self.plan.dry_run else ''}"
+        )
+        return report(self.bundle, record, told, footer, draws=self.settings.figures)

@@ -1,0 +1,87 @@
+"""What a soak keeps on disk every few seconds beside its journal, and where it goes on after a crash."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from workload.errors import UsageError
+from workload.soak.record import SoakRecord
+from workload.soak.stream import Item, QuestionStream
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from workload.bundle import Bundle
+    from workload.corpus.hotpotqa import Question
+    from workload.soak.record import Unfinished
+
+FILE = "checkpoint.json"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A soak at one instant.
+
+    Attributes:
+        at: seconds since the epoch.
+        elapsed_seconds: of the duration, over all processes of the run.
+        segment: the current segment.
+        lap, index: where the stream stood.
+        level: questions in flight that were allowed.
+        holds: why nothing was sent; empty when the run went on.
+        accounting: of this process.
+        firing: the alerts that steered, by fingerprint: name, action and since when.
+    """
+
+    at: float
+    elapsed_seconds: float
+    segment: int
+    lap: int
+    index: int
+    level: int
+    holds: tuple[str, ...]
+    accounting: Mapping[str, Any]
+    firing: Mapping[str, Any] = field(default_factory=dict)
+
+    def write(self, bundle: Bundle) -> None:
+        """Write it at once or not at all.
+
+        Raises:
+            StorageError: it could not be written; the one before is untouched.
+        """
+        bundle.write_json(FILE, asdict(self))
+
+
+def read_checkpoint(bundle: Bundle) -> Checkpoint | None:
+    """Return the last checkpoint of an earlier process; None if it died before its first.
+
+    Raises:
+        UsageError: it is damaged.
+    """
+    path = bundle.folder / FILE
+    try:
+        found = json.loads(path.read_text())
+        return Checkpoint(**{**found, "holds": tuple(found["holds"])})
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise UsageError(f"{path} is damaged ({type(error).__name__}).", "Start a new soak.") from error
+
+
+def standing(bundle: Bundle) -> Unfinished | None:
+    """Return where the journal of an earlier process ends; None if there is no journal."""
+    return SoakRecord(bundle.journal).unfinished() if bundle.journal.exists() else None
+
+
+def stream_of(questions: Sequence[Question], seed: int, stands: Unfinished | None) -> QuestionStream:
+    """Return the stream from where it stands: what was in flight at the interruption comes first, as a next attempt.
+
+    The journal says where that is, not the checkpoint: what was sent after the last one must not be sent as new.
+    """
+    if stands is None:
+        return QuestionStream(questions, seed)
+    known = {question.id: question for question in questions}
+    again = [Item(known[name], lap, attempts + 1) for lap, name, attempts in stands.again if name in known]
+    return QuestionStream(questions, seed, stands.lap, stands.index, again)

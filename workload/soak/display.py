@@ -1,0 +1,101 @@
+"""One line that says how a soak is doing, from the last minute of its journal; on a terminal it stays in place."""
+
+from __future__ import annotations
+
+from collections import deque
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from workload.analysis.wording import number, percent
+from workload.soak.record import Stretch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from rich.console import Console
+
+    from workload.soak.record import SoakRecord
+
+RECENT_SECONDS, LONGEST_SECONDS = 60.0, 600.0
+LOG_SECONDS = 60.0
+
+
+@contextmanager
+def soak_progress(console: Console) -> Iterator[Progress]:
+    """Show a short bar over the whole duration with the line beside it."""
+    columns = (TimeElapsedColumn(), BarColumn(bar_width=10), TextColumn("{task.description}"))
+    with Progress(*columns, console=console) as progress:
+        yield progress
+
+
+class Recent:
+    """The last minute, read from the journal without holding any of it; a question may have taken ten.
+
+    Args:
+        record: the soak's journal.
+    """
+
+    def __init__(self, record: SoakRecord) -> None:
+        self._record = record
+        self._marks: deque[tuple[float, Mapping[str, int]]] = deque()
+
+    def read(self, now: float, last_ids: Mapping[str, int]) -> dict[str, Any]:
+        """Return `rate` (questions answered a second), `p50` and `p95` (seconds) and `hit_rate` of the last minute.
+
+        Args:
+            now: seconds since the epoch.
+            last_ids: the journal's last row ids at that instant.
+        """
+        self._marks.append((now, last_ids))
+        while len(self._marks) > 1 and self._marks[1][0] <= now - LONGEST_SECONDS:
+            self._marks.popleft()
+        since, ids = self._marks[0]
+        stretch = Stretch(ids["question"] + 1, ids["llm_call"] + 1)
+        recent = now - min(RECENT_SECONDS, now - since)
+        seconds = self._record.latencies(stretch, recent)[:, 1]
+        tokens = self._record.tokens(stretch, recent)
+        prompt = float(tokens[:, 1].sum())
+        return {
+            "rate": len(seconds) / (now - recent) if now > recent else None,
+            "p50": float(np.quantile(seconds, 0.5)) if len(seconds) else None,
+            "p95": float(np.quantile(seconds, 0.95)) if len(seconds) else None,
+            "hit_rate": float(tokens[:, 2].sum()) / prompt if prompt else None,
+        }
+
+
+def line(recent: Mapping[str, Any], failed: int, level: int, holds: Sequence[str], alerts: Sequence[str]) -> str:
+    """Return the line: rate, latency, hit rate, failures, level, what holds the run, active alerts."""
+    state = f"HELD by {', '.join(sorted(holds))}" if holds else f"{level} at once"
+    return (
+        f"{_known(recent['rate'])} questions/s, p50 {_known(recent['p50'])} s, p95 {_known(recent['p95'])} s, "
+        f"hits {'-' if recent['hit_rate'] is None else percent(recent['hit_rate'])}, {failed} failed, {state}, "
+        f"alerts: {', '.join(sorted(set(alerts))) or 'none'}"
+    )
+
+
+def _known(value: float | None) -> str:
+    return "-" if value is None else number(value)
+
+
+class Display:
+    """Writes the line: in place on a terminal, elsewhere once a minute."""
+
+    def __init__(self, progress: Progress, duration_seconds: float, elapsed_seconds: float) -> None:
+        self._progress = progress
+        self._task = progress.add_task("starting", total=duration_seconds, completed=round(elapsed_seconds))
+        self._logged = elapsed_seconds
+
+    def show(self, text: str, elapsed_seconds: float) -> None:
+        """Show the line."""
+        self._progress.update(self._task, description=text, completed=elapsed_seconds)
+        is_due = elapsed_seconds - self._logged >= LOG_SECONDS
+        if is_due and not self._progress.console.is_terminal:
+            self.say(f"{elapsed_seconds:.0f} s: {text}")
+            self._logged = elapsed_seconds
+
+    def say(self, text: str) -> None:
+        """Print a line that stays."""
+        self._progress.console.print(text, highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,100 @@
+"""Notices that nobody watches any more, holds the run until somebody does, and then asks what was missed."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from workload.errors import Hop2RagError
+from workload.soak.alert import WATCHDOG
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+    from workload.soak.alert import Alert
+    from workload.soak.pace import Pace
+    from workload.soak.steering import Steering
+
+HOLD = "heartbeat"
+CHECK_SECONDS = 5.0
+SILENCE_SECONDS = 120.0
+"""The Watchdog comes every 30 to 45 s: two beats may be lost. With a check more it stays well below three minutes."""
+
+DOWN_SECONDS = 60.0
+"""A server may be restarted; one that does not answer for so long is down."""
+
+RECONCILE_SECONDS = 30.0
+
+
+class Heartbeat:
+    """Watches the watchers.
+
+    Args:
+        steering: knows when the Watchdog was heard last, and takes what the alerts API says.
+        pace: held while nobody watches: the safe state. The checkpoint is written every few seconds anyway.
+        servers: by name, what blocks for a moment and returns whether a server answers.
+        alerts: blocks and returns the alerts that fire now, or raises a `Hop2RagError`.
+        prove: returns once the engine has answered a canary.
+        monotonic: seconds.
+    """
+
+    def __init__(
+        self,
+        steering: Steering,
+        pace: Pace,
+        servers: Mapping[str, Callable[[], bool]],
+        alerts: Callable[[], Sequence[Alert]],
+        prove: Callable[[], Awaitable[None]],
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._steering, self._pace, self._servers = steering, pace, servers
+        self._alerts, self._prove, self._monotonic = alerts, prove, monotonic
+        self._answered = dict.fromkeys(servers, monotonic())
+        self._reconciled_at = monotonic() - RECONCILE_SECONDS  # what fires already is asked for at once
+        self._lost: str | None = None
+
+    async def keep_watching(self) -> None:
+        """Check every few seconds, for as long as this runs."""
+        while True:
+            await self.check()
+            await asyncio.sleep(CHECK_SECONDS)
+
+    async def check(self) -> None:
+        """Enter the safe state, or leave it after reconciling and a proof of the engine; reconcile now and then.
+
+        Raises:
+            DependencyDownError: the engine stays silent.
+        """
+        for name, answers in self._servers.items():
+            if await asyncio.to_thread(answers):
+                self._answered[name] = self._monotonic()
+        lost = self._loss()
+        if lost and not self._lost:
+            self._lost = lost
+            if self._steering.act("pause", WATCHDOG, f"safe state: {lost}"):
+                self._pace.hold(HOLD)
+        elif not lost and (self._lost or self._monotonic() - self._reconciled_at >= RECONCILE_SECONDS):
+            await self._reconcile()
+
+    def _loss(self) -> str | None:
+        now = self._monotonic()
+        down = [name for name, at in self._answered.items() if now - at >= DOWN_SECONDS]
+        if down:
+            return f"{' and '.join(down)} did not answer for {DOWN_SECONDS:.0f} s"
+        if now - self._steering.beaten_at >= SILENCE_SECONDS:
+            return f"the Watchdog was not heard for {SILENCE_SECONDS:.0f} s"
+        return None
+
+    async def _reconcile(self) -> None:
+        try:
+            firing = await asyncio.to_thread(self._alerts)
+        except Hop2RagError:
+            return  # asked again at the next check
+        await self._steering.reconcile(firing)
+        self._reconciled_at = self._monotonic()
+        if self._lost:
+            await self._prove()
+            self._lost = None
+            self._pace.lift(HOLD)
+            self._steering.note("lift", "watched again: alerts were asked for, a canary was answered", name=WATCHDOG)

@@ -1,0 +1,152 @@
+"""Reads the journal of a soak, a stretch at a time: neither the run nor its report holds all questions as objects."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from workload.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+QUANTILES = (0.5, 0.95, 0.99)
+METRICS = ("answer_em", "answer_f1", "facts_em", "facts_f1", "joint_f1")
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Questions and calls from one row id on, below another: `None` for all that follow."""
+
+    first_question: int
+    first_call: int
+    last_question: int | None = None
+    last_call: int | None = None
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """Where an interrupted run stands.
+
+    Attributes:
+        lap, index: the lap, and how many of its questions were sent.
+        again: lap, question id and attempts so far of each question that was sent and never acknowledged.
+        segments: how many were begun.
+        open_segment: the one that was never closed, and when it was last heard of; None if there is none.
+    """
+
+    lap: int
+    index: int
+    again: tuple[tuple[int, str, int], ...]
+    segments: int
+    open_segment: tuple[int, float] | None
+
+
+class SoakRecord:
+    """The reading side of a soak's journal, safe beside the writer. Each call opens and closes the file.
+
+    Raises:
+        UsageError: from each method: the journal is missing or damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def rows(self, query: str, parameters: tuple[Any, ...] = ()) -> Iterator[sqlite3.Row]:
+        """Yield the rows of a query."""
+        try:
+            uri = f"{self._path.resolve().as_uri()}?mode=ro"
+            with closing(sqlite3.connect(uri, uri=True)) as connection:
+                connection.row_factory = sqlite3.Row
+                yield from connection.execute(query, parameters)
+        except sqlite3.DatabaseError as error:
+            raise UsageError(
+                f"The journal {self._path} cannot be read: {error}.", "Look at the run's folder."
+            ) from error
+
+    def unfinished(self) -> Unfinished:
+        """Return where the run stands."""
+        (lap,) = next(self.rows("SELECT coalesce(max(block), 0) FROM question"))
+        (index,) = next(self.rows("SELECT count(DISTINCT question_id) FROM question WHERE block = ?", (lap,)))
+        again = self.rows(
+            "SELECT block, question_id, max(attempt) FROM question GROUP BY block, question_id"
+            " HAVING sum(coalesce(outcome, '') IN ('ok', 'failed')) = 0 ORDER BY min(id)"
+        )
+        (segments,) = next(self.rows("SELECT count(*) FROM segment"))
+        dangling = next(
+            self.rows(
+                "SELECT id, max(started_at, coalesce((SELECT max(at) FROM sample WHERE segment = segment.id), 0))"
+                " FROM segment WHERE ended_at IS NULL ORDER BY id DESC LIMIT 1"
+            ),
+            None,
+        )
+        return Unfinished(lap, index, tuple(map(tuple, again)), segments, tuple(dangling) if dangling else None)
+
+    def stretch_of(self, segment: int) -> Stretch:
+        """Return where a segment's rows lie."""
+        rows = list(
+            self.rows("SELECT first_question, first_call FROM segment WHERE id >= ? ORDER BY id LIMIT 2", (segment,))
+        )
+        return Stretch(*rows[0], *(rows[1] if len(rows) > 1 else ()))
+
+    def accounting(self, stretch: Stretch) -> dict[str, Any]:
+        """Return what became of the questions sent in a stretch; those without an outcome yet are `in_flight`."""
+        outcomes: Counter[str] = Counter()
+        failed: Counter[str] = Counter()
+        for row in self.rows(
+            "SELECT outcome, reason, count(*) FROM question WHERE id >= ? AND (? IS NULL OR id < ?) GROUP BY 1, 2",
+            (stretch.first_question, stretch.last_question, stretch.last_question),
+        ):
+            outcomes[row[0] or "in_flight"] += row[2]
+            if row[0] == "failed":
+                failed[row[1]] += row[2]
+        return {
+            "sent": outcomes.total(),
+            "ok": outcomes["ok"],
+            "failed": dict(failed),
+            "cancelled": outcomes["cancelled"],
+            "in_flight": outcomes["in_flight"],
+        }
+
+    def latencies(self, stretch: Stretch, ended_after: float = 0.0) -> NDArray[np.float64]:
+        """Return start (seconds since the epoch) and duration in seconds of each answered question, shape (n, 2)."""
+        rows = self.rows(
+            "SELECT started_at, duration_seconds FROM question WHERE id >= ? AND (? IS NULL OR id < ?)"
+            " AND outcome = 'ok' AND intended_at + duration_seconds > ?",
+            (stretch.first_question, stretch.last_question, stretch.last_question, ended_after),
+        )
+        return np.array([tuple(row) for row in rows], dtype=np.float64).reshape(-1, 2)
+
+    def tokens(self, stretch: Stretch, ended_after: float = 0.0) -> NDArray[np.float64]:
+        """Return start, prompt tokens and cached tokens of each good call of which both are told, shape (n, 3)."""
+        rows = self.rows(
+            "SELECT started_at, prompt_tokens, cached_tokens FROM llm_call WHERE id >= ? AND (? IS NULL OR id < ?)"
+            " AND outcome = 'ok' AND cached_tokens IS NOT NULL AND started_at + duration_seconds > ?",
+            (stretch.first_call, stretch.last_call, stretch.last_call, ended_after),
+        )
+        return np.array([tuple(row) for row in rows], dtype=np.float64).reshape(-1, 3)
+
+    def quality(self) -> dict[str, float | int | None]:
+        """Return the means of HotpotQA's metrics over the answered questions, and their number."""
+        means = ", ".join(f"avg({name}) AS {name}" for name in METRICS)
+        return dict(next(self.rows(f"SELECT count(*) AS questions, {means} FROM question WHERE outcome = 'ok'")))  # noqa: S608
+
+    def summary(self, stretch: Stretch) -> dict[str, Any]:
+        """Return a stretch in figures: account, latency in seconds, share of prompt tokens from the cache."""
+        seconds, tokens = self.latencies(stretch)[:, 1], self.tokens(stretch)
+        prompt = float(tokens[:, 1].sum())
+        names = [f"p{round(100 * q)}" for q in QUANTILES]
+        values = np.quantile(seconds, QUANTILES).tolist() if len(seconds) else [None] * len(QUANTILES)
+        return {
+            **self.accounting(stretch),
+            "latency_seconds": dict(zip(names, values, strict=True)),
+            "hit_rate": float(tokens[:, 2].sum()) / prompt if prompt else None,
+        }

@@ -1,0 +1,86 @@
+"""What a soak leaves behind for readers: its summary, its picture and its page."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from workload.analysis.wording import number, percent
+from workload.charts.soak import draw
+from workload.report import QUALITY, REPORT, Section, render
+from workload.soak.summary import summarise, verdicts
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from workload.bundle import Bundle
+    from workload.soak.record import SoakRecord
+
+TITLE = "What drifts in a long run?"
+COLUMNS = ("segment", "minutes", "sent", "ok", "failed", "p50", "p95", "hit rate")
+
+
+@dataclass(frozen=True)
+class FinishedSoak:
+    """A soak that has ended, well or not: its name, its figures, its files, and the exit code that it deserves."""
+
+    run_id: str
+    summary: dict[str, Any]
+    files: tuple[Path, ...]
+    bundle: Path
+    exit_code: int
+
+
+def report(bundle: Bundle, record: SoakRecord, facts: dict[str, Any], footer: str, *, draws: bool) -> FinishedSoak:
+    """Write summary, picture and page of a soak into its bundle.
+
+    Args:
+        bundle: the run's.
+        record: its journal.
+        facts: what the journal does not know: how it ended, the exit code, counter resets, restarts.
+        footer: what a copied picture must still say.
+        draws: whether there is to be a picture.
+    """
+    summary = {"run": bundle.run_id, **facts, **summarise(record)}
+    bundle.write_json("summary.json", summary)
+    files: tuple[Path, ...] = (draw(record, summary, footer, bundle.folder / "soak.png"),) if draws else ()
+    section = Section(
+        name="soak",
+        title=TITLE,
+        origin=f"soak, run {bundle.run_id}",
+        replay_of=None,
+        verdicts=verdicts(summary),
+        figures=[{"name": path.name, "data": base64.b64encode(path.read_bytes()).decode()} for path in files],
+        columns=COLUMNS,
+        rows=[_row(row) for row in summary["segments"]],
+        accounting=[{name: _cell(value) for name, value in summary["accounting"].items()}],
+        quality=[{title: number(summary["quality"][name]) for name, title in QUALITY.items()}],
+        promql={},
+        manifest=json.dumps(json.loads((bundle.folder / "manifest.json").read_text()), indent=2),
+    )
+    bundle.write_text(REPORT, render(TITLE, [section]))
+    return FinishedSoak(bundle.run_id, summary, files, bundle.folder, facts["exit_code"])
+
+
+def _row(segment: dict[str, Any]) -> tuple[str, ...]:
+    found = segment["summary"]
+    minutes = (segment["ended_at"] - segment["started_at"]) / 60
+    latency = found["latency_seconds"]
+    return (
+        str(segment["id"]),
+        number(minutes),
+        str(found["sent"]),
+        str(found["ok"]),
+        str(sum(found["failed"].values())),
+        f"{number(latency['p50'])} s",
+        f"{number(latency['p95'])} s",
+        percent(found["hit_rate"]),
+    )
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{reason}: {count}" for reason, count in value.items()) or "0"
+    return str(value)

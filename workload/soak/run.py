@@ -1,0 +1,115 @@
+"""A whole soak with real surroundings. The command line calls this and prints what it returns."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from workload.alertmanager import LocalAlertmanager
+from workload.bundle import Bundle, new_run_id, read_manifest
+from workload.corpus.default import open_corpus
+from workload.corpus.embedding import MiniLmEmbedder
+from workload.engine.profile import PROFILES
+from workload.errors import UsageError
+from workload.paths import cache_dir, inside
+from workload.prometheus_binary import find_alertmanager, find_prometheus
+from workload.prometheus_server import HOST, LocalPrometheus, loopback_session
+from workload.run import launcher_of
+from workload.settings import PLACES, Settings
+from workload.soak.assembly import EXPERIMENT, WATCHED_ONLY, Assembly, Surroundings
+from workload.soak.capture import keeper
+from workload.soak.plan import SoakPlan
+from workload.soak.webhook import PATH
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from workload.soak.reporting import FinishedSoak
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Where Alertmanager listens, and where it finds us; both on 127.0.0.1."""
+
+    alertmanager: int = 9093
+    webhook: int = 9096
+
+
+def run_soak(
+    settings: Settings, plan: SoakPlan, ports: Ports, progress: Progress, run_id: str | None = None
+) -> FinishedSoak:
+    """Run a soak, or go on with the one named `run_id`; its services are started, or reused where they run.
+
+    Raises:
+        Hop2RagError: with the exit code of its class; the run can then be resumed.
+    """
+    if plan.profile not in PROFILES:
+        raise UsageError(f"There is no profile {plan.profile!r}.", f"There are: {', '.join(PROFILES)}.")
+    launcher = launcher_of(settings, progress.console)
+    cache, embedder = cache_dir(), MiniLmEmbedder()
+    corpus = open_corpus(settings, embedder, progress)
+    bundle = Bundle(settings.results, run_id or new_run_id(EXPERIMENT, datetime.now(UTC)))
+    if bundle.is_begun:
+        bundle.resume()
+        bundle.note(status="running")
+    else:
+        bundle.start(EXPERIMENT, settings.model_dump(mode="json"))
+        bundle.note(plan=plan.model_dump(mode="json"))
+    embedder.load()
+    binary = find_prometheus(cache)
+    try:
+        with ExitStack() as stack:
+            alertmanager = None
+            if plan.alerts:
+                alertmanager = LocalAlertmanager(
+                    find_alertmanager(cache),
+                    cache,
+                    loopback_session(),
+                    port=ports.alertmanager,
+                    webhook=f"http://{HOST}:{ports.webhook}{PATH}",
+                )
+                stack.enter_context(alertmanager)
+            prometheus = LocalPrometheus(
+                binary,
+                cache,
+                loopback_session(),
+                port=settings.prometheus_port,
+                sample_interval_ms=settings.vllm_interval_ms,
+                alertmanager=alertmanager.address if alertmanager else None,
+            )
+            stack.enter_context(prometheus)
+            around = Surroundings(
+                launcher,
+                settings.vllm_endpoint is None,
+                corpus.store,
+                embedder,
+                corpus.questions,
+                prometheus,
+                alertmanager,
+                ports.webhook,
+                keeper(prometheus.client, bundle, EXPERIMENT, plan.profile),
+            )
+            return Assembly(around, settings, plan, bundle, progress).conduct()
+    except BaseException as error:
+        status = "interrupted" if isinstance(error, KeyboardInterrupt) else "aborted"
+        bundle.note(status=status, why=str(error) or type(error).__name__)
+        raise
+
+
+def resumed(now: Settings, plan: SoakPlan, run: str) -> tuple[Settings, SoakPlan]:
+    """Return settings and plan of a soak that is to go on; only where the services are and who watches may differ.
+
+    Raises:
+        UsageError: there is no such run, or it was no soak.
+    """
+    manifest = read_manifest(inside(now.results / "runs", run, "The run's name"))
+    if manifest["experiment"] != EXPERIMENT:
+        raise UsageError(f"Run {run} is of {manifest['experiment']}, not a soak.", "Go on with it by `hop2rag run`.")
+    places = {name: getattr(now, name) for name in PLACES}
+    watched = {name: getattr(plan, name) for name in WATCHED_ONLY}
+    return (
+        Settings.model_validate({**manifest["settings"], **places}),
+        SoakPlan.model_validate({**manifest["plan"], **watched}),
+    )

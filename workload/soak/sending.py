@@ -1,0 +1,153 @@
+"""Sends questions for as long as the pace allows, in a closed or an open loop, and keeps account of every one."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from random import Random
+from typing import TYPE_CHECKING, Any, Protocol
+
+from workload.drive import Phase
+from workload.gate import ENGINE_REASONS
+from workload.load import Tally, counted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from workload.drive import Driver
+    from workload.soak.pace import Pace
+    from workload.soak.stream import Item, QuestionStream
+
+PHASE = "soak"
+FINISHED = "finished"
+
+
+@dataclass
+class SoakTally(Tally):
+    """What became of the questions: scheduled = sent + dropped + paused, sent = ok + failed + cancelled.
+
+    Attributes:
+        paused: arrivals of an open loop while the run was held.
+        retried: how many of the sent ones were second attempts after a failure of the engine.
+    """
+
+    scheduled: int = 0
+    paused: int = 0
+    retried: int = 0
+
+    @property
+    def dropped(self) -> int:
+        """Arrivals of an open loop that found too many questions in flight."""
+        return self.scheduled - self.sent - self.paused
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the counts, checked as in `Tally`."""
+        return {**super().as_dict(), "paused": self.paused, "retried": self.retried}
+
+
+class Gate(Protocol):
+    """Holds the run back after a failure that may be the engine's."""
+
+    async def check(self, reason: str | None) -> None:
+        """Return once the engine is known to answer."""
+
+
+@dataclass
+class Sender:
+    """Sends questions until the pace ends.
+
+    Args:
+        driver: asks one question.
+        gate: proves the engine after a suspicious failure.
+        stream: where questions come from.
+        pace: how much may be sent.
+        arm: of the journal's rows.
+        segment: returns the number of the current segment.
+        salt: of the prefix cache; each lap gets its own unless `repeats`.
+        repeats: whether all laps share one salt.
+        rate: arrivals a second of an open loop; None for a closed loop.
+        most: end when so many questions were sent, by all processes of the run; None for no such end.
+        drain_seconds: how long questions under way may take to end before they are cancelled.
+        seed: of the arrivals.
+    """
+
+    driver: Driver
+    gate: Gate
+    stream: QuestionStream
+    pace: Pace
+    arm: str
+    segment: Callable[[], int]
+    salt: str
+    repeats: bool
+    rate: float | None
+    most: int | None
+    drain_seconds: float
+    seed: int
+    tally: SoakTally = field(default_factory=SoakTally)
+
+    async def run(self) -> None:
+        """Send until the pace ends, then wait for what is under way.
+
+        Raises:
+            Hop2RagError: the engine, the store or the disk is at fault; what was in flight is then cancelled.
+        """
+        self._free = list(range(self.pace.wanted))
+        tasks: set[asyncio.Task[None]] = set()
+        try:
+            async with asyncio.TaskGroup() as group:
+
+                def send(intended: float | None = None) -> None:
+                    item, slot = self.stream.take(), heappop(self._free)
+                    self.tally.scheduled += 1
+                    self.pace.enter()
+                    task = group.create_task(self._serve(item, slot, intended))
+                    tasks.add(task)
+                    task.add_done_callback(tasks.discard)
+                    self._end_if_done()
+
+                self._end_if_done()
+                await (self._open(send, self.rate) if self.rate else self._closed(send))
+                if not await self.pace.drained(self.drain_seconds):
+                    for task in tasks:
+                        task.cancel()
+        except BaseExceptionGroup as failures:
+            raise failures.exceptions[0] from None
+
+    def _end_if_done(self) -> None:
+        if self.most and self.stream.has_given(self.most):
+            self.pace.end(FINISHED)
+
+    async def _closed(self, send: Callable[[], None]) -> None:
+        while await self.pace.room():
+            send()
+
+    async def _open(self, send: Callable[[float], None], rate: float) -> None:
+        clock, random = self.driver.meter.monotonic, Random(f"{self.seed}:{self.segment()}")
+        due = clock()
+        while True:
+            due += random.expovariate(rate * self.pace.level / self.pace.wanted)
+            if await self.pace.ends_within(due - clock()):
+                return
+            if self.pace.holds:
+                self.tally.scheduled += 1
+                self.tally.paused += 1
+            elif self.pace.in_flight >= self.pace.level:
+                self.tally.scheduled += 1
+            else:
+                send(due)
+
+    async def _serve(self, item: Item, slot: int, intended: float | None) -> None:
+        salt = self.salt if self.repeats else f"{self.salt}-{item.lap}"
+        before = {item.question.id: item.attempt - 1}
+        phase = Phase(self.arm, item.lap, PHASE, self.segment(), salt, before)
+        self.tally.retried += item.is_retry
+        try:
+            reason = await counted(self.driver.ask(phase, item.question, str(slot), intended), self.tally)
+            await self.driver.meter.acknowledge()
+            await self.gate.check(reason)
+            if reason in ENGINE_REASONS:
+                self.stream.retry(item)  # only now: its one further chance is not for an engine that is still away
+        finally:
+            heappush(self._free, slot)
+            self.pace.leave()

@@ -1,0 +1,189 @@
+"""The soak itself, in one event loop: it sends, keeps time, rolls segments, writes checkpoints and watches the disk."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from workload.errors import StorageError
+from workload.soak.checkpoint import Checkpoint
+from workload.soak.display import line
+from workload.soak.sending import FINISHED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Sequence
+
+    from exporter.soak import SoakMetrics
+    from workload.bundle import Bundle
+    from workload.journal import Journal
+    from workload.soak.display import Display, Recent
+    from workload.soak.pace import Pace
+    from workload.soak.plan import SoakPlan
+    from workload.soak.segments import Segments
+    from workload.soak.sending import Sender
+    from workload.soak.steering import Steering
+
+CHECKPOINT_SECONDS = 2.0
+DISK_HOLD = "disk"
+LOW_BYTES = 150 * 1024 * 1024
+"""Free space below which nothing is sent: it leaves room to finish what is under way and to write the report."""
+
+
+def free_bytes(bundle: Bundle) -> int:
+    """Return the space left where the run's results go."""
+    space = os.statvfs(bundle.folder)
+    return space.f_bavail * space.f_frsize
+
+
+def resident_bytes(pid: int | None) -> int | None:
+    """Return the resident memory of a process and its children; None if it is not seen from here."""
+    if pid is None:
+        return None
+    try:
+        process = psutil.Process(pid)
+        family = [process, *process.children(recursive=True)]
+        return sum(one.memory_info().rss for one in family)
+    except psutil.Error:
+        return None
+
+
+@dataclass
+class Soak:
+    """One process's part of a soak.
+
+    Args:
+        elapsed_before: seconds of the duration that earlier processes have used.
+        engine_pid: returns the engine's process id, if it is seen from here.
+        free: returns the free space of the results' disk, in bytes.
+        monotonic, wall: clocks in seconds.
+        beside: what else runs for the length of the soak, such as the heartbeat.
+    """
+
+    plan: SoakPlan
+    bundle: Bundle
+    journal: Journal
+    sender: Sender
+    segments: Segments
+    steering: Steering
+    metrics: SoakMetrics
+    display: Display
+    recent: Recent
+    engine_pid: Callable[[], int | None]
+    elapsed_before: float = 0.0
+    free: Callable[[Bundle], int] = free_bytes
+    monotonic: Callable[[], float] = time.monotonic
+    wall: Callable[[], float] = time.time
+    beside: Sequence[Callable[[], Coroutine[Any, Any, None]]] = ()
+
+    @property
+    def pace(self) -> Pace:
+        """How much may be sent."""
+        return self.sender.pace
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of the duration that are used, by the monotonic clock: an hour's jump of the other ends nothing."""
+        return self.elapsed_before + self.monotonic() - self._started
+
+    async def run(self) -> None:
+        """Run until the duration is over, or something ends the run before; `pace.ending` says what.
+
+        Raises:
+            Hop2RagError: the engine, the store or the disk is at fault; the journal and the last checkpoint hold.
+        """
+        self._started = self.monotonic()
+        self.segments.open(self.wall())
+        if self.elapsed >= self.plan.duration:
+            self.pace.end(FINISHED)
+        tasks = [asyncio.create_task(work) for work in (self.sender.run(), self._watch(), *(b() for b in self.beside))]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+        await self.steering.finish()
+        failure = next((result for result in results if isinstance(result, Exception)), None)
+        if not isinstance(failure, StorageError):
+            await self.segments.roll(self.wall(), opens=False)
+            await self._checkpoint()
+        if failure:
+            raise failure
+
+    async def _watch(self) -> None:
+        segment_until = self.elapsed_before + self.plan.segment
+        while True:
+            if self.elapsed >= self.plan.duration:
+                self.pace.end(FINISHED)
+            if self.elapsed >= segment_until and not self.pace.ending:
+                segment_until += self.plan.segment
+                summary = await self.segments.roll(self.wall())
+                self.display.say(
+                    f"segment {self.segments.number - 1}: {summary['sent']} sent, {summary['ok']} answered"
+                )
+            self._watch_disk()
+            await self._checkpoint()
+            self._show()
+            await asyncio.sleep(min(CHECKPOINT_SECONDS, max(0.05, self.plan.duration - self.elapsed)))
+
+    def _watch_disk(self) -> None:
+        is_low = self.free(self.bundle) < LOW_BYTES
+        if is_low and DISK_HOLD not in self.pace.holds:
+            self.pace.hold(DISK_HOLD)
+            self.steering.note("pause", f"under {LOW_BYTES // 2**20} MiB are free in {self.bundle.root}")
+        elif not is_low and DISK_HOLD in self.pace.holds:
+            self.pace.lift(DISK_HOLD)
+            self.steering.note("lift", "the disk has room again")
+
+    async def _checkpoint(self) -> None:
+        lap, index = self.sender.stream.position
+        tally, pace = self.sender.tally, self.pace
+        under_way = tally.sent - tally.ok - tally.failed.total() - tally.cancelled
+        self.metrics.paused.set(bool(pace.holds))
+        self.metrics.level.set(pace.level)
+        sample = {
+            "at": self.wall(),
+            "segment": self.segments.number,
+            "in_flight": pace.in_flight,
+            "level": pace.level,
+            "is_held": int(bool(pace.holds)),
+            "runner_bytes": psutil.Process().memory_info().rss,
+            "engine_bytes": resident_bytes(self.engine_pid()),
+        }
+        self.journal.insert("sample", sample)
+        self.segments.keep()
+        await self.journal.acknowledge()
+        accounting = {
+            "scheduled": tally.scheduled,
+            "sent": tally.sent,
+            "ok": tally.ok,
+            "failed": dict(tally.failed),
+            "cancelled": tally.cancelled,
+            "in_flight": under_way,
+            "dropped": tally.dropped,
+            "paused": tally.paused,
+        }
+        point = Checkpoint(
+            self.wall(),
+            self.elapsed,
+            self.segments.number,
+            lap,
+            index,
+            pace.level,
+            tuple(sorted(pace.holds)),
+            accounting,
+            self.steering.firing(),
+        )
+        point.write(self.bundle)
+
+    def _show(self) -> None:
+        found = self.recent.read(self.wall(), self.journal.last_ids)
+        failed = self.sender.tally.failed.total()
+        alerts = [alert["alert"] for alert in self.steering.firing().values()]
+        text = line(found, failed, self.pace.level, sorted(self.pace.holds), alerts)
+        self.display.show(text, self.elapsed)

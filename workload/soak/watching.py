@@ -1,0 +1,61 @@
+"""Who watches a soak: the webhook's server, the heartbeat, and the steering that both feed."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from exporter.server import BackgroundServer
+from workload.soak.alert import from_api
+from workload.soak.heartbeat import Heartbeat
+from workload.soak.webhook import webhook
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+    from typing import Any
+
+    from exporter.soak import SoakMetrics
+    from workload.alertmanager import LocalAlertmanager
+    from workload.prometheus_server import LocalPrometheus
+    from workload.soak.alert import Alert, Message
+    from workload.soak.pace import Pace
+    from workload.soak.steering import Steering
+
+
+@contextmanager
+def served(steering: Steering, metrics: SoakMetrics, token: str, port: int) -> Iterator[str]:
+    """Serve the webhook on 127.0.0.1 in a thread of its own; yield its "host:port". Enter it in the event loop.
+
+    What comes in is handed to the loop in which the soak runs, so that nothing of the steering needs a lock.
+
+    Raises:
+        UsageError: the port is in use.
+    """
+    loop = asyncio.get_running_loop()
+
+    async def receive(message: Message) -> bool:
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(steering.receive(message), loop))
+
+    def count(outcome: str) -> None:
+        metrics.requests.labels(outcome).inc()
+
+    with BackgroundServer(webhook(token, receive, count), port=port, flag="--webhook-port") as server:
+        yield server.start()
+
+
+def watchers(
+    steering: Steering,
+    pace: Pace,
+    alertmanager: LocalAlertmanager,
+    prometheus: LocalPrometheus,
+    prove: Callable[[], Awaitable[None]],
+) -> list[Callable[[], Coroutine[Any, Any, None]]]:
+    """Return what runs beside the soak: the heartbeat, and what undoes actions."""
+
+    def firing() -> Sequence[Alert]:
+        return [from_api(found) for found in alertmanager.client.firing()]
+
+    servers = {"Prometheus": prometheus.client.ready, "Alertmanager": alertmanager.client.ready}
+    heartbeat = Heartbeat(steering, pace, servers, firing, prove)
+    return [steering.keep_lifting, heartbeat.keep_watching]

@@ -1,0 +1,65 @@
+"""The address that Alertmanager calls: authenticated, bounded, strict, and 2xx only once the action is on disk."""
+
+from __future__ import annotations
+
+import hmac
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from workload.errors import StorageError
+from workload.soak.alert import Message
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from starlette.requests import Request
+
+PATH = "/alerts"
+MAX_BODY_BYTES = 1024 * 1024
+
+
+def webhook(token: str, receive: Callable[[Message], Awaitable[bool]], count: Callable[[str], object]) -> Starlette:
+    """Return the application.
+
+    Args:
+        token: what the caller must present as its bearer token; compared in constant time.
+        receive: takes a message and returns, once what it caused is on disk, whether it was new.
+        count: called with the outcome of each request, one of `exporter.soak.REQUESTS`.
+
+    Raises:
+        ValueError: the token is empty, so that anybody would be let in.
+    """
+    if not token:
+        raise ValueError("a webhook without a token lets everybody in")
+    expected = f"Bearer {token}".encode()
+
+    def refuse(status: int, outcome: str, why: str) -> Response:
+        count(outcome)
+        headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
+        return PlainTextResponse(f"{why}\n", status, headers)
+
+    async def post(request: Request) -> Response:
+        given = request.headers.get("authorization", "").encode("utf-8", "surrogatepass")
+        if not hmac.compare_digest(given, expected):
+            return refuse(401, "unauthorized", "Unauthorized")
+        body = bytearray()
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > MAX_BODY_BYTES:
+                return refuse(413, "too_large", f"At most {MAX_BODY_BYTES} bytes.")
+        try:
+            message = Message.model_validate_json(bytes(body))
+        except (ValidationError, RecursionError):
+            return refuse(400, "malformed", "Not a message of Alertmanager's webhook, version 4.")
+        try:
+            is_new = await receive(message)
+        except StorageError:
+            return PlainTextResponse("The journal cannot be written.\n", 503)
+        count("accepted" if is_new else "duplicate")
+        return PlainTextResponse("ok\n")
+
+    return Starlette(routes=[Route(PATH, post, methods=["POST"])])
