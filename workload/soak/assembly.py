@@ -145,6 +145,8 @@ class Assembly:
                 raise
             except Hop2RagError as error:
                 failure = error
+                if not record.has_begun():
+                    raise  # there is nothing to report on
             ending = pace.ending if not failure else Ending(f"given up: {failure}", failure.exit_code)
             finished = self._report(record, ending or Ending("ended", 1), kept)
         if failure:
