@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from workload.agent.replay import read_script
+from workload.annotations import annotator, find_grafana
 from workload.bundle import Bundle, new_run_id, read_manifest
 from workload.corpus.default import open_corpus
 from workload.corpus.embedding import MiniLmEmbedder
@@ -75,6 +77,7 @@ def run_experiment(
     """
     if isinstance(experiment, OfflineExperiment):
         return experiment.conduct(experiment, settings, progress, run_id)
+    annotate = annotator(find_grafana(), partial(progress.console.print, markup=False))
     launcher = launcher_of(settings, progress.console)
     script = script_of(settings)
     embedder = MiniLmEmbedder()
@@ -106,6 +109,7 @@ def run_experiment(
                     history,
                     script,
                     progress,
+                    annotate,
                 ).run(corpus.questions)
             retrieve = retriever(embedder, corpus.store, settings.k)
             evidence = Evidence(prometheus.client, experiment.name, bundle, settings, retrieve)
