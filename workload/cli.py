@@ -16,6 +16,7 @@ from exporter.errors import ExporterError
 from workload.commands import corpus, engine, run, services, suite
 from workload.commands.dashboards import dashboards
 from workload.commands.demo import demo
+from workload.commands.export import export, figures
 from workload.commands.options import err, out
 from workload.errors import Hop2RagError
 
@@ -29,7 +30,18 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for command in (run.run, suite.suite, run.ask, demo, services.up, services.down, services.doctor, dashboards):
+for command in (
+    run.run,
+    suite.suite,
+    run.ask,
+    demo,
+    figures,
+    export,
+    services.up,
+    services.down,
+    services.doctor,
+    dashboards,
+):
     app.command()(command)
 app.add_typer(engine.app, name="engine")
 app.add_typer(corpus.app, name="corpus")
