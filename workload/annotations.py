@@ -28,15 +28,21 @@ class Annotate(Protocol):
 
 
 def find_grafana(environ: Mapping[str, str] = os.environ) -> Grafana | None:
-    """Return the Grafana that GRAFANA_URL names, with the token of GRAFANA_TOKEN or of the file GRAFANA_TOKEN_FILE.
-
-    None where no address is given.
+    """Return the Grafana that GRAFANA_URL names, with its token; None where no address is given.
 
     Raises:
         UsageError: the address is no http(s) URL or carries credentials, or the token cannot be one.
     """
-    if not (url := environ.get(URL_VARIABLE, "")):
-        return None
+    url = environ.get(URL_VARIABLE, "")
+    return Grafana(check_url(url, URL_VARIABLE), read_token(environ)) if url else None
+
+
+def read_token(environ: Mapping[str, str] = os.environ) -> str:
+    """Return the token in the file that GRAFANA_TOKEN_FILE names, else that of GRAFANA_TOKEN; "" without either.
+
+    Raises:
+        UsageError: the file cannot be read, or the token holds what no header may.
+    """
     token = environ.get(TOKEN_VARIABLE, "")
     if file := environ.get(TOKEN_FILE_VARIABLE):
         try:
@@ -46,7 +52,7 @@ def find_grafana(environ: Mapping[str, str] = os.environ) -> Grafana | None:
     token = token.strip()
     if not (token.isascii() and token.isprintable()) or " " in token:
         raise UsageError("Grafana's token holds blanks or characters that no header may.", f"Check {TOKEN_VARIABLE}.")
-    return Grafana(check_url(url, URL_VARIABLE), token)
+    return token
 
 
 def no_marks(start: float, end: float | None, text: str, tags: Sequence[str]) -> None:

@@ -1,20 +1,23 @@
-"""`hop2rag up` and `hop2rag down`: the engine and Prometheus, kept up for several runs."""
+"""`hop2rag up` and `hop2rag down`: the engine, Prometheus and an installed Grafana, kept up for several runs."""
 
 from __future__ import annotations
 
 import os
 import signal
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import psutil
 
 from workload.engine.profile import PROFILES
 from workload.errors import DependencyDownError, UsageError
+from workload.grafana_server import LocalGrafana, find_grafana_server
 from workload.paths import cache_dir
 from workload.prometheus_binary import find_prometheus
 from workload.prometheus_server import LocalPrometheus, loopback_session
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from rich.console import Console
@@ -29,8 +32,8 @@ def pid_file() -> Path:
     return cache_dir() / "up.pid"
 
 
-def stay_up(profile: str, launcher: ProcessLauncher, prometheus_port: int, console: Console) -> None:
-    """Start Prometheus and the engine, say where they are, and wait for a signal; stop them in reverse order.
+def stay_up(profile: str, launcher: ProcessLauncher, prometheus_port: int, grafana_port: int, console: Console) -> None:
+    """Start Prometheus, Grafana if it is on PATH, and the engine; wait for a signal, and stop them in reverse order.
 
     Raises:
         UsageError: no such profile, or `up` runs already.
@@ -42,6 +45,7 @@ def stay_up(profile: str, launcher: ProcessLauncher, prometheus_port: int, conso
     cache = cache_dir()
     with (
         LocalPrometheus(find_prometheus(cache), cache, loopback_session(), port=prometheus_port) as prometheus,
+        _grafana(cache, prometheus.url, grafana_port) as grafana,
         launcher.start(PROFILES[profile]) as engine,
     ):
         me = psutil.Process()
@@ -49,12 +53,26 @@ def stay_up(profile: str, launcher: ProcessLauncher, prometheus_port: int, conso
         try:
             console.print(f"vLLM {engine.facts.version} ({profile}) on {engine.endpoint}")
             console.print(f"Prometheus on {prometheus.url}")
-            console.print("Ctrl-C or `hop2rag down` stops both.")
+            if grafana:
+                console.print(f"Grafana on {grafana.url}; its admin's password is in {grafana.password_file}")
+            else:
+                console.print("No Grafana on PATH: the figures and `hop2rag export` need none.")
+            console.print("Ctrl-C or `hop2rag down` stops all of it.")
             signal.pause()
         except KeyboardInterrupt:
             console.print("Stopping.")
         finally:
             pid_file().unlink(missing_ok=True)
+
+
+@contextmanager
+def _grafana(cache: Path, prometheus_url: str, port: int) -> Iterator[LocalGrafana | None]:
+    binary = find_grafana_server()
+    if binary is None:
+        yield None
+        return
+    with LocalGrafana(binary, cache, prometheus_url, port=port) as running:
+        yield running
 
 
 def bring_down() -> str:
@@ -71,7 +89,7 @@ def bring_down() -> str:
         process.wait(STOP_TIMEOUT_SECONDS)
     except psutil.TimeoutExpired:
         raise DependencyDownError(f"Process {process.pid} did not stop.", f"Look at it: ps {process.pid}") from None
-    return "Stopped the engine and Prometheus."
+    return "Stopped the engine and what watched it."
 
 
 def _running() -> psutil.Process | None:
