@@ -25,12 +25,12 @@ from workload.run import Finished
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from workload.finished import FinishedRun
     from workload.panels.panel import Panel
+    from workload.past import PastRun
     from workload.prometheus import PrometheusClient
 
 
-def redraw(found: FinishedRun, client: PrometheusClient) -> list[Path]:
+def redraw(found: PastRun, client: PrometheusClient) -> list[Path]:
     """Draw a run's figures into its experiment's folder, renew its report, and return the pictures.
 
     Where Prometheus no longer has the run, only what was kept as CSV can be drawn, and the report stays.
@@ -67,7 +67,7 @@ def redraw(found: FinishedRun, client: PrometheusClient) -> list[Path]:
     return files
 
 
-def draw_kept(found: FinishedRun, experiment: Experiment, folder: Path) -> list[Path]:
+def draw_kept(found: PastRun, experiment: Experiment, folder: Path) -> list[Path]:
     """Draw what the bundle keeps as CSV: figures of which every panel is there, and all other panels alone.
 
     Raises:

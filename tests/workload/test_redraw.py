@@ -14,10 +14,10 @@ from workload.bundle import Bundle
 from workload.cli import run_command_line
 from workload.errors import UsageError
 from workload.experiments import EXPERIMENTS
-from workload.finished import open_run
 from workload.journal import Journal
 from workload.panels.data import Trace
 from workload.panels.vllm_metrics import HIT_RATIO, KV_USAGE
+from workload.past import open_run
 from workload.prometheus import NoDataError
 from workload.redraw import read_traces, redraw
 from workload.results import RunData

@@ -13,7 +13,7 @@ from workload.errors import UsageError
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from workload.finished import FinishedRun
+    from workload.past import PastRun
     from workload.prometheus import PrometheusClient
 
 Run = Annotated[str, typer.Option("--run", help="The run, as its folder under results/runs is called.")]
@@ -25,7 +25,7 @@ PrometheusUrl = Annotated[
 
 def figures(run: Run, results: Results = Path("results"), prometheus_url: PrometheusUrl = None) -> None:
     """Draw a run's figures again: from Prometheus while it has the run, else from the CSV that the run left."""
-    from workload.finished import open_run  # noqa: PLC0415 - `--help` need not load the numeric libraries
+    from workload.past import open_run  # noqa: PLC0415 - `--help` need not load the numeric libraries
     from workload.redraw import redraw  # noqa: PLC0415
 
     found = open_run(run, results)
@@ -58,7 +58,7 @@ def export(
     from workload.export.answers import Span  # noqa: PLC0415
     from workload.export.capture import capture  # noqa: PLC0415
     from workload.export.stored import holds  # noqa: PLC0415
-    from workload.finished import open_run  # noqa: PLC0415
+    from workload.past import open_run  # noqa: PLC0415
 
     found = open_run(run, results)
     by_uid = {each.uid: each for each in DASHBOARDS}
@@ -103,7 +103,7 @@ def export(
         out.print(f"Snapshot: {kept.snapshot}", soft_wrap=True, highlight=False)
 
 
-def _series_of(found: FinishedRun, url: str | None) -> AbstractContextManager[PrometheusClient]:
+def _series_of(found: PastRun, url: str | None) -> AbstractContextManager[PrometheusClient]:
     from workload.export.stored import prometheus_of_runs  # noqa: PLC0415
 
     return prometheus_of_runs(url, found.settings.prometheus_port)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from workload.errors import StorageError
@@ -15,11 +16,11 @@ from workload.export.table import to_csv
 from workload.grafana import GrafanaError, NoRendererError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from workload.dashboards.catalogue import Dashboard
-    from workload.export.answers import Span
+    from workload.export.answers import Answer, Span
     from workload.grafana import Grafana
     from workload.panels.panel import Panel
     from workload.prometheus import PrometheusClient
@@ -80,8 +81,7 @@ def capture(
     panels = [panel for row in dashboard.rows for panel in row.panels]
     answers = {panel.key: ask(panel, client, scope, span) for panel in panels}
     promql = {panel.key: [promql_of(panel, line, scope, span) for line in panel.lines] for panel in panels}
-    arms = sorted({answer.labels.get("arm", "") for found in answers.values() for answer in found})
-    shown = Shown(span, arms, footer)
+    shown = Shown(span, arms_of(chain.from_iterable(answers.values())), footer)
     renderer = _Renderer(grafana, dashboard.uid, scope, span)
     pictures, tables, made = [], [], 0
     try:
@@ -107,6 +107,11 @@ def capture(
         kept = grafana.snapshot(embed(dashboard, answers, title, start, end), title)
     empty = tuple(panel.title for panel in panels if not answers[panel.key])
     return Capture((*pictures, *tables), made, renderer.refusal, empty, kept)
+
+
+def arms_of(answers: Iterable[Answer]) -> list[str]:
+    """Return the arms in order; series that are told of all arms together have none."""
+    return sorted({arm for answer in answers if (arm := answer.labels.get("arm"))})
 
 
 class _Renderer:

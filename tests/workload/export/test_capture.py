@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.stubs.grafana import PLACEHOLDER, TOKEN, StubGrafana
-from tests.stubs.panels import DASHBOARD, SPAN, KnownSeries
+from tests.stubs.panels import ARMS, BARS, DASHBOARD, LINES, SPAN, KnownSeries
 from workload.dashboards.catalogue import Dashboard, Row
 from workload.dashboards.frame import render
 from workload.errors import StorageError
-from workload.export.capture import PIXELS, Capture, capture
+from workload.export.answers import ask
+from workload.export.capture import PIXELS, Capture, arms_of, capture
 from workload.grafana import Grafana, png_size
 
 if TYPE_CHECKING:
@@ -112,3 +113,9 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match=r"file/x cannot be written: Not a directory\. Choose another --out"):
         kept(tmp_path / "file" / "x", None)
+
+
+def test_arms_have_the_same_order_in_every_picture() -> None:
+    """A series of no arm must not move the colours of the others by one."""
+    answers = [answer for panel in (BARS, LINES) for answer in ask(panel, KnownSeries(), SCOPE, SPAN)]
+    assert arms_of(answers) == list(ARMS)

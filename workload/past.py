@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class FinishedRun:
+class PastRun:
     """A run as its bundle tells it; `measured` is empty where there was no engine."""
 
     study: Study
@@ -43,7 +43,7 @@ class FinishedRun:
         return f"{self.label}\n{told}" if self.label else told
 
 
-def open_run(run: str, results: Path) -> FinishedRun:
+def open_run(run: str, results: Path) -> PastRun:
     """Return a run of the results folder.
 
     Raises:
@@ -66,4 +66,4 @@ def open_run(run: str, results: Path) -> FinishedRun:
     known = {name: value for name, value in manifest["settings"].items() if name in Settings.model_fields}
     measured = tuple(Measured.from_manifest(row) for row in manifest.get("measured", ()))
     settings = Settings.model_validate(known)
-    return FinishedRun(study, bundle, settings, measured, summary, str(manifest.get("label", "")))
+    return PastRun(study, bundle, settings, measured, summary, str(manifest.get("label", "")))
