@@ -16,6 +16,8 @@ import typer
 from prometheus_client import disable_created_metrics
 
 from exporter.errors import ExporterError, UsageError
+from exporter.filesystem import FLAG as FILESYSTEM_FLAG
+from exporter.filesystem import parse_volumes
 from exporter.processes import Target
 from exporter.service import Config, Exporter, own_version
 
@@ -101,6 +103,12 @@ def export(
     agent_pid: Annotated[
         int | None, typer.Option("--collector.processes.agent-pid", help="Measure the agent by its process id.")
     ] = None,
+    filesystem: Annotated[
+        list[str] | None,
+        typer.Option(
+            FILESYSTEM_FLAG, help="NAME=PATH: free space where PATH lies; may be given again for another NAME."
+        ),
+    ] = None,
     sample_interval: Annotated[
         str, typer.Option("--nvml.sample-interval", help="Time between two memory samples, 5ms to 1s.")
     ] = "10ms",
@@ -140,6 +148,7 @@ def export(
             host_totals=host,
             pcie=pcie,
             gpu_processes=gpu_processes,
+            volumes=parse_volumes(filesystem or ()),
             targets=_targets(engine=(engine_pid, engine_port), agent=(agent_pid, agent_port)),
             sample_interval_seconds=parse_duration(sample_interval, "--nvml.sample-interval", 0.005, 1.0),
             replay_file=replay_file,

@@ -17,6 +17,7 @@ from workload.commands import corpus, engine, run, services, suite
 from workload.commands.ab import ab, optimize
 from workload.commands.dashboards import dashboards
 from workload.commands.demo import demo
+from workload.commands.export import export, figures
 from workload.commands.options import err, out
 from workload.commands.soak import soak
 from workload.errors import Hop2RagError
@@ -39,6 +40,8 @@ for command in (
     optimize,
     run.ask,
     demo,
+    figures,
+    export,
     services.up,
     services.down,
     services.doctor,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import requests
 
 from workload.errors import DependencyDownError
+from workload.paths import cache_dir
 from workload.process import ChildProcess
 from workload.prometheus_server import loopback_session
 
@@ -53,6 +54,7 @@ def exporter_beside(
         *(sys.executable, "-m", "exporter.cli", "--web.listen-address", address),
         *("--nvml.sample-interval", f"{sample_interval_ms}ms", "--raw-log.directory", str(folder / "nvml")),
         *("--collector.processes.agent-pid", str(os.getpid()), *engine),
+        *("--collector.filesystem", f"results={folder}", "--collector.filesystem", f"prometheus={cache_dir()}"),
     ]
     with ChildProcess(argv, folder / "exporter.log") as child, loopback_session() as session:
         _await(child, session, address)

@@ -6,6 +6,7 @@ import json
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -13,6 +14,7 @@ from pydantic import ValidationError
 from workload import durable
 from workload.agent.replay import read_script
 from workload.analysis.untold import settle
+from workload.annotations import annotator, find_grafana
 from workload.bundle import Bundle, new_run_id, read_manifest
 from workload.corpus.default import open_corpus
 from workload.corpus.embedding import MiniLmEmbedder
@@ -81,6 +83,7 @@ def run_experiment(
     """
     if isinstance(experiment, OfflineExperiment):
         return experiment.conduct(experiment, settings, progress, run_id)
+    annotate = annotator(find_grafana(), partial(progress.console.print, markup=False))
     launcher = launcher_of(settings, progress.console)
     script = script_of(settings)
     embedder = MiniLmEmbedder()
@@ -115,6 +118,7 @@ def run_experiment(
                     history,
                     script,
                     progress,
+                    annotate,
                 ).run(corpus.questions)
             retrieve = retriever(embedder, corpus.store, settings.k)
             evidence = Evidence(prometheus.client, experiment.name, bundle, settings, retrieve)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from workload.annotations import mark_window, no_marks
 from workload.companion import exporter_beside
 from workload.corpus.hotpotqa import draw
 from workload.measurement import Measurement
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from workload.agent.replay import Script
+    from workload.annotations import Annotate
     from workload.bundle import Bundle
     from workload.corpus.embedding import Embedder
     from workload.corpus.hotpotqa import Question
@@ -56,6 +59,7 @@ class Runner:
     history: History
     script: Script | None
     progress: Progress
+    annotate: Annotate = no_marks
 
     def run(self, questions: Sequence[Question]) -> list[Measured]:
         """Run all blocks on questions drawn with the run's seed and return what was measured, earlier parts included.
@@ -129,3 +133,5 @@ class Runner:
             mine = asked[: asked_at(point, self.settings)]
             measured.append(await measurement.point(point, mine, warm_up, title))
             self.bundle.note(measured=[part.as_dict() for part in measured])
+            # In a thread: a Grafana that hangs must not hold up the servers that run in this loop.
+            await asyncio.to_thread(mark_window, self.annotate, measurement.labels, measured[-1].window)
