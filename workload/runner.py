@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from rich.progress import Progress
 
-    from workload.agent.nodes import DocumentStore
+    from workload.agent.retrieval import DocumentStore
     from workload.agent.replay import Script
     from workload.bundle import Bundle
     from workload.corpus.embedding import Embedder

@@ -41,7 +41,6 @@ from workload.tracing import exported_spans
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
 
-    from workload.agent.nodes import DocumentStore
     from workload.agent.replay import Script
     from workload.agent.retrieval import DocumentStore
     from workload.corpus.embedding import Embedder
