@@ -69,10 +69,15 @@ def test_ports_are_published() -> None:
 @pytest.mark.parametrize("file", FILES)
 def test_every_image_has_an_exact_tag(file: str) -> None:
     """What is newest today is something else tomorrow; a digest is taken from the registry, never invented."""
-    found = tags((ROOT / file).read_text())
-    assert found
-    for tag in found:
+    for tag in tags((ROOT / file).read_text()):
         assert re.fullmatch(r"[\w./-]+:v?\d+\.\d+\.\d+[\w.-]*", tag)
+
+
+def test_images_are_found() -> None:
+    """The check above holds for no images too."""
+    found = {tag.partition(":")[0] for file in FILES for tag in tags((ROOT / file).read_text())}
+    assert found >= {"prom/prometheus", "grafana/grafana", "chromadb/chroma", "vllm/vllm-openai", "python"}
+    assert {*re.findall(r"(?:image: |FROM )\S*latest", "".join((ROOT / file).read_text() for file in FILES))} == set()
 
 
 @pytest.mark.parametrize("name", LASTING)

@@ -15,6 +15,7 @@ FILES = (
     "exporter/Dockerfile",
     "workload/Dockerfile",
     "workload/engine/Dockerfile",
+    "workload/engine/Dockerfile.gpu",
 )
 OWN = "hop2rag-"
 """Images with this prefix are built here and have no registry."""

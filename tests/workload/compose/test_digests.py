@@ -39,7 +39,7 @@ def test_a_registry_that_fails_changes_no_file(tmp_path: Path) -> None:
     """Half a pinning looks like a whole one."""
     for file in FILES:
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / file).write_text(DOCKERFILE if file.endswith("Dockerfile") else COMPOSE)
+        (tmp_path / file).write_text(DOCKERFILE if "Dockerfile" in file else COMPOSE)
 
     def fail_on_python(tag: str) -> str:
         if tag.startswith("python"):
