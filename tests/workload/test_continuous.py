@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-QUESTIONS = generate(3, 40, 0)
+QUESTIONS = generate(3, 60, 0)
 
 
 @pytest.fixture

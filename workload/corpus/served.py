@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 import httpx
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     import numpy as np
-    from chromadb.api import ClientAPI
+    from chromadb.api.client import Client
     from chromadb.api.models.Collection import Collection
     from numpy.typing import NDArray
     from rich.progress import Progress
@@ -43,7 +43,8 @@ class ServedStore:
     def __init__(self, url: str, collection: str) -> None:
         self._url, self._name = url, collection
         with _telling(url, collection):
-            self._collection = open_collection(open_server(url), collection)
+            self._client = open_server(url)
+            self._collection = open_collection(self._client, collection)
 
     def search(self, vector: NDArray[np.float32], k: int) -> list[Document]:
         """Return up to `k` documents nearest to `vector` (shape (dimension,)), nearest first; blocking.
@@ -58,6 +59,10 @@ class ServedStore:
             )
         columns = (found[column][0] for column in ("ids", "documents", "metadatas", "distances"))
         return [read_document(*row) for row in zip(*columns, strict=True)]
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        close_server(self._client)
 
 
 def build_served(
@@ -78,8 +83,7 @@ def build_served(
     """
     wanted = {paragraph.id: paragraph for paragraph in paragraphs}
     mark: dict[str, str] = {MARK_CONTENT: content_hash(paragraphs), MARK_MODEL: embedder.name}
-    with _telling(url, collection):
-        client = open_server(url)
+    with _telling(url, collection), served(url) as client:
         target = target_collection(client, collection, mark)
         found = target.metadata or {}
         if {key: found.get(key) for key in mark} != mark:
@@ -93,7 +97,7 @@ def build_served(
     return len(wanted)
 
 
-def open_server(url: str) -> ClientAPI:
+def open_server(url: str) -> Client:
     """Return a client of the server at `url`, its telemetry off; it connects at once."""
     # imported late: most of a second, which commands that touch no store do not need
     import chromadb  # noqa: PLC0415
@@ -107,10 +111,32 @@ def open_server(url: str) -> ClientAPI:
         ssl=is_tls,
         settings=Settings(anonymized_telemetry=False),
     )
-    # There is no setting for it, and a server that hangs would hang the run.
-    session: httpx.Client = client._server._session  # type: ignore[attr-defined]  # noqa: SLF001
-    session.timeout = httpx.Timeout(TIMEOUT_SECONDS)
-    return client
+    for session in _sessions(client):
+        session.timeout = httpx.Timeout(TIMEOUT_SECONDS)
+    return cast("Client", client)
+
+
+def close_server(client: Client) -> None:
+    """Close the client's connections, which its own `close` leaves open."""
+    client.close()
+    for session in _sessions(client):
+        session.close()
+
+
+@contextmanager
+def served(url: str) -> Iterator[Client]:
+    """Yield a client of the server at `url` that is closed at the end."""
+    client = open_server(url)
+    try:
+        yield client
+    finally:
+        close_server(client)
+
+
+def _sessions(client: Any) -> Iterator[httpx.Client]:
+    """Yield what the client sends its requests with: there is no setting for a time-out, and no other way to close."""
+    for part in (client, client._admin_client):  # noqa: SLF001
+        yield part._server._session  # noqa: SLF001
 
 
 def _require_all(target: Collection, count: int, url: str) -> None:
