@@ -85,7 +85,9 @@ class AttachLauncher:
                 # While an engine starts, it is merely unreachable: what is asked for is asked for once.
                 if isinstance(error, UsageError) and not asked:
                     asked = True
-                    self._console.print(f"{error}\nWaiting for it, {self._patience_seconds:.0f} s at the most.")
+                    text = f"{error}\nWaiting for it, {self._patience_seconds:.0f} s at the most."
+                    # A command that is to be copied must be neither broken nor taken for markup.
+                    self._console.print(text, markup=False, highlight=False, soft_wrap=True)
             self._sleep(POLL_SECONDS)
 
     def _prove(self, profile: VllmProfile) -> RunningEngine:
