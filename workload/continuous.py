@@ -43,6 +43,7 @@ class ContinuousLoad:
         targets: where Prometheus finds what it scrapes; the claim lies beside them.
         corpus, embedder: what the agent searches.
         console: where it says what it does.
+        held_by: the alerts that ask for a pause now; nothing is sent while there are any.
         sleep: waits the given seconds.
     """
 
@@ -53,13 +54,14 @@ class ContinuousLoad:
     corpus: Corpus
     embedder: Embedder
     console: Console
+    held_by: Callable[[], Sequence[str]] = tuple
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
     def run(self, laps: int | None = None) -> None:
         """Go on for ever, or for so many laps.
 
-        A lap ends with the corpus, with a failure of the engine, or with an experiment: then the engine may be another
-        one. The instruments of each lap are new, so nothing that they remember grows without bounds.
+        A lap ends with the corpus, with a failure of the engine, or with a pause: then the engine may be another one. The
+        instruments of each lap are new, so nothing that they remember grows without bounds.
 
         Raises:
             DependencyDownError: the engine or the document store does not answer.
@@ -90,7 +92,7 @@ class ContinuousLoad:
         phase = Phase(LIVE.arm, lap, LIVE.experiment, 0, f"{LIVE.run}-{lap}-{random.random()}")
         for question in questions:
             with self._claim.shared() as may_ask:
-                failed = await self._ask(under_test, phase, question) if may_ask else None
+                failed = await self._ask(under_test, phase, question) if may_ask and not self.held_by() else None
             if failed is None:
                 await self._stand_aside()
                 return
@@ -105,10 +107,10 @@ class ContinuousLoad:
         return frozenset(tally.failed)
 
     async def _stand_aside(self) -> None:
-        self.console.print("Paused: an experiment has the engine")
+        self.console.print(f"Paused: {', '.join(self.held_by()) or 'an experiment has the engine'}")
         while True:
             await self.sleep(PAUSE_POLL_SECONDS)
             with self._claim.shared() as may_ask:
-                if may_ask:
+                if may_ask and not self.held_by():
                     self.console.print("Going on")
                     return

@@ -42,6 +42,7 @@ class Bench:
 
     def __init__(self, stub: StubVllm, folder: Path) -> None:
         self.stub, self.starts, self.pauses = stub, 0, list[float]()
+        self.alerts: list[str] = []
         self.between: Callable[[], object] = lambda: None
         self.targets, self.said = TargetFiles(folder), io.StringIO()
         settings = load_settings({"limit": 1, "max_hops": 1, "k": 5}, {"HOP2RAG_EXPORTER": "exporter:9400"})
@@ -53,6 +54,7 @@ class Bench:
             Corpus(StubStore(), QUESTIONS),
             StubEmbedder(),
             Console(file=self.said, width=200),
+            lambda: self.alerts,
             self._sleep,
         )
 
@@ -131,6 +133,23 @@ def test_it_steps_aside_for_an_experiment(stub: StubVllm, tmp_path: Path) -> Non
     assert bench.asked == 1 + len(QUESTIONS)
     assert "Paused" in bench.said.getvalue()
     assert "other:1" not in (tmp_path / "vllm.json").read_text()
+
+
+def test_an_alert_holds_it(stub: StubVllm, tmp_path: Path) -> None:
+    """A pool that is nearly full is not filled further by the load that is there to be looked at."""
+    bench = Bench(stub, tmp_path)
+    steps = iter([["VllmKvCacheNearlyFull"], ["VllmKvCacheNearlyFull"], []])
+    asked: list[int] = []
+
+    def between() -> None:
+        bench.alerts = next(steps, [])
+        asked.append(bench.asked)
+
+    bench.between = between
+    bench.load.run(laps=2)
+    assert asked[:3] == [1, 1, 1]
+    assert bench.asked == 1 + len(QUESTIONS)
+    assert "Paused: VllmKvCacheNearlyFull" in bench.said.getvalue()
 
 
 def test_a_failure_of_the_engine_ends_the_lap(stub: StubVllm, tmp_path: Path) -> None:
