@@ -60,8 +60,8 @@ class ContinuousLoad:
     def run(self, laps: int | None = None) -> None:
         """Go on for ever, or for so many laps.
 
-        A lap ends with the corpus, with a failure of the engine, or with a pause: then the engine may be another one. The
-        instruments of each lap are new, so nothing that they remember grows without bounds.
+        A lap ends with the corpus, with a failure of the engine, or with a pause: then the engine may be another one.
+        The instruments of each lap are new, so nothing that they remember grows without bounds.
 
         Raises:
             DependencyDownError: the engine or the document store does not answer.
