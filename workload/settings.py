@@ -40,6 +40,7 @@ ENVIRONMENT = {
     "HOP2RAG_LISTEN": "listen",
     "HOP2RAG_ARM_PATIENCE": "arm_patience",
     "HOP2RAG_ENGINE_COMMAND": "engine_command",
+    "HOP2RAG_TOKENIZER": "tokenizer",
 }
 # Read elsewhere, at the moment they are needed; see workload/paths.py and workload/prometheus_binary.py.
 OTHER_VARIABLES = {"HOP2RAG_CACHE", "HOP2RAG_PROMETHEUS"}
