@@ -33,7 +33,7 @@ class Target:
 
     def find(self) -> list[psutil.Process]:
         """Return the root and all its descendants; empty if there is none, or none that we may see."""
-        pid = self.pid if self.pid is not None else self._named() if self.command else self._listener()
+        pid = self.pid if self.pid is not None else self._named(self.command) if self.command else self._listener()
         if pid is None:
             return []
         with suppress(psutil.Error):
@@ -41,11 +41,11 @@ class Target:
             return [root, *root.children(recursive=True)]
         return []
 
-    def _named(self) -> int | None:
+    def _named(self, command: str) -> int | None:
         found = [
             (process.info["create_time"], process.pid)
             for process in psutil.process_iter(["cmdline", "create_time"])
-            if self.command in " ".join(process.info["cmdline"] or ()) and process.pid != os.getpid()
+            if command in " ".join(process.info["cmdline"] or ()) and process.pid != os.getpid()
         ]
         return min(found)[1] if found else None
 

@@ -112,7 +112,7 @@ class DockerLauncher:
         old.stop(timeout=STOP_SECONDS)
         old.rename(f"{name}-before")
         try:
-            made = self._client.api.create_container_from_config(config, name)
+            made = self._client.api.create_container_from_config(config, name)  # type: ignore[no-untyped-call]
             container: Container = self._client.containers.get(made["Id"])
             container.start()
         except Exception:
