@@ -19,7 +19,7 @@ METADATA_ADDRESSES = frozenset(map(ipaddress.ip_address, ("100.100.100.200", "19
 
 TIMEOUT_SECONDS = 10.0
 
-REMEDY = "Give it as http://HOST:PORT or https://HOST:PORT."
+REMEDY = "Give --vllm-endpoint, or the URL that is meant, as http://HOST:PORT or https://HOST:PORT."
 
 
 def resolve(host: str) -> list[str]:
