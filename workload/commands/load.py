@@ -59,6 +59,7 @@ def load(
             "seed": seed,
         }
     )
+    out.print("Opening the corpus; the first time it is indexed.")
     embedder = MiniLmEmbedder()
     with progress_bars() as progress:
         corpus = open_corpus(settings, embedder, progress)
