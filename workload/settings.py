@@ -138,18 +138,21 @@ class Settings(BaseModel):
 
 # What may differ when a run goes on: where the services are, not what is measured.
 PLACES = {
-    *(
-        "prometheus_port",
-        "engine_port",
-        "launcher",
-        "vllm_endpoint",
-        "results",
-        "figures",
-        "arm_patience",
-        "engine_command",
-        "otlp_endpoint",
-    ),
-    *("chroma_url", "prometheus_url", "targets", "exporter", "gpu_samples", "listen"),
+    "arm_patience",
+    "chroma_url",
+    "engine_command",
+    "engine_port",
+    "exporter",
+    "figures",
+    "gpu_samples",
+    "launcher",
+    "listen",
+    "otlp_endpoint",
+    "prometheus_port",
+    "prometheus_url",
+    "results",
+    "targets",
+    "vllm_endpoint",
 }
 # What the agent does with a question; an arm may set these against the run's.
 AGENT_OPTIONS = (
