@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from rich.progress import Progress
 
-    from workload.agent.retrieval import DocumentStore
     from workload.agent.replay import Script
+    from workload.agent.retrieval import DocumentStore
     from workload.bundle import Bundle
     from workload.corpus.embedding import Embedder
     from workload.corpus.hotpotqa import Question
