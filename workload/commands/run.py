@@ -62,6 +62,9 @@ def run(
         int | None,
         typer.Option(help="In ms: of GPU memory in gpu-memory (default: 10), else of vLLM's metrics (default: 100)."),
     ] = None,
+    launcher: Annotated[
+        str | None, typer.Option(help="docker: restart a compose project's service vllm on this host for each arm.")
+    ] = None,
     vllm_endpoint: Endpoint = None,
     engine_python: EnginePython = None,
     model: Model = None,
@@ -129,6 +132,7 @@ def run(
         "layout": layout,
         f"{chosen.sampled}_interval_ms": sample_interval,
         "figures": figures,
+        "launcher": launcher,
         "vllm_endpoint": vllm_endpoint,
         "engine_python": engine_python,
         "model": model,

@@ -52,7 +52,9 @@ def doctor(
     vllm_endpoint: Annotated[str, typer.Option(help="The vLLM to examine.", envvar="HOP2RAG_VLLM_ENDPOINT")] = (
         "http://127.0.0.1:8000"
     ),
-    prometheus_url: Annotated[str, typer.Option(help="The Prometheus to examine.")] = "http://127.0.0.1:9090",
+    prometheus_url: Annotated[
+        str, typer.Option(help="The Prometheus to examine.", envvar="HOP2RAG_PROMETHEUS_URL")
+    ] = "http://127.0.0.1:9090",
     grafana_url: Annotated[str | None, typer.Option(help="A Grafana to examine too.", envvar="GRAFANA_URL")] = None,
 ) -> None:
     """Examine vLLM, Prometheus and Grafana: what is missing, renamed or gated by a flag, and what to do."""
