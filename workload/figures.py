@@ -125,15 +125,15 @@ def _draw_panel(axes: Axes, panel: Panel, traces: Sequence[Trace], colours: Mapp
 
 
 def _name_points(axes: Axes, traces: Sequence[Trace], legend: str, colours: Mapping[str, str]) -> None:
-    """Write at the end of each arm's lines which load they show, where there are several."""
+    """Write at the top of each line which load it shows, where there are several; at their ends many lines meet."""
     if len({trace.point for trace in traces}) < 2:
         return
     for trace in traces:
-        known = np.flatnonzero(np.isfinite(trace.values))
-        if trace.legend == legend and known.size:
-            end = trace.seconds[known[-1]], trace.values[known[-1]]
+        if trace.legend == legend and np.isfinite(trace.values).any():
+            place = int(np.nanargmax(trace.values))
+            top = trace.seconds[place], trace.values[place]
             axes.annotate(
-                trace.point, end, (3, 0), textcoords="offset points", fontsize=7, color=colours[trace.arm], va="center"
+                trace.point, top, (0, 2), textcoords="offset points", fontsize=7, color=colours[trace.arm], ha="center"
             )
 
 
