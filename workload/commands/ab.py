@@ -34,6 +34,9 @@ Resume = Annotated[str | None, typer.Option(help="Go on with this interrupted ru
 Order = Annotated[str | None, typer.Option(help="AB, or ABBA to balance drift (default: ABBA).")]
 Concurrency = Annotated[int | None, typer.Option(help="Questions in flight (default: 1).")]
 Results = Annotated[Path | None, typer.Option(help="Where results go (default: results).")]
+Tokenizer = Annotated[
+    Path | None, typer.Option(help="A model's folder, to count a context budget by (default: the engine's model).")
+]
 Figures = Annotated[bool, typer.Option(help="Draw the figure; the JSON is the same without.")]
 
 # Arms of one profile stand together, so that in a block of ABBA one start of the engine serves all of them.
@@ -78,6 +81,7 @@ def ab(
     engine_python: EnginePython = None,
     model: Model = None,
     engine_args: EngineArgs = None,
+    tokenizer: Tokenizer = None,
     persist_dir: PersistDir = None,
     collection: Collection = None,
     questions: Questions = None,
@@ -100,6 +104,7 @@ def ab(
         "engine_python": engine_python,
         "model": model,
         "engine_args": shlex.split(engine_args) if engine_args else None,
+        "tokenizer": tokenizer,
         "persist_dir": persist_dir,
         "collection": collection,
         "questions": questions,
@@ -129,6 +134,7 @@ def optimize(
     engine_python: EnginePython = None,
     model: Model = None,
     engine_args: EngineArgs = None,
+    tokenizer: Tokenizer = None,
     persist_dir: PersistDir = None,
     collection: Collection = None,
     questions: Questions = None,
@@ -154,6 +160,7 @@ def optimize(
         "engine_python": engine_python,
         "model": model,
         "engine_args": shlex.split(engine_args) if engine_args else None,
+        "tokenizer": tokenizer,
         "persist_dir": persist_dir,
         "collection": collection,
         "questions": questions,
