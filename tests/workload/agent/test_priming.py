@@ -6,15 +6,22 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.stubs.agent import bench
+from tests.stubs.agent import StubEmbedder, StubStore, bench
 from tests.stubs.engine import prompt_ids
 from tests.stubs.vllm import Turn
 from tests.workload.agent.test_prompts import state_of
+from workload.agent.graph import Hop2Rag
 from workload.agent.llm import Llm, LlmError
+from workload.agent.nodes import Hop2RagNodes
 from workload.agent.priming import Primer
 from workload.agent.prompts import LAYOUTS, messages, preambles
+from workload.agent.retrieval import Retrieval
 from workload.agent.state import LLM_NODES
+from workload.corpus.hotpotqa import Question
+from workload.drive import Driver, Phase
+from workload.gate import EngineGate
 from workload.journal import Journal, read
+from workload.load import Tally
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,3 +79,19 @@ async def test_a_failure_is_told_to_the_caller(stub: StubVllm, client: openai.As
     stub.next_turns.extend([Turn(status=500)])
     with pytest.raises(LlmError):
         await Primer(Llm(client, "stub"), bench().meter, "append-only").prime(PLACE, "salt")
+
+
+async def test_an_engine_that_may_have_been_restarted_is_warmed_again(
+    stub: StubVllm, client: openai.AsyncOpenAI
+) -> None:
+    """Its cache is empty then; a question that fails for its own reasons says nothing about the engine."""
+    meter = bench().meter
+    llm = Llm(client, "stub")
+    agent = Hop2Rag(Hop2RagNodes(llm, Retrieval(StubEmbedder(), StubStore()), 1, "append-only"))
+    driver = Driver(agent, meter, EngineGate(lambda: None), Primer(llm, meter, "append-only"))
+    asked = [Question(f"q{number}", f"{number}?", "x", "bridge", "easy", (), ()) for number in range(3)]
+    stub.next_turns.extend([Turn(status=500), Turn(status=400)])
+    await driver.run(Phase("a", 0, "c1", 0, "salt"), asked, 1, Tally(3), lambda: None)
+    primed = [number for number, body in enumerate(stub.requests) if body["max_tokens"] == 1]
+    assert primed == [1]
+    assert [body["cache_salt"] for body in stub.requests] == ["salt"] * len(stub.requests)
