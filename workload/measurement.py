@@ -99,7 +99,8 @@ class Measurement:
     def _counters(self, window: Window) -> tuple[dict[str, float | None], dict[str, int]]:
         """Return exact increases, and how often counters fell in the window because the engine restarted.
 
-        A metric that this vLLM does not have is None, never 0; so is one that fell, for what it lost is not known.
+        A metric that this vLLM does not have is None, never 0. Once one counter fell all are None: they are of one
+        process, and what they had counted between its last scrape and its end is not known of any of them.
         """
         labels = {**self.labels.as_dict(), "job": "vllm", "instance": self.scraped["vllm"][0]}
         found: dict[str, float | None] = dict.fromkeys(COUNTERS)
@@ -111,4 +112,4 @@ class Measurement:
                 resets[metric] = error.times
             except NoDataError:
                 continue
-        return found, resets
+        return dict.fromkeys(COUNTERS) if resets else found, resets
