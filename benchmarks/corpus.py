@@ -4,6 +4,7 @@ Usage: python benchmarks/corpus.py [--passages 20000] [--to 5000000] [--threads 
 
 The passages are synthetic; all-MiniLM-L6-v2 embeds them on this machine's CPU. The last column is worked out, not
 measured: bytes and the time to embed grow with the number of passages n, inserting into the HNSW graph with n log n.
+What does not grow is multiplied too, so it is an upper estimate; two sizes tell what a further passage takes.
 """
 
 from __future__ import annotations
