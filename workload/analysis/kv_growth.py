@@ -43,9 +43,10 @@ def tokens_of(call: Row) -> int:
 def kv_growth(held: Sequence[Held], engine: Mapping[str, Any], expected: int | None) -> dict[str, Any]:
     """Return bytes a token by each witness, and whether all are within 2 % of what the config says.
 
-    `capacity` is the engine's pool over the tokens that fit into it. `slope` is the growth of the bytes in use over
-    contexts of `MIN_BLOCKS` blocks or more, so the rounding up to whole blocks drops out; its interval is 95 %, by the
-    wild bootstrap. A witness that is missing is None, and then nothing is confirmed.
+    `capacity` is the engine's pool over the tokens that fit into it; a pool that was computed from the config is no
+    witness. `slope` is the growth of the bytes in use over contexts of `MIN_BLOCKS` blocks or more, so the rounding up
+    to whole blocks drops out; its interval is 95 %, by the wild bootstrap. A witness that is missing is None, and then
+    nothing is confirmed.
 
     Args:
         held: of calls that were alone in the engine.
@@ -53,10 +54,11 @@ def kv_growth(held: Sequence[Held], engine: Mapping[str, Any], expected: int | N
         expected: bytes a token by the model's config.
     """
     size, block_bytes = engine.get("block_size"), engine.get("kv_block_bytes")
+    is_told = engine.get("kv_pool_is_told", True)
     long = [one for one in held if one.blocks >= MIN_BLOCKS]
     found: dict[str, Any] = {
         "expected_bytes_per_token": expected,
-        "capacity_bytes_per_token": block_bytes / size if size and block_bytes else None,
+        "capacity_bytes_per_token": block_bytes / size if is_told and size and block_bytes else None,
         "slope_bytes_per_token": None,
         "slope_ci": None,
         "calls": len(long),

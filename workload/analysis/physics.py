@@ -8,7 +8,9 @@ Llama and Qwen2 (query, key, value, output; gate, up, down), as in Kaplan et al.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workload.errors import UsageError
@@ -31,6 +33,12 @@ class PrefillCost:
     def quadratic_share(self, tokens: float) -> float:
         """Return the quadratic term over the linear one at `tokens`: 0.126 is 12.6 % on top of linear."""
         return self.quadratic_flops * tokens / self.linear_flops
+
+
+def read_config(model_path: str | None) -> dict[str, Any]:
+    """Return the model's `config.json`; empty where the engine names no folder that is seen from here."""
+    path = Path(model_path or "", "config.json")
+    return dict(json.loads(path.read_text())) if model_path and path.is_file() else {}
 
 
 def prefill_cost(config: Mapping[str, Any]) -> PrefillCost:

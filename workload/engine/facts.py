@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from workload.errors import DependencyDownError
+from workload.analysis.physics import kv_bytes_per_token, read_config
+from workload.errors import DependencyDownError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,8 +31,10 @@ class EngineFacts:
         block_size: tokens a KV block.
         num_gpu_blocks: blocks in the KV pool, on CPU engines too; one of them is the null block.
         prefix_caching: whether prefix caching is on.
-        kv_pool_bytes: size of the KV pool.
+        kv_pool_bytes: size of the KV pool, as told; where only its blocks are told, as by 0.22.1 on a GPU, their tokens
+            times the bytes of one by the model's config, if that is seen from here.
         kv_block_bytes: `kv_pool_bytes / num_gpu_blocks`, too large by less than one block in the whole pool.
+        kv_pool_is_told: whether the pool's size was told and not computed; None where it is not known.
     """
 
     version: str | None
@@ -43,6 +46,7 @@ class EngineFacts:
     prefix_caching: bool | None
     kv_pool_bytes: int | None
     kv_block_bytes: float | None
+    kv_pool_is_told: bool | None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the facts for a manifest."""
@@ -79,18 +83,31 @@ def read_facts(client: httpx.Client) -> EngineFacts:
 def facts_from(version: str | None, model: Mapping[str, Any], labels: Mapping[str, str]) -> EngineFacts:
     """Return the facts told by an entry of `/v1/models` and by the labels of `cache_config_info`."""
     blocks = _count(labels.get("num_gpu_blocks"))
+    block_size = _count(labels.get("block_size"))
     pool = next((size for label in POOL_LABELS if (size := _count(labels.get(label)))), None)
+    is_told = True if pool else None
+    if pool is None and blocks and block_size and labels.get("cache_dtype") == "auto":
+        pool = _pool_by_config(model.get("root"), blocks * block_size)
+        is_told = False if pool else None
     return EngineFacts(
         version=version,
         model=model["id"],
         model_path=model.get("root"),
         max_model_len=model.get("max_model_len"),
-        block_size=_count(labels.get("block_size")),
+        block_size=block_size,
         num_gpu_blocks=blocks,
         prefix_caching={"True": True, "False": False}.get(labels.get("enable_prefix_caching", "")),
         kv_pool_bytes=pool,
         kv_block_bytes=pool / blocks if pool and blocks else None,
+        kv_pool_is_told=is_told,
     )
+
+
+def _pool_by_config(folder: str | None, tokens: int) -> int | None:
+    try:
+        return tokens * kv_bytes_per_token(read_config(folder))
+    except UsageError:
+        return None  # no folder that is seen from here, or a model whose cache has no formula
 
 
 def cache_config(metrics: str) -> Mapping[str, str]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workload.analysis import latency
 from workload.analysis.ab import quality, quality_in_words
 from workload.analysis.context import decode_points, growth_of, onset, physics_of, prefill_points
 from workload.analysis.kv_growth import kv_growth
+from workload.analysis.physics import read_config
 from workload.analysis.wording import number, percent
 from workload.charts.canvas import duration
 from workload.charts.context_growth import draw
@@ -68,12 +67,6 @@ def reduce(data: RunData) -> dict[str, Any]:
         "device": bool(data.evidence and data.evidence.gpu_samples(data.measured[0].window)),
         "quality": {AGENT.name: quality(data, AGENT.name)},
     }
-
-
-def read_config(model_path: str | None) -> dict[str, Any]:
-    """Return the model's `config.json`; empty where the engine names no folder that is seen from here."""
-    path = Path(model_path or "", "config.json")
-    return dict(json.loads(path.read_text())) if model_path and path.is_file() else {}
 
 
 def walls(growth: Mapping[str, Any], data: RunData, prints: Sequence[Footprint]) -> list[dict[str, Any]]:

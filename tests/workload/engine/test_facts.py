@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,19 @@ def test_a_block_is_as_large_as_its_tokens() -> None:
     """SmolLM2-135M keeps 30 layers x 3 heads x 64 values x (key, value) x 2 bytes a token."""
     facts = facts_from("0", MODEL, cache_config((FIXTURES / "vllm_0.32.0_cpu.prom").read_text()))
     assert facts.kv_block_bytes == pytest.approx(32 * 30 * 3 * 64 * 2 * 2, rel=1e-3)
+
+
+def test_a_pool_that_is_not_told_is_worked_out_from_the_config(tmp_path: Path) -> None:
+    """On a GPU 0.22.1 tells blocks and no bytes; without them the figure of GPU memory has no KV pool beside it."""
+    sizes = {"num_hidden_layers": 28, "num_attention_heads": 28, "num_key_value_heads": 4, "hidden_size": 3584}
+    (tmp_path / "config.json").write_text(json.dumps({**sizes, "torch_dtype": "bfloat16"}))
+    labels = cache_config((FIXTURES / "vllm_0.22.1_h200_prefix_on.prom").read_text())
+    facts = facts_from("0.22.1", {"id": "m", "root": str(tmp_path)}, labels)
+    assert facts.kv_block_bytes == 16 * 57_344  # 2 x 28 layers x 4 heads x 128 x 2 bytes
+    assert facts.kv_pool_is_told is False
+    assert facts_from("0.22.1", {"id": "m", "root": "Qwen/Qwen2.5-7B"}, labels).kv_pool_is_told is None
+    packed = {**labels, "cache_dtype": "fp8"}
+    assert facts_from("0.22.1", {"id": "m", "root": str(tmp_path)}, packed).kv_pool_bytes is None
 
 
 @pytest.mark.parametrize("labels", [{}, {"block_size": "None", "enable_prefix_caching": "None", "num_gpu_blocks": "0"}])
