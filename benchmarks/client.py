@@ -50,7 +50,7 @@ LAG_BAR_SECONDS = 0.005
 STUB_SECONDS, STUB_TOKENS = 0.1, 16
 STREAMS = 64
 SHORT_CALLS = 200
-WORKERS = (1, 2, 4)
+WORKERS = (4, 10)
 ENGINE_STREAMS, ENGINE_TOKENS = 4, 32
 MAX_IN_FLIGHT = 1024
 PLACE = {"arm": "client", "block": 0, "phase": "single", "segment": 0, "attempt": 1}
@@ -189,7 +189,7 @@ def fastest(executable: Path, folder: Path, tokenizer: Path) -> GuideLlm:
         for workers in WORKERS:
             client = GuideLlm(executable, folder, tokenizer, workers)
             streams = {"kind": "concurrent", "streams": STREAMS}
-            rates[client] = client.load(url, "stub", prompts_of(600, "Trial."), STUB_TOKENS, streams).rate
+            rates[client] = client.load(url, "stub", prompts_of(400, "Trial."), STUB_TOKENS, streams).rate
             print(f"guidellm with {workers} worker(s): {rates[client]:.0f} calls/s", flush=True)
     return max(rates, key=rates.__getitem__)
 
@@ -272,7 +272,7 @@ def main() -> int:
     """Parse the arguments and measure."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--guidellm", type=Path, required=True, help="its executable, in an environment of its own")
-    parser.add_argument("--calls", type=int, default=2000, help="calls of a closed loop on the stub")
+    parser.add_argument("--calls", type=int, default=1500, help="calls of a closed loop on the stub")
     parser.add_argument("--seconds", type=float, default=15, help="length of an open loop")
     parser.add_argument("--engine", action="store_true", help="measure on the packaged CPU engine too")
     parser.add_argument("--engine-calls", type=int, default=24)
