@@ -39,6 +39,7 @@ from workload.engine.profile import PROFILES
 from workload.journal import Journal, read
 from workload.load import Tally, closed_loop, open_loop, poisson
 from workload.paths import cache_dir
+from workload.subject import settled_heap
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,7 +69,8 @@ class Ours:
         Raises:
             SystemExit: not every call succeeded.
         """
-        return asyncio.run(self._load(url, model, prompts, tokens, arrivals))
+        with settled_heap():  # as in a run
+            return asyncio.run(self._load(url, model, prompts, tokens, arrivals))
 
     async def _load(self, url: str, model: str, prompts: list[str], tokens: int, arrivals: tuple[float, ...]) -> Sample:
         streams = ENGINE_STREAMS if tokens == ENGINE_TOKENS else STREAMS

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -92,3 +94,16 @@ def test_in_a_container_the_targets_name_its_host(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("socket.gethostname", lambda: "0123456789ab")
     assert reachable("0.0.0.0:9500") == "0123456789ab:9500"
     assert reachable("127.0.0.1:40001") == "127.0.0.1:40001"
+
+
+def test_no_full_collection_stops_the_questions(stub: StubVllm) -> None:
+    """A pause of the client in the middle of a load is measured as a slow engine; afterwards all is collected again."""
+
+    async def frozen() -> int:
+        await asyncio.sleep(0)
+        return gc.get_freeze_count()
+
+    before = gc.get_freeze_count()
+    with under_test(stub) as running:
+        assert running.run(frozen()) > before + 10_000
+    assert gc.get_freeze_count() == 0
