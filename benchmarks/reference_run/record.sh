@@ -135,7 +135,7 @@ texts() {
     --engine-python "$engine_python" --model "$smollm2"
 }
 caching() { replayed caching vllm-metrics --limit "$LIMIT" --rounds "$ROUNDS" --concurrency "$LEVELS" --order AB; }
-concurrency() { replayed concurrency concurrency --limit "$LIMIT" --rounds "$ROUNDS" --concurrency "$LEVELS"; }
+concurrency() { replayed concurrency concurrency --limit "$LIMIT" --rounds "$ROUNDS" --concurrency "$LEVELS" --order AB; }
 memory() { on_one_engine && replayed memory gpu-memory --limit "$FEW"; }
 pipeline() { on_one_engine && replayed pipeline pipeline --limit "$FEW" --record-prompts; }
 latency() { on_one_engine && replayed latency latency --limit "$((2 * FEW))"; }
@@ -186,7 +186,7 @@ is_done() {
 
 takes() { # seconds that a stage takes on an H200, its engine's start included
   [ -n "$rehearse" ] && { echo 0; return; }
-  case $1 in caching | concurrency) echo 350 ;; growth | layouts) echo 200 ;; costs) echo 150 ;; *) echo 100 ;; esac
+  case $1 in caching | concurrency) echo 450 ;; growth | layouts) echo 200 ;; costs) echo 150 ;; *) echo 100 ;; esac
 }
 
 collect() {
