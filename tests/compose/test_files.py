@@ -194,3 +194,12 @@ def test_the_exporter_understands_its_flags_and_finds_the_engine() -> None:
 def test_only_the_exporter_sees_the_hosts_processes() -> None:
     """It measures process trees of other containers; nobody else has a business there."""
     assert [name for name, service in SERVICES.items() if "pid" in service] == ["exporter"]
+
+
+def test_alertmanager_finds_the_workload() -> None:
+    """The address and the token's file of one are those of the other."""
+    command = " ".join(SERVICES["workload"]["command"])
+    text = (ROOT / "prometheus" / "compose" / "alertmanager.yml").read_text()
+    (port,) = re.findall(r"--webhook-listen=0\.0\.0\.0:(\d+)", command)
+    assert set(re.findall(r"url: (\S+)", text)) == {f"http://workload:{port}/alerts"}
+    assert set(re.findall(r"credentials_file: ([^,}\s]+)", text)) == set(re.findall(r"token-file=(\S+)", command))

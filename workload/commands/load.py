@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from pathlib import Path  # noqa: TC003 - typer reads the annotations at run time
 from typing import Annotated
 
 import typer
@@ -32,15 +34,22 @@ def load(
     prometheus_port: PrometheusPort = None,
     engine_port: EnginePort = None,
     seed: Seed = None,
+    webhook_token_file: Annotated[
+        Path | None, typer.Option(help="Listen to Alertmanager, who presents the token in this file.")
+    ] = None,
+    webhook_listen: Annotated[
+        str, typer.Option(help="host:port for Alertmanager.", metavar="ADDRESS")
+    ] = "127.0.0.1:9096",
 ) -> None:
     """Ask one question after the other, gently and without an end, so that dashboards show something.
 
-    It steps aside while an experiment runs. Its series carry run="live".
+    It steps aside while an experiment runs, and while an alert asks for a pause. Its series carry run="live".
     """
     from workload.commands.run import given  # noqa: PLC0415 - `--help` need not load the numeric libraries
     from workload.continuous import ContinuousLoad  # noqa: PLC0415
     from workload.corpus.default import open_corpus  # noqa: PLC0415
     from workload.corpus.embedding import MiniLmEmbedder  # noqa: PLC0415
+    from workload.notices import Notices  # noqa: PLC0415
     from workload.run import launcher_of, targets_of  # noqa: PLC0415
     from workload.settings import load_settings  # noqa: PLC0415
 
@@ -64,4 +73,9 @@ def load(
     with progress_bars() as progress:
         corpus = open_corpus(settings, embedder, progress)
     embedder.load()
-    ContinuousLoad(settings, rate, launcher_of(settings, out), targets_of(settings), corpus, embedder, out).run()
+    notices = Notices(out)
+    with ExitStack() as stack:
+        if webhook_token_file:
+            stack.enter_context(notices.listening(webhook_listen, webhook_token_file))
+        launcher, targets = launcher_of(settings, out), targets_of(settings)
+        ContinuousLoad(settings, rate, launcher, targets, corpus, embedder, out, notices.held_by).run()
