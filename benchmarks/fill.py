@@ -97,7 +97,9 @@ def lines(fill: Fill) -> Iterator[str]:
         for server in range(fill.servers):
             target = {**labels, "arm": arm, "instance": f"server-{server}"}
             for job in JOBS:
-                families = [*jobs[job], *(gpu_families() if job == "exporter" else ())]
+                # a recording tells of its own GPUs, or that it has none
+                families = [found for found in jobs[job] if not found.name.startswith("nvml_")]
+                families += gpu_families() if job == "exporter" else []
                 yield from _scraped(families, {**target, "job": job}, times, fill, chance)
             yield from _activity({**target, "job": "workload-timeline"}, times, chance)
             for gpu in range(fill.gpus):

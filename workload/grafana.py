@@ -127,11 +127,19 @@ class Grafana:
             GrafanaError: any other failure.
         """
         width, height = size
-        asked = {"panelId": panel, "from": _milliseconds(start), "to": _milliseconds(end), "tz": "UTC"}
-        asked |= {"width": width, "height": height, "theme": "light", "timeout": RENDER_TIMEOUT_SECONDS}
-        named = {f"var-{name}": value for name, value in variables.items()}
+        asked: dict[str, str | int] = {
+            "panelId": panel,
+            "from": _milliseconds(start),
+            "to": _milliseconds(end),
+            "width": width,
+            "height": height,
+            "tz": "UTC",
+            "theme": "light",
+            "timeout": RENDER_TIMEOUT_SECONDS,
+            **{f"var-{name}": value for name, value in variables.items()},
+        }
         url = f"{self.url}/render/d-solo/{uid}/{uid}"
-        response = self._session.get(url, params=asked | named, timeout=RENDER_TIMEOUT_SECONDS + self._timeout_s)
+        response = self._session.get(url, params=asked, timeout=RENDER_TIMEOUT_SECONDS + self._timeout_s)
         if png_size(response.content) != size:
             raise NoRendererError(
                 f"Grafana at {self.url} answered with a placeholder instead of panel {panel} of {uid}.",

@@ -6,15 +6,18 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from workload.arms import parse_arms
 from workload.bundle import Bundle, read_manifest
 from workload.errors import UsageError
 from workload.experiments import EXPERIMENTS
+from workload.experiments.ab import ab_experiment
 from workload.paths import inside
 from workload.results import Measured
-from workload.run import footer
+from workload.run import footer, readable
 from workload.settings import Settings
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from workload.experiment import Study
@@ -50,9 +53,7 @@ def open_run(run: str, results: Path) -> PastRun:
         UsageError: there is none of this name, its files are damaged, or it has not been finished.
     """
     manifest = read_manifest(inside(results / "runs", run, "The run's name"))
-    study = EXPERIMENTS.get(str(manifest.get("experiment")))
-    if study is None:
-        raise UsageError(f"{run} is no run of an experiment.", f"There are: {', '.join(EXPERIMENTS)}.")
+    study = _study(str(manifest.get("experiment")), manifest, run)
     bundle = Bundle(results, run)
     bundle.resume()
     try:
@@ -62,8 +63,19 @@ def open_run(run: str, results: Path) -> PastRun:
             f"{run} has no summary: it is {manifest.get('status', 'damaged')}.",
             f"Finish it: hop2rag run {study.name} --resume {run}",
         ) from error
-    # A run of an older version may have settings that are gone.
-    known = {name: value for name, value in manifest["settings"].items() if name in Settings.model_fields}
-    measured = tuple(Measured.from_manifest(row) for row in manifest.get("measured", ()))
-    settings = Settings.model_validate(known)
+    with readable(run):
+        # A run of an older version may have settings that are gone.
+        known = {name: value for name, value in manifest["settings"].items() if name in Settings.model_fields}
+        measured = tuple(Measured.from_manifest(row) for row in manifest.get("measured", ()))
+        settings = Settings.model_validate(known)
     return PastRun(study, bundle, settings, measured, summary, str(manifest.get("label", "")))
+
+
+def _study(name: str, manifest: Mapping[str, Any], run: str) -> Study:
+    """Return the experiment of a run; a comparison of arms that were typed is made from its settings again."""
+    with readable(run):
+        if arms := manifest["settings"].get("arms"):
+            return ab_experiment(parse_arms(arms), name, name)
+    if name not in EXPERIMENTS:
+        raise UsageError(f"{run} is no run of an experiment.", f"There are: {', '.join(EXPERIMENTS)}, ab, optimize.")
+    return EXPERIMENTS[name]

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workload.dashboards.catalogue import DASHBOARDS
+from workload.analysis.untold import settle
+from workload.dashboards.catalogue import dashboard_of
 from workload.drawing import Drawing
 from workload.errors import UsageError
 from workload.evidence import Evidence
@@ -46,7 +47,7 @@ def redraw(found: PastRun, client: PrometheusClient) -> list[Path]:
         files = [paint(found.summary, folder / name) for name, paint in KV_CACHE_FIGURES.items()]
     elif found.measured and holds(client, found.run, found.measured):
         evidence = Evidence(client, found.study.name, found.bundle, found.settings)
-        data = read_run(found.bundle.journal, found.measured, evidence)
+        data = settle(read_run(found.bundle.journal, found.measured, evidence))
         # What an older version did not work out is worked out now; what it did stays.
         summary = {**found.study.reduce(data), **found.summary}
         drawing = Drawing(
@@ -74,7 +75,7 @@ def draw_kept(found: PastRun, experiment: Experiment, folder: Path) -> list[Path
         UsageError: no panel was kept.
     """
     kept = {path.stem: path for path in (found.bundle.folder / "panels").glob("*.csv")}
-    shown = next(dashboard for dashboard in DASHBOARDS if dashboard.uid == experiment.name)
+    shown = dashboard_of(experiment.name)
     panels = {panel.key: panel for row in shown.rows for panel in row.panels if panel.key in kept}
     whole = [
         figure

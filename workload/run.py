@@ -166,7 +166,7 @@ def begin(bundle: Bundle, experiment: Experiment, settings: Settings) -> History
     if not bundle.is_begun:
         bundle.start(experiment.name, settings.model_dump(mode="json"))
         return NOTHING
-    with _readable(bundle.run_id):
+    with readable(bundle.run_id):
         measured = tuple(Measured.from_manifest(row) for row in bundle.resume().get("measured", ()))
     bundle.note(status="running")
     return read_history(bundle.journal, measured) if bundle.journal.exists() else NOTHING
@@ -181,12 +181,12 @@ def settings_of(experiment: str, now: Settings, run: str) -> Settings:
     manifest = read_manifest(inside(now.results / "runs", run, "The run's name"))
     if (found := manifest.get("experiment")) != experiment:
         raise UsageError(f"Run {run} is of {found!r}, not of {experiment}.", "Name the right one.")
-    with _readable(run):
+    with readable(run):
         return Settings.model_validate({**manifest["settings"], **{name: getattr(now, name) for name in PLACES}})
 
 
 @contextmanager
-def _readable(run: str) -> Iterator[None]:
+def readable(run: str) -> Iterator[None]:
     """Say in one line that a manifest is not one that this release has written."""
     try:
         yield

@@ -12,6 +12,7 @@ import pytest
 from tests.stubs.run import ACCOUNTING, measured
 from workload.bundle import Bundle
 from workload.cli import run_command_line
+from workload.dashboards.catalogue import dashboard_of
 from workload.errors import UsageError
 from workload.experiments import EXPERIMENTS
 from workload.journal import Journal
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from workload.prometheus import PrometheusClient
 
 RUN = "20250131-235959-vllm-metrics"
-ENGINE = {"version": "0.32.0", "model": "stub", "block_size": 16}
+ENGINE = {"version": "0.32.0", "model": "stub", "block_size": 16, "prefix_caching": None}
 SETTINGS = {"limit": 2, "max_hops": 2, "k": 10, "a_setting_of_old": 1}
 
 
@@ -168,6 +169,8 @@ def test_a_run_that_is_not_finished_is_not_drawn(
         (["--run", RUN, "--snapshot"], {}, "A snapshot needs a Grafana"),
         (["--run", RUN], {"measured": []}, "has no series"),
         (["--run", RUN], {"experiment": "suite"}, "no run of an experiment"),
+        (["--run", RUN], {"settings": {"limit": "many"}}, "is damaged, or of another release"),
+        (["--run", RUN], {"measured": [{}]}, "is damaged, or of another release"),
     ],
 )
 def test_an_export_that_cannot_be_is_refused(
@@ -191,3 +194,12 @@ def test_a_prometheus_that_is_not_there_is_named(results: Path, capsys: pytest.C
     flags = ["--run", RUN, "--results", str(results), "--prometheus-url", "http://127.0.0.1:9"]
     assert run_command_line(["export", *flags]) == 4
     assert "http://127.0.0.1:9 does not answer" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_comparison_of_typed_arms_is_known_again(results: Path) -> None:
+    """Its arms are in no module, only in the run's own settings."""
+    manifest(results, {"experiment": "ab", "settings": {**SETTINGS, "arms": ["original", "append-only"]}})
+    found = open_run(RUN, results)
+    assert found.study.name == "ab"
+    assert dashboard_of(found.study.name).uid == "overview"
+    assert dashboard_of("latency").uid == "latency"

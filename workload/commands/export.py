@@ -40,7 +40,7 @@ def export(
         Path | None, typer.Option("--out", help="Where the files go (default: results/runs/RUN/export/DASHBOARD).")
     ] = None,
     dashboard: Annotated[
-        str | None, typer.Option(help="The dashboard, such as overview (default: the experiment's own).")
+        str | None, typer.Option(help="The dashboard, such as overview (default: the experiment's own, if it has one).")
     ] = None,
     snapshot: Annotated[
         bool, typer.Option("--snapshot", help="Keep a snapshot with its data in the Grafana at GRAFANA_URL, too.")
@@ -54,7 +54,7 @@ def export(
     the file GRAFANA_TOKEN_FILE); else they are drawn here.
     """
     from workload.annotations import find_grafana  # noqa: PLC0415 - `--help` need not load these
-    from workload.dashboards.catalogue import DASHBOARDS  # noqa: PLC0415
+    from workload.dashboards.catalogue import DASHBOARDS, dashboard_of  # noqa: PLC0415
     from workload.export.answers import Span  # noqa: PLC0415
     from workload.export.capture import capture  # noqa: PLC0415
     from workload.export.stored import holds  # noqa: PLC0415
@@ -62,9 +62,9 @@ def export(
 
     found = open_run(run, results)
     by_uid = {each.uid: each for each in DASHBOARDS}
-    uid = dashboard or found.study.name
-    if uid not in by_uid:
-        raise UsageError(f"There is no dashboard {uid!r}.", f"There are: {', '.join(by_uid)}.")
+    if dashboard and dashboard not in by_uid:
+        raise UsageError(f"There is no dashboard {dashboard!r}.", f"There are: {', '.join(by_uid)}.")
+    shown = by_uid[dashboard] if dashboard else dashboard_of(found.study.name)
     if not found.measured:
         raise UsageError(f"{run} has no series: no engine ran.", f"Draw it again: hop2rag figures --run {run}")
     grafana = find_grafana()
@@ -72,8 +72,7 @@ def export(
         raise UsageError("A snapshot needs a Grafana.", "Set GRAFANA_URL and GRAFANA_TOKEN.")
     windows = [part.window for part in found.measured]
     span = Span(min(window.start for window in windows), max(window.end for window in windows))
-    shown = by_uid[uid]
-    folder = folder or found.bundle.folder / "export" / uid
+    folder = folder or found.bundle.folder / "export" / shown.uid
     with _series_of(found, prometheus_url) as client, progress_bars() as progress:
         if not holds(client, run, found.measured):
             raise UsageError(

@@ -256,3 +256,8 @@ DASHBOARDS = (
     CONCURRENCY,
     EXPORTER_HEALTH,
 )
+
+
+def dashboard_of(experiment: str) -> Dashboard:
+    """Return an experiment's dashboard; one that has none of its own is seen on the overview."""
+    return next((dashboard for dashboard in DASHBOARDS if dashboard.uid == experiment), OVERVIEW)

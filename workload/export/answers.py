@@ -97,9 +97,13 @@ def ask(panel: Panel, client: PrometheusClient, scope: Mapping[str, str], span: 
         promql = promql_of(panel, line, scope, span)
         template = legend(panel, line)
         for series in _evaluate(client, promql, span, None if is_instant(line) else step):
-            named = LABEL.sub(lambda found, labels=series.labels: labels.get(found[1], ""), template).strip()
+            named = _filled(template, series.labels)
             answers.append(Answer(line, named, series.labels, series.times, series.values))
     return answers
+
+
+def _filled(template: str, labels: Mapping[str, str]) -> str:
+    return LABEL.sub(lambda found: labels.get(found[1], ""), template).strip()
 
 
 def _evaluate(client: PrometheusClient, promql: str, span: Span, step: float | None) -> list[Series]:

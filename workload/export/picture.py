@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.colors import PowerNorm
 from matplotlib.lines import Line2D
+from matplotlib.transforms import Bbox
 
 from workload.charts.canvas import GREY, NODE_COLOURS, save, sheet
 from workload.export.buckets import by_bucket
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -88,15 +90,14 @@ def _lines(axes: Axes, panel: Panel, answers: Sequence[Answer], shown: Shown) ->
     handles, labels = axes.get_legend_handles_labels()
     unique = dict(zip(labels, handles, strict=True))  # a series that comes again on another start is explained once
     if list(unique) != [""]:
-        place = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)}
-        axes.legend(unique.values(), unique.keys(), frameon=False, fontsize=7, **place)
+        _legend_beside(axes, list(unique.values()), list(unique))
 
 
 def _styles(answers: Sequence[Answer], arms: Sequence[str]) -> list[tuple[str, str]]:
     """Return colour and dash of each series: nodes have the colours of every figure, else arms, else what there is."""
     kinds = list(dict.fromkeys(_without_arm(answer) for answer in answers))
     has_nodes = bool({answer.labels.get("node") for answer in answers} & NODE_COLOURS.keys())
-    styles = []
+    styles: list[tuple[str, str]] = []
     for answer in answers:
         kind, arm = kinds.index(_without_arm(answer)), answer.labels.get("arm")
         place = arms.index(arm) if arm in arms else 0
@@ -162,7 +163,7 @@ def _cells(axes: Axes, panel: Panel, answers: Sequence[Answer], _: Shown) -> Non
     heads = [
         fill(head.replace("/", "/ "), 14, break_long_words=False).replace("/ ", "/") for head in (*names, *columns)
     ]
-    table = axes.table(text, colLabels=heads, bbox=(0, 0, 1, 1), edges="horizontal", cellLoc="left")
+    table = axes.table(text, colLabels=heads, bbox=Bbox.unit(), edges="horizontal", cellLoc="left")
     table.auto_set_font_size(False)
     table.set_fontsize(8)
 
@@ -201,12 +202,13 @@ def _states(axes: Axes, panel: Panel, answers: Sequence[Answer], shown: Shown) -
     axes.set_yticks(range(len(rows)), rows, fontsize=8)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     if words.get(0.0):
-        handles = [
-            Line2D([], [], lw=6, color=FINE, label=words[1.0]),
-            Line2D([], [], lw=6, color=FAILED, label=words[0.0]),
-        ]
-        axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=7)
+        handles = [Line2D([], [], lw=6, color=colour) for colour in (FINE, FAILED)]
+        _legend_beside(axes, handles, [words[1.0], words[0.0]])
     _time_axis(axes, shown.span)
+
+
+def _legend_beside(axes: Axes, handles: Sequence[Artist], labels: Sequence[str]) -> None:
+    axes.legend(handles, labels, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=7)
 
 
 def _time_axis(axes: Axes, span: Span) -> None:

@@ -10,7 +10,7 @@ from workload.dashboards.frame import render
 from workload.export.buckets import by_bucket
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
     from workload.dashboards.catalogue import Dashboard
@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 
 # How Grafana refers to the data source that returns what a query itself holds.
 EMBEDDED = {"type": "grafana", "uid": "grafana"}
-NOT_FINITE = {"NaN": math.isnan, "Inf": lambda value: value == math.inf, "NegInf": lambda value: value == -math.inf}
+NOT_FINITE: Mapping[str, Callable[[float], bool]] = {
+    "NaN": math.isnan,
+    "Inf": lambda value: value == math.inf,
+    "NegInf": lambda value: value == -math.inf,
+}
 
 
 def embed(

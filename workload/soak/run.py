@@ -5,9 +5,11 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from workload.alertmanager import LocalAlertmanager
+from workload.annotations import annotator, find_grafana, mark_action
 from workload.bundle import Bundle, new_run_id, read_manifest
 from workload.corpus.default import open_corpus
 from workload.corpus.embedding import MiniLmEmbedder
@@ -47,6 +49,7 @@ def run_soak(
     """
     if plan.profile not in PROFILES:
         raise UsageError(f"There is no profile {plan.profile!r}.", f"There are: {', '.join(PROFILES)}.")
+    annotate = annotator(find_grafana(), partial(progress.console.print, markup=False))
     launcher = launcher_of(settings, progress.console)
     cache, embedder = cache_dir(), MiniLmEmbedder()
     corpus = open_corpus(settings, embedder, progress)
@@ -90,6 +93,7 @@ def run_soak(
                 alertmanager,
                 ports.webhook,
                 keeper(prometheus.client, bundle, EXPERIMENT, plan.profile),
+                lambda at, alert, action: mark_action(annotate, at, alert, action, bundle.run_id),
             )
             return Assembly(around, settings, plan, bundle, progress).conduct()
     except BaseException as error:
