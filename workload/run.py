@@ -131,8 +131,14 @@ def begin(bundle: Bundle, experiment: Experiment, settings: Settings) -> History
         return NOTHING
     with _readable(bundle.run_id):
         measured = tuple(Measured.from_manifest(row) for row in bundle.resume().get("measured", ()))
+    history = read_history(bundle.journal, measured) if bundle.journal.exists() else NOTHING
+    if measured and not history.segments:
+        raise UsageError(
+            f"The journal of run {bundle.run_id} holds nothing of the {len(measured)} windows in its manifest.",
+            "Start a new run.",
+        )
     bundle.note(status="running")
-    return read_history(bundle.journal, measured) if bundle.journal.exists() else NOTHING
+    return history
 
 
 def settings_of(experiment: Study, now: Settings, run: str) -> Settings:
