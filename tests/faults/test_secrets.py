@@ -24,6 +24,8 @@ ENVIRONMENT = {
     "LANGSMITH_TRACING": "true",
 }
 TOLD = 20
+# All experiments with all figures, twice; a test's time holds that of what it is set up with.
+pytestmark = pytest.mark.timeout(600)
 
 
 def run(folder: Path, *flags: str) -> Path:
