@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test faults audit lint up down clean lock
+.PHONY: quickstart test faults audit lint up down clean lock pin-digests
 
 quickstart: $(VENV)/installed
 	$(BIN)/hop2rag engine install
@@ -49,6 +49,11 @@ lock:
 	$(BIN)/python -m pip freeze --exclude hop2rag-observatory | sed 's/+cpu$$//' > workload/requirements.lock
 	$(BIN)/python -m pip install -q --group test --group lint
 	$(BIN)/python -m pip freeze --exclude hop2rag-observatory | sed 's/+cpu$$//' | grep -vxFf workload/requirements.lock > tests/requirements.lock
+
+# Writes the digest of every image behind its tag, in the compose files and the Dockerfiles. It asks the images'
+# registry through Docker, so it needs both; without it the exact tags hold.
+pin-digests: $(VENV)/installed
+	$(BIN)/hop2rag compose pin-digests
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

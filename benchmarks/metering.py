@@ -27,10 +27,12 @@ from machine import describe
 
 from tests.stubs.agent import StubEmbedder, StubStore, bench, client_of
 from tests.stubs.vllm import StubVllm, Turn
+from workload.agent.calls import CallMeter, Usage
 from workload.agent.graph import Hop2Rag
 from workload.agent.llm import Llm
-from workload.agent.metering import CallMeter, Meter, QuestionMeter, Usage
+from workload.agent.metering import Meter, QuestionMeter
 from workload.agent.nodes import Hop2RagNodes
+from workload.agent.retrieval import Retrieval
 from workload.agent.state import NODES
 from workload.analysis.paired import compare
 from workload.journal import Journal
@@ -161,7 +163,7 @@ async def paired(
     gaps: list[float] = []
     seconds: dict[bool, dict[str, float]] = {False: {}, True: {}}
     async with client_of(url, 300) as client:
-        agent = Hop2Rag(Hop2RagNodes(Llm(client, model, 300), StubEmbedder(), StubStore(), max_hops=HOPS))
+        agent = Hop2Rag(Hop2RagNodes(Llm(client, model, 300), Retrieval(StubEmbedder(), StubStore()), HOPS))
         await question_seconds(agent, meter, -1, [], is_metered=True)
         for number in range(pairs):
             for is_metered in (False, True) if number % 2 else (True, False):

@@ -29,6 +29,7 @@ from condition import Bench
 from machine import describe
 
 from workload.analysis.cache import witnesses
+from workload.analysis.untold import settle
 from workload.bundle import new_run_id
 from workload.commands.options import progress_bars
 from workload.companion import free_port
@@ -81,7 +82,7 @@ def measure(flags: argparse.Namespace, progress: Progress, folder: Path) -> list
                 rows.append({"layout": layout, "concurrency": here.concurrency[0], "measured": done})
     for row in rows:
         measured = row.pop("measured")
-        data = read_run(journal.path, [measured])
+        data = settle(read_run(journal.path, [measured]))
         row |= {"engine": facts.as_dict(), "accounting": measured.accounting, **witnesses(data, measured.window.arm)}
         row["missed"] = missed(row)
     return rows

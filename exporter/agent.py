@@ -26,6 +26,7 @@ QUESTION_TYPES = ("bridge", "comparison")
 OUTCOMES = ("ok", "failed", "cancelled")
 TERMINATIONS = ("done", "enough", "max_hops", "error")
 STAGES = ("embed", "search", "rerank")
+PREFETCH_OUTCOMES = ("used", "wrong", "unneeded")
 ERROR_REASONS = (
     "cancelled",
     "connection",
@@ -176,6 +177,18 @@ class AgentMetrics:
             buckets=RETRIEVAL_BUCKETS,
             registry=registry,
         )
+        self.prefetches = Counter(
+            "hop2rag_prefetches_total",
+            "Retrievals for a draft of the next query, by what became of them.",
+            ["outcome"],
+            registry=registry,
+        )
+        self.prefetch_seconds = Counter(
+            "hop2rag_prefetch_seconds_total",
+            "Time of retrievals for a draft, by what became of them: all but `used` was for nothing.",
+            ["outcome"],
+            registry=registry,
+        )
         self.llm_errors = Counter(
             "hop2rag_llm_errors_total", "LLM calls that failed, by reason.", ["node", "reason"], registry=registry
         )
@@ -210,6 +223,7 @@ class AgentMetrics:
             ((self.questions,), (OUTCOMES, TERMINATIONS)),
             ((self.hops,), (QUESTION_TYPES,)),
             ((self.retrieval_duration,), (STAGES,)),
+            ((self.prefetches, self.prefetch_seconds), (PREFETCH_OUTCOMES,)),
         )
         for instruments, label_sets in closed_sets:
             for instrument, labels in product(instruments, product(*label_sets)):

@@ -16,6 +16,8 @@ import typer
 from prometheus_client import disable_created_metrics
 
 from exporter.errors import ExporterError, UsageError
+from exporter.filesystem import FLAG as FILESYSTEM_FLAG
+from exporter.filesystem import parse_volumes
 from exporter.processes import Target
 from exporter.service import Config, Exporter, own_version
 
@@ -94,12 +96,29 @@ def export(
     engine_pid: Annotated[
         int | None, typer.Option("--collector.processes.engine-pid", help="Measure the engine by its process id.")
     ] = None,
+    engine_command: Annotated[
+        str | None,
+        typer.Option(
+            "--collector.processes.engine-command",
+            help="Measure the engine by a part of its command line, also in other containers (with --pid host).",
+        ),
+    ] = None,
     agent_port: Annotated[
         int | None,
         typer.Option("--collector.processes.agent-port", help="Measure the agent by the port it listens on."),
     ] = None,
     agent_pid: Annotated[
         int | None, typer.Option("--collector.processes.agent-pid", help="Measure the agent by its process id.")
+    ] = None,
+    agent_command: Annotated[
+        str | None,
+        typer.Option("--collector.processes.agent-command", help="Measure the agent by a part of its command line."),
+    ] = None,
+    filesystem: Annotated[
+        list[str] | None,
+        typer.Option(
+            FILESYSTEM_FLAG, help="NAME=PATH: free space where PATH lies; may be given again for another NAME."
+        ),
     ] = None,
     sample_interval: Annotated[
         str, typer.Option("--nvml.sample-interval", help="Time between two memory samples, 5ms to 1s.")
@@ -140,7 +159,10 @@ def export(
             host_totals=host,
             pcie=pcie,
             gpu_processes=gpu_processes,
-            targets=_targets(engine=(engine_pid, engine_port), agent=(agent_pid, agent_port)),
+            volumes=parse_volumes(filesystem or ()),
+            targets=_targets(
+                engine=(engine_pid, engine_port, engine_command), agent=(agent_pid, agent_port, agent_command)
+            ),
             sample_interval_seconds=parse_duration(sample_interval, "--nvml.sample-interval", 0.005, 1.0),
             replay_file=replay_file,
             require_gpu=require_gpu,
@@ -173,9 +195,9 @@ def serve_until_signal(exporter: Exporter) -> None:
         exporter.stop()
 
 
-def _targets(**found_by: tuple[int | None, int | None]) -> dict[str, Target]:
-    """Return a target for each role that has a pid or a port; a pid goes first."""
-    return {role: Target(pid, port) for role, (pid, port) in found_by.items() if pid is not None or port is not None}
+def _targets(**found_by: tuple[int | None, int | None, str | None]) -> dict[str, Target]:
+    """Return a target for each role that has a pid, a command line or a port; they go in this order."""
+    return {role: Target(*given) for role, given in found_by.items() if any(each is not None for each in given)}
 
 
 def main(argv: list[str] | None = None) -> int:

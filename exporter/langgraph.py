@@ -18,8 +18,10 @@ from prometheus_client import CollectorRegistry
 from exporter.agent import AgentMetrics, metering_failures
 from exporter.llm_failures import reason_of
 from exporter.overlap import BusySeconds
-from exporter.runs import Runs, Usage
+from exporter.question import Usage
+from exporter.runs import CANCELLED, Runs
 from exporter.server import MetricsServer
+from exporter.spans import NO_SPANS
 from exporter.timeline import NodeActivity
 
 if TYPE_CHECKING:
@@ -28,7 +30,8 @@ if TYPE_CHECKING:
 
     from langchain_core.outputs import LLMResult
 
-    from exporter.runs import Run
+    from exporter.question import Run
+    from exporter.spans import Spans
 
 _LOG = logging.getLogger("exporter.langgraph")
 STEP_TAG = "graph:step:"  # on the run of a node, and on none of the runs inside it
@@ -66,6 +69,7 @@ class MeteringHandler(BaseCallbackHandler):
         llm_nodes: those of them that call a language model (default: any may).
         registry: where the instruments are registered (default: a registry of its own).
         clock: seconds, monotonic.
+        spans: exports a trace of each question, such as `Spans(trace.get_tracer("app"), "my-agent")`.
 
     Attributes:
         registry: holds the instruments, for an app that has a metrics endpoint already.
@@ -81,6 +85,7 @@ class MeteringHandler(BaseCallbackHandler):
         *,
         registry: CollectorRegistry | None = None,
         clock: Callable[[], float] = time.perf_counter,
+        spans: Spans = NO_SPANS,
     ) -> None:
         names = [name for name in nodes if not name.startswith("__")]  # LangGraph's own: __start__, __end__
         self.registry = CollectorRegistry() if registry is None else registry
@@ -90,7 +95,7 @@ class MeteringHandler(BaseCallbackHandler):
         busy = BusySeconds(clock)
         self.registry.register(busy)
         self._activity = NodeActivity(lambda: time.time_ns() // 1_000_000)
-        self._runs = Runs(metrics, self._activity, busy, clock)
+        self._runs = Runs(metrics, self._activity, busy, clock, spans)
         self._lock = threading.Lock()
         self._has_failed = False
         self._server: MetricsServer | None = None
@@ -176,7 +181,7 @@ class MeteringHandler(BaseCallbackHandler):
         **__: Any,
     ) -> None:
         """Open an LLM call."""
-        self._runs.call(self._open(run_id, parent_run_id, metadata))
+        self._runs.call(self._open(run_id, parent_run_id, metadata), str((metadata or {}).get("ls_model_name", "")))
 
     on_chat_model_start = on_llm_start
 
@@ -189,19 +194,17 @@ class MeteringHandler(BaseCallbackHandler):
     @_guarded
     def on_llm_end(self, response: LLMResult, *_: Any, run_id: UUID, **__: Any) -> None:
         """Close an LLM call with what its server told."""
-        if run := self._runs.find(run_id):
-            run.reason = None
-            try:
+        try:
+            if run := self._runs.find(run_id):
                 run.usage = told_usage(response)
-            finally:
-                self._runs.close(run_id)
+        finally:
+            self._runs.close(run_id)
 
     @_guarded
     def on_llm_error(self, error: BaseException, *_: Any, run_id: UUID, **__: Any) -> None:
         """Close an LLM call that failed, by its reason."""
-        if run := self._runs.find(run_id):
-            run.reason = reason_of(error, has_begun=run.ttft is not None)
-        self._runs.close(run_id)
+        run = self._runs.find(run_id)
+        self._runs.close(run_id, reason_of(error, has_begun=run is not None and run.ttft is not None))
 
     @_guarded
     def on_chain_end(self, *_: Any, run_id: UUID, **__: Any) -> None:
@@ -213,7 +216,7 @@ class MeteringHandler(BaseCallbackHandler):
     @_guarded
     def on_chain_error(self, error: BaseException, *_: Any, run_id: UUID, **__: Any) -> None:
         """Close a run that failed; whoever cancels or abandons a question raises what is no `Exception`."""
-        self._runs.close(run_id, "failed" if isinstance(error, Exception) else "cancelled")
+        self._runs.close(run_id, type(error).__name__ if isinstance(error, Exception) else CANCELLED)
 
     on_tool_error = on_retriever_error = on_chain_error
 

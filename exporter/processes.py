@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -20,20 +21,33 @@ SEARCH_SECONDS = 5.0  # walking all processes costs milliseconds on a busy host
 
 @dataclass(frozen=True)
 class Target:
-    """A process tree, named by its root's id or by the TCP port the root listens on."""
+    """A process tree, named by its root's id, by the TCP port the root listens on, or by its command line.
+
+    A port is looked for in the exporter's own network; a command line reaches into other containers, where their
+    processes are to be seen. Of several processes that match, the root is the one that started first.
+    """
 
     pid: int | None = None
     port: int | None = None
+    command: str | None = None
 
     def find(self) -> list[psutil.Process]:
         """Return the root and all its descendants; empty if there is none, or none that we may see."""
-        pid = self.pid if self.pid is not None else self._listener()
+        pid = self.pid if self.pid is not None else self._named(self.command) if self.command else self._listener()
         if pid is None:
             return []
         with suppress(psutil.Error):
             root = psutil.Process(pid)
             return [root, *root.children(recursive=True)]
         return []
+
+    def _named(self, command: str) -> int | None:
+        found = [
+            (process.info["create_time"], process.pid)
+            for process in psutil.process_iter(["cmdline", "create_time"])
+            if command in " ".join(process.info["cmdline"] or ()) and process.pid != os.getpid()
+        ]
+        return min(found)[1] if found else None
 
     def _listener(self) -> int | None:
         for connection in psutil.net_connections(kind="tcp"):

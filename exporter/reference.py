@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
@@ -10,6 +11,7 @@ from prometheus_client.core import GaugeMetricFamily
 
 from exporter.agent import AgentMetrics, metering_failures
 from exporter.collector import Collectors
+from exporter.filesystem import FilesystemCollector
 from exporter.gpu import GpuCollector
 from exporter.host import HostCollector
 from exporter.overlap import BusySeconds
@@ -98,6 +100,7 @@ def host_families() -> Iterator[Metric]:
     """Yield what the host and process collectors serve."""
     yield from HostCollector().collect()
     yield from ProcessCollector({"engine": Target(pid=1)}).collect()
+    yield from FilesystemCollector({"results": Path("/")}).collect()
 
 
 def own_families() -> Iterator[Metric]:
@@ -152,7 +155,11 @@ def render() -> str:
         ),
         ("GPU", GPU_NOTE, gpu_families()),
         ("Timeline", TIMELINE_NOTE, timeline_families()),
-        ("Host and processes", "Process trees are named by port or pid on the command line.\n", host_families()),
+        (
+            "Host and processes",
+            "Process trees are named by port or pid on the command line, and volumes by a folder on them.\n",
+            host_families(),
+        ),
         ("The exporter itself", "Python's own `process_*` series of the exporter are served too.\n", own_families()),
     )
     return "\n".join(

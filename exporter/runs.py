@@ -6,63 +6,27 @@ A question is a tree of runs: node visits, and within them LLM calls, retriever 
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
-from exporter.agent import OTHER, hop_label
+from opentelemetry.trace import INVALID_SPAN
+
+from exporter.agent import ERROR_REASONS, OTHER, closed, hop_label
+from exporter.question import Question, Run
+from exporter.spans import NO_SPANS, REQUEST_MODEL, TIME_TO_FIRST_CHUNK, fail, make_current, tell_usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator
     from uuid import UUID
 
+    from opentelemetry.trace import Span
+
     from exporter.agent import AgentMetrics
     from exporter.overlap import BusySeconds
+    from exporter.spans import Spans
     from exporter.timeline import NodeActivity
 
-
-@dataclass(frozen=True)
-class Usage:
-    """Tokens of one call, as the server counted them; None where it did not tell."""
-
-    prompt_tokens: int
-    completion_tokens: int
-    cached_tokens: int | None
-
-
-@dataclass
-class Question:
-    """One question: its open runs, its slot on the timeline, and the steps in which each node has run."""
-
-    worker: int = 0
-    outcome: str = "ok"
-    open: dict[UUID, Run] = field(default_factory=dict)
-    steps: dict[str, dict[Hashable, int]] = field(default_factory=dict)
-
-    def hop(self, node: str, step: Hashable) -> int:
-        """Return how often the node has run, from 1; visits of the same step count once."""
-        steps = self.steps.setdefault(node, {})
-        return steps.setdefault(step, len(steps) + 1)
-
-    @property
-    def hops(self) -> int:
-        """Return the visits of the node that ran most often."""
-        return max((len(steps) for steps in self.steps.values()), default=0)
-
-
-@dataclass
-class Run:
-    """One open run. Closing `timing` records it; the other fields say what to record."""
-
-    question: Question
-    node: str
-    hop: int
-    started: float
-    is_question: bool = False
-    ttft: float | None = None
-    usage: Usage | None = None
-    reason: str | None = "cancelled"
-    timing: ExitStack = field(default_factory=ExitStack)
+CANCELLED = "cancelled"
 
 
 class Runs:
@@ -70,15 +34,22 @@ class Runs:
 
     Args:
         clock: seconds, monotonic.
+        spans: starts the spans of a trace, if one is exported.
     """
 
     def __init__(
-        self, metrics: AgentMetrics, activity: NodeActivity, busy: BusySeconds, clock: Callable[[], float]
+        self,
+        metrics: AgentMetrics,
+        activity: NodeActivity,
+        busy: BusySeconds,
+        clock: Callable[[], float],
+        spans: Spans = NO_SPANS,
     ) -> None:
         self._metrics = metrics
         self._activity = activity
         self._busy = busy
         self._clock = clock
+        self._spans = spans
         self._open: dict[UUID, Run] = {}
         self._free: list[int] = []
         self._asked = 0
@@ -90,7 +61,8 @@ class Runs:
     def open(self, run_id: UUID, parent_id: UUID | None, node: str) -> Run:
         """Open a run inside its parent's question; without a known parent it stands alone."""
         parent = self._open.get(parent_id) if parent_id else None
-        run = Run(parent.question if parent else Question(), node, parent.hop if parent else 1, self._clock())
+        question, hop, span = (parent.question, parent.hop, parent.span) if parent else (Question(), 1, INVALID_SPAN)
+        run = Run(question, node, hop, self._clock(), span)
         run.question.open[run_id] = self._open[run_id] = run
         return run
 
@@ -98,8 +70,8 @@ class Runs:
         """Return an open run."""
         return self._open.get(run_id)
 
-    def close(self, run_id: UUID, outcome: str = "ok") -> None:
-        """Record a run that ended; the end of a question closes what is left open in it.
+    def close(self, run_id: UUID, reason: str | None = None) -> None:
+        """Record a run that ended, or failed for a reason; the end of a question closes what is left open in it.
 
         A cancelled task does not always tell of the ends inside it.
         """
@@ -108,28 +80,35 @@ class Runs:
             return
         del run.question.open[run_id]
         if run.is_question:
-            run.question.outcome = outcome
             for left in list(run.question.open):
-                self.close(left)
+                self.close(left, CANCELLED)
+        run.reason = reason
         run.timing.close()
 
     def ask(self, run: Run) -> None:
         """Take a run for a question."""
         run.is_question = True
+        self._trace(run, self._spans.question())
         run.timing.enter_context(self._asking(run))
 
     def visit(self, run: Run, step: Hashable) -> None:
         """Take a run for a node's visit in a step of the graph."""
         run.hop = run.question.hop(run.node, step)
+        self._trace(run, self._spans.node(run.span, run.node, run.hop))
+        make_current(run.span)
         run.timing.enter_context(self._visiting(run))
 
     def retrieve(self, run: Run) -> None:
         """Take a run for a retriever's call, query embedding and search in one."""
+        self._trace(run, self._spans.stage(run.span, "search", run.hop))
         run.timing.enter_context(self._busy.busy("retrieval"))
         run.timing.callback(lambda: self._metrics.retrieval_duration.labels("search").observe(self._age(run)))
 
-    def call(self, run: Run) -> None:
-        """Take a run for an LLM call; it counts as failed until its `reason` is None."""
+    def call(self, run: Run, model: str) -> None:
+        """Take a run for a call of a language model, "" where its name is not told."""
+        self._trace(run, self._spans.call(run.span, run.node, run.hop))
+        if model:
+            run.span.set_attribute(REQUEST_MODEL, model)
         run.timing.enter_context(self._busy.busy("generation"))
         run.timing.callback(self._count, run)
 
@@ -138,6 +117,17 @@ class Runs:
         run = self._open.get(run_id)
         if run and run.ttft is None:
             run.ttft = self._age(run)
+
+    def _trace(self, run: Run, span: Span) -> None:
+        """Give a run a span of its own, which ends with it."""
+        run.span = span
+
+        def end() -> None:
+            if run.reason:
+                fail(span, run.reason)
+            span.end()
+
+        run.timing.callback(end)
 
     def _age(self, run: Run) -> float:
         return self._clock() - run.started
@@ -153,7 +143,7 @@ class Runs:
         heappush(self._free, run.question.worker)
         if not self._asked:
             self._load.close()
-        outcome = run.question.outcome
+        outcome = "ok" if run.reason is None else CANCELLED if run.reason == CANCELLED else "failed"
         self._metrics.question_duration.observe(self._age(run))
         self._metrics.questions.labels(outcome, "done" if outcome == "ok" else "error").inc()
         if outcome == "ok":
@@ -175,12 +165,14 @@ class Runs:
         node, hop = metrics.llm_node(run.node), hop_label(run.hop)
         metrics.llm_call_duration.labels(node).observe(self._age(run))
         if run.reason:
-            metrics.llm_errors.labels(node, run.reason).inc()
+            metrics.llm_errors.labels(node, closed(run.reason, ERROR_REASONS)).inc()
             return
         if run.ttft is not None:
             metrics.llm_ttft.labels(node).observe(run.ttft)
+            run.span.set_attribute(TIME_TO_FIRST_CHUNK, run.ttft)
         if run.usage is None:
             return
+        tell_usage(run.span, run.usage.prompt_tokens, run.usage.completion_tokens, run.usage.cached_tokens)
         metrics.prompt_tokens.labels(node, hop).inc(run.usage.prompt_tokens)
         metrics.prompt_size.labels(node, hop).observe(run.usage.prompt_tokens)
         metrics.completion_tokens.labels(node, hop).inc(run.usage.completion_tokens)

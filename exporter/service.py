@@ -14,6 +14,7 @@ from prometheus_client import ProcessCollector as OwnProcessCollector
 from exporter.collector import Collector, Collectors
 from exporter.connections import Limits
 from exporter.errors import MissingPartError
+from exporter.filesystem import FilesystemCollector
 from exporter.fleet import Fleet
 from exporter.gpu import GpuCollector
 from exporter.host import HostCollector
@@ -58,6 +59,7 @@ class Config:
     pcie: bool = False
     gpu_processes: bool = False
     targets: Mapping[str, Target] | None = None
+    volumes: Mapping[str, Path] | None = None
     sample_interval_seconds: float = SAMPLE_INTERVAL_SECONDS
     replay_file: Path | None = None
     require_gpu: bool = False
@@ -148,6 +150,8 @@ class Exporter:
             collectors["host"] = HostCollector()
         if self._config.targets:
             collectors["processes"] = ProcessCollector(self._config.targets)
+        if self._config.volumes:
+            collectors["filesystem"] = FilesystemCollector(self._config.volumes)
         return collectors
 
     def _timeline(self) -> bytes:

@@ -69,4 +69,5 @@ def ask_once(question: str, settings: Settings, progress: Progress) -> Answered:
     ):
         meter = under_test.meter.question("0", "other")
         answer = under_test.run(under_test.driver.agent.answer(question, meter))
+        meter.close("failed" if answer.reason else "ok", answer.termination, answer.hops, {"reason": answer.reason})
     return Answered(answer, meter.visits, meter.calls)

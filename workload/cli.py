@@ -13,9 +13,12 @@ from prometheus_client import disable_created_metrics
 from rich.markup import escape
 
 from exporter.errors import ExporterError
-from workload.commands import corpus, engine, run, services, suite
+from workload.commands import compose, corpus, engine, run, services, suite
+from workload.commands.ab import ab, optimize
 from workload.commands.dashboards import dashboards
 from workload.commands.demo import demo
+from workload.commands.export import export, figures
+from workload.commands.load import load
 from workload.commands.options import err, out
 from workload.commands.soak import soak
 from workload.errors import Hop2RagError
@@ -30,10 +33,26 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for command in (run.run, suite.suite, soak, run.ask, demo, services.up, services.down, services.doctor, dashboards):
+for command in (
+    run.run,
+    suite.suite,
+    soak,
+    ab,
+    optimize,
+    load,
+    run.ask,
+    demo,
+    figures,
+    export,
+    services.up,
+    services.down,
+    services.doctor,
+    dashboards,
+):
     app.command()(command)
 app.add_typer(engine.app, name="engine")
 app.add_typer(corpus.app, name="corpus")
+app.add_typer(compose.app, name="compose")
 
 
 def print_version(wanted: bool) -> None:

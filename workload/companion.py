@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import sys
 import time
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import requests
 
-from workload.errors import DependencyDownError
+from workload.errors import DependencyDownError, StorageError
+from workload.paths import cache_dir
 from workload.process import ChildProcess
 from workload.prometheus_server import loopback_session
 
@@ -53,10 +55,41 @@ def exporter_beside(
         *(sys.executable, "-m", "exporter.cli", "--web.listen-address", address),
         *("--nvml.sample-interval", f"{sample_interval_ms}ms", "--raw-log.directory", str(folder / "nvml")),
         *("--collector.processes.agent-pid", str(os.getpid()), *engine),
+        *("--collector.filesystem", f"results={folder}", "--collector.filesystem", f"prometheus={cache_dir()}"),
     ]
     with ChildProcess(argv, folder / "exporter.log") as child, loopback_session() as session:
         _await(child, session, address)
         yield address
+
+
+@contextmanager
+def exporter_elsewhere(address: str, samples: Path | None, folder: Path) -> Iterator[str]:
+    """Use an exporter that runs already; at the end take over what its raw log holds of this time.
+
+    Args:
+        address: its `host:port`.
+        samples: the folder of its raw log, as it is seen here; None if it is not.
+        folder: where the samples go, as `exporter_beside` leaves them.
+
+    Raises:
+        StorageError: the samples cannot be copied.
+    """
+    began = time.time()
+    try:
+        yield address
+    finally:
+        if samples:
+            _take_samples(samples, folder / "nvml", began)
+
+
+def _take_samples(samples: Path, folder: Path, since: float) -> None:
+    try:
+        for path in samples.glob("nvml_*.csv"):
+            if path.stat().st_mtime >= since:
+                folder.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(path, folder / path.name)
+    except OSError as error:
+        raise StorageError(f"Cannot copy GPU samples from {samples}: {error.strerror}.", "Free some space.") from error
 
 
 def _await(child: ChildProcess, session: requests.Session, address: str) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
+from workload.agent.llm import LlmError
 from workload.load import closed_loop, open_loop
+from workload.results import WARM_UP
 from workload.scoring import score
 
 if TYPE_CHECKING:
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
 
     from workload.agent.graph import Answer, Hop2Rag
     from workload.agent.metering import Meter
+    from workload.agent.priming import Primer
     from workload.corpus.hotpotqa import Question
     from workload.gate import EngineGate
     from workload.load import Tally
@@ -36,6 +40,11 @@ class Phase:
     salt: str
     sent_before: Mapping[str, int] = field(default_factory=dict)
 
+    @property
+    def place(self) -> dict[str, Any]:
+        """The journal's columns."""
+        return {"arm": self.arm, "block": self.block, "phase": self.name, "segment": self.segment}
+
 
 @dataclass(frozen=True)
 class Driver:
@@ -44,6 +53,7 @@ class Driver:
     agent: Hop2Rag
     meter: Meter
     gate: EngineGate
+    primer: Primer | None = None
 
     async def run(
         self,
@@ -68,12 +78,22 @@ class Driver:
         async def ended(reason: str | None) -> None:
             await self.meter.acknowledge()
             advance()
-            await self.gate.check(reason)
+            if await self.gate.check(reason):
+                await self.prime(phase)
 
         if arrivals:
             await open_loop(ask, questions, arrivals, concurrency, tally, ended, self.meter.monotonic)
         else:
             await closed_loop(ask, questions, concurrency, tally, ended)
+
+    async def prime(self, phase: Phase) -> None:
+        """Warm the prefix cache for a phase, if the agent is asked to; also after the engine may have been restarted.
+
+        A failure leaves the cache cold and is counted; the questions that follow tell whether the engine is well.
+        """
+        if self.primer:
+            with suppress(LlmError):
+                await self.primer.prime({**phase.place, "phase": WARM_UP}, phase.salt)
 
     async def ask(self, phase: Phase, question: Question, worker: str, intended: float | None = None) -> str | None:
         """Ask one question and write down what became of it; return why it failed, None when it was answered.
@@ -82,8 +102,7 @@ class Driver:
             DependencyDownError: the document store failed.
         """
         meter = self.meter.question(worker, question.type, phase.salt, intended)
-        place = {"arm": phase.arm, "block": phase.block, "phase": phase.name, "segment": phase.segment}
-        meter.open({**place, "question_id": question.id, "attempt": phase.sent_before.get(question.id, 0) + 1})
+        meter.open({**phase.place, "question_id": question.id, "attempt": phase.sent_before.get(question.id, 0) + 1})
         try:
             answer = await self.agent.answer(question.question, meter)
         except BaseException:

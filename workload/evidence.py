@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from workload.agent.nodes import DocumentStore
+    from workload.agent.retrieval import DocumentStore
     from workload.agent.state import Message
     from workload.bundle import Bundle
     from workload.corpus.embedding import Embedder

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from workload.engine.profile import PROFILES
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from rich.progress import Progress
 
     from workload.drawing import Drawing
+    from workload.engine.profile import VllmProfile
     from workload.results import RunData
     from workload.run import Finished
     from workload.settings import Settings
@@ -41,14 +44,25 @@ class Point:
 
 @dataclass(frozen=True)
 class Arm:
-    """One side of a comparison: an engine profile by name (see `workload.engine.profile.PROFILES`).
+    """One side of a comparison: an engine profile by name (see `workload.engine.profile.PROFILES`), and the agent.
 
-    `points` are the loads of an arm that is no side of a comparison; by default they are the experiment's.
+    Attributes:
+        points: the loads of an arm that is no side of a comparison; by default they are the experiment's.
+        options: settings of the agent that differ from the run's; see `workload.settings.AGENT_OPTIONS`.
+        engine: fields of the profile that differ from the one named.
     """
 
     name: str
     profile: str
     points: Callable[[Settings], tuple[Point, ...]] | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    engine: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def vllm_profile(self) -> VllmProfile:
+        """The profile that the arm's engine is started with; one that differs from its model bears the arm's name."""
+        found = PROFILES[self.profile]
+        return replace(found, name=self.name, **self.engine) if self.engine else found
 
 
 def levels(settings: Settings) -> tuple[Point, ...]:
@@ -124,6 +138,7 @@ class Experiment(Study):
         draw: draws the files named by the plan and returns their paths.
         points: the loads of each block.
         warm_up: questions asked before each window, under a cache salt of their own.
+        keeps_engine: whether arms of one profile share an engine, told apart by cache salts alone.
     """
 
     arms: tuple[Arm, ...]
@@ -131,6 +146,7 @@ class Experiment(Study):
     draw: Callable[[Drawing], Sequence[Path]]
     points: Callable[[Settings], tuple[Point, ...]] = levels
     warm_up: int = 1
+    keeps_engine: bool = False
 
     def blocks(self, order: Order) -> tuple[Arm, ...]:
         """Return the arms in the order in which they run. ABBA balances drift; AB leaves order and arm confounded.

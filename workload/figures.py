@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from io import BytesIO
 from textwrap import fill
 from typing import TYPE_CHECKING, Literal
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator, PercentFormatter
 
 from workload import durable
 
@@ -40,6 +41,9 @@ AXIS_LABELS = {
 }
 WIDTH_INCHES, PANEL_HEIGHT_INCHES, DOTS_PER_INCH = 8.0, 2.3, 150
 FOOTER_CHARS = 140
+# Room for the words on top of the highest line.
+HEADROOM = 1.3
+MAX_STEPS = 6
 
 
 def draw(figure: Figure, traces: Mapping[str, Sequence[Trace]], arms: Sequence[str], footer: str, path: Path) -> None:
@@ -97,26 +101,45 @@ def _draw_panel(axes: Axes, panel: Panel, traces: Sequence[Trace], colours: Mapp
             linewidth=1.4,
             alpha=0.9,
         )
+    _name_points(axes, traces, legends[0], colours)
+    top = max((float(np.nanmax(trace.values)) for trace in traces if np.isfinite(trace.values).any()), default=0.0)
     if panel.unit == "percentunit":
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     elif panel.unit == "bytes":
+        axes.yaxis.set_major_locator(MultipleLocator(binary_step(HEADROOM * top)))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: binary_bytes(value)))
     elif panel.unit == "short":
         axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
-    axes.margins(y=0.3)  # before the limits are set: room for the words on top
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, HEADROOM * top or 1.0)
     if len(legends) > 1:
         handles = [Line2D([], [], color="#444444", linestyle=DASHES[i], label=name) for i, name in enumerate(legends)]
         axes.legend(handles=handles, loc="upper right", fontsize=8, frameon=False, ncols=len(handles))
     silent = [arm for arm in colours if not any(trace.values.size for trace in traces if trace.arm == arm)]
     words = [f"{arm}: {panel.empty}" for arm in silent]
-    if len(silent) < len(colours) and not any(np.nan_to_num(trace.values).any() for trace in traces):
-        axes.set_ylim(0, 1)
+    if len(silent) < len(colours) and not top:
         words.append("0 throughout" if not silent else "otherwise 0 throughout")  # the axis would hide the line
     if words:
         text = "\n".join(words)
         box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 2}
         axes.text(0.01, 0.96, text, transform=axes.transAxes, fontsize=9, va="top", color="#333333", bbox=box)
+
+
+def _name_points(axes: Axes, traces: Sequence[Trace], legend: str, colours: Mapping[str, str]) -> None:
+    """Write at the top of each line which load it shows, where there are several; at their ends many lines meet."""
+    if len({trace.point for trace in traces}) < 2:
+        return
+    for trace in traces:
+        if trace.legend == legend and np.isfinite(trace.values).any():
+            place = int(np.nanargmax(trace.values))
+            top = trace.seconds[place], trace.values[place]
+            axes.annotate(
+                trace.point, top, (0, 2), textcoords="offset points", fontsize=7, color=colours[trace.arm], ha="center"
+            )
+
+
+def binary_step(top: float) -> float:
+    """Return the power of two, in bytes, that divides an axis up to `top` into three to six steps."""
+    return float(2 ** max(math.ceil(math.log2(top / MAX_STEPS)), 0)) if top > 0 else 1.0
 
 
 def binary_bytes(value: float) -> str:

@@ -41,18 +41,20 @@ class EngineGate:
         self._lock = asyncio.Lock()
         self._healthy_at = clock()
 
-    async def check(self, reason: str | None) -> None:
+    async def check(self, reason: str | None) -> bool:
         """Return at once unless `reason` is suspicious or the breaker is open; then return when a canary was answered.
+
+        True for the one who asked: the engine may be another than before, with an empty cache.
 
         Raises:
             DependencyDownError: the engine did not answer within the patience.
         """
         if reason not in ENGINE_REASONS and not self._breaker.is_open:
-            return
+            return False
         failed_at = self._clock()
         async with self._lock:
             if self._healthy_at > failed_at:
-                return  # another worker has proved it since
+                return False  # another worker has proved it since
             while True:
                 try:
                     await asyncio.to_thread(self._probe)
@@ -67,4 +69,4 @@ class EngineGate:
                 else:
                     self._healthy_at = self._clock()
                     self._breaker.half_open()
-                    return
+                    return True

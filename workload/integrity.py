@@ -180,7 +180,7 @@ def _lost_commits(log: Path) -> tuple[int, bytes]:
 
 def _is_commit(frame: bytes) -> bool:
     """Return whether a frame ends a transaction: it then tells the size of the file."""
-    return struct.unpack_from(">I", frame, 4)[0] > 0
+    return bool(struct.unpack_from(">I", frame, 4)[0])
 
 
 def _sums(words: NDArray[np.uint32], before: NDArray[np.uint32]) -> NDArray[np.uint32]:

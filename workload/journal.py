@@ -42,6 +42,9 @@ CREATE TABLE node_visit (
 CREATE TABLE stage (
   question INTEGER NOT NULL REFERENCES question(id), stage TEXT NOT NULL, hop INTEGER NOT NULL,
   started_at REAL NOT NULL, duration_seconds REAL NOT NULL) STRICT;
+CREATE TABLE prefetch (
+  question INTEGER NOT NULL REFERENCES question(id), hop INTEGER NOT NULL, outcome TEXT NOT NULL,
+  started_at REAL NOT NULL, duration_seconds REAL NOT NULL, waited_seconds REAL NOT NULL) STRICT;
 CREATE TABLE llm_call (
   id INTEGER PRIMARY KEY, question INTEGER NOT NULL REFERENCES question(id), node TEXT NOT NULL, hop INTEGER NOT NULL,
   retry INTEGER NOT NULL DEFAULT 0,
@@ -61,7 +64,7 @@ CREATE TABLE action (
   at REAL NOT NULL, action TEXT NOT NULL, alert TEXT NOT NULL, status TEXT NOT NULL, fingerprint TEXT, starts_at TEXT,
   detail TEXT NOT NULL) STRICT;
 """
-TABLES = ("question", "node_visit", "stage", "llm_call", "call_text", "segment", "sample", "action")
+TABLES = ("question", "node_visit", "stage", "prefetch", "llm_call", "call_text", "segment", "sample", "action")
 # How long a row may wait to be written; an acknowledgement does not wait.
 LINGER_SECONDS = 0.1
 

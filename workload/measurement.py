@@ -56,6 +56,7 @@ class Measurement:
         left = [question for question in asked if question.id not in done]
         warming = self._phase(WARM_UP, f"-{point.name}")
         await self._load(warming, Point(WARM_UP, point.concurrency), warm_up, f"{title}: warm-up")
+        await self.subject.driver.prime(phase)
         start = await self._settled()
         with self.subject.busy.accounting():
             tally = await self._load(phase, point, left, f"{title}: {point.name}")

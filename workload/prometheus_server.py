@@ -54,6 +54,11 @@ def render_config(
     return yaml.safe_dump(config, sort_keys=False, width=1000)
 
 
+def targets_folder(cache: Path, port: int) -> Path:
+    """Return where the Prometheus of ours on `port` reads its targets from."""
+    return cache / f"prometheus-{port}" / "targets"
+
+
 def loopback_session() -> requests.Session:
     """Return an HTTP session that asks our own servers directly, whatever proxy the environment names.
 
@@ -82,7 +87,7 @@ class LocalPrometheus:
         self.url = f"http://{HOST}:{port}"
         self.client = PrometheusClient(self.url, session)
         state = cache / f"prometheus-{port}"
-        self.targets = TargetFiles(state / "targets")
+        self.targets = TargetFiles(targets_folder(cache, port))
         self._config = state / "prometheus.yml"
         self._log = state / "prometheus.log"
         self._port = port

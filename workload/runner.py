@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from workload.companion import exporter_beside
+from workload.annotations import mark_window, no_marks
+from workload.companion import exporter_beside, exporter_elsewhere
 from workload.corpus.hotpotqa import draw
-from workload.engine.profile import PROFILES
 from workload.measurement import Measurement
 from workload.scrapes import wait_for_scrapes
+from workload.settings import with_options
 from workload.subject import subject
 from workload.targets import ArmLabels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import AbstractContextManager
 
     from rich.progress import Progress
 
     from workload.agent.replay import Script
+    from workload.agent.retrieval import DocumentStore
+    from workload.annotations import Annotate
     from workload.bundle import Bundle
     from workload.corpus.embedding import Embedder
     from workload.corpus.hotpotqa import Question
-    from workload.corpus.store import Store
     from workload.engine.launcher import Launcher
     from workload.experiment import Arm, Experiment, Point
     from workload.history import History
@@ -49,13 +53,14 @@ class Runner:
     launcher: Launcher
     client: PrometheusClient
     targets: TargetFiles
-    store: Store
+    store: DocumentStore
     embedder: Embedder
     bundle: Bundle
     journal: Journal
     history: History
     script: Script | None
     progress: Progress
+    annotate: Annotate = no_marks
 
     def run(self, questions: Sequence[Question]) -> list[Measured]:
         """Run all blocks on questions drawn with the run's seed and return what was measured, earlier parts included.
@@ -74,7 +79,7 @@ class Runner:
         for number, arm in enumerate(arms):
             wanted = self.experiment.points_of(arm, self.settings)
             if left := [point for point in wanted if self._is_open(arm, number, point)]:
-                title = f"{arm.name} (start {number + 1} of {len(arms)})" if len(arms) > 1 else arm.name
+                title = f"{arm.name} (block {number + 1} of {len(arms)})" if len(arms) > 1 else arm.name
                 self._block(arm, number, left, asked, warm_up, title, measured)
         return measured
 
@@ -96,10 +101,11 @@ class Runner:
         title: str,
         measured: list[Measured],
     ) -> None:
+        settings = with_options(self.settings, arm.options)
         with (
-            self.launcher.start(PROFILES[arm.profile]) as engine,
-            exporter_beside(engine.pid, self.settings.gpu_interval_ms, self.bundle.folder) as exporter,
-            subject(engine, self.settings, self.store, self.embedder, self.journal, self.script) as under_test,
+            self.launcher.start(arm.vllm_profile) as engine,
+            self._exporter(engine.pid) as exporter,
+            subject(engine, settings, self.store, self.embedder, self.journal, self.script) as under_test,
         ):
             labels = ArmLabels(self.bundle.run_id, self.experiment.name, arm.name)
             vllm, workload = [urlsplit(engine.endpoint).netloc], [under_test.address]
@@ -113,6 +119,11 @@ class Runner:
                 under_test.run(self._points(measurement, points, asked, warm_up, title, measured))
             finally:
                 self.targets.clear()
+
+    def _exporter(self, engine_pid: int | None) -> AbstractContextManager[str]:
+        if self.settings.exporter:
+            return exporter_elsewhere(self.settings.exporter, self.settings.gpu_samples, self.bundle.folder)
+        return exporter_beside(engine_pid, self.settings.gpu_interval_ms, self.bundle.folder)
 
     async def _points(
         self,
@@ -128,3 +139,5 @@ class Runner:
             mine = asked[: asked_at(point, self.settings)]
             measured.append(await measurement.point(point, mine, warm_up, title))
             self.bundle.note(measured=[part.as_dict() for part in measured])
+            # In a thread: a Grafana that hangs must not hold up the servers that run in this loop.
+            await asyncio.to_thread(mark_window, self.annotate, measurement.labels, measured[-1].window)

@@ -8,16 +8,20 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from workload.agent.context import Selection
+from workload.agent.prefetch import DraftSource
 from workload.agent.prompts import Layout
+from workload.agent.retrieval import Execution
 from workload.engine.endpoint import parse_endpoint
 from workload.errors import UsageError
 from workload.load import MAX_CONCURRENCY
 from workload.paths import NAME_PATTERN
+from workload.targets import ADDRESS_PATTERN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# Every variable that has a meaning, and the setting it gives. Flags win over the environment.
+# Every variable that has a meaning, and the setting it gives; the last wins, and flags win over the environment.
 ENVIRONMENT = {
     "AGRAG_PERSIST_DIR": "persist_dir",
     "AGRAG_COLLECTION_NAME": "collection",
@@ -26,14 +30,39 @@ ENVIRONMENT = {
     "HOP2RAG_PROMETHEUS_PORT": "prometheus_port",
     "HOP2RAG_ENGINE_PORT": "engine_port",
     "HOP2RAG_VLLM_ENDPOINT": "vllm_endpoint",
+    "OTEL_EXPORTER_OTLP_ENDPOINT": "otlp_endpoint",
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "otlp_endpoint",
+    "HOP2RAG_CHROMA_URL": "chroma_url",
+    "HOP2RAG_PROMETHEUS_URL": "prometheus_url",
+    "HOP2RAG_TARGETS": "targets",
+    "HOP2RAG_EXPORTER": "exporter",
+    "HOP2RAG_GPU_SAMPLES": "gpu_samples",
+    "HOP2RAG_LISTEN": "listen",
+    "HOP2RAG_ARM_PATIENCE": "arm_patience",
+    "HOP2RAG_ENGINE_COMMAND": "engine_command",
+    "HOP2RAG_TOKENIZER": "tokenizer",
 }
 # Read elsewhere, at the moment they are needed; see workload/paths.py and workload/prometheus_binary.py.
 OTHER_VARIABLES = {"HOP2RAG_CACHE", "HOP2RAG_PROMETHEUS"}
 PREFIX = "HOP2RAG_"
 
+Endpoint = Annotated[str, AfterValidator(parse_endpoint)]
+
 
 class Settings(BaseModel):
-    """What a run is asked to do. Times in seconds unless the name says otherwise."""
+    """What a run is asked to do. Times in seconds unless the name says otherwise.
+
+    Where its services run already, as in docker-compose.yml, it starts none:
+
+    Attributes:
+        vllm_endpoint: the engine; with `arm_patience` an arm that it does not hold is waited for so long, and
+            `engine_command` is shown, in which `{profile}` stands for the profile that is needed.
+        chroma_url: a Chroma server that holds the collection.
+        prometheus_url: Prometheus, which reads the `file_sd` files in the folder `targets`.
+        exporter: the exporter, as "host:port"; `gpu_samples` is the folder of its raw log.
+        listen: "host:port" at which the agent's metrics are served, where Prometheus is on another host; of a host of
+            zeros the targets name this machine.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -46,6 +75,14 @@ class Settings(BaseModel):
     contexts: tuple[Annotated[int, Field(ge=64, le=1_000_000)], ...] = ()
     order: Literal["AB", "ABBA"] = "ABBA"
     layout: Layout = "original"
+    primed: bool = False
+    retrieval: Execution = "threads"
+    retrieval_delay: float = Field(default=0.0, ge=0, le=60, allow_inf_nan=False)
+    prefetch: DraftSource = "off"
+    draft_accuracy: float = Field(default=0.5, ge=0, le=1, allow_inf_nan=False)
+    sleeping: bool = False
+    context: Selection = "all"
+    context_budget: int = Field(default=512, ge=32, le=1_000_000)
     record_prompts: bool = False
     replay: str | None = Field(default=None, pattern=NAME_PATTERN)
     from_run: str | None = Field(default=None, pattern=NAME_PATTERN)
@@ -62,11 +99,22 @@ class Settings(BaseModel):
     engine_python: Path | None = None
     model: str | None = Field(default=None, min_length=1)
     engine_args: tuple[str, ...] = ()
-    vllm_endpoint: Annotated[str, AfterValidator(parse_endpoint)] | None = None
+    launcher: Literal["docker"] | None = None
+    vllm_endpoint: Endpoint | None = None
+    arm_patience: float = Field(default=0.0, ge=0, le=86_400, allow_inf_nan=False)
+    engine_command: str | None = None
+    chroma_url: Endpoint | None = None
+    prometheus_url: Endpoint | None = None
+    targets: Path | None = None
+    exporter: str | None = Field(default=None, pattern=ADDRESS_PATTERN)
+    gpu_samples: Path | None = None
+    listen: str = Field(default="127.0.0.1:0", pattern=ADDRESS_PATTERN)
+    otlp_endpoint: str | None = Field(default=None, pattern=r"^https?://\S+$")
     questions: Path | None = None
     persist_dir: Path | None = None
     collection: str | None = Field(default=None, pattern=NAME_PATTERN)
     results: Path = Path("results")
+    arms: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _one_engine(self) -> Settings:
@@ -76,9 +124,50 @@ class Settings(BaseModel):
             raise ValueError("--vllm-endpoint names a running engine; leave out what would start another one")
         return self
 
+    @model_validator(mode="after")
+    def _services(self) -> Settings:
+        if (self.prometheus_url is None) != (self.targets is None):
+            raise ValueError("a running Prometheus needs both HOP2RAG_PROMETHEUS_URL and HOP2RAG_TARGETS")
+        for name, theirs in (("vllm_interval_ms", self.prometheus_url), ("gpu_interval_ms", self.exporter)):
+            if theirs and getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"--sample-interval is for services that a run starts; that of {theirs} is its own")
+        if self.chroma_url and self.persist_dir:
+            raise ValueError("HOP2RAG_CHROMA_URL and --persist-dir name two stores; leave one out")
+        return self
+
 
 # What may differ when a run goes on: where the services are, not what is measured.
-PLACES = {"prometheus_port", "engine_port", "vllm_endpoint", "results", "figures"}
+PLACES = {
+    "arm_patience",
+    "chroma_url",
+    "engine_command",
+    "engine_port",
+    "exporter",
+    "figures",
+    "gpu_samples",
+    "launcher",
+    "listen",
+    "otlp_endpoint",
+    "prometheus_port",
+    "prometheus_url",
+    "results",
+    "targets",
+    "vllm_endpoint",
+}
+# What the agent does with a question; an arm may set these against the run's.
+AGENT_OPTIONS = (
+    "layout",
+    "k",
+    "max_hops",
+    "primed",
+    "retrieval",
+    "retrieval_delay",
+    "prefetch",
+    "draft_accuracy",
+    "sleeping",
+    "context",
+    "context_budget",
+)
 
 
 def load_settings(flags: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> Settings:
@@ -92,6 +181,26 @@ def load_settings(flags: Mapping[str, Any], environ: Mapping[str, str] = os.envi
         raise UsageError(f"Unknown environment variable {unknown[0]}.", f"Known are {', '.join(sorted(known))}.")
     given = {setting: environ[name] for name, setting in ENVIRONMENT.items() if environ.get(name)}
     given |= {name: value for name, value in flags.items() if value is not None}
+    return _checked(given)
+
+
+def with_options(settings: Settings, options: Mapping[str, Any]) -> Settings:
+    """Return the settings with some options of the agent set otherwise.
+
+    Raises:
+        UsageError: an option is unknown, or its value is not possible.
+    """
+    if unknown := sorted(options.keys() - set(AGENT_OPTIONS)):
+        raise UsageError(f"There is no option {unknown[0]!r} of the agent.", f"There are: {', '.join(AGENT_OPTIONS)}.")
+    found = _checked({**settings.model_dump(), **options}) if options else settings
+    if found.prefetch == "planted" and found.replay is None:
+        raise UsageError("Planted drafts come from a record.", "Name the run to replay with --replay.")
+    if found.sleeping and found.concurrency != (1,):
+        raise UsageError("A sleeping engine aborts what other questions have in flight.", "Use --concurrency 1.")
+    return found
+
+
+def _checked(given: Mapping[str, Any]) -> Settings:
     try:
         return Settings.model_validate(given)
     except ValidationError as error:

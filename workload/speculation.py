@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from workload.agent.prefetch import same_query
 from workload.analysis.drafts import SOURCES, drafts_of, needs_of
 from workload.analysis.prefetch import Hop, draft_accuracy, prefetch_bound
 
@@ -77,9 +78,11 @@ def _source(
         "accuracy": NOT_MEASURED,
         "bound": None,
     }
-    documents = [
-        (found(draft.query), found(need.query)) for need, draft in pairs if found and draft.query and need.query
-    ]
+    texts = [(draft.query, need.query) for need, draft in pairs if draft.query and need.query]
+    if texts:
+        # what prefetch may use: a draft that finds the same documents by another text is known only afterwards
+        result["same_text"] = {"hops": len(texts), "right": sum(same_query(*each) for each in texts)}
+    documents = [(found(draft), found(query)) for draft, query in texts if found]
     if not documents:
         return result if found is None else {**result, "accuracy": "not measured: no hop had such a draft"}
     accuracy = draft_accuracy(documents)

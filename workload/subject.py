@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import openai
@@ -16,28 +18,41 @@ from exporter.agent import AgentMetrics
 from exporter.overlap import BusySeconds
 from exporter.server import MetricsServer
 from exporter.timeline import NodeActivity
+from workload.agent.context import EVERYTHING, Context
 from workload.agent.graph import Hop2Rag
 from workload.agent.llm import Llm
 from workload.agent.metering import Meter
 from workload.agent.nodes import Hop2RagNodes
+from workload.agent.prefetch import Planted, Prefetch
+from workload.agent.priming import Primer
 from workload.agent.replay import ReplayLlm
+from workload.agent.retrieval import Retrieval
 from workload.agent.reuse import ReuseOrder
+from workload.agent.sleep import EngineSleep
 from workload.agent.state import LLM_NODES, NODES
 from workload.drive import Driver
+from workload.engine.endpoint import open_client
 from workload.engine.probe import ask_canary
+from workload.engine.profile import parse_version
 from workload.gate import EngineGate
+from workload.kv_cache.tokenizer import token_counter
+from workload.tracing import exported_spans
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
 
     from workload.agent.replay import Script
+    from workload.agent.retrieval import DocumentStore
     from workload.corpus.embedding import Embedder
-    from workload.corpus.store import Store
+    from workload.engine.facts import EngineFacts
     from workload.engine.launcher import RunningEngine
     from workload.journal import Journal
     from workload.settings import Settings
 
 CONNECT_TIMEOUT_SECONDS = 5.0
+EVERY_INTERFACE = {"0.0.0.0", "[::]"}  # noqa: S104 - only where the user says so
+# The first vLLM release that takes `structured_outputs` in a request.
+FORCED_SINCE = (0, 11, 0)
 
 ResultT = TypeVar("ResultT")
 
@@ -70,7 +85,7 @@ class Subject:
 def subject(
     engine: RunningEngine,
     settings: Settings,
-    store: Store,
+    store: DocumentStore,
     embedder: Embedder,
     journal: Journal | None = None,
     script: Script | None = None,
@@ -78,9 +93,8 @@ def subject(
 ) -> Iterator[Subject]:
     """Build the agent for a running engine, replaying `script` if there is one.
 
-    `reach_blocks` bounds what the reuse bound remembers, in KV blocks.
-
-    Its metrics are served on a free port of 127.0.0.1 while the block lasts.
+    Its metrics are served at `settings.listen` while the block lasts, by default on a free port of 127.0.0.1; its spans
+    are exported if that is asked. `reach_blocks` bounds what the reuse bound remembers, in KV blocks.
 
     The instruments are new each time: a counter of one engine never goes on under the name of the next.
     """
@@ -93,7 +107,6 @@ def subject(
     registry.register(busy)
     activity = NodeActivity(lambda: time.time_ns() // 1_000_000)
     reuse = ReuseOrder(engine.facts.block_size, reach_blocks)
-    meter = Meter(metrics, activity, busy, reuse, journal, settings.record_prompts)
     client = openai.AsyncOpenAI(
         base_url=f"{engine.endpoint}/v1",
         api_key="none",
@@ -103,13 +116,59 @@ def subject(
         http_client=openai.DefaultAsyncHttpxClient(trust_env=False, follow_redirects=False),
     )
     llm = Llm(client, engine.facts.model, settings.request_timeout, seed=settings.seed)
-    asked = llm if script is None else ReplayLlm(**vars(llm), script=script)
-    nodes = Hop2RagNodes(asked, embedder, store, settings.k, settings.max_hops, settings.layout)
+    asked = llm if script is None else replaying(llm, script, engine)
+    telling = open_client(engine.endpoint, settings.request_timeout)
+    sleep = EngineSleep(telling) if settings.sleeping else None
+    nodes = nodes_of(settings, asked, embedder, store, script, engine.facts, sleep)
     probe = partial(ask_canary, engine.endpoint, engine.facts.model)
     gate = EngineGate(probe, settings.engine_patience, breaker=llm.breaker)
-    server = MetricsServer(registry, timeline=activity.expose, title="Hop2Rag agent")
-    address = server.start()
+    host, _, port = settings.listen.rpartition(":")
+    server = MetricsServer(
+        registry, timeline=activity.expose, host=host.strip("[]"), port=int(port), title="Hop2Rag agent"
+    )
+    address = reachable(server.start())
     try:
-        yield Subject(Driver(Hop2Rag(nodes), meter, gate), llm, meter, busy, registry, address)
+        with exported_spans(settings.otlp_endpoint) as spans:
+            meter = Meter(metrics, activity, busy, reuse, journal, settings.record_prompts, spans=spans)
+            primer = Primer(llm, meter, settings.layout) if settings.primed else None
+            yield Subject(Driver(Hop2Rag(nodes), meter, gate, primer), llm, meter, busy, registry, address)
     finally:
         server.close()
+        telling.close()
+
+
+def nodes_of(
+    settings: Settings,
+    llm: Llm,
+    embedder: Embedder,
+    store: DocumentStore,
+    script: Script | None,
+    facts: EngineFacts,
+    sleep: EngineSleep | None = None,
+) -> Hop2RagNodes:
+    """Return the agent's nodes with the options that the settings ask for.
+
+    Raises:
+        MissingPartError: a budget of tokens is asked for, and there is no tokenizer to count them by.
+    """
+    retrieval = Retrieval(embedder, store, settings.k, settings.retrieval, settings.retrieval_delay)
+    planted = Planted(script or {}, settings.draft_accuracy, settings.seed) if settings.prefetch == "planted" else None
+    prefetch = Prefetch(retrieval, settings.prefetch, planted) if settings.prefetch != "off" else None
+    context = EVERYTHING
+    if settings.context != "all":
+        count = token_counter(settings.tokenizer or Path(facts.model_path or ""))
+        context = Context(settings.context, settings.context_budget, settings.max_hops, count)
+    return Hop2RagNodes(llm, retrieval, settings.max_hops, settings.layout, context, prefetch, sleep)
+
+
+def replaying(llm: Llm, script: Script, engine: RunningEngine) -> ReplayLlm:
+    """Return the model that replays a record, its text forced where the engine can do that and still means it."""
+    can_force = parse_version(engine.facts.version or "0.0.0") >= FORCED_SINCE
+    is_forced = can_force and not engine.has_random_weights
+    return ReplayLlm(**vars(llm), script=script, is_forced=is_forced)
+
+
+def reachable(address: str) -> str:
+    """Return where others find a server that listens on `address`: of every interface, by this machine's name."""
+    host, _, port = address.rpartition(":")
+    return f"{socket.gethostname()}:{port}" if host in EVERY_INTERFACE else address

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 JOBS = ("vllm", "exporter", "workload")
 """One file for each; `prometheus/prometheus.yml` reads vllm.json for the jobs vllm and vllm-fast, and so on."""
 
-ADDRESS_PATTERN = re.compile(r"(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9.-]+):\d{1,5}")
+ADDRESS_PATTERN = re.compile(r"^(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9.-]+):\d{1,5}\Z")
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,19 @@ class TargetFiles:
                 if not ADDRESS_PATTERN.fullmatch(address):
                     raise UsageError(f"The {job} target {address!r} is not an address.", "Write it as host:port.")
             self._replace(job, [{"targets": list(addresses), "labels": labels.as_dict()}] if addresses else [])
+
+    def read(self) -> dict[str, str]:
+        """Return the files that are there, by name, for `restore`."""
+        return {path.name: path.read_text() for job in JOBS if (path := self.folder / f"{job}.json").exists()}
+
+    def restore(self, files: Mapping[str, str]) -> None:
+        """Write back what `read` has returned.
+
+        Raises:
+            StorageError: a file cannot be written.
+        """
+        for job in JOBS:
+            self._replace(job, json.loads(files.get(f"{job}.json", "[]")))
 
     def clear(self) -> None:
         """Leave Prometheus without targets of a run; their series end there, marked stale."""

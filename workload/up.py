@@ -1,4 +1,4 @@
-"""`hop2rag up` and `hop2rag down`: the engine, Prometheus and Alertmanager, kept up for several runs."""
+"""`hop2rag up` and `hop2rag down`: the engine and what watches it, kept up for several runs."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import psutil
 from workload.alertmanager import LocalAlertmanager
 from workload.engine.profile import PROFILES
 from workload.errors import DependencyDownError, MissingPartError, UsageError
+from workload.grafana_server import LocalGrafana, find_grafana_server
 from workload.paths import cache_dir
 from workload.prometheus_binary import find_alertmanager, find_prometheus
 from workload.prometheus_server import HOST, LocalPrometheus, loopback_session
@@ -38,11 +39,13 @@ def stay_up(
     prometheus_port: int,
     alertmanager_port: int,
     webhook_port: int,
+    grafana_port: int,
     console: Console,
 ) -> None:
-    """Start Alertmanager, Prometheus and the engine, say where they are, and wait; stop them in reverse order.
+    """Start Alertmanager, Prometheus, Grafana and the engine, say where they are, wait; stop them in reverse order.
 
-    Without an Alertmanager that can be had here the alerts are evaluated and stored, and go nowhere.
+    Without an Alertmanager that can be had here the alerts are evaluated and stored, and go nowhere. Grafana is
+    started if it is on PATH.
 
     Raises:
         UsageError: no such profile, or `up` runs already.
@@ -65,6 +68,10 @@ def stay_up(
                 alertmanager=alertmanager.address if alertmanager else None,
             )
         )
+        binary = find_grafana_server()
+        grafana = (
+            stack.enter_context(LocalGrafana(binary, cache, prometheus.url, port=grafana_port)) if binary else None
+        )
         engine = stack.enter_context(launcher.start(PROFILES[profile]))
         me = psutil.Process()
         pid_file().write_text(f"{me.pid} {me.create_time()}")
@@ -75,7 +82,11 @@ def stay_up(
                 console.print(
                     f"Alertmanager on {alertmanager.client.url}; it calls `hop2rag soak` on port {webhook_port}"
                 )
-            console.print("Ctrl-C or `hop2rag down` stops them.")
+            if grafana:
+                console.print(f"Grafana on {grafana.url}; its admin's password is in {grafana.password_file}")
+            else:
+                console.print("No Grafana on PATH: the figures and `hop2rag export` need none.")
+            console.print("Ctrl-C or `hop2rag down` stops all of it.")
             signal.pause()
         except KeyboardInterrupt:
             console.print("Stopping.")
@@ -108,7 +119,7 @@ def bring_down() -> str:
         process.wait(STOP_TIMEOUT_SECONDS)
     except psutil.TimeoutExpired:
         raise DependencyDownError(f"Process {process.pid} did not stop.", f"Look at it: ps {process.pid}") from None
-    return "Stopped the engine, Prometheus and Alertmanager."
+    return "Stopped the engine and what watched it."
 
 
 def _running() -> psutil.Process | None:

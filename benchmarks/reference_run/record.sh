@@ -36,7 +36,7 @@ if [ -n "$rehearse" ]; then
   TEXTS=6 TEXTS_LEVEL=2 HOPS=2 LIMIT=2 ROUNDS=2 LEVELS=1,2 LAYOUT_LEVELS=1,2 FEW=2 PAIRS=2 TOKENS=32 COSTS_SECONDS=5
   CONTEXTS=(--contexts 512,1024,2048)
 else
-  TEXTS=199 TEXTS_LEVEL=32 HOPS=3 LIMIT=12 ROUNDS=3 LEVELS=1,2,4,8,16,32,64 LAYOUT_LEVELS=1,8,32,64 FEW=12 PAIRS=10
+  TEXTS=199 TEXTS_LEVEL=32 HOPS=3 LIMIT=8 ROUNDS=3 LEVELS=1,2,4,8,16,32,64 LAYOUT_LEVELS=1,8,32,64 FEW=12 PAIRS=10
   TOKENS=128 COSTS_SECONDS=20 CONTEXTS=()
 fi
 
@@ -44,6 +44,8 @@ mkdir -p "$WORK"/{logs,tables,expositions}
 WORK=$(cd "$WORK" && pwd)
 logs=$WORK/logs results=$WORK/results url=http://127.0.0.1:$ENGINE_PORT
 # FlashInfer's sampler is compiled at its first use, which wants a compiler and minutes.
+# Some library of the agent imports JAX where it is installed, and that would take the GPU from the engine.
+export JAX_PLATFORMS=cpu
 export HF_HUB_OFFLINE=1 VLLM_NO_USAGE_STATS=1 DO_NOT_TRACK=1 PYTHONUNBUFFERED=1 VLLM_USE_FLASHINFER_SAMPLER=0
 keeper= up=
 
@@ -184,7 +186,7 @@ is_done() {
 
 takes() { # seconds that a stage takes on an H200, its engine's start included
   [ -n "$rehearse" ] && { echo 0; return; }
-  case $1 in caching | concurrency) echo 420 ;; growth | layouts) echo 200 ;; costs) echo 150 ;; *) echo 100 ;; esac
+  case $1 in caching | concurrency) echo 350 ;; growth | layouts) echo 200 ;; costs) echo 150 ;; *) echo 100 ;; esac
 }
 
 collect() {

@@ -18,6 +18,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from workload.analysis.cache import witnesses
+from workload.analysis.untold import settle
 from workload.results import Measured, RunData, read_run
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def loads(run: Path) -> Iterator[Load]:
     measured = [Measured.from_manifest(row) for row in manifest.get("measured", ())]
     if not measured or not (run / "journal.sqlite").exists():
         return
-    data = read_run(run / "journal.sqlite", measured)
+    data = settle(read_run(run / "journal.sqlite", measured))
     name = f"{manifest['experiment']}, {manifest['settings']['layout']}"
     for point in data.points:
         here = data.at(point)

@@ -62,7 +62,13 @@ def exporter(
         "complete": make_reader("0", "1:0"),
     }
     name = request.param
-    config = Config(port=0, pcie=True, gpu_processes=True, replay_file=recording if name == "replay" else None)
+    config = Config(
+        port=0,
+        pcie=True,
+        gpu_processes=True,
+        replay_file=recording if name == "replay" else None,
+        volumes={"results": recording.parent},
+    )
     exporter = Exporter(config, readers[name])
     try:
         url = f"http://{exporter.start()}"

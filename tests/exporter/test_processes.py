@@ -95,3 +95,13 @@ def test_host_totals() -> None:
     modes = [key for key in first if key[0] == "host_cpu_seconds_total"]
     assert {"user", "system", "idle"} <= {mode for _, mode in modes}
     assert sum(second[key] for key in modes) > sum(first[key] for key in modes)
+
+
+def test_a_command_line_finds_the_process_that_was_first(child: subprocess.Popen[bytes]) -> None:
+    """In compose the engine is in another container: its port is not ours to see, its process is."""
+    with subprocess.Popen([sys.executable, "-c", CHILD], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as later:
+        target = Target(command="bytearray(64 * 1024 * 1024)")
+        assert [process.pid for process in target.find()] == [child.pid]
+        later.kill()
+    assert values(ProcessCollector({"engine": target}))["host_process_resident_memory_bytes", "engine"] > 64e6
+    assert Target(command="no such command line").find() == []

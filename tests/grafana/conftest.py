@@ -22,11 +22,12 @@ from workload.prometheus_binary import find_prometheus
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from workload.demo.recording import Recording
     from workload.prometheus import PrometheusClient
 
     Known = dict[str, dict[str, set[str]]]
 
-RECORDED = TESTS / "fixtures" / "reference-run" / "cpu"
+RECORDED = [recording for recording in find_recordings(TESTS / "fixtures" / "reference-run") if recording.runs]
 
 
 @pytest.fixture(scope="session")
@@ -52,10 +53,12 @@ def filled(
         yield client, Shown(SHOWN_FROM, END)
 
 
-@pytest.fixture(scope="session")
-def recorded_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[PrometheusClient, Shown]]:
-    """Return a Prometheus that holds the reference run that was recorded without a GPU, and the time of it."""
-    (recording,) = find_recordings(RECORDED)
+@pytest.fixture(scope="session", params=RECORDED, ids=lambda recording: recording.folder.name)
+def recorded_run(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[PrometheusClient, Shown, Recording]]:
+    """Return a Prometheus that holds a reference run, the time of it, and the recording."""
+    recording: Recording = request.param
     folder = tmp_path_factory.mktemp("recorded")
     with serve([recording], find_prometheus(cache_dir()), folder, free_port()) as client:
-        yield client, Shown(recording.start, recording.end)
+        yield client, Shown(recording.start, recording.end), recording

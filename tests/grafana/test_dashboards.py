@@ -97,7 +97,8 @@ def test_frame(uid: str, dashboards: dict[str, Json]) -> None:
     chosen = {each["name"]: each for each in dashboard["templating"]["list"] if each["type"] == "query"}
     assert set(chosen) == {"model_name", "instance", "run", "experiment", "arm"}
     assert all(each["multi"] and each["includeAll"] and each["allValue"] == ".+" for each in chosen.values())
-    assert [each["name"] for each in dashboard["annotations"]["list"]] == ["Arms", "Alerts", "Run windows"]
+    marks = [each["name"] for each in dashboard["annotations"]["list"]]
+    assert marks == ["Arms", "Alerts", "Run windows", "Actions on alerts"]
 
 
 @EACH

@@ -18,6 +18,7 @@ from workload.agent.graph import Hop2Rag
 from workload.agent.llm import Llm
 from workload.agent.metering import Meter
 from workload.agent.nodes import Hop2RagNodes
+from workload.agent.retrieval import Retrieval
 from workload.agent.reuse import ReuseOrder
 from workload.agent.state import LLM_NODES, NODES
 from workload.corpus.document import Document
@@ -110,4 +111,4 @@ def agent_of(
 ) -> Hop2Rag:
     """Return the compiled agent on a client of the stub server; a refused call waits for a tenth of what is usual."""
     llm = Llm(client, "stub", timeout, backoff=Backoff(first_seconds=0.05), breaker=breaker or Breaker())
-    return Hop2Rag(Hop2RagNodes(llm, StubEmbedder(), store or StubStore(), k=10, max_hops=max_hops, layout=layout))
+    return Hop2Rag(Hop2RagNodes(llm, Retrieval(StubEmbedder(), store or StubStore()), max_hops, layout))

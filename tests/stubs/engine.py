@@ -77,7 +77,9 @@ def sample(schema: Mapping[str, Any]) -> Any:
 
 
 def natural_reply(body: Mapping[str, Any]) -> str:
-    """Return what a model would say to a request: JSON under its schema, else a short answer."""
+    """Return what a model would say to a request: the one choice it has, JSON under its schema, else a short answer."""
+    if guide := body.get("structured_outputs"):
+        return str(guide["choice"][0])
     wanted = body.get("response_format")
     return json.dumps(sample(wanted["json_schema"]["schema"])) if wanted else "Nobody knows."
 

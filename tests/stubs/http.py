@@ -67,14 +67,19 @@ class HttpServer:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
 
+    def heard(self, path: str, headers: Mapping[str, str]) -> None:
+        """Take note of a request's headers; by default nothing is noted."""
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
         try:
             while head := await reader.readuntil(b"\r\n\r\n"):
-                lines = head.decode().splitlines()
-                lengths = [line.split(":")[1] for line in lines if line.lower().startswith("content-length:")]
-                content = await reader.readexactly(int(lengths[0])) if lengths else b""
-                await self.answer(lines[0].split()[1], content, writer)
+                first, *lines = head.decode().strip().splitlines()
+                headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+                content = await reader.readexactly(int(headers.get("content-length", 0)))
+                path = first.split()[1]
+                self.heard(path, headers)
+                await self.answer(path, content, writer)
         except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
             return  # the client has gone, or the stub is being closed
         finally:

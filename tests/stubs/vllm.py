@@ -74,9 +74,12 @@ class StubVllm(HttpServer):
 
     Attributes:
         requests: the bodies of all chat completions, in order of arrival.
+        headers: their headers, names in lower case.
         next_turns: taken one by one, before `script` is asked.
         script: the turn of a request; replace it.
         hangs: completions are accepted and never answered, while /health stays 200.
+        can_sleep: whether it falls asleep and wakes up when it is told to.
+        told: the paths of all other requests, in order of arrival.
         prefix: of its counters' names.
         canary_status: what a plain completion, as a canary is one, is answered with.
     """
@@ -86,12 +89,20 @@ class StubVllm(HttpServer):
         self.cache = StubCache(block_size)
         self.counts: Counter[str] = Counter()
         self.requests: list[dict[str, Any]] = []
+        self.headers: list[dict[str, str]] = []
         self.next_turns: deque[Turn] = deque()
         self.script: Callable[[Mapping[str, Any]], Turn] = by_node()
         self.hangs = False
         self.canary_status = 200
         self.prefix = "vllm:"
+        self.can_sleep = False
+        self.told: list[str] = []
         super().__init__()
+
+    def heard(self, path: str, headers: Mapping[str, str]) -> None:
+        """Keep the headers of calls."""
+        if path == "/v1/chat/completions":
+            self.headers.append(dict(headers))
 
     async def answer(self, path: str, content: bytes, writer: asyncio.StreamWriter) -> None:
         """Answer as vLLM does."""
@@ -101,11 +112,13 @@ class StubVllm(HttpServer):
             return
         if path == "/v1/completions" and self.hangs:
             await asyncio.Event().wait()
+        self.told.append(path)
         answers: dict[str, Any] = {
             "/v1/completions": {"choices": [{"index": 0, "text": "!", "finish_reason": "length"}]},
             "/v1/models": {"data": [{"id": "stub", "root": "/models/stub", "max_model_len": 8192}]},
             "/version": {"version": "0.32.0"},
             "/health": {},
+            **({f"/{step}": {"status": step} for step in ("sleep", "wake_up")} if self.can_sleep else {}),
             "/tokenize": {"count": len(pieces(body.get("prompt", "")) or prompt_ids(body.get("messages", [])))},
             "/metrics": exposition(self.counts, self.block_size, caching=self.caching, prefix=self.prefix),
         }

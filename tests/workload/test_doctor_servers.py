@@ -14,6 +14,7 @@ import requests
 from requests.adapters import BaseAdapter
 from rich.console import Console
 
+from workload.dashboards.catalogue import DASHBOARDS
 from workload.doctor.finding import Finding, exit_code, show
 from workload.doctor.servers import examine, examine_grafana, examine_prometheus, examine_vllm
 from workload.prometheus import PrometheusClient
@@ -163,9 +164,36 @@ def test_a_prometheus_that_is_not_there() -> None:
 )
 def test_grafana_is_examined(health: httpx.Response | Exception, level: str, says: str) -> None:
     """A Grafana that starts, and one whose database is locked, both answer HTTP."""
-    (finding,) = examine_grafana(http_client({"/api/health": health}))
+    finding = next(iter(examine_grafana(http_client({"/api/health": health}))))
     assert finding.level == level
     assert says in finding.says
+
+
+HAS_ALL = [{"uid": dashboard.uid} for dashboard in DASHBOARDS]
+
+
+@pytest.mark.parametrize(
+    ("search", "settings", "levels"),
+    [
+        (HAS_ALL, {"rendererAvailable": True}, ["ok", "ok", "ok"]),
+        (HAS_ALL[1:], {"rendererAvailable": False}, ["ok", "fault", "note"]),
+        ({"message": "Unauthorized"}, {}, ["ok", "note"]),
+        (None, {}, ["ok", "note"]),
+    ],
+)
+def test_what_grafana_is_provisioned_with_is_examined(
+    search: Any, settings: dict[str, bool], levels: list[str]
+) -> None:
+    """A folder that was not mounted leaves Grafana well and empty; without a token it tells neither."""
+    answers = {
+        "/api/health": httpx.Response(200, json={"database": "ok", "version": "12.4.0"}),
+        "/api/search": httpx.Response(401 if search is None else 200, json=search),
+        "/api/frontend/settings": httpx.Response(200, json=settings),
+    }
+    findings = list(examine_grafana(http_client(answers)))
+    assert [finding.level for finding in findings] == levels
+    assert all(finding.remedy for finding in findings if finding.level != "ok")
+    assert "overview" in findings[1].says or levels[1] != "fault"
 
 
 def test_the_table_shows_what_is_not_well_in_full() -> None:

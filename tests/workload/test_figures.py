@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from matplotlib import image
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
-from workload.figures import AXIS_LABELS, COLOURS, FOOTER_CHARS, binary_bytes, draw
+from workload.figures import AXIS_LABELS, COLOURS, FOOTER_CHARS, binary_bytes, binary_step, draw
 from workload.panels.data import Trace
 from workload.panels.vllm_metrics import CACHE_METRICS, FIGURES, HIT_RATIO, REQUESTS
 
@@ -133,6 +134,25 @@ def test_two_arms_differ_in_grey() -> None:
     one, other = sorted(map(lightness, COLOURS[:2]))
     assert other > 2 * one
     assert len(set(COLOURS)) == len(COLOURS)
+
+
+def test_lines_of_several_loads_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One colour an arm: with two levels of concurrency nothing else tells the lines apart, gaps or not."""
+    named: list[str] = []
+    monkeypatch.setattr(Axes, "annotate", lambda _, text, *__, **___: named.append(text))
+    one = trace("prefix-on", "", [0.2, 0.4, float("nan")])
+    traces = {
+        panel.key: [one, replace(one, point="c4"), replace(one, arm="prefix-off")] for panel in CACHE_METRICS.panels
+    }
+    draw(CACHE_METRICS, traces, ARMS, "", tmp_path / "figure.png")
+    assert named == ["c1", "c4", "c1"] * 2
+    draw(CACHE_METRICS, {panel.key: [one] for panel in CACHE_METRICS.panels}, ARMS, "", tmp_path / "figure.png")
+    assert len(named) == 6
+
+
+def test_an_axis_of_bytes_has_round_steps() -> None:
+    """Ticks at 18.6, 37.3 and 55.9 GiB are decimal gigabytes in disguise."""
+    assert [binary_step(top) for top in (0, 1, 140 * 2**30, 181 * 2**30, 2**20)] == [1, 1, 2**35, 2**35, 2**18]
 
 
 def test_every_unit_has_an_axis_label() -> None:

@@ -166,6 +166,9 @@ def test_the_rendered_configuration_is_absolute_and_keeps_its_time_outs(tmp_path
     jobs = {job["job_name"]: job for job in config["scrape_configs"]}
     assert (jobs["vllm-fast"]["scrape_interval"], jobs["vllm-fast"]["scrape_timeout"]) == ("50ms", "50ms")
     files = {name: job["file_sd_configs"][0]["files"] for name, job in jobs.items() if name != "prometheus"}
-    assert files == {name: [str(tmp_path / f"{name.split('-')[0]}.json")] for name in files}
+    kinds = {name: name.split("-")[0] for name in files}
+    assert files == {
+        name: [str(tmp_path / f"{kind}.json"), str(tmp_path / f"{kind}-*.json")] for name, kind in kinds.items()
+    }
     assert all(pattern.startswith("/") for pattern in config["rule_files"])
     assert jobs["prometheus"]["static_configs"] == [{"targets": ["127.0.0.1:1"]}]

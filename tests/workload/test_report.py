@@ -27,6 +27,7 @@ def section(name: str, folder: Path) -> Section:
         "by_node": {"decide": {"share": 0.6, "median": 1.5, "n": 3}},
         "hops_by_type": {},
         "endings": {},
+        "context_by_hop": {},
         "quality": {"base": SCORES},
     }
     return section_of(EXPERIMENTS["latency"], Finished(name, summary, (), folder))

@@ -12,6 +12,9 @@ from workload.cli import run_command_line
     [
         ("latency", ["--rate", "0.5"], "--rate is for concurrency"),
         ("concurrency", ["--contexts", "512"], "--contexts is for context-growth"),
+        ("kv-cache", ["--option", "prefetch=question"], "Run it without --option"),
+        ("latency", ["--option", "colour=red"], "no option 'colour'"),
+        ("latency", ["--option", "prefetch=planted"], "Name the run to replay with --replay"),
     ],
 )
 def test_a_flag_of_another_experiment_is_refused(

@@ -12,8 +12,12 @@ from workload.experiment import Arm, Point, levels
 from workload.history import History
 from workload.runner import Runner
 from workload.settings import Settings
+from workload.targets import ArmLabels
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from workload.measurement import Measurement
     from workload.results import Measured
 
 ARM = Arm("prefix-on", "prefix-on")
@@ -38,3 +42,21 @@ def test_a_wide_level_asks_enough_for_each_worker() -> None:
     settings = Settings(limit=20, max_hops=3, k=10, concurrency=(1, 8, 64), rounds=3)
     assert [point.questions for point in levels(settings)] == [20, 24, 192]
     assert [point.questions for point in levels(settings.model_copy(update={"rounds": None}))] == [20, 20, 20]
+
+
+async def test_a_window_is_marked_once_it_is_on_disk() -> None:
+    """A mark for a window that no manifest knows would show a measurement that cannot be found again."""
+    seen: list[object] = []
+
+    async def point(*_: object) -> Measured:
+        return measured("prefix-on")
+
+    def annotate(start: float, end: float | None, text: str, _: Sequence[str]) -> None:
+        seen.append((start, end, text))
+
+    bundle = SimpleNamespace(note=lambda measured: seen.append(len(measured)))
+    labels = ArmLabels("r1", "vllm-metrics", "prefix-on")
+    measurement = cast("Measurement", SimpleNamespace(point=point, labels=labels))
+    parts = cast("Runner", SimpleNamespace(bundle=bundle, annotate=annotate))
+    await Runner._points(parts, measurement, [CLOSED], [], [], "t", [])
+    assert seen == [1, (1000.0, 1060.0, "vllm-metrics: prefix-on, c1 (run r1)")]

@@ -12,7 +12,8 @@ from pydantic import ValidationError
 
 from workload.errors import UsageError
 from workload.paths import NAME_PATTERN, inside
-from workload.settings import ENVIRONMENT, OTHER_VARIABLES, Settings, load_settings
+from workload.run import told_options
+from workload.settings import ENVIRONMENT, OTHER_VARIABLES, Settings, load_settings, with_options
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -146,9 +147,13 @@ def test_flags_win_over_the_environment_and_it_over_defaults() -> None:
 @pytest.mark.parametrize("variable", sorted(ENVIRONMENT))
 def test_every_variable_of_the_table_is_read(variable: str) -> None:
     """A variable that the table names and nobody reads is worse than an unknown one."""
-    kind = variable.rpartition("_")[2]
-    value = {"PORT": "9191", "ENDPOINT": "http://127.0.0.1:8000"}.get(kind, "x1")
-    assert str(getattr(load_settings(GIVEN, {variable: value}), ENVIRONMENT[variable])) == value
+    kind, url = variable.rpartition("_")[2], "http://127.0.0.1:8000"
+    values = {"PORT": "9191", "ENDPOINT": url, "URL": url, "PATIENCE": "60.0", "EXPORTER": "e:1", "LISTEN": "0.0.0.0:1"}
+    value = values.get(kind, "x1")
+    # Prometheus and its targets go together.
+    pair = {"HOP2RAG_PROMETHEUS_URL": url, "HOP2RAG_TARGETS": "x"}
+    environ = {**(pair if variable in pair else {}), variable: value}
+    assert str(getattr(load_settings(GIVEN, environ), ENVIRONMENT[variable])) == value
 
 
 def test_foreign_variables_are_none_of_our_business() -> None:
@@ -167,3 +172,38 @@ def test_settings_survive_a_manifest() -> None:
     settings = load_settings(GIVEN | {"vllm_endpoint": "http://127.0.0.1:8000/v1/"}, {})
     assert settings.vllm_endpoint == "http://127.0.0.1:8000"
     assert Settings.model_validate_json(settings.model_dump_json()) == settings
+
+
+def test_a_footer_tells_every_option_that_is_not_as_by_default() -> None:
+    """A copied picture must say what the agent did otherwise, for all arms and for each."""
+    plain = load_settings({"limit": 1, "max_hops": 1, "k": 5}, {})
+    assert told_options(plain) == "layout original"
+    told = told_options(with_options(plain, {"retrieval_delay": "0.2", "primed": True}))
+    assert told == "layout original, primed True, retrieval delay 0.2"
+    arms = plain.model_copy(update={"arms": ("original", "late:retrieval-delay=1.2")})
+    assert told_options(arms) == "layout original; arms original | late:retrieval-delay=1.2"
+
+
+@pytest.mark.parametrize(
+    ("variables", "says"),
+    [
+        ({"HOP2RAG_PROMETHEUS_URL": "http://127.0.0.1:9090"}, "HOP2RAG_TARGETS"),
+        ({"HOP2RAG_TARGETS": "/targets"}, "HOP2RAG_PROMETHEUS_URL"),
+        ({"HOP2RAG_CHROMA_URL": "http://127.0.0.1:1", "AGRAG_PERSIST_DIR": "/store"}, "two stores"),
+        ({"HOP2RAG_LISTEN": "0.0.0.0"}, "listen"),
+        ({"HOP2RAG_EXPORTER": "http://exporter:9400"}, "exporter"),
+        ({"HOP2RAG_CHROMA_URL": "http://169.254.169.254"}, "link-local"),
+    ],
+)
+def test_services_that_run_elsewhere_are_named_whole(variables: dict[str, str], says: str) -> None:
+    """Half of it would start a second Prometheus that nobody looks at, or search the wrong store."""
+    with pytest.raises(UsageError, match=says):
+        load_settings(GIVEN, variables)
+
+
+def test_the_interval_of_a_running_service_is_its_own() -> None:
+    """A figure would claim 50 ms and show what the service was configured for."""
+    variables = {"HOP2RAG_EXPORTER": "exporter:9400"}
+    load_settings(GIVEN, variables)
+    with pytest.raises(UsageError, match="--sample-interval"):
+        load_settings({**GIVEN, "gpu_interval_ms": 50}, variables)

@@ -13,7 +13,7 @@ from tests.stubs.vllm import StubVllm, Turn
 from workload.engine.endpoint import open_client
 from workload.engine.facts import read_facts
 from workload.settings import load_settings
-from workload.subject import Subject, subject
+from workload.subject import Subject, reachable, subject
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -85,3 +85,10 @@ def test_row_20_a_redirect_leads_nowhere(stub: StubVllm) -> None:
         stub.script = lambda _: Turn(status=307, headers={"Location": target})
         assert ask(running) == "rejected"
         assert elsewhere.requests == []
+
+
+def test_in_a_container_the_targets_name_its_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """0.0.0.0 is where it listens; Prometheus, in another container, needs a name."""
+    monkeypatch.setattr("socket.gethostname", lambda: "0123456789ab")
+    assert reachable("0.0.0.0:9500") == "0123456789ab:9500"
+    assert reachable("127.0.0.1:40001") == "127.0.0.1:40001"

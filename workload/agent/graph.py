@@ -72,6 +72,9 @@ class Hop2Rag:
             reason = error.reason
         except GraphRecursionError:
             reason = "recursion_limit"
+        finally:
+            if draft := state.get("draft"):
+                draft.drop(meter, "unneeded")
         return Answer(
             answer=state.get("answer", ""),
             supporting_facts=tuple(state.get("supporting_facts", ())),

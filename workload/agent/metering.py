@@ -6,33 +6,28 @@ from one monotonic clock, anchored to the wall clock at its start: a clock that 
 
 from __future__ import annotations
 
-import json
 import time
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from exporter.agent import QUESTION_TYPES, closed, hop_label
+from opentelemetry.context import Context
+
+from exporter.agent import QUESTION_TYPES, closed
+from exporter.spans import NO_SPANS, current_or, fail, within
+from workload.agent.calls import CallMeter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
+
+    from opentelemetry.trace import Span
 
     from exporter.agent import AgentMetrics
     from exporter.overlap import BusySeconds
+    from exporter.spans import Spans
     from exporter.timeline import NodeActivity
-    from workload.agent.reuse import Arrival, ReuseOrder
-    from workload.agent.state import Message
+    from workload.agent.reuse import ReuseOrder
     from workload.journal import Journal
-
-
-@dataclass(frozen=True)
-class Usage:
-    """What the server said about a call. Tokens; None where it did not say."""
-
-    prompt_tokens: int
-    completion_tokens: int
-    cached_tokens: int | None
-    finish_reason: str
 
 
 @dataclass(frozen=True)
@@ -42,6 +37,7 @@ class Meter:
     Args:
         keeps_text: whether the journal takes the texts of prompts and replies, which may hold anything.
         monotonic, wall: clocks in seconds.
+        spans: starts the spans of a trace, if one is exported.
     """
 
     metrics: AgentMetrics
@@ -52,6 +48,7 @@ class Meter:
     keeps_text: bool = False
     monotonic: Callable[[], float] = time.perf_counter
     wall: Callable[[], float] = time.time
+    spans: Spans = NO_SPANS
 
     def question(self, worker: str, kind: str, salt: str = "", intended: float | None = None) -> QuestionMeter:
         """Start to meter a question that was to start at the monotonic instant `intended` (default: now).
@@ -86,10 +83,16 @@ class QuestionMeter:
     question_id: str = field(init=False, default="")
     visits: list[dict[str, Any]] = field(init=False, default_factory=list)
     calls: list[dict[str, Any]] = field(init=False, default_factory=list)
+    span: Span = field(init=False)
+
+    def __post_init__(self) -> None:
+        # each question is a trace of its own, whoever drives it
+        self.span = self.meter.spans.question(Context())
 
     def open(self, row: dict[str, Any]) -> None:
         """Write the question down as sent, before its first call."""
         self.question_id = row["question_id"]
+        self.span.set_attribute("hop2rag.question.id", self.question_id)
         if journal := self.meter.journal:
             self.row_id = journal.new_id("question")
             times = {"intended_at": self.intended + self.anchor, "started_at": self.started + self.anchor}
@@ -109,6 +112,18 @@ class QuestionMeter:
         if journal := self.meter.journal:
             result = {"outcome": outcome, "termination": termination, "hops": hops, "duration_seconds": duration, **row}
             journal.update("question", self.row_id, result)
+        told = {"type": self.kind, "outcome": outcome, "termination": termination}
+        self.span.set_attributes({f"hop2rag.question.{name}": value for name, value in told.items()})
+        self.span.set_attribute("hop2rag.question.hops", hops)
+        if outcome != "ok":
+            fail(self.span, str(row.get("reason", outcome)))
+        self.span.end()
+
+    def end(self, outcome: str) -> None:
+        """Write down that calls which no user asked for have ended; the questions' metrics do not count them."""
+        if journal := self.meter.journal:
+            duration = self.meter.monotonic() - self.started
+            journal.update("question", self.row_id, {"outcome": outcome, "hops": 0, "duration_seconds": duration})
 
     @contextmanager
     def node(self, name: str, hop: int) -> Iterator[None]:
@@ -121,7 +136,8 @@ class QuestionMeter:
         start = self.meter.monotonic()
         outcome = "failed"
         try:
-            yield
+            with within(self.meter.spans.node(self.span, name, hop)):
+                yield
             outcome = "ok"
         finally:
             duration = self.meter.monotonic() - start
@@ -135,12 +151,33 @@ class QuestionMeter:
         """Time one stage of retrieval: embed, search or rerank."""
         start = self.meter.monotonic()
         try:
-            with self.meter.busy.busy("retrieval"):
+            span = self.meter.spans.stage(current_or(self.span), name, hop)
+            with self.meter.busy.busy("retrieval"), within(span):
                 yield
         finally:
             duration = self.meter.monotonic() - start
             self.meter.metrics.retrieval_duration.labels(name).observe(duration)
             self._visit("stage", {"stage": name, "hop": hop}, start, duration)
+
+    @contextmanager
+    def pause(self, name: str, hop: int) -> Iterator[None]:
+        """Time a step of the engine's sleep within a node, in the journal alone; it is neither retrieval nor a call."""
+        start = self.meter.monotonic()
+        outcome = "failed"
+        try:
+            yield
+            outcome = "ok"
+        finally:
+            row = {"node": name, "hop": hop, "outcome": outcome}
+            self._visit("node_visit", row, start, self.meter.monotonic() - start)
+
+    def prefetched(self, hop: int, outcome: str, start: float, duration: float, waited: float) -> None:
+        """Count a retrieval for a draft: `duration` seconds from `start`, `waited` of them by the one who needed it."""
+        self.meter.metrics.prefetches.labels(outcome).inc()
+        self.meter.metrics.prefetch_seconds.labels(outcome).inc(duration)
+        if self.meter.journal:
+            row = {"question": self.row_id, "hop": hop, "outcome": outcome, "started_at": start + self.anchor}
+            self.meter.journal.insert("prefetch", {**row, "duration_seconds": duration, "waited_seconds": waited})
 
     def _visit(self, table: str, row: dict[str, Any], start: float, duration: float) -> None:
         row |= {"question": self.row_id, "started_at": start + self.anchor, "duration_seconds": duration}
@@ -154,106 +191,12 @@ class QuestionMeter:
 
         A call that is sent again after a refusal is a call of its own, with `retry` counted from 1.
         """
-        call = CallMeter(self, node, hop, self.meter.monotonic(), self.meter.reuse.send(self.salt), retry)
+        span = self.meter.spans.call(current_or(self.span), node, hop)
+        call = CallMeter(self, node, hop, self.meter.monotonic(), self.meter.reuse.send(self.salt), span, retry)
         if retry:
             self.meter.metrics.llm_retries.labels(self.meter.metrics.llm_node(node)).inc()
         try:
-            with self.meter.busy.busy("generation"):
+            with self.meter.busy.busy("generation"), within(span):
                 yield call
         finally:
             call.record()
-
-
-@dataclass
-class CallMeter:
-    """The record of one LLM call. Set `reason` when it fails; see `exporter.agent.ERROR_REASONS`."""
-
-    question: QuestionMeter
-    node: str
-    hop: int
-    started: float
-    arrival: Arrival
-    retry: int = 0
-    ttft: float | None = None
-    usage: Usage | None = None
-    reason: str | None = None
-    messages: Sequence[Message] = ()
-    reply: str = ""
-
-    def first_token(self) -> None:
-        """Note the time of the first token; later calls change nothing."""
-        if self.ttft is None:
-            self.ttft = self.question.meter.monotonic() - self.started
-
-    def prompt_ids(self, ids: Sequence[int]) -> None:
-        """Take the prompt's token ids, as the server counts them."""
-        self.question.meter.reuse.prompt(self.arrival, ids)
-
-    def finished(self, usage: Usage, output_ids: Sequence[int]) -> None:
-        """Take the server's usage and the ids it generated."""
-        self.question.meter.reuse.output(self.arrival, output_ids)
-        self.usage = usage
-
-    def said(self, messages: Sequence[Message], reply: str) -> None:
-        """Take the texts; they are kept only if the run was asked to."""
-        self.messages, self.reply = messages, reply
-
-    def _text(self) -> dict[str, Any]:
-        return {
-            "messages": json.dumps(list(self.messages)),
-            "reply": self.reply,
-            "prompt_ids": bytes(self.arrival.prompt or b""),
-            "output_ids": bytes(self.arrival.output or b""),
-        }
-
-    def record(self) -> None:
-        """Count the call and write it down; the reuse bound follows once every earlier call is known."""
-        meter = self.question.meter
-        duration = meter.monotonic() - self.started
-        node, hop = meter.metrics.llm_node(self.node), hop_label(self.hop)
-        row: dict[str, Any] = {
-            "question": self.question.row_id,
-            "node": self.node,
-            "hop": self.hop,
-            "retry": self.retry,
-            "started_at": self.started + self.question.anchor,
-            "duration_seconds": duration,
-            "ttft_seconds": self.ttft,
-            "outcome": "ok" if self.usage else "failed",
-            "reason": None if self.usage else self.reason or "cancelled",
-        }
-        row["block_hashes"] = meter.reuse.hashes(self.arrival)
-        meter.metrics.llm_call_duration.labels(node).observe(duration)
-        if self.usage:
-            row |= asdict(self.usage)
-            self._count(node, hop, self.usage)
-        else:
-            meter.metrics.llm_errors.labels(node, row["reason"]).inc()
-        self.question.calls.append(row)
-        row_id = 0
-        if meter.journal:
-            row_id = row["id"] = meter.journal.new_id("llm_call")
-            meter.journal.insert("llm_call", row)
-            if meter.keeps_text and self.usage:
-                meter.journal.insert("call_text", {"call": row_id, **self._text()})
-
-        def know_bound(tokens: int) -> None:
-            row["reusable_tokens"] = tokens
-            if self.usage:  # the prompt tokens of a failed call are not known, so a share of them would exceed 1
-                meter.metrics.expect(meter.metrics.reusable_prompt_tokens)
-                meter.metrics.reusable_prompt_tokens.labels(node, hop).inc(tokens)
-            if meter.journal:
-                meter.journal.update("llm_call", row_id, {"reusable_tokens": tokens})
-
-        meter.reuse.close(self.arrival, know_bound)
-
-    def _count(self, node: str, hop: str, usage: Usage) -> None:
-        metrics = self.question.meter.metrics
-        if self.ttft is not None:
-            metrics.llm_ttft.labels(node).observe(self.ttft)
-        metrics.prompt_tokens.labels(node, hop).inc(usage.prompt_tokens)
-        metrics.prompt_size.labels(node, hop).observe(usage.prompt_tokens)
-        metrics.completion_tokens.labels(node, hop).inc(usage.completion_tokens)
-        if usage.cached_tokens is not None:
-            metrics.expect(metrics.cached_prompt_tokens)
-            metrics.cached_prompt_tokens.labels(node, hop).inc(usage.cached_tokens)

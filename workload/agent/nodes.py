@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, cast
 
 from workload.agent import ranking
+from workload.agent.context import EVERYTHING
 from workload.agent.prompts import DONE, Clues, Decision, Decomposition, Layout, messages
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
+    from workload.agent.context import Context
     from workload.agent.llm import Llm
     from workload.agent.metering import QuestionMeter
+    from workload.agent.prefetch import Prefetch
+    from workload.agent.retrieval import Retrieval
+    from workload.agent.sleep import EngineSleep
     from workload.agent.state import Hop2RagState, Message
     from workload.corpus.document import Document
-    from workload.corpus.embedding import Embedder
 
 KEPT_AFTER_RERANK = 5
 NEW_DOCUMENTS_A_HOP = 3
@@ -27,33 +28,29 @@ MAX_TOKENS = {"decompose": 48, "extract_clues": 128, "decide": 56, "generate": 3
 Changes = dict[str, Any]
 
 
-class DocumentStore(Protocol):
-    """A vector store; `search` blocks."""
-
-    def search(self, vector: NDArray[np.float32], k: int) -> list[Document]:
-        """Return at most `k` documents, nearest first."""
-
-
 @dataclass(frozen=True)
 class Hop2RagNodes:
     """The nodes with what they depend on.
 
     Args:
-        k: documents retrieved a hop.
         max_hops: hops after which the loop ends.
         layout: the order of the prompts' parts.
+        context: what of the passages a prompt shows.
+        prefetch: searches for drafts of the next query; None does not.
+        sleep: lets the engine sleep during retrieval; None does not.
     """
 
     llm: Llm
-    embedder: Embedder
-    store: DocumentStore
-    k: int = 10
+    retrieval: Retrieval
     max_hops: int = 3
     layout: Layout = "original"
+    context: Context = EVERYTHING
+    prefetch: Prefetch | None = None
+    sleep: EngineSleep | None = None
 
-    async def initialize(self, state: Hop2RagState, _: QuestionMeter) -> Changes:
+    async def initialize(self, state: Hop2RagState, meter: QuestionMeter) -> Changes:
         """Start at the first hop with nothing known."""
-        return {
+        start = {
             "question": state["question"],
             "hop": 1,
             "queries": [],
@@ -63,6 +60,7 @@ class Hop2RagNodes:
             "termination": "",
             "log": [],
         }
+        return start | self._draft("initialize", state, start, meter)
 
     async def decompose(self, state: Hop2RagState, meter: QuestionMeter) -> Changes:
         """Write the next query from the evidence so far; DONE ends the loop from the second hop on."""
@@ -75,12 +73,13 @@ class Hop2RagNodes:
         return {"query": query, "queries": [*state["queries"], query], "log": log}
 
     async def retrieve(self, state: Hop2RagState, meter: QuestionMeter) -> Changes:
-        """Embed the query and search, both off the event loop."""
-        with meter.stage("embed", state["hop"]):
-            vectors = await asyncio.to_thread(self.embedder.encode, [state["query"]])
-        with meter.stage("search", state["hop"]):
-            documents = await asyncio.to_thread(self.store.search, vectors[0], self.k)
-        return {"retrieved": documents}
+        """Take the documents of a draft that was right, else embed the query and search."""
+        draft = state.get("draft")
+        found = await draft.claim(state["query"], meter) if draft else None
+        if found is None:
+            finding = self.retrieval.find(state["query"], state["hop"], meter)
+            found = await (self.sleep.during(finding, state["hop"], meter) if self.sleep else finding)
+        return {"retrieved": found, "draft": None}
 
     async def grade(self, state: Hop2RagState, meter: QuestionMeter) -> Changes:
         """Rerank what was retrieved by BM25 against the question and the query."""
@@ -103,7 +102,8 @@ class Hop2RagNodes:
         """Copy facts from this hop's new passages."""
         reply, log = await self._reply("extract_clues", state, meter, Clues)
         new = [clue for clue in (reply.clues if reply else []) if clue not in state["clues"]]
-        return {"clues": [*state["clues"], *new], "log": log}
+        changes = {"clues": [*state["clues"], *new], "log": log}
+        return changes | self._draft("extract_clues", state, changes, meter)
 
     async def decide(self, state: Hop2RagState, meter: QuestionMeter) -> Changes:
         """Reflect: are the clues enough? Otherwise go on to the next hop, unless there is none left."""
@@ -113,11 +113,12 @@ class Hop2RagNodes:
         missing = reply.missing if reply else ""
         if state["hop"] >= self.max_hops:
             return {"termination": "max_hops", "missing": missing, "log": log}
-        return {"missing": missing, "hop": state["hop"] + 1, "log": log}
+        changes = {"missing": missing, "hop": state["hop"] + 1, "log": log}
+        return changes | self._draft("decide", state, changes, meter)
 
     async def generate(self, state: Hop2RagState, meter: QuestionMeter) -> Changes:
         """Write the answer."""
-        asked = messages(self.layout, "generate", state)
+        asked = messages(self.layout, "generate", self.context.limited(state))
         text = await self.llm.complete(meter, "generate", state["hop"], asked, MAX_TOKENS["generate"])
         return {"answer": text, "log": self._log(asked, text)}
 
@@ -135,9 +136,16 @@ class Hop2RagNodes:
     async def _reply(
         self, node: str, state: Hop2RagState, meter: QuestionMeter, schema: type[Any]
     ) -> tuple[Any, list[Message]]:
-        asked = messages(self.layout, node, state)
+        asked = messages(self.layout, node, self.context.limited(state))
         reply, text = await self.llm.reply(meter, node, state["hop"], asked, MAX_TOKENS[node], schema)
         return reply, self._log(asked, text)
 
     def _log(self, asked: list[Message], text: str) -> list[Message]:
         return [*asked, {"role": "assistant", "content": text}] if self.layout == "append-only" else []
+
+    def _draft(self, node: str, state: Hop2RagState, changes: Changes, meter: QuestionMeter) -> Changes:
+        """Return the draft that a node's changes give, if any; what was started before stays."""
+        if self.prefetch is None:
+            return {}
+        draft = self.prefetch.after(node, cast("Hop2RagState", {**state, **changes}), self.max_hops, meter)
+        return {"draft": draft} if draft else {}

@@ -89,6 +89,17 @@ def messages(layout: Layout, node: str, state: Hop2RagState) -> list[Message]:
     return [{"role": "user", "content": "\n\n".join([*material, INSTRUCTIONS[node]])}]
 
 
+def preambles(layout: Layout) -> dict[str, list[Message]]:
+    """Return a prompt for each beginning that all questions share in a layout, by a node that sends it."""
+    systems = {
+        "original": {},
+        "instructions-first": INSTRUCTIONS,
+        "append-only": {"decompose": _preamble()},
+    }[layout]
+    empty: Message = {"role": "user", "content": ""}
+    return {node: [{"role": "system", "content": text}, empty] for node, text in systems.items()}
+
+
 def _preamble() -> str:
     return "\n\n".join([PREAMBLE, *(f"Step {node}: {text}" for node, text in INSTRUCTIONS.items())])
 

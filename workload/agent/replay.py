@@ -59,9 +59,17 @@ def read_script(path: Path) -> Script:
 
 @dataclass(frozen=True)
 class ReplayLlm(Llm):
-    """A language model that computes what it is asked, at the recorded length, and says what was recorded."""
+    """A language model that computes what it is asked, at the recorded length, and says what was recorded.
+
+    Args:
+        script: the record.
+        is_forced: whether decoding is guided to the recorded text. Then the engine's cache holds the very reply that a
+            growing log sends again, as when it was recorded; else it holds one of the same length that nobody sends.
+            A model with random weights would spell the text in other tokens, and servers before 0.11 do not know how.
+    """
 
     script: Mapping[str, Sequence[Recorded]] = field(default_factory=dict)
+    is_forced: bool = False
 
     async def complete(
         self,
@@ -82,5 +90,9 @@ class ReplayLlm(Llm):
         if position >= len(replies) or replies[position].node != node:
             raise LlmError("not_recorded")
         recorded = replies[position]
-        await self.compute(question, node, hop, messages, recorded.completion_tokens)
+        if self.is_forced and recorded.reply:
+            guide = {"structured_outputs": {"choice": [recorded.reply]}}
+            await self._call(question, node, hop, messages, recorded.completion_tokens, guide)
+        else:
+            await self.compute(question, node, hop, messages, recorded.completion_tokens)
         return recorded.reply

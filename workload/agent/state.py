@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, TypedDict
 
+from workload.agent.prefetch import Draft  # noqa: TC001 - LangGraph reads the state's annotations at run time
 from workload.corpus.document import Document  # noqa: TC001 - LangGraph reads the state's annotations at run time
 
 LLM_NODES = ("decompose", "extract_clues", "decide", "generate")
@@ -34,7 +35,8 @@ class Hop2RagState(TypedDict, total=False):
 
     `hop` counts from 1. `retrieved` are the documents of this hop, `ranked` the ones kept after reranking, `fresh`
     those of them that were new, `evidence` all that were accumulated. `termination` says what ended the loop.
-    `log` is the conversation so far, which the append-only layout sends again.
+    `log` is the conversation so far, which the append-only layout sends again. `draft` is a retrieval under way for a
+    guess at the next query.
     """
 
     question: str
@@ -51,3 +53,4 @@ class Hop2RagState(TypedDict, total=False):
     answer: str
     supporting_facts: list[tuple[str, int]]
     log: list[Message]
+    draft: Draft | None

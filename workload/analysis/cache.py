@@ -19,7 +19,8 @@ def witnesses(data: RunData, arm: str) -> dict[str, Any]:
 
     Tokens throughout. `agree_to_the_token` says whether counters and responses are equal; it is None with caching off,
     where vLLM counts nothing, and where one of them was not told. Only calls inside closed windows are taken: an
-    interrupted window has no counters. `differences` lists every call whose cached tokens are not the bound.
+    interrupted window has no counters. `inferred_calls` were told no cached tokens and count as 0, see
+    `workload.analysis.untold`. `differences` lists every call whose cached tokens are not the bound.
     """
     calls = [call for call in data.calls_of(arm) if call["is_windowed"]]
     prompt, cached, reusable = (total(calls, f"{name}_tokens") for name in ("prompt", "cached", "reusable"))
@@ -36,6 +37,7 @@ def witnesses(data: RunData, arm: str) -> dict[str, Any]:
         "responses": {"cached_tokens": cached, "hit_rate": _ratio(cached, prompt) if is_on else None},
         "bound": {"reusable_tokens": reusable, "hit_rate": _ratio(reusable, prompt)},
         "agree_to_the_token": (hits, queries) == (cached, prompt) if is_on and is_told else None,
+        "inferred_calls": sum("is_inferred" in call for call in calls),
         "calls_equal_to_bound": len(calls) - len(different) if is_on else None,
         "differences": [_difference(call, calls) for call in different],
     }

@@ -110,7 +110,10 @@ def _percentile(axes: Axes, row: dict[str, Any]) -> None:
 def draw_hops(drawing: Drawing) -> Path:
     """Draw the share of questions by hops for each type, and below what ended their loops."""
     found, endings = drawing.summary["hops_by_type"], drawing.summary["endings"]
-    means = " and ".join(f"{number(row['mean'])} hops a {kind} question" for kind, row in found.items())
+    means = " and ".join(
+        f"{number(row['mean'])} {'hop' if row['mean'] == 1 else 'hops'} a {kind} question"
+        for kind, row in found.items()
+    )
     title = f"{means} on average" if means else "No question was answered"
     canvas, (upper, lower) = sheet(title, drawing.footer, (2.9, 2.6))
     counted = [*found.values(), *endings.values()]

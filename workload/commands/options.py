@@ -30,12 +30,26 @@ Model = Annotated[str | None, typer.Option(help="Model folder or repository that
 EngineArgs = Annotated[
     str | None, typer.Option(help="Further arguments of an engine that we start: '--load-format dummy'.")
 ]
+OtlpEndpoint = Annotated[
+    str | None,
+    typer.Option(help="Export spans to this OpenTelemetry collector by gRPC, such as http://127.0.0.1:4317."),
+]
 PersistDir = Annotated[Path | None, typer.Option(help="Chroma store (default: AGRAG_PERSIST_DIR, else synthetic).")]
 Collection = Annotated[str | None, typer.Option(help="Collection in the store (default: AGRAG_COLLECTION_NAME).")]
 Questions = Annotated[Path | None, typer.Option(help="Questions in HotpotQA's official JSON format.")]
 PrometheusPort = Annotated[int | None, typer.Option(help="Port of our own Prometheus on 127.0.0.1 (default: 9090).")]
 EnginePort = Annotated[int | None, typer.Option(help="Port of an engine that we start (default: 8000).")]
 Seed = Annotated[int | None, typer.Option(help="Seed of the draw of questions and of sampling (default: 0).")]
+
+Option = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--option",
+        help="Set an option of the agent, KEY=VALUE: layout; k; max-hops; primed; retrieval (threads, blocking or "
+        "batched); retrieval-delay (seconds); prefetch (off, question, last-clue, missing-fact or planted); "
+        "draft-accuracy; sleeping; context (all, truncate, importance or progressive); context-budget (tokens).",
+    ),
+]
 
 
 @contextmanager

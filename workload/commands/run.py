@@ -18,6 +18,8 @@ from workload.commands.options import (
     Limit,
     MaxHops,
     Model,
+    Option,
+    OtlpEndpoint,
     PersistDir,
     PrometheusPort,
     Questions,
@@ -55,9 +57,13 @@ def run(
     layout: Annotated[
         str | None, typer.Option(help="Order of the prompts' parts: original, instructions-first or append-only.")
     ] = None,
+    option: Option = None,
     sample_interval: Annotated[
         int | None,
         typer.Option(help="In ms: of GPU memory in gpu-memory (default: 10), else of vLLM's metrics (default: 100)."),
+    ] = None,
+    launcher: Annotated[
+        str | None, typer.Option(help="docker: restart a compose project's service vllm on this host for each arm.")
     ] = None,
     vllm_endpoint: Endpoint = None,
     engine_python: EnginePython = None,
@@ -73,6 +79,7 @@ def run(
     engine_patience: Annotated[
         float | None, typer.Option(help="Seconds that the engine may be silent before the run ends.")
     ] = None,
+    otlp_endpoint: OtlpEndpoint = None,
     seed: Seed = None,
     record_prompts: Annotated[
         bool, typer.Option(help="Keep the texts of prompts and replies in the run's journal (mode 0600).")
@@ -93,17 +100,20 @@ def run(
     resume: Annotated[str | None, typer.Option(help="Go on with this interrupted run, with its settings.")] = None,
 ) -> None:
     """Run an experiment: starts what is not up, measures, draws the figures, stops what it started."""
+    from workload.arms import read_options  # noqa: PLC0415
     from workload.experiment import Experiment  # noqa: PLC0415 - `--help` need not load the numeric libraries
     from workload.experiments import EXPERIMENTS  # noqa: PLC0415
     from workload.printing import print_finished  # noqa: PLC0415
     from workload.run import run_experiment, settings_of  # noqa: PLC0415
-    from workload.settings import load_settings  # noqa: PLC0415
+    from workload.settings import load_settings, with_options  # noqa: PLC0415
 
     if experiment not in EXPERIMENTS:
         raise UsageError(f"There is no experiment {experiment!r}.", f"There are: {', '.join(EXPERIMENTS)}.")
     chosen = EXPERIMENTS[experiment]
     if isinstance(chosen, Experiment) and (from_run or prompts or tokenizer):
         raise UsageError("--from-run, --prompts and --tokenizer are for kv-cache.", f"Run {experiment} without.")
+    if option and not isinstance(chosen, Experiment):
+        raise UsageError(f"{experiment} runs every layout itself, without an engine.", "Run it without --option.")
     for owner, flag in (("concurrency", rate and "--rate"), ("context-growth", contexts and "--contexts")):
         if flag and experiment != owner:
             raise UsageError(f"{flag} is for {owner}.", f"Run {experiment} without.")
@@ -122,6 +132,7 @@ def run(
         "layout": layout,
         f"{chosen.sampled}_interval_ms": sample_interval,
         "figures": figures,
+        "launcher": launcher,
         "vllm_endpoint": vllm_endpoint,
         "engine_python": engine_python,
         "model": model,
@@ -134,11 +145,12 @@ def run(
         "results": results,
         "request_timeout": request_timeout,
         "engine_patience": engine_patience,
+        "otlp_endpoint": otlp_endpoint,
         "seed": seed,
     }
-    settings = load_settings(flags)
+    settings = with_options(load_settings(flags), read_options(option or ()))
     if resume:
-        settings = settings_of(chosen, settings, resume)
+        settings = settings_of(chosen.name, settings, resume)
     with progress_bars() as progress:
         finished = run_experiment(chosen, settings, progress, resume)
     print_finished(out, chosen, finished)
@@ -154,6 +166,7 @@ def ask(
     collection: Collection = None,
     questions: Questions = None,
     engine_port: EnginePort = None,
+    otlp_endpoint: OtlpEndpoint = None,
 ) -> None:
     """Ask one question and print the trace, node by node. Starts the engine if none is up."""
     from workload.ask import ask_once  # noqa: PLC0415
@@ -171,6 +184,7 @@ def ask(
             "collection": collection,
             "questions": questions,
             "engine_port": engine_port,
+            "otlp_endpoint": otlp_endpoint,
         }
     )
     with progress_bars() as progress:

@@ -17,11 +17,12 @@ def up(
     prometheus_port: Annotated[int, typer.Option(help="Port of Prometheus on 127.0.0.1.")] = 9090,
     alertmanager_port: Annotated[int, typer.Option(help="Port of Alertmanager on 127.0.0.1.")] = 9093,
     webhook_port: Annotated[int, typer.Option(help="Port at which it calls a `hop2rag soak`.")] = 9096,
+    grafana_port: Annotated[int, typer.Option(help="Port of Grafana on 127.0.0.1, if it is installed.")] = 3000,
     engine_python: EnginePython = None,
     model: Model = None,
     engine_args: EngineArgs = None,
 ) -> None:
-    """Start the engine, Prometheus and Alertmanager on 127.0.0.1 and keep them until Ctrl-C or `hop2rag down`."""
+    """Start engine, Prometheus, Alertmanager and an installed Grafana on 127.0.0.1, until Ctrl-C or `hop2rag down`."""
     from workload.engine.own import process_launcher  # noqa: PLC0415
     from workload.paths import cache_dir  # noqa: PLC0415
     from workload.up import stay_up  # noqa: PLC0415
@@ -35,6 +36,7 @@ def up(
         prometheus_port,
         alertmanager_port,
         webhook_port,
+        grafana_port,
         out,
     )
 
@@ -50,21 +52,26 @@ def doctor(
     vllm_endpoint: Annotated[str, typer.Option(help="The vLLM to examine.", envvar="HOP2RAG_VLLM_ENDPOINT")] = (
         "http://127.0.0.1:8000"
     ),
-    prometheus_url: Annotated[str, typer.Option(help="The Prometheus to examine.")] = "http://127.0.0.1:9090",
+    prometheus_url: Annotated[
+        str, typer.Option(help="The Prometheus to examine.", envvar="HOP2RAG_PROMETHEUS_URL")
+    ] = "http://127.0.0.1:9090",
     grafana_url: Annotated[str | None, typer.Option(help="A Grafana to examine too.", envvar="GRAFANA_URL")] = None,
 ) -> None:
     """Examine vLLM, Prometheus and Grafana: what is missing, renamed or gated by a flag, and what to do."""
     from contextlib import ExitStack  # noqa: PLC0415
 
+    from workload.annotations import read_token  # noqa: PLC0415
     from workload.doctor.finding import exit_code, show  # noqa: PLC0415
     from workload.doctor.servers import examine  # noqa: PLC0415
-    from workload.engine.endpoint import open_client, parse_endpoint  # noqa: PLC0415
+    from workload.engine.endpoint import check_url, open_client, parse_endpoint  # noqa: PLC0415
     from workload.prometheus import PrometheusClient  # noqa: PLC0415
     from workload.prometheus_server import loopback_session  # noqa: PLC0415
 
     with ExitStack() as stack:
         vllm = stack.enter_context(open_client(parse_endpoint(vllm_endpoint)))
-        grafana = stack.enter_context(open_client(parse_endpoint(grafana_url))) if grafana_url else None
+        grafana = stack.enter_context(open_client(check_url(grafana_url, "--grafana-url"))) if grafana_url else None
+        if grafana is not None and (token := read_token()):
+            grafana.headers["Authorization"] = f"Bearer {token}"
         findings = examine(vllm, PrometheusClient(prometheus_url, loopback_session()), grafana)
     show(out, findings)
     raise typer.Exit(exit_code(findings))

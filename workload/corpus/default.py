@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from workload.corpus.hotpotqa import dump, load, unique_paragraphs
 from workload.corpus.index import DEFAULT_COLLECTION, build
+from workload.corpus.served import ServedStore, build_served
 from workload.corpus.store import Store, check
 from workload.corpus.synthetic import generate
 from workload.errors import UsageError
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from rich.progress import Progress
 
+    from workload.agent.retrieval import DocumentStore
     from workload.corpus.embedding import Embedder
     from workload.corpus.hotpotqa import Question
     from workload.settings import Settings
@@ -29,7 +31,7 @@ COLLECTION = f"synthetic-{PASSAGES}"
 class Corpus:
     """An open document store and the questions to ask about it."""
 
-    store: Store
+    store: DocumentStore
     questions: tuple[Question, ...]
 
 
@@ -38,8 +40,10 @@ def open_corpus(settings: Settings, embedder: Embedder, progress: Progress) -> C
 
     Raises:
         UsageError: the store does not fit, or a store is named without its questions.
-        DependencyDownError: the store is locked or corrupt.
+        DependencyDownError: the store is locked or corrupt, or Chroma's server does not answer.
     """
+    if settings.chroma_url:
+        return _served(settings, settings.chroma_url, embedder, progress)
     if settings.persist_dir is None:
         return _synthetic(cache_dir() / "corpus", embedder, progress)
     if settings.questions is None:
@@ -51,11 +55,25 @@ def open_corpus(settings: Settings, embedder: Embedder, progress: Progress) -> C
     return Corpus(Store(facts), load(settings.questions))
 
 
-def _synthetic(folder: Path, embedder: Embedder, progress: Progress) -> Corpus:
+def _served(settings: Settings, url: str, embedder: Embedder, progress: Progress) -> Corpus:
+    """Return a corpus in a server, which is indexed there first if it is not."""
+    if settings.questions:
+        questions, collection = load(settings.questions), settings.collection or DEFAULT_COLLECTION
+    else:
+        questions, collection = _questions(cache_dir() / "corpus"), COLLECTION
+    build_served(unique_paragraphs(questions), url, collection, embedder, progress=progress)
+    return Corpus(ServedStore(url, collection), questions)
+
+
+def _questions(folder: Path) -> tuple[Question, ...]:
     path = folder / f"{COLLECTION}.json"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         dump(generate(QUESTIONS, PASSAGES, SEED), path)
-    questions = load(path)
+    return load(path)
+
+
+def _synthetic(folder: Path, embedder: Embedder, progress: Progress) -> Corpus:
+    questions = _questions(folder)
     build(unique_paragraphs(questions), folder / "chroma", COLLECTION, embedder, progress=progress)
     return Corpus(Store(check(folder / "chroma", COLLECTION, embedder)), questions)

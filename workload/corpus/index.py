@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from chromadb.api import ClientAPI
     from chromadb.api.client import Client
     from chromadb.api.models.Collection import Collection
     from rich.progress import Progress
@@ -75,10 +76,10 @@ def build(
             if not finished:
                 require_memory(persist_dir, collection, index_bytes(len(wanted), embedder.dimension))
                 manifest_path(persist_dir, collection).unlink(missing_ok=True)
-                target = _target(client, collection, mark)
+                target = target_collection(client, collection, mark)
                 if target.count():  # an interrupted build may have left a vector index that crashes who opens it
                     probe(persist_dir, collection)
-                _fill(target, wanted, embedder, min(batch_size, client.get_max_batch_size()), progress)
+                fill(target, wanted, embedder, min(batch_size, client.get_max_batch_size()), progress)
                 _require_all(target, wanted, persist_dir)
                 finished = _manifest(collection, embedder, len(wanted), mark[MARK_CONTENT])
                 write_manifest(finished, persist_dir)
@@ -128,7 +129,12 @@ def _finished(
     return None
 
 
-def _target(client: Client, collection: str, mark: dict[str, str]) -> Collection:
+def target_collection(client: ClientAPI, collection: str, mark: dict[str, str]) -> Collection:
+    """Return the collection to fill, made in cosine space with `mark` as its metadata where there is none.
+
+    Raises:
+        UsageError: Chroma refuses the name.
+    """
     from chromadb.errors import InvalidArgumentError  # noqa: PLC0415 - most of a second to import
 
     try:
@@ -142,9 +148,10 @@ def _target(client: Client, collection: str, mark: dict[str, str]) -> Collection
         ) from error
 
 
-def _fill(
+def fill(
     target: Collection, wanted: dict[str, Paragraph], embedder: Embedder, batch_size: int, progress: Progress | None
 ) -> None:
+    """Embed and add those of the paragraphs (by id) that the collection lacks, in batches."""
     present = set(target.get(include=[])["ids"])
     missing = [(id_, paragraph) for id_, paragraph in wanted.items() if id_ not in present]
     done = len(wanted) - len(missing)

@@ -239,6 +239,7 @@ EXPORTER_HEALTH = Dashboard(
                 exporter_health.PROCESS_MEMORY,
                 exporter_health.PROCESS_CPU,
                 exporter_health.HOST_FREE,
+                exporter_health.DISK_FREE,
             ),
             THIRD,
         ),

@@ -13,7 +13,17 @@ from grafana_foundation_sdk.models import dashboard as models
 from grafana_foundation_sdk.models.common import DataSourceRef
 
 from workload.dashboards.panel_model import DATASOURCE, build
-from workload.promql.annotations import ALERTS, ARM_SPANS, ARMS, EXPERIMENTS, INSTANCES, MODELS, RUNS
+from workload.promql.annotations import (
+    ACTION_TAG,
+    ALERTS,
+    ARM_SPANS,
+    ARMS,
+    EXPERIMENTS,
+    INSTANCES,
+    MODELS,
+    RUNS,
+    WINDOW_TAG,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,8 +31,6 @@ if TYPE_CHECKING:
     from workload.dashboards.catalogue import Dashboard, Row
 
 TAG = "hop2rag"
-# The tag of the annotations that mark measured windows; Grafana's API adds them.
-WINDOW_TAG = "hop2rag-window"
 DATASOURCE_UID = "prometheus"
 GRAFANA = DataSourceRef(type_val="grafana", uid="-- Grafana --")
 GRID_COLUMNS, HEADING_HEIGHT = 24, 1
@@ -71,7 +79,8 @@ def _build(dashboard: Dashboard) -> sdk.Dashboard:
         builder.with_variable(_variable(name, label, query))
     builder.annotation(_marks("Arms", "blue", ARM_SPANS.grafana(), "{{experiment}}: {{arm}}", "run"))
     builder.annotation(_marks("Alerts", "red", ALERTS, "{{alertname}}", "severity,instance"))
-    builder.annotation(_windows())
+    builder.annotation(_tagged("Run windows", "green", WINDOW_TAG))
+    builder.annotation(_tagged("Actions on alerts", "purple", ACTION_TAG))
     ids, top = count(1), 0
     for row in dashboard.rows:
         top = _add(builder, row, ids, top)
@@ -117,7 +126,7 @@ def _marks(name: str, colour: str, expression: str, title: str, tags: str) -> sd
     return annotation.title_format(title).tag_keys(tags)
 
 
-def _windows() -> sdk.AnnotationQuery:
-    tagged: Any = sdk.AnnotationTarget().type("tags").tags([WINDOW_TAG]).match_any(False).limit(100)
+def _tagged(name: str, colour: str, tag: str) -> sdk.AnnotationQuery:
+    tagged: Any = sdk.AnnotationTarget().type("tags").tags([tag]).match_any(False).limit(100)
     # Grafana's own annotations are asked for by tag, which the SDK's type of a target leaves out
-    return sdk.AnnotationQuery().name("Run windows").icon_color("green").datasource(GRAFANA).target(tagged)
+    return sdk.AnnotationQuery().name(name).icon_color(colour).datasource(GRAFANA).target(tagged)

@@ -6,6 +6,7 @@ import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from workload.analysis.untold import settle
 from workload.bundle import Bundle
 from workload.demo.recording import PACKED, unpack
 from workload.drawing import Drawing
@@ -58,7 +59,7 @@ def draw_run(recording: Recording, run: str, client: PrometheusClient, results: 
     drawing = Drawing(
         experiment.name,
         tuple(arm.name for arm in experiment.arms),
-        read_run(bundle.journal, measured, evidence),
+        settle(read_run(bundle.journal, measured, evidence)),
         finished.summary,
         client,
         bundle,

@@ -64,6 +64,8 @@ def serve(
         f"--web.listen-address={HOST}:{port}",
         f"--storage.tsdb.path={data}",
         "--storage.tsdb.retention.time=100y",
+        # A recording has no staleness markers: what ended would go on for five minutes. Rules record every 5 s at most.
+        "--query.lookback-delta=15s",
     )
     client = PrometheusClient(f"http://{HOST}:{port}", loopback_session())
     with ChildProcess(argv, folder / "prometheus.log") as child:

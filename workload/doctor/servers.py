@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import httpx
 from packaging.version import InvalidVersion, Version
 
+from workload.dashboards.catalogue import DASHBOARDS
+from workload.dashboards.frame import TAG
 from workload.doctor.exposition import PART as VLLM
 from workload.doctor.exposition import judge, read_exposition
 from workload.doctor.finding import Finding, down
@@ -34,7 +36,7 @@ def examine(vllm: httpx.Client, prometheus: PrometheusClient, grafana: httpx.Cli
     Args:
         vllm: a client whose `base_url` is the engine's checked endpoint; see `workload.engine.endpoint.open_client`.
         prometheus: the Prometheus that serves panels and alerts.
-        grafana: a client whose `base_url` is Grafana's address, when there is one.
+        grafana: a client whose `base_url` is Grafana's address, when there is one; it carries the token, if there is.
     """
     found = [*examine_vllm(vllm), *examine_prometheus(prometheus)]
     return found if grafana is None else [*found, *examine_grafana(grafana)]
@@ -136,7 +138,7 @@ def _targets(client: PrometheusClient) -> Iterator[Finding]:
 
 
 def examine_grafana(client: httpx.Client) -> Iterator[Finding]:
-    """Yield whether Grafana and its database are well."""
+    """Yield whether Grafana and its database are well, whether it has our dashboards, and whether it can draw."""
     try:
         response = client.get("/api/health")
         health = response.json()
@@ -150,6 +152,28 @@ def examine_grafana(client: httpx.Client) -> Iterator[Finding]:
     else:
         if database == "ok":
             yield Finding(GRAFANA, "health", "ok", f"Grafana {version}")
+            yield from _provisioned(client)
         else:
             says = f"Grafana {version} says that its database is {database!r}."
             yield Finding(GRAFANA, "health", "fault", says, "Look at Grafana's log, and at the disk it writes to.")
+
+
+def _provisioned(client: httpx.Client) -> Iterator[Finding]:
+    try:
+        found = {row["uid"] for row in client.get("/api/search", params={"tag": TAG}).raise_for_status().json()}
+        settings = client.get("/api/frontend/settings").raise_for_status().json()
+        can_render = settings.get("rendererAvailable") is True
+    except (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError):
+        says = "It does not tell its dashboards and its renderer to whom it does not know."
+        yield Finding(GRAFANA, "dashboards", "note", says, "Give a service account's token in GRAFANA_TOKEN.")
+        return
+    if missing := sorted({dashboard.uid for dashboard in DASHBOARDS} - found):
+        says = f"Dashboards are missing: {', '.join(missing)}."
+        yield Finding(GRAFANA, "dashboards", "fault", says, "Provision it from the folder grafana/; see its log.")
+    else:
+        yield Finding(GRAFANA, "dashboards", "ok", f"{len(DASHBOARDS)} dashboards")
+    if can_render:
+        yield Finding(GRAFANA, "renderer", "ok", "It can draw panels.")
+    else:
+        says = "It has no image renderer: `hop2rag export` draws its pictures itself."
+        yield Finding(GRAFANA, "renderer", "note", says, "Set up grafana-image-renderer to have Grafana's own.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -12,13 +13,14 @@ from workload.engine.launcher import RunningEngine, command_line
 from workload.engine.listener import Listener, find_listener, server_flags
 from workload.engine.probe import ask_canary
 from workload.engine.profile import SERVER_MODULE, Device, VllmProfile, environment
-from workload.errors import UsageError
+from workload.errors import DependencyDownError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from rich.console import Console
 
+POLL_SECONDS = 2.0
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -31,6 +33,10 @@ class AttachLauncher:
         device: what the server runs on, for the command that is shown when an arm is refused.
         canary_timeout_seconds: how long a canary may take before it counts as unanswered.
         find: who listens on a port of this host.
+        patience_seconds: how long an arm that the server does not hold is waited for, while somebody starts it.
+        command: what starts a profile there, with `{profile}` for its name; by default vLLM's own command line.
+        clock: seconds, monotonic.
+        sleep: waits the given seconds.
     """
 
     def __init__(
@@ -40,29 +46,58 @@ class AttachLauncher:
         device: Device = "cuda",
         canary_timeout_seconds: float = TIMEOUT_SECONDS,
         find: Callable[[int], Listener | None] = find_listener,
+        patience_seconds: float = 0.0,
+        command: str | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._endpoint = parse_endpoint(endpoint)
         self._console = console
         self._device = device
         self._canary_timeout_seconds = canary_timeout_seconds
         self._find = find
+        self._patience_seconds = patience_seconds
+        self._command = command
+        self._clock = clock
+        self._sleep = sleep
 
     @contextmanager
     def start(self, profile: VllmProfile) -> Iterator[RunningEngine]:
-        """Prove that the server runs `profile`.
+        """Prove that the server runs `profile`; with patience, ask for it once and wait until it does.
 
         Raises:
             UsageError: it does not, or does not show that it does; with the command that starts the right one.
             DependencyDownError: it is unreachable, hangs, or is no vLLM.
         """
+        engine = self._wait_for(profile)
+        self._console.print(f"Attached to vLLM {engine.facts.version} ({profile.name}) on {self._endpoint}")
+        yield engine
+
+    def _wait_for(self, profile: VllmProfile) -> RunningEngine:
+        until = self._clock() + self._patience_seconds
+        asked = False
+        while True:
+            try:
+                return self._prove(profile)
+            except (UsageError, DependencyDownError) as error:
+                if self._clock() >= until:
+                    raise
+                # While an engine starts, it is merely unreachable: what is asked for is asked for once.
+                if isinstance(error, UsageError) and not asked:
+                    asked = True
+                    text = f"{error}\nWaiting for it, {self._patience_seconds:.0f} s at the most."
+                    # A command that is to be copied must be neither broken nor taken for markup.
+                    self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+            self._sleep(POLL_SECONDS)
+
+    def _prove(self, profile: VllmProfile) -> RunningEngine:
         with open_client(self._endpoint, self._canary_timeout_seconds) as client:
             facts = read_facts(client)
         ask_canary(self._endpoint, facts.model, self._canary_timeout_seconds)
         listener = self._local_listener()
         if reason := refusal(profile, facts, listener):
             raise UsageError(f"{self._endpoint} does not hold the arm: {reason}.", self._right_command(profile, facts))
-        self._console.print(f"Attached to vLLM {facts.version} ({profile.name}) on {self._endpoint}")
-        yield RunningEngine(
+        return RunningEngine(
             self._endpoint, facts, listener.argv if listener else None, listener.pid if listener else None
         )
 
@@ -73,6 +108,8 @@ class AttachLauncher:
         return self._find(parts.port or (443 if parts.scheme == "https" else 80))
 
     def _right_command(self, profile: VllmProfile, facts: EngineFacts) -> str:
+        if self._command:
+            return f"Start it with: {self._command.replace('{profile}', profile.name)}"
         if facts.version is None:
             return "Start a vLLM whose /version can be read."
         parts = urlsplit(self._endpoint)
@@ -85,7 +122,7 @@ class AttachLauncher:
             host=parts.hostname or "127.0.0.1",
             device=self._device,
         )
-        return f"Start it with: {command_line(argv, environment(self._device))}"
+        return f"Start it with: {command_line(argv, environment(self._device, sleep_mode=profile.sleep_mode))}"
 
 
 def refusal(profile: VllmProfile, facts: EngineFacts, listener: Listener | None) -> str | None:

@@ -20,7 +20,7 @@ METADATA_ADDRESSES = frozenset(map(ipaddress.ip_address, ("100.100.100.200", "19
 
 TIMEOUT_SECONDS = 10.0
 
-REMEDY = "Give --vllm-endpoint as http://HOST:PORT or https://HOST:PORT."
+FLAG = "--vllm-endpoint"
 
 
 def resolve(host: str) -> list[str]:
@@ -33,35 +33,44 @@ def resolve(host: str) -> list[str]:
 
 
 def parse_endpoint(text: str, resolve: Callable[[str], list[str]] = resolve) -> str:
-    """Return the endpoint without its trailing slash and without `/v1`, which clients add.
+    """Return a vLLM's endpoint as `check_url` does, without `/v1`, which clients add.
+
+    Raises:
+        UsageError: see `check_url`.
+    """
+    return check_url(text, FLAG, resolve).removesuffix("/v1")
+
+
+def check_url(text: str, given_by: str, resolve: Callable[[str], list[str]] = resolve) -> str:
+    """Return a server's address without its trailing slash; `given_by` is the flag or variable that holds it.
 
     Raises:
         UsageError: it is no plain http(s) URL, carries credentials, or leads to a link-local or metadata address.
             The message never repeats the credentials.
     """
+    remedy = f"Give {given_by} as http://HOST:PORT or https://HOST:PORT."
     try:
         parts = urlsplit(text)
         host, port = parts.hostname, parts.port
     except ValueError as error:
-        raise UsageError("The endpoint is no URL: its host or port cannot be read.", REMEDY) from error
+        raise UsageError("The endpoint is no URL: its host or port cannot be read.", remedy) from error
     if "@" in text:
-        raise UsageError("The endpoint carries credentials.", f"Leave them out. {REMEDY}")
+        raise UsageError("The endpoint carries credentials.", f"Leave them out. {remedy}")
     if not text.isprintable() or " " in text:
-        raise UsageError("The endpoint holds blanks or control characters.", REMEDY)
+        raise UsageError("The endpoint holds blanks or control characters.", remedy)
     if parts.scheme not in {"http", "https"}:
-        raise UsageError(f"The endpoint's scheme is {parts.scheme!r}, not http or https.", REMEDY)
+        raise UsageError(f"The endpoint's scheme is {parts.scheme!r}, not http or https.", remedy)
     if not host or port == 0:
-        raise UsageError(f"The endpoint {text!r} names no host, or port 0.", REMEDY)
+        raise UsageError(f"The endpoint {text!r} names no host, or port 0.", remedy)
     if parts.query or parts.fragment:
-        raise UsageError(f"The endpoint on {host} has a query or fragment.", REMEDY)
+        raise UsageError(f"The endpoint on {host} has a query or fragment.", remedy)
     for address in resolve(host):
         if _is_forbidden(address):
             raise UsageError(
                 f"The endpoint's host {host} is {address}, a link-local or metadata address.",
-                "Name the server that runs vLLM.",
+                f"Name the server that {given_by} is to reach.",
             )
-    path = parts.path.rstrip("/").removesuffix("/v1")
-    return f"{parts.scheme}://{parts.netloc}{path}"
+    return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
 
 
 def _is_forbidden(text: str) -> bool:

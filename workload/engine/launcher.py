@@ -122,7 +122,12 @@ class ProcessLauncher:
             return
         log = self._log_folder / f"vllm-{profile.name}.log"
         # `python -m` would look for modules in our working directory first, whatever lies there.
-        env = {**environment(self._device), "PYTHONSAFEPATH": "1"}
+        # The service name tells its spans from the agent's, where spans are exported.
+        env = {
+            **environment(self._device, sleep_mode=profile.sleep_mode),
+            "PYTHONSAFEPATH": "1",
+            "OTEL_SERVICE_NAME": "vllm",
+        }
         with ChildProcess(argv, log, env) as child:
             seconds = self._await(profile, child)
             engine = self._proved(profile, argv, child.pid)
@@ -150,7 +155,7 @@ class ProcessLauncher:
 
     def _reuse(self, profile: VllmProfile, argv: tuple[str, ...], listener: Listener) -> RunningEngine:
         if server_flags(listener.argv) != server_flags(argv):
-            command = command_line(argv, environment(self._device))
+            command = command_line(argv, environment(self._device, sleep_mode=profile.sleep_mode))
             raise UsageError(
                 f"Port {self._port} is served by {listener}, not by vLLM with the flags of {profile.name}.",
                 f"Stop it or pick another port; the right one starts with: {command}",

@@ -41,6 +41,8 @@ class VllmProfile:
         max_num_seqs: most sequences in a batch.
         max_num_batched_tokens: most tokens in one engine step.
         num_gpu_blocks: blocks of the KV pool, the null block included, in place of as many as memory allows.
+        kv_offloading_gib: host memory that evicted KV blocks go to, in GiB; CUDA only.
+        sleep_mode: the engine can be put to sleep and woken up; CUDA only.
     """
 
     name: str
@@ -50,6 +52,8 @@ class VllmProfile:
     max_num_seqs: int | None = None
     max_num_batched_tokens: int | None = None
     num_gpu_blocks: int | None = None
+    kv_offloading_gib: float | None = None
+    sleep_mode: Literal[True] | None = None
 
     def argv(
         self,
@@ -65,8 +69,13 @@ class VllmProfile:
         """Return the command line that starts this profile on vLLM `version`.
 
         Raises:
-            UsageError: the version cannot be read, or is too old to hold the profile's arm.
+            UsageError: the version cannot be read, or is too old to hold the profile's arm, or the device cannot.
         """
+        if device == "cpu" and (wanted := self._cuda_only()):
+            raise UsageError(
+                f"vLLM on a CPU cannot hold profile {self.name}: {wanted}.",
+                "Run this arm on a GPU, with --vllm-endpoint.",
+            )
         release = parse_version(version)
         if release < OLDEST:
             oldest = ".".join(map(str, OLDEST))
@@ -77,6 +86,14 @@ class VllmProfile:
         quiet = ("--disable-log-requests",) if release < REQUEST_LOG_OFF else ()
         cpu = CPU_FLAGS if device == "cpu" else ()
         return (*command, *base, "--enable-prompt-tokens-details", *quiet, *cpu, *self._flags())
+
+    def _cuda_only(self) -> str | None:
+        """Return what of this profile vLLM 0.32 refuses on a CPU when it starts, and why."""
+        if self.sleep_mode:
+            return "sleep mode frees device memory, which there is none of"
+        if self.kv_offloading_gib is not None:
+            return "KV blocks lie in host memory already, so there is nowhere to offload them to"
+        return None
 
     def _flags(self) -> tuple[str, ...]:
         flags: list[str] = []
@@ -97,6 +114,10 @@ class VllmProfile:
             flags += ["--max-num-seqs", str(self.max_num_seqs)]
         if self.max_num_batched_tokens is not None:
             flags += ["--max-num-batched-tokens", str(self.max_num_batched_tokens)]
+        if self.kv_offloading_gib is not None:
+            flags += ["--kv-offloading-size", f"{self.kv_offloading_gib:g}"]
+        if self.sleep_mode:
+            flags += ["--enable-sleep-mode"]
         return tuple(flags)
 
     def mismatch(self, facts: EngineFacts) -> str | None:
@@ -122,9 +143,12 @@ class VllmProfile:
         return None
 
 
-def environment(device: Device) -> Mapping[str, str]:
-    """Return the variables an engine is started with: no usage statistics; on CPU no downloads and a KV pool."""
-    quiet = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
+def environment(device: Device, *, sleep_mode: bool | None = None) -> Mapping[str, str]:
+    """Return the variables an engine is started with: no usage statistics; on CPU no downloads and a KV pool.
+
+    `sleep_mode` opens the routes for sleep and wake-up, which vLLM keeps to its development mode.
+    """
+    quiet = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", **({"VLLM_SERVER_DEV_MODE": "1"} if sleep_mode else {})}
     if device == "cuda":
         return quiet
     return {**quiet, "HF_HUB_OFFLINE": "1", "VLLM_CPU_KVCACHE_SPACE": str(CPU_KV_CACHE_GIB)}

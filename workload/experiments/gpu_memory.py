@@ -156,6 +156,14 @@ def _rows(load: dict[str, Any]) -> list[tuple[str, ...]]:
         if top := told["peak"]:
             values = f"{told['distinct']} distinct values in {told['n']} samples"
             rows.append((f"{name}: peak", size(top["value"]), f"at {top['seconds']:.1f} s, {where_of(top)}; {values}"))
+    rows += [
+        (
+            f"KV cache of a call of hop {hop}, median",
+            size(told["from_usage"]["median"]),
+            f"n={told['calls']}, at most {size(told['from_usage']['max'])}, by token counts",
+        )
+        for hop, told in load["kv_by_hop"].items()
+    ]
     told = load["fragmentation"]
     rows.append(
         (

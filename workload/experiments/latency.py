@@ -47,6 +47,14 @@ def headline(summary: dict[str, Any]) -> list[tuple[str, ...]]:
         (f"Hops of a {kind} question, mean", number(found["mean"]), str(found["n"]))
         for kind, found in summary["hops_by_type"].items()
     ]
+    rows += [
+        (
+            f"Prompt tokens of {node} by hop, median",
+            " / ".join(number(hop["median"]) for hop in hops),
+            " / ".join(str(hop["n"]) for hop in hops),
+        )
+        for node, hops in summary["context_by_hop"].items()
+    ]
     quality_ = summary["quality"][BASE.name]
     rows += [
         (title, number(quality_[key]), str(quality_["questions"]))

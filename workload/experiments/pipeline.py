@@ -144,7 +144,11 @@ def _saving(told: dict[str, Any]) -> tuple[str, str]:
     accuracy, bound = told["accuracy"], told["bound"]["measured"]
     value = f"{bound['seconds']:+.2f} s, {bound['speedup']:.3f}x"
     low, high = accuracy["ci"]
-    return value, (f"P = {accuracy['right']} of {accuracy['hops']} [{percent(low)}, {percent(high)}]; {ceiling}")
+    same = told["same_text"]
+    return value, (
+        f"P = {accuracy['right']} of {accuracy['hops']} [{percent(low)}, {percent(high)}], by the same text "
+        f"{same['right']}; {ceiling}"
+    )
 
 
 def verdicts(summary: dict[str, Any]) -> list[str]:

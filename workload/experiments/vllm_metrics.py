@@ -136,6 +136,11 @@ def verdicts(summary: dict[str, Any]) -> list[str]:
         ),
         f"Calls that hit exactly what the reuse bound predicts: {number(on['calls_equal_to_bound'])} of {on['calls']}.",
     ]
+    if on["inferred_calls"]:
+        sentences.append(
+            f"{number(on['inferred_calls'])} responses told no cached tokens; the engine's counters leave them none, "
+            "so they count as 0."
+        )
     sentences += [
         f"{count} calls differ from the bound: {cause}."
         for cause, count in Counter(found["cause"] for found in on["differences"]).items()

@@ -23,7 +23,7 @@ from workload.errors import MissingPartError, UsageError
 from workload.journal import Journal
 from workload.kv_cache.prompts_file import read_prompts
 from workload.kv_cache.recorded import read_recorded
-from workload.kv_cache.simulated import ORIGIN, simulate
+from workload.kv_cache.simulated import ORIGIN, REPLAYED, from_gold_facts, from_record, simulate
 from workload.kv_cache.source import CUDA_BLOCK_SIZE, Source
 from workload.kv_cache.summary import summarize
 from workload.kv_cache.tables import write_tables
@@ -31,7 +31,7 @@ from workload.kv_cache.tokenizer import ChatTokenizer, check_tokenizer, load_tok
 from workload.paths import cache_dir
 from workload.report import REPORT, render, section_of
 from workload.results import read_run
-from workload.run import Finished
+from workload.run import Finished, script_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -100,16 +100,23 @@ def source_of(
     if settings.prompts:
         prompts = read_prompts(settings.prompts, tokenizer, block_size)
         return lambda _: prompts
+    script = script_of(settings)
     embedder = MiniLmEmbedder()
     library = tokenizer()
     corpus = open_corpus(settings, embedder, progress)
     asked = draw(corpus.questions, settings.limit, settings.seed)
+    speak, origin = from_gold_facts(asked), ORIGIN
+    if script is not None:
+        asked = tuple(question for question in asked if question.id in script)
+        speak, origin = from_record(script), REPLAYED.format(run=settings.replay)
+    if not asked:
+        raise UsageError(f"Run {settings.replay} recorded none of these questions.", "Name the questions it asked.")
 
     def find(bundle: Bundle) -> Source:
         bundle.journal.unlink(missing_ok=True)
         with Journal(bundle.journal, settings.model_dump(mode="json")) as journal:
-            arms = simulate(asked, corpus.store, embedder, library, settings, block_size, journal, progress)
-        return Source("simulated", ORIGIN, arms, block_size)
+            arms = simulate(asked, speak, corpus.store, embedder, library, settings, block_size, journal, progress)
+        return Source("simulated" if script is None else "replayed", origin, arms, block_size)
 
     return find
 

@@ -16,28 +16,32 @@ from prometheus_client import CollectorRegistry
 from exporter.agent import AgentMetrics
 from exporter.overlap import BusySeconds
 from exporter.timeline import NodeActivity
+from workload.agent.calls import Usage
 from workload.agent.graph import Hop2Rag
 from workload.agent.llm import Llm
-from workload.agent.metering import Meter, Usage
+from workload.agent.metering import Meter
 from workload.agent.nodes import Hop2RagNodes
 from workload.agent.prompts import LAYOUTS
+from workload.agent.retrieval import Retrieval
 from workload.agent.reuse import ReuseOrder
 from workload.agent.state import LLM_NODES, NODES
 from workload.analysis.structure import AgentCall
 from workload.drive import Driver, Phase
+from workload.errors import UsageError
 from workload.gate import EngineGate
 from workload.kv_cache.reader import PerfectReader
 from workload.kv_cache.source import SentCall
 from workload.load import Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from pydantic import BaseModel
     from rich.progress import Progress
 
     from workload.agent.metering import QuestionMeter
-    from workload.agent.nodes import DocumentStore
+    from workload.agent.replay import Script
+    from workload.agent.retrieval import DocumentStore
     from workload.agent.state import Message
     from workload.corpus.embedding import Embedder
     from workload.corpus.hotpotqa import Question
@@ -45,13 +49,16 @@ if TYPE_CHECKING:
     from workload.kv_cache.tokenizer import ChatTokenizer
     from workload.settings import Settings
 
+    Speak = Callable[[QuestionMeter, str, int, Sequence[Message]], str]
+
 PHASE = "simulated"
+REPLAYED = "REPLAYED replies of run {run}, in every layout; the documents are really retrieved"
 ORIGIN = "SIMULATED replies from the gold facts; the documents are really retrieved"
 
 
 @dataclass(frozen=True)
 class SimulatedLlm(Llm):
-    """A language model that makes no request: its replies come from `readers`, by question id.
+    """A language model that makes no request: its replies come from `speak`.
 
     Every call is metered as a real one, but without times, and kept in `sent` with its token ids.
     """
@@ -59,7 +66,7 @@ class SimulatedLlm(Llm):
     client: Any = None
     model: str = PHASE
     tokenizer: ChatTokenizer = field(kw_only=True)
-    readers: Mapping[str, PerfectReader] = field(kw_only=True)
+    speak: Speak = field(kw_only=True)
     sent: list[SentCall] = field(default_factory=list)
 
     async def complete(
@@ -74,7 +81,7 @@ class SimulatedLlm(Llm):
         """Return the reply's text, cut at `max_tokens` as the engine would."""
         with question.call(node, hop) as meter:
             prompt = self.tokenizer.prompt_ids(messages)
-            text = self.readers[question.question_id].reply(node, hop, messages)
+            text = self.speak(question, node, hop, messages)
             output, text = self.tokenizer.reply(text, max_tokens)
             end = "stop" if output[-1] == self.tokenizer.end_id else "length"
             meter.prompt_ids(prompt)
@@ -84,8 +91,34 @@ class SimulatedLlm(Llm):
         return text
 
 
+def from_gold_facts(questions: Sequence[Question]) -> Speak:
+    """Return what a perfect reader says to these questions."""
+    readers = {question.id: PerfectReader.of(question) for question in questions}
+    return lambda question, node, hop, messages: readers[question.question_id].reply(node, hop, messages)
+
+
+def from_record(script: Script) -> Speak:
+    """Return what a recorded run said, call by call.
+
+    Raises:
+        UsageError: when it speaks, and the record does not go on like this: other limits, or other documents.
+    """
+
+    def speak(question: QuestionMeter, node: str, hop: int, _: Sequence[Message]) -> str:
+        replies, position = script[question.question_id], len(question.calls)
+        if position >= len(replies) or replies[position].node != node:
+            raise UsageError(
+                f"The record of question {question.question_id} has no {node} at hop {hop}.",
+                "Use the recorded run's --max-hops.",
+            )
+        return replies[position].reply
+
+    return speak
+
+
 def simulate(
     questions: Sequence[Question],
+    speak: Speak,
     store: DocumentStore,
     embedder: Embedder,
     tokenizer: ChatTokenizer,
@@ -98,12 +131,11 @@ def simulate(
 
     The journal takes the questions with their scores, and the calls; their times are none of an engine's.
     """
-    readers = {question.id: PerfectReader.of(question) for question in questions}
     metrics = AgentMetrics(CollectorRegistry(), NODES, LLM_NODES)
     found: dict[str, list[SentCall]] = {}
     for layout in LAYOUTS:
-        llm = SimulatedLlm(tokenizer=tokenizer, readers=readers)
-        nodes = Hop2RagNodes(llm, embedder, store, settings.k, settings.max_hops, layout)
+        llm = SimulatedLlm(tokenizer=tokenizer, speak=speak)
+        nodes = Hop2RagNodes(llm, Retrieval(embedder, store, settings.k), settings.max_hops, layout)
         meter = Meter(
             metrics, NodeActivity(lambda: 0), BusySeconds(), ReuseOrder(block_size), journal, settings.record_prompts
         )

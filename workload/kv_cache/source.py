@@ -56,7 +56,7 @@ class Source:
         engines: what was told of the engine of each arm of a recorded run.
     """
 
-    kind: Literal["simulated", "recorded", "prompts"]
+    kind: Literal["simulated", "replayed", "recorded", "prompts"]
     origin: str
     arms: Mapping[str, Sequence[SentCall]]
     block_size: int = CUDA_BLOCK_SIZE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -11,7 +12,7 @@ import httpx
 from workload.errors import DependencyDownError, MissingPartError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from workload.agent.state import Message
@@ -90,6 +91,21 @@ def load_tokenizer(folder: Path) -> ChatTokenizer:
     if not library.chat_template or library.eos_token_id is None:
         raise MissingPartError(f"The tokenizer in {folder} has no chat template or no end of a reply.", remedy)
     return ChatTokenizer(folder.name, library)
+
+
+def token_counter(folder: Path) -> Callable[[str], int]:
+    """Return what counts the tokens of a text by the tokenizer in a model's folder; a text is counted once.
+
+    Raises:
+        MissingPartError: as `load_tokenizer`.
+    """
+    tokenizer = load_tokenizer(folder)
+
+    @cache
+    def count(text: str) -> int:
+        return len(tokenizer.encode(text))
+
+    return count
 
 
 def check_tokenizer(

@@ -169,3 +169,12 @@ HOST_FREE = Panel(
     lines=(Line(promql.HOST_FREE, "{{instance}}"),),
     empty="no exporter",
 )
+DISK_FREE = Panel(
+    key="filesystem_available",
+    title="Disk space that is left",
+    why="Of the file systems that results and Prometheus' data are written to (host_filesystem_avail_bytes, "
+    "host_filesystem_size_bytes).",
+    unit="percentunit",
+    lines=(Line(promql.DISK_FREE, "{{volume}} {{instance}}"),),
+    empty="no volume watched",
+)

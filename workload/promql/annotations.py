@@ -10,6 +10,8 @@ ENGINE = "instance:vllm_requests_running:sum"
 ARM_SPANS = Query("arm_spans", 'max by (run, experiment, arm) (up{job="workload",$scope})')
 # Of all runs and of none: an alert on a full disk carries no run.
 ALERTS = 'ALERTS{alertstate="firing",alertname!="Watchdog"}'
+# Tags of the annotations that Grafana's API adds: measured windows, and what an alert made a run do.
+WINDOW_TAG, ACTION_TAG = "hop2rag-window", "hop2rag-action"
 
 MODELS = f"label_values({ENGINE}, model_name)"
 INSTANCES = f'label_values({ENGINE}{{model_name=~"$model_name"}}, instance)'

@@ -41,3 +41,7 @@ HOST_FREE = Query(
     "host_memory_available_ratio",
     "min by (instance) (host_memory_available_bytes{$scope} / host_memory_total_bytes{$scope})",
 )
+DISK_FREE = Query(
+    "filesystem_available_ratio",
+    "min by (instance, volume) (host_filesystem_avail_bytes{$scope} / host_filesystem_size_bytes{$scope})",
+)

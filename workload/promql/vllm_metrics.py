@@ -8,6 +8,7 @@ HITS = "vllm:prefix_cache_hits_total"
 QUERIES = "vllm:prefix_cache_queries_total"
 PREFILL_SECONDS = "vllm:request_prefill_time_seconds_sum"
 IN_SYSTEM_SECONDS = "vllm:e2e_request_latency_seconds_sum"
+ITL_BUCKETS = "vllm:inter_token_latency_seconds_bucket"
 # Read at both ends of each window, exactly: for tables, never for a line in a panel.
 COUNTERS = (
     HITS,

@@ -41,11 +41,11 @@ if TYPE_CHECKING:
 
     from rich.progress import Progress
 
+    from workload.agent.retrieval import DocumentStore
     from workload.alertmanager import LocalAlertmanager
     from workload.bundle import Bundle
     from workload.corpus.embedding import Embedder
     from workload.corpus.hotpotqa import Question
-    from workload.corpus.store import Store
     from workload.engine.launcher import Launcher, RunningEngine
     from workload.prometheus_server import LocalPrometheus
     from workload.settings import Settings
@@ -83,7 +83,7 @@ class Surroundings:
 
     launcher: Launcher
     owns_engine: bool
-    store: Store
+    store: DocumentStore
     embedder: Embedder
     questions: Sequence[Question]
     prometheus: LocalPrometheus | None = None
@@ -145,6 +145,8 @@ class Assembly:
                 raise
             except Hop2RagError as error:
                 failure = error
+                if not record.has_begun():
+                    raise  # there is nothing to report on
             ending = pace.ending if not failure else Ending(f"given up: {failure}", failure.exit_code)
             finished = self._report(record, ending or Ending("ended", 1), kept)
         if failure:

@@ -72,6 +72,10 @@ class SoakRecord:
                 f"The journal {self._path} cannot be read: {error}.", "Look at the run's folder."
             ) from error
 
+    def has_begun(self) -> bool:
+        """Return whether any segment was begun."""
+        return next(self.rows("SELECT 1 FROM segment LIMIT 1"), None) is not None
+
     def unfinished(self) -> Unfinished:
         """Return where the run stands."""
         (lap,) = next(self.rows("SELECT coalesce(max(block), 0) FROM question"))

@@ -128,7 +128,7 @@ class Soak:
                 )
             self._watch_disk()
             await self._checkpoint()
-            self._show()
+            await self._show()
             await asyncio.sleep(min(CHECKPOINT_SECONDS, max(0.05, self.plan.duration - self.elapsed)))
 
     def _watch_disk(self) -> None:
@@ -153,7 +153,7 @@ class Soak:
             "level": pace.level,
             "is_held": int(bool(pace.holds)),
             "runner_bytes": psutil.Process().memory_info().rss,
-            "engine_bytes": resident_bytes(self.engine_pid()),
+            "engine_bytes": await asyncio.to_thread(resident_bytes, self.engine_pid()),
         }
         self.journal.insert("sample", sample)
         self.segments.keep()
@@ -179,10 +179,11 @@ class Soak:
             accounting,
             self.steering.firing(),
         )
-        point.write(self.bundle)
+        # The disk, and all that is read for the line, must not hold up the loop in which first tokens are timed.
+        await asyncio.to_thread(point.write, self.bundle)
 
-    def _show(self) -> None:
-        found = self.recent.read(self.wall(), self.journal.last_ids)
+    async def _show(self) -> None:
+        found = await asyncio.to_thread(self.recent.read, self.wall(), self.journal.last_ids)
         failed = self.sender.tally.failed.total()
         alerts = [alert["alert"] for alert in self.steering.firing().values()]
         text = line(found, failed, self.pace.level, sorted(self.pace.holds), alerts)

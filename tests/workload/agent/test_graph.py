@@ -14,6 +14,7 @@ from workload.agent.graph import Hop2Rag
 from workload.agent.llm import Llm
 from workload.agent.nodes import Hop2RagNodes
 from workload.agent.prompts import LAYOUTS
+from workload.agent.retrieval import Retrieval
 from workload.agent.state import NODES
 from workload.errors import DependencyDownError
 
@@ -93,7 +94,7 @@ class EndlessNodes(Hop2RagNodes):
 
 async def test_row_18_a_loop_without_end_is_an_outcome(stub: StubVllm, client: openai.AsyncOpenAI) -> None:
     """LangGraph's default limit of ten thousand steps would let it run for hours; ours follows from max_hops."""
-    nodes = EndlessNodes(Llm(client, "stub"), StubEmbedder(), StubStore(), max_hops=2)
+    nodes = EndlessNodes(Llm(client, "stub"), Retrieval(StubEmbedder(), StubStore()), max_hops=2)
     answer = await Hop2Rag(nodes).answer("When?", bench().meter.question("0", "bridge"))
     assert (answer.termination, answer.reason) == ("error", "recursion_limit")
     assert [node_of(body) for body in stub.requests].count("decide") <= 3

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from tests.stubs.agent import bench
+from workload.agent.calls import Usage
 from workload.agent.graph import Hop2Rag, build
-from workload.agent.metering import Usage
 from workload.agent.state import NODES
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from tests.stubs.vllm import StubVllm, Turn, by_node
 from workload.agent.llm import MAX_REPAIRS, Llm
 from workload.agent.nodes import KEPT_AFTER_RERANK, NEW_DOCUMENTS_A_HOP, Hop2RagNodes
 from workload.agent.prompts import REPAIR
+from workload.agent.retrieval import Retrieval
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +29,7 @@ NUMBERS = st.lists(st.integers(0, 12), max_size=10)
 
 def nodes_of(client: Any = None) -> Hop2RagNodes:
     """Return nodes on stubs."""
-    return Hop2RagNodes(Llm(client, "stub"), StubEmbedder(), StubStore())
+    return Hop2RagNodes(Llm(client, "stub"), Retrieval(StubEmbedder(), StubStore()))
 
 
 def state_with(**parts: Any) -> Hop2RagState:
@@ -79,7 +80,7 @@ async def test_the_query_that_is_searched_is_the_one_that_was_written(
     """The next hop's query comes from the evidence; a query lost on the way would still retrieve something."""
     stub.next_turns.extend([Turn('{"query": " the Tin Choir "}')])
     embedder = StubEmbedder()
-    nodes = Hop2RagNodes(Llm(client, "stub"), embedder, StubStore())
+    nodes = Hop2RagNodes(Llm(client, "stub"), Retrieval(embedder, StubStore()))
     question = bench().meter.question("0", "bridge")
     state = state_with()
     state |= await nodes.decompose(state, question)  # type: ignore[typeddict-item]

@@ -6,14 +6,19 @@ import errno
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from workload.corpus.hotpotqa import Paragraph, Question, draw, dump, load, unique_paragraphs
+from workload.corpus.index import build
+from workload.corpus.store import Store, check
 from workload.errors import StorageError, UsageError
+
+if TYPE_CHECKING:
+    from conftest import WordEmbedder
 
 ROOT = Path(__file__).parents[3]
 TINY = ROOT / "tests/fixtures/hotpotqa/tiny.json"
@@ -52,6 +57,21 @@ def test_the_published_format_loads_and_round_trips(tmp_path: Path) -> None:
     dump(questions, tmp_path / "again.json")
     assert load(tmp_path / "again.json") == questions
     assert json.loads((tmp_path / "again.json").read_text()) == json.loads(SAMPLE.read_text())
+
+
+@needs_sample
+def test_the_published_questions_are_indexed_and_found(tmp_path: Path, embedder: WordEmbedder) -> None:
+    """Real titles and sentences hold what invented ones do not; gold passages must come back as published."""
+    questions = load(SAMPLE)
+    paragraphs = unique_paragraphs(questions)
+    assert build(paragraphs, tmp_path / "store", "sample", embedder).count == len({one.id for one in paragraphs})
+    store = Store(check(tmp_path / "store", "sample", embedder))
+    for question in questions:
+        gold = {title for title, _ in question.supporting_facts}
+        for paragraph in (one for one in question.context if one.title in gold):
+            [vector] = embedder.encode([f"{paragraph.title}. {paragraph.text}"])
+            assert (paragraph.title, paragraph.sentences) in [(d.title, d.sentences) for d in store.search(vector, 3)]
+    store.close()
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING
 
 import pytest
+from rich.console import Console
 
+from tests.stubs.vllm import StubVllm
 from workload.engine.attach import AttachLauncher, refusal
 from workload.engine.facts import EngineFacts
 from workload.engine.listener import Listener
@@ -14,8 +17,6 @@ from workload.errors import DependencyDownError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from rich.console import Console
 
     from workload.engine.launcher import ProcessLauncher
 
@@ -70,6 +71,58 @@ def test_a_bad_endpoint_is_refused_at_once(console: Console) -> None:
     """Before any corpus is built or any question drawn."""
     with pytest.raises(UsageError, match="link-local"):
         AttachLauncher("http://169.254.169.254", console)
+
+
+class Operator:
+    """Somebody who does what is asked for: time passes, and after a while the right engine is there."""
+
+    def __init__(self, stub: StubVllm, *actions: Callable[[StubVllm], object]) -> None:
+        self.stub, self.actions, self.now = stub, list(actions), 0.0
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass; one action a time."""
+        self.now += seconds
+        if self.actions:
+            self.actions.pop(0)(self.stub)
+
+
+def without_caching(stub: StubVllm) -> None:
+    """Come up again, caching off."""
+    stub.caching = False
+    stub.live()
+
+
+def waiting(stub: StubVllm, console: Console, operator: Operator) -> AttachLauncher:
+    """Return a launcher that waits for a minute of the operator's time."""
+    return AttachLauncher(
+        stub.url,
+        console,
+        patience_seconds=60,
+        command="VLLM_PROFILE={profile} docker compose up -d vllm",
+        clock=lambda: operator.now,
+        sleep=operator.sleep,
+    )
+
+
+def test_an_arm_is_waited_for_while_somebody_starts_it() -> None:
+    """In compose nobody but the user can restart the engine; it is away for a while, and then it must prove itself."""
+    said = io.StringIO()
+    with StubVllm() as stub:
+        operator = Operator(stub, lambda _: None, StubVllm.die, lambda _: None, without_caching)
+        with waiting(stub, Console(file=said, width=400), operator).start(PROFILES["prefix-off"]) as engine:
+            assert engine.facts.prefix_caching is False
+        assert operator.actions == []
+    assert said.getvalue().count("VLLM_PROFILE=prefix-off docker compose up -d vllm") == 1, "asked for once"
+    assert "enable_prefix_caching=True" in said.getvalue()
+
+
+def test_patience_ends(console: Console) -> None:
+    """Nobody may come; the refusal is then the one of a launcher that does not wait."""
+    with StubVllm() as stub:
+        operator = Operator(stub)
+        with pytest.raises(UsageError, match=r"does not hold the arm.*VLLM_PROFILE=prefix-off docker"):
+            waiting(stub, console, operator).start(PROFILES["prefix-off"]).__enter__()
+    assert 60 <= operator.now < 65
 
 
 @pytest.mark.parametrize(

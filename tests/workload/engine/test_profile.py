@@ -112,3 +112,32 @@ def test_what_no_server_tells_is_listed() -> None:
 def test_versions_are_read_whatever_follows(release: tuple[int, int, int], suffix: str) -> None:
     """Post releases, nightlies and local builds take the flags of their release."""
     assert parse_version(".".join(map(str, release)) + suffix) == release
+
+
+def test_a_pool_of_fixed_size_is_proved() -> None:
+    """A pool that the engine did not take would be compared as if it were small."""
+    small = VllmProfile("small", num_gpu_blocks=256)
+    assert "--num-gpu-blocks-override" in argv(small, "0.32.0")
+    assert "num_gpu_blocks=1456" in str(small.mismatch(FACTS))
+    assert small.mismatch(replace(FACTS, num_gpu_blocks=256)) is None
+
+
+@pytest.mark.parametrize(
+    ("profile", "flags"),
+    [
+        (VllmProfile("asleep", sleep_mode=True), ("--enable-sleep-mode",)),
+        (VllmProfile("offload", kv_offloading_gib=4.0), ("--kv-offloading-size", "4")),
+    ],
+)
+def test_what_needs_a_gpu_is_refused_on_a_cpu(profile: VllmProfile, flags: tuple[str, ...]) -> None:
+    """VLLM would die half a minute later with a traceback; and no server tells these, so the command line must."""
+    assert profile.untold() == flags
+    assert set(flags) <= set(argv(profile, "0.32.0"))
+    with pytest.raises(UsageError, match=f"on a CPU cannot hold profile {profile.name}"):
+        argv(profile, "0.32.0", "cpu")
+
+
+def test_the_routes_for_sleep_are_opened_only_for_it() -> None:
+    """VLLM's development mode opens more than sleep and wake-up, so nothing else may run in it."""
+    assert "VLLM_SERVER_DEV_MODE" not in environment("cuda")
+    assert environment("cuda", sleep_mode=True)["VLLM_SERVER_DEV_MODE"] == "1"

@@ -216,11 +216,14 @@ def test_a_scrape_cannot_see_a_search(tmp_path: Path) -> None:
 def test_kv_bytes_by_hop_are_what_the_tokens_need(tmp_path: Path) -> None:
     """119 tokens have entries at the end of a call, which is 4 blocks of 32; the gauge must not show more."""
     assert PROMPT_TOKENS + COMPLETION_TOKENS - 1 == 119
-    hops = told(run_of(one_question(hops=2), tmp_path))["kv_by_hop"]
+    data = run_of(one_question(hops=2), tmp_path)
+    hops = told(data)["kv_by_hop"]
     assert list(hops) == ["1", "2"]
     assert (hops["1"]["calls"], hops["2"]["calls"]) == (3, 4)
     for row in hops.values():
         assert row["from_usage"]["max"] == row["sampled"]["max"] == 4 * BLOCK_BYTES
+    shown = [row for row in headline(through_json(data)) if row[0].startswith("KV cache of a call of hop")]
+    assert [row[2].partition(",")[0].rpartition(" ")[2] for row in shown] == ["n=3", "n=4"]
 
 
 def test_fragmentation_agrees_with_the_token_counts(tmp_path: Path) -> None:

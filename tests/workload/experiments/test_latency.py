@@ -68,6 +68,7 @@ def test_words_are_of_the_numbers() -> None:
     for words in ("20 of 21 questions were answered", "extract_clues takes 60.0%", "error", "P95, P99: no CI"):
         assert words in told
     assert all(len(row) == len(LATENCY.columns) for row in headline(summary))
+    assert ("Prompt tokens of decide by hop, median", "100", "21") in headline(summary)
     assert EXPERIMENTS["latency"] is LATENCY
 
 

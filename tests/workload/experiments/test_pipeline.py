@@ -186,6 +186,8 @@ def test_draft_accuracy_is_how_often_the_same_documents_come(tmp_path: Path) -> 
     sources = told(recorded(tmp_path, found))["prefetch"]["sources"]
     counts = {name: (row["accuracy"]["right"], row["accuracy"]["hops"]) for name, row in sources.items()}
     assert counts == {"question": (1, 1), "last clue": (1, 1), "missing fact": (1, 1), "half the query": (1, 2)}
+    texts = {name: row["same_text"]["right"] for name, row in sources.items()}
+    assert texts == {"question": 0, "last clue": 1, "missing fact": 1, "half the query": 0}
     assert sources["half the query"]["documents_shared_mean"] == pytest.approx((1 + 1) / 2)
     # a clue is known a second before the query that it becomes, and saves all of embed and search
     assert sources["last clue"]["bound"]["measured"]["seconds"] == pytest.approx(0.07)

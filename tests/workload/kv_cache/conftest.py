@@ -15,7 +15,7 @@ from workload.corpus.index import build
 from workload.corpus.store import Store, check
 from workload.corpus.synthetic import generate
 from workload.journal import Journal
-from workload.kv_cache.simulated import simulate
+from workload.kv_cache.simulated import from_gold_facts, simulate
 from workload.kv_cache.tokenizer import load_tokenizer
 from workload.settings import load_settings
 
@@ -76,5 +76,15 @@ def simulation(
     path = tmp_path_factory.mktemp("simulated") / "journal.sqlite"
     store = Store(check(store_folder, COLLECTION, embedder))
     with Journal(path, {}) as journal, Progress(disable=True) as progress:
-        arms = simulate(questions[:6], store, embedder, tokenizer, settings, BLOCK_SIZE, journal, progress)
+        arms = simulate(
+            questions[:6],
+            from_gold_facts(questions),
+            store,
+            embedder,
+            tokenizer,
+            settings,
+            BLOCK_SIZE,
+            journal,
+            progress,
+        )
     return Simulation(arms, path)

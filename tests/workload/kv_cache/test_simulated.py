@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 from workload.agent.prompts import LAYOUTS, MAX_CLUE_CHARS, MAX_QUERY_CHARS, Clues, Decision, Decomposition
+from workload.agent.replay import Recorded
 from workload.corpus.hotpotqa import Paragraph, Question
+from workload.errors import UsageError
 from workload.journal import read
 from workload.kv_cache.bounds import reusable_by_call
 from workload.kv_cache.reader import PerfectReader, clip
 from workload.kv_cache.recorded import read_calls
+from workload.kv_cache.simulated import from_record
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -127,3 +131,17 @@ def test_texts_are_cut_at_a_word() -> None:
     assert len(clip(long, MAX_CLUE_CHARS)) <= MAX_CLUE_CHARS
     assert set(clip(long, MAX_QUERY_CHARS).split()) == {"word"}
     assert clip("x" * 200, 10) == "x" * 10
+
+
+def test_a_record_is_replayed_call_by_call() -> None:
+    """Every layout must hear the same replies; one that is heard at another node is another trajectory."""
+    speak = from_record({"q": (Recorded("decompose", "first", 3), Recorded("generate", "second", 3))})
+    question = cast("Any", SimpleNamespace(question_id="q", calls=[]))
+    assert speak(question, "decompose", 1, []) == "first"
+    question.calls.append({})
+    with pytest.raises(UsageError, match="no decide at hop 1"):
+        speak(question, "decide", 1, [])
+    assert speak(question, "generate", 1, []) == "second"
+    question.calls.append({})
+    with pytest.raises(UsageError, match="--max-hops"):
+        speak(question, "decompose", 2, [])

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.stubs.soak import soak
+from tests.stubs.soak import StubLauncher, soak
 from tests.stubs.vllm import StubVllm, Turn
+from workload.errors import DependencyDownError, StorageError
 from workload.journal import read
 from workload.soak import soak as soak_module
 
@@ -75,6 +76,21 @@ def test_row_15_a_disk_that_fills_holds_the_run_and_lets_it_go(stub: StubVllm, t
     held = [at for at in asked if rows[0]["at"] + 0.1 < at < rows[1]["at"]]
     assert held == []
     assert max(asked) > rows[1]["at"]
+
+
+def test_a_soak_that_cannot_begin_says_why_and_leaves_no_report(stub: StubVllm, tmp_path: Path) -> None:
+    """The port of the webhook is taken, say: the cause must not drown in a report of nothing."""
+
+    def broken(_: object) -> int:
+        raise StorageError("The disk is gone.")
+
+    with pytest.raises(StorageError, match="gone"):
+        soak(stub.url, tmp_path, {"duration": "2s"}, free=broken)
+    launcher = StubLauncher(stub.url)
+    stub.die()
+    with pytest.raises(DependencyDownError):
+        soak(stub.url, tmp_path / "other", {"duration": "2s"}, launcher=launcher)
+    assert not list(tmp_path.rglob("report.html"))
 
 
 def test_an_open_loop_drops_what_it_cannot_hold_and_counts_it(stub: StubVllm, tmp_path: Path) -> None:

@@ -1,0 +1,136 @@
+"""OpenTelemetry spans of an agent, under the names of the GenAI semantic conventions where those have one.
+
+question (invoke_agent) > node visit > retrieval stage or LLM call (chat). No text of a question, a document, a prompt
+or a reply ever enters a span, an exception's message neither. docs/opentelemetry.md maps the names.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from opentelemetry.context import attach
+from opentelemetry.trace import (
+    NoOpTracer,
+    SpanKind,
+    Status,
+    StatusCode,
+    get_current_span,
+    set_span_in_context,
+    use_span,
+)
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from exporter.agent import ERROR_REASONS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from opentelemetry.context import Context
+    from opentelemetry.trace import Span, Tracer
+    from opentelemetry.util.types import AttributeValue
+
+AGENT_NAME = "gen_ai.agent.name"
+ERROR_TYPE = "error.type"
+FINISH_REASONS = "gen_ai.response.finish_reasons"
+OPERATION = "gen_ai.operation.name"
+REQUEST_MODEL = "gen_ai.request.model"
+TIME_TO_FIRST_CHUNK = "gen_ai.response.time_to_first_chunk"
+USAGE_CACHED = "gen_ai.usage.cache_read.input_tokens"
+USAGE_INPUT = "gen_ai.usage.input_tokens"
+USAGE_OUTPUT = "gen_ai.usage.output_tokens"
+STAGE_OPERATIONS = {"embed": "embeddings", "search": "retrieval"}  # the conventions have none for reranking
+
+_PROPAGATOR = TraceContextTextMapPropagator()
+
+
+class Spans:
+    """Starts spans; without a tracer they record nothing and cost some microseconds each.
+
+    Args:
+        tracer: of a provider that exports.
+        agent: the agent's name.
+    """
+
+    def __init__(self, tracer: Tracer | None = None, agent: str = "agent") -> None:
+        self._tracer = tracer or NoOpTracer()
+        self._agent = agent
+
+    def question(self, context: Context | None = None) -> Span:
+        """Start the span of a question inside the span that is current in `context`, by default in this one."""
+        attributes = {OPERATION: "invoke_agent", AGENT_NAME: self._agent}
+        return self._tracer.start_span(f"invoke_agent {self._agent}", context, attributes=attributes)
+
+    def node(self, question: Span, node: str, hop: int) -> Span:
+        """Start the span of a node's visit."""
+        return self._tracer.start_span(node, set_span_in_context(question), attributes=_place(node, hop))
+
+    def stage(self, parent: Span, stage: str, hop: int) -> Span:
+        """Start the span of a stage of retrieval."""
+        attributes: dict[str, AttributeValue] = {"hop2rag.stage": stage, "hop2rag.hop": hop}
+        if stage in STAGE_OPERATIONS:
+            attributes[OPERATION] = STAGE_OPERATIONS[stage]
+        return self._tracer.start_span(stage, set_span_in_context(parent), attributes=attributes)
+
+    def call(self, parent: Span, node: str, hop: int) -> Span:
+        """Start the span of an LLM call."""
+        attributes = {OPERATION: "chat", **_place(node, hop)}
+        return self._tracer.start_span("chat", set_span_in_context(parent), SpanKind.CLIENT, attributes)
+
+
+NO_SPANS = Spans()
+
+
+@contextmanager
+def within(span: Span) -> Iterator[Span]:
+    """Make a span current inside the block, and end it there; an exception's message, which may quote, stays out."""
+    if not span.get_span_context().is_valid:
+        yield span
+        return
+    with use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False):
+        try:
+            yield span
+        except BaseException as error:
+            reason = getattr(error, "reason", None)
+            fail(span, reason if reason in ERROR_REASONS else type(error).__name__)
+            raise
+
+
+def make_current(span: Span) -> None:
+    """Make a span current for the rest of the running task or thread, where there is a trace.
+
+    An HTTP client that is instrumented for OpenTelemetry then sends its trace context along.
+    """
+    if span.get_span_context().is_valid:
+        attach(set_span_in_context(span))
+
+
+def current_or(span: Span) -> Span:
+    """Return the current span, or `span` where there is none."""
+    current = get_current_span()
+    return current if current.get_span_context().is_valid else span
+
+
+def fail(span: Span, kind: str) -> None:
+    """Mark a span as failed by an error of a kind, such as a reason of `exporter.agent.ERROR_REASONS`."""
+    span.set_attribute(ERROR_TYPE, kind)
+    span.set_status(Status(StatusCode.ERROR))
+
+
+def tell_usage(span: Span, prompt_tokens: int, completion_tokens: int, cached_tokens: int | None) -> None:
+    """Set the tokens of a call, as the server counted them; what it did not tell is left out."""
+    span.set_attribute(USAGE_INPUT, prompt_tokens)
+    span.set_attribute(USAGE_OUTPUT, completion_tokens)
+    if cached_tokens is not None:
+        span.set_attribute(USAGE_CACHED, cached_tokens)
+
+
+def trace_headers(span: Span) -> dict[str, str]:
+    """Return the W3C headers (`traceparent`) that let a server's own spans nest under it; none without a trace."""
+    carrier: dict[str, str] = {}
+    _PROPAGATOR.inject(carrier, set_span_in_context(span))
+    return carrier
+
+
+def _place(node: str, hop: int) -> dict[str, AttributeValue]:
+    return {"hop2rag.node": node, "hop2rag.hop": hop}

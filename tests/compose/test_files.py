@@ -1,0 +1,196 @@
+"""docker-compose.yml as an auditor and a newcomer read it: nothing is open, nothing floats, nothing is forgotten."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.main import get_command
+
+from exporter import cli as exporter_cli
+from workload import cli
+from workload.compose.digests import FILES, tags
+from workload.engine import serve
+from workload.engine.profile import PROFILES
+from workload.settings import load_settings
+
+ROOT = Path(__file__).parents[2]
+BASE = (ROOT / "docker-compose.yml").read_text()
+GPU = (ROOT / "docker-compose.gpu.yml").read_text()
+PROJECT = yaml.safe_load(BASE)
+SERVICES: dict[str, dict[str, Any]] = PROJECT["services"]
+LASTING = sorted(SERVICES.keys() - {"init"})
+IN_GPU: dict[str, dict[str, Any]] = yaml.safe_load(GPU)["services"]
+VARIABLE = re.compile(r"\$\{(\w+)(?::?-([^}]*))?\}")
+
+
+def test_the_services_are_those_of_the_stack() -> None:
+    """Each is promised by the documentation; one that is gone leaves a dashboard empty."""
+    assert set(SERVICES) == {
+        *("init", "vllm", "exporter", "workload", "chroma"),
+        *("prometheus", "alertmanager", "grafana", "renderer"),
+    }
+    assert IN_GPU.keys() <= SERVICES.keys()
+
+
+@pytest.mark.parametrize("name", sorted(SERVICES))
+def test_every_service_is_locked_down(name: str) -> None:
+    """A container that is broken into must be able to do nothing: no root, no capability, nothing to write on."""
+    service = SERVICES[name]
+    assert re.fullmatch(r"[1-9]\d*:\d+", service["user"])
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert "cap_add" not in service
+    assert "privileged" not in service
+    assert service["mem_limit"]
+    assert service["pids_limit"]
+    assert service["logging"]["options"] == {"max-size": "10m", "max-file": "3"}
+
+
+@pytest.mark.parametrize("text", [BASE, GPU], ids=["cpu", "gpu"])
+def test_nothing_reaches_docker_or_another_network(text: str) -> None:
+    """The socket of Docker is root on the host; a port on every interface is everybody's."""
+    assert "docker.sock" not in text
+    assert "network_mode" not in text
+    ports = [port for service in yaml.safe_load(text)["services"].values() for port in service.get("ports", [])]
+    assert [port for port in ports if not port.startswith("127.0.0.1:")] == []
+
+
+def test_ports_are_published() -> None:
+    """The check above holds for an empty list too."""
+    published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
+    assert published.keys() == {"vllm", "exporter", "prometheus", "alertmanager", "grafana"}
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_every_image_has_an_exact_tag(file: str) -> None:
+    """What is newest today is something else tomorrow; a digest is taken from the registry, never invented."""
+    for tag in tags((ROOT / file).read_text()):
+        assert re.fullmatch(r"[\w./-]+:v?\d+\.\d+\.\d+[\w.-]*", tag)
+
+
+def test_images_are_found() -> None:
+    """The check above holds for no images too."""
+    found = {tag.partition(":")[0] for file in FILES for tag in tags((ROOT / file).read_text())}
+    assert found >= {"prom/prometheus", "grafana/grafana", "chromadb/chroma", "vllm/vllm-openai", "python"}
+    assert {*re.findall(r"(?:image: |FROM )\S*latest", "".join((ROOT / file).read_text() for file in FILES))} == set()
+
+
+@pytest.mark.parametrize("name", LASTING)
+def test_every_service_tells_whether_it_is_well(name: str) -> None:
+    """The order of the start hangs on it, and so does a restart that was noticed."""
+    check = SERVICES[name]["healthcheck"]
+    assert check["test"][0] == "CMD"
+    assert check.keys() == {"test", "interval", "timeout", "retries", "start_period"}
+    assert SERVICES[name]["restart"] == "unless-stopped"
+
+
+def test_services_start_in_order() -> None:
+    """Credentials before who reads them; the load last, when everything it needs answers."""
+    completed = {"init": {"condition": "service_completed_successfully"}}
+    for name in set(LASTING) - {"workload"}:
+        assert SERVICES[name]["depends_on"].items() >= completed.items()
+    healthy = ("vllm", "chroma", "prometheus", "exporter")
+    assert SERVICES["workload"]["depends_on"] == {name: {"condition": "service_healthy"} for name in healthy}
+    assert "depends_on" not in SERVICES["init"]
+
+
+def test_what_is_measured_survives_down() -> None:
+    """A named volume is removed only by who asks for it; an anonymous one goes with its container."""
+    used = {mounted["source"] if isinstance(mounted, dict) else mounted.partition(":")[0] for mounted in mounts()}
+    folders = {source for source in used if source.startswith("./")}
+    assert used - folders == PROJECT["volumes"].keys()
+    assert folders == {"./prometheus", "./prometheus/compose", "./grafana"}
+
+
+def mounts() -> list[Any]:
+    """Return what the services mount."""
+    return [mounted for service in SERVICES.values() for mounted in service.get("volumes", [])]
+
+
+def test_folders_of_the_checkout_are_read_only() -> None:
+    """A container must not write into the clone."""
+    for mounted in mounts():
+        if isinstance(mounted, str) and mounted.startswith("./"):
+            assert mounted.endswith(":ro")
+
+
+def test_each_credential_is_seen_only_by_who_needs_it() -> None:
+    """A token that every container can read is no token."""
+    seen = {
+        volume: {name for name, service in SERVICES.items() if volume in str(service.get("volumes"))}
+        for volume in ("grafana-credentials", "renderer-credentials", "webhook-credentials")
+    }
+    assert seen == {
+        "grafana-credentials": {"init", "grafana"},
+        "renderer-credentials": {"init", "grafana", "renderer"},
+        "webhook-credentials": {"init", "alertmanager", "workload"},
+    }
+
+
+def test_no_password_is_in_a_file_of_the_checkout() -> None:
+    """Grafana's image reads `..__FILE`; a value beside it would win, and be everybody's."""
+    environment = SERVICES["grafana"]["environment"]
+    assert "GF_SECURITY_ADMIN_PASSWORD" not in environment
+    assert environment["GF_SECURITY_ADMIN_PASSWORD__FILE"] == "/credentials/grafana/admin-password"
+
+
+def test_prometheus_is_bounded() -> None:
+    """A disk that Prometheus fills is everybody's disk."""
+    command = " ".join(SERVICES["prometheus"]["command"])
+    assert re.search(r"retention\.time=\$\{PROMETHEUS_RETENTION_TIME:-\d+d\}", command)
+    assert re.search(r"retention\.size=\$\{PROMETHEUS_RETENTION_SIZE:-\d+GB\}", command)
+
+
+def test_every_variable_is_documented_and_has_a_default() -> None:
+    """`docker compose up` works from a fresh clone without a .env; what can be set is listed in one place."""
+    found = {name: default for text in (BASE, GPU) for name, default in VARIABLE.findall(text)}
+    documented = re.findall(r"^#(\w+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE)
+    assert dict(documented) == found
+    assert set(re.findall(r"\$\{?(\w+)", re.sub(r"\$\$", "", BASE + GPU))) == found.keys()
+
+
+def test_the_default_profile_exists() -> None:
+    """A typo here would keep the engine from starting on every machine."""
+    (default,) = [value for name, value in VARIABLE.findall(BASE) if name == "VLLM_PROFILE"]
+    assert default in PROFILES
+    assert serve.PROFILE == "VLLM_PROFILE"
+
+
+@pytest.mark.parametrize("name", ["init", "workload"])
+def test_our_commands_exist(name: str) -> None:
+    """The container would end with a usage error, and the rest would wait for it for ever."""
+    arguments = [VARIABLE.sub(lambda found: found[2], str(word)) for word in SERVICES[name]["command"]]
+    command: Any = get_command(cli.app)
+    while arguments and arguments[0] in getattr(command, "commands", {}):
+        command = command.commands[arguments.pop(0)]
+    assert not getattr(command, "commands", None)
+    command.make_context(name, arguments)
+
+
+@pytest.mark.parametrize("services", [SERVICES, {**SERVICES, **IN_GPU}], ids=["cpu", "gpu"])
+def test_the_workload_understands_its_environment(services: dict[str, dict[str, Any]]) -> None:
+    """An unknown variable is an error, by design: also in the container."""
+    environment = {**SERVICES["workload"]["environment"], **services["workload"]["environment"]}
+    settings = load_settings({"limit": 1, "max_hops": 3, "k": 10}, environment)
+    assert settings.prometheus_url == "http://prometheus:9090"
+    assert "{profile}" in (settings.engine_command or "")
+
+
+def test_the_exporter_understands_its_flags_and_finds_the_engine() -> None:
+    """The engine's command line is what `serve` makes of a profile."""
+    command = SERVICES["exporter"]["command"]
+    context = get_command(exporter_cli.app).make_context("exporter", list(command))
+    engine = serve.command({serve.MODEL: "/opt/model/m"}, "0.32.0", "cpu")
+    assert context.params["engine_command"] in " ".join(engine)
+    assert SERVICES["workload"]["build"]["dockerfile"] == "workload/Dockerfile"
+    assert context.params["agent_command"] in (ROOT / "workload" / "Dockerfile").read_text()
+
+
+def test_only_the_exporter_sees_the_hosts_processes() -> None:
+    """It measures process trees of other containers; nobody else has a business there."""
+    assert [name for name, service in SERVICES.items() if "pid" in service] == ["exporter"]

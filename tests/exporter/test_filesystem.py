@@ -1,0 +1,50 @@
+"""Free space of the disks that are written to: by a name that hides the path, and by itself when a folder is gone."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from exporter.collector import Collectors
+from exporter.errors import UsageError
+from exporter.filesystem import FilesystemCollector, parse_volumes
+
+
+def values(collector: Collectors) -> dict[str, float]:
+    """Return every sample by its name and the values of its labels."""
+    return {
+        " ".join((sample.name, *sample.labels.values())): sample.value
+        for family in collector.collect()
+        for sample in family.samples
+    }
+
+
+def test_sizes_are_those_of_the_file_system(tmp_path: Path) -> None:
+    """Space that only root may use is no space: a run would fail long before it reads zero."""
+    found = values(Collectors({"filesystem": FilesystemCollector({"results": tmp_path})}))
+    space = os.statvfs(tmp_path)
+    assert found["host_filesystem_size_bytes results"] == space.f_blocks * space.f_frsize
+    slack = 0.05 * found["host_filesystem_size_bytes results"]  # others write meanwhile
+    assert found["host_filesystem_avail_bytes results"] == pytest.approx(space.f_bavail * space.f_frsize, abs=slack)
+    assert not any(str(tmp_path) in name for name in found)
+
+
+def test_a_folder_that_is_gone_is_a_failed_collector(tmp_path: Path) -> None:
+    """No number is better than the size of the file system that happens to lie underneath."""
+    found = values(Collectors({"filesystem": FilesystemCollector({"results": tmp_path / "gone"})}))
+    assert found["exporter_collector_success filesystem"] == 0
+    assert not any(name.startswith("host_") for name in found)
+
+
+def test_volumes_are_named() -> None:
+    """The name becomes a label's value, so it comes from a small set."""
+    assert parse_volumes(["results=/data", "prometheus=/a=b"]) == {"results": Path("/data"), "prometheus": Path("/a=b")}
+
+
+@pytest.mark.parametrize("given", [["/data"], ["results="], ["Results=/data"], ["a=/x", "a=/y"], ["=/x"], [""]])
+def test_a_volume_that_cannot_be_one_is_refused(given: list[str]) -> None:
+    """A path alone as a label would tell every scraper how the host's disks are laid out."""
+    with pytest.raises(UsageError, match=r"--collector\.filesystem .* is not allowed\. Give NAME=PATH"):
+        parse_volumes(given)

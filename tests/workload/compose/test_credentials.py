@@ -1,0 +1,64 @@
+"""The password and the tokens: made once, kept, readable in their volumes alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from workload.compose.credentials import CREDENTIALS, make
+from workload.compose.services import first_targets
+from workload.errors import StorageError
+from workload.targets import ArmLabels, TargetFiles
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def volumes(tmp_path: Path) -> Path:
+    """Empty volumes, mounted."""
+    for credential in CREDENTIALS:
+        (tmp_path / credential.file).parent.mkdir()
+    return tmp_path
+
+
+def test_a_second_start_changes_nothing(volumes: Path) -> None:
+    """Grafana takes its password at its first start alone: a new one would be written down and not work."""
+    assert [is_new for _, is_new in make(volumes)] == [True] * len(CREDENTIALS)
+    before = [(volumes / credential.file).read_text() for credential in CREDENTIALS]
+    assert [is_new for _, is_new in make(volumes)] == [False] * len(CREDENTIALS)
+    assert [(volumes / credential.file).read_text() for credential in CREDENTIALS] == before
+    assert len(set(before)) == len(CREDENTIALS)
+    assert min(map(len, before)) >= 24
+
+
+def test_a_file_cut_short_is_made_again(volumes: Path) -> None:
+    """An empty token would let everybody in, or nobody."""
+    make(volumes)
+    path = volumes / CREDENTIALS[0].file
+    path.chmod(0o644)
+    path.write_text("\n")
+    assert [is_new for _, is_new in make(volumes)] == [True, False, False]
+    assert path.read_text().strip()
+
+
+def test_services_of_other_users_can_read_them(volumes: Path) -> None:
+    """Grafana, the renderer and Alertmanager run as users of their own."""
+    make(volumes)
+    assert {(volumes / credential.file).stat().st_mode & 0o777 for credential in CREDENTIALS} == {0o444}
+
+
+def test_a_volume_that_is_not_mounted_is_named(tmp_path: Path) -> None:
+    """Otherwise the secret would be written into the container and be lost with it."""
+    with pytest.raises(StorageError, match=r"grafana/admin-password.*Mount its volume"):
+        make(tmp_path)
+
+
+def test_targets_of_a_run_are_not_overwritten(tmp_path: Path) -> None:
+    """`docker compose up` beside a running experiment starts `init` again."""
+    first_targets(tmp_path)
+    assert "vllm:8000" in (tmp_path / "vllm.json").read_text()
+    TargetFiles(tmp_path).write(ArmLabels("r", "e", "a"), vllm=["gpu:8000"])
+    first_targets(tmp_path)
+    assert "gpu:8000" in (tmp_path / "vllm.json").read_text()

@@ -1,0 +1,75 @@
+"""What a comparison runs: the trajectory first, unless there is one or none is wanted, then all arms on it."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from rich.console import Console
+
+from workload import ab
+from workload.ab import compare_arms
+from workload.experiments.ab import recording
+from workload.settings import load_settings
+
+if TYPE_CHECKING:
+    from workload.experiment import Arm
+    from workload.settings import Settings
+
+ARMS = ("first:layout=append-only", "second")
+PROGRESS: Any = SimpleNamespace(console=Console(quiet=True))
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Settings]]:
+    """Return what is run, name and settings, in order; nothing is."""
+    found: list[tuple[str, Settings]] = []
+
+    def run(experiment: Any, settings: Settings, *_: Any) -> Any:
+        found.append((experiment.name, settings))
+        return SimpleNamespace(run_id=f"run-of-{experiment.name}", arms=experiment.arms)
+
+    monkeypatch.setattr(ab, "run_experiment", run)
+    return found
+
+
+def settings_with(**flags: Any) -> Settings:
+    """Return settings of a comparison at concurrency 4."""
+    return load_settings({"limit": 6, "max_hops": 2, "k": 5, "concurrency": (4,), "arms": ARMS, **flags}, {})
+
+
+def test_a_trajectory_is_recorded_on_the_first_arm_and_then_replayed(runs: list[tuple[str, Settings]]) -> None:
+    """Without it each arm would take its own paths, and the arms would do unequal work."""
+    experiment, _ = compare_arms(settings_with(), PROGRESS)
+    (recorded, once), (compared, replayed) = runs
+    assert (recorded, once.record_prompts, once.concurrency, once.replay) == ("trajectory", True, (1,), None)
+    assert (compared, replayed.replay, replayed.concurrency) == ("ab", "run-of-trajectory", (4,))
+    assert replayed.record_prompts is False
+    assert experiment.keeps_engine
+    assert (once.limit, once.seed) == (replayed.limit, replayed.seed)
+
+
+@pytest.mark.parametrize(
+    ("flags", "more"), [({"replay": "given"}, {}), ({}, {"is_live": True}), ({}, {"run_id": "begun"})], ids=str
+)
+def test_nothing_is_recorded_where_it_is_not_needed(
+    runs: list[tuple[str, Settings]], flags: dict[str, Any], more: dict[str, Any]
+) -> None:
+    """A named record, arms that answer for themselves, and a run that goes on and knows its record."""
+    compare_arms(settings_with(**flags), PROGRESS, **more)
+    assert [(name, settings.replay) for name, settings in runs] == [("ab", flags.get("replay"))]
+
+
+def test_the_record_is_of_the_first_arm(runs: list[tuple[str, Settings]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is the path of the arm that the others are compared with."""
+    recorded: list[Arm] = []
+
+    def remember(arm: Arm) -> Any:
+        recorded.append(arm)
+        return recording(arm)
+
+    monkeypatch.setattr(ab, "recording", remember)
+    compare_arms(settings_with(), PROGRESS)
+    assert [dict(arm.options) for arm in recorded] == [{"layout": "append-only"}]
+    assert [name for name, _ in runs] == ["trajectory", "ab"]

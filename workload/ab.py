@@ -1,0 +1,41 @@
+"""Runs a comparison of arms: records the trajectory that all of them replay, unless one is named or none is wanted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from workload.arms import parse_arms
+from workload.experiments.ab import ab_experiment, recording
+from workload.run import run_experiment
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from workload.experiment import Experiment
+    from workload.run import Finished
+    from workload.settings import Settings
+
+
+def compare_arms(
+    settings: Settings, progress: Progress, run_id: str | None = None, *, name: str = "ab", is_live: bool = False
+) -> tuple[Experiment, Finished]:
+    """Compare the arms of the settings with the first of them.
+
+    Args:
+        settings: what to run; `arms` are as typed.
+        progress: the display.
+        run_id: a run to go on with; it knows what it replays.
+        name: the experiment's name and folder.
+        is_live: every arm answers for itself, so that quality is compared too and paths may part.
+
+    Raises:
+        Hop2RagError: with the exit code of its class.
+    """
+    arms = parse_arms(settings.arms)
+    experiment = ab_experiment(arms, name, name)
+    if settings.replay is None and not is_live and run_id is None:
+        progress.console.print(f"Recording a trajectory on {arms[0].name}, which every arm then replays")
+        wanted = {"record_prompts": True, "order": "AB", "concurrency": (1,), "figures": False}
+        recorded = run_experiment(recording(arms[0]), settings.model_copy(update=wanted), progress)
+        settings = settings.model_copy(update={"replay": recorded.run_id})
+    return experiment, run_experiment(experiment, settings, progress, run_id)

@@ -1,0 +1,88 @@
+"""What of the passages goes into a prompt: all, or what fits a budget of tokens.
+
+The budget is of the passages of one prompt, in tokens of the engine's own tokenizer. What is left out of a prompt stays
+in the evidence, so supporting facts are found among all that was retrieved.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+from workload.agent import ranking
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from workload.agent.state import Hop2RagState
+    from workload.corpus.document import Document
+
+    Place = tuple[int, int]  # of a document, and of a sentence in it
+
+Selection = Literal["all", "truncate", "importance", "progressive"]
+
+
+def count_nothing(_: str) -> int:
+    """Return 0: where everything is taken, nothing need be counted."""
+    return 0
+
+
+@dataclass(frozen=True)
+class Context:
+    """Chooses sentences of passages.
+
+    Args:
+        selection: `all`; `truncate`: the first sentences that fit, passages in rank order; `importance`: those that the
+            reranker scores highest against question and query; `progressive`: as `truncate`, but a hop of `max_hops`
+            has only its share of the budget, so a question pays for more context only when it goes on.
+        budget_tokens: of the passages of one prompt.
+        max_hops: hops after which the loop ends.
+        count: returns the tokens of a text.
+    """
+
+    selection: Selection = "all"
+    budget_tokens: int = 0
+    max_hops: int = 1
+    count: Callable[[str], int] = count_nothing
+
+    def limited(self, state: Hop2RagState) -> Hop2RagState:
+        """Return the state as a prompt may show it: with `fresh` and `evidence` cut to the budget."""
+        if self.selection == "all":
+            return state
+        fresh, evidence = (self.fitting(found, state) for found in (state.get("fresh", []), state.get("evidence", [])))
+        return {**state, "fresh": fresh, "evidence": evidence}
+
+    def fitting(self, documents: Sequence[Document], state: Hop2RagState) -> list[Document]:
+        """Return the documents with the sentences that fit, in their order; one without any is left out."""
+        budget = self.budget_tokens
+        if self.selection == "progressive":
+            budget = -(-budget * min(state["hop"], self.max_hops) // self.max_hops)
+        taken: dict[int, list[int]] = {}
+        for document, sentence in self._order(documents, state):
+            tokens = self.count(documents[document].sentences[sentence])
+            if document not in taken:
+                tokens += self.count(f"[{documents[document].title}]")
+            if tokens <= budget:
+                budget -= tokens
+                taken.setdefault(document, []).append(sentence)
+            elif self.selection != "importance":
+                break  # a later, shorter sentence would stand there without what it follows
+        return [_with(documents[place], sorted(sentences)) for place, sentences in sorted(taken.items())]
+
+    def _order(self, documents: Sequence[Document], state: Hop2RagState) -> Iterator[Place]:
+        places = [(place, number) for place, found in enumerate(documents) for number in range(len(found.sentences))]
+        if self.selection != "importance":
+            yield from places
+        elif places:
+            texts = [documents[place].sentences[number] for place, number in places]
+            query = f"{state['question']} {state.get('query', '')}"
+            yield from (places[position] for position in ranking.rank(query, texts))
+
+
+EVERYTHING = Context()
+
+
+def _with(document: Document, sentences: Sequence[int]) -> Document:
+    if len(sentences) == len(document.sentences):
+        return document
+    return replace(document, text=" ".join(document.sentences[number].strip() for number in sentences))

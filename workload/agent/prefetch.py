@@ -1,0 +1,133 @@
+"""Speculative retrieval: a draft of the next query is searched for while the model still writes the real one.
+
+A draft counts only when the query turns out to be the same text, so the documents are those that would have been
+found without it, from any store that answers the same query twice alike. Every other draft is waste, and counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass, field
+from random import Random
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from workload.agent.metering import QuestionMeter
+    from workload.agent.replay import Recorded
+    from workload.agent.retrieval import Retrieval
+    from workload.agent.state import Hop2RagState
+    from workload.corpus.document import Document
+
+DraftSource = Literal["off", "question", "last-clue", "missing-fact", "planted"]
+"""Where a draft comes from. All but `off` draft the first query from the question; `planted` takes the later ones from
+the record that is replayed, right as often as asked, to measure prefetch apart from the drafts' quality."""
+
+
+@dataclass(eq=False)
+class Draft:
+    """A retrieval under way for a guessed query."""
+
+    query: str
+    hop: int
+    started: float
+    work: asyncio.Task[tuple[list[Document], float]]
+    is_settled: bool = False
+
+    async def claim(self, query: str, meter: QuestionMeter) -> list[Document] | None:
+        """Return the documents if the draft was right, else None; either way it is settled.
+
+        Raises:
+            Hop2RagError: the draft was right, and its retrieval failed as the real one would have.
+        """
+        if not same_query(query, self.query):
+            self.drop(meter, "wrong")
+            return None
+        needed = meter.meter.monotonic()
+        try:
+            documents, ended = await self.work
+        finally:
+            self.is_settled = True
+        meter.prefetched(self.hop, "used", self.started, ended - self.started, max(0.0, ended - needed))
+        return documents
+
+    def drop(self, meter: QuestionMeter, outcome: Literal["wrong", "unneeded"]) -> None:
+        """Give the draft up; what it took until now, or until it had ended, was for nothing."""
+        if self.is_settled:
+            return
+        self.is_settled = True
+        is_whole = self.work.done() and not self.work.cancelled() and self.work.exception() is None
+        ended = self.work.result()[1] if is_whole else meter.meter.monotonic()
+        self.work.cancel()
+        meter.prefetched(self.hop, outcome, self.started, ended - self.started, 0.0)
+
+
+def same_query(one: str, other: str) -> bool:
+    """Return whether two queries are the same text, white space aside: then any store finds the same documents."""
+    return one.split() == other.split()
+
+
+@dataclass(frozen=True)
+class Planted:
+    """Drafts from the record of a replay, right in a share `accuracy` of hops, drawn anew for each question and hop."""
+
+    script: Mapping[str, Sequence[Recorded]]
+    accuracy: float
+    seed: int = 0
+
+    def query(self, hop: int, meter: QuestionMeter) -> str:
+        """Return the draft for a hop: the query that will be written, or a text that it is not."""
+        coming = self.script.get(meter.question_id, ())[len(meter.calls) :]
+        reply = next((recorded.reply for recorded in coming if recorded.node == "decompose"), "")
+        is_right = Random(f"{self.seed}/{meter.question_id}/{hop}").random() < self.accuracy
+        return query_in(reply) if is_right else f"not {query_in(reply)}"
+
+
+def query_in(reply: str) -> str:
+    """Return the query of a reply of `decompose`; empty where it has none."""
+    try:
+        return str(json.loads(reply)["query"]).strip()
+    except (ValueError, KeyError, TypeError):
+        return ""
+
+
+@dataclass(frozen=True)
+class Prefetch:
+    """Starts drafts after the nodes that can give one."""
+
+    retrieval: Retrieval
+    source: DraftSource = "off"
+    planted: Planted | None = None
+    tasks: set[asyncio.Task[tuple[list[Document], float]]] = field(default_factory=set)
+
+    def after(self, node: str, state: Hop2RagState, max_hops: int, meter: QuestionMeter) -> Draft | None:
+        """Return the draft that is started when `node` has come to `state`; None where it gives none."""
+        hop = state["hop"] + (node == "extract_clues")
+        if self.source == "off" or hop > max_hops or not (query := self._query(node, state, hop, meter)):
+            return None
+        started = meter.meter.monotonic()
+        work = asyncio.create_task(self._find(query, meter))
+        self.tasks.add(work)  # the event loop alone would let go of it
+        work.add_done_callback(self._forget)
+        return Draft(query, hop, started, work)
+
+    def _query(self, node: str, state: Hop2RagState, hop: int, meter: QuestionMeter) -> str:
+        if self.planted and node in {"initialize", "extract_clues"}:
+            return self.planted.query(hop, meter)
+        if node == "initialize":
+            return state["question"]
+        if node == "extract_clues" and self.source == "last-clue":
+            return state["clues"][-1] if state["clues"] else ""
+        return state["missing"] if node == "decide" and self.source == "missing-fact" else ""
+
+    async def _find(self, query: str, meter: QuestionMeter) -> tuple[list[Document], float]:
+        with meter.meter.busy.busy("retrieval"):
+            documents = await self.retrieval.search(await self.retrieval.embed(query))
+        return documents, meter.meter.monotonic()
+
+    def _forget(self, work: asyncio.Task[tuple[list[Document], float]]) -> None:
+        self.tasks.discard(work)
+        if not work.cancelled():
+            work.exception()  # of a draft that nobody claims, a failure is waste like any other

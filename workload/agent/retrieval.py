@@ -1,0 +1,81 @@
+"""Finds documents for a query: embed, then search, on the event loop, off it, or in a batch with other workers."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from workload.corpus.batching import QueryBatcher
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from workload.agent.metering import QuestionMeter
+    from workload.corpus.document import Document
+    from workload.corpus.embedding import Embedder
+
+Execution = Literal["threads", "blocking", "batched"]
+
+
+class DocumentStore(Protocol):
+    """A vector store; `search` blocks."""
+
+    def search(self, vector: NDArray[np.float32], k: int) -> list[Document]:
+        """Return at most `k` documents, nearest first."""
+
+
+@dataclass(frozen=True)
+class Retrieval:
+    """The agent's retrieval.
+
+    Args:
+        embedder: turns the query into a vector.
+        store: what is searched.
+        k: documents a query.
+        execution: `threads` lets other workers go on meanwhile; `blocking` holds them up, as a synchronous agent does;
+            `batched` embeds queries that wait at the same time together.
+        delay_seconds: added to each search, to stand for a store that is not local.
+    """
+
+    embedder: Embedder
+    store: DocumentStore
+    k: int = 10
+    execution: Execution = "threads"
+    delay_seconds: float = 0.0
+    _batcher: QueryBatcher = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Make the batcher; a frozen value sets it past its own guard."""
+        object.__setattr__(self, "_batcher", QueryBatcher(self.embedder))
+
+    async def find(self, query: str, hop: int, meter: QuestionMeter) -> list[Document]:
+        """Return the documents of a query, its stages metered.
+
+        Raises:
+            Hop2RagError: the embedder or the store failed.
+        """
+        with meter.stage("embed", hop):
+            vector = await self.embed(query)
+        with meter.stage("search", hop):
+            return await self.search(vector)
+
+    async def embed(self, query: str) -> NDArray[np.float32]:
+        """Return the query's vector, shape (dimension,)."""
+        if self.execution == "batched":
+            return await self._batcher.encode(query)
+        if self.execution == "blocking":
+            vectors = self.embedder.encode([query])
+        else:
+            vectors = await asyncio.to_thread(self.embedder.encode, [query])
+        vector: NDArray[np.float32] = vectors[0]
+        return vector
+
+    async def search(self, vector: NDArray[np.float32]) -> list[Document]:
+        """Return the documents nearest to a vector."""
+        if self.delay_seconds:
+            await asyncio.sleep(self.delay_seconds)
+        if self.execution == "blocking":
+            return self.store.search(vector, self.k)
+        return await asyncio.to_thread(self.store.search, vector, self.k)

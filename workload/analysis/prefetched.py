@@ -1,0 +1,97 @@
+"""What prefetch did in an arm, and what it could have saved at most: the critical path of the arm without it."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING, Any
+
+from workload import journal
+from workload.analysis.ab import end_to_end
+from workload.analysis.drafts import drafts_of, needs_of
+from workload.analysis.prefetch import Hop, prefetch_bound
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from workload.analysis.drafts import Draft, Source
+    from workload.results import Row, RunData
+
+# What the first query is drafted from, and what the later ones are; planted drafts come when a clue would.
+DRAFTED_FROM: Mapping[str, Mapping[bool, Source | None]] = {
+    "question": {True: "question", False: None},
+    "last-clue": {True: "question", False: "last clue"},
+    "missing-fact": {True: "question", False: "missing fact"},
+    "planted": {True: "question", False: "last clue"},
+}
+
+
+def prefetches_of(path: Path, data: RunData, arm: str) -> list[Row]:
+    """Return the drafts of an arm from the journal at `path`, without the warm-up, each with its question's id."""
+    questions = {row["id"]: row["question_id"] for row in data.questions if row["arm"] == arm}
+    rows = journal.read(path, "prefetch")
+    return [{**row, "question_id": questions[row["question"]]} for row in rows if row["question"] in questions]
+
+
+def told(rows: Sequence[Row]) -> dict[str, Any] | None:
+    """Return how many drafts came true, what they hid, and what was for nothing, in seconds; None without a draft."""
+    if not rows:
+        return None
+    used = [row for row in rows if row["outcome"] == "used"]
+    needed = [row for row in rows if row["outcome"] != "unneeded"]
+    return {
+        "drafts": len(rows),
+        "needed": len(needed),
+        "used": len(used),
+        "accuracy": len(used) / len(needed) if needed else None,
+        "hidden_seconds": sum(row["duration_seconds"] - row["waited_seconds"] for row in used),
+        "wasted_seconds": sum(row["duration_seconds"] for row in rows if row["outcome"] != "used"),
+    }
+
+
+def bound_by_question(data: RunData, first: str, rows: Sequence[Row], source: str) -> dict[str, float]:
+    """Return the seconds that the drafts which came true could save at most, by question id.
+
+    Args:
+        data: the run.
+        first: the arm without prefetch, whose retrievals and slacks are taken, averaged over its blocks.
+        rows: the drafts of the arm with prefetch; what share of a hop's drafts came true is its probability.
+        source: what they were made from.
+    """
+    ended: dict[tuple[str, int], list[bool]] = defaultdict(list)
+    for row in rows:
+        if row["outcome"] != "unneeded":
+            ended[row["question_id"], row["hop"]].append(row["outcome"] == "used")
+    asked = [row for row in data.questions if row["arm"] == first and row["outcome"] == "ok"]
+    drafts = [draft for draft in drafts_of(data.calls_of(first), {}) if _is_from(draft, source)]
+    known = {draft.place: draft.at for draft in drafts}
+    needs = needs_of(asked, [row for row in data.stages if row["arm"] == first])
+    ids = {row["id"]: row["question_id"] for row in asked}
+    blocks = Counter(ids.values())
+    saved: dict[str, float] = dict.fromkeys(ids.values(), 0.0)
+    for need in needs:
+        question_id, hop = ids[need.place[0]], need.place[1]
+        outcomes = ended.get((question_id, hop))
+        if outcomes:
+            one = Hop(need.seconds, need.needed_at, known.get(need.place))
+            right = sum(outcomes) / len(outcomes)
+            saved[question_id] += prefetch_bound([one], right, float("inf")).seconds / blocks[question_id]
+    return saved
+
+
+def share_of_bound(data: RunData, first: str, other: str, allowed: Mapping[str, float]) -> dict[str, float] | None:
+    """Return the seconds a question that prefetch saved, those that it could have, and their ratio, over all questions.
+
+    None where there was nothing to save.
+    """
+    before, after = (data.by_question(arm, end_to_end) for arm in (first, other))
+    shared = before.keys() & after.keys() & allowed.keys()
+    bound = sum(allowed[question] for question in shared)
+    if not bound:
+        return None
+    saved = sum(before[question] - after[question] for question in shared)
+    return {"saved_seconds": saved / len(shared), "bound_seconds": bound / len(shared), "share": saved / bound}
+
+
+def _is_from(draft: Draft, source: str) -> bool:
+    return DRAFTED_FROM[source][draft.place[1] == 1] == draft.source

@@ -1,0 +1,73 @@
+"""The picture of a comparison: each arm's paired changes with their intervals, and where theory puts them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from matplotlib.ticker import PercentFormatter
+
+from workload.analysis.wording import percent
+from workload.charts.canvas import DARK, name, save, sheet
+from workload.figures import COLOURS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from matplotlib.axes import Axes
+
+    from workload.drawing import Drawing
+
+PANELS = (
+    ("end_to_end_seconds", "End-to-end time of a question"),
+    ("time_to_first_token_seconds", "Mean time to first token of its calls"),
+    ("uncached_prefill_tokens", "Prompt tokens that had to be computed"),
+)
+INCHES_A_ROW = 0.34
+
+
+def draw(drawing: Drawing) -> list[Path]:
+    """Draw the changes of all arms against the first; a hollow mark has no interval, a cross is the prediction."""
+    summary = drawing.summary
+    ranked = summary["ranked"]
+    height = 0.7 + INCHES_A_ROW * len(ranked)
+    canvas, panels = sheet(title_of(summary), drawing.footer, [height] * len(PANELS), share_x=False)
+    for axes, (quantity, text) in zip(panels, PANELS, strict=True):
+        _draw_panel(axes, summary, quantity)
+        n = max(summary["compared"][arm][quantity]["n"] for arm in ranked)
+        name(axes, f"{text}, median paired change with 95 % interval, n={n} questions")
+    return [save(canvas, drawing.folder / f"{drawing.experiment}.png")]
+
+
+def title_of(summary: dict[str, Any]) -> str:
+    """Return what the fastest arm brings, if that can be told from nothing."""
+    best, first = summary["ranked"][0], summary["first"]
+    row = summary["compared"][best]["end_to_end_seconds"]
+    if row["change_ci"] is None:
+        return f"{best} against {first}: too few questions to tell from chance (n={row['n']})"
+    if row["change_ci"][1] >= 0:
+        return f"No arm makes a question measurably faster than {first}"
+    return f"{best} changes the time of a question by {percent(row['change'], signed=True)} against {first}"
+
+
+def _draw_panel(axes: Axes, summary: dict[str, Any], quantity: str) -> None:
+    ranked = summary["ranked"]
+    for place, arm in enumerate(ranked):
+        row = summary["compared"][arm][quantity]
+        if row["change"] is None:
+            axes.annotate("not known", (0, place), fontsize=8, va="center")
+            continue
+        if row["change_ci"]:
+            axes.plot(row["change_ci"], [place, place], color=COLOURS[0], linewidth=4, alpha=0.5, solid_capstyle="butt")
+        face = COLOURS[0] if row["change_ci"] else "white"
+        axes.plot(row["change"], place, "o", color=COLOURS[0], markerfacecolor=face, markersize=6)
+        note = percent(row["change"], signed=True) + ("" if row["change_ci"] else ", no CI")
+        predicted = summary["predicted"][arm]["change"]
+        if quantity == "end_to_end_seconds" and predicted is not None:
+            axes.plot(predicted, place, "x", color=COLOURS[4], markersize=8, markeredgewidth=2)
+            note += f"\npredicted {percent(predicted, signed=True)}"
+        axes.annotate(note, (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=8)
+    axes.axvline(0, color=DARK, linewidth=0.8)
+    axes.set_yticks(range(len(ranked)), ranked, fontsize=8)
+    axes.set_ylim(len(ranked) - 0.4, -0.6)
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.margins(x=0.1)

@@ -1,0 +1,59 @@
+"""`hop2rag compose`: what docker-compose.yml needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from workload.commands.options import out
+from workload.errors import DependencyDownError
+
+app = typer.Typer(help="What docker-compose.yml needs: configuration, credentials, digests.", no_args_is_help=True)
+
+
+@app.command("init")
+def compose_init(
+    root: Annotated[Path, typer.Option(help="Where the volumes of the credentials are mounted.")] = Path(
+        "/credentials"
+    ),
+    targets: Annotated[Path, typer.Option(help="The volume of Prometheus' targets.")] = Path("/targets"),
+) -> None:
+    """Make the password and tokens that are not there yet, and say where they are. The service `init` runs this."""
+    from workload.compose.credentials import make  # noqa: PLC0415 - `--help` need not load it
+    from workload.compose.services import first_targets  # noqa: PLC0415
+
+    for credential, is_new in make(root):
+        state = "made" if is_new else "kept"
+        out.print(f"{state} {root / credential.file}: {credential.opens}", soft_wrap=True, highlight=False)
+    first_targets(targets)
+
+
+@app.command("configs")
+def compose_configs() -> None:
+    """Write prometheus/compose/*.yml from the configuration for a host; the files are committed."""
+    from workload.compose.configs import render  # noqa: PLC0415
+
+    for path in render():
+        out.print(str(path), soft_wrap=True, highlight=False)
+
+
+@app.command("pin-digests")
+def compose_pin_digests(
+    root: Annotated[Path, typer.Argument(help="The checkout.")] = Path(),
+) -> None:
+    """Ask the images' registry for their digests, through Docker, and write them behind the tags."""
+    import docker  # noqa: PLC0415 - needed here alone
+    from docker.errors import DockerException  # noqa: PLC0415
+
+    from workload.compose.digests import pin  # noqa: PLC0415
+
+    try:
+        client = docker.from_env()
+        found = pin(root, lambda tag: str(client.images.get_registry_data(tag).id))
+    except DockerException as error:
+        remedy = "Docker must run, and reach the registry; no file was changed."
+        raise DependencyDownError(f"Docker: {error}.", remedy) from error
+    for tag, digest in found.items():
+        out.print(f"{tag}@{digest}", soft_wrap=True, highlight=False)

@@ -1,0 +1,109 @@
+"""`hop2rag export` and `hop2rag figures`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from workload.commands.options import out, progress_bars
+from workload.errors import UsageError
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from workload.past import PastRun
+    from workload.prometheus import PrometheusClient
+
+Run = Annotated[str, typer.Option("--run", help="The run, as its folder under results/runs is called.")]
+Results = Annotated[Path, typer.Option(help="Where results lie.", envvar="HOP2RAG_RESULTS")]
+PrometheusUrl = Annotated[
+    str | None, typer.Option(help="The Prometheus that has the run (default: our own, started for this if need be).")
+]
+
+
+def figures(run: Run, results: Results = Path("results"), prometheus_url: PrometheusUrl = None) -> None:
+    """Draw a run's figures again: from Prometheus while it has the run, else from the CSV that the run left."""
+    from workload.past import open_run  # noqa: PLC0415 - `--help` need not load the numeric libraries
+    from workload.redraw import redraw  # noqa: PLC0415
+
+    found = open_run(run, results)
+    with _series_of(found, prometheus_url) as client:
+        for path in redraw(found, client):
+            out.print(str(path), soft_wrap=True, highlight=False)
+
+
+def export(
+    run: Run,
+    folder: Annotated[
+        Path | None, typer.Option("--out", help="Where the files go (default: results/runs/RUN/export/DASHBOARD).")
+    ] = None,
+    dashboard: Annotated[
+        str | None, typer.Option(help="The dashboard, such as overview (default: the experiment's own).")
+    ] = None,
+    snapshot: Annotated[
+        bool, typer.Option("--snapshot", help="Keep a snapshot with its data in the Grafana at GRAFANA_URL, too.")
+    ] = False,
+    results: Results = Path("results"),
+    prometheus_url: PrometheusUrl = None,
+) -> None:
+    """Write every panel of a run's dashboard as PNG and CSV.
+
+    Grafana's renderer draws the pictures where GRAFANA_URL names a Grafana that has one (token in GRAFANA_TOKEN, or in
+    the file GRAFANA_TOKEN_FILE); else they are drawn here.
+    """
+    from workload.annotations import find_grafana  # noqa: PLC0415 - `--help` need not load these
+    from workload.dashboards.catalogue import DASHBOARDS  # noqa: PLC0415
+    from workload.export.answers import Span  # noqa: PLC0415
+    from workload.export.capture import capture  # noqa: PLC0415
+    from workload.export.stored import holds  # noqa: PLC0415
+    from workload.past import open_run  # noqa: PLC0415
+
+    found = open_run(run, results)
+    by_uid = {each.uid: each for each in DASHBOARDS}
+    uid = dashboard or found.study.name
+    if uid not in by_uid:
+        raise UsageError(f"There is no dashboard {uid!r}.", f"There are: {', '.join(by_uid)}.")
+    if not found.measured:
+        raise UsageError(f"{run} has no series: no engine ran.", f"Draw it again: hop2rag figures --run {run}")
+    grafana = find_grafana()
+    if snapshot and grafana is None:
+        raise UsageError("A snapshot needs a Grafana.", "Set GRAFANA_URL and GRAFANA_TOKEN.")
+    windows = [part.window for part in found.measured]
+    span = Span(min(window.start for window in windows), max(window.end for window in windows))
+    shown = by_uid[uid]
+    folder = folder or found.bundle.folder / "export" / uid
+    with _series_of(found, prometheus_url) as client, progress_bars() as progress:
+        if not holds(client, run, found.measured):
+            raise UsageError(
+                f"The Prometheus at {client.url} does not have {run}.",
+                f"Name another with --prometheus-url, or draw what is kept: hop2rag figures --run {run}",
+            )
+        task = progress.add_task(shown.title, total=sum(len(row.panels) for row in shown.rows))
+        kept = capture(
+            shown,
+            client,
+            {"run": run},
+            span,
+            folder,
+            found.footer,
+            grafana=grafana,
+            keeps_snapshot=snapshot,
+            advance=lambda: progress.advance(task),
+        )
+    pictures = sum(path.suffix == ".png" for path in kept.files)
+    drawn_by = f", {kept.rendered} of them drawn by Grafana" if grafana else ""
+    out.print(f"{pictures} pictures{drawn_by}, with their data as CSV, in {folder}", soft_wrap=True, highlight=False)
+    if grafana and kept.refusal:
+        out.print(f"Drawn here: {kept.refusal}", soft_wrap=True, highlight=False, markup=False)
+    if kept.empty:
+        out.print(f"Without data: {'; '.join(kept.empty)}", soft_wrap=True, highlight=False, markup=False)
+    if kept.snapshot:
+        out.print(f"Snapshot: {kept.snapshot}", soft_wrap=True, highlight=False)
+
+
+def _series_of(found: PastRun, url: str | None) -> AbstractContextManager[PrometheusClient]:
+    from workload.export.stored import prometheus_of_runs  # noqa: PLC0415
+
+    return prometheus_of_runs(url, found.settings.prometheus_port)

@@ -1,0 +1,67 @@
+"""`hop2rag load`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from workload.commands.options import (
+    Collection,
+    Endpoint,
+    EnginePort,
+    K,
+    MaxHops,
+    PersistDir,
+    PrometheusPort,
+    Questions,
+    Seed,
+    out,
+    progress_bars,
+)
+
+
+def load(
+    rate: Annotated[float, typer.Option(min=0.0001, max=100, help="Questions a second, at the most.")] = 0.05,
+    max_hops: MaxHops = None,
+    k: K = None,
+    vllm_endpoint: Endpoint = None,
+    persist_dir: PersistDir = None,
+    collection: Collection = None,
+    questions: Questions = None,
+    prometheus_port: PrometheusPort = None,
+    engine_port: EnginePort = None,
+    seed: Seed = None,
+) -> None:
+    """Ask one question after the other, gently and without an end, so that dashboards show something.
+
+    It steps aside while an experiment runs. Its series carry run="live".
+    """
+    from workload.commands.run import given  # noqa: PLC0415 - `--help` need not load the numeric libraries
+    from workload.continuous import ContinuousLoad  # noqa: PLC0415
+    from workload.corpus.default import open_corpus  # noqa: PLC0415
+    from workload.corpus.embedding import MiniLmEmbedder  # noqa: PLC0415
+    from workload.run import launcher_of, targets_of  # noqa: PLC0415
+    from workload.settings import load_settings  # noqa: PLC0415
+
+    settings = load_settings(
+        {
+            "limit": 1,
+            "max_hops": 3,
+            "k": 10,
+            **given(max_hops=max_hops, k=k),
+            "vllm_endpoint": vllm_endpoint,
+            "persist_dir": persist_dir,
+            "collection": collection,
+            "questions": questions,
+            "prometheus_port": prometheus_port,
+            "engine_port": engine_port,
+            "seed": seed,
+        }
+    )
+    out.print("Opening the corpus; the first time it is indexed.")
+    embedder = MiniLmEmbedder()
+    with progress_bars() as progress:
+        corpus = open_corpus(settings, embedder, progress)
+    embedder.load()
+    ContinuousLoad(settings, rate, launcher_of(settings, out), targets_of(settings), corpus, embedder, out).run()

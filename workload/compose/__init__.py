@@ -1,0 +1,1 @@
+"""What docker-compose.yml needs: its configuration files, its passwords and tokens, its images' digests."""

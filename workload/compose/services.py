@@ -1,0 +1,25 @@
+"""The services of docker-compose.yml as Prometheus finds them before, between and after runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from workload.targets import ArmLabels, TargetFiles
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LIVE = ArmLabels("live", "load", "load")
+"""The labels of everything that is not an experiment."""
+
+VLLM, EXPORTER = "vllm:8000", "exporter:9400"
+
+
+def first_targets(folder: Path) -> None:
+    """Have the engine and the exporter scraped from the start; targets that are there already stay.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    if not (folder / "vllm.json").exists():
+        TargetFiles(folder).write(LIVE, vllm=[VLLM], exporter=[EXPORTER])

@@ -1,0 +1,116 @@
+"""The continuous load: a question at a time, without an end, so that there is always something to see."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from random import Random
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from workload.claim import Claim
+from workload.compose.services import LIVE
+from workload.drive import Phase
+from workload.engine.profile import PROFILES
+from workload.gate import ENGINE_REASONS
+from workload.load import Tally
+from workload.subject import subject
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from rich.console import Console
+
+    from workload.corpus.default import Corpus
+    from workload.corpus.embedding import Embedder
+    from workload.corpus.hotpotqa import Question
+    from workload.engine.launcher import Launcher
+    from workload.settings import Settings
+    from workload.subject import Subject
+    from workload.targets import TargetFiles
+
+PAUSE_POLL_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class ContinuousLoad:
+    """Asks the corpus' questions in ever new orders, and steps aside while an experiment claims the engine.
+
+    Args:
+        settings: of the agent.
+        rate: questions a second at the most; the pauses between them are exponential.
+        launcher: brings the engine up, or waits for it.
+        targets: where Prometheus finds what it scrapes; the claim lies beside them.
+        corpus, embedder: what the agent searches.
+        console: where it says what it does.
+        held_by: the alerts that ask for a pause now; nothing is sent while there are any.
+        sleep: waits the given seconds.
+    """
+
+    settings: Settings
+    rate: float
+    launcher: Launcher
+    targets: TargetFiles
+    corpus: Corpus
+    embedder: Embedder
+    console: Console
+    held_by: Callable[[], Sequence[str]] = tuple
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+    def run(self, laps: int | None = None) -> None:
+        """Go on for ever, or for so many laps.
+
+        A lap ends with the corpus, with a failure of the engine, or with a pause: then the engine may be another one.
+        The instruments of each lap are new, so nothing that they remember grows without bounds.
+
+        Raises:
+            DependencyDownError: the engine or the document store does not answer.
+        """
+        lap = 0
+        while laps is None or lap < laps:
+            lap += 1
+            with (
+                self.launcher.start(PROFILES["base"]) as engine,
+                subject(engine, self.settings, self.corpus.store, self.embedder) as under_test,
+            ):
+                exporter = [self.settings.exporter] if self.settings.exporter else []
+                with self._claim.shared() as may_ask:
+                    if may_ask:
+                        vllm, workload = [urlsplit(engine.endpoint).netloc], [under_test.address]
+                        self.targets.write(LIVE, vllm=vllm, exporter=exporter, workload=workload)
+                self.console.print(f"Lap {lap}: one question at a time, {self.rate:g} a second at the most")
+                random = Random(f"{self.settings.seed}-{lap}")
+                questions = random.sample(self.corpus.questions, len(self.corpus.questions))
+                under_test.run(self._lap(under_test, questions, lap, random))
+
+    @property
+    def _claim(self) -> Claim:
+        return Claim(self.targets.folder)
+
+    async def _lap(self, under_test: Subject, questions: Sequence[Question], lap: int, random: Random) -> None:
+        # Each lap has a salt of its own: a question that comes again finds nothing of its earlier self.
+        phase = Phase(LIVE.arm, lap, LIVE.experiment, 0, f"{LIVE.run}-{lap}-{random.random()}")
+        for question in questions:
+            with self._claim.shared() as may_ask:
+                failed = await self._ask(under_test, phase, question) if may_ask and not self.held_by() else None
+            if failed is None:
+                await self._stand_aside()
+                return
+            if failed & ENGINE_REASONS:
+                self.console.print(f"The engine failed ({', '.join(failed)}); attaching again")
+                return
+            await self.sleep(random.expovariate(self.rate))
+
+    async def _ask(self, under_test: Subject, phase: Phase, question: Question) -> frozenset[str]:
+        tally = Tally(1)
+        await under_test.driver.run(phase, [question], 1, tally, lambda: None)
+        return frozenset(tally.failed)
+
+    async def _stand_aside(self) -> None:
+        self.console.print(f"Paused: {', '.join(self.held_by()) or 'an experiment has the engine'}")
+        while True:
+            await self.sleep(PAUSE_POLL_SECONDS)
+            with self._claim.shared() as may_ask:
+                if may_ask and not self.held_by():
+                    self.console.print("Going on")
+                    return

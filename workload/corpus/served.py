@@ -1,0 +1,161 @@
+"""A collection in a Chroma server: indexed over HTTP once, then searched."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urlsplit
+
+import httpx
+
+from workload.corpus.chroma import MARK_CONTENT, MARK_MODEL, open_collection
+from workload.corpus.document import Document, read_document
+from workload.corpus.index import fill, target_collection
+from workload.corpus.manifest import content_hash
+from workload.errors import DependencyDownError, Hop2RagError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import numpy as np
+    from chromadb.api.client import Client
+    from chromadb.api.models.Collection import Collection
+    from numpy.typing import NDArray
+    from rich.progress import Progress
+
+    from workload.corpus.embedding import Embedder
+    from workload.corpus.hotpotqa import Paragraph
+
+MARK_COUNT = "hop2rag_count"
+"""Written last, so its presence means that the index is complete; a store on disk has a manifest beside it instead."""
+
+TIMEOUT_SECONDS = 60.0
+"""Chroma's client waits for ever; a batch of passages takes its server a second."""
+
+
+class ServedStore:
+    """A collection of a Chroma server, open for searching from any thread.
+
+    Raises:
+        DependencyDownError: the server does not answer, or has no such collection.
+    """
+
+    def __init__(self, url: str, collection: str) -> None:
+        self._url, self._name = url, collection
+        with _telling(url, collection):
+            self._client = open_server(url)
+            self._collection = open_collection(self._client, collection)
+
+    def search(self, vector: NDArray[np.float32], k: int) -> list[Document]:
+        """Return up to `k` documents nearest to `vector` (shape (dimension,)), nearest first; blocking.
+
+        Raises:
+            DependencyDownError: the server does not answer.
+        """
+        with _telling(self._url, self._name):
+            queries: Any = [vector]
+            found: Any = self._collection.query(
+                query_embeddings=queries, n_results=k, include=["documents", "metadatas", "distances"]
+            )
+        columns = (found[column][0] for column in ("ids", "documents", "metadatas", "distances"))
+        return [read_document(*row) for row in zip(*columns, strict=True)]
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        close_server(self._client)
+
+
+def build_served(
+    paragraphs: Sequence[Paragraph],
+    url: str,
+    collection: str,
+    embedder: Embedder,
+    batch_size: int = 256,
+    progress: Progress | None = None,
+) -> int:
+    """Embed the paragraphs into a collection of the server, if they are not there, and return their number.
+
+    An interrupted build goes on where it stopped. A finished collection of other content is never replaced.
+
+    Raises:
+        UsageError: a collection of other content, or somebody else's, has the name.
+        DependencyDownError: the server does not answer, or lost what it was given.
+    """
+    wanted = {paragraph.id: paragraph for paragraph in paragraphs}
+    mark: dict[str, str] = {MARK_CONTENT: content_hash(paragraphs), MARK_MODEL: embedder.name}
+    with _telling(url, collection), served(url) as client:
+        target = target_collection(client, collection, mark)
+        found = target.metadata or {}
+        if {key: found.get(key) for key in mark} != mark:
+            raise UsageError(
+                f"Collection {collection!r} on {url} holds something else.", "Name another one with --collection."
+            )
+        if found.get(MARK_COUNT) != len(wanted) or target.count() != len(wanted):
+            fill(target, wanted, embedder, min(batch_size, client.get_max_batch_size()), progress)
+            _require_all(target, len(wanted), url)
+            target.modify(metadata={**mark, MARK_COUNT: len(wanted)})
+    return len(wanted)
+
+
+def open_server(url: str) -> Client:
+    """Return a client of the server at `url`, its telemetry off; it connects at once."""
+    # imported late: most of a second, which commands that touch no store do not need
+    import chromadb  # noqa: PLC0415
+    from chromadb.config import Settings  # noqa: PLC0415
+
+    parts = urlsplit(url)
+    is_tls = parts.scheme == "https"
+    client = chromadb.HttpClient(
+        host=parts.hostname or "",
+        port=parts.port or (443 if is_tls else 80),
+        ssl=is_tls,
+        settings=Settings(anonymized_telemetry=False),
+    )
+    for session in _sessions(client):
+        session.timeout = httpx.Timeout(TIMEOUT_SECONDS)
+    return cast("Client", client)
+
+
+def close_server(client: Client) -> None:
+    """Close the client's connections, which its own `close` leaves open."""
+    client.close()
+    for session in _sessions(client):
+        session.close()
+
+
+@contextmanager
+def served(url: str) -> Iterator[Client]:
+    """Yield a client of the server at `url` that is closed at the end."""
+    client = open_server(url)
+    try:
+        yield client
+    finally:
+        close_server(client)
+
+
+def _sessions(client: Any) -> Iterator[httpx.Client]:
+    """Yield what the client sends its requests with: there is no setting for a time-out, and no other way to close."""
+    for part in (client, client._admin_client):  # noqa: SLF001
+        yield part._server._session  # noqa: SLF001
+
+
+def _require_all(target: Collection, count: int, url: str) -> None:
+    if (found := target.count()) != count:
+        raise DependencyDownError(
+            f"Collection {target.name!r} on {url}: expected {count} documents, found {found}.", "Run it again."
+        )
+
+
+@contextmanager
+def _telling(url: str, collection: str) -> Iterator[None]:
+    from chromadb.errors import ChromaError  # noqa: PLC0415 - as in `open_server`
+
+    try:
+        yield
+    except Hop2RagError:
+        raise
+    except (ChromaError, httpx.HTTPError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise DependencyDownError(
+            f"Chroma at {url}, collection {collection!r}: {reason}.", "Is it up? See the log of the server."
+        ) from error

@@ -1,0 +1,201 @@
+"""Starts a profile in the service `vllm` of a compose project on this host, through Docker's API."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from workload.engine.attach import refusal
+from workload.engine.endpoint import TIMEOUT_SECONDS, open_client, parse_endpoint
+from workload.engine.facts import read_facts
+from workload.engine.launcher import START_TIMEOUT_SECONDS, RunningEngine
+from workload.engine.listener import Listener
+from workload.engine.probe import ask_canary, wait_ready
+from workload.engine.profile import SERVER_MODULE, VllmProfile
+from workload.engine.serve import PROFILE
+from workload.errors import DependencyDownError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from docker import DockerClient
+    from docker.models.containers import Container
+    from rich.console import Console
+
+ENDPOINT = "http://127.0.0.1:8000"
+SERVICE, PROJECT, CONFIG_HASH = (f"com.docker.compose.{label}" for label in ("service", "project", "config-hash"))
+STOP_SECONDS = 60
+
+
+class DockerLauncher:
+    """Restarts the service `vllm` with a profile, and holds the continuous load of the service `workload` meanwhile.
+
+    Args:
+        client: Docker's.
+        console: where progress goes.
+        endpoint: where the service's port is published; checked at once (`UsageError`).
+        project: the compose project, where several run.
+        wait: waits until a canary is answered; see `wait_ready`.
+        timeout_seconds: how long a start may take.
+    """
+
+    def __init__(
+        self,
+        client: DockerClient,
+        console: Console,
+        endpoint: str = ENDPOINT,
+        project: str | None = None,
+        wait: Callable[[Callable[[], object], float, Callable[[float], object]], float] = wait_ready,
+        timeout_seconds: float = START_TIMEOUT_SECONDS,
+    ) -> None:
+        self._client = client
+        self._console = console
+        self._endpoint = parse_endpoint(endpoint)
+        self._project = project
+        self._wait = wait
+        self._timeout_seconds = timeout_seconds
+
+    @contextmanager
+    def start(self, profile: VllmProfile) -> Iterator[RunningEngine]:
+        """Run `profile` in a new container of the service, which stays up; the load is held while the block lasts.
+
+        Raises:
+            UsageError: no such service runs here, or several; or the image does not take profiles.
+            DependencyDownError: Docker fails, the engine ended, or was not ready in time.
+        """
+        with _telling():
+            engine = self._one("vllm")
+            loads = [each for each in self._find("workload", engine.labels[PROJECT]) if each.status == "running"]
+            for load in loads:
+                load.pause()
+        try:
+            with _telling():
+                container = self._recreate(engine, profile)
+            yield self._proved(container, profile)
+        finally:
+            with _telling():
+                for load in loads:
+                    load.unpause()
+
+    def _find(self, service: str, project: str | None) -> list[Container]:
+        labels = [f"{SERVICE}={service}", *([f"{PROJECT}={project}"] if project else [])]
+        found: list[Container] = self._client.containers.list(all=True, filters={"label": labels})
+        # `docker compose run` makes containers of a service too; those are experiments.
+        return [each for each in found if each.labels.get("com.docker.compose.oneoff", "False") != "True"]
+
+    def _one(self, service: str) -> Container:
+        found = self._find(service, self._project)
+        if not found:
+            raise UsageError(f"No service {service} of a compose project is here.", "Run `docker compose up -d` first.")
+        if len(found) > 1:
+            projects = ", ".join(sorted(each.labels[PROJECT] for each in found))
+            raise UsageError(f"Several projects have a service {service}: {projects}.", "Set COMPOSE_PROJECT_NAME.")
+        return found[0]
+
+    def _recreate(self, old: Container, profile: VllmProfile) -> Container:
+        """Replace a container by one that differs in the profile alone: variables are fixed when it is made."""
+        told = old.attrs
+        variables = dict(entry.partition("=")[::2] for entry in told["Config"]["Env"])
+        # Compose then sees a change, and `docker compose up -d vllm` brings the user's own profile back.
+        labels = {**told["Config"]["Labels"], CONFIG_HASH: f"hop2rag {profile.name}"}
+        config = {
+            **{name: value for name, value in told["Config"].items() if name != "Hostname"},
+            "Env": [f"{name}={value}" for name, value in {**variables, PROFILE: profile.name}.items()],
+            "Labels": labels,
+            "HostConfig": told["HostConfig"],
+            "NetworkingConfig": {"EndpointsConfig": _endpoints(old)},
+        }
+        name = old.name or ""
+        old.stop(timeout=STOP_SECONDS)
+        old.rename(f"{name}-before")
+        try:
+            made = self._client.api.create_container_from_config(config, name)  # type: ignore[no-untyped-call]
+            container: Container = self._client.containers.get(made["Id"])
+            container.start()
+        except Exception:
+            for left in self._client.containers.list(all=True, filters={"name": f"^/{name}$"}):
+                left.remove(force=True)
+            old.rename(name)
+            old.start()
+            raise
+        old.remove(force=True)
+        return container
+
+    def _proved(self, container: Container, profile: VllmProfile) -> RunningEngine:
+        def still_starting(_: float) -> None:
+            with _telling():
+                container.reload()
+                if container.status in {"exited", "dead"} or container.attrs["RestartCount"]:
+                    tail = container.logs(tail=15).decode(errors="replace")
+                    self._console.print(f"The last lines of {container.name}:\n{tail}", markup=False, highlight=False)
+                    raise DependencyDownError(f"The engine in {container.name} ended.", "Its last lines are above.")
+
+        with self._console.status(f"Starting vLLM ({profile.name}) in {container.name}"):
+            seconds = self._wait(self._ask, self._timeout_seconds, still_starting)
+        with open_client(self._endpoint) as client:
+            facts = read_facts(client)
+        listener = _server_of(container)
+        if reason := refusal(profile, facts, listener):
+            raise DependencyDownError(f"vLLM runs, but {reason}.", "Does the image start `workload.engine.serve`?")
+        self._console.print(f"vLLM {facts.version} ({profile.name}) is ready in {container.name} after {seconds:.0f} s")
+        return RunningEngine(
+            self._endpoint, facts, listener.argv if listener else None, listener.pid if listener else None
+        )
+
+    def _ask(self) -> float:
+        with open_client(self._endpoint) as client:
+            model = read_facts(client).model
+        return ask_canary(self._endpoint, model, TIMEOUT_SECONDS)
+
+
+def docker_launcher(console: Console, endpoint: str | None) -> DockerLauncher:
+    """Return the launcher for this host's Docker; `COMPOSE_PROJECT_NAME` names the project, as it does for compose.
+
+    Raises:
+        DependencyDownError: Docker does not answer.
+    """
+    import docker  # noqa: PLC0415 - needed by this launcher alone
+
+    with _telling():
+        client = docker.from_env()
+        client.ping()
+    return DockerLauncher(client, console, endpoint or ENDPOINT, os.environ.get("COMPOSE_PROJECT_NAME"))
+
+
+def _endpoints(container: Container) -> dict[str, Any]:
+    """Return the container's networks and its names there; its short id, which Docker adds, is not the next one's."""
+    return {
+        network: {"Aliases": [alias for alias in told.get("Aliases") or () if alias != container.short_id]}
+        for network, told in container.attrs["NetworkSettings"]["Networks"].items()
+    }
+
+
+def _server_of(container: Container) -> Listener | None:
+    """Return the server's process as Docker shows it; its id where this host sees it under that id too."""
+    with _telling():
+        rows = container.top(ps_args="-eo pid,args")["Processes"]
+    for pid, command in rows:
+        argv = tuple(command.split())
+        if SERVER_MODULE in argv:
+            return Listener(int(pid) if _is_here(int(pid)) else None, argv)
+    return None
+
+
+def _is_here(pid: int) -> bool:
+    try:
+        return SERVER_MODULE in psutil.Process(pid).cmdline()
+    except psutil.Error:
+        return False
+
+
+@contextmanager
+def _telling() -> Iterator[None]:
+    from docker.errors import DockerException  # noqa: PLC0415 - as in `docker_launcher`
+
+    try:
+        yield
+    except DockerException as error:
+        raise DependencyDownError(f"Docker: {error}.", "Is it running, and may you use it?") from error

@@ -1,0 +1,150 @@
+"""Any arms against the first: paired by question, on a replayed trajectory, beside what theory allows."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from workload.agent.sleep import STEPS
+from workload.analysis.ab import COMPARED, diverged, quality
+from workload.analysis.ab_wording import headline, verdicts
+from workload.analysis.cache import witnesses
+from workload.analysis.engine_effects import engine_effects
+from workload.analysis.paired import compare
+from workload.analysis.prediction import predict
+from workload.analysis.prefetched import DRAFTED_FROM, bound_by_question, prefetches_of, share_of_bound, told
+from workload.analysis.wording import number
+from workload.charts.ab import draw
+from workload.experiment import Arm, Experiment
+from workload.kv_cache.bounds import mean_ci
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from workload.results import Row, RunData
+
+LIMIT, MAX_HOPS, K = 8, 3, 10
+
+
+def ab_experiment(arms: Sequence[Arm], name: str = "ab", folder: str = "ab") -> Experiment:
+    """Return the experiment that compares the arms with the first of them."""
+    return Experiment(
+        name=name,
+        folder=folder,
+        title=f"What does each arm change against {arms[0].name}?",
+        arms=tuple(arms),
+        reduce=partial(reduce, arms),
+        draw=draw,
+        headline=headline,
+        columns=(f"against {arms[0].name}", "uncached prefill\ntokens", "TTFT", "end to end", "predicted", "F1"),
+        verdicts=verdicts,
+        limit=LIMIT,
+        max_hops=MAX_HOPS,
+        k=K,
+        summary_file=f"{folder}.json",
+        keeps_engine=True,
+    )
+
+
+def recording(arm: Arm) -> Experiment:
+    """Return the run that records the trajectory which all arms then replay, on the first arm."""
+    return Experiment(
+        name="trajectory",
+        folder="ab",
+        title="Which path do the questions take?",
+        arms=(Arm("recorded", arm.profile, options=arm.options, engine=arm.engine),),
+        reduce=lambda data: {"quality": {"recorded": quality(data, "recorded")}},
+        draw=lambda _: (),
+        headline=lambda summary: [("questions", number(summary["quality"]["recorded"]["questions"]))],
+        columns=("", "recorded"),
+        verdicts=lambda _: [],
+        limit=LIMIT,
+        max_hops=MAX_HOPS,
+        k=K,
+        summary_file="trajectory.json",
+    )
+
+
+def reduce(arms: Sequence[Arm], data: RunData) -> dict[str, Any]:
+    """Return every arm's values and, of each but the first, its paired changes and the one that theory allows."""
+    first, *others = arms
+    compared: dict[str, dict[str, Any]] = {}
+    predicted: dict[str, dict[str, Any]] = {}
+    of_bound: dict[str, dict[str, float] | None] = {}
+    for arm in others:
+        rows = {
+            name: compare(data.by_question(first.name, value), data.by_question(arm.name, value))
+            for name, value in COMPARED.items()
+        }
+        compared[arm.name] = {name: row.as_dict() for name, row in rows.items()}
+        drafts, source = _drafts(data, arm.name), arm.options.get("prefetch", "off")
+        allowed = bound_by_question(data, first.name, drafts, source) if drafts and source in DRAFTED_FROM else {}
+        of_bound[arm.name] = share_of_bound(data, first.name, arm.name, allowed)
+        expected = predict(data, first.name, arm.name, differing(first, arm), allowed)
+        predicted[arm.name] = expected.beside(rows["end_to_end_seconds"].change_ci)
+    return {
+        "first": first.name,
+        "arms": {arm.name: _values(data, arm) for arm in arms},
+        "quality": {arm.name: quality(data, arm.name) for arm in arms},
+        "compared": compared,
+        "predicted": predicted,
+        "prefetch_of_bound": of_bound,
+        "f1_change": {arm.name: _f1_change(data, first.name, arm.name) for arm in others},
+        "ranked": sorted(compared, key=lambda arm: _change(compared[arm])),
+        "diverged_questions": diverged(data),
+    }
+
+
+def differing(first: Arm, other: Arm) -> frozenset[str]:
+    """Return the names of the agent's options and of the profile's fields in which two arms differ."""
+    pairs = ((first.options, other.options), (vars(first.vllm_profile), vars(other.vllm_profile)))
+    return frozenset(key for a, b in pairs for key in a.keys() | b.keys() if key != "name" and a.get(key) != b.get(key))
+
+
+def _values(data: RunData, arm: Arm) -> dict[str, Any]:
+    return {
+        "profile": arm.profile,
+        "options": dict(arm.options),
+        "engine": dict(arm.engine),
+        "medians": {name: _median(data, arm.name, name) for name in COMPARED},
+        "cache": witnesses(data, arm.name),
+        "answer_f1_ci": mean_ci(data.by_question(arm.name, _f1).values()),
+        "prefetch": told(_drafts(data, arm.name)),
+        "engine_effects": engine_effects(data, arm.name),
+        "sleep_seconds": _sleep(data, arm.name),
+    }
+
+
+def _sleep(data: RunData, arm: str) -> dict[str, float] | None:
+    """Return the seconds that the engine took to fall asleep and to wake up; None where it never did."""
+    rows = [row for row in data.visits if row["arm"] == arm and row["node"] in STEPS]
+    return (
+        {step: sum(row["duration_seconds"] for row in rows if row["node"] == step) for step in STEPS} if rows else None
+    )
+
+
+def _drafts(data: RunData, arm: str) -> list[Row]:
+    return prefetches_of(data.evidence.bundle.journal, data, arm) if data.evidence else []
+
+
+def _median(data: RunData, arm: str, name: str) -> dict[str, Any]:
+    values = data.by_question(arm, COMPARED[name])
+    alone = compare(values, values)
+    return {"n": alone.n, "median": alone.a, "ci": alone.a_ci}
+
+
+def _f1(question: Row, _: list[Row]) -> float:
+    return float(question["answer_f1"])
+
+
+def _f1_change(data: RunData, first: str, other: str) -> dict[str, Any]:
+    """Return the mean paired difference of answer F1, a number from -1 to 1, with its 95 % interval."""
+    before, after = (data.by_question(arm, _f1) for arm in (first, other))
+    differences = [after[question] - before[question] for question in sorted(before.keys() & after.keys())]
+    mean = sum(differences) / len(differences) if differences else None
+    return {"n": len(differences), "mean": mean, "ci": mean_ci(differences)}
+
+
+def _change(compared: dict[str, Any]) -> float:
+    change = compared["end_to_end_seconds"]["change"]
+    return float("inf") if change is None else change

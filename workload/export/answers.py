@@ -1,0 +1,112 @@
+"""What a dashboard's panels find in a run, asked as Grafana asks: over the whole time, at the panel's own step."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from workload.dashboards.panel_model import legend, min_interval
+from workload.prometheus import NoDataError, Series
+from workload.promql.query import RANGE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from workload.panels.panel import Line, Panel
+    from workload.prometheus import PrometheusClient
+
+# As many points as a panel of this width has pixels; Grafana's rule.
+MAX_POINTS = 1000
+SCRAPE_SECONDS = 1.0
+STEPS = {"10ms": 0.01, "100ms": 0.1, "5s": 5.0}
+LABEL = re.compile(r"\{\{\s*(\w+)\s*\}\}")
+
+
+@dataclass(frozen=True)
+class Span:
+    """The time shown, in seconds since the epoch."""
+
+    start: float
+    end: float
+
+    @property
+    def seconds(self) -> float:
+        """Its length."""
+        return self.end - self.start
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """One series of a panel.
+
+    Attributes:
+        line: the query that found it.
+        legend: what tells the series from the panel's others, its arm included.
+        labels: its labels.
+        times: (n,) in seconds since the epoch; n is 1 where the query is over all that is shown.
+        values: (n,), NaN for a gap.
+    """
+
+    line: Line
+    legend: str
+    labels: Mapping[str, str]
+    times: NDArray[np.float64]
+    values: NDArray[np.float64]
+
+    @property
+    def last(self) -> float:
+        """The last value that is a number; NaN without one."""
+        known = self.values[~np.isnan(self.values)]
+        return float(known[-1]) if known.size else float("nan")
+
+
+def step_of(panel: Panel, span: Span) -> float:
+    """Return the step in seconds at which Grafana asks for a panel that is as wide as `MAX_POINTS` points."""
+    return max(finest_of(panel), round(span.seconds / MAX_POINTS, 3))
+
+
+def finest_of(panel: Panel) -> float:
+    """Return the finest step of a panel in seconds: its own, else the time between two scrapes."""
+    return STEPS[own] if (own := min_interval(panel)) else SCRAPE_SECONDS
+
+
+def is_instant(line: Line) -> bool:
+    """Return whether a query is over all that is shown, and so asked once, at its end."""
+    return RANGE in line.query.expression
+
+
+def promql_of(panel: Panel, line: Line, scope: Mapping[str, str], span: Span) -> str:
+    """Return a query as it is asked for the series that carry the labels `scope`."""
+    return line.query.scoped(scope, step_of(panel, span), finest_of(panel), span.seconds)
+
+
+def ask(panel: Panel, client: PrometheusClient, scope: Mapping[str, str], span: Span) -> list[Answer]:
+    """Return what each query of a panel finds for the series that carry the labels `scope`; nothing where it is absent.
+
+    Raises:
+        PrometheusError: Prometheus failed, or refused a query.
+    """
+    step = step_of(panel, span)
+    answers = []
+    for line in panel.lines:
+        promql = promql_of(panel, line, scope, span)
+        template = legend(panel, line)
+        for series in _evaluate(client, promql, span, None if is_instant(line) else step):
+            named = LABEL.sub(lambda found, labels=series.labels: labels.get(found[1], ""), template).strip()
+            answers.append(Answer(line, named, series.labels, series.times, series.values))
+    return answers
+
+
+def _evaluate(client: PrometheusClient, promql: str, span: Span, step: float | None) -> list[Series]:
+    try:
+        if step:
+            return client.query_range(promql, span.start, span.end, step)
+        found = client.query(promql, span.end)
+        return [Series(one.labels, np.array([one.time]), np.array([one.value])) for one in found]
+    except NoDataError:
+        return []

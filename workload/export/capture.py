@@ -1,0 +1,146 @@
+"""Keeps what a dashboard shows: a picture and a CSV of every panel, the PromQL, a snapshot if that is wanted."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import chain
+from typing import TYPE_CHECKING
+
+from workload.errors import StorageError
+from workload.export.answers import ask, promql_of
+from workload.export.picture import Shown, draw
+from workload.export.snapshot import embed
+from workload.export.table import to_csv
+from workload.grafana import GrafanaError, NoRendererError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
+
+    from workload.dashboards.catalogue import Dashboard
+    from workload.export.answers import Answer, Span
+    from workload.grafana import Grafana
+    from workload.panels.panel import Panel
+    from workload.prometheus import PrometheusClient
+
+PIXELS = (1000, 500)
+PROMQL = "promql.json"
+
+
+@dataclass(frozen=True)
+class Capture:
+    """What was kept.
+
+    Attributes:
+        files: the files that were written, pictures first.
+        rendered: how many of the pictures Grafana's renderer made; the others are drawn here.
+        refusal: why Grafana did not draw, in words; None where it did.
+        empty: titles of the panels that found no data.
+        snapshot: the address of the snapshot in Grafana, if one was wanted.
+    """
+
+    files: tuple[Path, ...]
+    rendered: int
+    refusal: str | None
+    empty: tuple[str, ...]
+    snapshot: str | None = None
+
+
+def capture(
+    dashboard: Dashboard,
+    client: PrometheusClient,
+    scope: Mapping[str, str],
+    span: Span,
+    folder: Path,
+    footer: str,
+    *,
+    grafana: Grafana | None = None,
+    keeps_snapshot: bool = False,
+    advance: Callable[[], None] = lambda: None,
+) -> Capture:
+    """Write `KEY.png` and `KEY.csv` for every panel of a dashboard, and `promql.json`, into a folder.
+
+    Args:
+        dashboard: what is kept; see `workload.dashboards.catalogue`.
+        client: the Prometheus that holds the series.
+        scope: the labels of the series, such as the run's; they are the dashboard's variables too.
+        span: the time shown.
+        folder: made if it is not there; files of the same names are replaced.
+        footer: what a picture drawn here must say about its origin.
+        grafana: draws the pictures where it has a renderer.
+        keeps_snapshot: whether Grafana is to keep a snapshot with the data embedded.
+        advance: called after each panel.
+
+    Raises:
+        PrometheusError: Prometheus failed.
+        GrafanaError: it did not take the snapshot. Where it cannot draw, the pictures are drawn here.
+        StorageError: the folder cannot be written.
+    """
+    panels = [panel for row in dashboard.rows for panel in row.panels]
+    answers = {panel.key: ask(panel, client, scope, span) for panel in panels}
+    promql = {panel.key: [promql_of(panel, line, scope, span) for line in panel.lines] for panel in panels}
+    shown = Shown(span, arms_of(chain.from_iterable(answers.values())), footer)
+    renderer = _Renderer(grafana, dashboard.uid, scope, span)
+    pictures, tables, made = [], [], 0
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for panel in panels:
+            pictures.append(folder / f"{panel.key}.png")
+            if picture := renderer.draw(panel):
+                pictures[-1].write_bytes(picture)
+                made += 1
+            else:
+                draw(panel, answers[panel.key], shown, pictures[-1])
+            tables.append(folder / f"{panel.key}.csv")
+            tables[-1].write_text(to_csv(answers[panel.key]))
+            advance()
+        tables.append(folder / PROMQL)
+        tables[-1].write_text(json.dumps(promql, indent=2) + "\n")
+    except OSError as error:
+        raise StorageError(f"{folder} cannot be written: {error.strerror}.", "Choose another --out.") from error
+    kept = None
+    if grafana and keeps_snapshot:
+        start, end = (datetime.fromtimestamp(at, UTC) for at in (span.start, span.end))
+        title = f"{dashboard.title} ({', '.join(scope.values())})"
+        kept = grafana.snapshot(embed(dashboard, answers, title, start, end), title)
+    empty = tuple(panel.title for panel in panels if not answers[panel.key])
+    return Capture((*pictures, *tables), made, renderer.refusal, empty, kept)
+
+
+def arms_of(answers: Iterable[Answer]) -> list[str]:
+    """Return the arms in order; series that are told of all arms together have none."""
+    return sorted({arm for answer in answers if (arm := answer.labels.get("arm"))})
+
+
+class _Renderer:
+    """Has Grafana draw panels until it fails once: `refusal` then says why the others are drawn here."""
+
+    def __init__(self, grafana: Grafana | None, uid: str, scope: Mapping[str, str], span: Span) -> None:
+        self.refusal: str | None = None if grafana else "no Grafana is named"
+        self._grafana = grafana
+        self._place = (uid, scope, span)
+        self._ids: dict[str, int] | None = None
+
+    def draw(self, panel: Panel) -> bytes | None:
+        """Return a panel's picture; None where it is to be drawn here."""
+        if self._grafana is None or self.refusal:
+            return None
+        uid, scope, span = self._place
+        try:
+            if self._ids is None:
+                self._ids = self._find_panels(self._grafana, uid)
+            if (number := self._ids.get(panel.title)) is None:
+                return None  # a dashboard of another version
+            return self._grafana.picture(uid, number, span.start, span.end, scope, PIXELS)
+        except GrafanaError as error:
+            self.refusal = str(error)
+            return None
+
+    @staticmethod
+    def _find_panels(grafana: Grafana, uid: str) -> dict[str, int]:
+        if not grafana.can_render():
+            raise NoRendererError(f"Grafana at {grafana.url} has no image renderer.", "Set up grafana-image-renderer.")
+        panels = grafana.dashboard(uid)["panels"]
+        return {panel["title"]: int(panel["id"]) for panel in panels if panel["type"] != "row"}

@@ -1,0 +1,52 @@
+"""Finds the Prometheus that holds a run: the one that is named, the one that is up, or our own on what it stored."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from workload.paths import cache_dir
+from workload.prometheus import NoDataError, PrometheusClient
+from workload.prometheus_binary import find_prometheus
+from workload.prometheus_server import HOST, LocalPrometheus, loopback_session
+from workload.selectors import selector
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from workload.results import Measured
+
+
+@contextmanager
+def prometheus_of_runs(url: str | None, port: int) -> Iterator[PrometheusClient]:
+    """Yield a client of the Prometheus at `url`, else of the one on `port` of 127.0.0.1.
+
+    One that is up is only asked, never reconfigured: it may be recording a run. Where none is up, our own is started on
+    what it stored and stopped at the end.
+
+    Raises:
+        MissingPartError: none is up, and there is no Prometheus to start.
+        DependencyDownError: it did not start.
+    """
+    named = PrometheusClient(url or f"http://{HOST}:{port}", loopback_session())
+    if url or named.ready():
+        yield named
+        return
+    cache = cache_dir()
+    with LocalPrometheus(find_prometheus(cache), cache, loopback_session(), port=port) as own:
+        yield own.client
+
+
+def holds(client: PrometheusClient, run: str, measured: Sequence[Measured]) -> bool:
+    """Return whether Prometheus still has the first and the last window of a run.
+
+    Raises:
+        PrometheusError: it failed.
+    """
+    up = selector("up", {"run": run})
+    try:
+        for part in (measured[0], measured[-1]):
+            client.raw(up, part.window.start, part.window.end)
+    except NoDataError:
+        return False
+    return True

@@ -1,0 +1,58 @@
+"""A panel's values in words, in the unit that Grafana shows them in."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from matplotlib.ticker import FuncFormatter, MultipleLocator
+
+from workload.charts.canvas import duration
+from workload.figures import AXIS_LABELS, binary_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.axis import Axis
+
+    from workload.panels.panel import Unit
+
+# The most that an axis of bytes has: round numbers of MiB are no round numbers of bytes.
+TICKS = 6
+SUFFIXES: dict[Unit, str] = {
+    "reqps": " /s",
+    "eps": " /s",
+    "tokens/s": " tokens/s",
+    "hertz": " Hz",
+    "celsius": " \u00b0C",
+    "watt": " W",
+}
+
+
+def text_of(value: float, unit: Unit, words: Sequence[tuple[float, str]]) -> str:
+    """Return a value as text: the word for it where there is one, else three significant digits and its unit."""
+    if math.isnan(value):
+        return ""
+    if word := dict(words).get(value):
+        return word
+    if unit == "percentunit":
+        return f"{value:.1%}".replace("%", " %")
+    if unit == "bytes":
+        return binary_bytes(value)
+    if unit == "s":
+        return duration(value) if value else "0 s"
+    return f"{plain(value)}{SUFFIXES.get(unit, '')}"
+
+
+def plain(value: float) -> str:
+    """Return a number with three significant digits, or all of a larger one's whole digits."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def axis(drawn: Axis, unit: Unit) -> None:
+    """Have an axis, whose range is known, show its values in a unit."""
+    if unit == "bytes" and (top := float(drawn.get_view_interval()[1])) >= TICKS:
+        drawn.set_major_locator(MultipleLocator(2.0 ** math.ceil(math.log2(top / TICKS))))
+    if unit in {"percentunit", "bytes"}:
+        drawn.set_major_formatter(FuncFormatter(lambda value, _: text_of(value, unit, ()).replace(".0 %", " %")))
+    drawn.set_label_text(AXIS_LABELS[unit] if unit != "percentunit" else "")

@@ -1,0 +1,119 @@
+"""Draws a finished run's figures again: all of them while Prometheus has its series, else the panels kept as CSV."""
+
+from __future__ import annotations
+
+import csv
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from workload.dashboards.catalogue import DASHBOARDS
+from workload.drawing import Drawing
+from workload.errors import UsageError
+from workload.evidence import Evidence
+from workload.experiment import Experiment
+from workload.export.stored import holds
+from workload.figures import draw
+from workload.kv_cache.run import FIGURES as KV_CACHE_FIGURES
+from workload.panels import vllm_metrics
+from workload.panels.data import Trace
+from workload.panels.panel import Figure
+from workload.report import REPORT, render, section_of
+from workload.results import read_run
+from workload.run import Finished
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from workload.panels.panel import Panel
+    from workload.past import PastRun
+    from workload.prometheus import PrometheusClient
+
+
+def redraw(found: PastRun, client: PrometheusClient) -> list[Path]:
+    """Draw a run's figures into its experiment's folder, renew its report, and return the pictures.
+
+    Where Prometheus no longer has the run, only what was kept as CSV can be drawn, and the report stays.
+
+    Raises:
+        UsageError: nothing of the run is left to draw from.
+        PrometheusError: Prometheus failed.
+    """
+    folder = found.bundle.root / "hop2rag" / found.study.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    summary = found.summary
+    if not isinstance(found.study, Experiment):
+        files = [paint(found.summary, folder / name) for name, paint in KV_CACHE_FIGURES.items()]
+    elif found.measured and holds(client, found.run, found.measured):
+        evidence = Evidence(client, found.study.name, found.bundle, found.settings)
+        data = read_run(found.bundle.journal, found.measured, evidence)
+        # What an older version did not work out is worked out now; what it did stays.
+        summary = {**found.study.reduce(data), **found.summary}
+        drawing = Drawing(
+            found.study.name,
+            tuple(arm.name for arm in found.study.arms),
+            data,
+            summary,
+            client,
+            found.bundle,
+            folder,
+            found.footer,
+        )
+        files = list(found.study.draw(drawing))
+    else:
+        return draw_kept(found, found.study, folder)
+    finished = Finished(found.run, summary, tuple(files), found.bundle.folder)
+    found.bundle.write_text(REPORT, render(found.study.title, [section_of(found.study, finished)]))
+    return files
+
+
+def draw_kept(found: PastRun, experiment: Experiment, folder: Path) -> list[Path]:
+    """Draw what the bundle keeps as CSV: figures of which every panel is there, and all other panels alone.
+
+    Raises:
+        UsageError: no panel was kept.
+    """
+    kept = {path.stem: path for path in (found.bundle.folder / "panels").glob("*.csv")}
+    shown = next(dashboard for dashboard in DASHBOARDS if dashboard.uid == experiment.name)
+    panels = {panel.key: panel for row in shown.rows for panel in row.panels if panel.key in kept}
+    whole = [
+        figure
+        for figure in (vllm_metrics.FIGURES if experiment.name == "vllm-metrics" else ())
+        if all(panel.key in kept for panel in figure.panels)
+    ]
+    in_figures = {panel.key for figure in whole for panel in figure.panels}
+    alone = [
+        Figure(f"panel_{key}.png", panel.title, (panel,)) for key, panel in panels.items() if key not in in_figures
+    ]
+    if not (whole or alone):
+        raise UsageError(
+            f"Nothing is left to draw {found.run} from: Prometheus does not have it, and no panel was kept.",
+            "Name the Prometheus that has it with --prometheus-url.",
+        )
+    arms = tuple(arm.name for arm in experiment.arms)
+    for figure in (*whole, *alone):
+        traces = {panel.key: read_traces(kept[panel.key], panel) for panel in figure.panels}
+        draw(figure, traces, arms, found.footer, folder / figure.file)
+    return [folder / figure.file for figure in (*whole, *alone)]
+
+
+def read_traces(path: Path, panel: Panel) -> list[Trace]:
+    """Return a panel's traces as `Drawing.traces` wrote them, without their PromQL.
+
+    Raises:
+        UsageError: the file is damaged.
+    """
+    points: dict[tuple[str, int, str, str], list[tuple[float, float]]] = {}
+    try:
+        with path.open(newline="") as stream:
+            for row in csv.DictReader(stream):
+                place = (row["arm"], int(row["block"]), row["point"], row["legend"])
+                points.setdefault(place, []).append((float(row["seconds"]), float(row["value"])))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{path} is damaged ({error!r}).", "Leave it out, and try again.") from error
+    legends = {line.legend for line in panel.lines}
+    return [
+        Trace(*place, "", *np.array(values, dtype=np.float64).T)
+        for place, values in points.items()
+        if place[3] in legends
+    ]
