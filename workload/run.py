@@ -123,6 +123,8 @@ def run_experiment(
     corpus = open_corpus(settings, embedder, progress)
     bundle = Bundle(settings.results, run_id or new_run_id(experiment.name, datetime.now(UTC)))
     history = begin(bundle, experiment, settings)
+    if history.segments:
+        progress.console.print(f"Going on with {bundle.run_id}: {history.in_words()}.", markup=False, highlight=False)
     embedder.load()
     watcher = prometheus_of(settings)
     try:

@@ -93,6 +93,7 @@ def test_row_14_an_interrupted_run_says_so_and_goes_on(tmp_path: Path, signals: 
     again = start(tmp_path, "--resume", folder.name, seconds_a_call=0.0)
     printed = again.communicate(timeout=60)[0]
     assert again.returncode == 0, printed
+    assert f"Going on with {folder.name}: " in printed
     assert json.loads((folder / "manifest.json").read_text())["status"] == "finished"
     rows = [row for row in read(folder / "journal.sqlite", "question") if row["phase"] != "warm-up"]
     ended = Counter(row["question_id"] for row in rows if row["outcome"] == "ok")
