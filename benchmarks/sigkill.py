@@ -185,7 +185,8 @@ def sweep(arguments: list[str], experiment: str, kills: int, chance: random.Rand
                 found.failures.append(f"run {found.runs} ended with {code}: {(folder / 'log').read_text()[-800:]}")
                 break
             is_done = code == 0
-        judge(folder, experiment, expected, found)
+        if is_done:
+            judge(folder, experiment, expected, found)
         found.runs += 1
         shutil.rmtree(folder)
     return found

@@ -34,6 +34,12 @@ class History:
     interrupted: Mapping[Place, Mapping[str, int]]
     segments: Mapping[Place, int]
 
+    def in_words(self) -> str:
+        """Return what a run that goes on has behind it; what was in flight was acknowledged to nobody."""
+        ended = sum(map(len, self.acknowledged.values()))
+        cut = sum(sum(counts.values()) for counts in self.interrupted.values())
+        return f"{ended} questions have ended; {cut} were in flight when it was stopped, and are not counted"
+
 
 NOTHING = History((), {}, {}, {})
 

@@ -135,6 +135,11 @@ def check(
         raise UsageError(f"The journal {path} is damaged: {damage}.", "Start a new run.")
 
 
+def is_blank(connection: sqlite3.Connection, path: Path) -> bool:
+    """Return whether an open journal was only just made when its process was killed: nothing was written to it."""
+    return connection.execute("SELECT name FROM sqlite_master").fetchone() is None and not lost_commits(path)
+
+
 def lost_commits(path: Path) -> int:
     """Return how many commits of an open journal's write-ahead log SQLite does not see.
 

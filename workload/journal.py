@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from workload.durable import OWNER_ONLY, hold
 from workload.errors import StorageError, UsageError
-from workload.integrity import add_checksums, check, columns, explained, keep_checksums, lost_commits
+from workload.integrity import add_checksums, check, columns, explained, is_blank, keep_checksums
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -215,7 +215,7 @@ def _open(path: Path, config: Mapping[str, Any]) -> sqlite3.Connection:
     with explained(path, "Start a new run."), ExitStack() as failed:
         connection = sqlite3.connect(path, check_same_thread=False)
         failed.callback(connection.close)
-        if not connection.execute("SELECT name FROM sqlite_master").fetchone() and not lost_commits(path):
+        if is_blank(connection, path):
             # One transaction: a process that is killed here leaves a file without tables, which is new again.
             connection.executescript(f"PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; BEGIN; {SCHEMA}")
             add_checksums(connection)
@@ -256,6 +256,8 @@ def read(path: Path, table: str) -> list[dict[str, Any]]:
         with explained(path, "Choose another run."):
             # One transaction: what is checked is what is read, while a run goes on.
             connection.execute("BEGIN")
+            if is_blank(connection, path):
+                return []
             check(connection, path, ("meta", table), _pristine(), SCHEMA_VERSION)
             names = columns(connection, table)
             rows = connection.execute(f"SELECT {', '.join(names)} FROM {table} ORDER BY rowid")  # noqa: S608

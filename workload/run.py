@@ -123,6 +123,8 @@ def run_experiment(
     corpus = open_corpus(settings, embedder, progress)
     bundle = Bundle(settings.results, run_id or new_run_id(experiment.name, datetime.now(UTC)))
     history = begin(bundle, experiment, settings)
+    if history.segments:
+        progress.console.print(f"Going on with {bundle.run_id}: {history.in_words()}.", markup=False, highlight=False)
     embedder.load()
     watcher = prometheus_of(settings)
     try:
@@ -168,8 +170,14 @@ def begin(bundle: Bundle, experiment: Experiment, settings: Settings) -> History
         return NOTHING
     with readable(bundle.run_id):
         measured = tuple(Measured.from_manifest(row) for row in bundle.resume().get("measured", ()))
+    history = read_history(bundle.journal, measured) if bundle.journal.exists() else NOTHING
+    if measured and not history.segments:
+        raise UsageError(
+            f"The journal of run {bundle.run_id} holds nothing of the {len(measured)} windows in its manifest.",
+            "Start a new run.",
+        )
     bundle.note(status="running")
-    return read_history(bundle.journal, measured) if bundle.journal.exists() else NOTHING
+    return history
 
 
 def settings_of(experiment: str, now: Settings, run: str) -> Settings:

@@ -13,12 +13,14 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from tests.stubs.run import measured
 from tests.stubs.vllm import Turn
 from tests.stubs.world import stub_world
+from workload.bundle import Bundle
 from workload.cli import run_command_line
 from workload.corpus.synthetic import generate
 from workload.errors import UsageError
@@ -26,6 +28,8 @@ from workload.experiment import Experiment
 from workload.experiments import EXPERIMENTS
 from workload.journal import Journal, read
 from workload.measurement import Measurement
+from workload.run import begin
+from workload.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -89,6 +93,7 @@ def test_row_14_an_interrupted_run_says_so_and_goes_on(tmp_path: Path, signals: 
     again = start(tmp_path, "--resume", folder.name, seconds_a_call=0.0)
     printed = again.communicate(timeout=60)[0]
     assert again.returncode == 0, printed
+    assert f"Going on with {folder.name}: " in printed
     assert json.loads((folder / "manifest.json").read_text())["status"] == "finished"
     rows = [row for row in read(folder / "journal.sqlite", "question") if row["phase"] != "warm-up"]
     ended = Counter(row["question_id"] for row in rows if row["outcome"] == "ok")
@@ -113,8 +118,22 @@ def test_row_14_a_journal_without_tables_is_new(tmp_path: Path) -> None:
         connection.execute("PRAGMA journal_mode = WAL")
     connection.close()
     assert path.stat().st_size > 0
+    assert read(path, "question") == []  # what a run that goes on looks at first
     Journal(path, {}).close()
     assert read(path, "question") == []
+
+
+def test_row_16_windows_without_their_questions_are_refused(tmp_path: Path) -> None:
+    """An emptied journal looks like one that was only just made; the manifest knows better."""
+    bundle = Bundle(tmp_path, "run")
+    bundle.note(measured=[measured().as_dict()])
+    for content in (None, b""):
+        if content is not None:
+            bundle.journal.write_bytes(content)
+        with pytest.raises(UsageError, match="holds nothing of the 1 windows"):
+            begin(
+                Bundle(tmp_path, "run"), cast("Experiment", EXPERIMENTS["latency"]), Settings(limit=1, max_hops=1, k=1)
+            )
 
 
 @pytest.fixture(scope="module")

@@ -19,11 +19,15 @@ ROOT = Path(__file__).parents[2]
 SECRET = "Xylophone/7f3a+canary"
 ENVIRONMENT = {
     **dict.fromkeys(("OPENAI_API_KEY", "LANGSMITH_API_KEY", "HF_TOKEN", "VLLM_API_KEY"), SECRET),
+    "GRAFANA_TOKEN": SECRET,
+    "GRAFANA_URL": "http://127.0.0.1:1",  # nobody is there, and what fails says so
     "HTTP_PROXY": f"http://user:{quote(SECRET, safe='')}@127.0.0.1:1",
     "OPENAI_LOG": "debug",
     "LANGSMITH_TRACING": "true",
 }
 TOLD = 20
+# All experiments with all figures, twice; a test's time holds that of what it is set up with.
+pytestmark = pytest.mark.timeout(600)
 
 
 def run(folder: Path, *flags: str) -> Path:
