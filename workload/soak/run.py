@@ -5,9 +5,11 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from workload.alertmanager import LocalAlertmanager
+from workload.annotations import annotator, find_grafana, mark_action
 from workload.bundle import Bundle, new_run_id, read_manifest
 from workload.corpus.default import open_corpus
 from workload.corpus.embedding import MiniLmEmbedder
@@ -22,6 +24,7 @@ from workload.soak.assembly import EXPERIMENT, WATCHED_ONLY, Assembly, Surroundi
 from workload.soak.capture import keeper
 from workload.soak.plan import SoakPlan
 from workload.soak.webhook import PATH
+from workload.targets import ArmLabels
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -57,6 +60,8 @@ def run_soak(
     else:
         bundle.start(EXPERIMENT, settings.model_dump(mode="json"))
         bundle.note(plan=plan.model_dump(mode="json"))
+    grafana = find_grafana()
+    annotate = annotator(grafana, partial(progress.console.print, markup=False))
     embedder.load()
     binary = find_prometheus(cache)
     try:
@@ -89,7 +94,10 @@ def run_soak(
                 prometheus,
                 alertmanager,
                 ports.webhook,
-                keeper(prometheus.client, bundle, EXPERIMENT, plan.profile),
+                keeper(
+                    prometheus.client, bundle, ArmLabels(bundle.run_id, EXPERIMENT, plan.profile).as_dict(), grafana
+                ),
+                partial(mark_action, annotate, run=bundle.run_id),
             )
             return Assembly(around, settings, plan, bundle, progress).conduct()
     except BaseException as error:
