@@ -7,7 +7,8 @@ file system of their own (a tmpfs, so this wants root). While it runs
 - the engine's process is killed (SIGKILL) after 15 % of the time;
 - Prometheus is stopped after 30 %, and started again when the outage is over;
 - after 80 % that file system is filled up to 100 MiB, and emptied a little later.
-What is printed at the end is read from the run's journal and report. Exit code 1 if anything is missing.
+Further arguments are `hop2rag soak`'s own, such as `--engine-python PATH --model FOLDER`. What is printed at the end is
+read from the run's journal and report. Exit code 1 if anything is missing.
 """
 
 from __future__ import annotations
@@ -69,6 +70,7 @@ class Run:
     duration: float
     outage: float
     concurrency: int
+    further: list[str]
     faults: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -79,6 +81,7 @@ class Run:
             *("--segment", f"{max(30, self.duration / 6):g}s", "--results", str(self.root)),
             *("--engine-port", str(self.engine_port), "--prometheus-port", str(self.prometheus_port)),
             *("--alertmanager-port", str(manager), "--webhook-port", str(webhook)),
+            *self.further,
         ]
         self.restarted: subprocess.Popen[bytes] | None = None
 
@@ -205,10 +208,10 @@ def main() -> int:
     parser.add_argument("--outage", type=seconds_of, default=240.0)
     parser.add_argument("--concurrency", type=int, default=2)
     parser.add_argument("--keep", type=Path, help="copy the run's folder here")
-    options = parser.parse_args()
+    options, further = parser.parse_known_args()
     print(describe("hop2rag-observatory"), flush=True)
     with small_disk() as root:
-        run = Run(root, options.duration, options.outage, options.concurrency)
+        run = Run(root, options.duration, options.outage, options.concurrency, further)
         code = run.conduct()
         wrong = judge(run, code)
         if options.keep:

@@ -13,6 +13,7 @@ Source of the rule: vLLM's `kv_cache_manager.get_computed_blocks` and its design
 from __future__ import annotations
 
 from array import array
+from collections import OrderedDict
 from hashlib import blake2b
 from itertools import takewhile
 from typing import TYPE_CHECKING
@@ -53,7 +54,7 @@ class PrefixIndex:
             raise UsageError(f"A block of {block_size} tokens is not possible.", "Use 1 or more.")
         self.block_size = block_size
         self._capacity_blocks = capacity_blocks
-        self._seen: dict[bytes, None] = {}
+        self._seen: OrderedDict[bytes, None] = OrderedDict()
 
     def observe(self, prompt: Sequence[int], salt: str = "") -> int:
         """Return the reusable tokens of a prompt (token ids) that arrives now, and remember its blocks."""
@@ -72,10 +73,10 @@ class PrefixIndex:
             self._seen.update(dict.fromkeys(hashes))
             return
         for digest in reversed(hashes):
-            self._seen.pop(digest, None)
             self._seen[digest] = None
+            self._seen.move_to_end(digest)
         while len(self._seen) > self._capacity_blocks:
-            del self._seen[next(iter(self._seen))]
+            self._seen.popitem(last=False)
 
     def __len__(self) -> int:
         return len(self._seen)

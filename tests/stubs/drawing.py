@@ -22,6 +22,10 @@ RUN = "20250131-235959-x"
 class Silent:
     """A Prometheus that has nothing."""
 
+    def query(self, promql: str, at: float | None = None) -> None:
+        """Answer as the client does where there is no series."""
+        raise NoDataError(promql, None if at is None else (at, at))
+
     def query_range(self, promql: str, start: float, end: float, _: float) -> None:
         """Answer as the client does where there is no series."""
         raise NoDataError(promql, (start, end))

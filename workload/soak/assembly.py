@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -26,7 +26,7 @@ from workload.soak.record import SoakRecord
 from workload.soak.recovery import Recovery
 from workload.soak.reporting import report
 from workload.soak.resets import counter_resets
-from workload.soak.rules import steering_alerts
+from workload.soak.rules import alert_names, steering_alerts
 from workload.soak.segments import Segments
 from workload.soak.sending import Sender
 from workload.soak.signals import orderly
@@ -186,7 +186,7 @@ class Assembly:
             pace,
             journal,
             metrics,
-            {name for _, name in known},
+            alert_names(),
             run_id,
             recovery.prove,
             around.capture,
@@ -213,11 +213,13 @@ class Assembly:
         if stands and stands.open_segment:
             segments.close_dangling(*stands.open_segment)
         elapsed = self._before.elapsed_seconds if self._before else 0.0
-        with ExitStack() as watched:
+        async with AsyncExitStack() as watched:
             watched.enter_context(orderly(pace.end, self.progress.console.print))
             beside = []
             if around.alertmanager and around.prometheus:
-                watched.enter_context(served(steering, metrics, around.alertmanager.token, around.webhook_port))
+                await watched.enter_async_context(
+                    served(steering, metrics, around.alertmanager.token, around.webhook_port)
+                )
                 beside = watchers(steering, pace, around.alertmanager, around.prometheus, recovery.prove)
             watched.enter_context(under_test.busy.accounting())
             display = Display(self.progress, plan.duration, elapsed)

@@ -24,6 +24,7 @@ from workload.soak.assembly import EXPERIMENT, WATCHED_ONLY, Assembly, Surroundi
 from workload.soak.capture import keeper
 from workload.soak.plan import SoakPlan
 from workload.soak.webhook import PATH
+from workload.targets import ArmLabels
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -60,6 +61,8 @@ def run_soak(
     else:
         bundle.start(EXPERIMENT, settings.model_dump(mode="json"))
         bundle.note(plan=plan.model_dump(mode="json"))
+    grafana = find_grafana()
+    annotate = annotator(grafana, partial(progress.console.print, markup=False))
     embedder.load()
     binary = find_prometheus(cache)
     try:
@@ -92,8 +95,10 @@ def run_soak(
                 prometheus,
                 alertmanager,
                 ports.webhook,
-                keeper(prometheus.client, bundle, EXPERIMENT, plan.profile),
-                lambda at, alert, action: mark_action(annotate, at, alert, action, bundle.run_id),
+                keeper(
+                    prometheus.client, bundle, ArmLabels(bundle.run_id, EXPERIMENT, plan.profile).as_dict(), grafana
+                ),
+                partial(mark_action, annotate, run=bundle.run_id),
             )
             return Assembly(around, settings, plan, bundle, progress).conduct()
     except BaseException as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import contextmanager
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from exporter.server import BackgroundServer
@@ -12,7 +12,7 @@ from workload.soak.heartbeat import Heartbeat
 from workload.soak.webhook import webhook
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
     from typing import Any
 
     from exporter.soak import SoakMetrics
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from workload.soak.steering import Steering
 
 
-@contextmanager
-def served(steering: Steering, metrics: SoakMetrics, token: str, port: int) -> Iterator[str]:
+@asynccontextmanager
+async def served(steering: Steering, metrics: SoakMetrics, token: str, port: int) -> AsyncIterator[str]:
     """Serve the webhook on 127.0.0.1 in a thread of its own; yield its "host:port". Enter it in the event loop.
 
     What comes in is handed to the loop in which the soak runs, so that nothing of the steering needs a lock.
@@ -40,8 +40,12 @@ def served(steering: Steering, metrics: SoakMetrics, token: str, port: int) -> I
     def count(outcome: str) -> None:
         metrics.requests.labels(outcome).inc()
 
-    with BackgroundServer(webhook(token, receive, count), port=port, flag="--webhook-port") as server:
+    server = BackgroundServer(webhook(token, receive, count), port=port, flag="--webhook-port")
+    try:
         yield server.start()
+    finally:
+        # In a thread: a message that is being received now is answered by this loop.
+        await asyncio.to_thread(server.close)
 
 
 def watchers(

@@ -15,7 +15,7 @@ from tests.stubs.alerts import RUN, message
 from workload.errors import DependencyDownError
 from workload.journal import Journal, read
 from workload.soak.pace import Pace
-from workload.soak.rules import steering_alerts
+from workload.soak.rules import alert_names, steering_alerts
 from workload.soak.steering import Steering
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Helm:
             self.pace,
             self.journal,
             self.metrics,
-            {name for _, name in steering_alerts()},
+            alert_names(),
             RUN,
             self.prove,
             self.capture,

@@ -12,7 +12,7 @@ import pytest
 from tests.stubs.alerts import alert
 from workload.soak import steering as steering_module
 from workload.soak.alert import from_api
-from workload.soak.rules import steering_alerts
+from workload.soak.rules import alert_names, steering_alerts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -264,3 +264,4 @@ def test_the_rules_name_what_may_steer() -> None:
     found = steering_alerts()
     assert {action for action, _ in found} == {"capture", "reduce", "pause", "stop"}
     assert {("pause", "VllmDown"), ("pause", "Watchdog"), ("stop", "DiskWritesFailing")} <= found
+    assert {name for _, name in found} < alert_names()

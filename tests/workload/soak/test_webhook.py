@@ -164,7 +164,7 @@ def test_the_key_does_not_depend_on_the_order(alerts: list[dict[str, Any]]) -> N
 async def test_row_11_over_a_socket_a_thousand_duplicates_are_one_action(helm: Callable[..., Helm]) -> None:
     """The same through uvicorn's thread and the loop of the soak, with a flood of callers without a token between."""
     bridge = helm()
-    with served(bridge.steering, bridge.metrics, TOKEN, 0) as address:
+    async with served(bridge.steering, bridge.metrics, TOKEN, 0) as address:
 
         def flood(number: int) -> Counter[int]:
             with requests.Session() as session:
