@@ -50,7 +50,6 @@ def run_soak(
     """
     if plan.profile not in PROFILES:
         raise UsageError(f"There is no profile {plan.profile!r}.", f"There are: {', '.join(PROFILES)}.")
-    annotate = annotator(find_grafana(), partial(progress.console.print, markup=False))
     launcher = launcher_of(settings, progress.console)
     cache, embedder = cache_dir(), MiniLmEmbedder()
     corpus = open_corpus(settings, embedder, progress)
