@@ -57,7 +57,7 @@ def samples() -> Iterator[Sample]:
         yield Sample(job, "up", {}, 1)
         yield Sample(job, "scrape_duration_seconds", {}, 0.01)
         yield Sample(job, "scrape_samples_scraped", {}, 100)
-    for alert in alerts():
+    for alert in dict.fromkeys(alerts()):  # a burn of two speeds has one name
         yield Sample("workload", "ALERTS", {"alertname": alert, "alertstate": "firing", "severity": "warning"}, 1)
 
 

@@ -46,7 +46,7 @@ class EngineFacts:
     prefix_caching: bool | None
     kv_pool_bytes: int | None
     kv_block_bytes: float | None
-    kv_pool_is_told: bool | None
+    kv_pool_is_told: bool | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the facts for a manifest."""
