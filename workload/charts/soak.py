@@ -101,7 +101,8 @@ def _memory(axes: Axes, at: NDArray[np.float64], samples: NDArray[np.float64]) -
 
 
 def _level(axes: Axes, at: NDArray[np.float64], samples: NDArray[np.float64]) -> None:
-    name(axes, "Questions in flight, and how many were allowed; grey: held", y="questions")
+    title = "Questions in flight (failed ones until the engine is proved), and how many were allowed; grey: held"
+    name(axes, title, y="questions")
     axes.plot(at, samples[:, 1], color=COLOURS[0], linewidth=0.8, label="in flight")
     axes.plot(at, samples[:, 2], color=DARK, linewidth=1.4, drawstyle="steps-post", label="allowed")
     top = max(samples[:, 1:3].max(initial=1), 1) * 1.15

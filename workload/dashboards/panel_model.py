@@ -74,7 +74,7 @@ def unit(name: Unit) -> str:
 def min_interval(panel: Panel) -> str:
     """Return the finest step that makes sense for a panel, or "" for the datasource's scrape interval."""
     text = " ".join(line.query.expression for line in panel.lines)
-    return next((interval for part, interval in MIN_INTERVALS.items() if part in text), "")
+    return panel.step or next((interval for part, interval in MIN_INTERVALS.items() if part in text), "")
 
 
 def legend(panel: Panel, line: Line) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from workload.panels.panel import Line, Panel
+from workload.panels.panel import SPARSE, Line, Panel
 from workload.promql import overview as promql
 
 CACHING_WORDS = ((0.0, "caching off"), (1.0, "caching on"))
@@ -135,6 +135,7 @@ QUESTION_HEATMAP = Panel(
     lines=(Line(promql.QUESTION_BUCKETS, "{{le}}"),),
     empty="no traffic",
     kind="heatmap",
+    step=SPARSE,
 )
 HOPS = Panel(
     key="hops_by_type",
@@ -153,4 +154,5 @@ FAILURES = Panel(
     unit="eps",
     lines=(Line(promql.CALL_ERRORS, "{{reason}}"), Line(promql.REPAIRS, "no JSON")),
     empty="no traffic",
+    step=SPARSE,
 )

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 # Grafana's unit names, but for tokens/s, which it does not know; figures translate them to axis labels.
 Unit = Literal["percentunit", "short", "s", "bytes", "reqps", "eps", "tokens/s", "hertz", "celsius", "watt", "none"]
+# For what is counted when a call or a question ends, which an agent does every few seconds.
+SPARSE = "5s"
 Kind = Literal["timeseries", "stat", "bargauge", "table", "heatmap", "state-timeline"]
 
 
@@ -44,6 +46,7 @@ class Panel:
         words: what single values mean, in words.
         thresholds: from which value on which colour holds; below the first all is well.
         is_stacked: whether the lines are parts of a whole.
+        step: the finest step that shows more, as Grafana writes it, where that is coarser than the samples are.
     """
 
     key: str
@@ -56,6 +59,7 @@ class Panel:
     words: tuple[tuple[float, str], ...] = ()
     thresholds: tuple[tuple[float, str], ...] = ()
     is_stacked: bool = False
+    step: str = ""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from workload.panels.panel import Line, Panel
+from workload.panels.panel import SPARSE, Line, Panel
 from workload.promql import prompts as promql
 
 REUSE_WHY = (
@@ -53,6 +53,7 @@ REUSE_LOST = Panel(
     lines=(Line(promql.LOST, "{{node}}"),),
     empty="no traffic",
     is_stacked=True,
+    step=SPARSE,
 )
 SIZE_BY_HOP = Panel(
     key="prompt_size_by_hop",
@@ -88,4 +89,5 @@ SIZE_HEATMAP = Panel(
     lines=(Line(promql.SIZE_BUCKETS, "{{le}}"),),
     empty="no traffic",
     kind="heatmap",
+    step=SPARSE,
 )
