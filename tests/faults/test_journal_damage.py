@@ -44,6 +44,8 @@ async def fill(journal: Journal, number: int, *, is_patient: bool = True) -> Non
         for table, name in (("node_visit", "node"), ("stage", "stage")):
             row = {"question": question, name: "retrieve", "hop": 1, **times}
             journal.insert(table, row | ({"outcome": "ok"} if table == "node_visit" else {}))
+        prefetch = {"question": question, "hop": 1, "outcome": "used", **times, "waited_seconds": 0.0}
+        journal.insert("prefetch", prefetch)
         row = {"id": call, "question": question, "node": "decide", "hop": 1, "outcome": "ok", **times}
         journal.insert("llm_call", {**row, "prompt_tokens": 100 * question, "block_hashes": bytes(range(64))})
         text = {"call": call, "messages": "[]", "reply": f"reply {question}", "prompt_ids": b"", "output_ids": b""}
