@@ -40,7 +40,9 @@ def openmetrics(names: set[str]) -> str:
     for sample in samples():
         if sample.name in names:
             copies = (
-                [sample, Sample(FAST, sample.name, sample.labels, sample.value)] if sample.job == "vllm" else [sample]
+                [sample, Sample(FAST, sample.name, sample.labels, sample.value)]
+                if sample.name.startswith("vllm:")
+                else [sample]
             )
             lines += [line for copy in copies for arm in ARMS for line in _series(copy, arm)]
     return "\n".join([*lines, "# EOF\n"])
