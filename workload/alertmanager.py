@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-import time
 from typing import TYPE_CHECKING, Any, Self
 
 import requests
@@ -13,7 +12,7 @@ import yaml
 
 from workload.errors import DependencyDownError, StorageError, UsageError
 from workload.paths import asset
-from workload.process import ChildProcess
+from workload.process import ChildProcess, await_ready
 from workload.prometheus_server import HOST
 
 if TYPE_CHECKING:
@@ -133,17 +132,10 @@ class LocalAlertmanager:
             self.client.reload()
             return False
         self._write()
-        self._child = ChildProcess(self._argv, self._log)
-        deadline = time.monotonic() + READY_TIMEOUT_SECONDS
-        while not self.client.ready():
-            if self._child.exit_code is not None or time.monotonic() > deadline:
-                tail = self._child.tail()
-                self.stop()
-                raise DependencyDownError(
-                    f"Alertmanager did not start on {self.address}. The end of {self._log}:\n{tail}\n",
-                    "Pick another port with --alertmanager-port.",
-                )
-            time.sleep(0.05)
+        child = ChildProcess(self._argv, self._log)
+        remedy = "Pick another port with --alertmanager-port."
+        await_ready(child, self.client.ready, READY_TIMEOUT_SECONDS, "Alertmanager", self.address, remedy)
+        self._child = child
         return True
 
     def stop(self) -> None:

@@ -6,15 +6,14 @@ import os
 import secrets
 import shutil
 import socket
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from workload.errors import DependencyDownError, StorageError, UsageError
+from workload.errors import StorageError, UsageError
 from workload.grafana import Grafana, GrafanaError
 from workload.paths import asset
-from workload.process import ChildProcess
+from workload.process import ChildProcess, await_ready
 from workload.prometheus_server import HOST
 
 if TYPE_CHECKING:
@@ -106,17 +105,10 @@ class LocalGrafana:
         self._write_password()
         log = self._state / "grafana.log"
         argv = (*self._binary.command, "--homepath", str(self._binary.home))
-        self._child = ChildProcess(argv, log, self._environment)
-        deadline = time.monotonic() + READY_TIMEOUT_SECONDS
-        while not self._is_ready():
-            if self._child.exit_code is not None or time.monotonic() > deadline:
-                tail = self._child.tail()
-                self.stop()
-                raise DependencyDownError(
-                    f"Grafana did not start on {self.url}. The end of {log}:\n{tail}\n",
-                    "Take it off PATH to do without.",
-                )
-            time.sleep(0.1)
+        child = ChildProcess(argv, log, self._environment)
+        remedy = "Take it off PATH to do without."
+        await_ready(child, self._is_ready, READY_TIMEOUT_SECONDS, "Grafana", self.url, remedy)
+        self._child = child
 
     def stop(self) -> None:
         """Stop it; its database stays for the next start."""

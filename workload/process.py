@@ -8,9 +8,12 @@ import functools
 import os
 import signal
 import subprocess
+import time
 from typing import TYPE_CHECKING, Self
 
 import psutil
+
+from workload.errors import DependencyDownError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 
 PR_SET_PDEATHSIG = 1
 SURVIVOR_SECONDS = 5.0
+POLL_SECONDS = 0.05
 LIBC = "libc.so.6"
 
 
@@ -92,6 +96,26 @@ class ChildProcess:
 
     def __exit__(self, *exc: object) -> None:
         self.stop()
+
+
+def await_ready(
+    child: ChildProcess, is_ready: Callable[[], bool], seconds: float, name: str, address: str, remedy: str
+) -> None:
+    """Return once a server that was just started is ready; one that does not become ready is stopped.
+
+    Raises:
+        DependencyDownError: it stopped, or was not ready after `seconds`; the end of its log is in the message.
+    """
+    deadline = time.monotonic() + seconds
+    with contextlib.ExitStack() as unless_ready:
+        unless_ready.callback(child.stop)
+        while not is_ready():
+            if child.exit_code is not None or time.monotonic() > deadline:
+                raise DependencyDownError(
+                    f"{name} did not start on {address}. The end of {child.log}:\n{child.tail()}\n", remedy
+                )
+            time.sleep(POLL_SECONDS)
+        unless_ready.pop_all()
 
 
 def _group_of(process: psutil.Process) -> int | None:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import socket
-import time
 from typing import TYPE_CHECKING, Any, Self
 
 import requests
 import yaml
 
-from workload.errors import DependencyDownError, StorageError, UsageError
+from workload.errors import StorageError, UsageError
 from workload.limits import LimitedAdapter
 from workload.paths import asset
-from workload.process import ChildProcess
+from workload.process import ChildProcess, await_ready
 from workload.prometheus import PrometheusClient, PrometheusError
 from workload.targets import TargetFiles
 
@@ -123,17 +122,10 @@ class LocalPrometheus:
             return False
         self._write_config()
         self.targets.clear()
-        self._child = ChildProcess(self._argv, self._log)
-        deadline = time.monotonic() + READY_TIMEOUT_SECONDS
-        while not self.client.ready():
-            if self._child.exit_code is not None or time.monotonic() > deadline:
-                tail = self._child.tail()
-                self.stop()
-                raise DependencyDownError(
-                    f"Prometheus did not start on {self.url}. The end of {self._log}:\n{tail}\n",
-                    "Pick another port with --prometheus-port, or another HOP2RAG_CACHE if its data are at fault.",
-                )
-            time.sleep(0.05)
+        child = ChildProcess(self._argv, self._log)
+        remedy = "Pick another port with --prometheus-port, or another HOP2RAG_CACHE if its data are at fault."
+        await_ready(child, self.client.ready, READY_TIMEOUT_SECONDS, "Prometheus", self.url, remedy)
+        self._child = child
         return True
 
     def stop(self) -> None:

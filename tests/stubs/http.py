@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-class HttpServer:
-    """The server; a context manager. A stub says in `answer` what it answers."""
+class HttpServer(ABC):
+    """The server; a context manager. A stub says in `answer` what it answers; `heard` has all paths and headers."""
 
     def __init__(self) -> None:
         self.port = 0
+        self.heard: list[tuple[str, dict[str, str]]] = []
         self._writers: set[asyncio.StreamWriter] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="stub")
 
+    @abstractmethod
     async def answer(self, path: str, content: bytes, writer: asyncio.StreamWriter) -> None:
         """Answer a request."""
-        raise NotImplementedError
 
     @property
     def url(self) -> str:
@@ -67,9 +69,6 @@ class HttpServer:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
 
-    def heard(self, path: str, headers: Mapping[str, str]) -> None:
-        """Take note of a request's headers; by default nothing is noted."""
-
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
         try:
@@ -78,7 +77,7 @@ class HttpServer:
                 headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
                 content = await reader.readexactly(int(headers.get("content-length", 0)))
                 path = first.split()[1]
-                self.heard(path, headers)
+                self.heard.append((path, headers))
                 await self.answer(path, content, writer)
         except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
             return  # the client has gone, or the stub is being closed

@@ -89,7 +89,6 @@ class StubVllm(HttpServer):
         self.cache = StubCache(block_size)
         self.counts: Counter[str] = Counter()
         self.requests: list[dict[str, Any]] = []
-        self.headers: list[dict[str, str]] = []
         self.next_turns: deque[Turn] = deque()
         self.script: Callable[[Mapping[str, Any]], Turn] = by_node()
         self.hangs = False
@@ -99,10 +98,10 @@ class StubVllm(HttpServer):
         self.told: list[str] = []
         super().__init__()
 
-    def heard(self, path: str, headers: Mapping[str, str]) -> None:
-        """Keep the headers of calls."""
-        if path == "/v1/chat/completions":
-            self.headers.append(dict(headers))
+    @property
+    def headers(self) -> list[dict[str, str]]:
+        """The headers of each call, in order of arrival."""
+        return [headers for path, headers in self.heard if path == "/v1/chat/completions"]
 
     async def answer(self, path: str, content: bytes, writer: asyncio.StreamWriter) -> None:
         """Answer as vLLM does."""
