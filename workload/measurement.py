@@ -15,7 +15,7 @@ from workload.promql.vllm_metrics import COUNTERS
 from workload.results import WARM_UP, Measured
 from workload.scrapes import wait_for_scrapes
 from workload.selectors import selector
-from workload.sweep import sweep
+from workload.sweep import question_id, sweep
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -59,7 +59,7 @@ class Measurement:
         await self.subject.driver.prime(phase)
         start = await self._settled()
         with self.subject.busy.accounting():
-            tally = await self._load(phase, point, left, f"{title}: {point.name}")
+            tally = await self._load(phase, point, left, f"{title}: {point.name}", done)
         end = await self._settled()
         window = Window(phase.arm, phase.block, phase.name, phase.segment, start, end)
         facts = {**self.engine.facts.as_dict(), "has_random_weights": self.engine.has_random_weights}
@@ -72,8 +72,17 @@ class Measurement:
         salt = f"{self.labels.run}-{self.block}-{name}{suffix}-{segment}"
         return Phase(*place, segment, salt, self.history.interrupted.get(place, {}))
 
-    async def _load(self, phase: Phase, point: Point, questions: Sequence[Question], title: str) -> Tally:
-        total = len(point.contexts) or len(questions)
+    async def _load(
+        self,
+        phase: Phase,
+        point: Point,
+        questions: Sequence[Question],
+        title: str,
+        done: frozenset[str] = frozenset(),
+    ) -> Tally:
+        """Put the load of a point on the agent; of a sweep, without the calls that are `done`."""
+        lengths = [question_id(place, length) for place, length in enumerate(point.contexts)]
+        total = sum(name not in done for name in lengths) if lengths else len(questions)
         tally = Tally(total)
         task = self.progress.add_task(title, total=total)
 
@@ -83,7 +92,7 @@ class Measurement:
         try:
             if point.contexts:
                 texts = [paragraph.text for question in questions for paragraph in question.context]
-                await sweep(self.subject, self.engine, phase, point.contexts, texts, tally, advance)
+                await sweep(self.subject, self.engine, phase, point.contexts, texts, tally, advance, done)
             else:
                 driver, arrivals = self.subject.driver, point.arrivals
                 await driver.run(phase, questions, point.concurrency, tally, advance, arrivals)

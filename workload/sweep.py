@@ -34,7 +34,7 @@ async def sweep(
     texts: Sequence[str],
     tally: Tally,
     advance: Callable[[], None],
-    done: Collection[str] = (),
+    done: Collection[str],
 ) -> None:
     """Make one call after the other, one for each length, each under a cache salt of its own, so nothing is cached.
 

@@ -35,9 +35,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).parents[2]
-SUITE_SWEEP = pytest.mark.xfail(
-    strict=False, reason="seen once: a call of context-growth's sweep disagreed after a kill; not understood yet"
-)
 RUN = ("run", "latency", "--limit", "30", "--max-hops", "1", "--concurrency", "2", "--no-figures")
 
 
@@ -46,7 +43,7 @@ RUN = ("run", "latency", "--limit", "30", "--max-hops", "1", "--concurrency", "2
     "flags",
     [
         pytest.param(["--kills", "6"], id="run"),
-        pytest.param(["--suite", "--kills", "2"], id="suite", marks=SUITE_SWEEP),
+        pytest.param(["--suite", "--kills", "2"], id="suite"),
     ],
 )
 def test_row_14_random_kills_lose_nothing(flags: list[str]) -> None:
@@ -156,10 +153,16 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
             yield
 
 
-@pytest.mark.parametrize("name", [name for name, study in EXPERIMENTS.items() if isinstance(study, Experiment)])
+@pytest.mark.parametrize(
+    ("name", "window"),
+    [
+        *((name, 1) for name, study in EXPERIMENTS.items() if isinstance(study, Experiment)),
+        ("context-growth", 2),  # the sweep's, whose calls are no questions of the corpus
+    ],
+)
 @pytest.mark.usefixtures("world")
 def test_row_14_a_run_stopped_between_its_last_answer_and_its_window_ends(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, window: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing is left to ask then; yet without a window there are no facts of the engine, and no figure's footer."""
     flags = ["run", name, "--limit", "2", "--max-hops", "1", "--order", "AB", "--results", str(tmp_path)]
@@ -167,7 +170,7 @@ def test_row_14_a_run_stopped_between_its_last_answer_and_its_window_ends(
 
     async def stopped(self: Measurement) -> float:
         calls.append(self)
-        if len(calls) == 2:
+        if len(calls) == 2 * window:
             raise KeyboardInterrupt
         return await settled(self)
 
