@@ -16,6 +16,7 @@ from workload.results import WARM_UP, Measured
 from workload.scrapes import wait_for_scrapes
 from workload.selectors import selector
 from workload.sweep import question_id, sweep
+from workload.targets import TIMELINES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -100,6 +101,15 @@ class Measurement:
             place = {"arm": phase.arm, "block": phase.block, "phase": phase.name}
             self.bundle.note(last_phase={**place, **tally.as_dict()})
         return tally
+
+    async def timelines(self) -> None:
+        """Wait until the timelines hold all of the windows: they are scraped at instants of their own.
+
+        Raises:
+            PrometheusError: one was not scraped.
+        """
+        jobs = {f"{job}-timeline": self.scraped[job] for job in TIMELINES}
+        await asyncio.to_thread(wait_for_scrapes, self.client, self.labels, jobs, time.time())
 
     async def _settled(self) -> float:
         """Wait until everything that has happened by now is in Prometheus, and return that instant."""

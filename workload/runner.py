@@ -141,3 +141,4 @@ class Runner:
             self.bundle.note(measured=[part.as_dict() for part in measured])
             # In a thread: a Grafana that hangs must not hold up the servers that run in this loop.
             await asyncio.to_thread(mark_window, self.annotate, measurement.labels, measured[-1].window)
+        await measurement.timelines()

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 JOBS = ("vllm", "exporter", "workload")
 """One file for each; `prometheus/prometheus.yml` reads vllm.json for the jobs vllm and vllm-fast, and so on."""
 
+TIMELINES = ("exporter", "workload")
+"""Those that have a job for their timeline too, such as exporter-timeline."""
+
 ADDRESS_PATTERN = re.compile(r"^(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9.-]+):\d{1,5}\Z")
 
 

@@ -6,7 +6,7 @@
 # The host is expected to have Linux on x86-64, Python 3.12, torch 2.11 for CUDA 13 and what host-has.txt names.
 # The engine and this project get a folder each: vLLM pins an older starlette than ours.
 set -euo pipefail
-PART_BYTES=60000000
+PART_BYTES=${PART_BYTES:-60000000}
 NVITOP=(nvitop==1.7.2 nvitop-exporter==1.7.2 cachetools==8.0.1)
 
 here=$(cd "$(dirname "$0")" && pwd)

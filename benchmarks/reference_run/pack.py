@@ -28,6 +28,7 @@ import psutil
 
 from exporter.nvml import NvmlReader
 from exporter.readings import GpuError
+from workload.integrity import keep_checksums
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,6 +96,7 @@ def pack_run(run: Path, out: Path) -> dict[str, Any]:
         with sqlite3.connect(run / "journal.sqlite") as journal:
             journal.execute("VACUUM INTO ?", (str(copy),))
         journal.close()
+        name_no_path(copy)
         pack_file(copy, out / "journal.sqlite.xz")
     for samples in sorted((run / "nvml").glob("nvml_*.csv")):
         pack_file(samples, out / "nvml" / f"{samples.name}.xz")
@@ -108,6 +110,17 @@ def pack_run(run: Path, out: Path) -> dict[str, Any]:
         "questions": settings["limit"],
         "max_hops": settings["max_hops"],
     }
+
+
+def name_no_path(journal: Path) -> None:
+    """Cut the paths in a journal's configuration to their last part; the row gets its checksum anew."""
+    with sqlite3.connect(journal) as connection:
+        keep_checksums(connection)
+        (config,) = connection.execute("SELECT value FROM meta WHERE key = 'config'").fetchone()
+        cut = json.dumps(without_paths(json.loads(config)), sort_keys=True)
+        connection.execute("UPDATE meta SET value = ? WHERE key = 'config'", (cut,))
+        connection.execute("PRAGMA journal_mode = DELETE")
+    connection.close()
 
 
 def pack_file(source: Path, target: Path) -> None:

@@ -5,7 +5,7 @@
 #        record.sh --rehearse OUT_DIR     anywhere, on the installed CPU engine, with tiny sizes
 #
 # Called again with the same WORK it goes on where it stopped, so a host that is lent for minutes at a time will do. A
-# stage is begun only if the time left is what it takes. OUT_DIR gets, after each stage that ran,
+# stage is begun only if the time left is what it takes. OUT_DIR gets, at the end,
 #   recording.tar.xz   what `hop2rag demo` loads once it is unpacked
 #   results.tar.xz     figures, reports and data of every run
 #   tsdb.tar.xz.*      Prometheus's own storage, in pieces of 15 MB: with it `--resume` draws every figure again
@@ -16,7 +16,11 @@
 #   caching      the shape of Qwen2.5-7B with random weights, prefix caching off and on, 1 to 64 at a time
 #   memory       10 ms of GPU memory beside the KV pool
 #   concurrency  both batch sizes, 1 to 64 at a time
-#   pipeline, latency, growth, layouts
+#   pipeline, latency, growth
+#   overlap      retrieval that blocks, in threads or with its embeddings batched, at the highest level
+#   layouts      the prompts' layouts, warm-up, and what they compute
+#   prefetch     drafts that are right half and nine tenths of the time, before a store that takes 0.2 s
+#   chunks       512 tokens a step against the engine's own default
 #   costs        what watching costs: collectors, sampler, nvitop-exporter beside it, the effect on decoding
 set -uo pipefail
 
@@ -26,18 +30,19 @@ mkdir -p "${1:?OUT_DIR}"
 out=$(cd "$1" && pwd)
 here=$(cd "$(dirname "$0")" && pwd)
 
-STAGES=${STAGES:-texts caching memory concurrency pipeline latency growth layouts costs}
+STAGES=${STAGES:-texts caching memory concurrency pipeline latency overlap layouts prefetch growth chunks costs}
 TOTAL_SECONDS=${TOTAL_SECONDS:-560}     # of the whole script; the last RESERVE_SECONDS are for packing
 RESERVE_SECONDS=${RESERVE_SECONDS:-35}
 WORK=${WORK:-/var/tmp/reference-run}
 ENGINE_PORT=${ENGINE_PORT:-8000}
 PROMETHEUS_PORT=${PROMETHEUS_PORT:-9090}
 if [ -n "$rehearse" ]; then
-  TEXTS=6 TEXTS_LEVEL=2 HOPS=2 LIMIT=2 ROUNDS=2 LEVELS=1,2 LAYOUT_LEVELS=1,2 FEW=2 PAIRS=2 TOKENS=32 COSTS_SECONDS=5
+  TEXTS=6 TEXTS_LEVEL=2 HOPS=2 LIMIT=2 ROUNDS=2 LEVELS=1,2 LEVEL=2 TOP=2 SOME=2 MANY=4 FEW=2 PAIRS=2 TOKENS=32
+  COSTS_SECONDS=5
   CONTEXTS=(--contexts 512,1024,2048)
 else
-  TEXTS=199 TEXTS_LEVEL=32 HOPS=3 LIMIT=8 ROUNDS=3 LEVELS=1,2,4,8,16,32,64 LAYOUT_LEVELS=1,8,32,64 FEW=12 PAIRS=10
-  TOKENS=128 COSTS_SECONDS=20 CONTEXTS=()
+  TEXTS=199 TEXTS_LEVEL=32 HOPS=3 LIMIT=8 ROUNDS=3 LEVELS=1,2,4,8,16,32,64 LEVEL=16 TOP=64 SOME=48 MANY=128 FEW=12
+  PAIRS=10 TOKENS=128 COSTS_SECONDS=20 CONTEXTS=()
 fi
 
 mkdir -p "$WORK"/{logs,tables,expositions}
@@ -113,40 +118,49 @@ named() { cat "$WORK/run-$1" 2> /dev/null; }
 is_finished() { grep -q '"status": "finished"' "$results/runs/$(named "$1")/manifest.json" 2> /dev/null; }
 runs() { ls "$results/runs" 2> /dev/null; }
 
-run() { # NAME EXPERIMENT, then flags; goes on with the run of that name if there is one
+run() { # NAME, then a command of hop2rag and its flags; goes on with the run of that name if there is one
   local name=$1 before code
   shift
   is_finished "$name" && return
   local places=(--prometheus-port "$PROMETHEUS_PORT" --engine-port "$ENGINE_PORT" --results "$results")
   if [ -n "$(named "$name")" ]; then places+=(--resume "$(named "$name")"); fi
-  echo "hop2rag run $*" >> "$WORK/commands.txt"
+  echo "hop2rag $*" >> "$WORK/commands.txt"
   before=$(runs)
-  within hop2rag run "$@" "${places[@]}" >> "$logs/hop2rag-$name.log" 2>&1
+  within hop2rag "$@" "${places[@]}" >> "$logs/hop2rag-$name.log" 2>&1
   code=$?
   [ -n "$(named "$name")" ] || comm -13 <(echo "$before") <(runs) > "$WORK/run-$name"
   say "$name: exit code $code"
   return $code
 }
 
-replayed() { run "$1" "$2" --replay "$(named texts)" "${random_shape[@]}" --max-hops "$HOPS" "${@:3}"; }
+replayed() { run "$1" "${@:2}" --replay "$(named texts)" "${random_shape[@]}" --max-hops "$HOPS"; }
 
 texts() {
-  run texts latency --limit "$TEXTS" --concurrency "$TEXTS_LEVEL" --max-hops "$HOPS" --record-prompts \
+  run texts run latency --limit "$TEXTS" --concurrency "$TEXTS_LEVEL" --max-hops "$HOPS" --record-prompts \
     --engine-python "$engine_python" --model "$smollm2"
 }
-caching() { replayed caching vllm-metrics --limit "$LIMIT" --rounds "$ROUNDS" --concurrency "$LEVELS" --order AB; }
-concurrency() { replayed concurrency concurrency --limit "$LIMIT" --rounds "$ROUNDS" --concurrency "$LEVELS" --order AB; }
-memory() { on_one_engine && replayed memory gpu-memory --limit "$FEW"; }
-pipeline() { on_one_engine && replayed pipeline pipeline --limit "$FEW" --record-prompts; }
-latency() { on_one_engine && replayed latency latency --limit "$((2 * FEW))"; }
-layouts() {
-  local layout
-  for layout in instructions-first append-only; do
-    on_one_engine && replayed "layout-$layout" latency --layout "$layout" --limit "$LIMIT" --rounds "$ROUNDS" \
-      --concurrency "$LAYOUT_LEVELS"
-  done
+caching() { replayed caching run vllm-metrics --limit "$LIMIT" --rounds "$ROUNDS" --concurrency "$LEVELS" --order AB; }
+concurrency() { replayed concurrency run concurrency --limit "$LIMIT" --rounds "$ROUNDS" --concurrency "$LEVELS" --order AB; }
+memory() { on_one_engine && replayed memory run gpu-memory --limit "$FEW"; }
+pipeline() { on_one_engine && replayed pipeline run pipeline --limit "$FEW" --record-prompts; }
+latency() { on_one_engine && replayed latency run latency --limit "$((2 * FEW))"; }
+overlap() {
+  on_one_engine && replayed overlap ab --arm original --arm blocking:retrieval=blocking --arm batched:retrieval=batched \
+    --concurrency "$TOP" --limit "$MANY"
 }
-growth() { replayed growth context-growth --limit "$FEW" "${CONTEXTS[@]}"; }
+layouts() {
+  on_one_engine && replayed layouts ab --arm original --arm instructions-first --arm append-only \
+    --arm primed:layout=append-only,primed=true --concurrency "$LEVEL" --limit "$SOME"
+}
+prefetch() {
+  on_one_engine && replayed prefetch ab --arm original --arm half:prefetch=planted,draft-accuracy=0.5 \
+    --arm most:prefetch=planted,draft-accuracy=0.9 --option retrieval-delay=0.2 --limit "$FEW"
+}
+chunks() {
+  replayed chunks ab --arm original --arm chunks-512:chunked-prefill=true,max-num-batched-tokens=512 \
+    --concurrency "$LEVEL" --limit "$SOME" --order AB
+}
+growth() { replayed growth run context-growth --limit "$FEW" "${CONTEXTS[@]}"; }
 costs() {
   local raw=("$results"/runs/*/nvml)
   on_one_engine || return
@@ -179,14 +193,18 @@ bring_down() {
 is_done() {
   case $1 in
     costs) [ -e "$WORK/done-costs" ] ;;
-    layouts) is_finished layout-append-only ;;
     *) is_finished "$1" ;;
   esac
 }
 
 takes() { # seconds that a stage takes on an H200, its engine's start included
   [ -n "$rehearse" ] && { echo 0; return; }
-  case $1 in caching | concurrency) echo 450 ;; growth | layouts) echo 200 ;; costs) echo 150 ;; *) echo 100 ;; esac
+  case $1 in
+    caching | concurrency) echo 450 ;;
+    growth | chunks) echo 200 ;;
+    overlap | layouts | prefetch | costs) echo 150 ;;
+    *) echo 100 ;;
+  esac
 }
 
 collect() {
@@ -222,7 +240,7 @@ keeper=$!
 for stage in $STAGES; do
   is_done "$stage" && continue
   [ "$(left)" -gt "$(takes "$stage")" ] || { say "$stage waits for the next call"; continue; }
-  case $stage in caching | concurrency | growth | texts) bring_down ;; esac
+  case $stage in caching | concurrency | growth | chunks | texts) bring_down ;; esac
   say "$stage"
   "$stage"
 done

@@ -25,7 +25,7 @@ from workload.engine.facts import read_facts
 from workload.engine.launcher import RunningEngine
 from workload.journal import Journal
 from workload.prometheus import NoDataError, PrometheusClient, Sample, Series
-from workload.targets import JOBS, TargetFiles
+from workload.targets import JOBS, TIMELINES, TargetFiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -61,8 +61,9 @@ class UpOnly(PrometheusClient):
             raise NoDataError(selector, (start, end))
         return [
             Series({"job": job, "instance": address}, np.array([start + SCRAPE_DELAY_SECONDS]), np.ones(1))
-            for job in JOBS
-            for group in json.loads((self.targets / f"{job}.json").read_text())
+            for source in JOBS
+            for job in (source, *([f"{source}-timeline"] if source in TIMELINES else ()))
+            for group in json.loads((self.targets / f"{source}.json").read_text())
             for address in group["targets"]
         ]
 

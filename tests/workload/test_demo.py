@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import lzma
 import re
 import shutil
 import socket
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,16 +18,14 @@ from typer.testing import CliRunner
 
 from workload.commands.demo import demo
 from workload.companion import free_port
-from workload.demo.figures import draw_run, draw_traces
+from workload.demo.figures import draw_run
 from workload.demo.recording import SERIES, Recording, find_recordings
 from workload.demo.server import links, serve
 from workload.errors import UsageError
 from workload.experiment import Experiment
 from workload.experiments import EXPERIMENTS
 from workload.paths import asset, cache_dir
-from workload.prometheus import PrometheusClient
 from workload.prometheus_binary import PrometheusBinary, find_prometheus
-from workload.prometheus_server import loopback_session
 from workload.results import Measured
 from workload.selectors import selector
 
@@ -36,12 +33,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from workload.drawing import Drawing
+    from workload.prometheus import PrometheusClient
 
 FIXTURE = asset("tests/fixtures/reference-run")
 RECORDINGS = find_recordings(FIXTURE)
 WITH_RUNS = [recording for recording in RECORDINGS if recording.runs]
 RUNS = [(recording, run) for recording in WITH_RUNS for run in recording.runs]
-TRACES = FIXTURE / "h200-traces"
+SCRAPE_SECONDS = 1.0
+ON_GPU = [(recording, run) for recording, run in RUNS if "NVIDIA" in recording.label]
 MAX_BYTES = 16 * 2**20
 HOST_PATH = re.compile(r"/(?:tmp|root|home|work|var|opt)/")
 
@@ -56,6 +55,13 @@ def windows_of(recording: Recording, run: str) -> list[Measured]:
     """Return the windows of a recorded run."""
     manifest = json.loads((recording.folder / "runs" / run / "manifest.json").read_text())
     return [Measured.from_manifest(row) for row in manifest["measured"]]
+
+
+def sampled(recording: Recording, run: str) -> list[float]:
+    """Return the instants in the raw log of a run's GPU sampler, in seconds since the epoch."""
+    logs = sorted((recording.folder / "runs" / run / "nvml").glob("*.csv.xz"))
+    rows = [row for path in logs for row in csv.DictReader(text_of(path).splitlines())]
+    return sorted(int(row["ts_ms"]) / 1000 for row in rows if row["mem_used_bytes"])
 
 
 @pytest.fixture(scope="module")
@@ -85,17 +91,10 @@ def test_a_label_says_whether_there_was_a_gpu(recording: Recording) -> None:
     assert gpus[0].partition(",")[0] in recording.label if gpus else "no GPU" in recording.label
 
 
-def test_the_traces_are_those_of_the_fixture(tmp_path: Path) -> None:
-    """They are a second form of a recorded file, and must not drift from it."""
-    script = asset("benchmarks/reference_run/traces.py")
-    subprocess.run([sys.executable, script, tmp_path], check=True, timeout=60)
-    assert text_of(tmp_path / SERIES) == text_of(TRACES / SERIES)
-    assert (tmp_path / "manifest.json").read_text() == (TRACES / "manifest.json").read_text()
-
-
+@pytest.mark.prometheus
 @pytest.mark.parametrize(("recording", "run"), RUNS, ids=[run for _, run in RUNS])
 def test_every_picture_bears_the_label(
-    recording: Recording, run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    loaded: PrometheusClient, recording: Recording, run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A picture is copied without its page."""
     seen: list[Drawing] = []
@@ -108,8 +107,7 @@ def test_every_picture_bears_the_label(
     experiment = EXPERIMENTS[name]
     assert isinstance(experiment, Experiment)
     monkeypatch.setitem(EXPERIMENTS, name, replace(experiment, draw=note))
-    unused = PrometheusClient("http://127.0.0.1:9", loopback_session())
-    _, finished = draw_run(recording, run, unused, tmp_path)
+    _, finished = draw_run(recording, run, loaded, tmp_path)
     assert seen[0].footer.startswith(f"{recording.label}\nrun {run}; ")
     assert seen[0].summary["accounting"] == [dict(part.accounting) for part in windows_of(recording, run)]
     assert recording.label in (finished.bundle / "report.html").read_text()
@@ -128,21 +126,16 @@ def test_counters_come_back_to_the_token(loaded: PrometheusClient, recording: Re
 
 
 @pytest.mark.prometheus
-def test_every_sample_of_a_gpu_is_loaded(loaded: PrometheusClient) -> None:
-    """The traces were sampled every 10 ms; a store that thinned them would show another GPU."""
-    (traces,) = (recording for recording in RECORDINGS if recording.folder == TRACES)
-    found = loaded.raw("nvml_timeline_memory_used_bytes", traces.start, traces.end)
-    rows = sum(len(path.read_text().splitlines()) - 1 for path in asset("tests/fixtures/h200").glob("*/nvml_10ms.csv"))
-    assert sum(series.times.size for series in found) == rows
-
-
-@pytest.mark.prometheus
-def test_traces_are_drawn_under_their_label(loaded: PrometheusClient, tmp_path: Path) -> None:
-    """Real GPU data without an agent has no run to reduce; its picture must say where it comes from as well."""
-    (traces,) = (recording for recording in RECORDINGS if recording.folder == TRACES)
-    assert traces.traces
-    picture = draw_traces(traces.label, traces.traces, loaded, tmp_path)
-    assert picture.stat().st_size > 10_000
+@pytest.mark.parametrize(("recording", "run"), ON_GPU, ids=[run for _, run in ON_GPU])
+def test_every_sample_of_a_gpu_is_loaded(loaded: PrometheusClient, recording: Recording, run: str) -> None:
+    """GPUs were sampled every 10 ms; a store that thinned them would show another GPU."""
+    logged = sampled(recording, run)
+    for part in windows_of(recording, run):
+        start, end = part.window.start, part.window.end
+        found = loaded.raw(selector("nvml_timeline_memory_used_bytes", {"run": run}), start, end)
+        times = [at for series in found for at in series.times]
+        assert times == pytest.approx([at for at in logged if start < at <= times[-1]], abs=1e-6)
+        assert end - times[-1] < SCRAPE_SECONDS
 
 
 @pytest.mark.prometheus

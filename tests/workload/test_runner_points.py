@@ -51,12 +51,15 @@ async def test_a_window_is_marked_once_it_is_on_disk() -> None:
     async def point(*_: object) -> Measured:
         return measured("prefix-on")
 
+    async def timelines() -> None:
+        seen.append("timelines")
+
     def annotate(start: float, end: float | None, text: str, _: Sequence[str]) -> None:
         seen.append((start, end, text))
 
     bundle = SimpleNamespace(note=lambda measured: seen.append(len(measured)))
     labels = ArmLabels("r1", "vllm-metrics", "prefix-on")
-    measurement = cast("Measurement", SimpleNamespace(point=point, labels=labels))
+    measurement = cast("Measurement", SimpleNamespace(point=point, labels=labels, timelines=timelines))
     parts = cast("Runner", SimpleNamespace(bundle=bundle, annotate=annotate, settings=SimpleNamespace(limit=2)))
     await Runner._points(parts, measurement, [CLOSED], [], [], "t", [])
-    assert seen == [1, (1000.0, 1060.0, "vllm-metrics: prefix-on, c1 (run r1)")]
+    assert seen == [1, (1000.0, 1060.0, "vllm-metrics: prefix-on, c1 (run r1)"), "timelines"]

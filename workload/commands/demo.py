@@ -21,7 +21,7 @@ def demo(
     once: Annotated[bool, typer.Option("--once", help="End after the figures instead of waiting for Ctrl-C.")] = False,
 ) -> None:
     """Show a recorded run: load it into a local Prometheus, draw its figures again, say where it was recorded."""
-    from workload.demo.figures import draw_run, draw_traces  # noqa: PLC0415 - `--help` need not load these
+    from workload.demo.figures import draw_run  # noqa: PLC0415 - `--help` need not load these
     from workload.demo.recording import find_recordings  # noqa: PLC0415
     from workload.demo.server import links, serve  # noqa: PLC0415
     from workload.printing import print_finished  # noqa: PLC0415
@@ -34,8 +34,6 @@ def demo(
             out.rule(found.label)
             for run in found.runs:
                 print_finished(out, *draw_run(found, run, client, results))
-            if found.traces:
-                out.print(f"  {draw_traces(found.label, found.traces, client, results)}", soft_wrap=True)
         out.rule(f"Prometheus: {client.url}")
         for found in recordings:
             out.print(f"{found.label}:\n{links(found, client.url)}", soft_wrap=True, markup=False, highlight=False)

@@ -1,4 +1,4 @@
-"""Draws what was recorded: a run as it was drawn after its load, traces as panels; each picture bears the label."""
+"""Draws a recorded run as it was drawn after its load; each picture bears the recording's label."""
 
 from __future__ import annotations
 
@@ -14,11 +14,6 @@ from workload.errors import UsageError
 from workload.evidence import Evidence
 from workload.experiment import Experiment
 from workload.experiments import EXPERIMENTS
-from workload.figures import draw
-from workload.panels.data import fetch
-from workload.panels.gpu_memory import DEVICE_MEMORY, UTILIZATION
-from workload.panels.panel import Figure
-from workload.panels.vllm_metrics import KV_USAGE, REQUESTS
 from workload.report import REPORT, render, section_of
 from workload.results import Measured, read_run
 from workload.run import Finished, finish, footer
@@ -27,11 +22,8 @@ from workload.settings import Settings
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from workload.demo.recording import Recording, Traces
+    from workload.demo.recording import Recording
     from workload.prometheus import PrometheusClient
-
-TRACES = Figure("traces.png", "What moves on a GPU under load?", (DEVICE_MEMORY, UTILIZATION, KV_USAGE, REQUESTS))
-TRACES_EXPERIMENT = "traces"
 
 
 def draw_run(recording: Recording, run: str, client: PrometheusClient, results: Path) -> tuple[Experiment, Finished]:
@@ -70,17 +62,3 @@ def draw_run(recording: Recording, run: str, client: PrometheusClient, results: 
     bundle.note(**{**manifest, "label": recording.label})
     bundle.write_text(REPORT, render(f"{experiment.title} ({recording.label})", [section_of(experiment, finished)]))
     return experiment, finished
-
-
-def draw_traces(label: str, traces: Traces, client: PrometheusClient, results: Path) -> Path:
-    """Draw traces over their windows and return the picture's path.
-
-    Raises:
-        PrometheusError: Prometheus failed.
-    """
-    results.mkdir(parents=True, exist_ok=True)
-    found = {panel.key: fetch(panel, client, traces.run, TRACES_EXPERIMENT, traces.windows) for panel in TRACES.panels}
-    path = results / TRACES.file
-    arms = list(dict.fromkeys(window.arm for window in traces.windows))
-    draw(TRACES, found, arms, f"{label}\n{traces.origin}", path)
-    return path

@@ -10,27 +10,12 @@ from typing import TYPE_CHECKING
 
 from workload.bundle import MANIFEST
 from workload.errors import UsageError
-from workload.experiment import Window
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
-    from typing import Any
 
 SERIES = "series.om.xz"
 PACKED = ".xz"
-
-
-@dataclass(frozen=True)
-class Traces:
-    """Series that were recorded without the agent, so that there is no run to reduce.
-
-    `run` labels them; `origin` says in words what was loaded and how often it was sampled.
-    """
-
-    run: str
-    origin: str
-    windows: tuple[Window, ...]
 
 
 @dataclass(frozen=True)
@@ -42,7 +27,6 @@ class Recording:
         label: on what it was recorded, in words that every picture of it repeats.
         start, end: time of the first and last sample, in seconds since the epoch.
         runs: names of the runs that have at least one closed window, in order of time.
-        traces: what is to be drawn beside the runs, if anything is.
     """
 
     folder: Path
@@ -50,7 +34,6 @@ class Recording:
     start: float
     end: float
     runs: tuple[str, ...] = ()
-    traces: Traces | None = None
 
 
 def find_recordings(folder: Path) -> list[Recording]:
@@ -69,14 +52,9 @@ def _read(path: Path) -> Recording:
     try:
         told = json.loads(path.read_text())
         runs = tuple(sorted(name for name, run in told["runs"].items() if run["windows"]))
-        traces = _read_traces(told["traces"]) if "traces" in told else None
-        return Recording(path.parent, str(told["label"]), float(told["start"]), float(told["end"]), runs, traces)
+        return Recording(path.parent, str(told["label"]), float(told["start"]), float(told["end"]), runs)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{path} is no manifest of a recording ({error!r}).", "Record or unpack it again.") from error
-
-
-def _read_traces(told: Mapping[str, Any]) -> Traces:
-    return Traces(told["run"], told["origin"], tuple(Window(**window) for window in told["windows"]))
 
 
 def unpack(source: Path, target: Path) -> None:
