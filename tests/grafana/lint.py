@@ -38,6 +38,8 @@ FIXED_WINDOWS = {
     "Time of a question, mean over a minute": A_MINUTE,
     "Time to the first token, mean over a minute": A_MINUTE,
     "Hops of a question, mean over a minute": A_MINUTE,
+    "Time in the engine's queue, mean over a minute": A_MINUTE,
+    "Prefill and decode of a request, mean over a minute": A_MINUTE,
 }
 BARE_COUNTERS = {"Questions answered so far, warm-up included": SO_FAR, "What ended the loops so far": SO_FAR}
 

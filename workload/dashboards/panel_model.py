@@ -41,6 +41,7 @@ FORMATS = {"table": PromQueryFormat.TABLE, "heatmap": PromQueryFormat.HEATMAP}
 DATASOURCE = options.DataSourceRef(type_val="prometheus", uid="${datasource}")
 # A label that looks like a number is given the unit of its column, or else of its table.
 TEXT = "string"
+RATES = {"reqps", "eps", "tokens/s"}
 # Half of what Grafana takes, so that ten columns fit.
 COLUMN_PIXELS = 75
 # What is scraped more often than the datasource's interval says; and means and quantiles over a minute, of which a
@@ -59,6 +60,8 @@ def build(panel: Panel, panel_id: int, position: models.GridPos) -> Builder:
     )
     if interval := min_interval(panel):
         builder.interval(interval)
+    if panel.decimals is not None:
+        builder.decimals(panel.decimals)
     if panel.words and panel.kind != "table":
         builder.mappings([_words(panel)])
     for ref_id, line in zip(ascii_uppercase, panel.lines, strict=False):
@@ -119,6 +122,8 @@ def _styled(builder: Builder, panel: Panel) -> Builder:
     match builder:
         case timeseries.Panel():
             builder.legend(_legend_below()).tooltip(_all_lines()).line_width(1).axis_soft_min(0)
+            if panel.unit in RATES:
+                builder.axis_soft_max(1)  # Grafana draws what is always 0 on an axis up to 100
             builder.show_points(options.VisibilityMode.AUTO).fill_opacity(30 if panel.is_stacked else 0)
             if panel.is_stacked:
                 builder.stacking(common.StackingConfig().mode(options.StackingMode.NORMAL).group("A"))

@@ -29,7 +29,7 @@ SECONDS = Panel(
 )
 QUEUE = Panel(
     key="queue_seconds",
-    title="Time in the engine's queue, P95 over a minute",
+    title="Time in the engine's queue, mean over a minute",
     why="Where latency starts to grow without work being done (vllm:request_queue_time_seconds).",
     unit="s",
     lines=(Line(promql.QUEUE_SECONDS),),

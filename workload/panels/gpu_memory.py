@@ -12,6 +12,7 @@ DEVICE_MEMORY = Panel(
     unit="bytes",
     lines=(Line(promql.DEVICE_MEMORY),),
     empty="no GPU",
+    decimals=2,
 )
 ENGINE_RESIDENT = Panel(
     key="engine_resident_memory",
@@ -19,13 +20,15 @@ ENGINE_RESIDENT = Panel(
     why="Stands in for device memory where there is no GPU (host_process_resident_memory_bytes).",
     unit="bytes",
     lines=(Line(promql.ENGINE_RESIDENT),),
+    decimals=2,
 )
 KV_BYTES = Panel(
     key="kv_pool_bytes",
     title="KV pool in use",
-    why="Usage times the pool without its null block (vllm:kv_cache_usage_perc, hop2rag_vllm_kv_pool_bytes).",
+    why="Usage times the pool without its null block (vllm:kv_cache_usage_perc, hop2rag_vllm_kv_pool_bytes). The pool "
+    "itself is not drawn: beside it what moves would be a flat line.",
     unit="bytes",
-    lines=(Line(promql.KV_BYTES, "in use"), Line(promql.KV_POOL, "pool")),
+    lines=(Line(promql.KV_BYTES),),
 )
 NODE_ACTIVITY = Panel(
     key="node_activity",
@@ -53,6 +56,7 @@ MEMORY_BY_NODE = Panel(
         Line(promql.MEMORY_IN_GENERATE, "generate"),
     ),
     empty="no GPU",
+    decimals=2,
 )
 UTILIZATION = Panel(
     key="gpu_utilization",
@@ -66,7 +70,7 @@ SAMPLE_RATE = Panel(
     key="gpu_sample_rate",
     title="Memory samples a second, achieved",
     why="Over ten seconds (exporter_sample_rate_hertz); below what was asked for, the sampler was late.",
-    unit="reqps",
+    unit="hertz",
     lines=(Line(promql.SAMPLE_RATE),),
     empty="no GPU",
 )

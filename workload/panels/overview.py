@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from workload.panels.panel import SPARSE, Line, Panel
 from workload.promql import overview as promql
+from workload.promql.concurrency import DECODE_SECONDS, PREFILL_SECONDS
 
 CACHING_WORDS = ((0.0, "caching off"), (1.0, "caching on"))
 
@@ -120,11 +121,11 @@ TOKEN_LATENCY = Panel(
 )
 ENGINE_PHASES = Panel(
     key="engine_phases",
-    title="Prefill and decode of a request, P95 over a minute",
+    title="Prefill and decode of a request, mean over a minute",
     why="Prefill grows with uncached tokens, decode with the answer (vllm:request_prefill_time_seconds, "
     "vllm:request_decode_time_seconds).",
     unit="s",
-    lines=(Line(promql.PREFILL_P95, "prefill"), Line(promql.DECODE_P95, "decode")),
+    lines=(Line(PREFILL_SECONDS, "prefill"), Line(DECODE_SECONDS, "decode")),
     empty="no traffic",
 )
 QUESTION_HEATMAP = Panel(

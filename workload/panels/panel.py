@@ -46,6 +46,7 @@ class Panel:
         words: what single values mean, in words.
         thresholds: from which value on which colour holds; below the first all is well.
         is_stacked: whether the lines are parts of a whole.
+        decimals: digits after the point, where neighbouring values would else be written alike.
         step: the finest step that shows more, as Grafana writes it, where that is coarser than the samples are.
     """
 
@@ -59,6 +60,7 @@ class Panel:
     words: tuple[tuple[float, str], ...] = ()
     thresholds: tuple[tuple[float, str], ...] = ()
     is_stacked: bool = False
+    decimals: int | None = None
     step: str = ""
 
 

@@ -46,7 +46,6 @@ KV_BYTES = Query(
     f'max by (arm) ({KV_USAGE_NAMES[0]}{{job="vllm-fast",$scope}}) * on (arm) '
     "max by (arm) (hop2rag_vllm_kv_pool_bytes{$scope} - hop2rag_vllm_kv_block_bytes{$scope})",
 )
-KV_POOL = Query("kv_pool_bytes", "max by (arm) (hop2rag_vllm_kv_pool_bytes{$scope})")
 UTILIZATION = Query("gpu_utilization", 'max by (arm) (nvml_utilization_ratio{gpu="0",$scope})')
 SAMPLE_RATE = Query("gpu_sample_rate", 'min by (arm) (exporter_sample_rate_hertz{gpu="0",$scope})')
 SAMPLE_GAP_P99 = Query(

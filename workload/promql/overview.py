@@ -76,8 +76,6 @@ HOPS = Query(
 )
 FIRST_TOKEN_P50 = Query("vllm_ttft_p50", "max by (arm) (instance:vllm_time_to_first_token_seconds:p50_rate1m{$scope})")
 FIRST_TOKEN_P95 = Query("vllm_ttft_p95", "max by (arm) (instance:vllm_time_to_first_token_seconds:p95_rate1m{$scope})")
-PREFILL_P95 = Query("vllm_prefill_p95", "max by (arm) (instance:vllm_request_prefill_time_seconds:p95_rate1m{$scope})")
-DECODE_P95 = Query("vllm_decode_p95", "max by (arm) (instance:vllm_request_decode_time_seconds:p95_rate1m{$scope})")
 TOKEN_P50 = Query(
     "vllm_token_latency_p50", "max by (arm) (instance:vllm_inter_token_latency_seconds:p50_rate1m{$scope})"
 )
