@@ -12,7 +12,7 @@ import psutil
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from prometheus_client import Metric
 
@@ -31,15 +31,12 @@ class Target:
     port: int | None = None
     command: str | None = None
 
-    def find(self) -> list[psutil.Process]:
-        """Return the root and all its descendants; empty if there is none, or none that we may see."""
+    def root(self) -> psutil.Process | None:
+        """Return the root; None if there is none, or none that we may see."""
         pid = self.pid if self.pid is not None else self._named(self.command) if self.command else self._listener()
-        if pid is None:
-            return []
         with suppress(psutil.Error):
-            root = psutil.Process(pid)
-            return [root, *root.children(recursive=True)]
-        return []
+            return None if pid is None else psutil.Process(pid)
+        return None
 
     def _named(self, command: str) -> int | None:
         found = [
@@ -67,13 +64,24 @@ class Tree:
 
     target: Target
     clock: Callable[[], float]
+    _root: psutil.Process | None = None
     _processes: list[psutil.Process] = field(default_factory=list)
     _searched: float = float("-inf")
 
-    def measure(self) -> tuple[int, float, int]:
-        """Return number of processes, CPU seconds and resident bytes, summed over the tree."""
+    def look(self) -> int | None:
+        """Look the root up again if it is time to, and return its id; None if there is none."""
         if self.clock() - self._searched > SEARCH_SECONDS or not all(p.is_running() for p in self._processes):
-            self._processes, self._searched = self.target.find(), self.clock()
+            self._root, self._processes, self._searched = self.target.root(), [], self.clock()
+        return self._root.pid if self._root else None
+
+    def measure(self, others: Collection[int]) -> tuple[int, float, int]:
+        """Return number of processes, CPU seconds and resident bytes, summed over the tree.
+
+        Args:
+            others: ids of processes that, with all below them, are not of this tree.
+        """
+        if self._root and not self._processes:
+            self._processes = _descendants(self._root, others)
         count, cpu_seconds, resident_bytes = 0, 0.0, 0
         for process in self._processes:
             with suppress(psutil.Error):
@@ -85,8 +93,22 @@ class Tree:
         return count, cpu_seconds, resident_bytes
 
 
+def _descendants(root: psutil.Process, others: Collection[int]) -> list[psutil.Process]:
+    """Return a process and all below it, without `others` and what is below those."""
+    found, left_out = [root], set(others)
+    with suppress(psutil.Error):
+        for process in root.children(recursive=True):  # parents before their children
+            if process.pid in left_out or process.ppid() in left_out:
+                left_out.add(process.pid)
+            else:
+                found.append(process)
+    return found
+
+
 class ProcessCollector:
     """Process trees by role. A tree that is not there has `host_processes` 0 and no other series.
+
+    Trees share no process: an engine that the agent has started is not the agent's, nor is this exporter.
 
     Args:
         targets: role, `engine` or `agent`, -> where it is found.
@@ -107,8 +129,10 @@ class ProcessCollector:
             "Resident memory summed over the tree; pages that processes share count once for each.",
             labels=["role"],
         )
+        roots = {role: tree.look() for role, tree in self._trees.items()}
         for role, tree in self._trees.items():
-            processes, cpu_seconds, resident_bytes = tree.measure()
+            others = {pid for pid in (*roots.values(), os.getpid()) if pid is not None and pid != roots[role]}
+            processes, cpu_seconds, resident_bytes = tree.measure(others)
             count.add_metric([role], processes)
             if processes:
                 cpu.add_metric([role], cpu_seconds)

@@ -51,6 +51,17 @@ def test_children_count_with_their_parent(child: subprocess.Popen[bytes]) -> Non
     assert seen["host_process_cpu_seconds_total", "agent"] > 0
 
 
+def test_an_engine_below_the_agent_is_not_the_agents(child: subprocess.Popen[bytes]) -> None:
+    """`hop2rag run` starts the engine itself: counted with the agent, its memory and its cores would be seen twice."""
+    together = values(ProcessCollector({"agent": Target(pid=os.getpid())}))
+    roles = {"agent": Target(pid=os.getpid()), "engine": Target(pid=child.pid)}
+    apart = values(ProcessCollector(roles))
+    assert apart["host_processes", "agent"] == together["host_processes", "agent"] - 1
+    assert apart["host_processes", "engine"] == 1
+    resident = "host_process_resident_memory_bytes"
+    assert apart[resident, "agent"] < together[resident, "agent"] - 64 * 1024**2 / 2
+
+
 def test_cpu_time_of_ended_children_stays() -> None:
     """A counter that falls when a worker ends would read as a reset, and rate() would invent CPU time."""
     burn = "import time; end = time.process_time() + 0.3\nwhile time.process_time() < end: pass"
@@ -64,7 +75,9 @@ def test_a_tree_is_found_by_its_port() -> None:
     """Nobody knows the engine's pid; everybody knows its port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         target = Target(port=listener.getsockname()[1])
-        assert target.find()[0].pid == os.getpid()
+        root = target.root()
+        assert root
+        assert root.pid == os.getpid()
 
 
 def test_a_tree_that_is_not_there_counts_zero_and_has_no_other_series() -> None:
@@ -101,7 +114,9 @@ def test_a_command_line_finds_the_process_that_was_first(child: subprocess.Popen
     """In compose the engine is in another container: its port is not ours to see, its process is."""
     with subprocess.Popen([sys.executable, "-c", CHILD], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as later:
         target = Target(command="bytearray(64 * 1024 * 1024)")
-        assert [process.pid for process in target.find()] == [child.pid]
+        root = target.root()
+        assert root
+        assert root.pid == child.pid
         later.kill()
     assert values(ProcessCollector({"engine": target}))["host_process_resident_memory_bytes", "engine"] > 64e6
-    assert Target(command="no such command line").find() == []
+    assert Target(command="no such command line").root() is None

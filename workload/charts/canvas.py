@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-TITLE_CHARS = 74
+TITLE_CHARS = 72
 EDGE_INCHES = 0.08
 GREY, DARK, PALE = "#666666", "#222222", "#dddddd"
 # The nodes that take time; the others only pass on what these have found.
