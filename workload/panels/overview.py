@@ -84,7 +84,7 @@ ARMS = Panel(
         Line(promql.ARM_CALL, "LLM call", "s"),
         Line(promql.ARM_QUESTION, "question", "s"),
     ),
-    empty="no traffic",
+    empty="not told",
     kind="table",
     words=CACHING_WORDS,
 )
@@ -100,7 +100,7 @@ DELTAS = Panel(
         Line(promql.CALL_DELTA, "LLM call"),
         Line(promql.QUESTION_DELTA, "question"),
     ),
-    empty="no traffic",
+    empty="not told",
     kind="table",
 )
 FIRST_TOKEN = Panel(

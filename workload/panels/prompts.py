@@ -20,7 +20,7 @@ REUSE_BY_NODE = Panel(
         Line(promql.BOUND_BY_NODE, "reusable"),
         Line(promql.HITS_BY_NODE, "reused"),
     ),
-    empty="no traffic",
+    empty="not told",
     kind="table",
 )
 REUSE_BY_HOP = Panel(
@@ -33,7 +33,7 @@ REUSE_BY_HOP = Panel(
         Line(promql.BOUND_BY_HOP, "reusable"),
         Line(promql.HITS_BY_HOP, "reused"),
     ),
-    empty="no traffic",
+    empty="not told",
     kind="table",
 )
 REUSE = Panel(
