@@ -11,6 +11,7 @@ import yaml
 from typer.main import get_command
 
 from exporter import cli as exporter_cli
+from exporter.filesystem import parse_volumes
 from workload import cli
 from workload.compose.digests import FILES, tags
 from workload.engine import serve
@@ -189,6 +190,15 @@ def test_the_exporter_understands_its_flags_and_finds_the_engine() -> None:
     assert context.params["engine_command"] in " ".join(engine)
     assert SERVICES["workload"]["build"]["dockerfile"] == "workload/Dockerfile"
     assert context.params["agent_command"] in (ROOT / "workload" / "Dockerfile").read_text()
+
+
+def test_the_exporter_watches_the_disk_of_the_volumes() -> None:
+    """DiskFilling, which holds a run, fires only where the exporter was told what to watch."""
+    exporter = SERVICES["exporter"]
+    context = get_command(exporter_cli.app).make_context("exporter", list(exporter["command"]))
+    watched = {str(path) for path in parse_volumes(context.params["filesystem"]).values()}
+    assert watched
+    assert watched <= {volume.partition(":")[2] for volume in exporter["volumes"]}
 
 
 def test_only_the_exporter_sees_the_hosts_processes() -> None:
