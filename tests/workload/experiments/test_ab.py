@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import random
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.stubs.drawing import drawing_of
 from tests.stubs.run import call, measured, question, run_of
 from workload.analysis.ab_wording import verdicts
-from workload.analysis.prediction import predict, seconds_per_uncached_token
+from workload.analysis.prediction import predict, prefill_cost, seconds_per_context_token
 from workload.arms import parse_arms
 from workload.charts.ab import title_of
 from workload.experiments.ab import ab_experiment, differing, recording
@@ -40,7 +44,7 @@ def run(count: int = 8, **answered: Any) -> RunData:
             questions.append(question(row_id, arm, question_id=f"q{number}", duration_seconds=seconds, **answered))
             calls += [
                 call(row_id, arm, prompt_tokens=2000, cached_tokens=2000 - each, reusable_tokens=2000 - each)
-                | {"ttft_seconds": first}
+                | {"ttft_seconds": first, "completion_tokens": 8}
                 for each, first in zip(uncached, ttft, strict=True)
             ]
     return run_of([measured(arm) for arm in UNCACHED], calls, questions)
@@ -60,12 +64,71 @@ def summarise(data: RunData, replay: str | None = "record", order: str = "ABBA")
 def test_the_prediction_is_what_the_saved_tokens_take() -> None:
     """Amdahl with a known slope: the fixed part of a call is not saved, so it must not be predicted as saved."""
     data = run()
-    assert seconds_per_uncached_token(data.calls_of("original")) == pytest.approx(SLOPE)
+    cost = prefill_cost(data.calls_of("original"))
+    assert cost == pytest.approx((SLOPE, 0), rel=1e-3, abs=SLOPE / 1e6)
     found = summarise(data)
     predicted, whole = found["predicted"]["append-only"], found["compared"]["append-only"]["end_to_end_seconds"]
     assert predicted["change"] == pytest.approx(whole["change"])
     assert predicted["change"] < -0.15
     assert predicted["inside_measured_interval"] is True
+
+
+def timed(chance: random.Random, arm: str, cost: tuple[float, float, float], stragglers: float = 0.0) -> list[Row]:
+    """Return 200 calls whose times follow a cost of prefill, of attention and of decoding, a share of them late."""
+    per_token, per_attended, per_context = cost
+    rows = []
+    for number in range(200):
+        prompt, generated = chance.randint(100, 900), chance.randint(20, 60)
+        cached = 16 * chance.randint(0, (prompt - 1) // 16)
+        uncached = prompt - cached
+        ttft = 0.03 + per_token * uncached + per_attended * uncached * (prompt - uncached / 2)
+        decode = (generated - 1) * (0.02 + per_context * (prompt + generated / 2))
+        late = 2.0 if chance.random() < stragglers else 0.0
+        rows.append(
+            call(number, arm, prompt_tokens=prompt, cached_tokens=cached, completion_tokens=generated)
+            | {"ttft_seconds": ttft + late, "duration_seconds": ttft + late + decode}
+        )
+    return rows
+
+
+@given(
+    st.integers(0, 2**32),
+    st.floats(1e-5, 1e-2),
+    st.floats(1e-8, 1e-5),
+    st.floats(1e-8, 1e-5),
+    st.sampled_from((0, 0.04)),
+)
+@settings(deadline=None)
+def test_planted_costs_are_found(
+    seed: int, per_token: float, per_attended: float, per_context: float, stragglers: float
+) -> None:
+    """What a prefix that is cached still costs, and a long context, is what made append-only no faster on a CPU."""
+    calls = timed(random.Random(seed), "original", (per_token, per_attended, per_context), stragglers)
+    cost = prefill_cost(calls)
+    assert cost
+    typical = np.median([call["prompt_tokens"] for call in calls])
+    assert cost[0] + cost[1] * typical == pytest.approx(per_token + per_attended * typical, rel=0.25)
+    if not stragglers:
+        assert cost == pytest.approx((per_token, per_attended), rel=0.02, abs=1e-9 + per_token / 1e4)
+    assert seconds_per_context_token(calls) == pytest.approx(per_context, rel=0.02)
+
+
+def test_a_longer_context_is_predicted_to_cost() -> None:
+    """An arm that computes half as much and holds thrice as much may be slower; theory has to allow for it."""
+    chance = random.Random(5)
+    calls = timed(chance, "original", (1e-4, 1e-7, 1e-5))
+    questions = [
+        question(n, "original", question_id=f"q{n}", duration_seconds=each["duration_seconds"])
+        for n, each in enumerate(calls)
+    ]
+    for number, each in enumerate(list(calls)):
+        longer = {"prompt_tokens": 3 * each["prompt_tokens"], "cached_tokens": 3 * each["prompt_tokens"] - 50}
+        calls.append({**each, **longer, "question": 200 + number, "arm": "append-only"})
+        questions.append(question(200 + number, "append-only", question_id=f"q{number}", duration_seconds=1.0))
+    data = run_of([measured(arm) for arm in ("original", "append-only")], calls, questions)
+    predicted = predict(data, "original", "append-only", frozenset({"layout"}))
+    assert predicted.change is not None
+    assert predicted.change > 0.1
 
 
 def test_a_prediction_outside_of_the_interval_says_so() -> None:
