@@ -165,13 +165,10 @@ def predict(
         return Prediction(None, why_not="no question was answered in both arms")
     prefill_first, prefill_other, decode_first, decode_other = parts
     retrieval = retrieval_saved or {}
-    saved = {
-        question: prefill_first[question]
-        - prefill_other[question]
-        + decode_first[question]
-        - decode_other[question]
-        + retrieval.get(question, 0.0)
-        for question in shared
-    }
-    share = median(prefill_first[question] / seconds[question] for question in shared)
-    return Prediction(median(-saved[question] / seconds[question] for question in shared), share, *cost, per_step)
+    changes = [
+        (prefill_other[each] - prefill_first[each] + decode_other[each] - decode_first[each] - retrieval.get(each, 0.0))
+        / seconds[each]
+        for each in shared
+    ]
+    share = median(prefill_first[each] / seconds[each] for each in shared)
+    return Prediction(median(changes), share, *cost, per_step)
