@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import socket
 import statistics
 import subprocess
 import sys
@@ -39,6 +38,7 @@ from workload.engine.profile import PROFILES
 from workload.journal import Journal, read
 from workload.load import Tally, closed_loop, open_loop, poisson
 from workload.paths import cache_dir
+from workload.ports import free_port
 from workload.subject import settled_heap
 
 if TYPE_CHECKING:
@@ -199,11 +199,8 @@ def fastest(executable: Path, folder: Path, tokenizer: Path) -> GuideLlm:
 @contextmanager
 def engine(installation: EngineInstallation) -> Iterator[RunningEngine]:
     """Start the packaged engine on a free port."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     with tempfile.TemporaryDirectory() as logs:
-        launcher = ProcessLauncher(installation, Path(logs), Console(stderr=True), port)
+        launcher = ProcessLauncher(installation, Path(logs), Console(stderr=True), free_port())
         with launcher.start(PROFILES["base"]) as running:
             yield running
 

@@ -26,7 +26,6 @@ from machine import describe
 
 from workload.bundle import new_run_id
 from workload.commands.options import progress_bars
-from workload.companion import free_port
 from workload.corpus.default import open_corpus
 from workload.corpus.embedding import MiniLmEmbedder
 from workload.corpus.hotpotqa import draw
@@ -35,6 +34,7 @@ from workload.errors import Hop2RagError
 from workload.journal import Journal
 from workload.kv_cache.bounds import in_pool
 from workload.kv_cache.recorded import read_calls
+from workload.ports import free_port
 from workload.promql.concurrency import PREEMPTIONS
 from workload.promql.vllm_metrics import HITS, QUERIES
 from workload.run import launcher_of

@@ -23,9 +23,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from exporter.reference import gpu_families
 from exporter.timeline import MEMORY_USED, NODE_ACTIVE
 from workload.agent.state import NODES
-from workload.companion import free_port
 from workload.demo.recording import find_recordings
 from workload.paths import asset
+from workload.ports import free_port
 from workload.process import ChildProcess
 from workload.prometheus import PrometheusClient
 from workload.prometheus_server import HOST, loopback_session

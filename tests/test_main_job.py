@@ -9,10 +9,10 @@ import psutil
 import pytest
 
 from workload.cli import run_command_line
-from workload.companion import free_port
 from workload.engine.install import find_installation
 from workload.errors import MissingPartError
 from workload.paths import cache_dir
+from workload.ports import free_port
 
 if TYPE_CHECKING:
     from pathlib import Path

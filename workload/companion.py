@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import sys
 import time
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ import requests
 
 from workload.errors import DependencyDownError, StorageError
 from workload.paths import cache_dir
+from workload.ports import free_port
 from workload.process import ChildProcess
 from workload.prometheus_server import loopback_session
 
@@ -23,13 +23,6 @@ if TYPE_CHECKING:
 
 READY_TIMEOUT_SECONDS = 20.0
 POLL_SECONDS = 0.1
-
-
-def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody uses now."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 @contextmanager

@@ -17,7 +17,6 @@ from tests.stubs.world import Embedder
 from tests.workload.test_drive import questions
 from workload import gate
 from workload.bundle import Bundle
-from workload.companion import free_port
 from workload.engine.endpoint import open_client
 from workload.engine.facts import read_facts
 from workload.engine.launcher import RunningEngine
@@ -26,6 +25,7 @@ from workload.history import NOTHING
 from workload.journal import Journal
 from workload.measurement import Measurement
 from workload.paths import cache_dir
+from workload.ports import free_port
 from workload.prometheus_binary import find_prometheus
 from workload.prometheus_server import LocalPrometheus, loopback_session
 from workload.promql.vllm_metrics import HITS, QUERIES

@@ -9,6 +9,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,10 +19,10 @@ from tests.stubs.alerts import alert, body
 from tests.stubs.soak import assembly
 from tests.stubs.vllm import StubVllm, Turn
 from workload.alertmanager import LocalAlertmanager
-from workload.companion import free_port
 from workload.errors import MissingPartError
 from workload.journal import read
 from workload.paths import cache_dir
+from workload.ports import free_port
 from workload.prometheus_binary import find_alertmanager, find_prometheus
 from workload.prometheus_server import HOST, LocalPrometheus, loopback_session
 from workload.soak.record import SoakRecord
@@ -107,18 +108,23 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 def steer(world: World, script: Callable[[], None]) -> None:
     """Run the soak with a script beside it, and end it in order when the script has ended, well or not."""
+    ended = Event()
 
     def run() -> None:
+        while not (world.whole.bundle.folder / "checkpoint.json").exists():
+            if ended.wait(0.1):
+                return  # it never began
         try:
-            while not (world.whole.bundle.folder / "checkpoint.json").exists():
-                time.sleep(0.1)
             script()
         finally:
             os.kill(os.getpid(), signal.SIGINT)
 
     with ThreadPoolExecutor(max_workers=1) as beside:
         scripted = beside.submit(run)
-        finished = world.whole.conduct()
+        try:
+            finished = world.whole.conduct()
+        finally:
+            ended.set()
         scripted.result()
     assert finished.exit_code == 130
     account = finished.summary["accounting"]

@@ -12,11 +12,11 @@ from tests.grafana.execution import Shown
 from tests.grafana.expositions import TESTS
 from tests.grafana.expositions import known as exposed
 from tests.grafana.reference import END, SHOWN_FROM, serving
-from workload.companion import free_port
 from workload.dashboards.files import FOLDER
 from workload.demo.recording import find_recordings
 from workload.demo.server import serve
 from workload.paths import asset, cache_dir
+from workload.ports import free_port
 from workload.prometheus_binary import find_prometheus
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from exporter.timeline import MEMORY_USED, NODE_ACTIVE
 from tests.grafana.expositions import Sample, samples
 from workload.agent.state import NODES
-from workload.companion import free_port
 from workload.paths import asset
+from workload.ports import free_port
 from workload.prometheus import PrometheusClient
 from workload.prometheus_server import loopback_session
 from workload.selectors import selector

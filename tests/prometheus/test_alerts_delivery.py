@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.server
 import json
-import socket
 import subprocess
 import threading
 import time
@@ -15,6 +14,7 @@ import yaml
 
 from workload.errors import MissingPartError
 from workload.paths import asset, cache_dir
+from workload.ports import free_port
 from workload.process import ChildProcess
 from workload.prometheus_binary import AlertmanagerBinary, find_alertmanager, find_prometheus
 from workload.prometheus_server import LocalPrometheus, loopback_session
@@ -115,14 +115,6 @@ def amtool(binary: AlertmanagerBinary, *arguments: str | Path) -> str:
     done = subprocess.run([binary.amtool, *arguments], capture_output=True, text=True, check=False, timeout=30)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
-
-
-def free_port() -> int:
-    """Return a port nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def test_amtool_accepts_the_configuration(binary: AlertmanagerBinary) -> None:

@@ -7,6 +7,8 @@ import threading
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Self
 
+from workload.ports import free_port
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -15,7 +17,7 @@ class HttpServer(ABC):
     """The server; a context manager. A stub says in `answer` what it answers; `heard` has all paths and headers."""
 
     def __init__(self) -> None:
-        self.port = 0
+        self.port = free_port()
         self.heard: list[tuple[str, dict[str, str]]] = []
         self._writers: set[asyncio.StreamWriter] = set()
         self._loop = asyncio.new_event_loop()
@@ -55,7 +57,6 @@ class HttpServer(ABC):
 
     async def _listen(self) -> None:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
 
     async def _close(self) -> None:
         self._server.close()

@@ -17,7 +17,6 @@ from typer import Typer
 from typer.testing import CliRunner
 
 from workload.commands.demo import demo
-from workload.companion import free_port
 from workload.demo.figures import draw_run
 from workload.demo.recording import SERIES, Recording, find_recordings
 from workload.demo.server import links, serve
@@ -25,6 +24,7 @@ from workload.errors import UsageError
 from workload.experiment import Experiment
 from workload.experiments import EXPERIMENTS
 from workload.paths import asset, cache_dir
+from workload.ports import free_port
 from workload.prometheus_binary import PrometheusBinary, find_prometheus
 from workload.results import Measured
 from workload.selectors import selector

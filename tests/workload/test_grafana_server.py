@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from workload.companion import free_port
 from workload.errors import DependencyDownError, UsageError
 from workload.grafana_server import GrafanaBinary, LocalGrafana, find_grafana_server
 from workload.paths import asset
+from workload.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from workload.companion import exporter_elsewhere, free_port
+from workload.companion import exporter_elsewhere
 from workload.errors import DependencyDownError
+from workload.ports import free_port
 from workload.prometheus_attached import AttachedPrometheus
 from workload.prometheus_server import loopback_session
 from workload.targets import ArmLabels, TargetFiles

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.server
-import socket
 import threading
 import time
 from typing import TYPE_CHECKING, Self
@@ -15,6 +14,7 @@ import yaml
 
 from workload.errors import DependencyDownError, UsageError
 from workload.paths import asset, cache_dir
+from workload.ports import free_port
 from workload.prometheus import CounterResetError, NoDataError, PrometheusError
 from workload.prometheus_binary import PrometheusBinary, find_prometheus
 from workload.prometheus_server import LocalPrometheus, render_config
@@ -83,14 +83,6 @@ def session() -> Iterator[requests.Session]:
 def binary() -> PrometheusBinary:
     """The real programs."""
     return find_prometheus(cache_dir())
-
-
-def free_port() -> int:
-    """Return a port nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.mark.prometheus

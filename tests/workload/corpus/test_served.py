@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from workload.companion import free_port
 from workload.corpus.index import build
 from workload.corpus.served import MARK_COUNT, ServedStore, build_served, served
 from workload.corpus.store import Store, check
 from workload.errors import DependencyDownError, UsageError
+from workload.ports import free_port
 from workload.process import ChildProcess
 
 if TYPE_CHECKING:
