@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import httpx
+import uvloop
 from guidellm_client import NUMBER, GuideLlm, Sample
 from machine import describe
 from rich.console import Console
@@ -70,7 +71,7 @@ class Ours:
             SystemExit: not every call succeeded.
         """
         with settled_heap():  # as in a run
-            return asyncio.run(self._load(url, model, prompts, tokens, arrivals))
+            return uvloop.run(self._load(url, model, prompts, tokens, arrivals))
 
     async def _load(self, url: str, model: str, prompts: list[str], tokens: int, arrivals: tuple[float, ...]) -> Sample:
         streams = ENGINE_STREAMS if tokens == ENGINE_TOKENS else STREAMS
@@ -208,7 +209,7 @@ def engine(installation: EngineInstallation) -> Iterator[RunningEngine]:
 def on_the_stub(ours: Ours, theirs: GuideLlm, calls: int, seconds: float) -> tuple[list[str], bool]:
     """Return the rows of the stub, and whether every bar was met."""
     with stub() as url:
-        top = asyncio.run(ceiling(url))
+        top = uvloop.run(ceiling(url))
         print(f"stub: {STUB_SECONDS * 1e3:.0f} ms, {STUB_TOKENS} tokens, serves at least {top:.0f} calls/s", flush=True)
         streams = {"kind": "concurrent", "streams": STREAMS}
         prompts, short = prompts_of(calls, "Closed."), prompts_of(SHORT_CALLS, "Short.")
@@ -276,7 +277,7 @@ def main() -> int:
     parser.add_argument("--engine", action="store_true", help="measure on the packaged CPU engine too")
     parser.add_argument("--engine-calls", type=int, default=24)
     given = parser.parse_args()
-    print(describe("openai", "httpx2", "langgraph"), flush=True)
+    print(describe("openai", "aiohttp", "uvloop", "langgraph"), flush=True)
     installation = install(cache_dir(), Console(stderr=True))
     with tempfile.TemporaryDirectory() as name:
         ours, theirs = Ours(Path(name)), fastest(given.guidellm, Path(name), installation.model)

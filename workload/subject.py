@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import socket
 import time
@@ -12,13 +11,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import openai
+import uvloop
 from prometheus_client import CollectorRegistry
 
 from exporter.agent import AgentMetrics
 from exporter.overlap import BusySeconds
 from exporter.server import MetricsServer
 from exporter.timeline import NodeActivity
+from workload.agent.client import llm_client
 from workload.agent.context import EVERYTHING, Context
 from workload.agent.graph import Hop2Rag
 from workload.agent.llm import Llm
@@ -50,7 +50,6 @@ if TYPE_CHECKING:
     from workload.journal import Journal
     from workload.settings import Settings
 
-CONNECT_TIMEOUT_SECONDS = 5.0
 EVERY_INTERFACE = {"0.0.0.0", "[::]"}  # noqa: S104 - only where the user says so
 # The first vLLM release that takes `structured_outputs` in a request.
 FORCED_SINCE = (0, 11, 0)
@@ -83,7 +82,7 @@ class Subject:
                 return await work
 
         with settled_heap():
-            return asyncio.run(run())
+            return uvloop.run(run())
 
 
 @contextmanager
@@ -127,14 +126,7 @@ def subject(
     registry.register(busy)
     activity = NodeActivity(lambda: time.time_ns() // 1_000_000)
     reuse = ReuseOrder(engine.facts.block_size, reach_blocks)
-    client = openai.AsyncOpenAI(
-        base_url=f"{engine.endpoint}/v1",
-        api_key="none",
-        max_retries=0,
-        timeout=openai.Timeout(settings.request_timeout, connect=CONNECT_TIMEOUT_SECONDS),
-        # As in `engine.endpoint`: a proxy would be measured too, and a redirect would leave the checked endpoint.
-        http_client=openai.DefaultAsyncHttpxClient(trust_env=False, follow_redirects=False),
-    )
+    client = llm_client(engine.endpoint, settings.request_timeout)
     llm = Llm(client, engine.facts.model, settings.request_timeout, seed=settings.seed)
     asked = llm if script is None else replaying(llm, script, engine)
     telling = open_client(engine.endpoint, settings.request_timeout)

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
-import openai
 from prometheus_client import CollectorRegistry
 
 from exporter.agent import AgentMetrics
 from exporter.overlap import BusySeconds
 from exporter.timeline import NodeActivity
 from workload.agent.backoff import Backoff, Breaker
+from workload.agent.client import llm_client
 from workload.agent.graph import Hop2Rag
 from workload.agent.llm import Llm
 from workload.agent.metering import Meter
@@ -26,6 +26,7 @@ from workload.corpus.document import Document
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import openai
     from numpy.typing import NDArray
 
     from workload.agent.prompts import Layout
@@ -98,7 +99,7 @@ def bench(block_size: int | None = 16, journal: Journal | None = None) -> Bench:
 
 def client_of(url: str, timeout: float = 10.0) -> openai.AsyncOpenAI:
     """Return the client as the workload configures it."""
-    return openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=timeout)
+    return llm_client(url, timeout)
 
 
 def agent_of(

@@ -15,7 +15,7 @@ from workload.agent.calls import Usage
 from workload.agent.prompts import REPAIR
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from workload.agent.calls import CallMeter
     from workload.agent.metering import QuestionMeter
@@ -263,8 +263,11 @@ def response_format(schema: type[BaseModel]) -> dict[str, Any]:
 
 
 def reason_of(error: Exception, *, has_begun: bool) -> str:
-    """Return the reason of a failed call; `has_begun` tells whether a token had come."""
-    if isinstance(error, openai.APITimeoutError | httpx2.TimeoutException | TimeoutError):
+    """Return the reason of a failed call; `has_begun` tells whether a token had come.
+
+    A time-out is told by what an error came from: the client's transport calls every broken connection one.
+    """
+    if any(isinstance(cause, TimeoutError) for cause in causes(error)):
         return "timeout"
     if isinstance(error, openai.APIStatusError):
         if error.status_code in {429, 503}:
@@ -277,3 +280,10 @@ def reason_of(error: Exception, *, has_begun: bool) -> str:
         return "stream_cut"
     is_network = isinstance(error, openai.APIConnectionError | httpx2.TransportError | OSError)
     return "connection" if is_network else "server_error"
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error, what it was raised from, and so on."""
+    while error:
+        yield error
+        error = error.__cause__

@@ -1,0 +1,31 @@
+"""The HTTP client that the agent's LLM calls go through."""
+
+from __future__ import annotations
+
+import httpx2
+import openai
+
+CONNECT_TIMEOUT_SECONDS = 5.0
+# vLLM closes a connection after 5 s without a request (VLLM_HTTP_TIMEOUT_KEEP_ALIVE); no call may meet that moment.
+KEEP_ALIVE_SECONDS = 4.0
+MAX_CONNECTIONS = 1024
+
+
+def llm_client(endpoint: str, timeout_seconds: float) -> openai.AsyncOpenAI:
+    """Return a client of the engine at `endpoint` that never sends a call again by itself.
+
+    It goes through aiohttp: the default transport asks every idle connection whether it still lives before each call,
+    and at 64 calls at a time that was half of a call's CPU (benchmarks/client.py). As in `engine.endpoint`, a proxy
+    would be measured too, and a redirect would leave the checked endpoint.
+    """
+    return openai.AsyncOpenAI(
+        base_url=f"{endpoint}/v1",
+        api_key="none",
+        max_retries=0,
+        timeout=openai.Timeout(timeout_seconds, connect=CONNECT_TIMEOUT_SECONDS),
+        http_client=openai.DefaultAioHttpClient(
+            trust_env=False,
+            follow_redirects=False,
+            limits=httpx2.Limits(max_connections=MAX_CONNECTIONS, keepalive_expiry=KEEP_ALIVE_SECONDS),
+        ),
+    )
