@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from workload.arms import parse_arms
@@ -9,11 +10,16 @@ from workload.experiments.ab import ab_experiment, recording
 from workload.run import run_experiment
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.progress import Progress
 
-    from workload.experiment import Experiment
+    from workload.experiment import Arm, Experiment
     from workload.run import Finished
     from workload.settings import Settings
+
+QUESTIONS_A_TURN = 3
+"""For each question in flight."""
 
 
 def compare_arms(
@@ -33,9 +39,18 @@ def compare_arms(
     """
     arms = parse_arms(settings.arms)
     experiment = ab_experiment(arms, name, name)
+    if run_id is None and settings.interleave is None:
+        settings = settings.model_copy(update={"interleave": _interleave(arms, settings)})
     if settings.replay is None and not is_live and run_id is None:
         progress.console.print(f"Recording a trajectory on {arms[0].name}, which every arm then replays")
-        wanted = {"record_prompts": True, "order": "AB", "concurrency": (1,), "figures": False}
+        wanted = {"record_prompts": True, "order": "AB", "interleave": None, "concurrency": (1,), "figures": False}
         recorded = run_experiment(recording(arms[0]), settings.model_copy(update=wanted), progress)
         settings = settings.model_copy(update={"replay": recorded.run_id})
     return experiment, run_experiment(experiment, settings, progress, run_id)
+
+
+def _interleave(arms: Sequence[Arm], settings: Settings) -> int | None:
+    """Return the questions of a turn: few, so that arms meet the same weather; all where turns restart the engine."""
+    if len({replace(arm.vllm_profile, name="") for arm in arms}) > 1:
+        return None
+    return QUESTIONS_A_TURN * max(settings.concurrency)

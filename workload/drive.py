@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Phase:
-    """Where questions belong: the arm, the block (start of its engine), warm-up or a point of the load, the segment.
+    """Where questions belong: the arm, the block (its turn), warm-up or a point of the load, the segment.
 
     A load that was interrupted goes on in a further segment, on a new engine. `salt` isolates the phase in the prefix
     cache, so that nothing measured starts warm. `sent_before` counts by question id how often an interruption caught a

@@ -76,7 +76,7 @@ class Window:
     """The time in which one point of one block was measured, warm-up outside.
 
     `start` and `end` are instants of scrapes, in seconds since the epoch. `segment` counts from 0; a further one
-    follows an interruption. `block` is the start of the engine, counted from 0.
+    follows an interruption. `block` is the arm's turn, counted from 0; see `workload.turns`.
     """
 
     arm: str

@@ -34,13 +34,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Measurement:
-    """One block: a running engine, the agent on it, and everyone who watches."""
+    """One block: a running engine, the agent on it, and everyone who watches; for `cache` see `workload.turns.Turn`."""
 
     engine: RunningEngine
     subject: Subject
     client: PrometheusClient
     labels: ArmLabels
     block: int
+    cache: int
     scraped: Mapping[str, Sequence[str]]
     history: History
     bundle: Bundle
@@ -52,10 +53,10 @@ class Measurement:
         Raises:
             Hop2RagError: the engine, the store or Prometheus stopped answering.
         """
-        phase = self._phase(point.name)
+        phase = self._phase(point.name, self.cache)
         done = self.history.acknowledged.get((phase.arm, phase.block, phase.name), frozenset())
         left = [question for question in asked if question.id not in done]
-        warming = self._phase(WARM_UP, f"-{point.name}")
+        warming = self._phase(WARM_UP, self.block, f"-{point.name}")
         await self._load(warming, Point(WARM_UP, point.concurrency), warm_up, f"{title}: warm-up")
         await self.subject.driver.prime(phase)
         start = await self._settled()
@@ -67,10 +68,10 @@ class Measurement:
         counters, resets = self._counters(window)
         return Measured(window, facts, counters, {**tally.as_dict(), "counter_resets": resets})
 
-    def _phase(self, name: str, suffix: str = "") -> Phase:
+    def _phase(self, name: str, cache: int, suffix: str = "") -> Phase:
         place = (self.labels.arm, self.block, name)
         segment = self.history.segments.get(place, 0)
-        salt = f"{self.labels.run}-{self.block}-{name}{suffix}-{segment}"
+        salt = f"{self.labels.run}-{cache}-{name}{suffix}-{segment}"
         return Phase(*place, segment, salt, self.history.interrupted.get(place, {}))
 
     async def _load(

@@ -16,6 +16,7 @@ from workload.scrapes import wait_for_scrapes
 from workload.settings import with_options
 from workload.subject import subject
 from workload.targets import ArmLabels
+from workload.turns import Reuse, turns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,13 +31,14 @@ if TYPE_CHECKING:
     from workload.corpus.embedding import Embedder
     from workload.corpus.hotpotqa import Question
     from workload.engine.launcher import Launcher
-    from workload.experiment import Arm, Experiment, Point
+    from workload.experiment import Experiment, Point
     from workload.history import History
     from workload.journal import Journal
     from workload.prometheus import PrometheusClient
     from workload.results import Measured
     from workload.settings import Settings
     from workload.targets import TargetFiles
+    from workload.turns import Turn
 
 
 def asked_at(point: Point, settings: Settings) -> int:
@@ -46,7 +48,7 @@ def asked_at(point: Point, settings: Settings) -> int:
 
 @dataclass(frozen=True)
 class Runner:
-    """Runs an experiment's blocks one after the other, each on an engine of its own, and measures each."""
+    """Runs an experiment's blocks one after the other and measures each."""
 
     experiment: Experiment
     settings: Settings
@@ -76,47 +78,58 @@ class Runner:
         drawn = draw(questions, most + self.experiment.warm_up, self.settings.seed)
         asked, warm_up = drawn[:most], drawn[most:]
         measured = list(self.history.measured)
-        for number, arm in enumerate(arms):
-            wanted = self.experiment.points_of(arm, self.settings)
-            if left := [point for point in wanted if self._is_open(arm, number, point)]:
-                title = f"{arm.name} (block {number + 1} of {len(arms)})" if len(arms) > 1 else arm.name
-                self._block(arm, number, left, asked, warm_up, title, measured)
+        blocks, reuse = turns(arms, asked, self.settings.interleave), Reuse()
+        for turn in blocks:
+            wanted = self.experiment.points_of(turn.arm, self.settings)
+            if left := [point for point in wanted if self._is_open(turn, point)]:
+                place = f" (block {turn.block + 1} of {len(blocks)})" if len(blocks) > 1 else ""
+                self._block(turn, left, warm_up, turn.arm.name + place, measured, reuse)
         return measured
 
-    def _is_open(self, arm: Arm, number: int, point: Point) -> bool:
+    def _is_open(self, turn: Turn, point: Point) -> bool:
         """Return whether a point is still to be measured: it has no window yet.
 
         Its questions may all have ended before an interruption; the engine's facts and a window are still missing.
         """
-        place = (arm.name, number, point.name)
+        place = (turn.arm.name, turn.block, point.name)
         return not any((w.arm, w.block, w.point) == place for w in (part.window for part in self.history.measured))
 
     def _block(
         self,
-        arm: Arm,
-        number: int,
+        turn: Turn,
         points: Sequence[Point],
-        asked: Sequence[Question],
         warm_up: Sequence[Question],
         title: str,
         measured: list[Measured],
+        reuse: Reuse,
     ) -> None:
-        settings = with_options(self.settings, arm.options)
+        settings = with_options(self.settings, turn.arm.options)
         with (
-            self.launcher.start(arm.vllm_profile) as engine,
+            self.launcher.start(turn.arm.vllm_profile) as engine,
             self._exporter(engine.pid) as exporter,
-            subject(engine, settings, self.store, self.embedder, self.journal, self.script) as under_test,
+            subject(
+                engine, settings, self.store, self.embedder, self.journal, self.script, reuse.of(engine)
+            ) as under_test,
         ):
-            labels = ArmLabels(self.bundle.run_id, self.experiment.name, arm.name)
+            labels = ArmLabels(self.bundle.run_id, self.experiment.name, turn.arm.name)
             vllm, workload = [urlsplit(engine.endpoint).netloc], [under_test.address]
             self.targets.write(labels, vllm=vllm, exporter=[exporter], workload=workload)
             scraped = {"vllm": vllm, "workload": workload, "exporter": [exporter]}
             try:
                 wait_for_scrapes(self.client, labels, scraped, time.time())
                 measurement = Measurement(
-                    engine, under_test, self.client, labels, number, scraped, self.history, self.bundle, self.progress
+                    engine,
+                    under_test,
+                    self.client,
+                    labels,
+                    turn.block,
+                    turn.cache,
+                    scraped,
+                    self.history,
+                    self.bundle,
+                    self.progress,
                 )
-                under_test.run(self._points(measurement, points, asked, warm_up, title, measured))
+                under_test.run(self._points(measurement, points, turn.questions, warm_up, title, measured))
             finally:
                 self.targets.clear()
 

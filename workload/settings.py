@@ -52,9 +52,10 @@ Endpoint = Annotated[str, AfterValidator(parse_endpoint)]
 class Settings(BaseModel):
     """What a run is asked to do. Times in seconds unless the name says otherwise.
 
-    Where its services run already, as in docker-compose.yml, it starts none:
+    Where its services run already, as in docker-compose.yml, it starts none.
 
     Attributes:
+        interleave: the questions that an arm answers before it is the next arm's turn; None for all of them.
         vllm_endpoint: the engine; with `arm_patience` an arm that it does not hold is waited for so long, and
             `engine_command` is shown, in which `{profile}` stands for the profile that is needed.
         chroma_url: a Chroma server that holds the collection.
@@ -74,6 +75,7 @@ class Settings(BaseModel):
     rounds: int | None = Field(default=None, ge=1, le=1000)
     contexts: tuple[Annotated[int, Field(ge=64, le=1_000_000)], ...] = ()
     order: Literal["AB", "ABBA"] = "ABBA"
+    interleave: int | None = Field(default=None, ge=1)
     layout: Layout = "original"
     primed: bool = False
     retrieval: Execution = "threads"

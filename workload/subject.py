@@ -108,12 +108,12 @@ def subject(
     embedder: Embedder,
     journal: Journal | None = None,
     script: Script | None = None,
-    reach_blocks: int | None = None,
+    reuse: ReuseOrder | None = None,
 ) -> Iterator[Subject]:
     """Build the agent for a running engine, replaying `script` if there is one.
 
     Its metrics are served at `settings.listen` while the block lasts, by default on a free port of 127.0.0.1; its spans
-    are exported if that is asked. `reach_blocks` bounds what the reuse bound remembers, in KV blocks.
+    are exported if that is asked. `reuse` is the reuse bound of the calls that this engine has answered before, if any.
 
     The instruments are new each time: a counter of one engine never goes on under the name of the next.
     """
@@ -125,7 +125,7 @@ def subject(
     busy = BusySeconds()
     registry.register(busy)
     activity = NodeActivity(lambda: time.time_ns() // 1_000_000)
-    reuse = ReuseOrder(engine.facts.block_size, reach_blocks)
+    reuse = reuse or ReuseOrder(engine.facts.block_size)
     client = llm_client(engine.endpoint, settings.request_timeout)
     llm = Llm(client, engine.facts.model, settings.request_timeout, seed=settings.seed)
     asked = llm if script is None else replaying(llm, script, engine)

@@ -74,7 +74,7 @@ def measure(prometheus: LocalPrometheus, stub: StubVllm, folder: Path, labels: A
         try:
             wait_for_scrapes(prometheus.client, labels, scraped, time.time())
             part = Measurement(
-                engine, under_test, prometheus.client, labels, 0, scraped, NOTHING, bundle, progress
+                engine, under_test, prometheus.client, labels, 0, 0, scraped, NOTHING, bundle, progress
             ).point(Point("c1", 1), questions(QUESTIONS), questions(QUESTIONS + 1)[-1:], "restart")
             return under_test.run(part)
         finally:

@@ -73,3 +73,28 @@ def test_the_record_is_of_the_first_arm(runs: list[tuple[str, Settings]], monkey
     compare_arms(settings_with(), PROGRESS)
     assert [dict(arm.options) for arm in recorded] == [{"layout": "append-only"}]
     assert [name for name, _ in runs] == ["trajectory", "ab"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "size"),
+    [
+        ({}, 12),
+        ({"concurrency": (1,)}, 3),
+        ({"interleave": 5}, 5),
+        ({"arms": ("first", "prefix-off")}, None),
+    ],
+    ids=str,
+)
+def test_arms_on_one_engine_take_short_turns(
+    runs: list[tuple[str, Settings]], flags: dict[str, Any], size: int | None
+) -> None:
+    """Arms that need engines of their own would restart them at each turn; the record has one arm and no turns."""
+    compare_arms(settings_with(**flags), PROGRESS)
+    (_, recorded), (_, compared) = runs
+    assert (recorded.interleave, compared.interleave) == (None, size)
+
+
+def test_a_run_that_goes_on_keeps_its_turns(runs: list[tuple[str, Settings]]) -> None:
+    """Else its blocks would be others than those that its journal holds."""
+    compare_arms(settings_with(), PROGRESS, "begun")
+    assert [settings.interleave for _, settings in runs] == [None]

@@ -13,6 +13,7 @@ from workload.history import History
 from workload.runner import Runner
 from workload.settings import Settings
 from workload.targets import ArmLabels
+from workload.turns import Turn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +27,9 @@ SWEEP, OPENED, CLOSED = Point("c1", 1, contexts=(512,)), Point("c1", 8, arrivals
 
 def is_open(point: Point, windows: tuple[Measured, ...] = ()) -> bool:
     """Return whether a point is open after these windows."""
-    return Runner._is_open(cast("Runner", SimpleNamespace(history=History(windows, {}, {}, {}))), ARM, 0, point)
+    return Runner._is_open(
+        cast("Runner", SimpleNamespace(history=History(windows, {}, {}, {}))), Turn(0, ARM, [], 0), point
+    )
 
 
 @pytest.mark.parametrize("point", [SWEEP, OPENED, CLOSED])

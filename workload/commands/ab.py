@@ -32,6 +32,13 @@ Live = Annotated[bool, typer.Option("--live", help="Replay nothing: each arm ans
 Replay = Annotated[str | None, typer.Option(help="Replay this recorded run instead of recording one first.")]
 Resume = Annotated[str | None, typer.Option(help="Go on with this interrupted run, with its settings.")]
 Order = Annotated[str | None, typer.Option(help="AB, or ABBA to balance drift (default: ABBA).")]
+Interleave = Annotated[
+    int | None,
+    typer.Option(
+        help="Questions that an arm answers before it is the next arm's turn (default: 3 for each in flight; "
+        "all where arms need engines of their own)."
+    ),
+]
 Concurrency = Annotated[int | None, typer.Option(help="Questions in flight (default: 1).")]
 Results = Annotated[Path | None, typer.Option(help="Where results go (default: results).")]
 Tokenizer = Annotated[
@@ -75,6 +82,7 @@ def ab(
     k: K = None,
     concurrency: Concurrency = None,
     order: Order = None,
+    interleave: Interleave = None,
     live: Live = False,
     replay: Replay = None,
     vllm_endpoint: Endpoint = None,
@@ -99,6 +107,7 @@ def ab(
         "k": k,
         "concurrency": (concurrency,) if concurrency is not None else None,
         "order": order,
+        "interleave": interleave,
         "replay": replay,
         "vllm_endpoint": vllm_endpoint,
         "engine_python": engine_python,
@@ -128,6 +137,7 @@ def optimize(
     k: K = None,
     concurrency: Concurrency = None,
     order: Order = None,
+    interleave: Interleave = None,
     live: Live = False,
     replay: Replay = None,
     vllm_endpoint: Endpoint = None,
@@ -155,6 +165,7 @@ def optimize(
         "k": k,
         "concurrency": (concurrency,) if concurrency is not None else None,
         "order": order,
+        "interleave": interleave,
         "replay": replay,
         "vllm_endpoint": vllm_endpoint,
         "engine_python": engine_python,

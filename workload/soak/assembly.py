@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from exporter.soak import SoakMetrics
+from workload.agent.reuse import ReuseOrder
 from workload.companion import exporter_beside
 from workload.engine.kept import KeptEngine
 from workload.engine.probe import ask_canary
@@ -131,7 +132,7 @@ class Assembly:
                     self.around.store,
                     self.around.embedder,
                     journal,
-                    reach_blocks=blocks and REACH_FACTOR * blocks,
+                    reuse=ReuseOrder(kept.engine.facts.block_size, blocks and REACH_FACTOR * blocks),
                 )
             )
             self._scrape(kept.engine, under_test)

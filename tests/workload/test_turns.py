@@ -1,0 +1,97 @@
+"""Whose turn it is: everybody answers everything, nobody finds another turn's cache warm, and drift cancels."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workload.experiment import Arm
+from workload.history import NOTHING
+from workload.measurement import Measurement
+from workload.results import WARM_UP
+from workload.targets import ArmLabels
+from workload.turns import Reuse, Turn, turns
+
+A, B, C = (Arm(name, "base") for name in "abc")
+ABBA = (A, B, B, A)
+
+
+def order_of(arms: tuple[Arm, ...], number: int, size: int | None) -> list[Turn]:
+    """Return the turns over questions that are numbers."""
+    return turns(arms, cast("Any", list(range(number))), size)
+
+
+@given(st.integers(1, 30), st.none() | st.integers(1, 40))
+def test_each_place_answers_every_question_once(number: int, size: int | None) -> None:
+    """However short the turns are, the work is the same."""
+    found = order_of(ABBA, number, size)
+    assert [turn.block for turn in found] == list(range(len(found)))
+    for cache, arm in enumerate(ABBA):
+        mine = [turn for turn in found if turn.cache == cache]
+        assert {turn.arm.name for turn in mine} == {arm.name}
+        assert [question for turn in mine for question in turn.questions] == list(range(number))
+
+
+def test_without_a_size_each_place_is_one_block() -> None:
+    """Where each block starts an engine, short turns would be all starts."""
+    assert [(turn.arm.name, turn.cache, len(turn.questions)) for turn in order_of((A, B), 5, None)] == [
+        ("a", 0, 5),
+        ("b", 1, 5),
+    ]
+
+
+def slowdown(minute: float) -> float:
+    """Return how much slower a machine is than at its best: 10 % while a neighbour works, in minutes 4 to 8."""
+    return 1.1 if 4 <= minute < 8 else 1.0
+
+
+def seeming_effect(size: int | None) -> float:
+    """Return by how much the others seem slower than the first, of three equal arms on 12 questions of 10 s."""
+    minute, seconds = 0.0, {arm.name: 0.0 for arm in (A, B, C)}
+    for turn in order_of((A, B, C, C, B, A), 12, size):
+        for _ in turn.questions:
+            took = 10 * slowdown(minute)
+            seconds[turn.arm.name] += took
+            minute += took / 60
+    return max(abs(seconds[name] / seconds["a"] - 1) for name in "bc")
+
+
+def test_short_turns_keep_a_slow_spell_from_becoming_an_effect() -> None:
+    """ABBA alone lays a spell in the middle of a run on whoever stands there."""
+    assert seeming_effect(None) > 0.08
+    assert seeming_effect(3) < 0.02
+
+
+def salts(block: int, cache: int) -> tuple[str, str]:
+    """Return the cache salts of a turn's questions and of its warm-up."""
+    parts = SimpleNamespace(labels=ArmLabels("r1", "ab", "a"), block=block, history=NOTHING)
+    measurement = cast("Measurement", parts)
+    point = Measurement._phase(measurement, "c1", cache)
+    return point.salt, Measurement._phase(measurement, WARM_UP, block, "-c1").salt
+
+
+def test_a_place_goes_on_with_its_cache_and_shares_it_with_nobody() -> None:
+    """What an arm reuses across questions must not depend on the length of its turns; a warm-up warms nothing."""
+    (first, warm), (later, warm_later), (other, _) = salts(0, 0), salts(6, 0), salts(1, 1)
+    assert first == later
+    assert len({first, other, warm, warm_later}) == 4
+
+
+def test_the_bound_goes_on_as_long_as_the_engine() -> None:
+    """Else the hits of a later turn would lie above it."""
+    engine, next_one = (cast("Any", SimpleNamespace(facts=SimpleNamespace(block_size=4))) for _ in range(2))
+    reuse, prompt = Reuse(), list(range(8))
+
+    def reusable(on: Any) -> list[int]:
+        told: list[int] = []
+        order = reuse.of(on)
+        arrival = order.send("s")
+        order.prompt(arrival, prompt)
+        order.close(arrival, told.append)
+        return told
+
+    assert (reusable(engine), reusable(engine)) == ([0], [4])
+    assert reusable(next_one) == [0]
