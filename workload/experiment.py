@@ -137,7 +137,7 @@ class Experiment(Study):
         reduce: the run's data to the summary that is printed and kept as JSON.
         draw: draws the files named by the plan and returns their paths.
         points: the loads of each block.
-        warm_up: questions asked before each window, under a cache salt of their own.
+        warm_up: questions asked before each window of an engine's first block, under a cache salt of their own.
         keeps_engine: whether arms of one profile share an engine, told apart by cache salts alone.
     """
 

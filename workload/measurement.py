@@ -57,7 +57,8 @@ class Measurement:
         done = self.history.acknowledged.get((phase.arm, phase.block, phase.name), frozenset())
         left = [question for question in asked if question.id not in done]
         warming = self._phase(WARM_UP, self.block, f"-{point.name}")
-        await self._load(warming, Point(WARM_UP, point.concurrency), warm_up, f"{title}: warm-up")
+        if warm_up:
+            await self._load(warming, Point(WARM_UP, point.concurrency), warm_up, f"{title}: warm-up")
         await self.subject.driver.prime(phase)
         start = await self._settled()
         with self.subject.busy.accounting():

@@ -108,9 +108,10 @@ class Runner:
             self.launcher.start(turn.arm.vllm_profile) as engine,
             self._exporter(engine.pid) as exporter,
             subject(
-                engine, settings, self.store, self.embedder, self.journal, self.script, reuse.of(engine)
+                engine, settings, self.store, self.embedder, self.journal, self.script, sent := reuse.of(engine)
             ) as under_test,
         ):
+            warming = () if sent.calls else warm_up
             labels = ArmLabels(self.bundle.run_id, self.experiment.name, turn.arm.name)
             vllm, workload = [urlsplit(engine.endpoint).netloc], [under_test.address]
             self.targets.write(labels, vllm=vllm, exporter=[exporter], workload=workload)
@@ -129,7 +130,7 @@ class Runner:
                     self.bundle,
                     self.progress,
                 )
-                under_test.run(self._points(measurement, points, turn.questions, warm_up, title, measured))
+                under_test.run(self._points(measurement, points, turn.questions, warming, title, measured))
             finally:
                 self.targets.clear()
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 RUN = ("run", "latency", "--limit", "30", "--max-hops", "1", "--concurrency", "2", "--no-figures")
+AB = ("ab", "--live", "--arm", "original", "--arm", "append-only", "--interleave", "2", "--limit", "5", "--no-figures")
 
 
 @pytest.mark.timeout(600)
@@ -56,9 +57,11 @@ def test_row_14_random_kills_lose_nothing(flags: list[str]) -> None:
     assert f"{flags[-1]} kills over" in done.stdout
 
 
-def start(folder: Path, *flags: str, seconds_a_call: float = 0.05) -> subprocess.Popen[str]:
+def start(
+    folder: Path, *flags: str, seconds_a_call: float = 0.05, asked: tuple[str, ...] = RUN
+) -> subprocess.Popen[str]:
     """Start a run in a process of its own."""
-    command = [sys.executable, "-m", "tests.faults.stub_run", folder, str(seconds_a_call), *RUN, *flags]
+    command = [sys.executable, "-m", "tests.faults.stub_run", folder, str(seconds_a_call), *asked, *flags]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
@@ -107,6 +110,32 @@ def test_row_14_an_interrupted_run_says_so_and_goes_on(tmp_path: Path, signals: 
     cut_short = [row for row in rows if row["outcome"] == "cancelled"]
     repeated = [row for row in rows if row["attempt"] == 2]
     assert {row["question_id"] for row in cut_short} == {row["question_id"] for row in repeated}
+
+
+def test_row_14_a_comparison_in_short_turns_goes_on(tmp_path: Path) -> None:
+    """Each place of ABBA answers every question once, in turns of two; only a new engine is warmed up."""
+    child = start(tmp_path, "--max-hops", "1", asked=AB)
+    until(lambda: acknowledged(tmp_path) >= 8, child)
+    child.send_signal(signal.SIGTERM)
+    child.communicate(timeout=60)
+    (folder,) = (tmp_path / "results" / "runs").iterdir()
+    again = start(tmp_path, "--max-hops", "1", "--resume", folder.name, seconds_a_call=0.0, asked=AB)
+    printed = again.communicate(timeout=60)[0]
+    assert again.returncode == 0, printed
+
+    rows = read(folder / "journal.sqlite", "question")
+    ended = [row for row in rows if row["outcome"] == "ok" and row["phase"] != "warm-up"]
+    places = Counter((row["arm"], row["block"] % 4, row["question_id"]) for row in ended)
+    assert len(places) == places.total() == 4 * 5
+    assert {(arm, place) for arm, place, _ in places} == {
+        ("original", 0),
+        ("append-only", 1),
+        ("append-only", 2),
+        ("original", 3),
+    }
+    turns = Counter(row["block"] for row in ended)
+    assert [turns[block] for block in sorted(turns)] == [2] * 8 + [1] * 4
+    assert sum(row["phase"] == "warm-up" and row["outcome"] == "ok" for row in rows) == 2
 
 
 def test_row_14_a_run_that_goes_on_twice_is_refused(tmp_path: Path) -> None:

@@ -95,3 +95,5 @@ def test_the_bound_goes_on_as_long_as_the_engine() -> None:
 
     assert (reusable(engine), reusable(engine)) == ([0], [4])
     assert reusable(next_one) == [0]
+    assert reuse.of(next_one).calls == 1
+    assert reuse.of(engine).calls == 0, "it was forgotten, so the engine is warmed up again"

@@ -36,15 +36,20 @@ class ReuseOrder:
     Args:
         block_size: tokens a block, from the engine's `cache_config_info`; None if unknown, then no bound is told.
         capacity_blocks: the most blocks remembered, see `PrefixIndex`; None for all.
+
+    Attributes:
+        calls: calls sent so far.
     """
 
     def __init__(self, block_size: int | None, capacity_blocks: int | None = None) -> None:
         self._index = PrefixIndex(block_size, capacity_blocks) if block_size else None
         self._waiting: deque[Arrival] = deque()
+        self.calls = 0
 
     def send(self, salt: str) -> Arrival:
         """Register a call that is being sent now."""
         arrival = Arrival(salt)
+        self.calls += 1
         self._waiting.append(arrival)
         return arrival
 
