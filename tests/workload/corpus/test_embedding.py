@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
 from workload.corpus import embedding
 from workload.corpus.embedding import MiniLmEmbedder
@@ -17,7 +18,7 @@ from workload.errors import MissingPartError
 @pytest.fixture(scope="module")
 def model() -> MiniLmEmbedder:
     """The real model, loaded on first use."""
-    return MiniLmEmbedder(threads=2)
+    return MiniLmEmbedder()
 
 
 def test_vectors_have_the_declared_shape_and_length_one(model: MiniLmEmbedder) -> None:
@@ -41,6 +42,22 @@ def test_a_text_gets_the_same_vector_in_any_batch(model: MiniLmEmbedder) -> None
     """Passages are embedded in batches and questions alone; padding must not move them apart."""
     texts = ["Oran Hythe.", "A much longer text that makes the shorter one be padded by quite a few tokens."]
     assert model.encode(texts)[0] == pytest.approx(model.encode(texts[:1])[0], abs=1e-5)
+
+
+def test_a_query_takes_one_thread_and_a_batch_takes_all(model: MiniLmEmbedder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads of a short text wait for one another, and for an engine that has the cores; a batch is worth them."""
+    model.load()
+    used: list[int] = []
+    whole = model._model.encode
+    monkeypatch.setattr(model._model, "encode", lambda *a, **k: used.append(torch.get_num_threads()) or whole(*a, **k))
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        for texts in (["A query."], ["Two", "passages."], ["A query."]):
+            model.encode(texts)
+        assert (used, torch.get_num_threads()) == ([1, 2, 1], 2)
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_importing_and_naming_the_model_loads_nothing() -> None:
