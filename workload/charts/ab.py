@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 PANELS = (
     ("end_to_end_seconds", "End-to-end time of a question"),
     ("time_to_first_token_seconds", "Mean time to first token of its calls"),
-    ("uncached_prefill_tokens", "Prompt tokens that had to be computed"),
+    ("uncached_prefill_tokens", "Prompt tokens to compute"),
 )
 INCHES_A_ROW = 0.34
 
@@ -34,7 +34,9 @@ def draw(drawing: Drawing) -> list[Path]:
     for axes, (quantity, text) in zip(panels, PANELS, strict=True):
         _draw_panel(axes, summary, quantity)
         n = max(summary["compared"][arm][quantity]["n"] for arm in ranked)
-        name(axes, f"{text}, median paired change with 95 % interval, n={n} questions")
+        has_cross = any(_predicted(summary, arm, quantity) is not None for arm in ranked)
+        cross = " (cross: predicted)" if has_cross else ""
+        name(axes, f"{text}{cross}: median paired change, 95 % interval, n={n}")
     return [save(canvas, drawing.folder / f"{drawing.experiment}.png")]
 
 
@@ -49,6 +51,10 @@ def title_of(summary: dict[str, Any]) -> str:
     return f"{best} changes the time of a question by {percent(row['change'], signed=True)} against {first}"
 
 
+def _predicted(summary: dict[str, Any], arm: str, quantity: str) -> float | None:
+    return summary["predicted"][arm]["change"] if quantity == "end_to_end_seconds" else None
+
+
 def _draw_panel(axes: Axes, summary: dict[str, Any], quantity: str) -> None:
     ranked = summary["ranked"]
     for place, arm in enumerate(ranked):
@@ -61,8 +67,7 @@ def _draw_panel(axes: Axes, summary: dict[str, Any], quantity: str) -> None:
         face = COLOURS[0] if row["change_ci"] else "white"
         axes.plot(row["change"], place, "o", color=COLOURS[0], markerfacecolor=face, markersize=6)
         note = percent(row["change"], signed=True) + ("" if row["change_ci"] else ", no CI")
-        predicted = summary["predicted"][arm]["change"]
-        if quantity == "end_to_end_seconds" and predicted is not None:
+        if (predicted := _predicted(summary, arm, quantity)) is not None:
             axes.plot(predicted, place, "x", color=COLOURS[4], markersize=8, markeredgewidth=2)
             note += f"\npredicted {percent(predicted, signed=True)}"
         axes.annotate(note, (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=8)
