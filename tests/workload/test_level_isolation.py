@@ -44,7 +44,7 @@ def phase_of(point: str, block: int = 0, suffix: str = "") -> Phase:
     """Return the phase that a measurement gives to a point."""
     labels = ArmLabels(RUN, "concurrency", "low")
     parts = SimpleNamespace(labels=labels, block=block, history=NOTHING)
-    return Measurement._phase(cast("Measurement", parts), point, suffix)
+    return Measurement._phase(cast("Measurement", parts), point, block, suffix)
 
 
 async def cached_by(stub: StubVllm, folder: Path, phases: list[Phase], asked: list[Question]) -> list[int]:
