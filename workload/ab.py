@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from workload.arms import parse_arms
@@ -51,6 +50,6 @@ def compare_arms(
 
 def _interleave(arms: Sequence[Arm], settings: Settings) -> int | None:
     """Return the questions of a turn: few, so that arms meet the same weather; all where turns restart the engine."""
-    if len({replace(arm.vllm_profile, name="") for arm in arms}) > 1:
+    if len({arm.vllm_profile.unnamed for arm in arms}) > 1:
         return None
     return QUESTIONS_A_TURN * max(settings.concurrency)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from itertools import islice, repeat
 from typing import TYPE_CHECKING
 
 from workload import ports
@@ -30,5 +29,5 @@ def test_one_in_use_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_none_is_chosen_twice() -> None:
     """A run chooses several before the first of them is used."""
-    chosen = list(islice((free_port() for _ in repeat(None)), 500))
+    chosen = [free_port() for _ in range(500)]
     assert len(set(chosen)) == len(chosen)

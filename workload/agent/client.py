@@ -14,8 +14,8 @@ MAX_CONNECTIONS = 1024
 def llm_client(endpoint: str, timeout_seconds: float) -> openai.AsyncOpenAI:
     """Return a client of the engine at `endpoint` that never sends a call again by itself.
 
-    It goes through aiohttp: the default transport asks every idle connection whether it still lives before each call,
-    and at 64 calls at a time that was half of a call's CPU (benchmarks/client.py). As in `engine.endpoint`, a proxy
+    It goes through aiohttp: the default transport, which asks every idle connection before each call whether it still
+    lives, doubles a call's CPU at 64 calls at a time (benchmarks/README.md). As in `engine.endpoint`, a proxy
     would be measured too, and a redirect would leave the checked endpoint.
     """
     return openai.AsyncOpenAI(

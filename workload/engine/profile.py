@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
@@ -54,6 +54,11 @@ class VllmProfile:
     num_gpu_blocks: int | None = None
     kv_offloading_gib: float | None = None
     sleep_mode: Literal[True] | None = None
+
+    @property
+    def unnamed(self) -> VllmProfile:
+        """The profile without its name: one engine serves all profiles that are equal so."""
+        return replace(self, name="")
 
     def argv(
         self,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ class SharedEngine:
     @contextmanager
     def start(self, profile: VllmProfile) -> Iterator[RunningEngine]:
         """Run `profile`: the engine that is up if its flags are the same, else a fresh one. Raises as the launcher."""
-        wanted = replace(profile, name="")
+        wanted = profile.unnamed
         if self._running is None or self._running[0] != wanted:
             self._stop()
             self._running = wanted, self._stack.enter_context(self._launcher.start(profile))
