@@ -67,6 +67,8 @@ CREATE TABLE action (
 TABLES = ("question", "node_visit", "stage", "prefetch", "llm_call", "call_text", "segment", "sample", "action")
 # How long a row may wait to be written; an acknowledgement does not wait.
 LINGER_SECONDS = 0.1
+# Rows are written once and not read again: of SQLite's usual 2 MB of pages this needs little.
+WRITING = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -256;"
 
 
 class Journal:
@@ -217,7 +219,7 @@ def _open(path: Path, config: Mapping[str, Any]) -> sqlite3.Connection:
         failed.callback(connection.close)
         if is_blank(connection, path):
             # One transaction: a process that is killed here leaves a file without tables, which is new again.
-            connection.executescript(f"PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; BEGIN; {SCHEMA}")
+            connection.executescript(f"{WRITING} BEGIN; {SCHEMA}")
             add_checksums(connection)
             keep_checksums(connection)
             meta = {"schema_version": str(SCHEMA_VERSION), "config": wanted}
@@ -229,7 +231,7 @@ def _open(path: Path, config: Mapping[str, Any]) -> sqlite3.Connection:
                 raise UsageError(
                     f"The journal {path} was written with another config: {found}, not {wanted}.", "Start a new run."
                 )
-            connection.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")
+            connection.executescript(WRITING)
             keep_checksums(connection)
         failed.pop_all()
         return connection

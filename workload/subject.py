@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import socket
 import time
 from contextlib import contextmanager
@@ -36,6 +35,7 @@ from workload.engine.endpoint import open_client
 from workload.engine.probe import ask_canary
 from workload.engine.profile import parse_version
 from workload.gate import EngineGate
+from workload.heap import settled_heap
 from workload.kv_cache.tokenizer import token_counter
 from workload.tracing import exported_spans
 
@@ -83,21 +83,6 @@ class Subject:
 
         with settled_heap():
             return uvloop.run(run())
-
-
-@contextmanager
-def settled_heap() -> Iterator[None]:
-    """Leave what is alive now out of garbage collection inside the block.
-
-    A full collection looks through every object of every loaded library; it stops all questions for a tenth of a second
-    or more, and that would be measured as theirs.
-    """
-    gc.collect()
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
 
 
 @contextmanager

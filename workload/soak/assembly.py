@@ -17,6 +17,7 @@ from workload.engine.kept import KeptEngine
 from workload.engine.probe import ask_canary
 from workload.engine.profile import PROFILES
 from workload.errors import Hop2RagError, StorageError
+from workload.heap import share_one_arena
 from workload.journal import Journal
 from workload.scrapes import wait_for_scrapes
 from workload.settings import PLACES
@@ -113,6 +114,7 @@ class Assembly:
             Hop2RagError: the engine, the store, Prometheus or the disk is at fault. The run can be resumed; unless the
                 disk is at fault its report so far is written.
         """
+        share_one_arena()
         self._stands, self._before = standing(self.bundle), read_checkpoint(self.bundle)
         with self.stack as stack:
             config = {
