@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from asyncio import CancelledError
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 CONTEXT_WORDS = ("context length", "maximum context", "max_model_len", "context_length")
 
@@ -10,24 +14,37 @@ CONTEXT_WORDS = ("context length", "maximum context", "max_model_len", "context_
 def reason_of(error: BaseException, *, has_begun: bool) -> str:
     """Return one of `exporter.agent.ERROR_REASONS`, or "other".
 
-    HTTP clients and model libraries name the same failures alike: a `status_code` on what the server refused, "Timeout"
-    and "Connect" in the names of the classes of what never got there.
+    HTTP clients and model libraries name the same failures alike: a `status_code` on what the server refused,
+    "Timeout", "Connect" and "Transport" in the names of the classes of what never got there. A time-out is told by what
+    an error came from: one transport of openai's calls every broken connection a time-out.
 
     Args:
         error: what the call raised.
         has_begun: whether a token had come.
     """
     status = getattr(error, "status_code", None) or getattr(getattr(error, "response", None), "status_code", None)
-    names = " ".join(kind.__name__ for kind in type(error).__mro__)
     if isinstance(error, CancelledError | GeneratorExit | KeyboardInterrupt):
         return "cancelled"
-    if "Timeout" in names:
+    chain = list(_causes(error))
+    if any(isinstance(cause, TimeoutError) for cause in chain) or "Timeout" in _names(chain[-1]):
         return "timeout"
     if isinstance(status, int):
         return _reason_of_status(status, str(error).lower())
     if has_begun:
         return "stream_cut"
-    return "connection" if "Connect" in names or isinstance(error, OSError) else "other"
+    is_network = isinstance(error, OSError) or any(word in _names(error) for word in ("Connect", "Transport"))
+    return "connection" if is_network else "other"
+
+
+def _names(error: BaseException) -> str:
+    return " ".join(kind.__name__ for kind in type(error).__mro__)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error, what it was raised from, and so on."""
+    while error:
+        yield error
+        error = error.__cause__
 
 
 def _reason_of_status(status: int, text: str) -> str:

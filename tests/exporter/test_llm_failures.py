@@ -32,6 +32,7 @@ class RefusedError(Exception):
         (httpx.ConnectError("refused"), False, "connection"),
         (ConnectionResetError(), False, "connection"),
         (httpx.RemoteProtocolError("cut"), True, "stream_cut"),
+        (httpx.RemoteProtocolError("cut"), False, "connection"),
         (httpx.HTTPStatusError("", request=REQUEST, response=httpx.Response(503)), False, "overloaded"),
         (RefusedError(429), False, "overloaded"),
         (RefusedError(500), False, "server_error"),
@@ -51,3 +52,12 @@ def test_openais_own_errors() -> None:
     request = httpx2.Request("POST", str(REQUEST.url))
     assert reason_of(openai.APITimeoutError(request=request), has_begun=False) == "timeout"
     assert reason_of(openai.APIConnectionError(request=request), has_begun=False) == "connection"
+
+
+@pytest.mark.parametrize(("origin", "reason"), [(ConnectionResetError(), "connection"), (TimeoutError(), "timeout")])
+def test_a_time_out_is_told_by_its_origin(origin: Exception, reason: str) -> None:
+    """The aiohttp transport of openai raises its connect time-out for whatever breaks a connection."""
+    error = openai.APITimeoutError(request=httpx2.Request("POST", str(REQUEST.url)))
+    error.__cause__ = httpx2.ConnectTimeout("")
+    error.__cause__.__cause__ = origin
+    assert reason_of(error, has_begun=False) == reason

@@ -10,12 +10,14 @@ import httpx2
 import openai
 from pydantic import BaseModel, ValidationError
 
+from exporter.agent import OTHER
+from exporter.llm_failures import reason_of
 from workload.agent.backoff import Backoff, Breaker, retry_after_seconds
 from workload.agent.calls import Usage
 from workload.agent.prompts import REPAIR
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from workload.agent.calls import CallMeter
     from workload.agent.metering import QuestionMeter
@@ -27,7 +29,6 @@ MAX_REPAIRS = 1
 # Chunks come unchecked, so one that is not of the API's shape shows only when it is used.
 MALFORMED = (ValueError, TypeError, AttributeError, LookupError, OverflowError, RecursionError)
 OVERLOADED = "overloaded"
-CONTEXT_WORDS = ("context length", "maximum context", "max_model_len", "context_length")
 
 ReplyT = TypeVar("ReplyT", bound=BaseModel)
 
@@ -179,7 +180,8 @@ class Llm:
                 meter.reason = error.reason
                 raise
             except (openai.OpenAIError, httpx2.HTTPError, OSError) as error:
-                meter.reason = reason_of(error, has_begun=meter.ttft is not None)
+                reason = reason_of(error, has_begun=meter.ttft is not None)
+                meter.reason = "server_error" if reason == OTHER else reason
                 headers = error.response.headers if isinstance(error, openai.APIStatusError) else {}
                 raise LlmError(meter.reason, retry_after_seconds(headers.get("retry-after"))) from error
             meter.said(messages, text)
@@ -260,30 +262,3 @@ def response_format(schema: type[BaseModel]) -> dict[str, Any]:
         "type": "json_schema",
         "json_schema": {"name": schema.__name__, "schema": schema.model_json_schema(), "strict": True},
     }
-
-
-def reason_of(error: Exception, *, has_begun: bool) -> str:
-    """Return the reason of a failed call; `has_begun` tells whether a token had come.
-
-    A time-out is told by what an error came from: the client's transport calls every broken connection one.
-    """
-    if any(isinstance(cause, TimeoutError) for cause in causes(error)):
-        return "timeout"
-    if isinstance(error, openai.APIStatusError):
-        if error.status_code in {429, 503}:
-            return OVERLOADED
-        if error.status_code >= 500:
-            return "server_error"
-        is_too_long = error.status_code == 400 and any(words in str(error.message).lower() for words in CONTEXT_WORDS)
-        return "context_too_long" if is_too_long else "rejected"
-    if has_begun:
-        return "stream_cut"
-    is_network = isinstance(error, openai.APIConnectionError | httpx2.TransportError | OSError)
-    return "connection" if is_network else "server_error"
-
-
-def causes(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an error, what it was raised from, and so on."""
-    while error:
-        yield error
-        error = error.__cause__
