@@ -41,7 +41,7 @@ if [ -n "$rehearse" ]; then
   COSTS_SECONDS=5
   CONTEXTS=(--contexts 512,1024,2048)
 else
-  TEXTS=199 TEXTS_LEVEL=32 HOPS=3 LIMIT=8 ROUNDS=3 LEVELS=1,2,4,8,16,32,64 LEVEL=16 TOP=64 SOME=48 MANY=128 FEW=12
+  TEXTS=199 TEXTS_LEVEL=32 HOPS=3 LIMIT=8 ROUNDS=3 LEVELS=1,2,4,8,16,32,64 LEVEL=16 TOP=64 SOME=96 MANY=128 FEW=12
   PAIRS=10 TOKENS=128 COSTS_SECONDS=20 CONTEXTS=()
 fi
 
@@ -160,7 +160,7 @@ chunks() {
   replayed chunks ab --arm original --arm chunks-512:chunked-prefill=true,max-num-batched-tokens=512 \
     --concurrency "$LEVEL" --limit "$SOME" --order AB
 }
-growth() { replayed growth run context-growth --limit "$FEW" "${CONTEXTS[@]}"; }
+growth() { replayed growth run context-growth --limit "$((2 * FEW))" "${CONTEXTS[@]}"; }
 costs() {
   local raw=("$results"/runs/*/nvml)
   on_one_engine || return
@@ -201,8 +201,8 @@ takes() { # seconds that a stage takes on an H200, its engine's start included
   [ -n "$rehearse" ] && { echo 0; return; }
   case $1 in
     caching | concurrency) echo 450 ;;
-    growth | chunks) echo 200 ;;
-    overlap | layouts | prefetch | costs) echo 150 ;;
+    growth | chunks | layouts) echo 200 ;;
+    overlap | prefetch | costs) echo 150 ;;
     *) echo 100 ;;
   esac
 }
