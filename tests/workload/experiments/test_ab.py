@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from tests.stubs.drawing import drawing_of
 from tests.stubs.run import call, measured, question, run_of
 from workload.analysis.ab_wording import verdicts
-from workload.analysis.prediction import predict, prefill_cost, seconds_per_context_token
+from workload.analysis.costs import computed_beside, fit_costs
+from workload.analysis.prediction import predict
 from workload.arms import parse_arms
 from workload.charts.ab import title_of
 from workload.experiments.ab import ab_experiment, differing, recording
@@ -64,8 +65,10 @@ def summarise(data: RunData, replay: str | None = "record", order: str = "ABBA")
 def test_the_prediction_is_what_the_saved_tokens_take() -> None:
     """Amdahl with a known slope: the fixed part of a call is not saved, so it must not be predicted as saved."""
     data = run()
-    cost = prefill_cost(data.calls_of("original"))
-    assert cost == pytest.approx((SLOPE, 0), rel=1e-3, abs=SLOPE / 1e6)
+    calls = data.calls_of("original")
+    costs = fit_costs(calls, [0.0] * len(calls))
+    assert costs
+    assert (costs.per_token, costs.per_attended_token) == pytest.approx((SLOPE, 0), rel=1e-3, abs=SLOPE / 1e6)
     found = summarise(data)
     predicted, whole = found["predicted"]["append-only"], found["compared"]["append-only"]["end_to_end_seconds"]
     assert predicted["change"] == pytest.approx(whole["change"])
@@ -104,13 +107,77 @@ def test_planted_costs_are_found(
 ) -> None:
     """What a prefix that is cached still costs, and a long context, is what made append-only no faster on a CPU."""
     calls = timed(random.Random(seed), "original", (per_token, per_attended, per_context), stragglers)
-    cost = prefill_cost(calls)
-    assert cost
+    costs = fit_costs(calls, [0.0] * len(calls))
+    assert costs
     typical = np.median([call["prompt_tokens"] for call in calls])
-    assert cost[0] + cost[1] * typical == pytest.approx(per_token + per_attended * typical, rel=0.25)
+    found = (costs.per_token, costs.per_attended_token)
+    assert found[0] + found[1] * typical == pytest.approx(per_token + per_attended * typical, rel=0.25)
     if not stragglers:
-        assert cost == pytest.approx((per_token, per_attended), rel=0.02, abs=1e-9 + per_token / 1e4)
-    assert seconds_per_context_token(calls) == pytest.approx(per_context, rel=0.02)
+        assert found == pytest.approx((per_token, per_attended), rel=0.02, abs=1e-9 + per_token / 1e4)
+    assert costs.per_context_token == pytest.approx(per_context, rel=0.02)
+    assert costs.per_token_beside == 0
+
+
+def crowded(chance: random.Random, arm: str, share_cached: float, per_token_beside: float) -> list[Row]:
+    """Return 300 calls, several at a time, that decode longer by what is computed beside them."""
+    rows = []
+    for number in range(300):
+        prompt = chance.randint(100, 900)
+        cached = int(prompt * share_cached)
+        start, ttft = 1000 + 0.1 * number, 0.03 + 1e-4 * (prompt - cached)
+        rows.append(
+            call(number, arm, started_at=start, ttft_seconds=ttft, prompt_tokens=prompt, cached_tokens=cached)
+            | {"completion_tokens": 41, "duration_seconds": ttft + 0.8}
+        )
+    for _ in range(30):  # the longer a call is made to wait, the more is computed beside it
+        for row, tokens in zip(rows, computed_beside(rows), strict=True):
+            row["duration_seconds"] = row["ttft_seconds"] + 0.8 + per_token_beside * tokens
+    return rows
+
+
+@given(st.integers(0, 2**32), st.floats(1e-6, 1e-5))
+@settings(deadline=None)
+def test_what_is_computed_beside_a_call_costs(seed: int, planted: float) -> None:
+    """At 16 at a time on a GPU a cache brings most of its gain to the calls that decode, not to the one that hits."""
+    calls = crowded(random.Random(seed), "original", 0.2, planted)
+    costs = fit_costs(calls, computed_beside(calls))
+    assert costs
+    assert costs.per_token_beside == pytest.approx(planted, rel=0.02)
+    arms = {"original": calls, "append-only": crowded(random.Random(seed), "append-only", 0.6, planted)}
+    questions = [
+        question(
+            row["question"] + shift, arm, question_id=f"q{row['question']}", duration_seconds=row["duration_seconds"]
+        )
+        for shift, (arm, rows) in zip((0, 300), arms.items(), strict=True)
+        for row in rows
+    ]
+    for row in arms["append-only"]:
+        row["question"] += 300
+    data = run_of([measured(arm) for arm in arms], [*calls, *arms["append-only"]], questions)
+    predicted = predict(data, "original", "append-only", frozenset({"layout"}))
+    seconds = [sum(row["duration_seconds"] for row in rows) for rows in arms.values()]
+    assert predicted.change == pytest.approx(seconds[1] / seconds[0] - 1, abs=0.01)
+
+
+@given(st.lists(st.tuples(st.floats(0, 9), st.floats(0, 3), st.floats(0, 9), st.integers(0, 50)), max_size=12))
+def test_beside_a_call_is_what_others_computed_while_it_decoded(told: list[tuple[float, float, float, int]]) -> None:
+    """By the instant of their first token, which ends the step that computed the last of a prompt."""
+    rows = [
+        call(
+            0, started_at=start, ttft_seconds=ttft, duration_seconds=ttft + more, prompt_tokens=50, cached_tokens=cached
+        )
+        for start, ttft, more, cached in told
+    ]
+    firsts = [row["started_at"] + row["ttft_seconds"] for row in rows]
+    expected = [
+        sum(
+            other["prompt_tokens"] - other["cached_tokens"]
+            for other, at in zip(rows, firsts, strict=True)
+            if first < at <= row["started_at"] + row["duration_seconds"]
+        )
+        for row, first in zip(rows, firsts, strict=True)
+    ]
+    assert computed_beside(rows) == expected
 
 
 def test_a_longer_context_is_predicted_to_cost() -> None:
