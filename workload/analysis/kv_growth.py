@@ -46,7 +46,8 @@ def kv_growth(held: Sequence[Held], engine: Mapping[str, Any], expected: int | N
     `capacity` is the engine's pool over the tokens that fit into it; a pool that was computed from the config is no
     witness. `slope` is the growth of the bytes in use over contexts of `MIN_BLOCKS` blocks or more, so the rounding up
     to whole blocks drops out; its interval is 95 %, by the wild bootstrap. A witness that is missing is None, and then
-    nothing is confirmed.
+    nothing is confirmed. Where `pool_is_told` is false, a block's bytes are the config's, and the slope says only how
+    many blocks are taken.
 
     Args:
         held: of calls that were alone in the engine.
@@ -63,6 +64,7 @@ def kv_growth(held: Sequence[Held], engine: Mapping[str, Any], expected: int | N
         "slope_ci": None,
         "calls": len(long),
         "seen_calls": len(held),
+        "pool_is_told": is_told,
         "blocks_as_needed": sum(one.blocks == ceil(one.tokens / size) for one in held) if size else None,
         "is_within": None,
     }

@@ -117,6 +117,8 @@ def draw_memory(drawing: Drawing) -> Path:
         title = f"A token of context holds {number(kv['slope_bytes_per_token'])} bytes of the KV cache"
     if kv["is_within"]:
         title += ", as the model's config says"
+    elif not kv["pool_is_told"]:
+        title += ", at the config's bytes a block"
     canvas, (upper, lower) = sheet(title, drawing.footer, (3.2, 2.2))
     block_bytes = next((part.engine["kv_block_bytes"] for part in drawing.data.measured), None)
     for place, arm in enumerate(drawing.arms):

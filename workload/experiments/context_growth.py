@@ -122,18 +122,25 @@ def verdicts(summary: dict[str, Any]) -> list[str]:
         sentences.append(f"What to expect is not known: {summary['physics']['unknown']}")
     sentences.append(f"Prefill of the agent's own calls: {growth_in_words(summary['prefill'][AGENT.name])}.")
     sentences.append(f"Decode of the sweep, a token: {growth_in_words(decode)}.")
-    if kv["is_within"] is None:
-        sentences.append(f"The KV cache's growth is not confirmed: {kv['calls']} calls of 50 blocks or more were seen.")
-    else:
-        word = "agree within 2 %" if kv["is_within"] else "DISAGREE by more than 2 %"
-        sentences.append(
-            f"KV cache: {number(kv['slope_bytes_per_token'])} bytes a token counted in {kv['calls']} calls, "
-            f"{number(kv['capacity_bytes_per_token'])} by the pool, {number(kv['expected_bytes_per_token'])} by the "
-            f"config: they {word}."
-        )
+    sentences.append(kv_in_words(kv))
     found = [f"{wall['cause']} at {number(wall['tokens'])} tokens" for wall in summary["walls"]]
     sentences.append(f"Walls: {'; '.join(found) or 'none found'}.")
     return [*sentences, quality_in_words(summary["quality"])]
+
+
+def kv_in_words(kv: Mapping[str, Any]) -> str:
+    """Return whether the KV cache grows as the config says, and by which witnesses that is known."""
+    counted = f"{number(kv['slope_bytes_per_token'])} bytes a token counted in {kv['calls']} calls"
+    config = f"{number(kv['expected_bytes_per_token'])} by the config"
+    if kv["is_within"] is not None:
+        word = "agree within 2 %" if kv["is_within"] else "DISAGREE by more than 2 %"
+        return f"KV cache: {counted}, {number(kv['capacity_bytes_per_token'])} by the pool, {config}: they {word}."
+    if kv["slope_bytes_per_token"] and not kv["pool_is_told"]:
+        return (
+            f"KV cache: {counted}, {config}. Blocks were counted and their bytes are the config's: this engine does "
+            "not tell its pool's bytes, so the growth in bytes is not confirmed."
+        )
+    return f"The KV cache's growth is not confirmed: {kv['calls']} calls of 50 blocks or more were seen."
 
 
 def growth_in_words(fit: Mapping[str, Any]) -> str:

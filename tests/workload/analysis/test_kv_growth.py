@@ -62,7 +62,12 @@ def test_short_contexts_confirm_nothing(tokens: list[int]) -> None:
 
 @pytest.mark.parametrize(
     ("engine", "expected"),
-    [({}, BYTES), ({"block_size": None, "kv_block_bytes": None}, BYTES), (ENGINE, None)],
+    [
+        ({}, BYTES),
+        ({"block_size": None, "kv_block_bytes": None}, BYTES),
+        ({**ENGINE, "kv_pool_is_told": False}, BYTES),
+        (ENGINE, None),
+    ],
 )
 def test_a_missing_witness_confirms_nothing(engine: dict[str, Any], expected: int | None) -> None:
     """What the engine or the config does not tell is unknown, never right."""

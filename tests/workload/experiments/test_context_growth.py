@@ -175,6 +175,15 @@ def test_a_run_without_a_sweep_is_told_and_drawn(tmp_path: Path) -> None:
     assert headline(summary)
 
 
+def test_a_pool_that_is_not_told_confirms_no_bytes(tmp_path: Path) -> None:
+    """On a GPU vLLM 0.22 tells blocks alone: to multiply them by the config's bytes proves nothing about bytes."""
+    summary = summarise(run(tmp_path))
+    summary["kv"] |= {"pool_is_told": False, "capacity_bytes_per_token": None, "is_within": None}
+    told = "\n".join(verdicts(summary))
+    assert "not tell its pool's bytes" in told
+    assert "calls of 50 blocks" not in told
+
+
 def settings_of(**flags: Any) -> Any:
     """Return settings."""
     return load_settings({"limit": 20, "max_hops": 5, "k": 10} | flags, {})
