@@ -2,7 +2,9 @@
 
 Amdahl: a question's time falls by the time of what is saved and by nothing else. What tokens cost is fitted on the
 calls of the first arm alone, see `workload.analysis.costs`. The fixed cost of a call, which no cache saves, stays out.
-What is computed beside a call is taken to change as all uncached tokens do.
+What is computed beside a call is taken to change as all uncached tokens do. What longer prompts cost the calls beside
+them (their attention, the contexts read in each step) is left out: with several questions at a time and prompts that
+grow, an arm gains at most what is predicted.
 """
 
 from __future__ import annotations

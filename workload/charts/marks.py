@@ -27,10 +27,14 @@ class Mark:
 
 
 def draw_marks(axes: Axes, arms: Sequence[tuple[str, Sequence[Mark]]]) -> None:
-    """Draw the marks of each arm with its name at the last one; of two at one place the higher is noted above it."""
+    """Draw the marks of each arm with its name at the last one.
+
+    Of two at one place the higher is noted above it; the other, if its note is another, below it.
+    """
     placed = [(place, mark) for place, (_, marks) in enumerate(arms) for mark in marks]
     highest = {
-        x: max((mark.y, -place) for place, mark in placed if mark.x == x) for x in {mark.x for _, mark in placed}
+        x: max((mark.y, -place, mark.note) for place, mark in placed if mark.x == x)
+        for x in {mark.x for _, mark in placed}
     }
     for place, (_, marks) in enumerate(arms):
         line = [mark.x for mark in marks], [mark.y for mark in marks]
@@ -41,7 +45,9 @@ def draw_marks(axes: Axes, arms: Sequence[tuple[str, Sequence[Mark]]]) -> None:
             axes.plot([mark.x, mark.x], mark.ci, color=colour, linewidth=1.4)
         fill = "white" if mark.note and not mark.ci else colour
         axes.plot(mark.x, mark.y, MARKERS[place], color=colour, markerfacecolor=fill, markersize=6, clip_on=False)
-        _annotate(axes, mark, is_above=(mark.y, -place) == highest[mark.x])
+        is_above = (mark.y, -place, mark.note) == highest[mark.x]
+        if is_above or mark.note != highest[mark.x][2]:
+            _annotate(axes, mark, is_above=is_above)
     ordered = sorted((marks[-1].y, -place, arm, marks[-1].x) for place, (arm, marks) in enumerate(arms) if marks)
     beside = 28 if any(mark.note for _, mark in placed) else 9
     for rank, (y, _, arm, x) in enumerate(ordered):
