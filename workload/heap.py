@@ -31,9 +31,8 @@ def settled_heap() -> Iterator[None]:
 def share_one_arena() -> None:
     """Let the threads started from now on take memory from one place, where glibc is the C library.
 
-    By itself it gives up to eight arenas for each core to the threads. What one thread allocates and another frees then
-    lies about in many half-empty arenas, and a soak grows for hours by memory that nothing uses. Python's lock lets one
-    thread allocate at a time anyway.
+    By itself it gives up to eight arenas for each core to the threads, each with free memory that no other can use, and
+    a soak grows by that (benchmarks/soak_memory.py). Little waits for the one: most is allocated under Python's lock.
     """
     if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
         mallopt(M_ARENA_MAX, 1)

@@ -96,7 +96,7 @@ def computed_beside(calls: Sequence[Row]) -> list[float]:
     order = np.argsort(first)
     until = np.concatenate([[0.0], np.cumsum(np.array(tokens, dtype=np.float64)[order])])
     begins, ends = (until[np.searchsorted(first[order], at, side="right")] for at in (first, end))
-    found: list[float] = np.where(told, np.maximum(ends - begins, 0.0), 0.0).tolist()
+    found: list[float] = np.where(told, ends - begins, 0.0).tolist()
     return found
 
 

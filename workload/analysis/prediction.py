@@ -4,7 +4,7 @@ Amdahl: a question's time falls by the time of what is saved and by nothing else
 calls of the first arm alone, see `workload.analysis.costs`. The fixed cost of a call, which no cache saves, stays out.
 What is computed beside a call is taken to change as all uncached tokens do. What longer prompts cost the calls beside
 them (their attention, the contexts read in each step) is left out: with several questions at a time and prompts that
-grow, an arm gains at most what is predicted.
+grow, too much is predicted (benchmarks/README.md).
 """
 
 from __future__ import annotations
@@ -75,6 +75,7 @@ def predict(
     costs = fit_costs(calls, beside)
     if costs is None:
         return Prediction(None, why_not="the first arm's calls give no time per uncached token")
+    # By identity: `by_question` hands out these very rows.
     tokens_beside = {id(call): tokens for call, tokens in zip(calls, beside, strict=True)}
 
     def of_prefill(call: Row) -> float:
