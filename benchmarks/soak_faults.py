@@ -174,7 +174,7 @@ def judge(run: Run, code: int) -> list[str]:
             f"first answered question begun {after[0] - at:.1f} s later" if after else "nothing was answered after it"
         )
         print(f"  {at - summary['start']:7.1f} s  {name}: {first}")
-    safe = next((row["at"] for row in actions if (row["action"], row["alert"]) == ("pause", "Watchdog")), None)
+    safe = next((row["at"] for row in actions if (row["action"], row["alert"]) == ("pause", "Hop2RagWatchdog")), None)
     page = (folder / "report.html").read_text()
     checks = {
         "the soak finished": code == 0 and summary["ending"] == "finished",
@@ -186,7 +186,7 @@ def judge(run: Run, code: int) -> list[str]:
         "the counters' reset is shown": bool(summary["counter_resets"]),
         "safe within three minutes of losing Prometheus": safe is not None
         and safe - run.faults["prometheus"] <= SAFE_WITHIN_SECONDS,
-        "watched again afterwards": ("lift", "Watchdog") in done,
+        "watched again afterwards": ("lift", "Hop2RagWatchdog") in done,
         "held while the disk was nearly full": [pair for pair in done if pair[1] == ""].count(("pause", "")) == 1,
         "answered after the last fault": any(
             row["outcome"] == "ok" and row["started_at"] > run.faults["disk back"] for row in rows

@@ -39,10 +39,14 @@ class Collectors:
     def collect(self) -> Iterator[Metric]:
         """Yield every family of the collectors that succeed, then success and duration by collector."""
         success = GaugeMetricFamily(
-            "exporter_collector_success", "1 if the collector answered this scrape, else 0.", labels=["collector"]
+            "hop2rag_exporter_collector_success",
+            "1 if the collector answered this scrape, else 0.",
+            labels=["collector"],
         )
         duration = GaugeMetricFamily(
-            "exporter_collector_duration_seconds", "Time the collector took for this scrape.", labels=["collector"]
+            "hop2rag_exporter_collector_duration_seconds",
+            "Time the collector took for this scrape.",
+            labels=["collector"],
         )
         for name, collector in self._collectors.items():
             start = self._clock()

@@ -36,9 +36,11 @@ class FilesystemCollector:
         Raises:
             OSError: a folder is not there, or may not be looked into.
         """
-        size = GaugeMetricFamily("host_filesystem_size_bytes", "Size of a volume's file system.", labels=["volume"])
+        size = GaugeMetricFamily(
+            "hop2rag_host_filesystem_size_bytes", "Size of a volume's file system.", labels=["volume"]
+        )
         avail = GaugeMetricFamily(
-            "host_filesystem_avail_bytes",
+            "hop2rag_host_filesystem_avail_bytes",
             "Space left on a volume's file system for users other than root.",
             labels=["volume"],
         )

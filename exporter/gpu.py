@@ -106,11 +106,11 @@ FIELDS = (
         _latest(Pcie, "received"),
     ),
     Field(
-        "exporter_sample_age_seconds",
+        "hop2rag_exporter_sample_age_seconds",
         "Time since the GPU's memory was last read; grows while a call hangs.",
         lambda record: record.age_seconds,
     ),
-    Field("exporter_sample_rate_hertz", "Memory samples a second, achieved over the last ten seconds.", _rate),
+    Field("hop2rag_exporter_sample_rate_hertz", "Memory samples a second, achieved over the last ten seconds.", _rate),
 )
 
 

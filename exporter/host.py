@@ -18,12 +18,14 @@ class HostCollector:
 
     def collect(self) -> Iterator[Metric]:
         """Yield CPU seconds by mode, and memory."""
-        cpu = CounterMetricFamily("host_cpu_seconds_total", "CPU time of all cores by mode.", labels=["mode"])
+        cpu = CounterMetricFamily("hop2rag_host_cpu_seconds_total", "CPU time of all cores by mode.", labels=["mode"])
         times = psutil.cpu_times()._asdict()
         for mode, seconds in times.items():
             if not mode.startswith("guest"):  # already counted as user and nice
                 cpu.add_metric([mode], seconds)
         yield cpu
         memory = psutil.virtual_memory()
-        yield GaugeMetricFamily("host_memory_total_bytes", "Memory installed.", memory.total)
-        yield GaugeMetricFamily("host_memory_available_bytes", "Memory that can be had without swap.", memory.available)
+        yield GaugeMetricFamily("hop2rag_host_memory_total_bytes", "Memory installed.", memory.total)
+        yield GaugeMetricFamily(
+            "hop2rag_host_memory_available_bytes", "Memory that can be had without swap.", memory.available
+        )

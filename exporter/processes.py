@@ -106,7 +106,7 @@ def _descendants(root: psutil.Process, others: Collection[int]) -> list[psutil.P
 
 
 class ProcessCollector:
-    """Process trees by role. A tree that is not there has `host_processes` 0 and no other series.
+    """Process trees by role. A tree that is not there has `hop2rag_host_processes` 0 and no other series.
 
     Trees share no process: an engine that the agent has started is not the agent's, nor is this exporter.
 
@@ -120,12 +120,12 @@ class ProcessCollector:
 
     def collect(self) -> Iterator[Metric]:
         """Yield count, CPU time and resident memory by role."""
-        count = GaugeMetricFamily("host_processes", "Processes in the tree.", labels=["role"])
+        count = GaugeMetricFamily("hop2rag_host_processes", "Processes in the tree.", labels=["role"])
         cpu = CounterMetricFamily(
-            "host_process_cpu_seconds_total", "CPU time of the tree, ended children included.", labels=["role"]
+            "hop2rag_host_process_cpu_seconds_total", "CPU time of the tree, ended children included.", labels=["role"]
         )
         resident = GaugeMetricFamily(
-            "host_process_resident_memory_bytes",
+            "hop2rag_host_process_resident_memory_bytes",
             "Resident memory summed over the tree; pages that processes share count once for each.",
             labels=["role"],
         )

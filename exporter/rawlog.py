@@ -35,9 +35,9 @@ class RawLogMetrics:
     """What the raw log says about itself."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.rows = Counter("exporter_raw_log_rows_total", "Samples written to the raw log.", registry=registry)
+        self.rows = Counter("hop2rag_exporter_raw_log_rows_total", "Samples written to the raw log.", registry=registry)
         self.errors = Counter(
-            "exporter_raw_log_write_errors_total", "Failed attempts to write the raw log.", registry=registry
+            "hop2rag_exporter_raw_log_write_errors_total", "Failed attempts to write the raw log.", registry=registry
         )
 
 

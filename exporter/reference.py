@@ -112,8 +112,8 @@ def own_families() -> Iterator[Metric]:
     RawLogMetrics(registry)
     registry.register(Collectors({"host": HostCollector()}))
     families = [*registry.collect(), *GpuCollector(lambda: [complete_record()], lambda: True).collect()]
-    yield from (family for family in families if family.name.startswith("exporter_"))
-    info = GaugeMetricFamily("exporter_build_info", "Version of the exporter.", labels=["version"])
+    yield from (family for family in families if family.name.startswith("hop2rag_exporter_"))
+    info = GaugeMetricFamily("hop2rag_exporter_build_info", "Version of the exporter.", labels=["version"])
     info.add_metric(["0"], 1)
     yield info
 

@@ -50,14 +50,14 @@ class SamplerMetrics:
 
     def __init__(self, registry: CollectorRegistry, interval_seconds: float = SAMPLE_INTERVAL_SECONDS) -> None:
         self.interval = Histogram(
-            "exporter_sample_interval_seconds",
+            "hop2rag_exporter_sample_interval_seconds",
             "Time from one memory sample to the next, as achieved.",
             ["gpu"],
             buckets=[round(interval_seconds * factor, 6) for factor in INTERVAL_BUCKETS],
             registry=registry,
         )
         self.missed = Counter(
-            "exporter_samples_missed_total",
+            "hop2rag_exporter_samples_missed_total",
             "Deadlines that passed without a sample: the thread was late or the driver slow.",
             ["gpu"],
             registry=registry,

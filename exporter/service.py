@@ -82,7 +82,9 @@ class Exporter:
     def __init__(self, config: Config, reader: GpuReader | None = None) -> None:
         self._config = config
         self.registry = CollectorRegistry()
-        Info("exporter_build", "Version of the exporter.", registry=self.registry).info({"version": own_version()})
+        Info("hop2rag_exporter_build", "Version of the exporter.", registry=self.registry).info(
+            {"version": own_version()}
+        )
         OwnProcessCollector(registry=self.registry)
         self._metrics = SamplerMetrics(self.registry, config.sample_interval_seconds)
         self.fleet = Fleet(reader or self._reader(), self._make_sampler)

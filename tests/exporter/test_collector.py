@@ -42,9 +42,9 @@ def scrape(collectors: Collectors) -> str:
 def test_a_broken_collector_lowers_its_success_and_the_scrape_answers() -> None:
     """An exporter that fails a scrape because of one sensor hides all the others, just when they matter."""
     text = scrape(Collectors({"broken": Broken(), "working": Working()}))
-    assert 'exporter_collector_success{collector="broken"} 0.0' in text
-    assert 'exporter_collector_success{collector="working"} 1.0' in text
-    assert 'exporter_collector_duration_seconds{collector="broken"}' in text
+    assert 'hop2rag_exporter_collector_success{collector="broken"} 0.0' in text
+    assert 'hop2rag_exporter_collector_success{collector="working"} 1.0' in text
+    assert 'hop2rag_exporter_collector_duration_seconds{collector="broken"}' in text
     assert "fine 1.0" in text
 
 

@@ -55,7 +55,7 @@ def test_row_01_without_a_driver_everything_else_is_served(
     wait_until(lambda: client.get("/-/ready").status_code == 200)
     text = scrape(client)
     assert "nvml_up 0.0" in text
-    assert "host_memory_available_bytes" in text
+    assert "hop2rag_host_memory_available_bytes" in text
     assert "nvml_memory" not in text
     time.sleep(0.5)
     assert [record.message for record in caplog.records if "LIBRARY_NOT_FOUND" in record.message] == [
@@ -122,7 +122,7 @@ def test_row_03_a_hanging_nvml_call_delays_no_scrape(
         ages += [
             float(line.split()[1])
             for line in text.splitlines()
-            if line.startswith('exporter_sample_age_seconds{gpu="0"}')
+            if line.startswith('hop2rag_exporter_sample_age_seconds{gpu="0"}')
         ]
         time.sleep(0.01)
     assert sorted(durations)[int(len(durations) * 0.99)] < 0.100
@@ -157,6 +157,6 @@ def test_the_raw_log_of_a_run_is_complete(
 ) -> None:
     """The record on disk is written beside everything else, without being asked for each time."""
     client = run(make_reader("0"), raw_log_directory=tmp_path)
-    wait_until(lambda: "exporter_raw_log_rows_total 0.0" not in scrape(client))
+    wait_until(lambda: "hop2rag_exporter_raw_log_rows_total 0.0" not in scrape(client))
     (path,) = tmp_path.iterdir()
     assert len(path.read_text().splitlines()) > 50

@@ -25,17 +25,19 @@ def test_sizes_are_those_of_the_file_system(tmp_path: Path) -> None:
     """Space that only root may use is no space: a run would fail long before it reads zero."""
     found = values(Collectors({"filesystem": FilesystemCollector({"results": tmp_path})}))
     space = os.statvfs(tmp_path)
-    assert found["host_filesystem_size_bytes results"] == space.f_blocks * space.f_frsize
-    slack = 0.05 * found["host_filesystem_size_bytes results"]  # others write meanwhile
-    assert found["host_filesystem_avail_bytes results"] == pytest.approx(space.f_bavail * space.f_frsize, abs=slack)
+    assert found["hop2rag_host_filesystem_size_bytes results"] == space.f_blocks * space.f_frsize
+    slack = 0.05 * found["hop2rag_host_filesystem_size_bytes results"]  # others write meanwhile
+    assert found["hop2rag_host_filesystem_avail_bytes results"] == pytest.approx(
+        space.f_bavail * space.f_frsize, abs=slack
+    )
     assert not any(str(tmp_path) in name for name in found)
 
 
 def test_a_folder_that_is_gone_is_a_failed_collector(tmp_path: Path) -> None:
     """No number is better than the size of the file system that happens to lie underneath."""
     found = values(Collectors({"filesystem": FilesystemCollector({"results": tmp_path / "gone"})}))
-    assert found["exporter_collector_success filesystem"] == 0
-    assert not any(name.startswith("host_") for name in found)
+    assert found["hop2rag_exporter_collector_success filesystem"] == 0
+    assert not any(name.startswith("hop2rag_host_") for name in found)
 
 
 def test_volumes_are_named() -> None:

@@ -38,7 +38,7 @@ def test_every_field_of_a_complete_gpu_is_served(record: GpuRecord, device: Fake
     record.put_memory(device.memory(), fake_time.now)
     text = expose(record)
     for metric in FIELDS:
-        if metric.name != "exporter_sample_rate_hertz":
+        if metric.name != "hop2rag_exporter_sample_rate_hertz":
             assert f'{metric.name}{{gpu="0"}} ' in text
 
 
@@ -53,7 +53,7 @@ def test_fields_that_a_gpu_lacks_are_absent(record: GpuRecord) -> None:
         "nvml_gpu_info",
         "nvml_gpu_up",
         "nvml_memory_used_bytes",
-        "exporter_sample_age_seconds",
+        "hop2rag_exporter_sample_age_seconds",
     }
 
 
@@ -64,7 +64,7 @@ def test_a_lost_gpu_keeps_only_its_identity_and_state(record: GpuRecord, fake_ti
     assert "nvml_up 0.0" in text
     assert 'nvml_gpu_up{gpu="0"} 0.0' in text
     assert "memory_used" not in text
-    assert 'exporter_sample_age_seconds{gpu="0"} 3.0' in text
+    assert 'hop2rag_exporter_sample_age_seconds{gpu="0"} 3.0' in text
 
 
 def test_polled_utilisation_stands_in_for_a_missing_history(record: GpuRecord) -> None:
@@ -78,7 +78,7 @@ def test_the_achieved_rate_is_measured(record: GpuRecord, fake_time: FakeTime) -
     for _ in range(50):
         fake_time.now += 0.020
         record.put_memory(Memory(used=7), fake_time.now)
-    assert 'exporter_sample_rate_hertz{gpu="0"} 50.0' in expose(record)
+    assert 'hop2rag_exporter_sample_rate_hertz{gpu="0"} 50.0' in expose(record)
 
 
 def test_a_crowd_of_processes_is_summed(record: GpuRecord) -> None:

@@ -78,7 +78,7 @@ def test_every_sample_is_written_once(tmp_path: Path, record: GpuRecord, fake_ti
     log.stop()
     (path,) = tmp_path.iterdir()
     assert len(path.read_text().splitlines()) == 1 + 153
-    assert registry.get_sample_value("exporter_raw_log_rows_total") == 153
+    assert registry.get_sample_value("hop2rag_exporter_raw_log_rows_total") == 153
 
 
 def test_files_are_rotated_and_the_oldest_deleted(tmp_path: Path, record: GpuRecord, fake_time: FakeTime) -> None:
@@ -137,7 +137,7 @@ def test_a_failing_write_is_counted_and_the_thread_lives(
     fill(record, fake_time, 1)
     log.start()
     log.stop()
-    assert registry.get_sample_value("exporter_raw_log_write_errors_total") == 1
+    assert registry.get_sample_value("hop2rag_exporter_raw_log_write_errors_total") == 1
 
 
 def test_a_directory_that_cannot_be_written_is_refused_at_start(tmp_path: Path) -> None:

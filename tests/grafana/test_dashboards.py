@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     Json = dict[str, Any]
     Known = dict[str, dict[str, set[str]]]
 
-EACH = pytest.mark.parametrize("uid", [dashboard.uid for dashboard in DASHBOARDS])
+EACH = pytest.mark.parametrize("name", [dashboard.name for dashboard in DASHBOARDS])
 CATALOGUE = {
     panel.key: panel
     for found in pkgutil.iter_modules(panels.__path__)
@@ -52,7 +52,7 @@ def test_rendering_removes_what_is_no_longer_a_dashboard(tmp_path: Path) -> None
 
 def test_every_experiment_has_its_dashboard() -> None:
     """One name everywhere: who reads of an experiment finds its dashboard under the same name."""
-    assert {"overview", "exporter-health", *EXPERIMENTS} <= {dashboard.uid for dashboard in DASHBOARDS}
+    assert {"overview", "exporter-health", *EXPERIMENTS} <= {dashboard.name for dashboard in DASHBOARDS}
 
 
 def test_every_panel_of_the_catalogue_is_on_a_dashboard() -> None:
@@ -62,21 +62,21 @@ def test_every_panel_of_the_catalogue_is_on_a_dashboard() -> None:
 
 
 @EACH
-def test_lint(uid: str, dashboards: dict[str, Json]) -> None:
+def test_lint(name: str, dashboards: dict[str, Json]) -> None:
     """First layer: what a reader of the JSON could find."""
-    assert lint(dashboards[uid]) == []
+    assert lint(dashboards[name]) == []
 
 
 @EACH
-def test_schema(uid: str, dashboards: dict[str, Json]) -> None:
+def test_schema(name: str, dashboards: dict[str, Json]) -> None:
     """Grafana drops an option that it does not know without a word, and the panel looks other than it was meant."""
-    assert violations(dashboards[uid]) == []
+    assert violations(dashboards[name]) == []
 
 
 @EACH
-def test_contract(uid: str, dashboards: dict[str, Json], known: Known) -> None:
+def test_contract(name: str, dashboards: dict[str, Json], known: Known) -> None:
     """A wrong name fails nowhere: the panel is empty, and its emptiness looks like calm."""
-    assert breaches(dashboards[uid], known) == []
+    assert breaches(dashboards[name], known) == []
 
 
 def test_excluded_panels_exist() -> None:
@@ -85,14 +85,14 @@ def test_excluded_panels_exist() -> None:
 
 
 @EACH
-def test_frame(uid: str, dashboards: dict[str, Json]) -> None:
+def test_frame(name: str, dashboards: dict[str, Json]) -> None:
     """What every dashboard shares: an address that stays, the way to the others, and the choice of what is shown."""
-    dashboard = dashboards[uid]
-    assert dashboard["uid"] == uid
-    assert len(uid) <= 40
+    dashboard = dashboards[name]
+    assert dashboard["uid"] == f"hop2rag-{name}"
+    assert len(dashboard["uid"]) <= 40
     assert dashboard["schemaVersion"] in {41, 42}
     assert "id" not in dashboard
-    assert set(dashboard["tags"]) == {"hop2rag", uid}
+    assert set(dashboard["tags"]) == {"hop2rag", name}
     assert [(link["type"], link["tags"]) for link in dashboard["links"]] == [("dashboards", ["hop2rag"])]
     chosen = {each["name"]: each for each in dashboard["templating"]["list"] if each["type"] == "query"}
     assert set(chosen) == {"model_name", "instance", "run", "experiment", "arm"}
@@ -102,9 +102,9 @@ def test_frame(uid: str, dashboards: dict[str, Json]) -> None:
 
 
 @EACH
-def test_an_empty_panel_speaks(uid: str, dashboards: dict[str, Json]) -> None:
+def test_an_empty_panel_speaks(name: str, dashboards: dict[str, Json]) -> None:
     """No traffic, no GPU and caching off are answers; an empty panel is a question."""
-    assert all(panel["fieldConfig"]["defaults"]["noValue"] for panel in shown(dashboards[uid]))
+    assert all(panel["fieldConfig"]["defaults"]["noValue"] for panel in shown(dashboards[name]))
 
 
 def test_caching_off_is_said_in_words(dashboards: dict[str, Json]) -> None:

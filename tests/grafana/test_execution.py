@@ -20,23 +20,23 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.prometheus
 # Series that no figure reads are left out of a recording, and an alert or an error of the driver is not in every run.
-LEFT_OUT = re.compile(r"scrape_|exporter_raw_log_|host_filesystem_|ALERTS$|nvml_errors_total$")
-OF_A_GPU = re.compile(r"nvml_|exporter_sample")
+LEFT_OUT = re.compile(r"scrape_|hop2rag_exporter_raw_log_|hop2rag_host_filesystem_|ALERTS$|nvml_errors_total$")
+OF_A_GPU = re.compile(r"nvml_|hop2rag_exporter_sample")
 # Its first query leaves out what did not happen.
 NO_FAILURE_BY_REASON = "What fails?"
 
 
-@pytest.mark.parametrize("uid", [dashboard.uid for dashboard in DASHBOARDS])
+@pytest.mark.parametrize("name", [dashboard.name for dashboard in DASHBOARDS])
 def test_every_query_finds_data(
-    uid: str, dashboards: dict[str, dict[str, Any]], filled: tuple[PrometheusClient, Shown]
+    name: str, dashboards: dict[str, dict[str, Any]], filled: tuple[PrometheusClient, Shown]
 ) -> None:
     """An empty panel looks like a quiet system; nothing else tells that its query was wrong."""
-    assert failures(dashboards[uid], *filled) == []
+    assert failures(dashboards[name], *filled) == []
 
 
-@pytest.mark.parametrize("uid", [dashboard.uid for dashboard in DASHBOARDS])
+@pytest.mark.parametrize("name", [dashboard.name for dashboard in DASHBOARDS])
 def test_a_recorded_run_fills_every_panel(
-    uid: str, dashboards: dict[str, dict[str, Any]], recorded_run: tuple[PrometheusClient, Shown, Recording]
+    name: str, dashboards: dict[str, dict[str, Any]], recorded_run: tuple[PrometheusClient, Shown, Recording]
 ) -> None:
     """What a real run leaves in Prometheus is what panels are for; silent is only a query of what the run cannot have.
 
@@ -44,7 +44,7 @@ def test_a_recorded_run_fills_every_panel(
     """
     client, shown, recording = recorded_run
     has_gpu = "no GPU" not in recording.label
-    for panel in panels(dashboards[uid]):
+    for panel in panels(dashboards[name]):
         for target in panel["targets"]:
             silent = list(of_panel({**panel, "targets": [target]}, client, shown))
             absent = {name for name in names(target["expr"]) if not is_stored(name, client, shown)}

@@ -48,7 +48,7 @@ def ask(grafana: Grafana, method: str, path: str, body: Any = None) -> Any:
 
 def committed(uid: str) -> dict[str, Any]:
     """Return a dashboard as it is committed."""
-    found: dict[str, Any] = json.loads(contents()[f"{uid}.json"])
+    found: dict[str, Any] = json.loads(contents()[f"{uid.removeprefix('hop2rag-')}.json"])
     return found
 
 
@@ -79,7 +79,7 @@ def test_the_backend_runs_every_query(grafana: Grafana, uid: str) -> None:
             **target,
             "refId": f"Q{place}",
             "expr": VARIABLE.sub(lambda found: found[0] if found[1] in BUILT_IN else ".+", target["expr"]),
-            "datasource": {"type": "prometheus", "uid": "prometheus"},
+            "datasource": {"type": "prometheus", "uid": "hop2rag-prometheus"},
             "intervalMs": 1000,
             "maxDataPoints": 1000,
         }

@@ -27,7 +27,7 @@ def test_every_datasource_that_a_dashboard_starts_with_exists() -> None:
     sources = provisioned("datasources")
     uids = [source["uid"] for source in sources]
     assert uids == [DATASOURCE_UID]
-    assert [source["isDefault"] for source in sources] == [True]
+    assert [source["isDefault"] for source in sources] == [False]
     for path in FOLDER.glob("*.json"):
         variables = json.loads(path.read_text())["templating"]["list"]
         starts = [variable["current"]["value"] for variable in variables if variable["type"] == "datasource"]

@@ -84,7 +84,9 @@ LINT_FAULTS: dict[str, tuple[Fault, str]] = {
     "unbalanced PromQL": (replaced("sum by (", "sum by (("), "target-promql-rule"),
     "undefined variable in a query": (replaced('"$run"', '"$rnu"'), "variables"),
     "undefined variable in a link": (
-        lambda dashboard: first(dashboard, "stat").update(links=[{"title": "more", "url": "/d/overview?var-run=$rnu"}]),
+        lambda dashboard: first(dashboard, "stat").update(
+            links=[{"title": "more", "url": "/d/hop2rag-overview?var-run=$rnu"}]
+        ),
         "variables",
     ),
     "wrong datasource uid": (

@@ -33,7 +33,7 @@ def seconds(duration: str) -> int:
 def test_an_alert_says_what_where_and_what_to_do(alert: dict[str, Any]) -> None:
     """Whoever is woken by it has nothing else to go by; a receiver steers by the labels."""
     name = alert["alert"]
-    assert re.fullmatch(r"(Vllm|Llm|Gpu|Sampler|Exporter|Workload|Disk|Watch)[A-Za-z]+", name)
+    assert re.fullmatch(r"(Vllm|Llm|Gpu|Sampler|Exporter|Workload|Disk|Hop2RagWatch)[A-Za-z]+", name)
     assert alert["labels"]["severity"] in {"critical", "warning", "none"}
     assert alert["annotations"].keys() == {"summary", "description", "runbook_url"}
     assert alert["annotations"]["runbook_url"] == f"docs/runbooks/{name}.md"
@@ -74,8 +74,8 @@ def test_every_alert_is_tried_in_every_way() -> None:
     named = [test["name"] for file in CASES for test in yaml.safe_load(file.read_text())["tests"]]
     kinds = ("fires", "silent", "series missing", "reset")
     wanted = set(product({alert["alert"] for alert in ALERTS}, kinds)) - {
-        ("Watchdog", "silent"),  # it never is
-        ("Watchdog", "reset"),  # it reads no series
+        ("Hop2RagWatchdog", "silent"),  # it never is
+        ("Hop2RagWatchdog", "reset"),  # it reads no series
     }
     tried = {
         (name.partition(":")[0], kind) for name in named for kind in kinds if name.partition(": ")[2].startswith(kind)

@@ -125,7 +125,7 @@ def test_amtool_accepts_the_configuration(binary: AlertmanagerBinary) -> None:
 @pytest.mark.parametrize(
     ("labels", "receiver"),
     [
-        ("alertname=Watchdog severity=none", "runner-heartbeat"),
+        ("alertname=Hop2RagWatchdog severity=none", "runner-heartbeat"),
         ("alertname=VllmDown severity=critical action=pause", "runner"),
         ("alertname=SamplerLate severity=warning", "runner"),
     ],
@@ -176,7 +176,7 @@ def test_a_condition_reaches_the_receiver_in_time(
         ) as prometheus,
     ):
         prometheus.targets.write(ArmLabels("r", "e", "a"), vllm=[receiver.address])
-        receiver.wait_for("Watchdog", "firing", LIMIT_SECONDS)
+        receiver.wait_for("Hop2RagWatchdog", "firing", LIMIT_SECONDS)
         while prometheus.client.scrape_errors().get(("vllm", receiver.address)) != "":
             time.sleep(0.1)
 

@@ -82,7 +82,7 @@ class StubPrometheus(BaseAdapter):
 
     def __init__(self, **data: Any) -> None:
         super().__init__()
-        watchdog = {"metric": {"alertname": "Watchdog"}, "value": [0, "1"]}
+        watchdog = {"metric": {"alertname": "Hop2RagWatchdog"}, "value": [0, "1"]}
         self.data: dict[str, Any] = {
             "buildinfo": {"version": "2.42.0+ds"},
             "flags": {"web.enable-lifecycle": "true", "rules.alert.resend-delay": "1s"},

@@ -201,5 +201,5 @@ def test_a_comparison_of_typed_arms_is_known_again(results: Path) -> None:
     manifest(results, {"experiment": "ab", "settings": {**SETTINGS, "arms": ["original", "append-only"]}})
     found = open_run(RUN, results)
     assert found.study.name == "ab"
-    assert dashboard_of(found.study.name).uid == "overview"
-    assert dashboard_of("latency").uid == "latency"
+    assert dashboard_of(found.study.name).uid == "hop2rag-overview"
+    assert dashboard_of("latency").uid == "hop2rag-latency"

@@ -61,10 +61,10 @@ def export(
     from workload.past import open_run  # noqa: PLC0415
 
     found = open_run(run, results)
-    by_uid = {each.uid: each for each in DASHBOARDS}
-    if dashboard and dashboard not in by_uid:
-        raise UsageError(f"There is no dashboard {dashboard!r}.", f"There are: {', '.join(by_uid)}.")
-    shown = by_uid[dashboard] if dashboard else dashboard_of(found.study.name)
+    by_name = {each.name: each for each in DASHBOARDS}
+    if dashboard and dashboard not in by_name:
+        raise UsageError(f"There is no dashboard {dashboard!r}.", f"There are: {', '.join(by_name)}.")
+    shown = by_name[dashboard] if dashboard else dashboard_of(found.study.name)
     if not found.measured:
         raise UsageError(f"{run} has no series: no engine ran.", f"Draw it again: hop2rag figures --run {run}")
     grafana = find_grafana()
@@ -72,7 +72,7 @@ def export(
         raise UsageError("A snapshot needs a Grafana.", "Set GRAFANA_URL and GRAFANA_TOKEN.")
     windows = [part.window for part in found.measured]
     span = Span(min(window.start for window in windows), max(window.end for window in windows))
-    folder = folder or found.bundle.folder / "export" / shown.uid
+    folder = folder or found.bundle.folder / "export" / shown.name
     with _series_of(found, prometheus_url) as client, progress_bars() as progress:
         if not holds(client, run, found.measured):
             raise UsageError(

@@ -40,16 +40,21 @@ class Dashboard:
     """A dashboard.
 
     Attributes:
-        uid: its fixed address; for an experiment, the experiment's name.
+        name: names its file; for an experiment, the experiment's name.
         title: unique, for Grafana's search.
         description: what it is for.
         rows: what it shows, from top to bottom.
     """
 
-    uid: str
+    name: str
     title: str
     description: str
     rows: tuple[Row, ...]
+
+    @property
+    def uid(self) -> str:
+        """Its fixed address in Grafana; the prefix keeps it apart from the dashboards that are there already."""
+        return f"hop2rag-{self.name}"
 
 
 STATE = Row(
@@ -260,4 +265,4 @@ DASHBOARDS = (
 
 def dashboard_of(experiment: str) -> Dashboard:
     """Return an experiment's dashboard; one that has none of its own is seen on the overview."""
-    return next((dashboard for dashboard in DASHBOARDS if dashboard.uid == experiment), OVERVIEW)
+    return next((dashboard for dashboard in DASHBOARDS if dashboard.name == experiment), OVERVIEW)

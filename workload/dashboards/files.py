@@ -1,4 +1,4 @@
-"""The dashboards as files: `grafana/dashboards/<uid>.json`."""
+"""The dashboards as files: `grafana/dashboards/<name>.json`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FOLDER = Path(__file__).parents[2] / "grafana" / "dashboards"
 
 def contents() -> dict[str, str]:
     """Return what the folder must hold: JSON by file name."""
-    return {f"{dashboard.uid}.json": frame.render(dashboard) for dashboard in DASHBOARDS}
+    return {f"{dashboard.name}.json": frame.render(dashboard) for dashboard in DASHBOARDS}
 
 
 def render(folder: Path = FOLDER) -> list[Path]:

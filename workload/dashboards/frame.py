@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from workload.dashboards.catalogue import Dashboard, Row
 
 TAG = "hop2rag"
-DATASOURCE_UID = "prometheus"
+DATASOURCE_NAME, DATASOURCE_UID = "Hop2Rag Prometheus", "hop2rag-prometheus"
 GRAFANA = DataSourceRef(type_val="grafana", uid="-- Grafana --")
 GRID_COLUMNS, HEADING_HEIGHT = 24, 1
 ALL_VALUE = ".+"
@@ -59,7 +59,7 @@ def _without_surplus(found: dict[str, Any]) -> dict[str, Any]:
 
 def _build(dashboard: Dashboard) -> sdk.Dashboard:
     builder = sdk.Dashboard(dashboard.title).uid(dashboard.uid).description(dashboard.description)
-    builder.tags([TAG, dashboard.uid]).readonly().timezone("browser").time("now-15m", "now").refresh("10s")
+    builder.tags([TAG, dashboard.name]).readonly().timezone("browser").time("now-15m", "now").refresh("10s")
     builder.tooltip(models.DashboardCursorSync.CROSSHAIR)
     builder.link(
         sdk.DashboardLink("Hop2Rag")
@@ -73,7 +73,7 @@ def _build(dashboard: Dashboard) -> sdk.Dashboard:
         sdk.DatasourceVariable("datasource")
         .label("Data source")
         .type("prometheus")
-        .current(_current("Prometheus", DATASOURCE_UID))
+        .current(_current(DATASOURCE_NAME, DATASOURCE_UID))
     )
     for name, label, query in VARIABLES:
         builder.with_variable(_variable(name, label, query))

@@ -118,9 +118,9 @@ def _flags(flags: dict[str, str]) -> Iterator[Finding]:
 
 
 def _rules(client: PrometheusClient) -> Finding:
-    """Return whether our rules are evaluated: the Watchdog is one of them and always fires."""
+    """Return whether our rules are evaluated: the Hop2RagWatchdog is one of them and always fires."""
     try:
-        client.query('ALERTS{alertname="Watchdog",alertstate="firing"}')
+        client.query('ALERTS{alertname="Hop2RagWatchdog",alertstate="firing"}')
     except NoDataError:
         says = "The recording rules and alerts are not evaluated: panels and alerts stay empty."
         return Finding(PROMETHEUS, "rules", "fault", says, "Load prometheus/rules and prometheus/alerts (rule_files).")

@@ -50,7 +50,7 @@ GPU_BUSY = Panel(
 ENGINE_CORES = Panel(
     key="engine_cpu_cores",
     title="CPU cores used by the engine's processes",
-    why="CPU seconds a second (host_process_cpu_seconds_total); on a CPU engine retrieval competes with it.",
+    why="CPU seconds a second (hop2rag_host_process_cpu_seconds_total); on a CPU engine retrieval competes with it.",
     unit="short",
     lines=(Line(promql.ENGINE_CORES),),
 )

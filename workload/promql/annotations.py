@@ -9,7 +9,7 @@ ENGINE = "instance:vllm_requests_running:sum"
 # While an arm's agent answers: from before its warm-up until its labels change.
 ARM_SPANS = Query("arm_spans", 'max by (run, experiment, arm) (up{job="workload",$scope})')
 # Of all runs and of none: an alert on a full disk carries no run.
-ALERTS = 'ALERTS{alertstate="firing",alertname!="Watchdog"}'
+ALERTS = 'ALERTS{alertstate="firing",alertname!="Hop2RagWatchdog"}'
 # Tags of the annotations that Grafana's API adds: measured windows, and what an alert made a run do.
 WINDOW_TAG, ACTION_TAG = "hop2rag-window", "hop2rag-action"
 

@@ -10,24 +10,33 @@ SCRAPE_SECONDS = Query(
     "scrape_seconds", "max by (job) (max_over_time(scrape_duration_seconds{$scope}[$__rate_interval]))"
 )
 SCRAPE_SAMPLES = Query("scrape_samples", "sum by (job) (scrape_samples_scraped{$scope})")
-COLLECTOR_SUCCESS = Query("collector_success", "min by (instance, collector) (exporter_collector_success{$scope})")
-COLLECTOR_SECONDS = Query("collector_seconds", "max by (collector) (exporter_collector_duration_seconds{$scope})")
-SAMPLE_AGE = Query("sample_age", "max by (instance, gpu) (exporter_sample_age_seconds{$scope})")
-SAMPLE_RATE = Query("sample_rate_by_gpu", "min by (instance, gpu) (exporter_sample_rate_hertz{$scope})")
+COLLECTOR_SUCCESS = Query(
+    "collector_success", "min by (instance, collector) (hop2rag_exporter_collector_success{$scope})"
+)
+COLLECTOR_SECONDS = Query(
+    "collector_seconds", "max by (collector) (hop2rag_exporter_collector_duration_seconds{$scope})"
+)
+SAMPLE_AGE = Query("sample_age", "max by (instance, gpu) (hop2rag_exporter_sample_age_seconds{$scope})")
+SAMPLE_RATE = Query("sample_rate_by_gpu", "min by (instance, gpu) (hop2rag_exporter_sample_rate_hertz{$scope})")
 SAMPLES_MISSED = Query(
-    "samples_missed_rate", "sum by (instance, gpu) (rate(exporter_samples_missed_total{$scope}[$__rate_interval]))"
+    "samples_missed_rate",
+    "sum by (instance, gpu) (rate(hop2rag_exporter_samples_missed_total{$scope}[$__rate_interval]))",
 )
 GAP_P99 = Query(
     "sample_gap_p99_by_gpu",
     "histogram_quantile(0.99, sum by (instance, gpu, le) "
-    "(rate(exporter_sample_interval_seconds_bucket{$scope}[$__rate_interval])))",
+    "(rate(hop2rag_exporter_sample_interval_seconds_bucket{$scope}[$__rate_interval])))",
 )
 GAP_BUCKETS = Query(
-    "sample_gap_buckets", "sum by (le) (increase(exporter_sample_interval_seconds_bucket{$scope}[$__rate_interval]))"
+    "sample_gap_buckets",
+    "sum by (le) (increase(hop2rag_exporter_sample_interval_seconds_bucket{$scope}[$__rate_interval]))",
 )
-RAW_ROWS = Query("raw_log_rows_rate", "sum by (instance) (rate(exporter_raw_log_rows_total{$scope}[$__rate_interval]))")
+RAW_ROWS = Query(
+    "raw_log_rows_rate", "sum by (instance) (rate(hop2rag_exporter_raw_log_rows_total{$scope}[$__rate_interval]))"
+)
 RAW_ERRORS = Query(
-    "raw_log_errors_rate", "sum by (instance) (rate(exporter_raw_log_write_errors_total{$scope}[$__rate_interval]))"
+    "raw_log_errors_rate",
+    "sum by (instance) (rate(hop2rag_exporter_raw_log_write_errors_total{$scope}[$__rate_interval]))",
 )
 DRIVER_ERRORS = Query(
     "nvml_errors_rate", "sum by (instance, gpu, code) (rate(nvml_errors_total{$scope}[$__rate_interval]))"
@@ -35,13 +44,16 @@ DRIVER_ERRORS = Query(
 GPU_UP = Query("gpus_up", "min by (instance, gpu) (nvml_gpu_up{$scope})")
 TEMPERATURE = Query("gpu_temperature", "max by (instance, gpu) (nvml_temperature_celsius{$scope})")
 POWER = Query("gpu_power", "max by (instance, gpu) (nvml_power_watts{$scope})")
-RESIDENT = Query("process_resident", "sum by (role) (host_process_resident_memory_bytes{$scope})")
-PROCESS_CPU = Query("process_cpu", "sum by (role) (rate(host_process_cpu_seconds_total{$scope}[$__rate_interval]))")
+RESIDENT = Query("process_resident", "sum by (role) (hop2rag_host_process_resident_memory_bytes{$scope})")
+PROCESS_CPU = Query(
+    "process_cpu", "sum by (role) (rate(hop2rag_host_process_cpu_seconds_total{$scope}[$__rate_interval]))"
+)
 HOST_FREE = Query(
     "host_memory_available_ratio",
-    "min by (instance) (host_memory_available_bytes{$scope} / host_memory_total_bytes{$scope})",
+    "min by (instance) (hop2rag_host_memory_available_bytes{$scope} / hop2rag_host_memory_total_bytes{$scope})",
 )
 DISK_FREE = Query(
     "filesystem_available_ratio",
-    "min by (instance, volume) (host_filesystem_avail_bytes{$scope} / host_filesystem_size_bytes{$scope})",
+    "min by (instance, volume) "
+    "(hop2rag_host_filesystem_avail_bytes{$scope} / hop2rag_host_filesystem_size_bytes{$scope})",
 )

@@ -9,10 +9,10 @@ from workload.promql.query import Query
 
 TIMELINE_MEMORY = "nvml_timeline_memory_used_bytes"
 TIMELINE_ACTIVE = "hop2rag_timeline_node_active"
-RESIDENT = "host_process_resident_memory_bytes"
+RESIDENT = "hop2rag_host_process_resident_memory_bytes"
 GPU_INFO = "nvml_gpu_info"
 REFRESH = "nvml_utilization_refresh_seconds"
-SAMPLES_MISSED = "exporter_samples_missed_total"
+SAMPLES_MISSED = "hop2rag_exporter_samples_missed_total"
 GENERATED = "vllm:generation_tokens_total"
 # Newest first: the name changed with vLLM 0.9.2.
 KV_USAGE_NAMES = ("vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc")
@@ -47,11 +47,11 @@ KV_BYTES = Query(
     "max by (arm) (hop2rag_vllm_kv_pool_bytes{$scope} - hop2rag_vllm_kv_block_bytes{$scope})",
 )
 UTILIZATION = Query("gpu_utilization", 'max by (arm) (nvml_utilization_ratio{gpu="0",$scope})')
-SAMPLE_RATE = Query("gpu_sample_rate", 'min by (arm) (exporter_sample_rate_hertz{gpu="0",$scope})')
+SAMPLE_RATE = Query("gpu_sample_rate", 'min by (arm) (hop2rag_exporter_sample_rate_hertz{gpu="0",$scope})')
 SAMPLE_GAP_P99 = Query(
     "gpu_sample_gap_p99",
     "histogram_quantile(0.99, sum by (arm, le) "
-    "(rate(exporter_sample_interval_seconds_bucket{$scope}[$__rate_interval])))",
+    "(rate(hop2rag_exporter_sample_interval_seconds_bucket{$scope}[$__rate_interval])))",
 )
 IN_DECOMPOSE = _active_in("decompose")
 IN_RETRIEVE = _active_in("retrieve")

@@ -6,7 +6,7 @@ from workload.promql.query import Query
 
 BUSY_SECONDS = "hop2rag_busy_seconds_total"
 GPU_BUSY_SECONDS = "nvml_busy_seconds_total"
-PROCESS_CPU_SECONDS = "host_process_cpu_seconds_total"
+PROCESS_CPU_SECONDS = "hop2rag_host_process_cpu_seconds_total"
 REQUESTS_RUNNING = "vllm:num_requests_running"
 REQUEST_SECONDS = "vllm:e2e_request_latency_seconds_sum"
 FAST_JOB = "vllm-fast"

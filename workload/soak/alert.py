@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 ACTIONS = ("capture", "reduce", "pause", "stop")
-WATCHDOG = "Watchdog"
+WATCHDOG = "Hop2RagWatchdog"
 """The alert that always fires: who steers by alerts takes its silence as "nobody is watching"."""
 
 Text = Annotated[str, Field(max_length=4096)]

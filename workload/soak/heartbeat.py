@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 HOLD = "heartbeat"
 CHECK_SECONDS = 5.0
 SILENCE_SECONDS = 120.0
-"""The Watchdog comes every 30 to 45 s: two beats may be lost. With a check more it stays well below three minutes."""
+"""The watchdog comes every 30 to 45 s: two beats may be lost. With a check more it stays well below three minutes."""
 
 DOWN_SECONDS = 60.0
 """A server may be restarted; one that does not answer for so long is down."""
@@ -31,7 +31,7 @@ class Heartbeat:
     """Watches the watchers.
 
     Args:
-        steering: knows when the Watchdog was heard last, and takes what the alerts API says.
+        steering: knows when the Hop2RagWatchdog was heard last, and takes what the alerts API says.
         pace: held while nobody watches: the safe state. The checkpoint is written every few seconds anyway.
         servers: by name, what blocks for a moment and returns whether a server answers.
         alerts: blocks and returns the alerts that fire now, or raises a `Hop2RagError`.
@@ -83,7 +83,7 @@ class Heartbeat:
         if down:
             return f"{' and '.join(down)} did not answer for {DOWN_SECONDS:.0f} s"
         if now - self._steering.beaten_at >= SILENCE_SECONDS:
-            return f"the Watchdog was not heard for {SILENCE_SECONDS:.0f} s"
+            return f"the Hop2RagWatchdog was not heard for {SILENCE_SECONDS:.0f} s"
         return None
 
     async def _reconcile(self) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from workload.results import RunData
 
 H200 = Path(__file__).parents[2] / "fixtures" / "h200" / "prefix_caching_on" / "nvml_10ms.csv"
-RESIDENT = "host_process_resident_memory_bytes"
+RESIDENT = "hop2rag_host_process_resident_memory_bytes"
 
 
 def one_question(hops: int = 1) -> Rows:

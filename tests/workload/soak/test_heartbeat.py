@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from tests.workload.soak.conftest import Helm
 
-BEAT = alert("Watchdog", "")
+BEAT = alert("Hop2RagWatchdog", "")
 SAFE_WITHIN_SECONDS = 180.0
 
 
@@ -42,7 +42,7 @@ class Watch:
         return self.firing
 
     async def pass_time(self, seconds: float, *, beats: bool) -> float | None:
-        """Let time pass, with a Watchdog every 30 s or in silence; return when the run became safe, if it did."""
+        """Let time pass, with a watchdog every 30 s or in silence; return when the run became safe, if it did."""
         began, safe = self.bridge.now, None
         while self.bridge.now < began + seconds:
             if beats and (self.bridge.now - began) % 30 == 0:
@@ -55,7 +55,7 @@ class Watch:
 
 
 async def test_an_hour_of_beats_holds_nothing(helm: Callable[..., Helm]) -> None:
-    """The Watchdog is the same message each time: if repetitions did not count, a run would stop after two minutes."""
+    """The watchdog is the same message each time: if repetitions did not count, a run would stop after two minutes."""
     watch = Watch(helm())
     assert await watch.pass_time(3600, beats=True) is None
     assert watch.bridge.actions() == []
@@ -68,7 +68,7 @@ async def test_row_13_silence_of_the_watchdog_is_safe_in_time(helm: Callable[...
     safe = await watch.pass_time(200, beats=False)
     assert safe is not None
     assert 60 < safe <= SAFE_WITHIN_SECONDS
-    assert watch.bridge.counted() == {("pause", "Watchdog"): 1}
+    assert watch.bridge.counted() == {("pause", "Hop2RagWatchdog"): 1}
 
 
 async def test_row_13_a_dead_server_is_noticed_by_itself(helm: Callable[..., Helm]) -> None:
@@ -117,4 +117,4 @@ async def test_a_dry_run_is_not_held(helm: Callable[..., Helm]) -> None:
     """It writes down that it would have been."""
     watch = Watch(helm(dry_run=True))
     assert await watch.pass_time(200, beats=False) is None
-    assert watch.bridge.actions() == [("pause", "Watchdog", "dry run")]
+    assert watch.bridge.actions() == [("pause", "Hop2RagWatchdog", "dry run")]

@@ -240,7 +240,9 @@ async def test_what_is_remembered_is_bounded(helm: Callable[..., Helm], monkeypa
 async def test_row_11_a_shuffled_hour_ends_in_the_last_state(helm: Callable[..., Helm]) -> None:
     """Many alerts, each told several times, in a random order: what fires at the end is what fired last."""
     chance, bridge = random.Random(11), helm()
-    names = sorted(name for action, name in steering_alerts() if action in {"pause", "reduce"} and name != "Watchdog")
+    names = sorted(
+        name for action, name in steering_alerts() if action in {"pause", "reduce"} and name != "Hop2RagWatchdog"
+    )
     messages, firing = [], set()
     for name in names:
         last = chance.randrange(1, 5)
@@ -263,5 +265,5 @@ def test_the_rules_name_what_may_steer() -> None:
     """A closed set, from the rules that are evaluated: a label of the counter cannot grow with what is sent."""
     found = steering_alerts()
     assert {action for action, _ in found} == {"capture", "reduce", "pause", "stop"}
-    assert {("pause", "VllmDown"), ("pause", "Watchdog"), ("stop", "DiskWritesFailing")} <= found
+    assert {("pause", "VllmDown"), ("pause", "Hop2RagWatchdog"), ("stop", "DiskWritesFailing")} <= found
     assert {name for _, name in found} < alert_names()
