@@ -3,6 +3,9 @@
 They are served by the process that runs the agent, because a node visit of a millisecond cannot be seen from outside.
 Every label is drawn from a closed set given at construction; a value outside its set is counted as `other`, so a
 runaway name cannot grow the number of series. Identities of questions live in the run's journal, never in a label.
+
+Histograms of time hold what ended well: a refusal takes microseconds and a time-out takes its limit, and neither is a
+latency. Attempts are a histogram's count and the failures that are counted beside it.
 """
 
 from __future__ import annotations
@@ -39,12 +42,13 @@ ERROR_REASONS = (
     "timeout",
 )
 
-# Nodes span 0.1 ms (accumulate) to a minute (generate on a CPU engine).
-NODE_BUCKETS = (0.0001, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
-# A question is a few LLM calls: half a second on a GPU to some minutes on two CPU cores.
-QUESTION_BUCKETS = (0.25, 0.5, 1, 2, 3, 5, 7.5, 10, 15, 20, 30, 45, 60, 120, 300)
-# From a cached prefix on a GPU (10 ms) to a full context prefilled on a CPU (tens of seconds).
-TTFT_BUCKETS = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 30)
+# Nodes span 0.1 ms (accumulate) to two calls that each end just before the time-out of 120 s (an answer that was no
+# JSON is asked for again).
+NODE_BUCKETS = (0.0001, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 240)
+# A question is a few LLM calls: half a second on a GPU to ten calls near the time-out on a CPU.
+QUESTION_BUCKETS = (0.25, 0.5, 1, 2, 3, 5, 7.5, 10, 15, 20, 30, 45, 60, 120, 300, 600, 1200)
+# From a cached prefix on a GPU (10 ms) to a full context prefilled on a CPU, up to the time-out of a call.
+TTFT_BUCKETS = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 30, 60, 120)
 # The embedding of one query takes about 10 ms, a search of a local store 1 to 20 ms, BM25 over ten passages under 1 ms.
 RETRIEVAL_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 5)
 # Prompts run from a bare question (tens of tokens) to a model's context limit.
@@ -109,7 +113,7 @@ class AgentMetrics:
         self._expected: set[Counter] = set()
         self.node_duration = Histogram(
             "hop2rag_node_duration_seconds",
-            "Time of one visit of a graph node, from its real start to its real end.",
+            "Time of one visit of a graph node that ended well, from its real start to its real end.",
             ["node"],
             buckets=NODE_BUCKETS,
             registry=registry,
@@ -117,9 +121,15 @@ class AgentMetrics:
         self.node_active = Gauge(
             "hop2rag_node_active", "Visits of a node that are running now.", ["node"], registry=registry
         )
+        self.node_failures = Counter(
+            "hop2rag_node_failures_total",
+            "Visits of a graph node that failed or were cancelled; hop2rag_node_duration_seconds does not hold them.",
+            ["node"],
+            registry=registry,
+        )
         self.question_duration = Histogram(
             "hop2rag_question_duration_seconds",
-            "Time of one question, from its intended start to its end.",
+            "Time of one question that was answered, from its intended start to its end.",
             buckets=QUESTION_BUCKETS,
             registry=registry,
         )
@@ -134,14 +144,14 @@ class AgentMetrics:
         )
         self.llm_call_duration = Histogram(
             "hop2rag_llm_call_duration_seconds",
-            "Time of one LLM call as the client sees it, to the end of the stream.",
+            "Time of one LLM call that succeeded, as the client sees it, to the end of the stream.",
             ["node"],
             buckets=NODE_BUCKETS,
             registry=registry,
         )
         self.llm_ttft = Histogram(
             "hop2rag_llm_time_to_first_token_seconds",
-            "Time from sending an LLM call to its first token, as the client sees it.",
+            "Time from sending an LLM call that succeeded to its first token, as the client sees it.",
             ["node"],
             buckets=TTFT_BUCKETS,
             registry=registry,
@@ -172,9 +182,15 @@ class AgentMetrics:
         )
         self.retrieval_duration = Histogram(
             "hop2rag_retrieval_duration_seconds",
-            "Time of one stage of retrieval.",
+            "Time of one stage of retrieval that ended well.",
             ["stage"],
             buckets=RETRIEVAL_BUCKETS,
+            registry=registry,
+        )
+        self.retrieval_failures = Counter(
+            "hop2rag_retrieval_failures_total",
+            "Stages of retrieval that failed or were cancelled; hop2rag_retrieval_duration_seconds does not hold them.",
+            ["stage"],
             registry=registry,
         )
         self.prefetches = Counter(
@@ -190,7 +206,10 @@ class AgentMetrics:
             registry=registry,
         )
         self.llm_errors = Counter(
-            "hop2rag_llm_errors_total", "LLM calls that failed, by reason.", ["node", "reason"], registry=registry
+            "hop2rag_llm_errors_total",
+            "LLM calls that failed, by reason; hop2rag_llm_call_duration_seconds does not hold them.",
+            ["node", "reason"],
+            registry=registry,
         )
         self.llm_retries = Counter(
             "hop2rag_llm_retries_total",
@@ -216,13 +235,13 @@ class AgentMetrics:
         """Create every series of the closed sets, so that a rate over a first event is not lost."""
         per_call = (self.prompt_tokens, self.completion_tokens, self.prompt_size)
         closed_sets: tuple[tuple[tuple[MetricWrapperBase, ...], tuple[Sequence[str], ...]], ...] = (
-            ((self.node_duration, self.node_active), (nodes,)),
+            ((self.node_duration, self.node_failures, self.node_active), (nodes,)),
             ((self.llm_call_duration, self.llm_ttft, self.llm_retries, self.json_repairs), (llm_nodes,)),
             ((self.llm_errors,), (llm_nodes, ERROR_REASONS)),
             (per_call, (llm_nodes, HOPS)),
             ((self.questions,), (OUTCOMES, TERMINATIONS)),
             ((self.hops,), (QUESTION_TYPES,)),
-            ((self.retrieval_duration,), (STAGES,)),
+            ((self.retrieval_duration, self.retrieval_failures), (STAGES,)),
             ((self.prefetches, self.prefetch_seconds), (PREFETCH_OUTCOMES,)),
         )
         for instruments, label_sets in closed_sets:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from opentelemetry.trace import Span
+    from prometheus_client import Counter, Histogram
 
     from exporter.agent import AgentMetrics
     from exporter.overlap import BusySeconds
@@ -102,7 +103,7 @@ class Runs:
         """Take a run for a retriever's call, query embedding and search in one."""
         self._trace(run, self._spans.stage(run.span, "search", run.hop))
         run.timing.enter_context(self._busy.busy("retrieval"))
-        run.timing.callback(lambda: self._metrics.retrieval_duration.labels("search").observe(self._age(run)))
+        run.timing.callback(self._retrieved, run)
 
     def call(self, run: Run, model: str) -> None:
         """Take a run for a call of a language model, "" where its name is not told."""
@@ -144,9 +145,9 @@ class Runs:
         if not self._asked:
             self._load.close()
         outcome = "ok" if run.reason is None else CANCELLED if run.reason == CANCELLED else "failed"
-        self._metrics.question_duration.observe(self._age(run))
         self._metrics.questions.labels(outcome, "done" if outcome == "ok" else "error").inc()
         if outcome == "ok":
+            self._metrics.question_duration.observe(self._age(run))
             self._metrics.hops.labels(OTHER).observe(run.question.hops)
 
     @contextmanager
@@ -158,15 +159,26 @@ class Runs:
         yield
         self._activity.leave(worker, label)
         active.dec()
-        self._metrics.node_duration.labels(label).observe(self._age(run))
+        self._time(run, self._metrics.node_duration.labels(label), self._metrics.node_failures.labels(label))
+
+    def _retrieved(self, run: Run) -> None:
+        metrics = self._metrics
+        self._time(run, metrics.retrieval_duration.labels("search"), metrics.retrieval_failures.labels("search"))
+
+    def _time(self, run: Run, duration: Histogram, failures: Counter) -> None:
+        """Observe a run that ended well, and count any other."""
+        if run.reason is None:
+            duration.observe(self._age(run))
+        else:
+            failures.inc()
 
     def _count(self, run: Run) -> None:
         metrics = self._metrics
         node, hop = metrics.llm_node(run.node), hop_label(run.hop)
-        metrics.llm_call_duration.labels(node).observe(self._age(run))
-        if run.reason:
+        if run.reason is not None:
             metrics.llm_errors.labels(node, closed(run.reason, ERROR_REASONS)).inc()
             return
+        metrics.llm_call_duration.labels(node).observe(self._age(run))
         if run.ttft is not None:
             metrics.llm_ttft.labels(node).observe(run.ttft)
             run.span.set_attribute(TIME_TO_FIRST_CHUNK, run.ttft)

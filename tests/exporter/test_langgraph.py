@@ -142,22 +142,32 @@ def test_a_sync_app_in_threads_is_metered_alike() -> None:
 
 
 async def test_a_failed_call_is_counted_and_reaches_the_app() -> None:
-    """Metering that hides an error, or that loses the time of what failed, is worse than none."""
+    """Metering that hides an error is worse than none; one that takes a refusal for a latency flatters the overload."""
     app, handler = metered(CorrectiveRag(model(ConnectionError("refused"))))
     with pytest.raises(ConnectionError):
         await app.ainvoke({"question": "Why?"})
     assert value(handler, "hop2rag_llm_errors_total", node="grade", reason="connection") == 1
-    assert by_node(handler, "hop2rag_node_duration_seconds_count") == [1, 1, 0, 0]
+    assert by_node(handler, "hop2rag_node_duration_seconds_count") == [1, 0, 0, 0]
+    assert by_node(handler, "hop2rag_node_failures_total") == [0, 1, 0, 0]
+    assert latencies_of_failures(handler) == [0, 0]
     assert value(handler, "hop2rag_questions_total", outcome="failed", termination="error") == 1
     assert value(handler, "hop2rag_hops_count", type="other") is None
 
 
-async def test_a_failed_retriever_is_timed_all_the_same() -> None:
-    """A search that times out is the slowest there is."""
+def latencies_of_failures(handler: MeteringHandler) -> list[float | None]:
+    """Return how many questions and gradings the histograms hold."""
+    names = {"question_duration": {}, "llm_call_duration": {"node": "grade"}}
+    return [value(handler, f"hop2rag_{name}_seconds_count", **labels) for name, labels in names.items()]
+
+
+async def test_a_failed_retriever_is_counted_and_is_no_latency() -> None:
+    """A search that times out takes its limit, and one that is refused takes nothing: neither is a search's time."""
     app, handler = metered(CorrectiveRag(model(), Retriever(failure=TimeoutError())))
     with pytest.raises(TimeoutError):
         await app.ainvoke({"question": "Why?"})
-    assert value(handler, "hop2rag_retrieval_duration_seconds_count", stage="search") == 1
+    assert value(handler, "hop2rag_retrieval_duration_seconds_count", stage="search") == 0
+    assert value(handler, "hop2rag_retrieval_failures_total", stage="search") == 1
+    assert by_node(handler, "hop2rag_node_failures_total") == [1, 0, 0, 0]
     assert len(handler._runs) == 0
 
 
@@ -173,6 +183,8 @@ async def test_a_cancelled_question_leaves_nothing_open() -> None:
         await asking
     assert value(handler, "hop2rag_questions_total", outcome="cancelled", termination="error") == 1
     assert value(handler, "hop2rag_llm_errors_total", node="grade", reason="cancelled") == 1
+    assert by_node(handler, "hop2rag_node_failures_total") == [0, 1, 0, 0]
+    assert latencies_of_failures(handler) == [0, 0]
     assert by_node(handler, "hop2rag_node_active") == [0, 0, 0, 0]
     assert len(handler._runs) == 0
 

@@ -99,8 +99,8 @@ class CallMeter:
             "reason": None if self.usage else self.reason or "cancelled",
         }
         row["block_hashes"] = meter.reuse.hashes(self.arrival)
-        meter.metrics.llm_call_duration.labels(node).observe(duration)
         if self.usage:
+            meter.metrics.llm_call_duration.labels(node).observe(duration)
             row |= asdict(self.usage)
             self._count(node, hop, self.usage)
         else:

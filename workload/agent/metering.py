@@ -105,9 +105,9 @@ class QuestionMeter:
         """
         duration = self.meter.monotonic() - self.intended
         metrics = self.meter.metrics
-        metrics.question_duration.observe(duration)
         metrics.questions.labels(outcome, termination).inc()
         if outcome == "ok":
+            metrics.question_duration.observe(duration)
             metrics.hops.labels(closed(self.kind, QUESTION_TYPES)).observe(hops)
         if journal := self.meter.journal:
             result = {"outcome": outcome, "termination": termination, "hops": hops, "duration_seconds": duration, **row}
@@ -143,20 +143,29 @@ class QuestionMeter:
             duration = self.meter.monotonic() - start
             activity.leave(self.worker, label)
             active.dec()
-            metrics.node_duration.labels(label).observe(duration)
+            if outcome == "ok":
+                metrics.node_duration.labels(label).observe(duration)
+            else:
+                metrics.node_failures.labels(label).inc()
             self._visit("node_visit", {"node": name, "hop": hop, "outcome": outcome}, start, duration)
 
     @contextmanager
     def stage(self, name: str, hop: int) -> Iterator[None]:
         """Time one stage of retrieval: embed, search or rerank."""
+        metrics = self.meter.metrics
         start = self.meter.monotonic()
+        has_ended_well = False
         try:
             span = self.meter.spans.stage(current_or(self.span), name, hop)
             with self.meter.busy.busy("retrieval"), within(span):
                 yield
+            has_ended_well = True
         finally:
             duration = self.meter.monotonic() - start
-            self.meter.metrics.retrieval_duration.labels(name).observe(duration)
+            if has_ended_well:
+                metrics.retrieval_duration.labels(name).observe(duration)
+            else:
+                metrics.retrieval_failures.labels(name).inc()
             self._visit("stage", {"stage": name, "hop": hop}, start, duration)
 
     @contextmanager

@@ -28,7 +28,7 @@ NODE_SHARE = Panel(
 )
 NODE_MEAN = Panel(
     key="node_duration_mean",
-    title="Visits of each node, and the mean time of one",
+    title="Visits of each node that ended well, and the mean time of one",
     why="From a visit's real start to its real end (hop2rag_node_duration_seconds).",
     unit="s",
     lines=(Line(promql.NODE_VISITS, "visits", "short"), Line(promql.NODE_MEAN, "one visit")),

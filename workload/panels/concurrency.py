@@ -23,7 +23,7 @@ RATE = Panel(
 SECONDS = Panel(
     key="question_seconds",
     title="Time of a question, mean over a minute",
-    why="From the instant it was to be sent to its end (hop2rag_question_duration_seconds).",
+    why="Of answered ones, from the instant it was to be sent to its end (hop2rag_question_duration_seconds).",
     unit="s",
     lines=(Line(promql.QUESTION_SECONDS),),
 )

@@ -9,20 +9,25 @@ against what the nodes themselves saw between them.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import time
 from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from prometheus_client import Histogram
 
+from exporter.agent import NODE_BUCKETS, QUESTION_BUCKETS, TTFT_BUCKETS
 from tests.stubs.agent import bench
 from workload.agent.calls import Usage
 from workload.agent.graph import Hop2Rag, build
+from workload.agent.llm import Llm, LlmError
 from workload.agent.state import NODES
+from workload.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from exporter.agent import AgentMetrics
     from workload.agent.metering import QuestionMeter
@@ -157,18 +162,67 @@ def test_latency_counts_from_the_intended_start() -> None:
     assert measured.value("hop2rag_hops_sum", type="bridge") == 2
 
 
-async def test_a_node_that_raises_is_timed_all_the_same() -> None:
-    """Time is taken in `finally`: failed visits are the slow ones, and a gauge left up would stay up for ever."""
+FAILURES = (RuntimeError(), LlmError("timeout"), asyncio.CancelledError(), KeyboardInterrupt(), TimeoutError())
+
+
+@pytest.mark.parametrize("failure", FAILURES, ids=lambda failure: type(failure).__name__)
+async def test_what_failed_is_counted_and_is_no_latency(failure: BaseException) -> None:
+    """An overloaded engine that refuses in 10 us would halve the mean; a gauge left up would stay up for ever."""
     measured = bench()
     question = measured.meter.question("0", "bridge")
-    with pytest.raises(RuntimeError), question.node("grade", 1):
-        raise RuntimeError
-    with pytest.raises(RuntimeError), question.stage("rerank", 1):
-        raise RuntimeError
-    assert question.visits[0]["outcome"] == "failed"
-    assert measured.value("hop2rag_node_duration_seconds_count", node="grade") == 1
-    assert measured.value("hop2rag_retrieval_duration_seconds_count", stage="rerank") == 1
-    assert measured.value("hop2rag_node_active", node="grade") == 0
+    reason = getattr(failure, "reason", None)
+    with pytest.raises(type(failure)):
+        fail_within(question, failure, reason)
+    assert question.visits[-1]["outcome"] == "failed"
+    assert question.calls[0]["duration_seconds"] >= 0
+    assert measured.value("hop2rag_node_active", node="decide") == 0
+    question.close("failed" if reason else "cancelled", "error", 0, {})
+    assert observed(measured.meter.metrics) == 0
+    assert measured.value("hop2rag_node_failures_total", node="decide") == 1
+    assert measured.value("hop2rag_retrieval_failures_total", stage="rerank") == 1
+    assert measured.value("hop2rag_llm_errors_total", node="decide", reason=reason or "cancelled") == 1
+
+
+def fail_within(question: QuestionMeter, failure: BaseException, reason: str | None) -> None:
+    """Fail inside a call of a stage of a node, after the first token."""
+    with question.node("decide", 1), question.stage("rerank", 1), question.call("decide", 1) as call:
+        call.first_token()
+        call.reason = reason
+        raise failure
+
+
+def observed(metrics: AgentMetrics) -> float:
+    """Return how many times all histograms of times, and of tokens and hops, hold."""
+    histograms = (value for value in vars(metrics).values() if isinstance(value, Histogram))
+    samples = (sample for histogram in histograms for family in histogram.collect() for sample in family.samples)
+    return sum(sample.value for sample in samples if sample.name.endswith("_count"))
+
+
+def test_what_ended_well_is_observed_beside_no_failure() -> None:
+    """Attempts are a histogram's count and its failures: whatever ends is in one of the two, and in one only."""
+    measured = bench()
+    question = measured.meter.question("0", "bridge")
+    with question.node("decide", 1), question.stage("rerank", 1), question.call("decide", 1) as call:
+        call.first_token()
+        call.finished(Usage(10, 1, None, "stop"), [])
+    question.close("ok", "enough", 1, {})
+    for name, labels in (
+        ("node", {"node": "decide"}),
+        ("retrieval", {"stage": "rerank"}),
+        ("llm_call", {"node": "decide"}),
+        ("question", {}),
+    ):
+        assert measured.value(f"hop2rag_{name}_duration_seconds_count", **labels) == 1
+    assert measured.value("hop2rag_llm_time_to_first_token_seconds_count", node="decide") == 1
+    assert measured.value("hop2rag_node_failures_total", node="decide") == 0
+    assert measured.value("hop2rag_retrieval_failures_total", stage="rerank") == 0
+
+
+@pytest.mark.parametrize("buckets", [NODE_BUCKETS, QUESTION_BUCKETS, TTFT_BUCKETS], ids=["node", "question", "ttft"])
+def test_no_time_within_the_time_out_lies_beyond_the_buckets(buckets: Sequence[float]) -> None:
+    """A quantile in the last bucket is told as its lower bound: a call of 110 s read as 60 s."""
+    client = inspect.signature(Llm).parameters["timeout_seconds"].default
+    assert buckets[-1] >= client == Settings.model_fields["request_timeout"].default
 
 
 def test_row_05_ten_thousand_names_make_one_series_more() -> None:
