@@ -33,7 +33,7 @@ from workload.agent.replay import Recorded, ReplayLlm
 from workload.agent.retrieval import Retrieval
 from workload.analysis.ab import end_to_end
 from workload.analysis.paired import compare
-from workload.analysis.prefetched import bound_by_question, prefetches_of, share_of_bound, told
+from workload.analysis.prefetched import bound_by_question, share_of_bound, told
 from workload.corpus.hotpotqa import Question
 from workload.drive import Driver, Phase
 from workload.gate import EngineGate
@@ -103,7 +103,7 @@ def measure(latency: float, questions: int, in_flight: int) -> bool:
         off = data.by_question("off", end_to_end)
         for accuracy in ACCURACIES:
             arm = name_of(accuracy)
-            rows = prefetches_of(path, data, arm)
+            rows = [row for row in data.prefetches if row["arm"] == arm]
             on = data.by_question(arm, end_to_end)
             bound = bound_by_question(data, "off", rows, "planted")
             reached = share_of_bound(data, "off", arm, bound)

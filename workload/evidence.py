@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
+from array import array
+from collections import defaultdict
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from workload import journal
+from workload.errors import UsageError
 from workload.prometheus import CounterResetError, NoDataError
 from workload.selectors import selector
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -41,6 +46,11 @@ class GpuSamples:
     times: NDArray[np.float64]
     used: NDArray[np.float64]
     utilization: NDArray[np.float64]
+
+    def within(self, start: float, end: float) -> GpuSamples:
+        """Return the samples from `start` to `end`, both included."""
+        part = slice(np.searchsorted(self.times, start), np.searchsorted(self.times, end, side="right"))
+        return GpuSamples(self.times[part], self.used[part], self.utilization[part])
 
 
 @dataclass(frozen=True)
@@ -106,15 +116,22 @@ class Evidence:
 
         Empty when no GPU was seen.
         """
-        rows: dict[str, list[tuple[float, float, float]]] = {}
-        for path in sorted((self.bundle.folder / "nvml").glob("nvml_*.csv")):
-            for gpu, *row in _read_raw_log(path):
-                if window.start <= row[0] <= window.end:
-                    rows.setdefault(gpu, []).append((row[0], row[1], row[2]))
-        return {gpu: GpuSamples(*np.array(found, dtype=np.float64).T) for gpu, found in sorted(rows.items())}
+        inside = {gpu: found.within(window.start, window.end) for gpu, found in self._gpu_log.items()}
+        return {gpu: found for gpu, found in inside.items() if len(found.times)}
 
+    @cached_property
+    def _gpu_log(self) -> dict[str, GpuSamples]:
+        """All samples of the run by GPU, in the order of time; every window of a run looks at them."""
+        rows: dict[str, array[float]] = defaultdict(lambda: array("d"))
+        for path in sorted((self.bundle.folder / "nvml").glob("nvml_*.csv")):
+            for gpu, *row in read_raw_log(path):
+                rows[gpu].extend(row)
+        tables = {gpu: np.asarray(found).reshape(-1, 3) for gpu, found in sorted(rows.items())}
+        return {gpu: GpuSamples(*table[np.argsort(table[:, 0], kind="stable")].T) for gpu, table in tables.items()}
+
+    @cached_property
     def texts(self) -> dict[int, Text]:
-        """Return what was said in each LLM call, by the call's id; empty without `--record-prompts`."""
+        """What was said in each LLM call, by the call's id; empty without `--record-prompts`."""
         return {
             row["call"]: Text(json.loads(row["messages"]), row["reply"])
             for row in journal.read(self.bundle.journal, "call_text")
@@ -141,14 +158,19 @@ def retriever(embedder: Embedder, store: DocumentStore, k: int) -> Retrieve:
     return retrieve
 
 
-def _read_raw_log(path: Path) -> list[tuple[str, float, float, float]]:
-    with path.open(newline="") as stream:
-        return [
-            (
-                row["gpu"],
-                float(row["ts_ms"]) / 1000,
-                float(row["mem_used_bytes"]),
-                float(row["sm_util_pct"] or "nan") / 100,
-            )
-            for row in csv.DictReader(stream)
-        ]
+def read_raw_log(path: Path) -> Iterator[tuple[str, float, float, float]]:
+    """Yield the samples of one file of the exporter's raw log: GPU, seconds since the epoch, bytes used, duty cycle.
+
+    An exporter that was killed leaves a last line without an end, which is no sample.
+
+    Raises:
+        UsageError: the file is damaged.
+    """
+    text = path.read_text(encoding="utf-8", errors="replace")
+    whole = text[: text.rfind("\n") + 1]
+    try:
+        for row in csv.DictReader(io.StringIO(whole)):
+            utilization = float(row["sm_util_pct"] or "nan") / 100
+            yield row["gpu"], float(row["ts_ms"]) / 1000, float(row["mem_used_bytes"]), utilization
+    except (ValueError, KeyError, TypeError, csv.Error) as error:
+        raise UsageError(f"{path} is damaged ({error!r}).", "Leave it out, and try again.") from error

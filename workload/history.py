@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from workload import journal
+from workload.results import ENDED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,7 +57,7 @@ def read_history(path: Path, measured: tuple[Measured, ...]) -> History:
     for row in journal.read(path, "question"):
         place = (row["arm"], row["block"], row["phase"])
         segments[place] = max(segments[place], row["segment"] + 1)
-        if row["outcome"] in {"ok", "failed"}:
+        if row["outcome"] in ENDED:
             acknowledged[place].add(row["question_id"])
         else:
             interrupted[place][row["question_id"]] += 1

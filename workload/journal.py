@@ -24,7 +24,7 @@ from workload.errors import StorageError, UsageError
 from workload.integrity import add_checksums, check, columns, explained, is_blank, keep_checksums
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 SCHEMA_VERSION = 2
@@ -246,23 +246,33 @@ def _pristine() -> sqlite3.Connection:
 
 
 def read(path: Path, table: str) -> list[dict[str, Any]]:
-    """Return all rows of a table of a finished or running journal, oldest first.
+    """Return all rows of a table of a finished or running journal, oldest first; see `read_tables`."""
+    return read_tables(path, (table,))[table]
+
+
+def read_tables(path: Path, tables: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    """Return all rows of some tables of a finished or running journal, oldest first, as they were at one instant.
 
     Raises:
         UsageError: there is no such journal or table, it is of another schema, or it is damaged.
     """
-    if table not in TABLES or not path.exists():
-        raise UsageError(f"There is no table {table!r} in a journal at {path}.", "Check the run's name.")
+    if unknown := set(tables) - (set(TABLES) if path.exists() else set()):
+        names = ", ".join(map(repr, sorted(unknown)))
+        raise UsageError(f"There is no table {names} in a journal at {path}.", "Check the run's name.")
     connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
     try:
         with explained(path, "Choose another run."):
             # One transaction: what is checked is what is read, while a run goes on.
             connection.execute("BEGIN")
             if is_blank(connection, path):
-                return []
-            check(connection, path, ("meta", table), _pristine(), SCHEMA_VERSION)
-            names = columns(connection, table)
-            rows = connection.execute(f"SELECT {', '.join(names)} FROM {table} ORDER BY rowid")  # noqa: S608
-            return [dict(zip(names, row, strict=True)) for row in rows]
+                return {table: [] for table in tables}
+            check(connection, path, ("meta", *tables), _pristine(), SCHEMA_VERSION)
+            return {table: _rows(connection, table) for table in tables}
     finally:
         connection.close()
+
+
+def _rows(connection: sqlite3.Connection, table: str) -> list[dict[str, Any]]:
+    names = columns(connection, table)
+    rows = connection.execute(f"SELECT {', '.join(names)} FROM {table} ORDER BY rowid")  # noqa: S608
+    return [dict(zip(names, row, strict=True)) for row in rows]

@@ -27,14 +27,15 @@ DIGEST_BYTES = 16
 TOKEN_TYPE = "I"  # noqa: S105 - an array type code: unsigned, four bytes
 
 
-def block_hashes(tokens: Sequence[int], block_size: int, salt: str = "") -> Iterator[bytes]:
+def block_hashes(tokens: Sequence[int], block_size: int, salt: str = "", parent: bytes = b"") -> Iterator[bytes]:
     """Yield the chained hash of each full block of `tokens`; the salt, as in vLLM, separates whole worlds.
 
-    The digest is stable across processes, so hashes of a recorded run can be compared with those of another.
+    The digest is stable across processes, so hashes of a recorded run can be compared with those of another. `parent`
+    is the hash of the block before the first of `tokens`, if there is one.
     """
     width = block_size * array(TOKEN_TYPE).itemsize
     raw = array(TOKEN_TYPE, tokens).tobytes()
-    digest = salt.encode()
+    digest = parent or salt.encode()
     for start in range(0, len(raw) - width + 1, width):
         digest = blake2b(digest + raw[start : start + width], digest_size=DIGEST_BYTES).digest()
         yield digest
@@ -58,17 +59,21 @@ class PrefixIndex:
 
     def observe(self, prompt: Sequence[int], salt: str = "") -> int:
         """Return the reusable tokens of a prompt (token ids) that arrives now, and remember its blocks."""
-        hashes = list(block_hashes(prompt, self.block_size, salt))
-        usable = hashes[: max(len(prompt) - 1, 0) // self.block_size]
+        return self.observe_hashed(list(block_hashes(prompt, self.block_size, salt)), len(prompt))
+
+    def observe_hashed(self, hashes: Sequence[bytes], tokens: int) -> int:
+        """Do what `observe` does for a prompt of so many tokens whose full blocks have these hashes."""
+        usable = hashes[: max(tokens - 1, 0) // self.block_size]
         reusable_blocks = sum(1 for _ in takewhile(self._seen.__contains__, usable))
-        self._remember(hashes)
+        self.remember(hashes)
         return reusable_blocks * self.block_size
 
     def observe_output(self, prompt: Sequence[int], output: Sequence[int], salt: str = "") -> None:
         """Remember the blocks that generating `output` (token ids) after `prompt` has filled."""
-        self._remember(list(block_hashes([*prompt, *output[:-1]], self.block_size, salt)))
+        self.remember(list(block_hashes([*prompt, *output[:-1]], self.block_size, salt)))
 
-    def _remember(self, hashes: list[bytes]) -> None:
+    def remember(self, hashes: Sequence[bytes]) -> None:
+        """Remember the blocks of one sequence, from its beginning."""
         if self._capacity_blocks is None:
             self._seen.update(dict.fromkeys(hashes))
             return

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 WARM_UP = "warm-up"
 PLACE = ("arm", "block", "phase", "segment")
-INHERITED = ("question_id", "worker", "is_windowed")
+INHERITED = ("question_id", "type", "worker", "is_windowed")
+ENDED = frozenset({"ok", "failed"})
+"""Outcomes of a question that was acknowledged; any other attempt was interrupted, and the question is asked again."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +49,13 @@ class Measured:
 
 @dataclass(frozen=True)
 class RunData:
-    """A run: its measured windows and the journal's questions, calls, node visits and stages, without the warm-up.
+    """A run: its measured windows and the rows of its journal that count, see `read_run`.
 
-    Each call, visit and stage carries its question's `arm`, `block`, `phase`, `segment` and `question_id`, and
-    `is_windowed`: whether it lies in a window that was closed, so that it can be compared with counters. `evidence` is
-    what else can be asked about the run; None where there is only the journal.
+    Each call, visit, stage and prefetch carries its question's `arm`, `block`, `phase`, `segment`, `question_id` and
+    `type`, and `is_windowed`: whether it lies in a window that was closed, so that it can be compared with counters.
+    `uncounted` are the calls that do not count, of the warm-up and of attempts that were interrupted: the engine may
+    have counted them all the same. `evidence` is what else can be asked about the run; None where there is only the
+    journal.
     """
 
     measured: Sequence[Measured]
@@ -60,6 +64,8 @@ class RunData:
     visits: Sequence[Row]
     stages: Sequence[Row]
     evidence: Evidence | None = None
+    prefetches: Sequence[Row] = ()
+    uncounted: Sequence[Row] = ()
 
     def at(self, point: str) -> RunData:
         """Return what belongs to one point of the load; evidence is of the whole run."""
@@ -75,6 +81,7 @@ class RunData:
             calls=of(self.calls),
             visits=of(self.visits),
             stages=of(self.stages),
+            prefetches=of(self.prefetches),
         )
 
     @property
@@ -109,27 +116,39 @@ class RunData:
 
 
 def read_run(path: Path, measured: Sequence[Measured], evidence: Evidence | None = None) -> RunData:
-    """Return the data of a run from its journal and its measured windows.
+    """Return the data of a run from its journal and its measured windows: the only way from a journal to a figure.
+
+    Rows count that belong to a question which was measured and has ended, answered or failed. An attempt that was
+    interrupted was acknowledged to nobody and is made again, so nothing of it counts; nor does the warm-up.
 
     Raises:
         UsageError: there is no journal at `path`.
     """
     closed = {(w.arm, w.block, w.point, w.segment) for w in (part.window for part in measured)}
+    tables = journal.read_tables(path, ("question", "llm_call", "node_visit", "stage", "prefetch"))
     questions = {
         row["id"]: {**row, "is_windowed": tuple(row[name] for name in PLACE) in closed}
-        for row in journal.read(path, "question")
-        if row["phase"] != WARM_UP
+        for row in tables["question"]
+        if row["phase"] != WARM_UP and row["outcome"] in ENDED
     }
 
     def joined(table: str) -> list[Row]:
         return [
             {**row, **{name: question[name] for name in (*PLACE, *INHERITED)}}
-            for row in journal.read(path, table)
+            for row in tables[table]
             if (question := questions.get(row["question"]))
         ]
 
-    calls, visits, stages = (joined(table) for table in ("llm_call", "node_visit", "stage"))
-    return RunData(measured, list(questions.values()), calls, visits, stages, evidence)
+    return RunData(
+        measured,
+        list(questions.values()),
+        joined("llm_call"),
+        joined("node_visit"),
+        joined("stage"),
+        evidence,
+        prefetches=joined("prefetch"),
+        uncounted=[row for row in tables["llm_call"] if row["question"] not in questions],
+    )
 
 
 def group(rows: Iterable[Row], column: str) -> dict[Any, list[Row]]:

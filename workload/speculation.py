@@ -31,7 +31,7 @@ def speculate(evidence: Evidence, load: Load, *, shares_cpu: bool) -> dict[str, 
         shares_cpu: whether a retrieval in vain takes CPU time from the engine; then each costs its own length.
     """
     needs = needs_of(load.questions, load.stages)
-    texts = evidence.texts()
+    texts = evidence.texts
     drafts = drafts_of(load.calls, texts)
     serial = sum(row["duration_seconds"] for row in load.questions if row["outcome"] == "ok")
     found = _Lookup(evidence.retrieve) if evidence.retrieve and texts else None

@@ -12,7 +12,8 @@ from exporter.readings import Load
 from exporter.record import Sample
 from tests.stubs.load import START, Rows, run_of
 from workload.corpus.document import Document
-from workload.evidence import evidence_of, retriever
+from workload.errors import UsageError
+from workload.evidence import evidence_of, read_raw_log, retriever
 from workload.results import RunData
 
 if TYPE_CHECKING:
@@ -45,6 +46,29 @@ def test_the_raw_log_is_read_as_the_exporter_writes_it(tmp_path: Path) -> None:
     assert np.isnan(found["0"].utilization[1])
 
 
+def test_the_raw_log_is_read_once_and_without_a_torn_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parsed anew for each of 28 windows of eight GPUs it takes minutes; a killed exporter leaves half a line."""
+    data = run_of(one(), tmp_path)
+    evidence, window = evidence_of(data), data.measured[0].window
+    folder = evidence.bundle.folder / "nvml"
+    folder.mkdir()
+    line = encode_row("0", Sample(round(1000 * START), 5 * 2**30, None, None))
+    (folder / "nvml_x_0.csv").write_text(HEADER + line + line[:-8])
+    read: list[Path] = []
+    monkeypatch.setattr("workload.evidence.read_raw_log", lambda path: (read.append(path), read_raw_log(path))[1])
+    for _ in range(3):
+        assert evidence.gpu_samples(window)["0"].used.tolist() == [5 * 2**30]
+    assert len(read) == 1
+
+
+def test_a_damaged_raw_log_is_named(tmp_path: Path) -> None:
+    """Half a figure is worse than none, and a traceback says nothing."""
+    path = tmp_path / "nvml_x.csv"
+    path.write_text(HEADER + "0,now,lots\n")
+    with pytest.raises(UsageError, match=r"nvml_x\.csv is damaged"):
+        list(read_raw_log(path))
+
+
 def one() -> Rows:
     """Return the load of one question."""
     rows = Rows()
@@ -59,14 +83,14 @@ def test_what_is_absent_is_empty_and_never_zero(tmp_path: Path) -> None:
     assert evidence.gpu_samples(window) == {}
     assert evidence.stored("vllm:nothing", window) == []
     assert evidence.increases("vllm:nothing", window) == []
-    assert evidence.texts() == {}
+    assert evidence.texts == {}
     with pytest.raises(ValueError, match="journal alone"):
         evidence_of(RunData([], [], [], [], []))
 
 
 def test_texts_come_back_by_call(tmp_path: Path) -> None:
     """Given to the wrong call, a draft would be compared with another question's documents."""
-    texts = evidence_of(run_of(one(), tmp_path, replies=["first", "second"])).texts()
+    texts = evidence_of(run_of(one(), tmp_path, replies=["first", "second"])).texts
     assert {call: text.reply for call, text in texts.items()} == {1: "first", 2: "second"}
     assert texts[1].messages[0]["content"].startswith("Question: Who?")
 

@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class Arrival:
-    """A call in the order of sending."""
+    """A call in the order of sending; `hashes` are those of the full blocks of its prompt, worked out once."""
 
     salt: str
     prompt: array[int] | None = None
+    hashes: list[bytes] | None = None
     output: array[int] | None = None
     is_closed: bool = False
     tell: Callable[[int], None] | None = None
@@ -60,6 +61,8 @@ class ReuseOrder:
             TypeError, OverflowError: what the server sent are no token ids.
         """
         arrival.prompt = array(TOKEN_TYPE, ids)
+        if self._index is not None:  # an empty index is false
+            arrival.hashes = list(block_hashes(arrival.prompt, self._index.block_size, arrival.salt))
         self._advance()
 
     def output(self, arrival: Arrival, ids: Sequence[int]) -> None:
@@ -79,21 +82,23 @@ class ReuseOrder:
 
     def hashes(self, arrival: Arrival) -> bytes | None:
         """Return the hashes of the prompt's full blocks, joined; None if ids or block size are not known."""
-        if self._index is None or arrival.prompt is None:
-            return None
-        return b"".join(block_hashes(arrival.prompt, self._index.block_size, arrival.salt))
+        return None if arrival.hashes is None else b"".join(arrival.hashes)
 
     def _advance(self) -> None:
         while self._waiting and (self._waiting[0].prompt is not None or self._waiting[0].is_closed):
             arrival = self._waiting.popleft()
-            if arrival.prompt is None or self._index is None:
+            if arrival.prompt is None or arrival.hashes is None or self._index is None:
                 continue
-            arrival.reusable = self._index.observe(arrival.prompt, arrival.salt)
+            arrival.reusable = self._index.observe_hashed(arrival.hashes, len(arrival.prompt))
             if arrival.output is not None:
                 self._remember_output(arrival)
             if arrival.tell:
                 arrival.tell(arrival.reusable)
 
     def _remember_output(self, arrival: Arrival) -> None:
-        if self._index and arrival.prompt is not None and arrival.output is not None:
-            self._index.observe_output(arrival.prompt, arrival.output, arrival.salt)
+        if self._index is None or arrival.prompt is None or arrival.hashes is None or arrival.output is None:
+            return
+        size = self._index.block_size
+        rest = arrival.prompt[size * len(arrival.hashes) :] + arrival.output[:-1]
+        parent = arrival.hashes[-1] if arrival.hashes else b""
+        self._index.remember([*arrival.hashes, *block_hashes(rest, size, arrival.salt, parent)])

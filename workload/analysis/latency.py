@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workload.analysis.percentiles import percentiles
-from workload.results import group
+from workload.results import ENDED, group
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -22,7 +22,7 @@ QUARTILES = (0.25, 0.5, 0.75)
 
 def ended(questions: Iterable[Row]) -> list[Row]:
     """Return the questions that were answered or failed; one that was interrupted has no latency."""
-    return [row for row in questions if row["outcome"] in {"ok", "failed"}]
+    return [row for row in questions if row["outcome"] in ENDED]
 
 
 def answered(questions: Iterable[Row]) -> list[Row]:

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
-from workload import journal
 from workload.analysis.ab import end_to_end
 from workload.analysis.drafts import drafts_of, needs_of
 from workload.analysis.prefetch import Hop, prefetch_bound
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from workload.analysis.drafts import Draft, Source
     from workload.results import Row, RunData
@@ -24,13 +22,6 @@ DRAFTED_FROM: Mapping[str, Mapping[bool, Source | None]] = {
     "missing-fact": {True: "question", False: "missing fact"},
     "planted": {True: "question", False: "last clue"},
 }
-
-
-def prefetches_of(path: Path, data: RunData, arm: str) -> list[Row]:
-    """Return the drafts of an arm from the journal at `path`, without the warm-up, each with its question's id."""
-    questions = {row["id"]: row["question_id"] for row in data.questions if row["arm"] == arm}
-    rows = journal.read(path, "prefetch")
-    return [{**row, "question_id": questions[row["question"]]} for row in rows if row["question"] in questions]
 
 
 def told(rows: Sequence[Row]) -> dict[str, Any] | None:

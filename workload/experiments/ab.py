@@ -12,7 +12,7 @@ from workload.analysis.cache import witnesses
 from workload.analysis.engine_effects import engine_effects
 from workload.analysis.paired import compare
 from workload.analysis.prediction import predict
-from workload.analysis.prefetched import DRAFTED_FROM, bound_by_question, prefetches_of, share_of_bound, told
+from workload.analysis.prefetched import DRAFTED_FROM, bound_by_question, share_of_bound, told
 from workload.analysis.wording import number
 from workload.charts.ab import draw
 from workload.experiment import Arm, Experiment
@@ -124,7 +124,7 @@ def _sleep(data: RunData, arm: str) -> dict[str, float] | None:
 
 
 def _drafts(data: RunData, arm: str) -> list[Row]:
-    return prefetches_of(data.evidence.bundle.journal, data, arm) if data.evidence else []
+    return [row for row in data.prefetches if row["arm"] == arm]
 
 
 def _median(data: RunData, arm: str, name: str) -> dict[str, Any]:

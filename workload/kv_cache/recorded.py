@@ -15,7 +15,7 @@ from workload.kv_cache.simulated import PHASE
 from workload.kv_cache.source import CUDA_BLOCK_SIZE, EngineTold, SentCall, Source
 from workload.paths import inside
 from workload.prefix import TOKEN_TYPE
-from workload.results import WARM_UP
+from workload.results import read_run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +25,7 @@ SWEEP = "sweep"
 
 
 def read_recorded(results: Path, run: str) -> Source:
-    """Return the calls of a run that ended well, warm-up and controlled sweeps left out, by arm.
+    """Return the calls of a run that count and ended well, controlled sweeps left out, by arm.
 
     Raises:
         UsageError: there is no such run, or it was not recorded with `--record-prompts`.
@@ -46,7 +46,7 @@ def read_recorded(results: Path, run: str) -> Source:
 
 
 def read_calls(path: Path) -> dict[str, list[SentCall]]:
-    """Return the recorded calls of a journal by arm, each arm's in the order of sending.
+    """Return the recorded calls that count of a journal by arm, each arm's in the order of sending.
 
     Raises:
         UsageError: the journal has no texts, or is none.
@@ -54,24 +54,20 @@ def read_calls(path: Path) -> dict[str, list[SentCall]]:
     texts = {row["call"]: row for row in journal.read(path, "call_text")}
     if not texts:
         raise UsageError(f"{path} holds no prompts.", "Record a run with --record-prompts first.")
-    questions = {
-        row["id"]: row for row in journal.read(path, "question") if row["phase"] != WARM_UP and row["type"] != SWEEP
-    }
     arms: dict[str, list[SentCall]] = {}
-    calls = [row for row in journal.read(path, "llm_call") if row["question"] in questions and row["id"] in texts]
+    calls = [row for row in read_run(path, ()).calls if row["type"] != SWEEP and row["id"] in texts]
     for row in sorted(calls, key=lambda row: (row["started_at"], row["id"])):
-        question = questions[row["question"]]
-        arms.setdefault(question["arm"], []).append(_sent(row, texts[row["id"]], question))
+        arms.setdefault(row["arm"], []).append(_sent(row, texts[row["id"]]))
     return arms
 
 
-def _sent(row: Mapping[str, Any], text: Mapping[str, Any], question: Mapping[str, Any]) -> SentCall:
+def _sent(row: Mapping[str, Any], text: Mapping[str, Any]) -> SentCall:
     # The cache of another start of the engine is another one, and each load has a salt of its own.
-    salt = f"{question['block']}/{question['phase']}/{question['segment']}"
+    salt = f"{row['block']}/{row['phase']}/{row['segment']}"
     prompt, output = (array(TOKEN_TYPE, text[name]) for name in ("prompt_ids", "output_ids"))
-    is_real = question["phase"] != PHASE
+    is_real = row["phase"] != PHASE
     return SentCall(
-        AgentCall(question["question_id"], row["node"], row["hop"], prompt, output, salt),
+        AgentCall(row["question_id"], row["node"], row["hop"], prompt, output, salt),
         tuple(json.loads(text["messages"])),
         (row["started_at"], row["started_at"] + row["duration_seconds"]) if is_real else None,
         row["reusable_tokens"],

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import TYPE_CHECKING
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from workload.agent.reuse import Arrival, ReuseOrder
-from workload.prefix import PrefixIndex
+from workload.prefix import PrefixIndex, block_hashes
 
 if TYPE_CHECKING:
     from hypothesis.strategies import DrawFn
@@ -141,3 +143,22 @@ def test_ids_that_are_none_fail_their_own_call(ids: list[int]) -> None:
     order.prompt(first.arrival, [1, 2])
     order.close(first.arrival, first.tell)
     assert (first.told, second.told) == (0, None)
+
+
+@given(prompt=TOKENS, output=TOKENS, salt=st.sampled_from(["", "s"]))
+def test_each_block_is_hashed_once(prompt: list[int], output: list[int], salt: str) -> None:
+    """A prompt of 8,000 tokens is 500 blocks; hashed three times on the event loop it delays every other question."""
+    order, hashed = ReuseOrder(2), PrefixIndex(2)
+    with patch("workload.prefix.blake2b", wraps=blake2b) as digest:
+        arrival = order.send(salt)
+        order.prompt(arrival, prompt)
+        order.output(arrival, output)
+        joined = order.hashes(arrival)
+        assert digest.call_count == (len(prompt) + len(output) - 1) // 2
+    assert joined == b"".join(block_hashes(prompt, 2, salt))
+    hashed.observe(prompt, salt)
+    hashed.observe_output(prompt, output, salt)
+    again = order.send(salt)
+    order.prompt(again, [*prompt, *output])
+    order.close(again, lambda _: None)
+    assert again.reusable == hashed.observe([*prompt, *output], salt)

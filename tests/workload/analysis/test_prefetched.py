@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from tests.stubs.run import call, question, run_of
-from workload.analysis.prefetched import bound_by_question, prefetches_of, share_of_bound, told
-from workload.journal import Journal
+from workload.analysis.prefetched import bound_by_question, share_of_bound, told
 from workload.results import RunData
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def draft(outcome: str, hop: int = 2, seconds: float = 1.0, waited: float = 0.0, **parts: Any) -> dict[str, Any]:
@@ -68,17 +64,6 @@ def test_the_bound_is_the_retrieval_that_fits_when_the_draft_is_right(
 def test_a_source_that_gives_no_draft_for_a_hop_saves_nothing_there() -> None:
     """Drafting from the question knows the first query only."""
     assert bound_by_question(off_arm(5.0), "off", [draft("used")], "question") == {"q": 0.0}
-
-
-def test_only_drafts_of_measured_questions_of_the_arm_count(tmp_path: Path) -> None:
-    """Those of the warm-up and of other arms are in the same table."""
-    path = tmp_path / "journal.sqlite"
-    with Journal(path, {}) as journal:
-        for row_id in (0, 1, 7):
-            row = {key: value for key, value in draft("used").items() if key != "question_id"}
-            journal.insert("prefetch", {**row, "question": row_id})
-    data = run_of([], (), [question(0, "off", question_id="a"), question(1, "on", question_id="b")])
-    assert [row["question_id"] for row in prefetches_of(path, data, "on")] == ["b"]
 
 
 def test_the_share_of_the_bound_is_over_all_questions() -> None:
