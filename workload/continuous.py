@@ -6,7 +6,6 @@ import asyncio
 from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from workload.claim import Claim
 from workload.compose.services import LIVE
@@ -76,8 +75,8 @@ class ContinuousLoad:
                 exporter = [self.settings.exporter] if self.settings.exporter else []
                 with self._claim.shared() as may_ask:
                     if may_ask:
-                        vllm, workload = [urlsplit(engine.endpoint).netloc], [under_test.address]
-                        self.targets.write(LIVE, vllm=vllm, exporter=exporter, workload=workload)
+                        workload = [under_test.address]
+                        self.targets.write(LIVE, vllm=[engine.endpoint], exporter=exporter, workload=workload)
                 self.console.print(f"Lap {lap}: one question at a time, {self.rate:g} a second at the most")
                 random = Random(f"{self.settings.seed}-{lap}")
                 questions = random.sample(self.corpus.questions, len(self.corpus.questions))

@@ -13,6 +13,7 @@ import requests
 from requests.adapters import HTTPAdapter
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Iterable, Iterator
 
 MAX_ANSWER_BYTES = 64 * 2**20
@@ -78,10 +79,10 @@ class LimitedStream(httpx.SyncByteStream):
 
 
 class LimitedTransport(httpx.HTTPTransport):
-    """For `httpx.Client`: every answer is read within the limits, without a proxy."""
+    """For `httpx.Client`: every answer is read within the limits, without a proxy; `verify` says who is believed."""
 
-    def __init__(self) -> None:
-        super().__init__(trust_env=False)
+    def __init__(self, verify: ssl.SSLContext | bool = True) -> None:
+        super().__init__(verify=verify, trust_env=False)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request; its answer is limited as it is read."""

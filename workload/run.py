@@ -22,6 +22,7 @@ from workload.corpus.embedding import MiniLmEmbedder
 from workload.drawing import Drawing
 from workload.engine.attach import AttachLauncher
 from workload.engine.docker import docker_launcher
+from workload.engine.key import read_key
 from workload.engine.own import process_launcher
 from workload.engine.shared import SharedEngine
 from workload.errors import UsageError
@@ -75,10 +76,15 @@ def launcher_of(settings: Settings, console: Console) -> Launcher:
         DependencyDownError: Docker does not answer.
     """
     if settings.launcher == "docker":
-        return docker_launcher(console, settings.vllm_endpoint)
+        return docker_launcher(console, settings.vllm_endpoint, settings.served_model, read_key())
     if settings.vllm_endpoint:
         return AttachLauncher(
-            settings.vllm_endpoint, console, patience_seconds=settings.arm_patience, command=settings.engine_command
+            settings.vllm_endpoint,
+            console,
+            patience_seconds=settings.arm_patience,
+            command=settings.engine_command,
+            served_model=settings.served_model,
+            key=read_key(),
         )
     extra = (*settings.engine_args, *engine_flags(settings.otlp_endpoint))
     return process_launcher(settings.engine_python, settings.model, extra, settings.engine_port, cache_dir(), console)

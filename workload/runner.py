@@ -6,7 +6,6 @@ import asyncio
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from workload.annotations import mark_window, no_marks
 from workload.companion import exporter_beside, exporter_elsewhere
@@ -15,7 +14,7 @@ from workload.measurement import Measurement
 from workload.scrapes import wait_for_scrapes
 from workload.settings import with_options
 from workload.subject import subject
-from workload.targets import ArmLabels
+from workload.targets import ArmLabels, instance_of
 from workload.turns import Reuse, turns
 
 if TYPE_CHECKING:
@@ -113,9 +112,9 @@ class Runner:
         ):
             warming = () if sent.calls else warm_up
             labels = ArmLabels(self.bundle.run_id, self.experiment.name, turn.arm.name)
-            vllm, workload = [urlsplit(engine.endpoint).netloc], [under_test.address]
-            self.targets.write(labels, vllm=vllm, exporter=[exporter], workload=workload)
-            scraped = {"vllm": vllm, "workload": workload, "exporter": [exporter]}
+            workload = [under_test.address]
+            self.targets.write(labels, vllm=[engine.endpoint], exporter=[exporter], workload=workload)
+            scraped = {"vllm": [instance_of(engine.endpoint)], "workload": workload, "exporter": [exporter]}
             try:
                 wait_for_scrapes(self.client, labels, scraped, time.time())
                 measurement = Measurement(

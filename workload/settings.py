@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -12,7 +13,8 @@ from workload.agent.context import Selection
 from workload.agent.prefetch import DraftSource
 from workload.agent.prompts import Layout
 from workload.agent.retrieval import Execution
-from workload.engine.endpoint import parse_endpoint
+from workload.engine.endpoint import check_url, parse_endpoint
+from workload.engine.key import FILE_VARIABLE
 from workload.errors import UsageError
 from workload.load import MAX_CONCURRENCY
 from workload.paths import NAME_PATTERN
@@ -30,6 +32,7 @@ ENVIRONMENT = {
     "HOP2RAG_PROMETHEUS_PORT": "prometheus_port",
     "HOP2RAG_ENGINE_PORT": "engine_port",
     "HOP2RAG_VLLM_ENDPOINT": "vllm_endpoint",
+    "HOP2RAG_SERVED_MODEL": "served_model",
     "OTEL_EXPORTER_OTLP_ENDPOINT": "otlp_endpoint",
     "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "otlp_endpoint",
     "HOP2RAG_CHROMA_URL": "chroma_url",
@@ -42,11 +45,13 @@ ENVIRONMENT = {
     "HOP2RAG_ENGINE_COMMAND": "engine_command",
     "HOP2RAG_TOKENIZER": "tokenizer",
 }
-# Read elsewhere, at the moment they are needed; see workload/paths.py and workload/prometheus_binary.py.
-OTHER_VARIABLES = {"HOP2RAG_CACHE", "HOP2RAG_PROMETHEUS"}
+# Read elsewhere, at the moment they are needed; see workload/paths.py, prometheus_binary.py and engine/key.py.
+OTHER_VARIABLES = {"HOP2RAG_CACHE", "HOP2RAG_PROMETHEUS", FILE_VARIABLE}
 PREFIX = "HOP2RAG_"
 
 Endpoint = Annotated[str, AfterValidator(parse_endpoint)]
+ChromaUrl = Annotated[str, AfterValidator(partial(check_url, given_by="HOP2RAG_CHROMA_URL"))]
+PrometheusUrl = Annotated[str, AfterValidator(partial(check_url, given_by="HOP2RAG_PROMETHEUS_URL"))]
 
 
 class Settings(BaseModel):
@@ -58,6 +63,7 @@ class Settings(BaseModel):
         interleave: the questions that an arm answers before it is the next arm's turn; None for all of them.
         vllm_endpoint: the engine; with `arm_patience` an arm that it does not hold is waited for so long, and
             `engine_command` is shown, in which `{profile}` stands for the profile that is needed.
+        served_model: which of a running engine's models answers, an adapter too; the first where None.
         chroma_url: a Chroma server that holds the collection.
         prometheus_url: Prometheus, which reads the `file_sd` files in the folder `targets`.
         exporter: the exporter, as "host:port"; `gpu_samples` is the folder of its raw log.
@@ -103,10 +109,11 @@ class Settings(BaseModel):
     engine_args: tuple[str, ...] = ()
     launcher: Literal["docker"] | None = None
     vllm_endpoint: Endpoint | None = None
+    served_model: str | None = Field(default=None, min_length=1, max_length=256)
     arm_patience: float = Field(default=0.0, ge=0, le=86_400, allow_inf_nan=False)
     engine_command: str | None = None
-    chroma_url: Endpoint | None = None
-    prometheus_url: Endpoint | None = None
+    chroma_url: ChromaUrl | None = None
+    prometheus_url: PrometheusUrl | None = None
     targets: Path | None = None
     exporter: str | None = Field(default=None, pattern=ADDRESS_PATTERN)
     gpu_samples: Path | None = None
@@ -124,6 +131,8 @@ class Settings(BaseModel):
             raise ValueError("an engine of your own needs both --engine-python and --model")
         if self.vllm_endpoint and (self.engine_python or self.engine_args):
             raise ValueError("--vllm-endpoint names a running engine; leave out what would start another one")
+        if self.served_model and not (self.vllm_endpoint or self.launcher):
+            raise ValueError("--served-model chooses a model of a running engine; name it with --vllm-endpoint")
         return self
 
     @model_validator(mode="after")

@@ -110,14 +110,14 @@ def subject(
     busy = BusySeconds()
     registry.register(busy)
     activity = NodeActivity(lambda: time.time_ns() // 1_000_000)
-    reuse = reuse or ReuseOrder(engine.facts.block_size)
-    client = llm_client(engine.endpoint, settings.request_timeout)
+    reuse = reuse or ReuseOrder(engine.facts.block_size, adapter=engine.facts.adapter)
+    client = llm_client(engine.endpoint, settings.request_timeout, engine.key)
     llm = Llm(client, engine.facts.model, settings.request_timeout, seed=settings.seed)
     asked = llm if script is None else replaying(llm, script, engine)
-    telling = open_client(engine.endpoint, settings.request_timeout)
+    telling = open_client(engine.endpoint, settings.request_timeout, key=engine.key)
     sleep = EngineSleep(telling) if settings.sleeping else None
     nodes = nodes_of(settings, asked, embedder, store, script, engine.facts, sleep)
-    probe = partial(ask_canary, engine.endpoint, engine.facts.model)
+    probe = partial(ask_canary, engine.endpoint, engine.facts.model, key=engine.key)
     gate = EngineGate(probe, settings.engine_patience, breaker=llm.breaker)
     host, _, port = settings.listen.rpartition(":")
     server = MetricsServer(

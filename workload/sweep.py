@@ -5,9 +5,13 @@ from __future__ import annotations
 from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
+import httpx
+
 from workload.agent.llm import LlmError
 from workload.agent.prompts import INSTRUCTIONS
 from workload.engine.endpoint import open_client
+from workload.engine.key import unanswered
+from workload.errors import DependencyDownError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -89,7 +93,19 @@ def prompt(texts: Sequence[str], chars: int) -> list[Message]:
 
 
 def calibrate(engine: RunningEngine, sample: str) -> float:
-    """Return the characters a token of `sample`, by the server's own tokenizer."""
-    with open_client(engine.endpoint, TOKENIZE_TIMEOUT_SECONDS) as client:
+    """Return the characters a token of `sample`, by the server's own tokenizer.
+
+    Raises:
+        UsageError: the server asks for a key.
+        DependencyDownError: it does not answer, or not as vLLM does.
+    """
+    with open_client(engine.endpoint, TOKENIZE_TIMEOUT_SECONDS, key=engine.key) as client:
         body = {"model": engine.facts.model, "prompt": sample}
-        return len(sample) / int(client.post("/tokenize", json=body).raise_for_status().json()["count"])
+        try:
+            return len(sample) / int(client.post("/tokenize", json=body).raise_for_status().json()["count"])
+        except httpx.HTTPError as error:
+            raise unanswered(error, engine.endpoint, "/tokenize") from error
+        except (ValueError, KeyError, TypeError, ZeroDivisionError) as error:
+            raise DependencyDownError(
+                f"{engine.endpoint} does not tokenize as vLLM does ({type(error).__name__}).", "Check --vllm-endpoint."
+            ) from error

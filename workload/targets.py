@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from workload.errors import StorageError, UsageError
 from workload.paths import NAME_PATTERN
@@ -20,7 +21,10 @@ JOBS = ("vllm", "exporter", "workload")
 TIMELINES = ("exporter", "workload")
 """Those that have a job for their timeline too, such as exporter-timeline."""
 
-ADDRESS_PATTERN = re.compile(r"^(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9.-]+):\d{1,5}\Z")
+ADDRESS_PATTERN = re.compile(r"^(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9._-]+):\d{1,5}\Z")
+
+DEFAULT_PORTS = {"http": 80, "https": 443}
+METRICS_PATH = "/metrics"
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,37 @@ class ArmLabels:
         return asdict(self)
 
 
+def instance_of(endpoint: str) -> str:
+    """Return the label `instance` of an engine's series: `host:port`, with the path where a gateway goes by it."""
+    (address,), own = _scraped(endpoint)
+    return own.get("instance", address)
+
+
+def _scraped(endpoint: str) -> tuple[Sequence[str], Mapping[str, str]]:
+    """Return where Prometheus finds an engine's metrics: its address, and as labels what is not by default.
+
+    Raises:
+        UsageError: the endpoint is no URL that was checked.
+    """
+    try:
+        parts = urlsplit(endpoint)
+        name = parts.hostname or ""
+        host = f"[{name}]" if ":" in name else name
+        address = f"{host}:{parts.port or DEFAULT_PORTS.get(parts.scheme)}"
+    except ValueError:
+        parts, address = urlsplit(""), ""
+    if parts.scheme not in DEFAULT_PORTS or not ADDRESS_PATTERN.fullmatch(address):
+        raise UsageError(f"The vllm target {endpoint!r} is not an endpoint.", "Write it as http://host:port.")
+    own = {"__scheme__": parts.scheme} if parts.scheme != "http" else {}
+    if parts.path:
+        own |= {"__metrics_path__": parts.path + METRICS_PATH, "instance": address + parts.path}
+    return [address], own
+
+
+def _group(addresses: Sequence[str], own: Mapping[str, str], labels: ArmLabels) -> Mapping[str, object]:
+    return {"targets": list(addresses), "labels": {**labels.as_dict(), **own}}
+
+
 class TargetFiles:
     """The `file_sd` files in one folder. Prometheus notices a rewrite at once and acts on it within about 5 seconds."""
 
@@ -62,17 +97,24 @@ class TargetFiles:
         exporter: Sequence[str] = (),
         workload: Sequence[str] = (),
     ) -> None:
-        """Replace all targets with these `host:port` addresses, labelled with the arm.
+        """Replace all targets, labelled with the arm.
+
+        Args:
+            labels: of the arm.
+            vllm: checked endpoints of engines, see `workload.engine.endpoint`.
+            exporter: addresses, `host:port`.
+            workload: the same.
 
         Raises:
             UsageError: an address is not `host:port`.
             StorageError: a file cannot be written.
         """
-        for job, addresses in zip(JOBS, (vllm, exporter, workload), strict=True):
+        self._replace("vllm", [_group(*_scraped(endpoint), labels) for endpoint in vllm])
+        for job, addresses in (("exporter", exporter), ("workload", workload)):
             for address in addresses:
                 if not ADDRESS_PATTERN.fullmatch(address):
                     raise UsageError(f"The {job} target {address!r} is not an address.", "Write it as host:port.")
-            self._replace(job, [{"targets": list(addresses), "labels": labels.as_dict()}] if addresses else [])
+            self._replace(job, [_group(addresses, {}, labels)] if addresses else [])
 
     def read(self) -> dict[str, str]:
         """Return the files that are there, by name, for `restore`."""

@@ -51,5 +51,5 @@ class Reuse:
     def of(self, engine: RunningEngine) -> ReuseOrder:
         """Return what the calls to an engine are held against: the same for one engine, a new one for the next."""
         if self._last is None or self._last[0] is not engine:
-            self._last = engine, ReuseOrder(engine.facts.block_size)
+            self._last = engine, ReuseOrder(engine.facts.block_size, adapter=engine.facts.adapter)
         return self._last[1]

@@ -82,11 +82,11 @@ def test_row_20_no_name_is_a_label_and_no_address_a_target_unless_plain(
     folder = tmp_path_factory.getbasetemp() / "targets"
     try:
         labels = ArmLabels(text, "latency", "base")
-        TargetFiles(folder).write(labels, vllm=[text])
+        TargetFiles(folder).write(labels, exporter=[text])
     except Exception as error:  # noqa: BLE001 - the type is what is checked
         assert type(error).__name__ == "UsageError"  # noqa: PT017
         return
-    (group,) = json.loads((folder / "vllm.json").read_text())
+    (group,) = json.loads((folder / "exporter.json").read_text())
     assert group["targets"] == [text]
 
 

@@ -70,7 +70,7 @@ def measure(prometheus: LocalPrometheus, stub: StubVllm, folder: Path, labels: A
         Progress(disable=True) as progress,
     ):
         scraped = {"vllm": [stub.url.removeprefix("http://")], "workload": [under_test.address]}
-        prometheus.targets.write(labels, vllm=scraped["vllm"], workload=scraped["workload"])
+        prometheus.targets.write(labels, vllm=[stub.url], workload=scraped["workload"])
         try:
             wait_for_scrapes(prometheus.client, labels, scraped, time.time())
             part = Measurement(

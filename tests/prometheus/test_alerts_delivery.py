@@ -175,7 +175,7 @@ def test_a_condition_reaches_the_receiver_in_time(
             alertmanager=f"127.0.0.1:{port}",
         ) as prometheus,
     ):
-        prometheus.targets.write(ArmLabels("r", "e", "a"), vllm=[receiver.address])
+        prometheus.targets.write(ArmLabels("r", "e", "a"), vllm=[f"http://{receiver.address}"])
         receiver.wait_for("Hop2RagWatchdog", "firing", LIMIT_SECONDS)
         while prometheus.client.scrape_errors().get(("vllm", receiver.address)) != "":
             time.sleep(0.1)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 from workload.ports import free_port
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Mapping
 
 
@@ -18,6 +19,7 @@ class HttpServer(ABC):
 
     def __init__(self) -> None:
         self.port = free_port()
+        self.tls: ssl.SSLContext | None = None
         self.heard: list[tuple[str, dict[str, str]]] = []
         self._writers: set[asyncio.StreamWriter] = set()
         self._loop = asyncio.new_event_loop()
@@ -30,7 +32,7 @@ class HttpServer(ABC):
     @property
     def url(self) -> str:
         """The server's address."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -56,7 +58,7 @@ class HttpServer(ABC):
         asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
 
     async def _listen(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, ssl=self.tls)
 
     async def _close(self) -> None:
         self._server.close()

@@ -82,6 +82,9 @@ class StubVllm(HttpServer):
         told: the paths of all other requests, in order of arrival.
         prefix: of its counters' names.
         canary_status: what a plain completion, as a canary is one, is answered with.
+        key: what it asks for under /v1 and at /tokenize, as `--api-key` has it; None for nothing.
+        path: what a gateway puts before each of its paths.
+        models: what it serves, as /v1/models lists it.
     """
 
     def __init__(self, block_size: int = 16, *, caching: bool = True) -> None:
@@ -96,15 +99,31 @@ class StubVllm(HttpServer):
         self.prefix = "vllm:"
         self.can_sleep = False
         self.told: list[str] = []
+        self.key: str | None = None
+        self.path = ""
+        self.models: list[dict[str, Any]] = [{"id": "stub", "root": "/models/stub", "max_model_len": 8192}]
         super().__init__()
+
+    @property
+    def endpoint(self) -> str:
+        """The address with the gateway's path."""
+        return self.url + self.path
 
     @property
     def headers(self) -> list[dict[str, str]]:
         """The headers of each call, in order of arrival."""
-        return [headers for path, headers in self.heard if path == "/v1/chat/completions"]
+        return [headers for path, headers in self.heard if path == f"{self.path}/v1/chat/completions"]
 
     async def answer(self, path: str, content: bytes, writer: asyncio.StreamWriter) -> None:
         """Answer as vLLM does."""
+        if not path.startswith(self.path):
+            await send(writer, 404, "{}")
+            return
+        path = path.removeprefix(self.path)
+        given = self.heard[-1][1].get("authorization")
+        if self.key and path.startswith(("/v1", "/tokenize")) and given != f"Bearer {self.key}":
+            await send(writer, 401, '{"error": "Unauthorized"}')
+            return
         body = json.loads(content or b"{}")
         if path == "/v1/chat/completions":
             await self._chat(body, writer)
@@ -114,7 +133,7 @@ class StubVllm(HttpServer):
         self.told.append(path)
         answers: dict[str, Any] = {
             "/v1/completions": {"choices": [{"index": 0, "text": "!", "finish_reason": "length"}]},
-            "/v1/models": {"data": [{"id": "stub", "root": "/models/stub", "max_model_len": 8192}]},
+            "/v1/models": {"data": self.models},
             "/version": {"version": "0.32.0"},
             "/health": {},
             **({f"/{step}": {"status": step} for step in ("sleep", "wake_up")} if self.can_sleep else {}),

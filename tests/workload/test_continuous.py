@@ -62,7 +62,7 @@ class Bench:
     def _start(self, _: object) -> Iterator[Any]:
         self.starts += 1
         with open_client(self.stub.url, 5.0) as client:
-            yield SimpleNamespace(endpoint=self.stub.url, facts=read_facts(client))
+            yield SimpleNamespace(endpoint=self.stub.url, facts=read_facts(client), key=None)
 
     async def _sleep(self, seconds: float) -> None:
         self.pauses.append(seconds)
@@ -120,7 +120,7 @@ def test_it_steps_aside_for_an_experiment(stub: StubVllm, tmp_path: Path) -> Non
         step = next(steps)
         if step == 0:
             experiment.__enter__()
-            bench.targets.write(ArmLabels("r", "e", "a"), vllm=["other:1"])
+            bench.targets.write(ArmLabels("r", "e", "a"), vllm=["http://other:1"])
         elif step < 5:
             asked.append(bench.asked)
             assert "other:1" in (tmp_path / "vllm.json").read_text(), "the experiment's targets are its own"

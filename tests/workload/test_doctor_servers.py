@@ -51,8 +51,8 @@ def test_a_vllm_that_is_well() -> None:
 @pytest.mark.parametrize(
     ("metrics", "says"),
     [
-        (httpx.ConnectError("refused"), r"does not answer \(ConnectError\)"),
-        (httpx.ReadTimeout("late"), r"does not answer \(ReadTimeout\)"),
+        (httpx.ConnectError("refused"), r"is unreachable \(ConnectError"),
+        (httpx.ReadTimeout("late"), r"is unreachable \(ReadTimeout"),
         (httpx.Response(401), "HTTP 401"),
         (httpx.Response(200, text="<html>a shop</html>"), "no exposition"),
         (httpx.Response(200, text="up 1\n"), "nothing of vLLM"),

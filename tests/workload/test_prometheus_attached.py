@@ -25,10 +25,10 @@ def test_its_targets_are_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with loopback_session() as session:
         attached = AttachedPrometheus("http://127.0.0.1:1", tmp_path, session)
         monkeypatch.setattr(attached.client, "ready", lambda: True)
-        TargetFiles(tmp_path).write(LIVE, vllm=["vllm:8000"])
+        TargetFiles(tmp_path).write(LIVE, vllm=["http://vllm:8000"])
         before = {path.name: path.read_text() for path in tmp_path.iterdir()}
         with attached as prometheus:
-            prometheus.targets.write(ARM, vllm=["vllm:8000"], workload=["run:1"])
+            prometheus.targets.write(ARM, vllm=["http://vllm:8000"], workload=["run:1"])
             prometheus.targets.clear()
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == before
 

@@ -96,7 +96,7 @@ def test_an_arm_is_measured_exactly_and_nothing_stays(
         client = ours.client
         assert client.ready()
         assert client.version().startswith(".".join(map(str, binary.version)))
-        ours.targets.write(LABELS, vllm=[stub.address], workload=[stub.address])
+        ours.targets.write(LABELS, vllm=[f"http://{stub.address}"], workload=[stub.address])
         jobs = ("vllm", "vllm-fast", "workload-timeline")
         start = wait_for_scrapes(client, LABELS, {job: [stub.address] for job in jobs}, time.time())
         stub.tokens += 123_457

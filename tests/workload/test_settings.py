@@ -152,7 +152,8 @@ def test_every_variable_of_the_table_is_read(variable: str) -> None:
     value = values.get(kind, "x1")
     # Prometheus and its targets go together.
     pair = {"HOP2RAG_PROMETHEUS_URL": url, "HOP2RAG_TARGETS": "x"}
-    environ = {**(pair if variable in pair else {}), variable: value}
+    needed = {"HOP2RAG_SERVED_MODEL": {"HOP2RAG_VLLM_ENDPOINT": url}}
+    environ = {**(pair if variable in pair else {}), **needed.get(variable, {}), variable: value}
     assert str(getattr(load_settings(GIVEN, environ), ENVIRONMENT[variable])) == value
 
 

@@ -32,7 +32,7 @@ def under_test(stub: StubVllm) -> Any:
     """Return the context in which a subject lives."""
     with open_client(stub.url, 5.0) as client:
         facts = read_facts(client)
-    engine = cast("Any", SimpleNamespace(endpoint=stub.url, facts=facts))
+    engine = cast("Any", SimpleNamespace(endpoint=stub.url, facts=facts, key=None))
     settings = load_settings({"limit": 1, "max_hops": 1, "k": 5}, {})
     return subject(engine, settings, cast("Any", StubStore()), StubEmbedder())
 

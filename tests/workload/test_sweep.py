@@ -12,6 +12,7 @@ from tests.stubs.vllm import TOO_LONG, StubVllm, Turn
 from workload.agent.llm import Llm
 from workload.drive import Phase
 from workload.engine.facts import EngineFacts
+from workload.engine.launcher import RunningEngine
 from workload.journal import Journal, read
 from workload.load import Tally
 from workload.sweep import GENERATED_TOKENS, calibrate, prompt, sweep
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from workload.engine.launcher import RunningEngine
     from workload.subject import Subject
 
 TEXTS = ["The Tin Choir was founded in 1903 near the river.", "Mara Vell lived in the Glass Harbour until 1950."]
@@ -55,7 +55,7 @@ def stub() -> Iterator[StubVllm]:
 
 def engine_of(stub: StubVllm) -> RunningEngine:
     """Return the stub as a running engine."""
-    return cast("RunningEngine", Parts(endpoint=stub.url, facts=FACTS))
+    return RunningEngine(stub.url, FACTS, None, None)
 
 
 async def swept(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from workload.errors import StorageError, UsageError
 from workload.paths import NAME_PATTERN
-from workload.targets import JOBS, ArmLabels, TargetFiles
+from workload.targets import JOBS, ArmLabels, TargetFiles, instance_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,8 +27,8 @@ def read(folder: Path) -> dict[str, object]:
 def test_an_arm_replaces_all_targets(tmp_path: Path) -> None:
     """A target left over from the last arm would be counted in both."""
     files = TargetFiles(tmp_path / "targets")
-    files.write(LABELS, vllm=["127.0.0.1:8000", "[::1]:8001"], exporter=["127.0.0.1:9400"])
-    files.write(LABELS, vllm=["127.0.0.1:8000"], workload=["localhost:1"])
+    files.write(LABELS, vllm=["http://127.0.0.1:8000", "http://[::1]:8001"], exporter=["127.0.0.1:9400"])
+    files.write(LABELS, vllm=["http://127.0.0.1:8000"], workload=["localhost:1"])
     assert read(files.folder) == {
         "vllm": [{"targets": ["127.0.0.1:8000"], "labels": LABELS.as_dict()}],
         "exporter": [],
@@ -37,10 +37,44 @@ def test_an_arm_replaces_all_targets(tmp_path: Path) -> None:
     assert sorted(path.name for path in files.folder.iterdir()) == sorted(f"{job}.json" for job in JOBS)
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "address", "own"),
+    [
+        ("http://vllm_cpu:8000", "vllm_cpu:8000", {}),
+        ("http://llm", "llm:80", {}),
+        ("http://[::1]", "[::1]:80", {}),
+        ("https://llm.example.org", "llm.example.org:443", {"__scheme__": "https"}),
+        ("https://[2001:db8::1]:8443", "[2001:db8::1]:8443", {"__scheme__": "https"}),
+        ("http://gw:8080/team-a", "gw:8080", {"__metrics_path__": "/team-a/metrics", "instance": "gw:8080/team-a"}),
+        (
+            "https://gw/a/b",
+            "gw:443",
+            {"__scheme__": "https", "__metrics_path__": "/a/b/metrics", "instance": "gw:443/a/b"},
+        ),
+    ],
+)
+def test_prometheus_is_told_where_an_engine_really_is(
+    tmp_path: Path, endpoint: str, address: str, own: dict[str, str]
+) -> None:
+    """Without scheme and path it would scrape another page, or none, and the run would wait for samples in vain."""
+    TargetFiles(tmp_path).write(LABELS, vllm=[endpoint])
+    assert read(tmp_path)["vllm"] == [{"targets": [address], "labels": {**LABELS.as_dict(), **own}}]
+    assert instance_of(endpoint) == own.get("instance", address)
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["gw:8000", "ftp://gw", "http://", "http://[::1", "http://a b", "http://h:99999", ""]
+)
+def test_what_is_no_endpoint_is_no_target(tmp_path: Path, endpoint: str) -> None:
+    """Prometheus skips a malformed target group with only a line in its log."""
+    with pytest.raises(UsageError, match="not an endpoint"):
+        TargetFiles(tmp_path).write(LABELS, vllm=[endpoint])
+
+
 def test_clear_leaves_no_target(tmp_path: Path) -> None:
     """After a run nothing may be scraped under its name."""
     files = TargetFiles(tmp_path)
-    files.write(LABELS, vllm=["127.0.0.1:8000"])
+    files.write(LABELS, vllm=["http://127.0.0.1:8000"])
     files.clear()
     assert read(tmp_path) == {job: [] for job in JOBS}
 
@@ -51,7 +85,7 @@ def test_clear_leaves_no_target(tmp_path: Path) -> None:
 def test_an_address_must_be_host_and_port(tmp_path: Path, address: str) -> None:
     """Prometheus skips a malformed target group with only a line in its log."""
     with pytest.raises(UsageError, match="host:port"):
-        TargetFiles(tmp_path).write(LABELS, vllm=[address])
+        TargetFiles(tmp_path).write(LABELS, exporter=[address])
 
 
 @given(name=st.one_of(st.text(), st.from_regex(r"[a-z]{3}\n", fullmatch=True)))

@@ -5,14 +5,16 @@ from __future__ import annotations
 import httpx2
 import openai
 
+from workload.engine.endpoint import trusted
+
 CONNECT_TIMEOUT_SECONDS = 5.0
 # vLLM closes a connection after 5 s without a request (VLLM_HTTP_TIMEOUT_KEEP_ALIVE); no call may meet that moment.
 KEEP_ALIVE_SECONDS = 4.0
 MAX_CONNECTIONS = 1024
 
 
-def llm_client(endpoint: str, timeout_seconds: float) -> openai.AsyncOpenAI:
-    """Return a client of the engine at `endpoint` that never sends a call again by itself.
+def llm_client(endpoint: str, timeout_seconds: float, key: str | None = None) -> openai.AsyncOpenAI:
+    """Return a client of the engine at `endpoint` that never sends a call again by itself; `key` is the engine's.
 
     It goes through aiohttp: the default transport, which asks every idle connection before each call whether it still
     lives, doubles a call's CPU at 64 calls at a time (benchmarks/README.md). As in `engine.endpoint`, a proxy
@@ -20,10 +22,11 @@ def llm_client(endpoint: str, timeout_seconds: float) -> openai.AsyncOpenAI:
     """
     return openai.AsyncOpenAI(
         base_url=f"{endpoint}/v1",
-        api_key="none",
+        api_key=key or "none",
         max_retries=0,
         timeout=openai.Timeout(timeout_seconds, connect=CONNECT_TIMEOUT_SECONDS),
         http_client=openai.DefaultAioHttpClient(
+            verify=trusted(),
             trust_env=False,
             follow_redirects=False,
             limits=httpx2.Limits(max_connections=MAX_CONNECTIONS, keepalive_expiry=KEEP_ALIVE_SECONDS),

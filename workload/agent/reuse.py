@@ -37,19 +37,21 @@ class ReuseOrder:
     Args:
         block_size: tokens a block, from the engine's `cache_config_info`; None if unknown, then no bound is told.
         capacity_blocks: the most blocks remembered, see `PrefixIndex`; None for all.
+        adapter: the adapter that answers, if one does: its name is part of vLLM's block hashes, as the salt is.
 
     Attributes:
         calls: calls sent so far.
     """
 
-    def __init__(self, block_size: int | None, capacity_blocks: int | None = None) -> None:
+    def __init__(self, block_size: int | None, capacity_blocks: int | None = None, adapter: str = "") -> None:
         self._index = PrefixIndex(block_size, capacity_blocks) if block_size else None
+        self._world = f"{adapter}\0" if adapter else ""
         self._waiting: deque[Arrival] = deque()
         self.calls = 0
 
     def send(self, salt: str) -> Arrival:
         """Register a call that is being sent now."""
-        arrival = Arrival(salt)
+        arrival = Arrival(self._world + salt)
         self.calls += 1
         self._waiting.append(arrival)
         return arrival

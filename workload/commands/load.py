@@ -18,6 +18,7 @@ from workload.commands.options import (
     PrometheusPort,
     Questions,
     Seed,
+    ServedModel,
     out,
     progress_bars,
 )
@@ -28,6 +29,7 @@ def load(
     max_hops: MaxHops = None,
     k: K = None,
     vllm_endpoint: Endpoint = None,
+    served_model: ServedModel = None,
     persist_dir: PersistDir = None,
     collection: Collection = None,
     questions: Questions = None,
@@ -60,6 +62,7 @@ def load(
             "k": 10,
             **given(max_hops=max_hops, k=k),
             "vllm_endpoint": vllm_endpoint,
+            "served_model": served_model,
             "persist_dir": persist_dir,
             "collection": collection,
             "questions": questions,

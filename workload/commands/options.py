@@ -23,6 +23,9 @@ Limit = Annotated[
 MaxHops = Annotated[int | None, typer.Option(help="Hops after which the loop ends (default: the experiment's).")]
 K = Annotated[int | None, typer.Option("--k", "--docs-per-hop", help="Documents retrieved a hop.")]
 Endpoint = Annotated[str | None, typer.Option(help="Use this running vLLM instead of starting the packaged one.")]
+ServedModel = Annotated[
+    str | None, typer.Option(help="The model of --vllm-endpoint that answers, or an adapter (default: the first).")
+]
 EnginePython = Annotated[
     Path | None, typer.Option(help="Start vLLM with this interpreter, such as venv/bin/python, not the packaged one.")
 ]

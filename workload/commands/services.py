@@ -64,11 +64,12 @@ def doctor(
     from workload.doctor.finding import exit_code, show  # noqa: PLC0415
     from workload.doctor.servers import examine  # noqa: PLC0415
     from workload.engine.endpoint import check_url, open_client, parse_endpoint  # noqa: PLC0415
+    from workload.engine.key import read_key  # noqa: PLC0415
     from workload.prometheus import PrometheusClient  # noqa: PLC0415
     from workload.prometheus_server import loopback_session  # noqa: PLC0415
 
     with ExitStack() as stack:
-        vllm = stack.enter_context(open_client(parse_endpoint(vllm_endpoint)))
+        vllm = stack.enter_context(open_client(parse_endpoint(vllm_endpoint), key=read_key()))
         grafana = stack.enter_context(open_client(check_url(grafana_url, "--grafana-url"))) if grafana_url else None
         if grafana is not None and (token := read_token()):
             grafana.headers["Authorization"] = f"Bearer {token}"

@@ -20,6 +20,7 @@ from workload.commands.options import (
     PrometheusPort,
     Questions,
     Seed,
+    ServedModel,
     err,
     out,
 )
@@ -51,6 +52,7 @@ def soak(
         str | None, typer.Option(help="Order of the prompts' parts: original, instructions-first or append-only.")
     ] = None,
     vllm_endpoint: Endpoint = None,
+    served_model: ServedModel = None,
     engine_python: EnginePython = None,
     model: Model = None,
     engine_args: EngineArgs = None,
@@ -107,6 +109,7 @@ def soak(
             "engine_patience": 600.0 if engine_patience is None else engine_patience,
             "layout": layout,
             "vllm_endpoint": vllm_endpoint,
+            "served_model": served_model,
             "engine_python": engine_python,
             "model": model,
             "engine_args": shlex.split(engine_args) if engine_args else None,

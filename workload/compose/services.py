@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 LIVE = ArmLabels("live", "load", "load")
 """The labels of everything that is not an experiment."""
 
-VLLM, EXPORTER = "vllm:8000", "exporter:9400"
+VLLM, EXPORTER = "http://vllm:8000", "exporter:9400"
 
 
 def first_targets(folder: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import urlsplit
 
 import httpx
 
@@ -103,14 +102,8 @@ def open_server(url: str) -> Client:
     import chromadb  # noqa: PLC0415
     from chromadb.config import Settings  # noqa: PLC0415
 
-    parts = urlsplit(url)
-    is_tls = parts.scheme == "https"
-    client = chromadb.HttpClient(
-        host=parts.hostname or "",
-        port=parts.port or (443 if is_tls else 80),
-        ssl=is_tls,
-        settings=Settings(anonymized_telemetry=False),
-    )
+    # Given a whole URL it keeps the path and the brackets, and takes the scheme's port where there is none.
+    client = chromadb.HttpClient(host=url, ssl=url.startswith("https"), settings=Settings(anonymized_telemetry=False))
     for session in _sessions(client):
         session.timeout = httpx.Timeout(TIMEOUT_SECONDS)
     return cast("Client", client)

@@ -13,6 +13,7 @@ from workload.dashboards.frame import TAG
 from workload.doctor.exposition import PART as VLLM
 from workload.doctor.exposition import judge, read_exposition
 from workload.doctor.finding import Finding, down
+from workload.engine.key import REFUSALS, REMEDY, unanswered
 from workload.prometheus import NoDataError, PrometheusError
 from workload.prometheus_binary import LOSES_SAMPLES
 from workload.vllm_facts import load_facts
@@ -44,13 +45,14 @@ def examine(vllm: httpx.Client, prometheus: PrometheusClient, grafana: httpx.Cli
 
 def examine_vllm(client: httpx.Client) -> Iterator[Finding]:
     """Yield vLLM's release and a finding for each fact of the table."""
+    server = str(client.base_url).rstrip("/")
     try:
-        metrics = client.get("/metrics")
-        told = client.get("/version")
+        metrics, told, models = (client.get(path) for path in ("/metrics", "/version", "/v1/models"))
     except httpx.HTTPError as error:
-        says = f"{client.base_url} does not answer ({type(error).__name__})."
-        yield Finding(VLLM, "answers", "fault", says, "Start it with `hop2rag up`, or check --vllm-endpoint.")
+        yield down(VLLM, unanswered(error, server, "the doctor"))
         return
+    if models.status_code in REFUSALS:
+        yield Finding(VLLM, "key", "fault", f"{server} refuses /v1 (HTTP {models.status_code}).", REMEDY)
     if metrics.status_code != HTTPStatus.OK:
         says = f"{client.base_url}/metrics answered HTTP {metrics.status_code}."
         yield Finding(VLLM, "answers", "fault", says, "Check that the address is vLLM's own and asks for no password.")

@@ -34,6 +34,8 @@ class AttachLauncher:
         canary_timeout_seconds: how long a canary may take before it counts as unanswered.
         find: who listens on a port of this host.
         patience_seconds: how long an arm that the server does not hold is waited for, while somebody starts it.
+        served_model: which of the server's models is meant; the first where None.
+        key: the server's, where it asks for one.
         command: what starts a profile there, with `{profile}` for its name; by default vLLM's own command line.
         clock: seconds, monotonic.
         sleep: waits the given seconds.
@@ -48,6 +50,8 @@ class AttachLauncher:
         find: Callable[[int], Listener | None] = find_listener,
         patience_seconds: float = 0.0,
         command: str | None = None,
+        served_model: str | None = None,
+        key: str | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -58,6 +62,8 @@ class AttachLauncher:
         self._find = find
         self._patience_seconds = patience_seconds
         self._command = command
+        self._served_model = served_model
+        self._key = key
         self._clock = clock
         self._sleep = sleep
 
@@ -91,15 +97,14 @@ class AttachLauncher:
             self._sleep(POLL_SECONDS)
 
     def _prove(self, profile: VllmProfile) -> RunningEngine:
-        with open_client(self._endpoint, self._canary_timeout_seconds) as client:
-            facts = read_facts(client)
-        ask_canary(self._endpoint, facts.model, self._canary_timeout_seconds)
+        with open_client(self._endpoint, self._canary_timeout_seconds, key=self._key) as client:
+            facts = read_facts(client, self._served_model)
+        ask_canary(self._endpoint, facts.model, self._canary_timeout_seconds, key=self._key)
         listener = self._local_listener()
         if reason := refusal(profile, facts, listener):
             raise UsageError(f"{self._endpoint} does not hold the arm: {reason}.", self._right_command(profile, facts))
-        return RunningEngine(
-            self._endpoint, facts, listener.argv if listener else None, listener.pid if listener else None
-        )
+        argv, pid = (listener.argv, listener.pid) if listener else (None, None)
+        return RunningEngine(self._endpoint, facts, argv, pid, self._key)
 
     def _local_listener(self) -> Listener | None:
         parts = urlsplit(self._endpoint)
@@ -116,8 +121,8 @@ class AttachLauncher:
         argv = profile.argv(
             facts.version,
             python="python",
-            model=facts.model_path or facts.model,
-            served_model_name=facts.model,
+            model=facts.model_path or facts.adapter_of or facts.model,
+            served_model_name=facts.adapter_of or facts.model,
             port=parts.port or 8000,
             host=parts.hostname or "127.0.0.1",
             device=self._device,

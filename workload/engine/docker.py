@@ -10,7 +10,7 @@ import psutil
 
 from workload.engine.attach import refusal
 from workload.engine.endpoint import TIMEOUT_SECONDS, open_client, parse_endpoint
-from workload.engine.facts import read_facts
+from workload.engine.facts import EngineFacts, read_facts
 from workload.engine.launcher import START_TIMEOUT_SECONDS, RunningEngine
 from workload.engine.listener import Listener
 from workload.engine.probe import ask_canary, wait_ready
@@ -38,6 +38,8 @@ class DockerLauncher:
         console: where progress goes.
         endpoint: where the service's port is published; checked at once (`UsageError`).
         project: the compose project, where several run.
+        served_model: which of the engine's models is meant; the first where None.
+        key: the engine's, where it asks for one.
         wait: waits until a canary is answered; see `wait_ready`.
         timeout_seconds: how long a start may take.
     """
@@ -48,6 +50,8 @@ class DockerLauncher:
         console: Console,
         endpoint: str = ENDPOINT,
         project: str | None = None,
+        served_model: str | None = None,
+        key: str | None = None,
         wait: Callable[[Callable[[], object], float, Callable[[float], object]], float] = wait_ready,
         timeout_seconds: float = START_TIMEOUT_SECONDS,
     ) -> None:
@@ -55,6 +59,8 @@ class DockerLauncher:
         self._console = console
         self._endpoint = parse_endpoint(endpoint)
         self._project = project
+        self._served_model = served_model
+        self._key = key
         self._wait = wait
         self._timeout_seconds = timeout_seconds
 
@@ -135,23 +141,25 @@ class DockerLauncher:
 
         with self._console.status(f"Starting vLLM ({profile.name}) in {container.name}"):
             seconds = self._wait(self._ask, self._timeout_seconds, still_starting)
-        with open_client(self._endpoint) as client:
-            facts = read_facts(client)
+        facts = self._facts()
         listener = _server_of(container)
         if reason := refusal(profile, facts, listener):
             raise DependencyDownError(f"vLLM runs, but {reason}.", "Does the image start `workload.engine.serve`?")
         self._console.print(f"vLLM {facts.version} ({profile.name}) is ready in {container.name} after {seconds:.0f} s")
-        return RunningEngine(
-            self._endpoint, facts, listener.argv if listener else None, listener.pid if listener else None
-        )
+        argv, pid = (listener.argv, listener.pid) if listener else (None, None)
+        return RunningEngine(self._endpoint, facts, argv, pid, self._key)
+
+    def _facts(self) -> EngineFacts:
+        with open_client(self._endpoint, key=self._key) as client:
+            return read_facts(client, self._served_model)
 
     def _ask(self) -> float:
-        with open_client(self._endpoint) as client:
-            model = read_facts(client).model
-        return ask_canary(self._endpoint, model, TIMEOUT_SECONDS)
+        return ask_canary(self._endpoint, self._facts().model, TIMEOUT_SECONDS, key=self._key)
 
 
-def docker_launcher(console: Console, endpoint: str | None) -> DockerLauncher:
+def docker_launcher(
+    console: Console, endpoint: str | None, served_model: str | None = None, key: str | None = None
+) -> DockerLauncher:
     """Return the launcher for this host's Docker; `COMPOSE_PROJECT_NAME` names the project, as it does for compose.
 
     Raises:
@@ -162,7 +170,8 @@ def docker_launcher(console: Console, endpoint: str | None) -> DockerLauncher:
     with _telling():
         client = docker.from_env()
         client.ping()
-    return DockerLauncher(client, console, endpoint or ENDPOINT, os.environ.get("COMPOSE_PROJECT_NAME"))
+    project = os.environ.get("COMPOSE_PROJECT_NAME")
+    return DockerLauncher(client, console, endpoint or ENDPOINT, project, served_model, key)
 
 
 def _endpoints(container: Container) -> dict[str, Any]:

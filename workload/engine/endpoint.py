@@ -1,19 +1,27 @@
-"""Which addresses may be talked to: never a file, a cloud's metadata service or a URL with a password."""
+"""Which addresses may be talked to: never a file, a cloud's metadata service or a URL with a password.
+
+This is the one place where a server's address is read, whoever the server is; what is no address is refused here,
+before anything is started.
+"""
 
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
+import ssl
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import httpx
 
+from workload.engine.key import KeyAuth
 from workload.errors import UsageError
 from workload.limits import LimitedTransport
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from urllib.parse import SplitResult
 
 METADATA_ADDRESSES = frozenset(map(ipaddress.ip_address, ("100.100.100.200", "192.0.0.192", "fd00:ec2::254")))
 """Metadata services of clouds outside the link-local ranges."""
@@ -21,6 +29,11 @@ METADATA_ADDRESSES = frozenset(map(ipaddress.ip_address, ("100.100.100.200", "19
 TIMEOUT_SECONDS = 10.0
 
 FLAG = "--vllm-endpoint"
+EXAMPLES = "http://HOST:PORT or https://HOST/PREFIX"
+
+# Underscores are no part of a host name by the letter, and of every service's name in compose and Kubernetes.
+HOST_PATTERN = re.compile(r"[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?\.?")
+PATH_PATTERN = re.compile(r"(/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~%+@:=,;-]+)*")
 
 
 def resolve(host: str) -> list[str]:
@@ -36,25 +49,30 @@ def parse_endpoint(text: str, resolve: Callable[[str], list[str]] = resolve) -> 
     """Return a vLLM's endpoint as `check_url` does, without `/v1`, which clients add.
 
     Raises:
-        UsageError: see `check_url`.
+        UsageError: see `check_url`; or it names a page of the API, not the server.
     """
-    return check_url(text, FLAG, resolve).removesuffix("/v1")
+    url = check_url(text, FLAG, resolve).removesuffix("/v1")
+    if "/v1/" in f"{urlsplit(url).path}/":
+        raise UsageError(f"The endpoint {url} names a page of the API.", f"Give {FLAG} up to /v1, such as {EXAMPLES}.")
+    return url
 
 
 def check_url(text: str, given_by: str, resolve: Callable[[str], list[str]] = resolve) -> str:
-    """Return a server's address without its trailing slash; `given_by` is the flag or variable that holds it.
+    """Return a server's address, its host in lower case, without a trailing slash; `given_by` names its flag.
+
+    A path is kept: it is what a gateway tells its servers apart by. So is a port; without one the scheme's holds.
 
     Raises:
         UsageError: it is no plain http(s) URL, carries credentials, or leads to a link-local or metadata address.
             The message never repeats the credentials.
     """
-    remedy = f"Give {given_by} as http://HOST:PORT or https://HOST:PORT."
+    remedy = f"Give {given_by} as {EXAMPLES}."
     try:
         parts = urlsplit(text)
         host, port = parts.hostname, parts.port
     except ValueError as error:
         raise UsageError("The endpoint is no URL: its host or port cannot be read.", remedy) from error
-    if "@" in text:
+    if "@" in parts.netloc or ("@" in text and not parts.netloc):
         raise UsageError("The endpoint carries credentials.", f"Leave them out. {remedy}")
     if not text.isprintable() or " " in text:
         raise UsageError("The endpoint holds blanks or control characters.", remedy)
@@ -62,15 +80,32 @@ def check_url(text: str, given_by: str, resolve: Callable[[str], list[str]] = re
         raise UsageError(f"The endpoint's scheme is {parts.scheme!r}, not http or https.", remedy)
     if not host or port == 0:
         raise UsageError(f"The endpoint {text!r} names no host, or port 0.", remedy)
-    if parts.query or parts.fragment:
-        raise UsageError(f"The endpoint on {host} has a query or fragment.", remedy)
+    _require_plain(parts, host, remedy)
     for address in resolve(host):
         if _is_forbidden(address):
             raise UsageError(
                 f"The endpoint's host {host} is {address}, a link-local or metadata address.",
                 f"Name the server that {given_by} is to reach.",
             )
-    return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
+    place = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{place}{'' if port is None else f':{port}'}{parts.path.rstrip('/')}"
+
+
+def _require_plain(parts: SplitResult, host: str, remedy: str) -> None:
+    if parts.query or parts.fragment:
+        raise UsageError(f"The endpoint on {host} has a query or fragment.", remedy)
+    if not (_is_ipv6(host) if "[" in parts.netloc else HOST_PATTERN.fullmatch(host)):
+        allowed = "Write it in letters, digits, dots, dashes and underscores, or as [IPv6]."
+        raise UsageError(f"The endpoint's host {host!r} is no host name.", f"{allowed} {remedy}")
+    if not PATH_PATTERN.fullmatch(parts.path.rstrip("/")):
+        raise UsageError(f"The endpoint on {host} has the path {parts.path!r}, which is not plain.", remedy)
+
+
+def _is_ipv6(host: str) -> bool:
+    try:
+        return ":" in host and "%" not in host and bool(ipaddress.IPv6Address(host))
+    except ValueError:
+        return False
 
 
 def _is_forbidden(text: str) -> bool:
@@ -81,16 +116,29 @@ def _is_forbidden(text: str) -> bool:
 
 
 def open_client(
-    endpoint: str, timeout_seconds: float = TIMEOUT_SECONDS, transport: httpx.BaseTransport | None = None
+    endpoint: str,
+    timeout_seconds: float = TIMEOUT_SECONDS,
+    transport: httpx.BaseTransport | None = None,
+    key: str | None = None,
 ) -> httpx.Client:
     """Return a client for a checked endpoint: no proxy (it would be measured too), no redirects (unchecked).
 
-    Its answers are limited in size and time; see `workload.limits`.
+    `key` goes where an engine asks for it and nowhere else, see `workload.engine.key`. Answers are limited in size and
+    time; see `workload.limits`.
     """
     return httpx.Client(
         base_url=endpoint,
         timeout=timeout_seconds,
         trust_env=False,
         follow_redirects=False,
-        transport=transport or LimitedTransport(),
+        auth=KeyAuth(endpoint, key) if key else None,
+        transport=transport or LimitedTransport(verify=trusted()),
     )
+
+
+def trusted() -> ssl.SSLContext:
+    """Return whose certificates are believed: the system's authorities, or those in the file SSL_CERT_FILE.
+
+    Prometheus, which scrapes the same servers, goes by the same rule.
+    """
+    return ssl.create_default_context()

@@ -9,12 +9,14 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from workload.analysis.physics import kv_bytes_per_token, read_config
+from workload.engine.key import REFUSALS, unanswered
 from workload.errors import DependencyDownError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 CACHE_CONFIG = "vllm:cache_config_info"
+MOST_LISTED = 12
 POOL_LABELS = ("kv_cache_memory_bytes", "cpu_kvcache_space_bytes")
 """Where the pool's size is told: every new release once it is known, older CPU releases by their own label."""
 
@@ -25,8 +27,8 @@ class EngineFacts:
 
     Attributes:
         version: vLLM's version, such as "0.32.0".
-        model: the name requests use (the first served).
-        model_path: the folder or repository that the model was loaded from.
+        model: the name requests use: the one that was asked for, else the first served.
+        model_path: the folder or repository that the model was loaded from; of an adapter its base's.
         max_model_len: longest context, in tokens.
         block_size: tokens a KV block.
         num_gpu_blocks: blocks in the KV pool, on CPU engines too; one of them is the null block.
@@ -35,6 +37,7 @@ class EngineFacts:
             times the bytes of one by the model's config, if that is seen from here.
         kv_block_bytes: `kv_pool_bytes / num_gpu_blocks`, too large by less than one block in the whole pool.
         kv_pool_is_told: whether the pool's size was told and not computed; None where it is not known.
+        adapter_of: the base model's name where `model` is an adapter; vLLM's metrics carry the base's.
     """
 
     version: str | None
@@ -47,59 +50,93 @@ class EngineFacts:
     kv_pool_bytes: int | None
     kv_block_bytes: float | None
     kv_pool_is_told: bool | None = None
+    adapter_of: str | None = None
+
+    @property
+    def adapter(self) -> str:
+        """What sets the model's blocks apart from its base's in the prefix cache: an adapter's name, else nothing."""
+        return self.model if self.adapter_of else ""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the facts for a manifest."""
         return asdict(self)
 
 
-def read_facts(client: httpx.Client) -> EngineFacts:
+def read_facts(client: httpx.Client, served_model: str | None = None) -> EngineFacts:
     """Ask the server behind `client` (its `base_url` is the endpoint).
 
+    Args:
+        client: carries the key, where the server asks for one.
+        served_model: which of the models that it serves is meant, an adapter too; the first where None.
+
     Raises:
+        UsageError: it serves no such model, or asks for a key.
         DependencyDownError: it does not answer, or is no vLLM serving a model.
     """
+    server = str(client.base_url).rstrip("/")
     try:
         version = client.get("/version")
-        models = client.get("/v1/models").raise_for_status().json()
-        metrics = client.get("/metrics").raise_for_status().text
-        labels = cache_config(metrics)
-        model = models["data"][0]
+        models = client.get("/v1/models").raise_for_status().json()["data"]
+        labels = cache_config(client.get("/metrics").raise_for_status().text)
+        model = models[0] if served_model is None else _named(models, served_model, server)
         told = version.json().get("version") if version.is_success else None
-        return facts_from(told, model, labels)
-    except httpx.HTTPError as error:
-        what = (
-            f"HTTP {error.response.status_code}" if isinstance(error, httpx.HTTPStatusError) else type(error).__name__
-        )
+        return facts_from(told, model, labels, models)
+    except httpx.HTTPStatusError as error:
+        if (status := error.response.status_code) in REFUSALS:
+            raise unanswered(error, server, error.request.url.path) from error
         raise DependencyDownError(
-            f"{client.base_url} does not answer as vLLM does ({what}).", "Check the endpoint and the engine's log."
+            f"{server} does not answer as vLLM does (HTTP {status} at {error.request.url.path}).",
+            "Name vLLM's own address, with the path that a gateway puts before /metrics and /v1.",
         ) from error
+    except httpx.HTTPError as error:
+        raise unanswered(error, server, "what a vLLM tells of itself") from error
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
         raise DependencyDownError(
-            f"{client.base_url} answers, but not as vLLM does.", "Point --vllm-endpoint at a vLLM server."
+            f"{server} answers, but not as vLLM does.", "Point --vllm-endpoint at a vLLM server."
         ) from error
 
 
-def facts_from(version: str | None, model: Mapping[str, Any], labels: Mapping[str, str]) -> EngineFacts:
-    """Return the facts told by an entry of `/v1/models` and by the labels of `cache_config_info`."""
+def _named(models: Sequence[Mapping[str, Any]], name: str, server: str) -> Mapping[str, Any]:
+    names = [str(model["id"]) for model in models]
+    if name not in names:
+        listed = ", ".join(names[:MOST_LISTED]) + (
+            f" and {len(names) - MOST_LISTED} more" if names[MOST_LISTED:] else ""
+        )
+        raise UsageError(f"{server} serves no model {name!r}.", f"It serves: {listed}.")
+    return models[names.index(name)]
+
+
+def facts_from(
+    version: str | None,
+    model: Mapping[str, Any],
+    labels: Mapping[str, str],
+    models: Sequence[Mapping[str, Any]] = (),
+) -> EngineFacts:
+    """Return the facts told by an entry of `/v1/models`, its parent among all `models`, and `cache_config_info`.
+
+    An adapter tells neither folder nor length of the model that it adapts: these are its parent's.
+    """
+    parent = model.get("parent")
+    base = next((each for each in models if parent is not None and each["id"] == parent), model)
     blocks = _count(labels.get("num_gpu_blocks"))
     block_size = _count(labels.get("block_size"))
     pool = next((size for label in POOL_LABELS if (size := _count(labels.get(label)))), None)
     is_told = True if pool else None
     if pool is None and blocks and block_size and labels.get("cache_dtype") == "auto":
-        pool = _pool_by_config(model.get("root"), blocks * block_size)
+        pool = _pool_by_config(base.get("root"), blocks * block_size)
         is_told = False if pool else None
     return EngineFacts(
         version=version,
         model=model["id"],
-        model_path=model.get("root"),
-        max_model_len=model.get("max_model_len"),
+        model_path=base.get("root"),
+        max_model_len=base.get("max_model_len"),
         block_size=block_size,
         num_gpu_blocks=blocks,
         prefix_caching={"True": True, "False": False}.get(labels.get("enable_prefix_caching", "")),
         kv_pool_bytes=pool,
         kv_block_bytes=pool / blocks if pool and blocks else None,
         kv_pool_is_told=is_told,
+        adapter_of=parent,
     )
 
 

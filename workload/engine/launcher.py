@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shlex
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from workload.engine.diagnosis import explain_death
 from workload.engine.endpoint import TIMEOUT_SECONDS, open_client
 from workload.engine.facts import EngineFacts, read_facts
+from workload.engine.key import OWN_VARIABLE
 from workload.engine.listener import Listener, find_listener, server_flags
 from workload.engine.probe import ask_canary, wait_ready
 from workload.engine.profile import Device, VllmProfile, environment
@@ -39,12 +40,14 @@ class RunningEngine:
         facts: what it tells about itself.
         argv: its command line, None if it is not seen from here.
         pid: its process id, None if it is not seen from here.
+        key: what it asks for at `/v1`; None if it asks for none.
     """
 
     endpoint: str
     facts: EngineFacts
     argv: tuple[str, ...] | None
     pid: int | None
+    key: str | None = field(default=None, repr=False)
 
     @property
     def has_random_weights(self) -> bool | None:
@@ -71,6 +74,7 @@ class ProcessLauncher:
         extra: further arguments of the server, after the profile's.
         timeout_seconds: how long a start may take.
         canary_timeout_seconds: how long a canary may take before it counts as unanswered.
+        key: what the engine shall ask for; it is told by its environment.
     """
 
     def __init__(
@@ -83,6 +87,7 @@ class ProcessLauncher:
         extra: Sequence[str] = (),
         timeout_seconds: float = START_TIMEOUT_SECONDS,
         canary_timeout_seconds: float = TIMEOUT_SECONDS,
+        key: str | None = None,
     ) -> None:
         self._installation = installation
         self._log_folder = log_folder
@@ -92,6 +97,7 @@ class ProcessLauncher:
         self._extra = extra
         self._timeout_seconds = timeout_seconds
         self._canary_timeout_seconds = canary_timeout_seconds
+        self._key = key
         self._endpoint = f"http://{HOST}:{port}"
 
     def argv(self, profile: VllmProfile) -> tuple[str, ...]:
@@ -127,6 +133,7 @@ class ProcessLauncher:
             **environment(self._device, sleep_mode=profile.sleep_mode),
             "PYTHONSAFEPATH": "1",
             "OTEL_SERVICE_NAME": "vllm",
+            **({OWN_VARIABLE: self._key} if self._key else {}),
         }
         with ChildProcess(argv, log, env) as child:
             seconds = self._await(profile, child)
@@ -151,7 +158,8 @@ class ProcessLauncher:
                 raise
 
     def _ask(self) -> float:
-        return ask_canary(self._endpoint, self._installation.served_model_name, self._canary_timeout_seconds)
+        name = self._installation.served_model_name
+        return ask_canary(self._endpoint, name, self._canary_timeout_seconds, key=self._key)
 
     def _reuse(self, profile: VllmProfile, argv: tuple[str, ...], listener: Listener) -> RunningEngine:
         if server_flags(listener.argv) != server_flags(argv):
@@ -165,11 +173,11 @@ class ProcessLauncher:
         return self._proved(profile, listener.argv, listener.pid)
 
     def _proved(self, profile: VllmProfile, argv: tuple[str, ...], pid: int | None) -> RunningEngine:
-        with open_client(self._endpoint) as client:
+        with open_client(self._endpoint, key=self._key) as client:
             facts = read_facts(client)
         if mismatch := profile.mismatch(facts):
             raise DependencyDownError(f"vLLM runs, but {mismatch}.", "This vLLM does not hold the profile.")
-        return RunningEngine(self._endpoint, facts, argv, pid)
+        return RunningEngine(self._endpoint, facts, argv, pid, self._key)
 
 
 def command_line(argv: Sequence[str], env: Mapping[str, str]) -> str:

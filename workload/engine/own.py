@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workload.engine.install import EngineInstallation, install
+from workload.engine.key import OWN_VARIABLE, read_key
 from workload.engine.launcher import ProcessLauncher
 from workload.errors import MissingPartError
 
@@ -42,7 +43,8 @@ def process_launcher(
         installation, device = inspect_engine(python, model)
     else:
         installation, device = install(cache, console), "cpu"
-    return ProcessLauncher(installation, cache / "logs", console, port, device, extra=extra)
+    key = read_key(variables=(OWN_VARIABLE,))
+    return ProcessLauncher(installation, cache / "logs", console, port, device, extra=extra, key=key)
 
 
 def inspect_engine(python: Path, model: str) -> tuple[EngineInstallation, Device]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import httpx
 
 from workload.engine.endpoint import TIMEOUT_SECONDS, open_client
+from workload.engine.key import unanswered
 from workload.errors import DependencyDownError
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def ask_canary(
     model: str,
     timeout_seconds: float = TIMEOUT_SECONDS,
     transport: httpx.BaseTransport | None = None,
+    key: str | None = None,
 ) -> float:
     """Complete one token and return how long that took, in seconds.
 
@@ -36,29 +38,24 @@ def ask_canary(
         model: the served model's name.
         timeout_seconds: how long the answer may take: an idle engine takes 0.1 s, a busy one up to some seconds.
         transport: what carries the request, in tests.
+        key: the engine's, where it asks for one.
 
     Raises:
+        UsageError: it asks for a key and was given none, or another one; or its certificate is not trusted.
         DependencyDownError: nothing listens, the engine hangs, or it answers anything but a completion.
     """
     body = {"model": model, "prompt": CANARY_PROMPT, "max_tokens": 1, "temperature": 0, "cache_salt": CANARY_SALT}
     started = time.monotonic()
     try:
-        with open_client(endpoint, timeout_seconds, transport) as client:
+        with open_client(endpoint, timeout_seconds, transport, key) as client:
             client.post("/v1/completions", json=body).raise_for_status().json()["choices"][0]["text"]
     except httpx.TimeoutException as error:
         raise DependencyDownError(
             f"vLLM at {endpoint} did not answer a canary completion within {timeout_seconds:g} s.",
             "The engine hangs, even if /health is fine: restart it.",
         ) from error
-    except httpx.HTTPStatusError as error:
-        raise DependencyDownError(
-            f"vLLM at {endpoint} answered a canary completion with {error.response.status_code}.",
-            "Look at the engine's log.",
-        ) from error
     except httpx.HTTPError as error:
-        raise DependencyDownError(
-            f"vLLM at {endpoint} is unreachable ({type(error).__name__}).", "Start it, or check the endpoint."
-        ) from error
+        raise unanswered(error, endpoint, "a canary completion") from error
     except (ValueError, KeyError, IndexError, TypeError, RecursionError) as error:
         raise DependencyDownError(
             f"{endpoint} answered a canary completion with something else.", "Is this a vLLM server?"

@@ -19,6 +19,7 @@ from workload.corpus.hotpotqa import draw
 from workload.engine.endpoint import open_client
 from workload.engine.facts import read_facts
 from workload.engine.install import find_installation
+from workload.engine.key import read_key
 from workload.errors import MissingPartError, UsageError
 from workload.journal import Journal
 from workload.kv_cache.prompts_file import read_prompts
@@ -125,8 +126,8 @@ def told_by_endpoint(settings: Settings) -> EngineFacts | None:
     """Return the facts of the server that is named, if one is: its block size, and its tokenizer to check ours by."""
     if settings.vllm_endpoint is None:
         return None
-    with open_client(settings.vllm_endpoint) as client:
-        return read_facts(client)
+    with open_client(settings.vllm_endpoint, key=read_key()) as client:
+        return read_facts(client, settings.served_model)
 
 
 def tokenizer_for(source: Source, settings: Settings, tokenizer: Callable[[], ChatTokenizer]) -> ChatTokenizer | None:
@@ -145,7 +146,7 @@ def check_sample(source: Source, settings: Settings, engine: EngineFacts, tokeni
     """Return how many chats, evenly drawn from all, the server's tokenizer turned into the same ids."""
     chats = [sent.messages for calls in source.arms.values() for sent in calls if sent.messages]
     sample = chats[:: max(1, len(chats) // CHECKED_CHATS)][:CHECKED_CHATS]
-    with open_client(str(settings.vllm_endpoint)) as client:
+    with open_client(str(settings.vllm_endpoint), key=read_key()) as client:
         return check_tokenizer(tokenizer, client, engine.model, sample)
 
 

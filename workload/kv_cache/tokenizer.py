@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from workload.engine.key import unanswered
 from workload.errors import DependencyDownError, MissingPartError, UsageError
 
 if TYPE_CHECKING:
@@ -121,7 +122,9 @@ def check_tokenizer(
         asked = {"model": model, "messages": list(messages), "add_generation_prompt": True}
         try:
             told = client.post("/tokenize", json=asked).raise_for_status().json()["tokens"]
-        except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+        except httpx.HTTPError as error:
+            raise unanswered(error, str(client.base_url).rstrip("/"), "/tokenize") from error
+        except (ValueError, KeyError, TypeError) as error:
             raise DependencyDownError(
                 f"{client.base_url} does not tokenize as vLLM does ({type(error).__name__}).", "Check --vllm-endpoint."
             ) from error

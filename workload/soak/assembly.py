@@ -36,7 +36,7 @@ from workload.soak.soak import Soak, free_bytes
 from workload.soak.steering import Steering
 from workload.soak.watching import served, watchers
 from workload.subject import subject
-from workload.targets import ArmLabels
+from workload.targets import ArmLabels, instance_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -126,7 +126,8 @@ class Assembly:
             kept = stack.enter_context(
                 KeptEngine(self.around.launcher, PROFILES[self.plan.profile], restarts=self.around.owns_engine)
             )
-            blocks = kept.engine.facts.num_gpu_blocks
+            facts = kept.engine.facts
+            blocks = facts.num_gpu_blocks
             under_test = stack.enter_context(
                 subject(
                     kept.engine,
@@ -134,7 +135,7 @@ class Assembly:
                     self.around.store,
                     self.around.embedder,
                     journal,
-                    reuse=ReuseOrder(kept.engine.facts.block_size, blocks and REACH_FACTOR * blocks),
+                    reuse=ReuseOrder(facts.block_size, blocks and REACH_FACTOR * blocks, facts.adapter),
                 )
             )
             self._scrape(kept.engine, under_test)
@@ -164,11 +165,11 @@ class Assembly:
         port = urlsplit(engine.endpoint).port if engine.pid else None
         interval = self.settings.gpu_interval_ms
         exporter = self.stack.enter_context(exporter_beside(None, interval, self.bundle.folder, engine_port=port))
-        vllm, workload = [urlsplit(engine.endpoint).netloc], [under_test.address]
+        workload = [under_test.address]
         labels = ArmLabels(self.bundle.run_id, EXPERIMENT, self.plan.profile)
-        prometheus.targets.write(labels, vllm=vllm, exporter=[exporter], workload=workload)
+        prometheus.targets.write(labels, vllm=[engine.endpoint], exporter=[exporter], workload=workload)
         self.stack.callback(prometheus.targets.clear)
-        scraped = {"vllm": vllm, "workload": workload, "exporter": [exporter]}
+        scraped = {"vllm": [instance_of(engine.endpoint)], "workload": workload, "exporter": [exporter]}
         wait_for_scrapes(prometheus.client, labels, scraped, time.time())
 
     async def _run(
@@ -177,7 +178,8 @@ class Assembly:
         plan, around, run_id, stands = self.plan, self.around, self.bundle.run_id, self._stands
         known = steering_alerts()
         metrics = SoakMetrics(under_test.registry, known)
-        probe = partial(ask_canary, kept.engine.endpoint, kept.engine.facts.model)
+        engine = kept.engine
+        probe = partial(ask_canary, engine.endpoint, engine.facts.model, key=engine.key)
 
         def note(action: str, detail: str) -> None:
             metrics.restarts.inc()

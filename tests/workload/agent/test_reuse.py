@@ -162,3 +162,14 @@ def test_each_block_is_hashed_once(prompt: list[int], output: list[int], salt: s
     order.prompt(again, [*prompt, *output])
     order.close(again, lambda _: None)
     assert again.reusable == hashed.observe([*prompt, *output], salt)
+
+
+def test_an_adapter_shares_no_block_with_another() -> None:
+    """VLLM hashes the adapter's name into each block: the same prompt under another adapter hits nothing."""
+    hashes = []
+    for adapter in ("", "lora-a", "lora-b"):
+        order = ReuseOrder(4, adapter=adapter)
+        arrival = order.send("salt")
+        order.prompt(arrival, range(8))
+        hashes.append(order.hashes(arrival))
+    assert len(set(hashes)) == 3

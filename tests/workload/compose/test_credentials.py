@@ -59,6 +59,6 @@ def test_targets_of_a_run_are_not_overwritten(tmp_path: Path) -> None:
     """`docker compose up` beside a running experiment starts `init` again."""
     first_targets(tmp_path)
     assert "vllm:8000" in (tmp_path / "vllm.json").read_text()
-    TargetFiles(tmp_path).write(ArmLabels("r", "e", "a"), vllm=["gpu:8000"])
+    TargetFiles(tmp_path).write(ArmLabels("r", "e", "a"), vllm=["http://gpu:8000"])
     first_targets(tmp_path)
     assert "gpu:8000" in (tmp_path / "vllm.json").read_text()

@@ -49,15 +49,26 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer what the server tells about itself."""
-        self.answer(ANSWERS[self.path])
+        if not self.refused():
+            self.answer(ANSWERS[self.path])
 
     def do_POST(self) -> None:
         """Answer a completion."""
         self.rfile.read(int(self.headers["Content-Length"]))
+        if self.refused():
+            return
         if MODE == "hang" or (MODE == "hang-later" and completed):
             time.sleep(600)
         completed.append(self.path)
         self.answer(json.dumps({"choices": [{"text": "!"}]}))
+
+    def refused(self) -> bool:
+        """Refuse who does not bring the key, as vLLM does that was told one."""
+        key = os.environ.get("VLLM_API_KEY")
+        is_refused = bool(key) and self.path.startswith("/v1") and self.headers["Authorization"] != f"Bearer {key}"
+        if is_refused:
+            self.send_error(401)
+        return is_refused
 
     def answer(self, body: str) -> None:
         """Send 200 with a body."""
