@@ -29,7 +29,7 @@ SHORT = Dashboard("overview", "Overview", "what", (Row("first", DASHBOARD.rows[0
 def server() -> Iterator[StubGrafana]:
     """Return a Grafana that has the dashboards; every request must be as its specification wants it."""
     with StubGrafana() as running:
-        running.dashboards["overview"] = json.loads(render(DASHBOARD))
+        running.dashboards["hop2rag-overview"] = json.loads(render(DASHBOARD))
         yield running
     assert running.faults == []
 
@@ -54,7 +54,7 @@ def test_a_renderer_draws_every_panel(tmp_path: Path, server: StubGrafana) -> No
     assert {(query["from"], query["to"], query["var-run"]) for query in asked} == {
         ("1700000000000", "1700000060000", "r1")
     }
-    panels = [panel for panel in server.dashboards["overview"]["panels"] if panel["type"] != "row"]
+    panels = [panel for panel in server.dashboards["hop2rag-overview"]["panels"] if panel["type"] != "row"]
     assert [int(query["panelId"]) for query in asked] == [panel["id"] for panel in panels]
     assert found.empty == ("A silent one",)
     assert found.snapshot is None
@@ -73,7 +73,7 @@ def test_data_and_queries_lie_beside_the_pictures(tmp_path: Path, server: StubGr
     ("state", "refusal"),
     [
         ("no renderer", "has no image renderer"),
-        ("over its limit", "placeholder instead of panel 2 of overview"),
+        ("over its limit", "placeholder instead of panel 2 of hop2rag-overview"),
         ("no such dashboard", "HTTP 404: Dashboard not found"),
         ("no such panel", ""),
     ],
@@ -84,7 +84,7 @@ def test_what_grafana_cannot_draw_is_drawn_here(tmp_path: Path, server: StubGraf
     if state == "no such dashboard":
         server.dashboards.clear()
     if state == "no such panel":
-        server.dashboards["overview"]["panels"] = []
+        server.dashboards["hop2rag-overview"]["panels"] = []
     found = kept(tmp_path, server)
     sizes = {png_size(path.read_bytes()) for path in tmp_path.glob("*.png")}
     assert found.rendered == 0
