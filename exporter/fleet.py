@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from typing import TYPE_CHECKING
 
 from exporter.readings import GpuError
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from exporter.record import GpuRecord
 
 _LOG = logging.getLogger("exporter.fleet")
+STOP_SECONDS = 0.5  # for all GPUs together
 
 
 class Fleet:
@@ -59,24 +61,30 @@ class Fleet:
         self._tried.wait(patience_seconds)
 
     def stop(self) -> None:
-        """Stop every sampler."""
+        """Stop every sampler; threads that hang in the driver are left behind."""
         self._stopping.set()
+        until = time.monotonic() + STOP_SECONDS
         if self._thread.is_alive():
-            self._thread.join(0.5)
+            self._thread.join(STOP_SECONDS)
         for sampler in self._samplers:
-            sampler.stop()
+            sampler.stop(0.0)  # all of them first, so that they end at the same time
+        for sampler in self._samplers:
+            sampler.stop(until)
 
     def _open(self) -> None:
         pause_seconds = BACKOFF_SECONDS[0]
         while not self._stopping.is_set():
             try:
-                devices = self._reader.open()
+                samplers = [self._make_sampler(device) for device in self._reader.open()]
             except GpuError as error:
                 self.failure = error.code
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is tried again
+                self.failure = type(error).__name__
+                _LOG.debug("The GPUs could not be opened.", exc_info=error)
             else:
-                self.failure = None if devices else "no GPU"
+                self.failure = None if samplers else "no GPU"
             if self.failure is None:
-                self._samplers = [self._make_sampler(device) for device in devices]
+                self._samplers = samplers
                 for sampler in self._samplers:
                     sampler.start()
                 self._tried.set()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-from exporter.readings import History, Load, Memory, Pcie, Processes, Reading, Status
+from exporter.readings import History, Load, Memory, Pcie, Processes, Reading, Status, Xids
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -46,7 +46,7 @@ def _rate(record: GpuRecord) -> float | None:
     """Return the achieved samples per second over the last ten seconds."""
     if not record.is_up:
         return None
-    times_ms = [sample.ts_ms for sample in record.samples.copy()]
+    times_ms = [sample.ts_ms for sample in record.timeline]
     recent = [ts for ts in times_ms if ts > times_ms[-1] - RATE_WINDOW_MS]
     return 1000 * (len(recent) - 1) / (recent[-1] - recent[0]) if len(recent) > 1 else None
 
@@ -93,8 +93,8 @@ FIELDS = (
         "Memory errors not corrected over the GPU's life.",
         _latest(Status, "ecc_uncorrected"),
     ),
-    Field("nvml_xid_errors_total", "XID errors since the exporter began to watch.", _latest(Status, "xid_errors")),
-    Field("nvml_last_xid", "Code of the last XID error; absent until there is one.", _latest(Status, "last_xid")),
+    Field("nvml_xid_errors_total", "XID errors since the exporter began to watch.", _latest(Xids, "count")),
+    Field("nvml_last_xid", "Code of the last XID error; absent until there is one.", _latest(Xids, "last")),
     Field(
         "nvml_pcie_sent_bytes_per_second",
         "PCIe traffic from the GPU, measured by the driver over 20 ms.",
@@ -107,7 +107,7 @@ FIELDS = (
     ),
     Field(
         "hop2rag_exporter_sample_age_seconds",
-        "Time since the GPU's memory was last read; grows while a call hangs.",
+        "Time since the GPU last answered the memory sampler; grows while a call hangs.",
         lambda record: record.age_seconds,
     ),
     Field("hop2rag_exporter_sample_rate_hertz", "Memory samples a second, achieved over the last ten seconds.", _rate),
@@ -147,7 +147,7 @@ def _family(field: Field, records: Sequence[GpuRecord]) -> GaugeMetricFamily | C
 def _info(records: Sequence[GpuRecord]) -> GaugeMetricFamily:
     family = GaugeMetricFamily("nvml_gpu_info", "Identity of a GPU or MIG instance; always 1.", labels=INFO_LABELS)
     for info in (record.info for record in records):
-        if info.uuid:
+        if info.uuid or info.name:
             family.add_metric([info.gpu, info.uuid, info.name, info.driver, info.index, info.backend], 1)
     return family
 

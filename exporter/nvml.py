@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import threading
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from exporter.nvml_calls import Calls, UtilizationBuffer, XidWatch
-from exporter.readings import GpuError, GpuInfo, History, Load, Memory, Pcie, Processes, Status
+from exporter.nvml_calls import LOST, Calls, UtilizationBuffer, XidWatch, known, percent
+from exporter.readings import GpuError, GpuInfo, History, Load, Memory, Pcie, Processes, Status, Xids
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-PERCENT = 0.01
+_LOG = logging.getLogger("exporter.nvml")
 MILLI = 0.001
 MEGAHERTZ = 1_000_000
 PCIE_UNIT_BYTES = 1024  # NVML reports KB/s
@@ -46,17 +48,17 @@ class NvmlReader:
             raise GpuError("LIBRARY_NOT_FOUND") from error
         call = Calls(self._nvml)
         call("nvmlInit")
-        driver = call("nvmlSystemGetDriverVersion")
+        driver = str(call.attempt("nvmlSystemGetDriverVersion") or "")
         self._devices = []
         for index in range(call("nvmlDeviceGetCount")):
             gpu = GpuInfo(gpu=str(index), index=str(index), uuid="", name="", driver=driver, backend="nvml")
-            device = NvmlDevice(call, gpu, partial(call, "nvmlDeviceGetHandleByIndex", index), self._restart)
+            device = NvmlDevice(self._nvml, gpu, partial(call, "nvmlDeviceGetHandleByIndex", index), self._restart)
             self._devices.append(device)
             for instance, find_handle in device.mig_instances():
                 mig = GpuInfo(
                     gpu=f"{index}:{instance}", index=str(index), uuid="", name="", driver=driver, backend="nvml"
                 )
-                self._devices.append(NvmlDevice(call, mig, find_handle, self._restart))
+                self._devices.append(NvmlDevice(self._nvml, mig, find_handle, self._restart))
         return self._devices
 
     def _restart(self) -> None:
@@ -68,6 +70,8 @@ class NvmlReader:
         with self._lock:
             call = Calls(self._nvml)
             if all(device.lost for device in self._devices):
+                for device in self._devices:
+                    device.release()
                 call.attempt("nvmlShutdown")
             call("nvmlInit")
 
@@ -75,16 +79,17 @@ class NvmlReader:
 class NvmlDevice:
     """One GPU or MIG instance; see `GpuDevice`. Each of its methods is called from one thread at a time."""
 
-    def __init__(self, call: Calls, info: GpuInfo, find_handle: Callable[[], Any], restart: Callable[[], None]) -> None:
+    def __init__(self, nvml: Any, info: GpuInfo, find_handle: Callable[[], Any], restart: Callable[[], None]) -> None:
         self.info = info
         self.lost = True
-        self._call = call
-        self._nvml = call.nvml
+        self._call = Calls(nvml)
+        self._nvml = nvml
         self._find_handle = find_handle
         self._restart = restart
         self._handle: Any = None
-        self._utilization = UtilizationBuffer(call)
-        self._xids = XidWatch(call)
+        self._tells_memory = True
+        self._utilization = UtilizationBuffer(self._call)
+        self._xids = XidWatch(self._call)
         with suppress(GpuError):
             self._identify()
 
@@ -97,24 +102,36 @@ class NvmlDevice:
                 find_handle()
                 yield number, find_handle
 
-    def memory(self) -> Memory:
-        """Read memory in use, free and total."""
+    def memory(self) -> Memory | None:
+        """Read memory in use, free and total; None, said once, from a GPU that answers and does not tell them.
+
+        GPUs that share the host's memory have none of their own to tell.
+        """
         if self.lost:
             raise GpuError("GPU_IS_LOST")
         try:
             reading = self._call("nvmlDeviceGetMemoryInfo", self._handle)
-        except GpuError:
-            self.lost = True
-            raise
-        return Memory(used=reading.used, total=reading.total, free=reading.free)
+        except GpuError as error:
+            if error.code in LOST or not self._answers():
+                self.lost = True
+                raise
+            self._call.note(error.code)
+            self._say_without_memory(error.code)
+            return None
+        used, total, free = known(reading.used), known(reading.total), known(reading.free)
+        if used is None or not total:
+            self._say_without_memory("NO_DATA")
+            return None
+        self._tells_memory = True
+        return Memory(used=used, total=total, free=free)
 
     def load(self) -> Load:
         """Read power, instantaneous where the driver has it, and the duty cycles."""
         rates = self._call.optional("nvmlDeviceGetUtilizationRates", self._handle)
         return Load(
             power_watts=self._power_watts(),
-            utilization=None if rates is None else rates.gpu * PERCENT,
-            memory_utilization=None if rates is None else rates.memory * PERCENT,
+            utilization=None if rates is None else percent(rates.gpu),
+            memory_utilization=None if rates is None else percent(rates.memory),
         )
 
     def history(self) -> History | None:
@@ -122,8 +139,7 @@ class NvmlDevice:
         return self._utilization.read(self._handle)
 
     def status(self) -> Status:
-        """Read energy, temperature, clocks, ECC and XID counts."""
-        xid_errors, last_xid = self._xids.poll(self._handle)
+        """Read energy, temperature, clocks and ECC counts."""
         return Status(
             energy_joules=self._scaled(MILLI, "nvmlDeviceGetTotalEnergyConsumption"),
             temperature_celsius=self._scaled(1, "nvmlDeviceGetTemperature", self._nvml.NVML_TEMPERATURE_GPU),
@@ -131,9 +147,11 @@ class NvmlDevice:
             memory_clock_hertz=self._scaled(MEGAHERTZ, "nvmlDeviceGetClockInfo", self._nvml.NVML_CLOCK_MEM),
             ecc_corrected=self._ecc_errors(self._nvml.NVML_MEMORY_ERROR_TYPE_CORRECTED),
             ecc_uncorrected=self._ecc_errors(self._nvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED),
-            xid_errors=xid_errors,
-            last_xid=last_xid,
         )
+
+    def xids(self) -> Xids | None:
+        """Read the XID errors so far; asks the driver for nothing but events that wait."""
+        return self._xids.poll(None if self.lost else self._handle)
 
     def pcie(self) -> Pcie:
         """Read PCIe traffic; the driver measures for 20 ms in each direction."""
@@ -145,7 +163,17 @@ class NvmlDevice:
     def processes(self) -> Processes:
         """Read memory by compute process; a process whose memory the driver does not tell is left out."""
         running = self._call.optional("nvmlDeviceGetComputeRunningProcesses", self._handle) or []
-        return Processes(tuple((each.pid, each.usedGpuMemory) for each in running if each.usedGpuMemory is not None))
+        used = ((each.pid, known(each.usedGpuMemory)) for each in running)
+        return Processes(tuple((pid, size) for pid, size in used if size is not None))
+
+    def take_failures(self) -> list[str]:
+        """Return the codes of the fields that failed since the last call."""
+        failures = self._call.failures
+        return [failures.popleft() for _ in range(len(failures))]
+
+    def release(self) -> None:
+        """Give back what NVML holds for this GPU, before NVML is shut down."""
+        self._xids.close()
 
     def reopen(self) -> None:
         """Get a new handle, by UUID where it is known: indices move when a GPU vanishes.
@@ -153,6 +181,7 @@ class NvmlDevice:
         Raises:
             GpuError: the GPU is still lost.
         """
+        self.release()
         self._restart()
         if self.info.uuid:
             self._handle = self._call("nvmlDeviceGetHandleByUUID", self.info.uuid)
@@ -160,21 +189,33 @@ class NvmlDevice:
 
     def _identify(self) -> None:
         handle = self._handle if self.info.uuid else self._find_handle()
-        name, uuid = self._call("nvmlDeviceGetName", handle), self._call("nvmlDeviceGetUUID", handle)
-        self.info = GpuInfo(self.info.gpu, self.info.index, uuid, name, self.info.driver, self.info.backend)
+        name, uuid = self._call.optional("nvmlDeviceGetName", handle), self._call.optional("nvmlDeviceGetUUID", handle)
+        self.info = replace(self.info, uuid=str(uuid or self.info.uuid), name=str(name or self.info.name))
         self._handle = handle
         self.lost = False
 
+    def _answers(self) -> bool:
+        """Return whether the GPU still tells who it is."""
+        identity = ("nvmlDeviceGetUUID", "nvmlDeviceGetName")
+        return any(self._call.attempt(function, self._handle) is not None for function in identity)
+
+    def _say_without_memory(self, code: str) -> None:
+        if self._tells_memory:
+            self._tells_memory = False
+            name = f"GPU {self.info.gpu} ({self.info.name})"
+            _LOG.warning("%s does not tell its memory: %s. Its other series are served.", name, code)
+
     def _scaled(self, unit: float, function: str, *arguments: Any) -> float | None:
-        value = self._call.optional(function, self._handle, *arguments)
+        value = self._call.number(function, self._handle, *arguments)
         return None if value is None else value * unit
 
     def _power_watts(self) -> float | None:
         fields = self._call.optional("nvmlDeviceGetFieldValues", self._handle, [self._nvml.NVML_FI_DEV_POWER_INSTANT])
         if fields and fields[0].nvmlReturn == self._nvml.NVML_SUCCESS:
-            return float(fields[0].value.uiVal * MILLI)
+            milliwatts = known(fields[0].value.uiVal)
+            if milliwatts is not None:
+                return milliwatts * MILLI
         return self._scaled(MILLI, "nvmlDeviceGetPowerUsage")
 
     def _ecc_errors(self, kind: int) -> int | None:
-        count = self._call.optional("nvmlDeviceGetTotalEccErrors", self._handle, kind, self._nvml.NVML_AGGREGATE_ECC)
-        return None if count is None else int(count)
+        return self._call.number("nvmlDeviceGetTotalEccErrors", self._handle, kind, self._nvml.NVML_AGGREGATE_ECC)

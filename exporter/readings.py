@@ -5,6 +5,7 @@ A field is None where the GPU, the driver or the backend does not have it; None 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
@@ -37,6 +38,7 @@ class Memory:
     """Device memory in bytes, the driver's reserve included in `used`. Read every tick: 7 us."""
 
     max_age_seconds: ClassVar[float] = 2.0
+    outlives_loss: ClassVar[bool] = False
     used: int
     total: int | None = None
     free: int | None = None
@@ -47,6 +49,7 @@ class Load:
     """Power in watts and duty cycles 0 to 1. Read every 100 ms: 5 us, and the values change no faster."""
 
     max_age_seconds: ClassVar[float] = 2.0
+    outlives_loss: ClassVar[bool] = False
     power_watts: float | None = None
     utilization: float | None = None
     memory_utilization: float | None = None
@@ -61,6 +64,7 @@ class History:
     """
 
     max_age_seconds: ClassVar[float] = 3.0
+    outlives_loss: ClassVar[bool] = False
     busy_seconds: float
     latest: float | None = None
     refresh_seconds: float | None = None
@@ -71,18 +75,31 @@ class Status:
     """What moves slowly. Read every second: energy alone takes 3 to 17 ms.
 
     Energy in joules since the driver was loaded, temperature in degrees Celsius, clocks in hertz, memory errors over
-    the GPU's life, XID errors since the exporter began to watch (`last_xid` is None until there is one).
+    the GPU's life.
     """
 
     max_age_seconds: ClassVar[float] = 3.0
+    outlives_loss: ClassVar[bool] = False
     energy_joules: float | None = None
     temperature_celsius: float | None = None
     sm_clock_hertz: float | None = None
     memory_clock_hertz: float | None = None
     ecc_corrected: int | None = None
     ecc_uncorrected: int | None = None
-    xid_errors: int | None = None
-    last_xid: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Xids:
+    """XID errors since the exporter began to watch, and the last one's code. Read every second and at a loss.
+
+    They tell of the past, so they stay true, and are wanted most, after the GPU is lost. `last` is None until there is
+    one.
+    """
+
+    max_age_seconds: ClassVar[float] = math.inf
+    outlives_loss: ClassVar[bool] = True
+    count: int
+    last: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +107,7 @@ class Pcie:
     """PCIe traffic in bytes a second. Read every 5 seconds where switched on: the driver measures for 20 ms a value."""
 
     max_age_seconds: ClassVar[float] = 7.0
+    outlives_loss: ClassVar[bool] = False
     sent: float | None = None
     received: float | None = None
 
@@ -99,24 +117,26 @@ class Processes:
     """Device memory in bytes by process id. Read every 5 seconds where switched on: it can take 5 ms and a lock."""
 
     max_age_seconds: ClassVar[float] = 7.0
+    outlives_loss: ClassVar[bool] = False
     used_by_pid: tuple[tuple[int, int], ...] = ()
 
 
-Reading = Memory | Load | History | Status | Pcie | Processes
+Reading = Memory | Load | History | Status | Xids | Pcie | Processes
 
 
 class GpuDevice(Protocol):
-    """One GPU or MIG instance. Every method but `info` may block on the driver and raises GpuError when it fails.
+    """One GPU or MIG instance. Every method but `info` may block on the driver, and raises GpuError for a lost GPU.
 
-    A method returns None where the device has nothing of the kind.
+    A method returns None where the device has nothing of the kind, and leaves out the fields that it does not have or
+    that failed; `take_failures` tells of those that failed.
     """
 
     @property
     def info(self) -> GpuInfo:
         """Who it is."""
 
-    def memory(self) -> Memory:
-        """Read the memory in use."""
+    def memory(self) -> Memory | None:
+        """Read the memory in use; None where the GPU answers without telling it."""
 
     def load(self) -> Load | None:
         """Read power and duty cycles."""
@@ -125,7 +145,10 @@ class GpuDevice(Protocol):
         """Read the driver's utilisation buffer."""
 
     def status(self) -> Status | None:
-        """Read energy, temperature, clocks and error counts."""
+        """Read energy, temperature, clocks and memory errors."""
+
+    def xids(self) -> Xids | None:
+        """Read the XID errors so far, those of a loss included; None where they cannot be watched."""
 
     def pcie(self) -> Pcie | None:
         """Read PCIe traffic."""
@@ -133,8 +156,11 @@ class GpuDevice(Protocol):
     def processes(self) -> Processes | None:
         """Read memory by process."""
 
+    def take_failures(self) -> list[str]:
+        """Return the codes of the fields that failed since the last call."""
+
     def reopen(self) -> None:
-        """Get a new handle after a failure."""
+        """Get a new handle after a loss."""
 
 
 class GpuReader(Protocol):

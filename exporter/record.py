@@ -28,19 +28,23 @@ class Clock:
 
 
 class Sample(NamedTuple):
-    """Memory in use at one tick, with what was last known of load and status."""
+    """Memory in use at one tick, with what was last known of load and status.
+
+    `epoch` counts how often the wall clock was set back before: times ascend within an epoch, not across.
+    """
 
     ts_ms: int
     used_bytes: int
     load: Load | None
     status: Status | None
+    epoch: int
 
 
 class GpuRecord:
     """Shared between the threads that sample one GPU and those that answer scrapes.
 
-    A reading is served only while it is younger than its kind's `max_age_seconds` and the GPU's memory is still being
-    read: a lost or hung GPU has no values, not old ones.
+    A reading is served only while it is younger than its kind's `max_age_seconds` and the GPU still answers: a lost or
+    hung GPU has no values, not old ones. A GPU that answers and does not tell its memory is up all the same.
 
     Args:
         device: whose record it is.
@@ -52,7 +56,8 @@ class GpuRecord:
         self._device = device
         self._clock = clock
         self._latest: dict[type, tuple[float, Reading]] = {}
-        self._last_sampled: float | None = None
+        self._last_answer: float | None = None
+        self._is_lost = False
         self.samples: deque[Sample] = deque(maxlen=depth)
 
     @property
@@ -62,38 +67,53 @@ class GpuRecord:
 
     @property
     def is_up(self) -> bool:
-        """True while the GPU's memory is being read."""
-        return self.fresh(Memory) is not None
+        """True while the GPU answers, whether or not it tells its memory."""
+        age_seconds = self.age_seconds
+        return not self._is_lost and age_seconds is not None and age_seconds <= Memory.max_age_seconds
 
     @property
     def age_seconds(self) -> float | None:
-        """Time since memory was last read; None before the first time."""
-        return None if self._last_sampled is None else self._clock.monotonic() - self._last_sampled
+        """Time since the GPU last answered the memory sampler; None before the first time."""
+        return None if self._last_answer is None else self._clock.monotonic() - self._last_answer
+
+    @property
+    def timeline(self) -> list[Sample]:
+        """The samples since the wall clock was last set back, ascending in time."""
+        samples = list(self.samples.copy())
+        return [sample for sample in samples if sample.epoch == samples[-1].epoch]
 
     def put(self, reading: Reading) -> None:
         """Store a reading in place of the one before."""
         self._latest[type(reading)] = (self._clock.monotonic(), reading)
 
-    def put_memory(self, memory: Memory, at: float) -> None:
-        """Store a tick's reading, taken at monotonic time `at`, and its sample on the timeline."""
+    def put_memory(self, memory: Memory | None, at: float) -> None:
+        """Store a tick's answer, given at monotonic time `at`, and its sample on the timeline.
+
+        None is an answer too: the GPU is there and does not tell its memory.
+        """
+        self._last_answer = at
+        self._is_lost = False
+        if memory is None:
+            self._latest.pop(Memory, None)
+            return
         self._latest[Memory] = (at, memory)
-        self._last_sampled = at
-        ts_ms = int(self._clock.wall() * 1000)
-        if self.samples and ts_ms < self.samples[-1].ts_ms - SET_BACK_MS:
-            self.samples.clear()
-        if self.samples:  # a late tick may fall into the same millisecond as the next, but a timeline must ascend
-            ts_ms = max(ts_ms, self.samples[-1].ts_ms + 1)
-        self.samples.append(Sample(ts_ms, memory.used, self.fresh(Load), self.fresh(Status)))
+        ts_ms, epoch = int(self._clock.wall() * 1000), 0
+        if self.samples:
+            last = self.samples[-1]
+            epoch = last.epoch + (ts_ms < last.ts_ms - SET_BACK_MS)
+            if epoch == last.epoch:  # a late tick may share the next one's millisecond, but a timeline must ascend
+                ts_ms = max(ts_ms, last.ts_ms + 1)
+        self.samples.append(Sample(ts_ms, memory.used, self.fresh(Load), self.fresh(Status), epoch))
 
     def fresh(self, kind: type[R]) -> R | None:
         """Return the latest reading of a kind, or None if there is none young enough to be true."""
-        now = self._clock.monotonic()
-        memory, entry = self._latest.get(Memory), self._latest.get(kind)
-        if memory is None or entry is None:
+        entry = self._latest.get(kind)
+        if entry is None or not (self.is_up or kind.outlives_loss):
             return None
-        is_true = now - memory[0] <= Memory.max_age_seconds and now - entry[0] <= kind.max_age_seconds
+        is_true = self._clock.monotonic() - entry[0] <= kind.max_age_seconds
         return cast("R", entry[1]) if is_true else None
 
     def clear(self) -> None:
-        """Forget every value: the GPU is lost."""
-        self._latest.clear()
+        """Forget every value but those that outlive it: the GPU is lost."""
+        self._is_lost = True
+        self._latest = {kind: entry for kind, entry in self._latest.items() if entry[1].outlives_loss}

@@ -17,7 +17,7 @@ from exporter.host import HostCollector
 from exporter.overlap import BusySeconds
 from exporter.processes import ProcessCollector, Target
 from exporter.rawlog import RawLogMetrics
-from exporter.readings import GpuInfo, History, Load, Memory, Pcie, Processes, Status
+from exporter.readings import GpuInfo, History, Load, Memory, Pcie, Processes, Status, Xids
 from exporter.record import Clock, GpuRecord
 from exporter.sampler import SamplerMetrics
 from exporter.soak import SoakMetrics
@@ -52,7 +52,8 @@ Prometheus 2.52.0 to 2.53.1 keeps only one sample of each scrape: use another ve
 GPU_NOTE = """\
 A metric that the GPU, the driver or the backend does not have is left out. `gpu` is the index, or `index:instance` for
 a MIG instance. A GPU that stops answering keeps `nvml_gpu_info`, `nvml_gpu_up` 0 and its sample's growing age, and
-loses every other series within two seconds. `nvml_gpu_info{backend="replay"}` marks a recording. Under vLLM device
+loses every other series within two seconds, save its XID errors: they say why. A GPU that answers and does not tell its
+memory, as one that shares the host's, is up without it. `nvml_gpu_info{backend="replay"}` marks a recording. Under vLLM device
 memory hardly moves, because the KV pool is allocated once: watch the pool's use beside it.
 """
 
@@ -69,7 +70,7 @@ def complete_record() -> GpuRecord:
     record = GpuRecord(CompleteGpu(), clock, depth=2)  # type: ignore[arg-type]
     for _ in range(2):
         record.put_memory(Memory(used=1, total=1, free=0), clock.monotonic())
-    readings = (Load(1, 1, 1), History(1, 1, 1), Status(1, 1, 1, 1, 1, 1, 1, 1), Pcie(1, 1), Processes(((1, 1),)))
+    readings = (Load(1, 1, 1), History(1, 1, 1), Status(1, 1, 1, 1, 1, 1), Xids(1, 1), Pcie(1, 1), Processes(((1, 1),)))
     for reading in readings:
         record.put(reading)
     return record

@@ -82,6 +82,13 @@ class ReplayDevice:
         """Return the temperature and clock recorded at this point."""
         return self._frame().status
 
+    def xids(self) -> None:
+        """Return None: XID errors are not recorded."""
+
+    def take_failures(self) -> list[str]:
+        """Return none: a recording does not fail."""
+        return []
+
     def pcie(self) -> None:
         """Return None: PCIe traffic is not recorded."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from dataclasses import dataclass
@@ -19,9 +20,12 @@ if TYPE_CHECKING:
 
     from exporter.readings import GpuDevice, Reading
 
+_LOG = logging.getLogger("exporter.sampler")
 SAMPLE_INTERVAL_SECONDS = 0.010
 KEPT_SECONDS = 60.0  # what the raw log may fall behind before it loses samples
 TIER_TICK_SECONDS = 0.1
+# How often a GPU that does not tell its memory is asked again: often enough to know that it answers.
+WITHOUT_MEMORY_SECONDS = 0.5
 BACKOFF_SECONDS = (1.0, 60.0)
 # Multiples of the interval: within 5 % is on time, 1.2 is the bar for the 99th percentile, beyond 2 a tick was missed.
 INTERVAL_BUCKETS = (0.5, 0.9, 0.95, 1.05, 1.1, 1.2, 1.5, 2, 5, 10, 100)
@@ -37,7 +41,12 @@ class Tier:
 
 def tiers_of(device: GpuDevice, *, pcie: bool, processes: bool) -> list[Tier]:
     """Return the readings besides memory; the two that are dear or label by process only where asked for."""
-    tiers = [Tier(device.load, TIER_TICK_SECONDS), Tier(device.history, 1.0), Tier(device.status, 1.0)]
+    tiers = [
+        Tier(device.load, TIER_TICK_SECONDS),
+        Tier(device.history, 1.0),
+        Tier(device.status, 1.0),
+        Tier(device.xids, 1.0),
+    ]
     if processes:
         tiers.append(Tier(device.processes, 5.0))
     if pcie:
@@ -64,7 +73,7 @@ class SamplerMetrics:
         )
         self.errors = Counter(
             "nvml_errors_total",
-            "Calls to a GPU that failed, by NVML's name for it.",
+            "Calls to a GPU that failed, by NVML's name for it or that of an exception that is not NVML's.",
             ["gpu", "code"],
             registry=registry,
         )
@@ -92,8 +101,8 @@ class Deadlines:
 class GpuSampler:
     """Two threads for one GPU, so that a GPU that hangs stops no other and a slow call delays no memory sample.
 
-    A failed memory read means that the GPU is lost: its values vanish at once and its handle is rebuilt with growing
-    pauses. A failed slow read costs that reading only.
+    A GpuError of the memory read means that the GPU is lost: its values vanish at once and its handle is rebuilt with
+    growing pauses. Anything else that a read raises costs that reading only, or that tick.
     """
 
     def __init__(
@@ -113,6 +122,10 @@ class GpuSampler:
         self._interval = metrics.interval.labels(gpu)
         self._missed = metrics.missed.labels(gpu)
         self._errors = metrics.errors
+        self._deadlines = Deadlines(interval_seconds, self._clock)
+        self._last_sampled: float | None = None
+        self._pause_seconds = BACKOFF_SECONDS[0]
+        self._has_surprised = False
         self._stopping = threading.Event()
         self._threads = [
             threading.Thread(target=run, name=f"{name}-{gpu}", daemon=True)
@@ -125,45 +138,61 @@ class GpuSampler:
         for thread in self._threads:
             thread.start()
 
-    def stop(self, patience_seconds: float = 0.5) -> None:
-        """Stop sampling; a thread that hangs in the driver is left behind after `patience_seconds`."""
+    def stop(self, until: float = 0.0) -> None:
+        """Stop sampling; a thread that still hangs in the driver at the monotonic time `until` is left behind."""
         self._stopping.set()
-        end = time.monotonic() + patience_seconds
         for thread in self._threads:
-            thread.join(max(0.0, end - time.monotonic()))
+            thread.join(max(0.0, until - time.monotonic()))
+
+    def tick(self) -> None:
+        """Wait for the next deadline and read the memory once; recover the GPU if it is lost."""
+        if missed := self._deadlines.wait():
+            self._missed.inc(missed)
+        now = self._clock.monotonic()
+        try:
+            memory = self._device.memory()
+            self.record.put_memory(memory, now)
+        except GpuError as error:
+            self._count(error.code)
+            self.record.clear()
+            self._recover()
+        except Exception as error:  # noqa: BLE001 - a thread that ended would blind the exporter for good
+            self._surprised(error)
+            if not self.record.is_up:
+                self._recover()
+        else:
+            self._pause_seconds = BACKOFF_SECONDS[0]
+            if memory is None:
+                self._begin_anew(WITHOUT_MEMORY_SECONDS)
+            else:
+                if self._last_sampled is not None:
+                    self._interval.observe(now - self._last_sampled)
+                self._last_sampled = now
 
     def _sample_memory(self) -> None:
-        deadlines = Deadlines(self._interval_seconds, self._clock)
-        last = self._clock.monotonic()
-        pause_seconds = BACKOFF_SECONDS[0]
+        self._begin_anew(0.0)
         while not self._stopping.is_set():
-            if missed := deadlines.wait():
-                self._missed.inc(missed)
-            now = self._clock.monotonic()
-            try:
-                self.record.put_memory(self._device.memory(), now)
-            except GpuError as error:
-                self.record.clear()
-                self._count(error)
-                pause_seconds = self._recover(pause_seconds)
-                deadlines = Deadlines(self._interval_seconds, self._clock)
-                last = self._clock.monotonic()
-            else:
-                self._interval.observe(now - last)
-                last = now
-                pause_seconds = BACKOFF_SECONDS[0]
+            self.tick()
 
-    def _count(self, error: GpuError) -> None:
-        self._errors.labels(self._device.info.gpu, error.code).inc()
+    def _begin_anew(self, pause_seconds: float) -> None:
+        """Wait, and let the deadlines begin with now; what lies between two samples then is no interval of ours."""
+        if pause_seconds:
+            self._stopping.wait(pause_seconds)
+        self._deadlines = Deadlines(self._interval_seconds, self._clock)
+        self._last_sampled = None
 
-    def _recover(self, pause_seconds: float) -> float:
-        """Wait, ask for a new handle, and return the next pause."""
-        self._stopping.wait(pause_seconds)
+    def _recover(self) -> None:
+        """Wait, take what the driver noted of the loss, and ask for a new handle."""
+        self._stopping.wait(self._pause_seconds)
+        self._pause_seconds = min(2 * self._pause_seconds, BACKOFF_SECONDS[1])
+        self._read(self._device.xids)
         try:
             self._device.reopen()
         except GpuError as error:
-            self._count(error)
-        return min(2 * pause_seconds, BACKOFF_SECONDS[1])
+            self._count(error.code)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._surprised(error)
+        self._begin_anew(0.0)
 
     def _read_tiers(self) -> None:
         due = [self._clock.monotonic() for _ in self._tiers]
@@ -171,14 +200,32 @@ class GpuSampler:
             now = self._clock.monotonic()
             for number, tier in enumerate(self._tiers):
                 if self.record.is_up and now >= due[number]:
-                    self._read(tier)
+                    self._read(tier.read)
                     due[number] = max(due[number] + tier.interval_seconds, now)
 
-    def _read(self, tier: Tier) -> None:
+    def _read(self, read: Callable[[], Reading | None]) -> None:
         try:
-            reading = tier.read()
+            reading = read()
+            for code in self._device.take_failures():
+                self._count(code)
         except GpuError as error:
-            self._count(error)
+            self._count(error.code)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._surprised(error)
         else:
             if reading is not None:
                 self.record.put(reading)
+
+    def _count(self, code: str) -> None:
+        self._errors.labels(self._device.info.gpu, code).inc()
+
+    def _surprised(self, error: Exception) -> None:
+        """Count what no driver should raise under its own name, and log the first."""
+        self._count(type(error).__name__)
+        if not self._has_surprised:
+            self._has_surprised = True
+            _LOG.warning(
+                "A reading of GPU %s failed; such failures are counted in nvml_errors_total from now on.",
+                self._device.info.gpu,
+                exc_info=error,
+            )

@@ -39,7 +39,7 @@ def expose_memory(records: Iterable[GpuRecord], now_ms: int, window_ms: int = WI
     since_ms = now_ms - window_ms
     for record in records:
         prefix = f'{MEMORY_USED}{{gpu="{record.info.gpu}"}} '
-        recent = [sample for sample in record.samples.copy() if sample.ts_ms > since_ms]
+        recent = [sample for sample in record.timeline if sample.ts_ms > since_ms]
         lines += [f"{prefix}{sample.used_bytes} {sample.ts_ms}\n" for sample in recent]
     return "".join(lines).encode()
 

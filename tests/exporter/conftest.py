@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pynvml
 import pytest
 
-from exporter.readings import GpuError, GpuInfo, History, Load, Memory, Pcie, Processes, Status
+from exporter.readings import GpuError, GpuInfo, History, Load, Memory, Pcie, Processes, Status, Xids
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,7 +69,15 @@ class FakeDevice:
     def status(self) -> Status:
         """Read, hang or fail."""
         self._obey()
-        return Status(1234.5, 41.0, 1.98e9, 3.2e9, 2, 0, 1, 79)
+        return Status(1234.5, 41.0, 1.98e9, 3.2e9, 2, 0)
+
+    def xids(self) -> Xids:
+        """Return one, whatever the GPU's state."""
+        return Xids(1, 79)
+
+    def take_failures(self) -> list[str]:
+        """Return none."""
+        return []
 
     def pcie(self) -> Pcie:
         """Read, hang or fail."""

@@ -33,7 +33,7 @@ def expose(*records: GpuRecord) -> str:
 
 def test_every_field_of_a_complete_gpu_is_served(record: GpuRecord, device: FakeDevice, fake_time: FakeTime) -> None:
     """A metric that no reading feeds would be documented and never seen."""
-    for reading in (device.load(), device.history(), device.status(), device.pcie()):
+    for reading in (device.load(), device.history(), device.status(), device.xids(), device.pcie()):
         record.put(reading)
     record.put_memory(device.memory(), fake_time.now)
     text = expose(record)
@@ -65,6 +65,16 @@ def test_a_lost_gpu_keeps_only_its_identity_and_state(record: GpuRecord, fake_ti
     assert 'nvml_gpu_up{gpu="0"} 0.0' in text
     assert "memory_used" not in text
     assert 'hop2rag_exporter_sample_age_seconds{gpu="0"} 3.0' in text
+
+
+def test_xids_are_served_of_a_lost_gpu(record: GpuRecord, device: FakeDevice) -> None:
+    """What says why a GPU was lost is asked for when it is."""
+    record.put(device.xids())
+    record.clear()
+    text = expose(record)
+    assert 'nvml_gpu_up{gpu="0"} 0.0' in text
+    assert 'nvml_last_xid{gpu="0"} 79.0' in text
+    assert 'nvml_xid_errors_total{gpu="0"} 1.0' in text
 
 
 def test_polled_utilisation_stands_in_for_a_missing_history(record: GpuRecord) -> None:

@@ -68,7 +68,7 @@ def test_the_memory_timeline_ascends(steps_ms: list[int]) -> None:
     for step_ms in steps_ms:
         now[0] += step_ms / 1000
         record.put_memory(Memory(used=1), 0.0)
-        times = [sample.ts_ms for sample in record.samples]
+        times = [sample.ts_ms for sample in record.timeline]
         assert all(earlier < later for earlier, later in pairwise(times))
 
 
@@ -82,6 +82,15 @@ def test_the_timeline_sends_the_window_and_no_more(record: GpuRecord, fake_time:
     assert len(lines) == 2 + 300
     assert lines[-1] == f'nvml_timeline_memory_used_bytes{{gpu="0"}} 7 {now_ms}'
     assert len(expose_memory([record], now_ms + 3_600_000).decode().splitlines()) == 2
+
+
+def test_a_clock_set_back_loses_no_sample(record: GpuRecord, fake_time: FakeTime) -> None:
+    """The timeline begins anew, but the raw log has yet to write what came before."""
+    record.put_memory(Memory(used=1), fake_time.now)
+    fake_time.now -= 3600
+    record.put_memory(Memory(used=2), fake_time.now)
+    assert [sample.used_bytes for sample in record.timeline] == [2]
+    assert [(sample.used_bytes, sample.epoch) for sample in record.samples] == [(1, 0), (2, 1)]
 
 
 class NamedDevice:
