@@ -87,7 +87,7 @@ class NvmlDevice:
         self._find_handle = find_handle
         self._restart = restart
         self._handle: Any = None
-        self._tells_memory = True
+        self._has_said_no_memory = False
         self._utilization = UtilizationBuffer(self._call)
         self._xids = XidWatch(self._call)
         with suppress(GpuError):
@@ -122,7 +122,6 @@ class NvmlDevice:
         if used is None or not total:
             self._say_without_memory("NO_DATA")
             return None
-        self._tells_memory = True
         return Memory(used=used, total=total, free=free)
 
     def load(self) -> Load:
@@ -200,8 +199,8 @@ class NvmlDevice:
         return any(self._call.attempt(function, self._handle) is not None for function in identity)
 
     def _say_without_memory(self, code: str) -> None:
-        if self._tells_memory:
-            self._tells_memory = False
+        if not self._has_said_no_memory:
+            self._has_said_no_memory = True
             name = f"GPU {self.info.gpu} ({self.info.name})"
             _LOG.warning("%s does not tell its memory: %s. Its other series are served.", name, code)
 

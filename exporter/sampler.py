@@ -24,8 +24,9 @@ _LOG = logging.getLogger("exporter.sampler")
 SAMPLE_INTERVAL_SECONDS = 0.010
 KEPT_SECONDS = 60.0  # what the raw log may fall behind before it loses samples
 TIER_TICK_SECONDS = 0.1
-# How often a GPU that does not tell its memory is asked again: often enough to know that it answers.
+# How often a GPU that has not told its memory for some ticks is asked again: often enough to know that it answers.
 WITHOUT_MEMORY_SECONDS = 0.5
+WITHOUT_MEMORY_TICKS = 10
 BACKOFF_SECONDS = (1.0, 60.0)
 # Multiples of the interval: within 5 % is on time, 1.2 is the bar for the 99th percentile, beyond 2 a tick was missed.
 INTERVAL_BUCKETS = (0.5, 0.9, 0.95, 1.05, 1.1, 1.2, 1.5, 2, 5, 10, 100)
@@ -125,6 +126,7 @@ class GpuSampler:
         self._deadlines = Deadlines(interval_seconds, self._clock)
         self._last_sampled: float | None = None
         self._pause_seconds = BACKOFF_SECONDS[0]
+        self._without_memory = 0
         self._has_surprised = False
         self._stopping = threading.Event()
         self._threads = [
@@ -163,11 +165,14 @@ class GpuSampler:
         else:
             self._pause_seconds = BACKOFF_SECONDS[0]
             if memory is None:
-                self._begin_anew(WITHOUT_MEMORY_SECONDS)
-            else:
-                if self._last_sampled is not None:
-                    self._interval.observe(now - self._last_sampled)
-                self._last_sampled = now
+                self._without_memory += 1
+                if self._without_memory > WITHOUT_MEMORY_TICKS:
+                    self._begin_anew(WITHOUT_MEMORY_SECONDS)
+                return
+            self._without_memory = 0
+            if self._last_sampled is not None:
+                self._interval.observe(now - self._last_sampled)
+            self._last_sampled = now
 
     def _sample_memory(self) -> None:
         self._begin_anew(0.0)

@@ -151,7 +151,7 @@ def test_a_gpu_that_does_not_tell_its_memory_is_up(
 ) -> None:
     """A GB10 has no memory of its own; it is asked seldom, misses no sample, and its other values are served."""
     device.memory = lambda: None  # type: ignore[method-assign,assignment,return-value]
-    for _ in range(10):
+    for _ in range(30):
         stepped._read(device.load)
         stepped.tick()
         assert stepped.record.is_up
@@ -159,9 +159,21 @@ def test_a_gpu_that_does_not_tell_its_memory_is_up(
     assert stepped.record.fresh(Load) is not None
     assert not stepped.record.samples
     assert device.reopened == 0
-    assert fake_time.now >= 1000 + 10 * 0.5
+    assert fake_time.now >= 1000 + 20 * 0.5
     assert metrics.missed.labels("0")._value.get() == 0
     assert observed(metrics) == (0, 0.0)
+
+
+def test_a_tick_without_memory_costs_a_tick(stepped: GpuSampler, device: FakeDevice) -> None:
+    """A driver that fails once must not cost the half second that a GPU without memory is left alone for."""
+    ticks(stepped, 2)
+    healthy, device.memory = device.memory, lambda: None  # type: ignore[method-assign,assignment,return-value]
+    ticks(stepped, 1)
+    device.memory = healthy  # type: ignore[method-assign]
+    ticks(stepped, 1)
+    first, *_, last = stepped.record.samples
+    assert len(stepped.record.samples) == 3
+    assert last.ts_ms - first.ts_ms == pytest.approx(30, abs=1)
 
 
 @pytest.mark.parametrize("error", [OSError(5, "I/O"), UnicodeDecodeError("utf-8", b"x", 0, 1, "x"), TypeError("x")])
