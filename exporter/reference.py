@@ -53,8 +53,8 @@ GPU_NOTE = """\
 A metric that the GPU, the driver or the backend does not have is left out. `gpu` is the index, or `index:instance` for
 a MIG instance. A GPU that stops answering keeps `nvml_gpu_info`, `nvml_gpu_up` 0 and its sample's growing age, and
 loses every other series within two seconds, save its XID errors: they say why. A GPU that answers and does not tell its
-memory, as one that shares the host's, is up without it. `nvml_gpu_info{backend="replay"}` marks a recording. Under vLLM device
-memory hardly moves, because the KV pool is allocated once: watch the pool's use beside it.
+memory, as one that shares the host's, is up without it. `nvml_gpu_info{backend="replay"}` marks a recording. Under
+vLLM device memory hardly moves, because the KV pool is allocated once: watch the pool's use beside it.
 """
 
 
