@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import ctypes
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from exporter.nvml import NvmlReader
-from exporter.readings import GpuError, Load, Status, Xids
+from exporter.readings import GpuError, Load, Status
 
 if TYPE_CHECKING:
-    from exporter.nvml import NvmlDevice
     from tests.exporter.conftest import FakeNvml
 
 
@@ -75,139 +73,6 @@ def test_a_failure_carries_nvmls_name(nvml: FakeNvml) -> None:
     nvml.fail("nvmlDeviceGetTemperature", "GPU_IS_LOST")
     with pytest.raises(GpuError, match="GPU_IS_LOST"):
         gpu.status()
-
-
-LOSSES = ("GPU_IS_LOST", "RESET_REQUIRED", "UNINITIALIZED", "DRIVER_NOT_LOADED", "GPU_NOT_FOUND")
-LACKS = ("NOT_SUPPORTED", "INVALID_ARGUMENT", "NO_PERMISSION", "NOT_FOUND", "FUNCTION_NOT_FOUND", "DEPRECATED")
-FAILURES = ("UNKNOWN", "TIMEOUT", "IN_USE", "INSUFFICIENT_RESOURCES", "OPERATING_SYSTEM", "CORRUPTED_INFOROM")
-STRANGERS = (OSError(5, "I/O"), TypeError("no"), ValueError("no"), ctypes.ArgumentError("no"), AttributeError("no"))
-
-
-@pytest.mark.parametrize("code", LOSSES)
-def test_a_code_that_means_a_loss_loses_the_gpu(nvml: FakeNvml, code: str) -> None:
-    """With such a code nothing more can be asked: old values must not be served beside it."""
-    gpu = NvmlReader(nvml).open()[0]
-    nvml.fail("nvmlDeviceGetMemoryInfo", code)
-    with pytest.raises(GpuError, match=code):
-        gpu.memory()
-    nvml.answers["nvmlDeviceGetMemoryInfo"] = SimpleNamespace(used=1, total=2, free=1)
-    with pytest.raises(GpuError):  # until it is opened anew
-        gpu.memory()
-
-
-@pytest.mark.parametrize("code", [*LACKS, *FAILURES])
-def test_memory_that_is_not_told_loses_no_gpu(nvml: FakeNvml, code: str, caplog: pytest.LogCaptureFixture) -> None:
-    """A GB10 shares the host's memory: taken for lost, it would pause every run and show no power either."""
-    nvml.answers |= {"nvmlDeviceGetPowerUsage": 11_200, "nvmlDeviceGetName": "NVIDIA GB10"}
-    nvml.fail("nvmlDeviceGetMemoryInfo", code)
-    gpu = NvmlReader(nvml).open()[0]
-    assert [gpu.memory(), gpu.memory()] == [None, None]
-    assert gpu.load().power_watts == pytest.approx(11.2)
-    assert [record.message for record in caplog.records] == [
-        f"GPU 0 (NVIDIA GB10) does not tell its memory: {code}. Its other series are served."
-    ]
-    assert gpu.take_failures() == ([code] * 2 if code in FAILURES else [])
-
-
-@pytest.mark.parametrize("memory", [(0, 0, 0), (2**64 - 1, 2**64 - 1, 2**64 - 1), (None, None, None), (5, 0, 0)])
-def test_memory_that_is_no_memory_is_absent(nvml: FakeNvml, memory: tuple[int | None, int, int]) -> None:
-    """Some drivers say success and fill in nothing: 0 of 0 bytes is not a measurement."""
-    used, total, free = memory
-    nvml.answers["nvmlDeviceGetMemoryInfo"] = SimpleNamespace(used=used, total=total, free=free)
-    assert NvmlReader(nvml).open()[0].memory() is None
-
-
-def test_a_gpu_that_no_longer_tells_who_it_is_is_lost(nvml: FakeNvml) -> None:
-    """A container whose devices were taken away gets UNKNOWN for everything; that is no GPU without memory."""
-    gpu = NvmlReader(nvml).open()[0]
-    for function in ("MemoryInfo", "UUID", "Name"):
-        nvml.fail(f"nvmlDeviceGet{function}", "UNKNOWN")
-    with pytest.raises(GpuError, match="UNKNOWN"):
-        gpu.memory()
-
-
-SENSORS = {
-    "nvmlDeviceGetPowerUsage": 100_000,
-    "nvmlDeviceGetTemperature": 41,
-    "nvmlDeviceGetClockInfo": 1980,
-    "nvmlDeviceGetTotalEnergyConsumption": 5_000,
-    "nvmlDeviceGetTotalEccErrors": 0,
-    "nvmlDeviceGetUtilizationRates": SimpleNamespace(gpu=50, memory=20),
-}
-
-
-def told(gpu: NvmlDevice) -> int:
-    """Return how many fields of load and status have a value."""
-    load, status = gpu.load(), gpu.status()
-    fields = [getattr(load, name) for name in Load.__slots__] + [getattr(status, name) for name in Status.__slots__]
-    return sum(value is not None for value in fields)
-
-
-@pytest.mark.parametrize("function", SENSORS)
-@pytest.mark.parametrize("failure", [*LACKS, *FAILURES, *STRANGERS])
-def test_a_sensor_that_fails_costs_its_own_fields(nvml: FakeNvml, function: str, failure: str | Exception) -> None:
-    """One sensor in trouble, or one that a vGPU does not have, must not take the others along."""
-    nvml.answers |= SENSORS
-    gpu = NvmlReader(nvml).open()[0]
-    assert told(gpu) == 9
-    if isinstance(failure, str):
-        nvml.fail(function, failure)
-    else:
-        nvml.answers[function] = failure
-    own = {"nvmlDeviceGetUtilizationRates": 2, "nvmlDeviceGetClockInfo": 2, "nvmlDeviceGetTotalEccErrors": 2}
-    assert told(gpu) == 9 - own.get(function, 1)
-    is_told = failure not in LACKS
-    code = failure if isinstance(failure, str) else type(failure).__name__
-    assert set(gpu.take_failures()) == ({code} if is_told else set())
-
-
-@pytest.mark.parametrize("function", SENSORS)
-@pytest.mark.parametrize("value", [2**32 - 1, 2**64 - 1, -1, None, "0"])
-def test_a_value_that_was_not_filled_in_is_absent(nvml: FakeNvml, function: str, value: object) -> None:
-    """4,294,967 W and 42,949,672 % are what "not available" looks like when it is taken for a number."""
-    rates = function == "nvmlDeviceGetUtilizationRates"
-    nvml.answers |= SENSORS | {function: SimpleNamespace(gpu=value, memory=value) if rates else value}
-    own = {"nvmlDeviceGetUtilizationRates": 2, "nvmlDeviceGetClockInfo": 2, "nvmlDeviceGetTotalEccErrors": 2}
-    assert told(NvmlReader(nvml).open()[0]) == 9 - own.get(function, 1)
-
-
-@pytest.mark.parametrize(
-    ("name", "shown"),
-    [
-        (UnicodeDecodeError("utf-8", b"GPU \xff", 4, 5, "invalid start byte"), "GPU \ufffd"),
-        (b"H100", "H100"),
-        (b"\xff\xfe", "\ufffd\ufffd"),
-        ("", ""),
-        (OSError(5, "I/O"), ""),
-    ],
-)
-def test_a_name_of_any_bytes_costs_nothing_else(nvml: FakeNvml, name: object, shown: str) -> None:
-    """A GPU whose board says nonsense about itself has memory all the same."""
-    nvml.answers["nvmlDeviceGetName"] = name
-    first, second = NvmlReader(nvml).open()
-    assert (first.info.name, first.info.uuid, second.info.uuid) == (shown, "GPU-0", "GPU-1")
-    assert first.memory()
-
-
-def test_a_driver_that_does_not_tell_its_version_has_gpus(nvml: FakeNvml) -> None:
-    """The version is a label; the GPUs are the point."""
-    nvml.fail("nvmlSystemGetDriverVersion", "UNKNOWN")
-    assert [device.info.driver for device in NvmlReader(nvml).open()] == ["", ""]
-
-
-def test_the_parent_of_mig_instances_is_no_lost_gpu(nvml: FakeNvml) -> None:
-    """A GPU in MIG mode lets few ask for its memory and its load: its instances tell theirs."""
-    nvml.answers |= {
-        "nvmlDeviceGetCount": 1,
-        "nvmlDeviceGetMaxMigDeviceCount": 7,
-        "nvmlDeviceGetMigDeviceHandleByIndex": lambda _, n: f"mig-{n}" if n < 1 else nvml.NVMLError(6),
-        "nvmlDeviceGetMemoryInfo": lambda handle: (
-            SimpleNamespace(used=1, total=2, free=1) if handle.startswith("mig") else nvml.NVMLError(4)
-        ),
-    }
-    parent, instance = NvmlReader(nvml).open()
-    assert parent.memory() is None
-    assert instance.memory()
 
 
 def test_no_driver_is_an_error_with_a_code(nvml: FakeNvml) -> None:
@@ -286,92 +151,6 @@ def test_an_unseen_time_is_not_credited(nvml: FakeNvml) -> None:
     reading = gpu.history()
     assert reading is not None
     assert reading.busy_seconds == pytest.approx(0.2)
-
-
-class Events:
-    """NVML's event sets: XIDs wait in a set until they are taken or it is freed, and die with NVML's shutdown."""
-
-    def __init__(self, nvml: FakeNvml) -> None:
-        self.waiting: dict[str, list[int]] = {}
-        self.misused = False
-        self._nvml = nvml
-        self._created = 0
-        nvml.answers |= {
-            "nvmlEventSetCreate": self.create,
-            "nvmlDeviceRegisterEvents": None,
-            "nvmlEventSetFree": lambda events: self.take(events).clear(),
-            "nvmlEventSetWait_v2": self.wait,
-            "nvmlShutdown": self.waiting.clear,
-        }
-
-    def create(self) -> str:
-        """Return a new set."""
-        self._created += 1
-        self.waiting[f"events-{self._created}"] = []
-        return f"events-{self._created}"
-
-    def take(self, events: str) -> list[int]:
-        """Return what waits in a set; asking for one that is gone would crash the driver's library."""
-        self.misused |= events not in self.waiting
-        return self.waiting.get(events, [])
-
-    def wait(self, events: str, _: int) -> object:
-        """Return the next event of a set."""
-        pending = self.take(events)
-        return SimpleNamespace(eventData=pending.pop(0)) if pending else self._nvml.NVMLError(10)
-
-
-def test_xid_errors_are_counted(nvml: FakeNvml) -> None:
-    """An XID is often the only trace of why a GPU was lost."""
-    events = Events(nvml)
-    gpu = NvmlReader(nvml).open()[0]
-    assert gpu.xids() == Xids(0)
-    events.waiting["events-1"] += [31, 79]
-    assert gpu.xids() == Xids(2, 79)
-    assert gpu.xids() == Xids(2, 79)
-
-
-def test_the_xid_that_comes_with_a_loss_is_counted(nvml: FakeNvml) -> None:
-    """XID 79 says that the GPU fell off the bus; freed with its set unread, it is never seen."""
-    events = Events(nvml)
-    first, second = NvmlReader(nvml).open()
-    first.xids(), second.xids()
-    nvml.fail("nvmlDeviceGetMemoryInfo", "GPU_IS_LOST")
-    for gpu in (first, second):
-        with pytest.raises(GpuError):
-            gpu.memory()
-    events.waiting["events-1"].append(79)
-    events.waiting["events-2"].append(48)
-    nvml.answers["nvmlDeviceGetMemoryInfo"] = SimpleNamespace(used=1, total=2, free=1)
-    first.reopen()  # no other answers, so NVML is shut down under the second's set too
-    assert first.xids() == Xids(1, 79)
-    second.reopen()
-    assert second.xids() == Xids(1, 48)
-    events.waiting["events-3"].append(31)
-    assert first.xids() == Xids(2, 31)
-    assert not events.misused
-
-
-def test_xids_that_cannot_be_watched_are_absent(nvml: FakeNvml) -> None:
-    """A count of 0 from a GPU that nobody watches would be a promise."""
-    events = Events(nvml)
-    nvml.fail("nvmlDeviceRegisterEvents", "NOT_SUPPORTED")
-    assert NvmlReader(nvml).open()[0].xids() is None
-    assert not events.waiting["events-1"]
-
-
-@pytest.mark.parametrize("failure", ["UNKNOWN", "GPU_IS_LOST"])
-def test_an_event_set_that_fails_costs_no_other_reading(nvml: FakeNvml, failure: str) -> None:
-    """What was counted stays, and the sensors are read on."""
-    events = Events(nvml)
-    nvml.answers["nvmlDeviceGetTemperature"] = 41
-    gpu = NvmlReader(nvml).open()[0]
-    gpu.xids()
-    events.waiting["events-1"].append(31)
-    assert gpu.xids() == Xids(1, 31)
-    nvml.fail("nvmlEventSetWait_v2", failure)
-    assert gpu.xids() == Xids(1, 31)
-    assert gpu.status().temperature_celsius == 41
 
 
 def test_the_history_goes_on_after_the_driver_was_loaded_anew(nvml: FakeNvml) -> None:
