@@ -30,9 +30,10 @@ import requests
 from machine import describe
 
 from exporter import cli
+from exporter.deadlines import Deadlines
 from exporter.record import Clock
 from exporter.replay import ReplayDevice
-from exporter.sampler import SAMPLE_INTERVAL_SECONDS, Deadlines
+from exporter.sampler_metrics import SAMPLE_INTERVAL_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -22,10 +22,11 @@ from typing import TYPE_CHECKING
 from machine import describe
 from prometheus_client import CollectorRegistry, Gauge, start_http_server
 
+from exporter.deadlines import Deadlines
 from exporter.readings import Memory
 from exporter.record import Clock
 from exporter.replay import COLUMNS, ReplayReader, read_traces
-from exporter.sampler import SAMPLE_INTERVAL_SECONDS, Deadlines
+from exporter.sampler_metrics import SAMPLE_INTERVAL_SECONDS
 from workload.paths import cache_dir
 from workload.prometheus import NoDataError
 from workload.prometheus_binary import find_prometheus

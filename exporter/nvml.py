@@ -10,7 +10,9 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from exporter.nvml_calls import LOST, Calls, UtilizationBuffer, XidWatch, known, percent
+from exporter.nvml_calls import LOST, Calls, known, percent
+from exporter.nvml_utilization import UtilizationBuffer
+from exporter.nvml_xids import XidWatch
 from exporter.readings import GpuError, GpuInfo, History, Load, Memory, Pcie, Processes, Status, Xids
 
 if TYPE_CHECKING:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import errno
 import logging
-import os
 import threading
 import time
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from prometheus_client import Counter
 
 from exporter.errors import StorageError
-from exporter.readings import Load, Status
-from exporter.replay import COLUMNS
+from exporter.rawlog_files import RawLogFiles
+from exporter.rawlog_rows import encode_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from io import FileIO
     from pathlib import Path
 
     from prometheus_client import CollectorRegistry
@@ -25,8 +23,8 @@ if TYPE_CHECKING:
     from exporter.record import GpuRecord, Sample
 
 _LOG = logging.getLogger("exporter.rawlog")
-HEADER = ",".join((COLUMNS[0], "gpu", *COLUMNS[1:])) + "\n"
 WRITE_SECONDS = 1.0
+STOP_SECONDS = 2.0  # for the last rows; a disk that hangs keeps them
 MAX_FILE_BYTES = 64 * 1024 * 1024  # about three hours of one GPU at 10 ms
 KEPT_FILES = 16
 
@@ -44,8 +42,9 @@ class RawLogMetrics:
 class RawLog:
     """Appends what the records gathered to a CSV, once a second, from a thread of its own.
 
-    A file is closed at `max_file_bytes` and the oldest are deleted beyond `kept_files`. Should the disk fail, sampling
-    and scrapes go on, the error is counted, and writing is tried again with what is still held in memory.
+    A new file is begun at `max_file_bytes`, and when the wall clock was set back, for a file's times ascend; the oldest
+    of the log's own are deleted beyond `kept_files`. Should the disk fail, at whatever point, sampling and scrapes go
+    on, the error is counted, and writing is tried again with what is still held in memory.
 
     Args:
         directory: where the files go; they are readable by their owner only.
@@ -69,18 +68,16 @@ class RawLog:
         max_file_bytes: int = MAX_FILE_BYTES,
         kept_files: int = KEPT_FILES,
     ) -> None:
-        self._directory = directory
         self._records = records
-        self._wall = wall
         self._max_file_bytes = max_file_bytes
-        self._kept_files = kept_files
-        self._written_ms: dict[str, int] = {}
+        self._files = RawLogFiles(directory, wall, kept_files)
+        self._written: dict[str, tuple[int, int]] = {}  # GPU -> epoch and time of the last row
         self._metrics = metrics
+        self._is_failing = False
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="raw-log", daemon=True)
         try:
-            directory.mkdir(parents=True, exist_ok=True)
-            self._stream = self._begin()
+            self._files.begin()
         except OSError as error:
             raise StorageError(
                 f"The raw log cannot be written to {directory}: {error.strerror}.",
@@ -91,76 +88,46 @@ class RawLog:
         """Start writing."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """Write what is left and close the file."""
+    def stop(self, patience_seconds: float = STOP_SECONDS) -> None:
+        """Write what is left and close the file; a disk that hangs is left behind after `patience_seconds`."""
         self._stopping.set()
         if self._thread.is_alive():
-            self._thread.join()
-        self._stream.close()
+            self._thread.join(patience_seconds)
+        if not self._thread.is_alive():
+            self._files.close()
+
+    def write(self) -> None:
+        """Write every sample that is not written yet, and count and say it if that fails."""
+        try:
+            self._write()
+        except Exception as error:  # noqa: BLE001 - whatever a disk does, it is tried again in a second
+            self._metrics.errors.inc()
+            if not self._is_failing:
+                reason = getattr(error, "strerror", None) or type(error).__name__
+                _LOG.warning("The raw log could not be written: %s. It is tried again every second.", reason)
+            self._is_failing = True
+        else:
+            self._is_failing = False
 
     def _run(self) -> None:
         stopping = False
         while not stopping:
             stopping = self._stopping.wait(WRITE_SECONDS)
-            try:
-                self._write()
-            except OSError as error:
-                self._metrics.errors.inc()
-                _LOG.warning("The raw log could not be written: %s. It is tried again.", error.strerror)
+            self.write()
 
     def _write(self) -> None:
-        if self._stream.tell() > self._max_file_bytes:
-            self._stream.close()
-            self._stream = self._begin()
+        if self._files.size > self._max_file_bytes or not self._files.is_ours:
+            self._files.begin()
         for record in self._records():
-            gpu, samples = record.info.gpu, record.samples.copy()
-            since_ms = self._written_ms.get(gpu, 0)
-            if samples and samples[-1].ts_ms < since_ms:  # the clock was set back
-                since_ms = 0
-            if new := [sample for sample in samples if sample.ts_ms > since_ms]:
-                self._append("".join(encode_row(gpu, sample) for sample in new).encode())
-                self._written_ms[gpu] = new[-1].ts_ms
-                self._metrics.rows.inc(len(new))
+            gpu = record.info.gpu
+            before = self._written.get(gpu, (0, 0))
+            new = [sample for sample in record.samples.copy() if (sample.epoch, sample.ts_ms) > before]
+            for epoch, samples in groupby(new, key=lambda sample: sample.epoch):
+                self._append(gpu, epoch, list(samples))
 
-    def _append(self, rows: bytes) -> None:
-        """Write all of `rows` or none: what a full disk took of them is cut off again, to be written whole later."""
-        end = self._stream.tell()
-        try:
-            written = self._stream.write(rows)
-        except OSError:
-            self._stream.truncate(end)
-            raise
-        if written != len(rows):
-            self._stream.truncate(end)
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    def _begin(self) -> FileIO:
-        stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(self._wall()))
-        number = len(list(self._directory.glob(f"nvml_{stamp}_*.csv")))
-        path = self._directory / f"nvml_{stamp}_{number:02d}.csv"
-        path.touch(mode=0o600, exist_ok=False)
-        stream = path.open("ab", buffering=0)
-        stream.write(HEADER.encode())
-        for old in sorted(self._directory.glob("nvml_*.csv"))[: -self._kept_files]:
-            old.unlink()
-        return stream
-
-
-def encode_row(gpu: str, sample: Sample) -> str:
-    """Return one line of the CSV; what is not known is an empty cell."""
-    load, status = sample.load or Load(), sample.status or Status()
-    cells = (
-        sample.ts_ms,
-        gpu,
-        sample.used_bytes,
-        _scaled(load.utilization, 100),
-        _scaled(load.memory_utilization, 100),
-        _scaled(load.power_watts, 1000),
-        _scaled(status.sm_clock_hertz, 1e-6),
-        _scaled(status.temperature_celsius, 1),
-    )
-    return ",".join(map(str, cells)) + "\n"
-
-
-def _scaled(value: float | None, factor: float) -> float | str:
-    return "" if value is None else round(value * factor)
+    def _append(self, gpu: str, epoch: int, samples: Sequence[Sample]) -> None:
+        if gpu in self._written and self._written[gpu][0] != epoch:
+            self._files.begin()
+        self._files.append("".join(encode_row(gpu, sample) for sample in samples).encode())
+        self._written[gpu] = epoch, samples[-1].ts_ms
+        self._metrics.rows.inc(len(samples))

@@ -37,7 +37,7 @@ class Sample(NamedTuple):
     used_bytes: int
     load: Load | None
     status: Status | None
-    epoch: int
+    epoch: int = 0
 
 
 class GpuRecord:

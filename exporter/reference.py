@@ -19,7 +19,7 @@ from exporter.processes import ProcessCollector, Target
 from exporter.rawlog import RawLogMetrics
 from exporter.readings import GpuInfo, History, Load, Memory, Pcie, Processes, Status, Xids
 from exporter.record import Clock, GpuRecord
-from exporter.sampler import SamplerMetrics
+from exporter.sampler_metrics import SamplerMetrics
 from exporter.soak import SoakMetrics
 from exporter.timeline import MEMORY_USED, MEMORY_USED_HELP, NODE_ACTIVE, NODE_ACTIVE_HELP
 

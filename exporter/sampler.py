@@ -8,28 +8,24 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from prometheus_client import Counter, Histogram
-
+from exporter.deadlines import Deadlines
 from exporter.readings import GpuError
 from exporter.record import Clock, GpuRecord
+from exporter.sampler_metrics import SAMPLE_INTERVAL_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from prometheus_client import CollectorRegistry
-
     from exporter.readings import GpuDevice, Reading
+    from exporter.sampler_metrics import SamplerMetrics
 
 _LOG = logging.getLogger("exporter.sampler")
-SAMPLE_INTERVAL_SECONDS = 0.010
 KEPT_SECONDS = 60.0  # what the raw log may fall behind before it loses samples
 TIER_TICK_SECONDS = 0.1
 # How often a GPU that has not told its memory for some ticks is asked again: often enough to know that it answers.
 WITHOUT_MEMORY_SECONDS = 0.5
 WITHOUT_MEMORY_TICKS = 10
 BACKOFF_SECONDS = (1.0, 60.0)
-# Multiples of the interval: within 5 % is on time, 1.2 is the bar for the 99th percentile, beyond 2 a tick was missed.
-INTERVAL_BUCKETS = (0.5, 0.9, 0.95, 1.05, 1.1, 1.2, 1.5, 2, 5, 10, 100)
 
 
 @dataclass(frozen=True)
@@ -53,50 +49,6 @@ def tiers_of(device: GpuDevice, *, pcie: bool, processes: bool) -> list[Tier]:
     if pcie:
         tiers.append(Tier(device.pcie, 5.0))
     return tiers
-
-
-class SamplerMetrics:
-    """What the samplers say about themselves."""
-
-    def __init__(self, registry: CollectorRegistry, interval_seconds: float = SAMPLE_INTERVAL_SECONDS) -> None:
-        self.interval = Histogram(
-            "hop2rag_exporter_sample_interval_seconds",
-            "Time from one memory sample to the next, as achieved.",
-            ["gpu"],
-            buckets=[round(interval_seconds * factor, 6) for factor in INTERVAL_BUCKETS],
-            registry=registry,
-        )
-        self.missed = Counter(
-            "hop2rag_exporter_samples_missed_total",
-            "Deadlines that passed without a sample: the thread was late or the driver slow.",
-            ["gpu"],
-            registry=registry,
-        )
-        self.errors = Counter(
-            "nvml_errors_total",
-            "Calls to a GPU that failed, by NVML's name for it or that of an exception that is not NVML's.",
-            ["gpu", "code"],
-            registry=registry,
-        )
-
-
-class Deadlines:
-    """Instants `interval_seconds` apart from the first on, so that lateness never adds up."""
-
-    def __init__(self, interval_seconds: float, clock: Clock) -> None:
-        self._interval = interval_seconds
-        self._clock = clock
-        self._next = clock.monotonic()
-
-    def wait(self) -> int:
-        """Sleep until the next deadline; return how many had passed already and are given up."""
-        late = self._clock.monotonic() - self._next
-        missed = max(0, int(late / self._interval))
-        self._next += missed * self._interval
-        if (delay := self._next - self._clock.monotonic()) > 0:
-            self._clock.sleep(delay)
-        self._next += self._interval
-        return missed
 
 
 class GpuSampler:

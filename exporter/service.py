@@ -22,7 +22,8 @@ from exporter.nvml import NvmlReader
 from exporter.processes import ProcessCollector, Target
 from exporter.rawlog import RawLog, RawLogMetrics
 from exporter.replay import ReplayReader
-from exporter.sampler import SAMPLE_INTERVAL_SECONDS, GpuSampler, SamplerMetrics, tiers_of
+from exporter.sampler import GpuSampler, tiers_of
+from exporter.sampler_metrics import SAMPLE_INTERVAL_SECONDS, SamplerMetrics
 from exporter.server import MetricsServer
 from exporter.timeline import WINDOW_MS, expose_memory
 from exporter.web_config import WebConfig, read_web_config

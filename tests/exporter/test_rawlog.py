@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import stat
 from typing import TYPE_CHECKING
 
@@ -10,10 +9,12 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from exporter.errors import StorageError
-from exporter.rawlog import HEADER, RawLog, RawLogMetrics
-from exporter.readings import Load, Memory, Status
+from exporter.rawlog import RawLog, RawLogMetrics
+from exporter.rawlog_rows import HEADER
+from exporter.readings import Load, Status
 from exporter.record import Clock, GpuRecord
 from exporter.replay import read_traces
+from tests.exporter.rawlogs import fill
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,29 +26,6 @@ if TYPE_CHECKING:
 def record(device: FakeDevice, fake_time: FakeTime) -> GpuRecord:
     """Return an empty record."""
     return GpuRecord(device, Clock(fake_time.monotonic, fake_time.wall, fake_time.sleep), depth=6000)
-
-
-def fill(record: GpuRecord, fake_time: FakeTime, count: int) -> None:
-    """Take `count` samples 10 ms apart."""
-    for _ in range(count):
-        fake_time.now += 0.010
-        record.put_memory(Memory(used=round(fake_time.now * 1000)), fake_time.now)
-
-
-class FullDisk:
-    """A file that takes half of what it is given, as a disk that fills up does."""
-
-    def __init__(self, path: Path) -> None:
-        self._stream = path.open("ab", buffering=0)
-        self.is_full = True
-
-    def write(self, rows: bytes) -> int:
-        """Write all, or half while full."""
-        return self._stream.write(rows[: len(rows) // 2] if self.is_full else rows)
-
-    def __getattr__(self, name: str) -> object:
-        """Pass the rest on."""
-        return getattr(self._stream, name)
 
 
 def test_what_is_logged_replays_as_it_was(tmp_path: Path, record: GpuRecord, fake_time: FakeTime) -> None:
@@ -74,7 +52,7 @@ def test_every_sample_is_written_once(tmp_path: Path, record: GpuRecord, fake_ti
     log = RawLog(tmp_path, lambda: [record], RawLogMetrics(registry))
     for count in (3, 0, 150):
         fill(record, fake_time, count)
-        log._write()
+        log.write()
     log.stop()
     (path,) = tmp_path.iterdir()
     assert len(path.read_text().splitlines()) == 1 + 153
@@ -94,50 +72,11 @@ def test_files_are_rotated_and_the_oldest_deleted(tmp_path: Path, record: GpuRec
     for _ in range(8):
         fill(record, fake_time, 10)
         fake_time.now += 1
-        log._write()
+        log.write()
     log.stop()
     files = sorted(tmp_path.iterdir())
     assert len(files) == 3
     assert all(path.read_text().startswith(HEADER) for path in files)
-
-
-def test_a_full_disk_costs_nothing_once_there_is_room(
-    tmp_path: Path, record: GpuRecord, fake_time: FakeTime, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Rows cut in half would spoil the record; rows forgotten would leave a hole."""
-    registry = CollectorRegistry()
-    log = RawLog(tmp_path, lambda: [record], RawLogMetrics(registry))
-    (path,) = tmp_path.iterdir()
-    disk = FullDisk(path)
-    log._stream.close()
-    log._stream = disk  # type: ignore[assignment]
-    fill(record, fake_time, 10)
-    with pytest.raises(OSError, match="No space left") as caught:
-        log._write()
-    assert caught.value.errno == errno.ENOSPC
-    log.start()
-    disk.is_full = False
-    log.stop()
-    (frames,) = read_traces(path).values()
-    assert len(frames) == 10
-    assert "No space" not in caplog.text
-
-
-def test_a_failing_write_is_counted_and_the_thread_lives(
-    tmp_path: Path, record: GpuRecord, fake_time: FakeTime, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Fault row 15's neighbour: the disk is no reason to stop sampling."""
-    registry = CollectorRegistry()
-    log = RawLog(tmp_path, lambda: [record], RawLogMetrics(registry))
-
-    def refuse(_: bytes) -> None:
-        raise OSError(errno.EIO, "Input/output error")
-
-    monkeypatch.setattr(log, "_append", refuse)
-    fill(record, fake_time, 1)
-    log.start()
-    log.stop()
-    assert registry.get_sample_value("hop2rag_exporter_raw_log_write_errors_total") == 1
 
 
 def test_a_directory_that_cannot_be_written_is_refused_at_start(tmp_path: Path) -> None:

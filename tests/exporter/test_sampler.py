@@ -1,4 +1,4 @@
-"""Deadlines that do not drift, and samplers that lose a GPU without losing the others."""
+"""Samplers that lose a GPU without losing the others."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from exporter import sampler as module
 from exporter.readings import GpuError, Load, Memory, Pcie, Processes, Status, Xids
 from exporter.record import Clock
-from exporter.sampler import Deadlines, GpuSampler, SamplerMetrics, tiers_of
+from exporter.sampler import GpuSampler, tiers_of
+from exporter.sampler_metrics import SamplerMetrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -43,32 +42,6 @@ def start(metrics: SamplerMetrics, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     yield begin
     for sampler in samplers:
         sampler.stop()
-
-
-@given(st.lists(st.floats(0, 0.05), min_size=1, max_size=50))
-def test_deadlines_never_drift(work_seconds: list[float]) -> None:
-    """A loop that sleeps "10 ms after the work" falls behind for ever; every tick must lie on the first one's grid."""
-    now = 50.0
-
-    def sleep(seconds: float) -> None:
-        nonlocal now
-        now += seconds
-
-    deadlines = Deadlines(0.010, Clock(lambda: now, lambda: now, sleep))
-    ticks = 0
-    for work in work_seconds:
-        ticks += deadlines.wait() + 1
-        due = 50.0 + (ticks - 1) * 0.010
-        assert due - 1e-9 <= now < due + 0.010 + 1e-9
-        now += work
-
-
-def test_missed_deadlines_are_counted(fake_time: FakeTime) -> None:
-    """A gap in the samples must be visible, not silently closed up."""
-    deadlines = Deadlines(0.010, Clock(fake_time.monotonic, fake_time.wall, fake_time.sleep))
-    assert deadlines.wait() == 0
-    fake_time.now += 0.055
-    assert deadlines.wait() == 4
 
 
 def test_every_tier_is_read(

@@ -18,7 +18,7 @@ from exporter.agent import AgentMetrics
 from exporter.overlap import BusySeconds
 from exporter.processes import ProcessCollector, Target
 from exporter.rawlog import RawLogMetrics
-from exporter.sampler import SamplerMetrics
+from exporter.sampler_metrics import SamplerMetrics
 from exporter.timeline import MEMORY_USED, NODE_ACTIVE
 from workload.agent.state import LLM_NODES, NODES
 from workload.paths import asset

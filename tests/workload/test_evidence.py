@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from exporter.rawlog import HEADER, encode_row
+from exporter.rawlog_rows import HEADER, encode_row
 from exporter.readings import Load
 from exporter.record import Sample
 from tests.stubs.load import START, Rows, run_of

@@ -1,0 +1,27 @@
+"""Absolute deadlines, so that a sampler does not drift."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from exporter.record import Clock
+
+
+class Deadlines:
+    """Instants `interval_seconds` apart from the first on, so that lateness never adds up."""
+
+    def __init__(self, interval_seconds: float, clock: Clock) -> None:
+        self._interval = interval_seconds
+        self._clock = clock
+        self._next = clock.monotonic()
+
+    def wait(self) -> int:
+        """Sleep until the next deadline; return how many had passed already and are given up."""
+        late = self._clock.monotonic() - self._next
+        missed = max(0, int(late / self._interval))
+        self._next += missed * self._interval
+        if (delay := self._next - self._clock.monotonic()) > 0:
+            self._clock.sleep(delay)
+        self._next += self._interval
+        return missed

@@ -1,0 +1,33 @@
+"""Rows of the raw log, in the columns that a replay reads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from exporter.readings import Load, Status
+from exporter.replay import COLUMNS
+
+if TYPE_CHECKING:
+    from exporter.record import Sample
+
+HEADER = ",".join((COLUMNS[0], "gpu", *COLUMNS[1:])) + "\n"
+
+
+def encode_row(gpu: str, sample: Sample) -> str:
+    """Return one line of the CSV; what is not known is an empty cell."""
+    load, status = sample.load or Load(), sample.status or Status()
+    cells = (
+        sample.ts_ms,
+        gpu,
+        sample.used_bytes,
+        _scaled(load.utilization, 100),
+        _scaled(load.memory_utilization, 100),
+        _scaled(load.power_watts, 1000),
+        _scaled(status.sm_clock_hertz, 1e-6),
+        _scaled(status.temperature_celsius, 1),
+    )
+    return ",".join(map(str, cells)) + "\n"
+
+
+def _scaled(value: float | None, factor: float) -> float | str:
+    return "" if value is None else round(value * factor)
