@@ -21,8 +21,9 @@ from workload.analysis.eviction import hashed, replay, smallest_pool
 from workload.analysis.growth import fit_growth
 from workload.analysis.overlap import GENERATION, RETRIEVAL, Span, activities
 from workload.analysis.percentiles import percentile
-from workload.analysis.scaling import Level, efficiencies
+from workload.analysis.scaling import efficiencies
 from workload.analysis.structure import AgentCall, common_prefix, reuse_structure, shared_prefixes
+from workload.analysis.throughput import Level
 from workload.analysis.usl import fit_usl
 from workload.analysis.wall import is_wall, slope_ratio
 from workload.prefix import PrefixIndex
@@ -100,7 +101,7 @@ def tails(data_sets: int, rng: np.random.Generator) -> None:
 def closed_loop(concurrency: int, requests: int, mean_seconds: float, rng: np.random.Generator) -> Level:
     """Return a level whose requests take lognormal time."""
     seconds = mean_seconds * rng.lognormal(-(SPREAD**2) / 2, SPREAD, requests)
-    return Level(concurrency, seconds, np.ones(requests, dtype=np.bool_))
+    return Level(concurrency, seconds, np.ones(requests))
 
 
 def scaling(data_sets: int, rng: np.random.Generator) -> None:

@@ -16,7 +16,7 @@ from workload.results import total
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from workload.analysis.scaling import Level
+    from workload.analysis.throughput import Level
     from workload.results import Measured, RunData
 
 ENGINE = (
@@ -32,13 +32,13 @@ ENGINE = (
 
 
 def measured_level(data: RunData, arm: str, point: str) -> tuple[dict[str, Any], Level | None]:
-    """Return what is known of one level of an arm, and the steady part of its questions if its loop is closed."""
+    """Return what is known of one level of an arm, and what it did while full if its loop is closed."""
     measured = [part for part in data.measured if (part.window.arm, part.window.point) == (arm, point)]
     questions = [row for row in data.questions if (row["arm"], row["phase"]) == (arm, point)]
     calls = [row for row in data.calls if (row["arm"], row["phase"]) == (arm, point)]
     good = [call for call in calls if call["outcome"] == "ok"]
     loop, amount = levels.load_of(point)
-    part, counted = levels.steady_part(questions, int(amount)) if loop == "closed" else (None, questions)
+    part, counted = levels.full_part(questions, int(amount)) if loop == "closed" else (None, questions)
     engine = [_engine(data, one) for one in measured]
     windows, in_windows = [one.window for one in measured], [call for call in calls if call["is_windowed"]]
     in_system = [one.counters.get(IN_SYSTEM_SECONDS) for one in measured]
@@ -50,11 +50,11 @@ def measured_level(data: RunData, arm: str, point: str) -> tuple[dict[str, Any],
         "concurrency": int(amount) if loop == "closed" else None,
         "rate": amount if loop == "open" else None,
         "accounting": [dict(one.accounting) for one in measured],
-        "throughput": (levels.throughput(part) if part else None) if loop == "closed" else levels.open_part(questions),
+        "throughput": levels.throughput(part, questions) if loop == "closed" else levels.open_part(questions),
         "latency_seconds": levels.latencies(counted),
         "time_to_first_token_seconds": distribution(first),
         "send_lag_seconds": levels.send_lag(questions, loop),
-        "littles_law": levels.littles_law(in_system, in_windows, windows),
+        "call_seconds": levels.call_seconds(in_system, in_windows, windows),
         "engine": _worst(engine),
         "cached_share": cached / prompt if cached is not None and prompt else None,
         "quality": quality(replace(data, questions=questions), arm),

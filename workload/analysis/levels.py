@@ -1,8 +1,9 @@
-"""One level of load: its steady part, its latencies, what the engine did meanwhile, and how punctual the client was.
+"""One level of load: its answers a second, its latencies, what the engine did meanwhile, how punctual the client was.
 
-Of a closed loop only the questions count that were started while every worker was busy: at the end workers run out of
-questions, the load falls, and whatever ends then was served by a system with less to do. Of an open loop, latency
-counts from the instant at which a question was to be sent; a client that is late itself would else hide the queue.
+Of a closed loop only the questions count whose middle lies between the first and the last instant at which all workers
+were busy: at the end workers run out of questions, and whatever runs then is served by a system with less to do. Of an
+open loop, latency counts from the instant at which a question was to be sent; a client that is late itself would else
+hide the queue.
 """
 
 from __future__ import annotations
@@ -15,17 +16,10 @@ import numpy as np
 
 from workload.analysis.bounds import bounded
 from workload.analysis.latency import answered, distribution, ended, spread
+from workload.analysis.rate import Rate
 from workload.analysis.resampling import percentile_interval
-from workload.analysis.scaling import (
-    MIN_REQUESTS,
-    RESAMPLES,
-    Level,
-    Request,
-    check_littles_law,
-    efficiencies,
-    steady_level,
-    steady_window,
-)
+from workload.analysis.scaling import MIN_REQUESTS, RESAMPLES, efficiencies
+from workload.analysis.throughput import CLOSED, OPEN, Level, Request, full_level, full_window
 from workload.analysis.usl import fit_usl
 from workload.results import group
 
@@ -37,7 +31,7 @@ if TYPE_CHECKING:
     from workload.results import Row
 
 Loop = Literal["closed", "open"]
-STEADY_LATENCIES = 5
+SHORTEST_OPEN = 5
 LOOPS: Mapping[str, Loop] = {"c": "closed", "r": "open"}
 
 
@@ -61,52 +55,67 @@ def workers_of(questions: Iterable[Row]) -> list[list[Row]]:
     return [sorted(rows, key=start_of) for rows in group(ended(questions), "worker").values()]
 
 
-def steady_part(questions: Iterable[Row], concurrency: int) -> tuple[Level | None, list[Row]]:
-    """Return the steady part of a closed loop and the questions in it; None where it was never at its level.
+def full_part(questions: Iterable[Row], concurrency: int) -> tuple[Level | None, list[Row]]:
+    """Return what a closed loop did while all workers were busy, and the questions whose middle lies in there.
 
-    Loads of several starts of the engine are steady each for itself, and are then taken together.
+    None where they never were. Loads of several starts of the engine are full each for itself, and are then taken
+    together.
     """
     parts, inside = [], []
     for rows in group(_numbered(questions), "load").values():
         workers = workers_of(rows)
         requests = [[Request(start_of(row), end_of(row), row["outcome"] == "ok") for row in rows] for rows in workers]
-        window, part = steady_window(requests), steady_level(requests)
+        window, part = full_window(requests), full_level(requests)
         if window is None or part is None or len(workers) < concurrency:
             continue
         parts.append(part)
-        inside += [row for rows in workers for row in rows if window[0] <= start_of(row) < window[1]]
+        inside += [
+            row for rows in workers for row in rows if window[0] <= (start_of(row) + end_of(row)) / 2 < window[1]
+        ]
     if not parts:
         return None, []
     cycles = np.concatenate([part.cycle_seconds for part in parts])
-    return Level(concurrency, cycles, np.concatenate([part.succeeded for part in parts])), inside
+    return Level(concurrency, cycles, np.concatenate([part.answered for part in parts])), inside
 
 
-def throughput(level: Level, seed: int = 0) -> dict[str, Any]:
-    """Return the successes a second of a steady level, with a 95 % interval from `MIN_REQUESTS` questions on."""
-    ci = None
-    if len(level.cycle_seconds) >= MIN_REQUESTS:
+def throughput(level: Level | None, questions: Iterable[Row], seed: int = 0) -> dict[str, Any]:
+    """Return the answers a second of a closed loop; see `Rate`. From `MIN_REQUESTS` questions on it has an interval.
+
+    Args:
+        level: what the loop did while all its workers were busy; None if they never were.
+        questions: all questions of the loop.
+        seed: of the resampling.
+    """
+    whole = _whole(questions)
+    if level is None:
+        return asdict(Rate(CLOSED, None, None, 0, 0.0, whole, "its workers were never all busy at one time"))
+    n, ci = len(level.cycle_seconds), None
+    if n >= MIN_REQUESTS:
         ci = percentile_interval(level.resampled_throughput(RESAMPLES, np.random.default_rng(seed)))
-    return {"per_second": level.throughput, "ci": ci, "n": len(level.cycle_seconds)}
+    return asdict(Rate(CLOSED, level.throughput, ci, n, level.seconds, whole))
 
 
 def open_part(questions: Iterable[Row]) -> dict[str, Any]:
-    """Return the arrivals and the successes a second of an open loop between its first and its last arrival.
+    """Return the answers a second of an open loop, see `Rate`, and `arrived_per_second` between first and last arrival.
 
-    Successes are None where the arrivals last shorter than `STEADY_LATENCIES` questions: then most answers come after.
+    Answers are None where the arrivals last shorter than `SHORTEST_OPEN` of the first questions: most then come after.
     """
     rows = sorted(ended(questions), key=lambda row: row["intended_at"])
-    seconds = rows[-1]["intended_at"] - rows[0]["intended_at"] if rows else 0.0
-    if not seconds:
-        return {"arrived_per_second": None, "per_second": None, "ci": None, "n": len(rows)}
     good = answered(rows)
-    is_long = good and seconds >= STEADY_LATENCIES * float(np.median([row["duration_seconds"] for row in good]))
-    in_time = sum(end_of(row) <= rows[-1]["intended_at"] for row in good)
-    return {
-        "arrived_per_second": (len(rows) - 1) / seconds,
-        "per_second": in_time / seconds if is_long else None,
-        "ci": None,
-        "n": len(rows),
-    }
+    if not good:
+        return {"arrived_per_second": None, **asdict(Rate(OPEN, None, None, 0, 0.0, _whole(rows), "nothing answered"))}
+    last = rows[-1]["intended_at"]
+    seconds = last - rows[0]["intended_at"]
+    # The first answers: of a loop that is asked too much the later ones only wait ever longer.
+    first = sorted(good, key=end_of)[:MIN_REQUESTS]
+    is_long = seconds >= SHORTEST_OPEN * float(np.median([row["duration_seconds"] for row in first]))
+    ends = sorted(end for row in good if (end := end_of(row)) <= last) if is_long else []
+    watched = ends[-1] - ends[0] if ends else 0.0
+    # From one end to another, so the first only opens the time that is watched.
+    per_second = (len(ends) - 1) / watched if watched else None
+    why_not = None if watched else "its arrivals lasted for too few questions' time"
+    rate = Rate(OPEN, per_second, None, len(ends), watched, _whole(rows), why_not)
+    return {"arrived_per_second": (len(rows) - 1) / seconds if seconds else None, **asdict(rate)}
 
 
 def latencies(questions: Iterable[Row]) -> list[dict[str, Any]]:
@@ -141,25 +150,27 @@ def extent(series: Sequence[Series]) -> dict[str, float] | None:
     return {"peak": float(sum(line.values.max() for line in told)), "mean": float(sum(map(_mean, told)))}
 
 
-def littles_law(
-    in_system_seconds: Sequence[float | None], calls: Sequence[Row], windows: Sequence[Window]
+def call_seconds(
+    in_engine_seconds: Sequence[float | None], calls: Sequence[Row], windows: Sequence[Window]
 ) -> dict[str, float] | None:
-    """Return whether as many calls are in the system as their rate and their time say: N = X R.
+    """Return the mean number of calls in the system, by the engine's own clock and by the client's.
 
-    Two clocks that do not know of each other: N is what the engine says, X and R are the client's. The engine's gauge
-    of running calls is no witness: it shows the state after the last step, and misses every prefill under way.
+    They can differ: by what lies between the engine and the client, and by calls that one of them does not know. They
+    are no check of Little's law: N = X R holds by construction where N, X and R come from the same list of calls, and
+    for the questions of a closed loop, whose N workers are busy because each sends as soon as it is free. The engine's
+    gauge of running calls is no witness: it shows the state after the last step, and misses every prefill under way.
 
     Args:
-        in_system_seconds: the seconds that calls have spent in the engine, by its own counter, in each window.
+        in_engine_seconds: the seconds that calls have spent in the engine, by its own counter, in each window.
         calls: all calls of these windows, failed ones too, as the client timed them.
         windows: the windows.
     """
     seconds = sum(window.end - window.start for window in windows)
-    known = [value for value in in_system_seconds if value is not None]
-    if not calls or not sum(known) or len(known) < len(in_system_seconds):
+    known = [value for value in in_engine_seconds if value is not None]
+    if not calls or not sum(known) or len(known) < len(in_engine_seconds):
         return None
-    residence = float(np.mean([call["duration_seconds"] for call in calls]))
-    return asdict(check_littles_law(sum(known) / seconds, len(calls) / seconds, residence))
+    engine, client = sum(known), sum(call["duration_seconds"] for call in calls)
+    return {"engine": engine / seconds, "client": client / seconds, "client_over_engine": client / engine - 1}
 
 
 def scaling(levels: Sequence[Level]) -> dict[str, Any]:
@@ -177,6 +188,13 @@ def scaling(levels: Sequence[Level]) -> dict[str, Any]:
         "usl": None if fit.law is None else {key: bounded(value) for key, value in asdict(fit.law).items()},
         "no_usl": fit.reason,
     }
+
+
+def _whole(questions: Iterable[Row]) -> float | None:
+    """Return the answers a second from first sent to last ended, of each load for itself; None without a question."""
+    loads = list(group(_numbered(ended(questions)), "load").values())
+    seconds = sum(max(map(end_of, rows)) - min(map(start_of, rows)) for rows in loads)
+    return sum(len(answered(rows)) for rows in loads) / seconds if seconds else None
 
 
 def _numbered(questions: Iterable[Row]) -> list[Row]:

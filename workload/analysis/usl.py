@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from workload.analysis.paired import Interval
-    from workload.analysis.scaling import Level
+    from workload.analysis.throughput import Level
 
 MIN_LEVELS = 6
 RESAMPLES = 999

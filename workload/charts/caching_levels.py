@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.ticker import PercentFormatter
 
 from workload.analysis.levels import load_of
+from workload.analysis.rate import note
+from workload.analysis.throughput import CLOSED
 from workload.analysis.wording import percent
 from workload.charts.canvas import DARK, name, save, sheet
 from workload.charts.concurrency import CONCURRENCY, level_axis
@@ -26,7 +28,7 @@ def draw_levels(drawing: Drawing) -> Path:
     levels: Levels = drawing.summary["levels"]
     off, on = drawing.arms
     at = {point: int(load_of(point)[1]) for point in levels}
-    canvas, panels = sheet(_title(levels, on), drawing.footer, (2.4, 2.4, 2.4, 2.4))
+    canvas, panels = sheet(_title(levels, on), f"{drawing.footer}\nestimator: {CLOSED}", (2.4, 2.4, 2.4, 2.4))
     hits = {point: level["hit_rate"][on] for point, level in levels.items()}
     for witness, marker, size in (("bound", "_", 16), ("responses", "o", 6)):
         rates = [(at[point], told[witness]["hit_rate"]) for point, told in hits.items() if told[witness]["hit_rate"]]
@@ -41,7 +43,7 @@ def draw_levels(drawing: Drawing) -> Path:
     name(panels[0], f"Prompt tokens served from the cache, {on} ({off}: caching off, nothing to count)", y="share")
     name(panels[1], "Prompt tokens computed for a question, median; bars: 95 %", y="tokens")
     name(panels[2], "Time to first token, mean of a question's calls, median; bars: 95 %", y="seconds")
-    name(panels[3], "Answers a second in the steady part; bars: 95 %", x=CONCURRENCY, y="questions / s")
+    name(panels[3], "Answers a second; bars: 95 %", x=CONCURRENCY, y="questions / s")
     level_axis(panels[3], sorted(at.values()))
     return save(canvas, drawing.folder / "caching_by_concurrency.png")
 
@@ -61,4 +63,4 @@ def _compared(levels: Levels, at: dict[str, int], quantity: str, side: str) -> S
 
 def _throughput(levels: Levels, at: dict[str, int], arm: str) -> Sequence[Mark]:
     rows = ((at[point], level["throughput"][arm]) for point, level in levels.items())
-    return [Mark(x, row["per_second"], row["ci"], f"n={row['n']}") for x, row in rows if row]
+    return [Mark(x, row["per_second"], row["ci"], note(row)) for x, row in rows if row["per_second"] is not None]

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter, NullLocator, PercentFormatter, ScalarFormatter
 
+from workload.analysis.rate import note
+from workload.analysis.throughput import CLOSED
 from workload.analysis.wording import number, percent
 from workload.charts.canvas import name, save, sheet
 from workload.charts.marks import Mark, draw_marks
@@ -37,13 +39,13 @@ def draw(drawing: Drawing) -> list[Path]:
 
 def draw_throughput(drawing: Drawing) -> Path:
     """Draw successes a second and efficiency against concurrency, with what each arm would reach ideally."""
-    rows = [row for row in _closed(drawing) if row["throughput"]]
+    rows = [row for row in _closed(drawing) if row["throughput"]["per_second"] is not None]
     title = "What do more questions at a time bring?"
     if rows:
         best = max(rows, key=lambda row: row["throughput"]["per_second"])
         rate = number(best["throughput"]["per_second"])
         title = f"{rate} questions a second at the most, with {best['concurrency']} at a time ({best['arm']})"
-    canvas, (upper, lower) = sheet(title, drawing.footer, (3.3, 2.7))
+    canvas, (upper, lower) = sheet(title, f"{drawing.footer}\nestimator: {CLOSED}", (3.3, 2.7))
     for place, arm in enumerate(drawing.arms):
         mine = [row for row in rows if row["arm"] == arm]
         alone = next((row["throughput"]["per_second"] for row in mine if row["concurrency"] == 1), None)
@@ -54,10 +56,16 @@ def draw_throughput(drawing: Drawing) -> Path:
             n = np.linspace(1, max(row["concurrency"] for row in mine), 200)
             fitted = law["rate"] * n / (1 + law["contention"] * (n - 1) + law["coherence"] * n * (n - 1))
             upper.plot(n, fitted, color=COLOURS[place], linewidth=1, linestyle="--")
+        whole = [(row["concurrency"], row["throughput"]["over_whole_run"]) for row in mine]
+        upper.plot(*np.array(whole).reshape(-1, 2).T, "_", color=COLOURS[place], markersize=9)
     draw_marks(upper, _arms(drawing, rows, _throughput))
     draw_marks(lower, _arms(drawing, [row for row in rows if row["efficiency"]], _efficiency))
     lower.yaxis.set_major_formatter(PercentFormatter(1.0))
-    name(upper, "Answers a second; bars: 95 %; dotted: the throughput of one x concurrency", y="questions / s")
+    name(
+        upper,
+        "Answers a second; bars: 95 %; dash: over the whole run; dashed: fitted law; dotted: one's x concurrency",
+        y="questions / s",
+    )
     name(lower, "Efficiency: throughput over concurrency x the throughput of one", x=CONCURRENCY, y="efficiency")
     level_axis(lower, [row["concurrency"] for row in rows])
     return save(canvas, drawing.folder / "throughput_vs_concurrency.png")
@@ -135,7 +143,7 @@ def _arms(drawing: Drawing, rows: Sequence[Row], mark: Callable[[Row], Mark]) ->
 
 def _throughput(row: Row) -> Mark:
     done = row["throughput"]
-    return Mark(row["concurrency"], done["per_second"], done["ci"], _note(done))
+    return Mark(row["concurrency"], done["per_second"], done["ci"], note(done))
 
 
 def _efficiency(row: Row) -> Mark:

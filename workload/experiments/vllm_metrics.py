@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from workload.analysis.ab import COMPARED, amdahl, diverged, quality
 from workload.analysis.cache import witnesses
-from workload.analysis.levels import load_of, steady_part, throughput
+from workload.analysis.levels import full_part, load_of, throughput
 from workload.analysis.paired import compare
+from workload.analysis.rate import estimators, in_words
 from workload.analysis.wording import interval, number, percent
 from workload.charts.caching_levels import draw_levels
 from workload.drawing import draw_panels
@@ -31,18 +32,13 @@ def reduce(data: RunData) -> dict[str, Any]:
 
 
 def _level(data: RunData, point: str) -> dict[str, Any]:
-    """Return the comparison at one level, with each arm's answers a second over its steady part.
-
-    The latter is None where an arm was never at its level.
-    """
-    parts = {}
+    """Return the comparison at one level, with each arm's answers a second."""
+    rates = {}
     for arm in (OFF.name, ON.name):
         mine = [row for row in data.questions if row["arm"] == arm]
-        parts[arm], _ = steady_part(mine, int(load_of(point)[1]))
-    return {
-        **compare_arms(data),
-        "throughput": {arm: throughput(part) if part else None for arm, part in parts.items()},
-    }
+        full, _ = full_part(mine, int(load_of(point)[1]))
+        rates[arm] = throughput(full, mine)
+    return {**compare_arms(data), "throughput": rates}
 
 
 def compare_arms(data: RunData) -> dict[str, Any]:
@@ -102,14 +98,14 @@ def _level_rows(point: str, level: dict[str, Any]) -> list[tuple[str, ...]]:
     title = f"{load_of(point)[1]:g} at a time"
     on, first = level["hit_rate"][ON.name], level["compared"]["time_to_first_token_seconds"]
     rates = [level["throughput"][arm.name] for arm in (OFF, ON)]
-    told = [number(rate["per_second"]) + interval(rate["ci"]) if rate else "never at its level" for rate in rates]
     hit, bound = (percent(on[witness]["hit_rate"]) for witness in ("responses", "bound"))
     equal = f"{number(on['calls_equal_to_bound'])} of {on['calls']} calls"
     change = percent(first["change"], signed=True) + interval(first["change_ci"], percent)
     return [
         (f"{title}: hit rate; bound of the same prompts", "", f"{hit}; {bound}", f"equal on {equal}"),
         (f"{title}: time to first token, median", *(number(first[arm]) + " s" for arm in ("a", "b")), change),
-        (f"{title}: answers a second", *told, ""),
+        (f"{title}: answers a second", *map(in_words, rates), ""),
+        (f"{title}: ... over the whole run", *(number(rate["over_whole_run"]) for rate in rates), ""),
     ]
 
 
@@ -150,6 +146,10 @@ def verdicts(summary: dict[str, Any]) -> list[str]:
         sentences.append(f"{share} of the questions took another path in another start: those arms did unequal work.")
     if summary["order"] == "AB":
         sentences.append("Order AB: one start an arm, so drift of the machine is confounded with the arm.")
+    if summary["levels"]:
+        sentences.append(
+            estimators(rate for level in summary["levels"].values() for rate in level["throughput"].values())
+        )
     failed = sum(sum(block["failed"].values()) for block in summary["accounting"])
     sent = sum(block["sent"] for block in summary["accounting"])
     sentences.append(f"{sent} questions sent, {failed} failed.")

@@ -12,17 +12,17 @@ from hypothesis import strategies as st
 
 from tests.stubs.run import call, question
 from workload.analysis.levels import (
+    call_seconds,
     extent,
+    full_part,
     latencies,
-    littles_law,
     load_of,
     open_part,
     scaling,
     send_lag,
-    steady_part,
     throughput,
 )
-from workload.analysis.scaling import Level
+from workload.analysis.throughput import CLOSED, OPEN, Level
 from workload.experiment import Window
 from workload.prometheus import Series
 
@@ -45,74 +45,108 @@ def closed_loop(workers: int, questions: int, seconds: float, **parts: Any) -> l
     ]
 
 
+def measured_rate(questions: Sequence[Row], concurrency: int) -> dict[str, Any]:
+    """Return what is told of the throughput of a closed loop."""
+    return throughput(full_part(questions, concurrency)[0], questions)
+
+
 @given(st.integers(1, 8), st.integers(2, 5), st.floats(0.1, 50))
-def test_a_steady_loop_has_the_throughput_of_its_cycle(workers: int, rounds: int, seconds: float) -> None:
+def test_a_full_loop_has_the_throughput_of_its_cycle(workers: int, rounds: int, seconds: float) -> None:
     """N workers that each take R seconds answer N / R questions a second."""
-    level, inside = steady_part(closed_loop(workers, workers * rounds, seconds), workers)
-    assert level is not None
-    assert throughput(level)["per_second"] == pytest.approx(workers / seconds)
-    assert len(inside) == workers * rounds
+    rows = closed_loop(workers, workers * rounds, seconds)
+    found = measured_rate(rows, workers)
+    assert found["per_second"] == pytest.approx(workers / seconds)
+    assert found["over_whole_run"] == pytest.approx(workers / seconds)
+    assert (found["estimator"], found["why_not"]) == (CLOSED, None)
+    assert len(full_part(rows, workers)[1]) == workers * rounds
 
 
-def test_the_drain_does_not_count() -> None:
-    """One straggler of 100 s at the end: over the whole run 0.06 questions a second, in the steady part 0.67."""
+def test_the_drain_does_not_count_and_the_whole_run_stands_beside() -> None:
+    """One straggler of 100 s at the end: over the whole run 0.06 questions a second, while both were busy 0.67."""
     rows = [*closed_loop(2, 6, 3.0), asked(6, 9.0, 100.0)]
-    level, inside = steady_part(rows, 2)
-    assert level is not None
-    wrong = len(rows) / (max(row["started_at"] + row["duration_seconds"] for row in rows) - 0.0)
-    assert throughput(level)["per_second"] == pytest.approx(2 / 3, rel=0.01)
-    assert wrong == pytest.approx(0.064, rel=0.01)
-    assert len(inside) == 6
+    found = measured_rate(rows, 2)
+    assert found["per_second"] == pytest.approx(2 / 3, rel=0.01)
+    assert found["over_whole_run"] == pytest.approx(7 / 109)
+    assert found["seconds"] == pytest.approx(9.0)
+    assert len(full_part(rows, 2)[1]) == 6
+
+
+def test_the_first_wave_counts() -> None:
+    """The trap: all but one of the first questions start before all workers are busy, by a millisecond."""
+    rows = [asked(number, 0.001 * number, 10.0, number) for number in range(8)]
+    rows += [asked(8 + number, 10 + 0.001 * number, 5.0, number) for number in range(8)]
+    found = measured_rate(rows, 8)
+    assert found["n"] == 16
+    assert found["per_second"] == pytest.approx(16 / 15, rel=0.01)
+    assert len(full_part(rows, 8)[1]) == 16
 
 
 def test_failures_are_no_throughput() -> None:
     """An overloaded server refuses quickly; counted as work that would be its best level."""
     rows = closed_loop(2, 20, 1.0)
     failing = [row | ({"outcome": "failed"} if row["id"] % 4 else {}) for row in rows]
-    level, _ = steady_part(failing, 2)
-    assert level is not None
-    assert throughput(level)["per_second"] == pytest.approx(2.0 / 4)
+    found = measured_rate(failing, 2)
+    assert found["per_second"] == found["over_whole_run"] == pytest.approx(2.0 / 4)
     assert latencies(failing)[0]["n"] == 5
 
 
 def test_a_level_that_was_never_reached_has_no_throughput() -> None:
-    """Three questions keep three workers busy; the label "8 at a time" would be a lie."""
-    assert steady_part(closed_loop(3, 3, 1.0), 8) == (None, [])
+    """Three questions keep three workers busy; the label "8 at a time" would be a lie. What they did is told."""
+    rows = closed_loop(3, 3, 1.0)
+    assert full_part(rows, 8) == (None, [])
+    found = measured_rate(rows, 8)
+    assert (found["per_second"], found["ci"], found["n"]) == (None, None, 0)
+    assert found["over_whole_run"] == pytest.approx(3.0)
+    assert "never all busy" in found["why_not"]
+    assert measured_rate([], 8)["over_whole_run"] is None
 
 
-def test_two_starts_of_the_engine_are_steady_each_for_itself() -> None:
+def test_two_starts_of_the_engine_are_full_each_for_itself() -> None:
     """Between them lies the start of an engine, which is nobody's cycle."""
     first = closed_loop(2, 10, 1.0)
     second = [asked(row["id"], row["started_at"] + 500, 1.0, int(row["worker"]), block=1) for row in first]
-    level, inside = steady_part([*first, *second], 2)
-    assert level is not None
-    assert throughput(level)["per_second"] == pytest.approx(2.0)
-    assert len(inside) == 20
+    found = measured_rate([*first, *second], 2)
+    assert found["per_second"] == found["over_whole_run"] == pytest.approx(2.0)
+    assert len(full_part([*first, *second], 2)[1]) == 20
 
 
 def test_few_questions_have_no_interval() -> None:
     """An interval from five questions covers far less than it says."""
-    few, _ = steady_part(closed_loop(1, 5, 1.0), 1)
-    many, _ = steady_part(closed_loop(1, 20, 1.0), 1)
-    assert few is not None
-    assert many is not None
-    assert throughput(few)["ci"] is None
-    assert throughput(many)["ci"] is not None
+    assert measured_rate(closed_loop(1, 5, 1.0), 1)["ci"] is None
+    assert measured_rate(closed_loop(1, 20, 1.0), 1)["ci"] is not None
 
 
-def test_the_open_loop_counts_what_it_answers_while_it_is_asked() -> None:
-    """Ten arrivals a second for ten seconds, half a second each: the last five are answered too late to count."""
-    rows = [asked(number, number / 10, 0.45, number) for number in range(101)]
-    found = open_part(rows)
-    assert found["arrived_per_second"] == pytest.approx(10.0)
-    assert found["per_second"] == pytest.approx(9.6)
-    assert open_part([])["per_second"] is None
+@given(st.floats(0.1, 20), st.integers(120, 300), st.floats(0.01, 0.99))
+def test_an_open_loop_answers_what_it_is_asked(rate: float, arrivals: int, occupied: float) -> None:
+    """A system that keeps up answers as often as it is asked; its ramp and its drain are known, and must not count."""
+    seconds = occupied * arrivals / rate / 50
+    found = open_part([asked(number, number / rate, seconds, number) for number in range(arrivals)])
+    assert found["arrived_per_second"] == pytest.approx(rate)
+    assert found["per_second"] == pytest.approx(rate, rel=0.01)
+    assert found["estimator"] == OPEN
+
+
+def test_an_open_loop_that_is_asked_too_much_answers_what_it_can() -> None:
+    """Two a second come and one is served: a question waits ever longer, and waiting is no work."""
+    rows = [asked(number, number / 2, 1 + number / 2, number) for number in range(200)]
+    assert open_part(rows)["per_second"] == pytest.approx(1.0, rel=0.01)
+    half = [row | ({"outcome": "failed"} if row["id"] % 2 else {}) for row in rows]
+    assert open_part(half)["per_second"] == pytest.approx(0.5, rel=0.01)
+
+
+@pytest.mark.parametrize("outcome", ["failed", "cancelled"])
+def test_an_open_loop_without_an_answer_says_so(outcome: str) -> None:
+    """Nothing answered is no rate of anything."""
+    found = open_part([asked(number, float(number), 1.0, number, outcome=outcome) for number in range(9)])
+    assert (found["per_second"], found["why_not"]) == (None, "nothing answered")
+    assert open_part([])["over_whole_run"] is None
 
 
 def test_a_short_open_loop_has_no_throughput() -> None:
     """Four arrivals within a question's time are all answered after the last of them; that is no rate of zero."""
     found = open_part([asked(number, float(number), 15.0, number) for number in range(4)])
     assert found["per_second"] is None
+    assert "too few" in found["why_not"]
     assert found["arrived_per_second"] == pytest.approx(1.0)
 
 
@@ -149,25 +183,24 @@ def test_a_mean_is_over_time_and_not_over_samples() -> None:
     assert extent([line([], [])]) is None
 
 
-def test_littles_law_has_two_witnesses() -> None:
-    """The engine's clock against the client's: 4 calls of 2 s in 10 s are 0.8 in the system."""
+def test_calls_are_timed_by_two_clocks() -> None:
+    """The engine's against the client's: 4 calls of 2 s in 10 s are 0.8 in the system, unless one clock saw others."""
     calls = [call(number, duration_seconds=2.0) for number in range(4)]
     windows = [Window("low", 0, "c1", 0, 0.0, 10.0)]
-    found = littles_law([8.0], calls, windows)
-    assert found is not None
-    assert found["expected"] == pytest.approx(0.8)
-    assert found["relative_error"] == pytest.approx(0.0)
-    lost = littles_law([16.0], calls, windows)
+    assert call_seconds([8.0], calls, windows) == pytest.approx(
+        {"engine": 0.8, "client": 0.8, "client_over_engine": 0.0}
+    )
+    lost = call_seconds([16.0], calls, windows)
     assert lost is not None
-    assert lost["relative_error"] == pytest.approx(-0.5)
-    assert littles_law([None], calls, windows) is None
-    assert littles_law([0.0], calls, windows) is None
+    assert lost["client_over_engine"] == pytest.approx(-0.5)
+    assert call_seconds([None], calls, windows) is None
+    assert call_seconds([0.0], calls, windows) is None
 
 
 def level(concurrency: int, seconds: float) -> Level:
-    """Return a steady level of 40 questions."""
+    """Return a level of 40 questions."""
     chance = np.random.default_rng(concurrency)
-    return Level(concurrency, seconds * chance.uniform(0.9, 1.1, 40), np.ones(40, dtype=bool))
+    return Level(concurrency, seconds * chance.uniform(0.9, 1.1, 40), np.ones(40))
 
 
 def test_efficiency_is_against_one_at_a_time() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from workload.analysis.scaling import Level
+from workload.analysis.throughput import Level
 from workload.analysis.usl import fit_usl
 
 LEVELS = (1, 2, 4, 8, 16, 32)
@@ -18,7 +18,7 @@ def planted(contention: float, coherence: float, spread: float, seed: int) -> li
         Level(
             n,
             0.5 * (1 + contention * (n - 1) + coherence * n * (n - 1)) * rng.lognormal(-(spread**2) / 2, spread, 60),
-            np.ones(60, dtype=np.bool_),
+            np.ones(60),
         )
         for n in LEVELS
     ]
@@ -77,7 +77,7 @@ def test_a_level_without_success_gives_a_reason() -> None:
 
 def test_a_law_that_does_not_describe_the_system_says_so() -> None:
     """Batching can make more workers more than proportionally fast; the law has no parameter for that."""
-    levels = [Level(n, np.full(60, 1 / n), np.ones(60, dtype=np.bool_)) for n in LEVELS]
+    levels = [Level(n, np.full(60, 1 / n), np.ones(60)) for n in LEVELS]
     law, good = fit_usl(levels).law, fit_usl(planted(0.05, 0.002, 0.0, 0)).law
     assert law is not None
     assert good is not None

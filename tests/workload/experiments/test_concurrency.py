@@ -10,7 +10,9 @@ import pytest
 
 from tests.stubs.drawing import drawing_of
 from tests.stubs.run import call, measured, question, run_of
+from workload.analysis.throughput import CLOSED, OPEN
 from workload.experiments.concurrency import CONCURRENCY, HIGH, LOW, MAX_IN_FLIGHT, headline, points, reduce, verdicts
+from workload.promql.vllm_metrics import IN_SYSTEM_SECONDS
 from workload.settings import load_settings
 
 if TYPE_CHECKING:
@@ -86,7 +88,7 @@ def test_what_prometheus_did_not_see_is_unknown() -> None:
     """No sample of the queue is not an empty queue."""
     engine = summarise(run())["levels"][0]["engine"]
     assert set(engine.values()) == {None}
-    assert summarise(run())["levels"][0]["littles_law"] is None
+    assert summarise(run())["levels"][0]["call_seconds"] is None
 
 
 def test_words_are_of_the_numbers() -> None:
@@ -99,10 +101,35 @@ def test_words_are_of_the_numbers() -> None:
         "small",
         "cache salt of its own",
         "0 failed, 0 dropped",
+        f"Estimator of answers a second: {CLOSED}; {OPEN}",
     ):
         assert words in told
     assert all(len(row) == len(CONCURRENCY.columns) for row in headline(summary))
-    assert "*" in headline(summary)[0][3]
+    assert "*" in headline(summary)[0][4]
+    assert headline(summary)[2][1:3] == ("0.889\n[0.889, 0.889]", "0.889")
+
+
+def test_a_level_that_was_never_reached_says_why() -> None:
+    """Twenty questions cannot keep 64 workers busy; beside the reason stands what the whole run answered."""
+    data = run()
+    crowd = [{**row, "phase": "c64", "id": row["id"] + 10_000} for row in data.questions if row["phase"] == "c4"]
+    windows = [
+        replace(part, window=replace(part.window, point="c64")) for part in data.measured if part.window.point == "c4"
+    ]
+    summary = summarise(replace(data, measured=windows, questions=crowd))
+    assert [row[1:4] for row in headline(summary)] == [("its workers were never all busy at one time", "0.889", "")] * 2
+    assert "ever at its concurrency" in "\n".join(verdicts(summary))
+
+
+def test_two_clocks_are_no_check_of_littles_law() -> None:
+    """N = X R of one list of calls holds whatever is wrong with the list; the sentence may not sell it as a finding."""
+    data = run()
+    told = [replace(part, counters={IN_SYSTEM_SECONDS: 10.0}) for part in data.measured]
+    summary = summarise(replace(data, measured=told))
+    assert summary["levels"][0]["call_seconds"]["client_over_engine"] == pytest.approx(1.0)
+    sentence = next(found for found in verdicts(summary) if "Little" in found)
+    assert "+100.0%" in sentence
+    assert "checks nothing" in sentence
 
 
 def test_pictures_come_from_the_summary_and_leave_it_alone(tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ def test_several_loads_are_compared_each_for_itself() -> None:
         "c4": 8.0,
     }
     assert [level["hit_rate"][ON.name]["bound"]["hit_rate"] for level in levels.values()] == [0.64, 0.64]
-    assert sum("4 at a time" in row[0] for row in headline(summarise(both))) == 3
+    assert sum("4 at a time" in row[0] for row in headline(summarise(both))) == 4
 
 
 def test_experiments_are_named_as_what_they_are_run_by() -> None:

@@ -1,0 +1,119 @@
+"""Answers a second of one level of load, by an estimator with a name, and what is resampled for its interval.
+
+A closed loop of N workers fills at its start and drains at its end: over the whole run it answers less than N workers
+do. So it is watched from the first to the last instant at which all N are busy. Counting what ends in there would leave
+out what is in flight at the end, and counting what starts in there would leave out the first wave and take in the
+drain. Each answer counts by the share of its own time that lies inside: what was worked on it there.
+
+An open loop has no such N, and shares would mislead: a question that waits in a growing queue is no work done. There
+the answers are counted that end between the first answer and the last arrival.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from workload.analysis.paired import Interval
+
+CLOSED = "answers, each by the share of its time between the first and the last instant at which all workers were busy"
+OPEN = "answers that ended between the first answer and the last arrival"
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request of one worker: seconds from start to end, and whether it succeeded."""
+
+    start: float
+    end: float
+    succeeded: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class Level:
+    """What a closed loop did while all its workers were busy, request by request.
+
+    Attributes:
+        concurrency: workers.
+        cycle_seconds: of each request, what it and the pause after it took of its worker in there; shape (requests,).
+        answered: of each request, the share of its time in there, and 0 where it failed; shape (requests,).
+    """
+
+    concurrency: int
+    cycle_seconds: NDArray[np.float64]
+    answered: NDArray[np.float64]
+
+    @property
+    def throughput(self) -> float:
+        """Answers a second: together the cycles are N times the seconds watched."""
+        return float(self.concurrency * self.answered.sum() / self.cycle_seconds.sum())
+
+    @property
+    def seconds(self) -> float:
+        """How long all workers were watched."""
+        return float(self.cycle_seconds.sum() / self.concurrency)
+
+    def resampled_throughput(self, resamples: int, rng: np.random.Generator) -> NDArray[np.float64]:
+        """Return the throughput of requests drawn with replacement, shape (resamples,)."""
+        drawn = rng.integers(0, len(self.cycle_seconds), (resamples, len(self.cycle_seconds)))
+        seconds = self.cycle_seconds[drawn].sum(axis=1)
+        return np.asarray(self.concurrency * self.answered[drawn].sum(axis=1) / seconds, dtype=np.float64)
+
+
+def full_window(workers: Sequence[Sequence[Request]]) -> Interval | None:
+    """Return the first and the last instant at which all workers were busy; None if they never were.
+
+    Args:
+        workers: the requests of each worker, in order.
+    """
+    edges = [edge for requests in workers for start, end in _apart(requests) for edge in ((start, 1), (end, -1))]
+    busy, first, last = 0, None, None
+    for at, change in sorted(edges):  # of one instant the ends come first
+        if busy == len(workers):
+            last = at
+        busy += change
+        if busy == len(workers) and first is None:
+            first = at
+    return None if first is None or last is None else (first, last)
+
+
+def full_level(workers: Sequence[Sequence[Request]]) -> Level | None:
+    """Return what the workers did while all of them were busy, one worker a concurrency; None if they never were."""
+    window = full_window(workers)
+    if window is None:
+        return None
+    parts = [part for requests in workers for part in _parts(requests, window)]
+    seconds, answered = np.array(parts, dtype=np.float64).T
+    return Level(len(workers), seconds, answered)
+
+
+def _apart(requests: Sequence[Request]) -> Iterator[Interval]:
+    """Yield from when to when a worker was busy; what two clocks let overlap by a hair counts once."""
+    until = -np.inf
+    for request in requests:
+        start = max(request.start, until)
+        if request.end > start:
+            yield start, request.end
+            until = request.end
+
+
+def _parts(requests: Sequence[Request], window: Interval) -> Iterator[tuple[float, float]]:
+    """Yield of each request that lies in the window its cycle's seconds and the answered share in there."""
+    following = [*(after.start for _, after in pairwise(requests)), requests[-1].end]
+    for request, after in zip(requests, following, strict=True):
+        if request.end > window[0] and request.start < window[1]:
+            cycle, taken = (_shared((request.start, end), window) for end in (after, request.end))
+            seconds = request.end - request.start
+            yield cycle, request.succeeded * (taken / seconds if seconds else 1.0)
+
+
+def _shared(one: Interval, other: Interval) -> float:
+    return max(0.0, min(one[1], other[1]) - max(one[0], other[0]))
