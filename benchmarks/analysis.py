@@ -107,10 +107,10 @@ def closed_loop(concurrency: int, requests: int, mean_seconds: float, rng: np.ra
 def scaling(data_sets: int, rng: np.random.Generator) -> None:
     """Print the coverage of efficiency and of the scalability law's parameters."""
     print("\nScaling: efficiency 0.8 at concurrency 4. How often its 95 % CI holds it, and how wide it is")
-    for requests in (10, 20, 60, 300):
+    for requests in (6, 10, 20, 60, 300):
         found = [
-            efficiencies([closed_loop(1, requests, 2.0, rng), closed_loop(4, requests, 2.5, rng)], index)[1].ci
-            for index in range(data_sets)
+            efficiencies([closed_loop(1, requests, 2.0, rng), closed_loop(4, requests, 2.5, rng)])[1].ci
+            for _ in range(data_sets)
         ]
         widths = [high - low for low, high in filter(None, found)]
         held = np.mean([low <= 0.8 <= high for low, high in filter(None, found)])

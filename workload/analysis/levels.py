@@ -17,9 +17,8 @@ import numpy as np
 from workload.analysis.bounds import bounded
 from workload.analysis.latency import answered, distribution, ended, spread
 from workload.analysis.rate import Rate
-from workload.analysis.resampling import percentile_interval
-from workload.analysis.scaling import MIN_REQUESTS, RESAMPLES, efficiencies
-from workload.analysis.throughput import CLOSED, OPEN, Level, Request, full_level, full_window
+from workload.analysis.scaling import efficiencies
+from workload.analysis.throughput import CLOSED, MIN_REQUESTS, OPEN, Level, Request, full_level, full_window
 from workload.analysis.usl import fit_usl
 from workload.results import group
 
@@ -78,21 +77,17 @@ def full_part(questions: Iterable[Row], concurrency: int) -> tuple[Level | None,
     return Level(concurrency, cycles, np.concatenate([part.answered for part in parts])), inside
 
 
-def throughput(level: Level | None, questions: Iterable[Row], seed: int = 0) -> dict[str, Any]:
-    """Return the answers a second of a closed loop; see `Rate`. From `MIN_REQUESTS` questions on it has an interval.
+def throughput(level: Level | None, questions: Iterable[Row]) -> dict[str, Any]:
+    """Return the answers a second of a closed loop; see `Rate`.
 
     Args:
         level: what the loop did while all its workers were busy; None if they never were.
         questions: all questions of the loop.
-        seed: of the resampling.
     """
     whole = _whole(questions)
     if level is None:
         return asdict(Rate(CLOSED, None, None, 0, 0.0, whole, "its workers were never all busy at one time"))
-    n, ci = len(level.cycle_seconds), None
-    if n >= MIN_REQUESTS:
-        ci = percentile_interval(level.resampled_throughput(RESAMPLES, np.random.default_rng(seed)))
-    return asdict(Rate(CLOSED, level.throughput, ci, n, level.seconds, whole))
+    return asdict(Rate(CLOSED, level.throughput, level.interval, len(level.cycle_seconds), level.seconds, whole))
 
 
 def open_part(questions: Iterable[Row]) -> dict[str, Any]:
