@@ -65,6 +65,7 @@ def call(number: int, arm: str = "prefix-on", **parts: Any) -> Row:
         "duration_seconds": 1.0,
         "ttft_seconds": 0.5,
         "prompt_tokens": 100,
+        "completion_tokens": 11,
         "cached_tokens": 64,
         "reusable_tokens": 64,
         "is_windowed": True,

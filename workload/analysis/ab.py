@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from workload.analysis.costs import steps
 from workload.analysis.wording import number
 from workload.promql.vllm_metrics import PREFILL_SECONDS
 from workload.results import total
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from workload.results import Row, RunData
 
+CONTROL = "decode_seconds_per_token"
 QUALITY = ("answer_em", "answer_f1", "facts_em", "facts_f1", "joint_f1")
 
 
@@ -29,6 +31,21 @@ def time_to_first_token(_: Row, calls: list[Row]) -> float | None:
     return None if seconds is None or not calls else seconds / len(calls)
 
 
+def decode_time(_: Row, calls: list[Row]) -> float | None:
+    """Return the time of a question's further tokens, each after the first of its call, in seconds a token.
+
+    No cache saves any of it, so it is the control of a comparison: where the same tokens took another time, the machine
+    was another. With several questions at a time what others compute meanwhile is in it; a longer context always is.
+    """
+    told = [call for call in calls if call["ttft_seconds"] is not None]
+    number = sum(map(steps, told))
+    return (
+        sum(call["duration_seconds"] - call["ttft_seconds"] for call in told if steps(call)) / number
+        if number
+        else None
+    )
+
+
 def end_to_end(question: Row, _: list[Row]) -> float | None:
     """Return a question's duration in seconds."""
     return float(question["duration_seconds"])
@@ -38,6 +55,7 @@ COMPARED = {
     "uncached_prefill_tokens": uncached_tokens,
     "time_to_first_token_seconds": time_to_first_token,
     "end_to_end_seconds": end_to_end,
+    CONTROL: decode_time,
 }
 
 

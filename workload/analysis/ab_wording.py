@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from workload.analysis.ab import COMPARED
-from workload.analysis.wording import interval, number, percent
+from workload.analysis.drift import beyond_theory, drift
+from workload.analysis.wording import change, interval, number, percent
 
 # Under this the model answers so badly that a change of F1 says nothing about an option.
 MIN_F1 = 0.3
@@ -14,7 +15,7 @@ MIN_F1 = 0.3
 def headline(summary: dict[str, Any]) -> list[tuple[str, ...]]:
     """Return a row of the first arm's medians, then a row of changes for each other arm, the fastest first."""
     first = summary["arms"][summary["first"]]
-    units = ("", " s", " s")
+    units = ("", " s", " s", " s")
     medians = [
         number(first["medians"][name]["median"]) + unit + interval(first["medians"][name]["ci"])
         for name, unit in zip(COMPARED, units, strict=True)
@@ -50,7 +51,7 @@ def verdicts(summary: dict[str, Any]) -> list[str]:
     ]
     sentences.append(_of_quality(summary))
     if summary["order"] == "AB":
-        sentences.append("Order AB: one block an arm, so drift of the machine is confounded with the arm.")
+        sentences.append("AB order: one block an arm, so drift of the machine is confounded with the arm.")
     failed = sum(sum(block["failed"].values()) for block in summary["accounting"])
     sentences.append(f"{sum(block['sent'] for block in summary['accounting'])} questions sent, {failed} failed.")
     return sentences
@@ -71,10 +72,15 @@ def _verdict(summary: dict[str, Any], arm: str) -> str:
     theory = predicted["why_not"] or f"theory allows {percent(predicted['change'], signed=True)}"
     if predicted["inside_measured_interval"] is not None:
         theory += ", inside the interval" if predicted["inside_measured_interval"] else ", OUTSIDE the interval"
+    doubts = beyond_theory(whole["change"], predicted["change"], f"{arm}'s") + drift(compared, summary["control"][arm])
     return (
-        f"{arm} against {summary['first']}: {found}, end to end {_on_a_line(whole)}; {theory}; "
-        f"uncached prefill {_on_a_line(tokens)} a question."
+        f"{arm} against {summary['first']}: {found}, end to end {change(whole)}{_confounded(summary)}; {theory}{doubts}"
+        f"; uncached prefill {change(tokens)} a question."
     )
+
+
+def _confounded(summary: dict[str, Any]) -> str:
+    return " (order-confounded: AB order)" if summary["order"] == "AB" else ""
 
 
 def _of_prefetch(summary: dict[str, Any], arm: str) -> str:
@@ -88,10 +94,6 @@ def _of_prefetch(summary: dict[str, Any], arm: str) -> str:
         f"{arm}: {found['used']} of {found['needed']} drafts came true; {reached}; searched "
         f"{number(found['wasted_seconds'])} s in vain."
     )
-
-
-def _on_a_line(row: dict[str, Any]) -> str:
-    return _with_interval(row).replace("\n", " ")
 
 
 def _of_quality(summary: dict[str, Any]) -> str:

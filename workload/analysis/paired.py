@@ -1,35 +1,51 @@
-"""Two arms on the same questions: medians, their difference, and how sure we are of each."""
+"""Two arms on the same questions: medians, their paired change, and how sure we are of each.
+
+An interval of a median lies between two of the values, interpolated so that it covers 95 % (Hettmansperger and Sheather
+1986, doi:10.1016/0167-7152(86)90021-0): no resampling, and no assumption about the values' distribution but that the
+chance between two neighbours is spread about evenly. The smallest and the largest of five values cover a median in
+1 - 2 / 2^5 = 93.75 % of cases at the most, so five have none. Measured at n = 6, 8, 12 and 20: 94 to 96 %, where the
+percentile bootstrap holds the median in 91 to 95 % (benchmarks/intervals.py).
+"""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from math import inf, sqrt
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.stats import bootstrap
+from scipy.stats import binom, t
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from numpy.typing import NDArray
 
 LEVEL = 0.95
-RESAMPLES = 9_999
-# A percentile interval from fewer pairs than this covers far less than it says.
-MIN_PAIRS = 5
+# The extremes of six values cover their median in 96.9 %.
+MIN_PAIRS = 6
 
 Interval = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Medians over `n` paired questions in the values' unit; intervals are 95 %, or None when n < `MIN_PAIRS`.
+    """Medians over the questions that two arms share, in the values' unit, and the paired change.
 
-    `change` is the median over questions of b/a - 1, so a question is only ever compared with itself. Without a common
-    question, as when all of an arm's have failed, n is 0 and everything else None.
+    Attributes:
+        n: pairs that the change uses: a question that cost nothing in the first arm has no ratio.
+        shared: questions that both arms have; the medians are over them.
+        a: median in the first arm; None without a common question, as when all of an arm's have failed.
+        a_ci: its 95 % interval, or None when there are fewer than `MIN_PAIRS`.
+        b: median in the other arm.
+        b_ci: its 95 % interval, or None.
+        change: median over the pairs of b/a - 1, so a question is only ever compared with itself. It need not have the
+            sign of the medians' difference.
+        change_ci: its 95 % interval, or None.
     """
 
     n: int
+    shared: int
     a: float | None
     a_ci: Interval | None
     b: float | None
@@ -42,37 +58,51 @@ class Comparison:
         return asdict(self)
 
 
-def median_ci(values: NDArray[np.float64], seed: int = 0) -> Interval | None:
-    """Return the bootstrap percentile interval of the median of `values`, shape (n,); None when n < `MIN_PAIRS`."""
-    if len(values) < MIN_PAIRS:
+def median_ci(values: NDArray[np.float64]) -> Interval | None:
+    """Return the 95 % interval of the median of `values`, shape (n,); None when n < `MIN_PAIRS`."""
+    n = len(values)
+    if n < MIN_PAIRS:
         return None
-    found = bootstrap(
-        (values,),
-        np.median,
-        confidence_level=LEVEL,
-        n_resamples=RESAMPLES,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    ).confidence_interval
-    return float(found.low), float(found.high)
+    ordered = np.sort(values)
+    # From the k-th smallest to the k-th largest the median is held with probability `wide`, one further in `narrow`.
+    k = max(int(binom.ppf((1 - LEVEL) / 2, n, 0.5)), 1)
+    wide, narrow = (1 - 2 * binom.cdf(rank - 1, n, 0.5) for rank in (k, k + 1))
+    gap = (wide - LEVEL) / (wide - narrow)
+    inwards = (n - k) * gap / (k + (n - 2 * k) * gap)
+    low, high = (
+        float(edge + inwards * (inner - edge))
+        for edge, inner in ((ordered[k - 1], ordered[k]), (ordered[n - k], ordered[n - k - 1]))
+    )
+    return low, high
 
 
-def compare(a: Mapping[str, float], b: Mapping[str, float], seed: int = 0) -> Comparison:
+def mean_ci(values: Iterable[float], within: Interval = (-inf, inf)) -> Interval | None:
+    """Return the 95 % interval of a mean by Student's t, cut to what is possible; None for fewer than `MIN_PAIRS`."""
+    sample = np.fromiter(values, dtype=np.float64)
+    if len(sample) < MIN_PAIRS:
+        return None
+    half = float(t.ppf((1 + LEVEL) / 2, len(sample) - 1) * sample.std(ddof=1)) / sqrt(len(sample))
+    return max(within[0], float(sample.mean()) - half), min(within[1], float(sample.mean()) + half)
+
+
+def compare(a: Mapping[str, float], b: Mapping[str, float]) -> Comparison:
     """Compare values by question of two arms over the questions that both have."""
     shared = sorted(a.keys() & b.keys())
     first = np.array([a[key] for key in shared], dtype=np.float64)
     second = np.array([b[key] for key in shared], dtype=np.float64)
     ratios = second[first > 0] / first[first > 0] - 1
     return Comparison(
-        n=len(shared),
-        a=_median(first),
-        a_ci=median_ci(first, seed),
-        b=_median(second),
-        b_ci=median_ci(second, seed),
-        change=_median(ratios),
-        change_ci=median_ci(ratios, seed),
+        n=len(ratios),
+        shared=len(shared),
+        a=median(first),
+        a_ci=median_ci(first),
+        b=median(second),
+        b_ci=median_ci(second),
+        change=median(ratios),
+        change_ci=median_ci(ratios),
     )
 
 
-def _median(values: NDArray[np.float64]) -> float | None:
+def median(values: NDArray[np.float64]) -> float | None:
+    """Return the median of `values`, shape (n,); None without one."""
     return float(np.median(values)) if values.size else None

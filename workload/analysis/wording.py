@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 ABSENT = "not known"
 
@@ -27,3 +27,8 @@ def number(value: float | None) -> str:
 def interval(bounds: tuple[float, float] | None, write: Callable[[float], str] = number) -> str:
     """Return `[low, high]` on a line of its own, or `no CI` when there were too few values for one."""
     return f"\n[{write(bounds[0])}, {write(bounds[1])}]" if bounds else "\nno CI"
+
+
+def change(compared: Mapping[str, Any]) -> str:
+    """Return a paired change with its interval on one line."""
+    return (percent(compared["change"], signed=True) + interval(compared["change_ci"], percent)).replace("\n", " ")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from matplotlib.ticker import PercentFormatter
 
+from workload.analysis.ab import CONTROL
 from workload.analysis.wording import percent
 from workload.charts.canvas import DARK, name, save, sheet
 from workload.figures import COLOURS
@@ -21,6 +22,7 @@ PANELS = (
     ("end_to_end_seconds", "End-to-end time of a question"),
     ("time_to_first_token_seconds", "Mean time to first token of its calls"),
     ("uncached_prefill_tokens", "Prompt tokens to compute"),
+    (CONTROL, "Control: decode time a token"),
 )
 INCHES_A_ROW = 0.34
 

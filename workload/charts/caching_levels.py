@@ -58,7 +58,7 @@ def _title(levels: Levels, on: str) -> str:
 
 def _compared(levels: Levels, at: dict[str, int], quantity: str, side: str) -> Sequence[Mark]:
     rows = ((at[point], level["compared"][quantity]) for point, level in levels.items())
-    return [Mark(x, row[side], row[f"{side}_ci"], f"n={row['n']}") for x, row in rows if row[side] is not None]
+    return [Mark(x, row[side], row[f"{side}_ci"], f"n={row['shared']}") for x, row in rows if row[side] is not None]
 
 
 def _throughput(levels: Levels, at: dict[str, int], arm: str) -> Sequence[Mark]:

@@ -5,18 +5,20 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from workload.agent.sleep import STEPS
 from workload.analysis.ab import COMPARED, diverged, quality
 from workload.analysis.ab_wording import headline, verdicts
 from workload.analysis.cache import witnesses
+from workload.analysis.drift import control_of
 from workload.analysis.engine_effects import engine_effects
-from workload.analysis.paired import compare
+from workload.analysis.paired import compare, mean_ci, median, median_ci
 from workload.analysis.prediction import predict
 from workload.analysis.prefetched import DRAFTED_FROM, bound_by_question, share_of_bound, told
 from workload.analysis.wording import number
 from workload.charts.ab import draw
 from workload.experiment import Arm, Experiment
-from workload.kv_cache.bounds import mean_ci
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +38,15 @@ def ab_experiment(arms: Sequence[Arm], name: str = "ab", folder: str = "ab") -> 
         reduce=partial(reduce, arms),
         draw=draw,
         headline=headline,
-        columns=(f"against {arms[0].name}", "uncached prefill\ntokens", "TTFT", "end to end", "predicted", "F1"),
+        columns=(
+            f"paired change\nagainst {arms[0].name}",
+            "uncached prefill\ntokens",
+            "TTFT",
+            "end to end",
+            "control: decode\ntime a token",
+            "predicted",
+            "F1",
+        ),
         verdicts=verdicts,
         limit=LIMIT,
         max_hops=MAX_HOPS,
@@ -71,6 +81,7 @@ def reduce(arms: Sequence[Arm], data: RunData) -> dict[str, Any]:
     compared: dict[str, dict[str, Any]] = {}
     predicted: dict[str, dict[str, Any]] = {}
     of_bound: dict[str, dict[str, float] | None] = {}
+    controls: dict[str, str | None] = {}
     for arm in others:
         rows = {
             name: compare(data.by_question(first.name, value), data.by_question(arm.name, value))
@@ -80,7 +91,9 @@ def reduce(arms: Sequence[Arm], data: RunData) -> dict[str, Any]:
         drafts, source = _drafts(data, arm.name), arm.options.get("prefetch", "off")
         allowed = bound_by_question(data, first.name, drafts, source) if drafts and source in DRAFTED_FROM else {}
         of_bound[arm.name] = share_of_bound(data, first.name, arm.name, allowed)
-        expected = predict(data, first.name, arm.name, differing(first, arm), allowed)
+        different = differing(first, arm)
+        expected = predict(data, first.name, arm.name, different, allowed)
+        controls[arm.name] = control_of(different, data.points)
         predicted[arm.name] = expected.beside(rows["end_to_end_seconds"].change_ci)
     return {
         "first": first.name,
@@ -88,6 +101,7 @@ def reduce(arms: Sequence[Arm], data: RunData) -> dict[str, Any]:
         "quality": {arm.name: quality(data, arm.name) for arm in arms},
         "compared": compared,
         "predicted": predicted,
+        "control": controls,
         "prefetch_of_bound": of_bound,
         "f1_change": {arm.name: _f1_change(data, first.name, arm.name) for arm in others},
         "ranked": sorted(compared, key=lambda arm: _change(compared[arm])),
@@ -108,7 +122,7 @@ def _values(data: RunData, arm: Arm) -> dict[str, Any]:
         "engine": dict(arm.engine),
         "medians": {name: _median(data, arm.name, name) for name in COMPARED},
         "cache": witnesses(data, arm.name),
-        "answer_f1_ci": mean_ci(data.by_question(arm.name, _f1).values()),
+        "answer_f1_ci": mean_ci(data.by_question(arm.name, _f1).values(), (0, 1)),
         "prefetch": told(_drafts(data, arm.name)),
         "engine_effects": engine_effects(data, arm.name),
         "sleep_seconds": _sleep(data, arm.name),
@@ -128,9 +142,8 @@ def _drafts(data: RunData, arm: str) -> list[Row]:
 
 
 def _median(data: RunData, arm: str, name: str) -> dict[str, Any]:
-    values = data.by_question(arm, COMPARED[name])
-    alone = compare(values, values)
-    return {"n": alone.n, "median": alone.a, "ci": alone.a_ci}
+    values = np.array(list(data.by_question(arm, COMPARED[name]).values()), dtype=np.float64)
+    return {"n": len(values), "median": median(values), "ci": median_ci(values)}
 
 
 def _f1(question: Row, _: list[Row]) -> float:
@@ -142,7 +155,7 @@ def _f1_change(data: RunData, first: str, other: str) -> dict[str, Any]:
     before, after = (data.by_question(arm, _f1) for arm in (first, other))
     differences = [after[question] - before[question] for question in sorted(before.keys() & after.keys())]
     mean = sum(differences) / len(differences) if differences else None
-    return {"n": len(differences), "mean": mean, "ci": mean_ci(differences)}
+    return {"n": len(differences), "mean": mean, "ci": mean_ci(differences, (-1, 1))}
 
 
 def _change(compared: dict[str, Any]) -> float:

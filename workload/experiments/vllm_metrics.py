@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from workload.analysis.ab import COMPARED, amdahl, diverged, quality
+from workload.analysis.ab import COMPARED, CONTROL, amdahl, diverged, quality
 from workload.analysis.cache import witnesses
+from workload.analysis.drift import beyond_theory, control_of, drift
 from workload.analysis.levels import full_part, load_of, throughput
 from workload.analysis.paired import compare
 from workload.analysis.rate import estimators, in_words
-from workload.analysis.wording import interval, number, percent
+from workload.analysis.wording import change, interval, number, percent
 from workload.charts.caching_levels import draw_levels
 from workload.drawing import draw_panels
 from workload.experiment import Arm, Experiment
@@ -51,6 +52,7 @@ def compare_arms(data: RunData) -> dict[str, Any]:
     return {
         "hit_rate": {arm: witnesses(data, arm) for arm in arms},
         "compared": compared,
+        "control": control_of(frozenset({"prefix_caching"}), data.points),
         "amdahl": amdahl(data, OFF.name, compared["uncached_prefill_tokens"]["change"]),
         "quality": {arm: quality(data, arm) for arm in arms},
         "diverged_questions": diverged(data),
@@ -70,16 +72,9 @@ def headline(summary: dict[str, Any]) -> list[tuple[str, ...]]:
         ("Uncached prefill tokens a question, median", "uncached_prefill_tokens", ""),
         ("Time to first token, median", "time_to_first_token_seconds", " s"),
         ("End to end, median", "end_to_end_seconds", " s"),
+        ("Control: decode time a token, median", CONTROL, " s"),
     ):
-        row = compared[name]
-        rows.append(
-            (
-                title,
-                number(row["a"]) + unit + interval(row["a_ci"]),
-                number(row["b"]) + unit + interval(row["b_ci"]),
-                percent(row["change"], signed=True) + interval(row["change_ci"], percent),
-            )
-        )
+        rows.append((title, *_medians(compared[name], unit)))
     rows.append(
         (
             "Predicted end-to-end change (Amdahl)",
@@ -96,22 +91,24 @@ def headline(summary: dict[str, Any]) -> list[tuple[str, ...]]:
 def _level_rows(point: str, level: dict[str, Any]) -> list[tuple[str, ...]]:
     """Return what caching changes at one concurrency."""
     title = f"{load_of(point)[1]:g} at a time"
-    on, first = level["hit_rate"][ON.name], level["compared"]["time_to_first_token_seconds"]
+    on, compared = level["hit_rate"][ON.name], level["compared"]
     rates = [level["throughput"][arm.name] for arm in (OFF, ON)]
     hit, bound = (percent(on[witness]["hit_rate"]) for witness in ("responses", "bound"))
     equal = f"{number(on['calls_equal_to_bound'])} of {on['calls']} calls"
-    change = percent(first["change"], signed=True) + interval(first["change_ci"], percent)
     return [
         (f"{title}: hit rate; bound of the same prompts", "", f"{hit}; {bound}", f"equal on {equal}"),
-        (f"{title}: time to first token, median", *(number(first[arm]) + " s" for arm in ("a", "b")), change),
+        (f"{title}: time to first token, median", *_medians(compared["time_to_first_token_seconds"], " s")),
+        (f"{title}: end to end, median", *_medians(compared["end_to_end_seconds"], " s")),
+        (f"{title}: control: decode time a token, median", *_medians(compared[CONTROL], " s")),
         (f"{title}: answers a second", *map(in_words, rates), ""),
         (f"{title}: ... over the whole run", *(number(rate["over_whole_run"]) for rate in rates), ""),
     ]
 
 
-def _change(compared: dict[str, Any]) -> str:
-    change = percent(compared["change"], signed=True)
-    return change + interval(compared["change_ci"], percent).replace("\n", " ")
+def _medians(row: dict[str, Any], unit: str) -> tuple[str, str, str]:
+    """Return both arms' medians and their paired change, each with its interval."""
+    a, b = (number(row[arm]) + unit + interval(row[f"{arm}_ci"]) for arm in ("a", "b"))
+    return a, b, percent(row["change"], signed=True) + interval(row["change_ci"], percent)
 
 
 def verdicts(summary: dict[str, Any]) -> list[str]:
@@ -120,11 +117,14 @@ def verdicts(summary: dict[str, Any]) -> list[str]:
     counters, responses = on["counters"], on["responses"]
     agree = {True: "agree to the token", False: "DISAGREE", None: "cannot be compared"}[on["agree_to_the_token"]]
     prefill, whole = (summary["compared"][name] for name in ("uncached_prefill_tokens", "end_to_end_seconds"))
-    allowed = percent(summary["amdahl"]["predicted_end_to_end_change"], signed=True)
+    allowed = summary["amdahl"]["predicted_end_to_end_change"]
+    confounded = " (order-confounded: AB order)" if summary["order"] == "AB" else ""
+    doubts = beyond_theory(whole["change"], allowed, "caching's") + drift(summary["compared"], summary["control"])
     sentences = [
         (
             f"The cache served {percent(counters['hit_rate'])} of the prompt tokens and changed uncached prefill by "
-            f"{_change(prefill)} a question and end-to-end time by {_change(whole)}; theory allows {allowed}."
+            f"{change(prefill)} a question and end-to-end time by {change(whole)}{confounded}; theory allows "
+            f"{percent(allowed, signed=True)}{doubts}."
         ),
         (
             f"Engine counters and responses {agree}: {number(counters['hits'])} of {number(counters['queries'])} "
@@ -145,7 +145,7 @@ def verdicts(summary: dict[str, Any]) -> list[str]:
         share = percent(summary["diverged_questions"])
         sentences.append(f"{share} of the questions took another path in another start: those arms did unequal work.")
     if summary["order"] == "AB":
-        sentences.append("Order AB: one start an arm, so drift of the machine is confounded with the arm.")
+        sentences.append("AB order: one start an arm, so drift of the machine is confounded with the arm.")
     if summary["levels"]:
         sentences.append(
             estimators(rate for level in summary["levels"].values() for rate in level["throughput"].values())
@@ -170,7 +170,7 @@ VLLM_METRICS = Experiment(
     draw=draw,
     reduce=reduce,
     headline=headline,
-    columns=("", OFF.name, ON.name, "change"),
+    columns=("", OFF.name, ON.name, "paired change"),
     verdicts=verdicts,
     limit=20,
     max_hops=3,

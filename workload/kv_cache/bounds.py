@@ -6,17 +6,12 @@ from collections import defaultdict, deque
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from scipy.stats import bootstrap
-
 from workload.analysis.eviction import hashed, replay, smallest_pool
-from workload.analysis.paired import LEVEL, MIN_PAIRS, RESAMPLES
 from workload.prefix import PrefixIndex
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from workload.analysis.paired import Interval
     from workload.kv_cache.source import EngineTold, SentCall
 
 
@@ -39,18 +34,6 @@ def uncached_by_question(calls: Sequence[SentCall], reusable: Sequence[int]) -> 
     for (question, _), tokens in asked.items():
         by_question[question].append(tokens)
     return {question: fmean(values) for question, values in by_question.items()}
-
-
-def mean_ci(values: Iterable[float], seed: int = 0) -> Interval | None:
-    """Return the 95 % bootstrap percentile interval of a mean; None for fewer than `MIN_PAIRS` values."""
-    sample = np.fromiter(values, dtype=np.float64)
-    if len(sample) < MIN_PAIRS:
-        return None
-    rng = np.random.default_rng(seed)
-    found = bootstrap(
-        (sample,), np.mean, confidence_level=LEVEL, n_resamples=RESAMPLES, method="percentile", rng=rng
-    ).confidence_interval
-    return float(found.low), float(found.high)
 
 
 def in_pool(calls: Sequence[SentCall], block_size: int, blocks: int | None) -> tuple[float | None, int]:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import asdict
+from math import inf
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workload.analysis.paired import compare
+from workload.analysis.paired import compare, mean_ci
 from workload.analysis.structure import BLOCK_SIZES, Bound, Cell, reuse_structure, shared_prefixes
 from workload.kv_cache.bounds import (
     eviction_steps,
     interleaved,
-    mean_ci,
     reusable_by_call,
     told_by_engine,
     uncached_by_question,
@@ -55,7 +55,7 @@ def summarize(source: Source, tokenizer: ChatTokenizer | None) -> dict[str, Any]
             "requests": requests_in(calls),
             "prompt_tokens_per_question": fmean(prompts.values()),
             "uncached_tokens_per_question": fmean(uncached[arm].values()),
-            "uncached_tokens_per_question_ci": mean_ci(uncached[arm].values()),
+            "uncached_tokens_per_question_ci": mean_ci(uncached[arm].values(), (0, inf)),
             "bounds": [bounds_at(calls, block_size) for block_size in sizes],
             "computed_by_cell": computed_by_cell(calls, reusable[arm]),
             "eviction": eviction(calls, size),

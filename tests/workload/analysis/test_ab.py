@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 
 from tests.stubs.run import call, measured, question, run_of
-from workload.analysis.ab import amdahl, diverged, end_to_end, quality, time_to_first_token, uncached_tokens
+from workload.analysis.ab import (
+    amdahl,
+    decode_time,
+    diverged,
+    end_to_end,
+    quality,
+    time_to_first_token,
+    uncached_tokens,
+)
 
 ARM = "prefix-on"
 
@@ -15,6 +23,14 @@ def test_values_of_a_question() -> None:
     calls = [call(1), call(1, prompt_tokens=50, cached_tokens=0, ttft_seconds=1.5)]
     row = question(1)
     assert (uncached_tokens(row, calls), time_to_first_token(row, calls), end_to_end(row, calls)) == (86, 1.0, 2.0)
+
+
+def test_the_control_is_the_time_of_further_tokens() -> None:
+    """Over all tokens after each call's first; a call that tells no first token, or has no second, says nothing."""
+    calls = [call(1), call(1, ttft_seconds=0.2, completion_tokens=31), call(1, ttft_seconds=None)]
+    assert decode_time(question(1), calls) == pytest.approx((0.5 + 0.8) / (10 + 30))
+    assert decode_time(question(1), [call(1, completion_tokens=1), call(1, completion_tokens=None)]) is None
+    assert decode_time(question(1), []) is None
 
 
 def test_what_was_not_told_leaves_the_question_out() -> None:

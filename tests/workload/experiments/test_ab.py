@@ -231,7 +231,7 @@ def test_the_table_has_a_row_for_each_arm_the_fastest_first() -> None:
     assert all(len(row) == len(experiment().columns) for row in rows)
     assert rows[1][1].startswith("-58.6%")
     assert rows[2][3].startswith("+0.0%")
-    assert rows[2][4] == "no theory"
+    assert rows[2][5] == "no theory"
 
 
 def test_verdicts_are_a_sentence_an_arm() -> None:
@@ -241,7 +241,38 @@ def test_verdicts_are_a_sentence_an_arm() -> None:
     assert "small against original: no measurable change" in told[1]
     assert "8 questions sent, 1 failed." in told
     assert "no interval, for 3 questions are too few" in verdicts(summarise(run(3)))[0]
-    assert any("Order AB" in sentence for sentence in verdicts(summarise(run(), order="AB")))
+    assert "(order-confounded: AB order)" in verdicts(summarise(run(), order="AB"))[0]
+
+
+def test_the_control_stands_beside_each_arm() -> None:
+    """What no option of the prompts saves is printed for each; and every change says that it is paired."""
+    data = run()
+    for row in data.calls:
+        row["duration_seconds"] = row["ttft_seconds"] + (0.7 if row["arm"] == "append-only" else 1.4)
+    found = summarise(data)
+    assert [row[4] for row in experiment().headline(found)] == [
+        "0.2 s\n[0.2, 0.2]", "-50.0%\n[-50.0%, -50.0%]", "+0.0%\n[0.0%, 0.0%]"
+    ]  # fmt: skip
+    assert experiment().columns[0].startswith("paired change")
+    assert "; drift, or what its own prompts cost each token: decode time a token moved by -50.0%" in verdicts(found)[0]
+
+
+def test_a_flag_of_the_engine_may_change_decoding() -> None:
+    """A smaller batch that decodes faster does what it was chosen for; to call it drift would hide the effect."""
+    data = run()
+    for row in data.calls:
+        row["duration_seconds"] = row["ttft_seconds"] + (0.7 if row["arm"] == "small" else 1.4)
+    assert "drift" not in verdicts(summarise(data))[1]
+
+
+@pytest.mark.parametrize(("more", "is_said"), [(-1.5, True), (0.3, False)])
+def test_more_than_theory_allows_is_said(*, more: float, is_said: bool) -> None:
+    """-10 % where theory allows -3 % leaves seven points that are somebody else's."""
+    data = run()
+    for row in data.questions:
+        row["duration_seconds"] += more * (row["arm"] == "append-only")
+    told = verdicts(summarise(data))[0]
+    assert ("points can be append-only's" in told) is is_said
 
 
 def test_a_replay_claims_nothing_about_quality() -> None:

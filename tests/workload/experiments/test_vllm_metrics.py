@@ -6,6 +6,8 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from tests.stubs.run import call, measured, question, run_of
 from workload.experiments import EXPERIMENTS
 from workload.experiments.vllm_metrics import OFF, ON, VLLM_METRICS, headline, reduce, verdicts
@@ -57,10 +59,47 @@ def test_the_comparison_is_paired_and_has_its_ceiling() -> None:
 def test_verdicts_say_what_a_reader_must_know() -> None:
     """Agreement, equality with the bound, the confounded order, and failures, each in one sentence."""
     told = "\n".join(verdicts(summarise(good_run())))
-    for words in ("agree to the token", "6 of 6", "Order AB", "12 questions sent, 1 failed"):
+    for words in ("agree to the token", "6 of 6", "order-confounded: AB order", "12 questions sent, 1 failed"):
         assert words in told
-    assert "Order AB" not in "\n".join(verdicts(summarise(good_run(), "ABBA")))
+    assert "AB order" not in "\n".join(verdicts(summarise(good_run(), "ABBA")))
     assert "took another path" not in told
+
+
+def drifting(decoding: float, saved: float = 0.0) -> RunData:
+    """Return a run that with caching on decodes for `decoding` times as long and is `saved` seconds faster in all."""
+    data = good_run()
+    for row in (*data.questions, *data.calls):
+        is_on = row["arm"] == ON.name
+        if "ttft_seconds" in row:
+            row["ttft_seconds"] = 0.5
+            row["duration_seconds"] = 0.5 + 1.0 * (decoding if is_on else 1.0)
+        else:
+            row["duration_seconds"] = 2.0 - (saved if is_on else 0.0)
+    return data
+
+
+def test_the_control_stands_beside_the_change() -> None:
+    """Caching cannot change the decode time a token; what it moved by is the machine's, and a reader must see it."""
+    summary = summarise(drifting(0.8, saved=0.2))
+    row = next(found for found in headline(summary) if "decode time a token" in found[0])
+    assert row == (
+        "Control: decode time a token, median", "0.1 s\n[0.1, 0.1]", "0.08 s\n[0.08, 0.08]", "-20.0%\n[-20.0%, -20.0%]"
+    )  # fmt: skip
+    assert VLLM_METRICS.columns[-1] == "paired change"
+
+
+@pytest.mark.parametrize(("decoding", "saved", "is_drift"), [(0.8, 0.2, True), (1.2, 0.2, True), (0.98, 0.2, False)])
+def test_a_control_that_moved_by_more_than_the_effect(*, decoding: float, saved: float, is_drift: bool) -> None:
+    """Three quickstarts printed -10.5, -1.6 and -6.1 % end to end; decoding had moved by up to -20 % in the first."""
+    told = verdicts(summarise(drifting(decoding, saved)))[0]
+    assert ("; drift: decode time a token moved by" in told) is is_drift
+
+
+def test_more_than_theory_allows_is_said_to_be_no_effect_of_caching() -> None:
+    """Prefill was 3 of 12 s, 64 % of it saved: of the -50 % measured 16 points can be caching's."""
+    assert "; at most 16.0 points can be caching's" in verdicts(summarise(good_run()))[0]
+    assert "at most" not in verdicts(summarise(drifting(1.0, saved=0.1)))[0]
+    assert "at most" not in verdicts(summarise(drifting(1.0, saved=-1.0)))[0]
 
 
 def test_a_run_in_which_everything_failed_still_reports() -> None:
@@ -100,7 +139,7 @@ def test_several_loads_are_compared_each_for_itself() -> None:
         "c4": 8.0,
     }
     assert [level["hit_rate"][ON.name]["bound"]["hit_rate"] for level in levels.values()] == [0.64, 0.64]
-    assert sum("4 at a time" in row[0] for row in headline(summarise(both))) == 4
+    assert sum("4 at a time" in row[0] for row in headline(summarise(both))) == 6
 
 
 def test_experiments_are_named_as_what_they_are_run_by() -> None:

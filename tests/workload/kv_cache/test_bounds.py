@@ -14,7 +14,6 @@ from workload.kv_cache.bounds import (
     eviction_steps,
     in_pool,
     interleaved,
-    mean_ci,
     reusable_by_call,
     told_by_engine,
     uncached_by_question,
@@ -88,13 +87,6 @@ def test_a_question_that_was_asked_twice_counts_once() -> None:
     """Arms have as many starts as the order gives them; tokens a question must not grow with them."""
     calls = [call("q", [1, 2, 3], "0"), call("q", [1, 2, 3, 4], "0"), call("q", [1, 2, 3], "1"), call("r", [5], "0")]
     assert uncached_by_question(calls, [0, 2, 0, 0]) == {"q": (5 + 3) / 2, "r": 1}
-
-
-def test_too_few_questions_have_no_interval() -> None:
-    """Four values cannot say how sure their mean is."""
-    assert mean_ci([1.0, 2.0, 3.0, 4.0]) is None
-    low, high = mean_ci([1.0, 2.0, 3.0, 4.0, 5.0]) or (0, 0)
-    assert 1 < low < 3 < high < 5
 
 
 def test_what_the_engine_told_is_set_beside_the_model() -> None:
