@@ -1,4 +1,4 @@
-"""What holds for all tests: which of them make up the fault suite, and what a property is about."""
+"""What holds for all tests: which of them make up the fault suite, what a property is about, which Prometheus runs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from workload.paths import cache_dir
+from workload.prometheus_binary import FOLDER_VARIABLE, PrometheusBinary, find_prometheus
 
 # A property is about results; how long an example took on a busy machine is not one.
 settings.register_profile("untimed", deadline=None)
@@ -25,3 +28,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         elif ROW.match(item.name):
             item.add_marker("faults")
             item.add_marker("quick")
+
+
+@pytest.fixture(scope="session", params=["found", "newer"])
+def prometheus(request: pytest.FixtureRequest) -> PrometheusBinary:
+    """Return the Prometheus that the project finds, and the next major release where a machine has it beside that."""
+    if request.param == "found":
+        return find_prometheus(cache_dir())
+    folder = cache_dir() / "prometheus-newer" / "usr" / "bin"
+    if not folder.is_dir():
+        pytest.skip("no Prometheus 3 here: `sh tests/prometheus/newer.sh ~/.cache/hop2rag/prometheus-newer` unpacks it")
+    return find_prometheus(cache_dir(), {FOLDER_VARIABLE: str(folder)})

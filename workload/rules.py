@@ -1,8 +1,10 @@
 """Recording rules for vLLM, written from the table of facts: one name per fact, whatever the release.
 
 `python -m workload.rules` rewrites the committed files. Each rule reads the job `vllm` only (`vllm-fast` scrapes the
-same server), takes the current name or, where that is absent, an older one, and aggregates the label `engine` away.
-`new or old` works where a release shows both names; a pattern on the name would count twice there.
+same server), takes the current name or, where that is absent, an older one, and aggregates away what tells the parts of
+one server apart: its engines and its API processes. Every other label of a target survives, whatever it is called.
+`new or old` works where a release shows both names, each aggregated first: a pattern on the name would count twice, and
+so would a label that only one of them carries.
 """
 
 from __future__ import annotations
@@ -23,8 +25,14 @@ LATENCY_INTERVAL = "5s"
 """Quantiles read some twenty buckets over a minute; every second would be work taken from what is measured."""
 
 QUANTILES = {"p50": "0.5", "p95": "0.95", "p99": "0.99"}
-TARGET_LABELS = "job, instance, run, experiment, arm"
+TARGET_LABELS = "cluster, namespace, pod, job, instance, run, experiment, arm, phase"
+"""What a target is known by, here and in Kubernetes; a label that is absent on both sides is equal."""
+
+PARTS = "engine, pid"
+"""Of a server: its data-parallel engines, and its API processes where a release forgets to join their gauges."""
+
 JOB = {"job": "vllm"}
+UP = selector("up", JOB)
 
 HEADER = "# Written by `python -m workload.rules` from ../vllm_metrics.yaml; edit that, or workload/rules.py.\n"
 
@@ -52,15 +60,13 @@ def render() -> dict[str, str]:
 
 def _plain(fact: Fact) -> list[Rule]:
     if fact.type == "counter":
-        expr = f"sum without (engine) ({_rate(fact)})"
-        return [Rule(f"instance:{fact.record}:rate{RATE_WINDOW}", expr, fact.note)]
-    either = " or ".join(selector(name.name, JOB) for name in fact.names)
+        return [Rule(f"instance:{fact.record}:rate{RATE_WINDOW}", _rate(fact), fact.note)]
     ways = ("max", "avg") if fact.unit == "ratio" else ("sum",)
-    return [Rule(f"instance:{fact.record}:{way}", f"{way} without (engine) ({either})", fact.note) for way in ways]
+    return [Rule(f"instance:{fact.record}:{way}", _level(fact, way), fact.note) for way in ways]
 
 
 def _latency(fact: Fact) -> list[Rule]:
-    buckets = f"sum without (engine) ({_rate(fact, '_bucket', LATENCY_WINDOW)})"
+    buckets = _rate(fact, "_bucket", LATENCY_WINDOW)
     # Without requests the quantile is NaN, which no comparison lets through: no data instead.
     return [
         Rule(
@@ -78,9 +84,7 @@ def _hit_ratio(facts: dict[str, Fact]) -> Rule:
     )
     return Rule(
         f"instance:vllm_prefix_cache_hits_per_queries:ratio_rate{RATE_WINDOW}",
-        f"sum without (engine) ({_rate(hits)})\n"
-        f"/ (sum without (engine) ({_rate(queries)}) > 0)\n"
-        f"or max without (engine) ({selector(gauge.current, JOB)}) >= 0",
+        f"({_rate(hits)})\n/ (({_rate(queries)}) > 0)\nor {_level(gauge, 'max')} >= 0",
         f"Nothing without queries, so nothing with caching off. {gauge.current}: {gauge.note}",
     )
 
@@ -88,15 +92,26 @@ def _hit_ratio(facts: dict[str, Fact]) -> Rule:
 def _caching_enabled(fact: Fact) -> Rule:
     on = f'{fact.current}{{enable_prefix_caching="True",job="vllm"}}'
     off = f'{fact.current}{{enable_prefix_caching!="True",job="vllm"}}'
+    lowest = f"min by ({TARGET_LABELS}) ({on} or 0 * {off})"
     return Rule(
         "instance:vllm_prefix_caching_enabled:min",
-        f"min by ({TARGET_LABELS}) ({on} or 0 * {off})",
-        "1 or 0. Its other labels are the whole configuration, so the labels to keep are named.",
+        f"{UP}\n* on ({TARGET_LABELS}) group_left ()\n{lowest}\nor on ({TARGET_LABELS})\n{lowest}",
+        "1 or 0. Its other labels are the whole configuration, so the target's own come from `up`; where that is not "
+        "at hand (a federation) those that are named here are kept.",
+    )
+
+
+def _level(fact: Fact, way: str) -> str:
+    """Return a gauge over the engines of a server; of an engine's API processes all but one show nothing, or less."""
+    return " or ".join(
+        f"{way} without (engine) (max without (pid) ({selector(name.name, JOB)}))" for name in fact.names
     )
 
 
 def _rate(fact: Fact, suffix: str = "", window: str = RATE_WINDOW) -> str:
-    return " or ".join(f"rate({selector(name.name + suffix, JOB)}[{window}])" for name in fact.names)
+    return " or ".join(
+        f"sum without ({PARTS}) (rate({selector(name.name + suffix, JOB)}[{window}]))" for name in fact.names
+    )
 
 
 def _group(name: str, rules: list[Rule], interval: str = "") -> str:

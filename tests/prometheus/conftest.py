@@ -15,17 +15,31 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from workload.prometheus_binary import PrometheusBinary
+
     Promtool = Callable[..., str]
     RuleTest = Callable[[Mapping[str, str], Mapping[str, Mapping[str, float]]], None]
 
 
 @pytest.fixture(scope="session")
-def promtool() -> Promtool:
+def promtool(prometheus: PrometheusBinary) -> Promtool:
     """Return a function that runs promtool and returns what it printed, failing the test when promtool fails."""
-    program = find_prometheus(cache_dir()).promtool
+    return running(prometheus)
+
+
+@pytest.fixture(scope="session")
+def found_promtool() -> Promtool:
+    """Return the same for the Prometheus that the project finds alone: for tests of what no version does otherwise."""
+    return running(find_prometheus(cache_dir()))
+
+
+def running(prometheus: PrometheusBinary) -> Promtool:
+    """Return a function that runs the promtool of a Prometheus."""
 
     def run(*arguments: str | Path) -> str:
-        done = subprocess.run([program, *arguments], capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run(
+            [prometheus.promtool, *arguments], capture_output=True, text=True, check=False, timeout=60
+        )
         printed = done.stdout + done.stderr
         assert done.returncode == 0, printed
         return printed

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.prometheus.labelling import OF_KUBERNETES
 from workload.selectors import selector
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 ERAS = sorted((Path(__file__).parents[1] / "fixtures" / "vllm_eras").glob("*.prom"))
 TARGET = {"instance": "h:8000", "run": "r", "experiment": "e", "arm": "a"}
+# As in a Prometheus operator's stack, and a server that its user added without a word about it.
+LABELLED = {"in Kubernetes": TARGET | OF_KUBERNETES | {"phase": "measured"}, "bare": {"instance": "h:8000"}}
 STEPS = 80
 
 LEVELS = {
@@ -77,22 +80,22 @@ def values_of(name: str, labels: Mapping[str, str]) -> str | None:
     return None
 
 
-def series_of(era: Path, **override: str) -> dict[str, str]:
+def series_of(era: Path, target: Mapping[str, str] = TARGET, **override: str) -> dict[str, str]:
     """Return an exposition's series with values, scraped by both jobs; `override` sets label values."""
-    series = {}
+    series = {selector("up", {**target, "job": "vllm"}): f"1x{STEPS}"}
     for family in text_string_to_metric_families(era.read_text()):
         for sample in family.samples:
             labels = sample.labels | {key: value for key, value in override.items() if key in sample.labels}
             if values := values_of(sample.name, labels):
                 for job in ("vllm", "vllm-fast"):
-                    series[selector(sample.name, {**labels, **TARGET, "job": job})] = values
+                    series[selector(sample.name, {**labels, **target, "job": job})] = values
     return series
 
 
-def expected_of(era: Path, factor: int = 1) -> Expected:
+def expected_of(era: Path, factor: int = 1, target: Mapping[str, str] = TARGET) -> Expected:
     """Return what the rules must record for an era with caching on; sums and rates are `factor` times those of one."""
     model = "m" if "written" in era.name else "Qwen2.5-7B-shape" if "0.22.1" in era.name else "smollm2-135m"
-    target = TARGET | {"job": "vllm"}
+    target = {**target, "job": "vllm"}
     everything = target | {"model_name": model}
     expected: Expected = {}
     for record, value in THOUSANDTHS.items():
@@ -122,8 +125,35 @@ def test_every_era_records_the_same(era: Path, rule_test: RuleTest) -> None:
 def test_engines_of_one_server_are_one(era: Path, rule_test: RuleTest) -> None:
     """A data-parallel server shows each series once per engine: counts add up, ratios and latencies do not."""
     series = series_of(era) | series_of(era, engine="1")
-    assert len(series) == 2 * len(series_of(era))
+    assert len(series) == 2 * len(series_of(era)) - 1  # `up` is the server's
     rule_test(series, expected_of(era, factor=2))
+
+
+@pytest.mark.prometheus
+@pytest.mark.parametrize("target", LABELLED.values(), ids=LABELLED)
+@pytest.mark.parametrize("era", [era for era in ERAS if era.name[:4] in {"0.6.", "0.32"}], ids=lambda era: era.stem)
+def test_what_a_target_is_labelled_with_survives(era: Path, target: Mapping[str, str], rule_test: RuleTest) -> None:
+    """Whoever looks for a pod or a rack finds it on every recorded name; and a target needs no label at all."""
+    rule_test(series_of(era, target), expected_of(era, target=target))
+
+
+@pytest.mark.prometheus
+@pytest.mark.parametrize("gauges", [("vllm:kv_cache_usage_perc",), tuple(LEVELS)], ids=["one gauge", "every gauge"])
+def test_api_processes_of_one_server_are_one(gauges: tuple[str, ...], rule_test: RuleTest) -> None:
+    """Some releases show a gauge once for each API process, all but one of them at zero: no level changes by that."""
+    era = next(era for era in ERAS if era.stem == "0.32.0")
+    series = {}
+    for name, values in series_of(era).items():
+        metric, _, labels = name.partition("{")
+        if metric in gauges:
+            series[f'{metric}{{pid="273",{labels}'] = values
+            series[f'{metric}{{pid="277",{labels}'] = f"0x{STEPS}"
+        else:
+            series[name] = values
+    expected = expected_of(era)
+    if "vllm:cache_config_info" in gauges:
+        del expected[ENABLED]  # an info is 1 wherever it is shown
+    rule_test(series, expected)
 
 
 @pytest.mark.prometheus

@@ -1,0 +1,113 @@
+"""The alerts' own cases again, with the labels that others put on targets and metrics: none may change an alert."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import promql_parser
+import pytest
+import yaml
+
+from tests.prometheus.labelling import BY_KUBERNETES, OF_KUBERNETES, TWICE, WAYS, parsed
+from workload.paths import asset
+from workload.rules import TARGET_LABELS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Json = dict[str, Any]
+
+CASES = sorted((Path(__file__).parent / "alerts").glob("*.yml"))
+RULES = {
+    rule.get("alert") or rule["record"]: rule["expr"]
+    for folder in ("rules", "alerts")
+    for file in sorted(asset(f"prometheus/{folder}").glob("*.yml"))
+    for group in yaml.safe_load(file.read_text())["groups"]
+    for rule in group["rules"]
+}
+# What joins an agent with the engine it talks to, and what joins with a heartbeat that is of no target.
+LOOSER = {"run, experiment, arm", "run, experiment, arm, phase", ""}
+
+
+def relabelled(test: Json, way: str) -> Json | None:
+    """Return a case with its series labelled that way, and the number of alerts that must fire at each instant.
+
+    An alert on one target fires for each target; None where two series of the case would become one.
+    """
+    before = {each["series"]: each["values"] for each in test.get("input_series", ())}
+    series = WAYS[way](before)
+    if len(series) < len(before):
+        return None
+    changed: Json = {key: value for key, value in test.items() if key not in {"alert_rule_test", "promql_expr_test"}}
+    changed["input_series"] = [{"series": name, "values": values} for name, values in series.items()]
+    changed["promql_expr_test"] = [
+        wanted for asked in test["alert_rule_test"] for wanted in _counts(asked, way, is_scraped=_is_scraped(series))
+    ]
+    return changed
+
+
+def _is_scraped(series: dict[str, str]) -> bool:
+    return any("job" in parsed(name)[1] for name in series)
+
+
+def _counts(asked: Json, way: str, *, is_scraped: bool) -> Iterator[Json]:
+    selector = f'ALERTS{{alertname="{asked["alertname"]}",alertstate="firing"'
+    of_targets = sum("instance" in alert["exp_labels"] for alert in asked["exp_alerts"])
+    others = len(asked["exp_alerts"]) - of_targets
+    times = 2 if way == TWICE and is_scraped else 1
+    wanted = {f'count({selector},instance!=""}})': times * of_targets, f'count({selector},instance=""}})': others}
+    if way == BY_KUBERNETES:
+        kept = ",".join(f'{name}="{value}"' for name, value in OF_KUBERNETES.items())
+        wanted[f'count({selector},instance!="",{kept}}})'] = of_targets
+    for expression, number in wanted.items():
+        samples = [{"labels": "{}", "value": number}] if number else []
+        yield {"expr": expression, "eval_time": asked["eval_time"], "exp_samples": samples}
+
+
+@pytest.mark.prometheus
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("cases", CASES, ids=lambda cases: cases.stem)
+def test_no_label_changes_an_alert(cases: Path, way: str, found_promtool: Callable[..., str], tmp_path: Path) -> None:
+    """A join on equal labels goes empty with the first label that only one side has, and its alert cries or sleeps.
+
+    Whoever is woken must find the target: what labels it has are on the alert.
+    """
+    suite = yaml.safe_load(cases.read_text())
+    suite["rule_files"] = [str((cases.parent / file).resolve()) for file in suite["rule_files"]]
+    suite["tests"] = [changed for test in suite["tests"] if (changed := relabelled(test, way))]
+    assert suite["tests"]
+    file = tmp_path / "test.yml"
+    file.write_text(yaml.safe_dump(suite))
+    found_promtool("test", "rules", file)
+
+
+def joins(expression: str) -> Iterator[tuple[str, str | None]]:
+    """Yield the operator of each set operation between two vectors, and the labels that it is said to be on."""
+    found: list[promql_parser.BinaryExpr] = []
+
+    def visit(node: promql_parser.Expr) -> None:
+        if isinstance(node, promql_parser.BinaryExpr):
+            found.append(node)
+
+    promql_parser.walk(promql_parser.parse(expression), visit)
+    for node in found:
+        if str(node.op) in {"and", "unless"}:
+            matching = node.modifier.matching if node.modifier else None
+            yield str(node.op), ", ".join(matching.labels) if matching else None
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_every_join_says_on_what(rule: str) -> None:
+    """What a set operation matches by default is every label, of metrics that need not have the same ones."""
+    for operator, labels in joins(RULES[rule]):
+        assert labels is not None, f"{operator} in {rule} matches on every label"
+        known = set(labels.split(", ")) >= {"cluster", "namespace", "pod", "job", "instance"}
+        assert known or labels in LOOSER, f"{operator} on ({labels}) in {rule}; targets are known by {TARGET_LABELS}"
+
+
+def test_the_lint_sees_a_join_on_every_label() -> None:
+    """Without one in the rules the test above would pass if it found no joins at all."""
+    assert list(joins("a and b")) == [("and", None)]
+    assert list(joins("a unless on (x, y) b")) == [("unless", "x, y")]
+    assert sum(1 for rule in RULES.values() for _ in joins(rule)) > 10
