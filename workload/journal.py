@@ -65,6 +65,11 @@ CREATE TABLE action (
   detail TEXT NOT NULL) STRICT;
 """
 TABLES = ("question", "node_visit", "stage", "prefetch", "llm_call", "call_text", "segment", "sample", "action")
+# What SQLite and its driver raise for a value that is none of theirs, whatever room the disk has.
+UNFIT = (
+    *(sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError, sqlite3.ProgrammingError),
+    *(ValueError, OverflowError),
+)
 # How long a row may wait to be written; an acknowledgement does not wait.
 LINGER_SECONDS = 0.1
 # Rows are written once and not read again: of SQLite's usual 2 MB of pages this needs little.
@@ -166,10 +171,12 @@ class Journal:
                     if isinstance(item, tuple):
                         self._connection.execute(*item)
                 self._connection.commit()
-            except (sqlite3.Error, ValueError, OverflowError) as error:  # also a value that SQLite cannot hold
-                self._failure = self._failure or StorageError(
-                    f"The journal {self.path} cannot be written: {error}.", "Free disk space, then resume the run."
+            except UNFIT as error:
+                self._fail(
+                    f"cannot hold a value: {error}", "No disk is at fault: please report it, then resume the run."
                 )
+            except sqlite3.Error as error:
+                self._fail(f"cannot be written: {error}", "Free disk space, then resume the run.")
             for item in batch:
                 # a mark whose worker was cancelled meanwhile takes no result
                 if isinstance(item, Future) and item.set_running_or_notify_cancel():
@@ -180,6 +187,9 @@ class Journal:
         self._fold()
         self._connection.close()
         os.close(self._folder)
+
+    def _fail(self, why: str, remedy: str) -> None:
+        self._failure = self._failure or StorageError(f"The journal {self.path} {why}.", remedy)
 
     def _fold(self) -> None:
         """Leave one file behind instead of three.

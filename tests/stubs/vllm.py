@@ -38,6 +38,8 @@ class Turn:
         garbage: that chunk.
         seconds: pause before the first token, as prefill has.
         has_ids: whether `return_token_ids` is understood.
+        usage: fields of the usage that are told instead of the true ones; those that are `...` are left out.
+        ends: what is told as the finish reason instead of the true one.
     """
 
     text: str | None = None
@@ -50,6 +52,8 @@ class Turn:
     garbage: str = '{"choices": [{"del'
     seconds: float = 0.0
     has_ids: bool = True
+    usage: Mapping[str, Any] = field(default_factory=dict)
+    ends: Any = None
 
 
 def node_of(body: Mapping[str, Any]) -> str:
@@ -175,14 +179,16 @@ class StubVllm(HttpServer):
         for sent, (content, token) in enumerate(told[:limit]):
             if sent == turn.after and await _fail(turn, writer):
                 return
-            reason = None if sent + 1 < limit else "stop" if token == END else "length"
+            reason = None if sent + 1 < limit else turn.ends or ("stop" if token == END else "length")
             await _event(writer, _chunk([_choice({"content": content}, reason, [token] if has_ids else None)]))
         self.cache.leave(prompt, [token for _, token in told[:limit]], salt)
         self.counts.update(generation=limit, success=1)
         if turn.then != "no_usage":
             usage = {"prompt_tokens": len(prompt), "completion_tokens": limit, "total_tokens": len(prompt) + limit}
             details = {"cached_tokens": cached, "created_cache_tokens": 0}
-            await _event(writer, {**_chunk([]), "usage": {**usage, "prompt_tokens_details": details}})
+            told = {**usage, "prompt_tokens_details": details, **turn.usage}
+            usage = {name: value for name, value in told.items() if value is not ...}
+            await _event(writer, {**_chunk([]), "usage": usage})
         await frame(writer, b"data: [DONE]\n\n")
         await frame(writer, b"")
 

@@ -101,12 +101,24 @@ async def test_a_value_that_sqlite_cannot_hold_hangs_nobody(tmp_path: Path, valu
     assert await acknowledge_rows(tmp_path / "journal.sqlite", [good, {**good, "node": value}, good]) == 1
 
 
+@pytest.mark.parametrize("value", ["\ud800", 2**100, [1], None, "text"], ids=repr)
+async def test_a_value_that_sqlite_cannot_hold_is_no_full_disk(tmp_path: Path, value: Any) -> None:
+    """Whoever reads "Free disk space" looks for hours in the wrong place."""
+    journal = Journal(tmp_path / "journal.sqlite", CONFIG)
+    journal.insert("node_visit", {**visit_rows(0)[0], "started_at": value})
+    with pytest.raises(StorageError, match="cannot hold a value") as raised:
+        await journal.acknowledge()
+    assert "disk space" not in str(raised.value)
+    with pytest.raises(StorageError):
+        journal.close()
+
+
 async def test_row_15_after_a_failed_write_nothing_is_acknowledged(tmp_path: Path) -> None:
     """After one lost row nothing later may claim to be safe, even if the disk has recovered."""
     with Journal(tmp_path / "journal.sqlite", CONFIG) as journal:
         journal.insert("node_visit", {"node": "a row without its columns"})
         for _ in range(2):
-            with pytest.raises(StorageError, match="cannot be written"):
+            with pytest.raises(StorageError, match="cannot hold a value"):
                 await journal.acknowledge()
             journal.insert("node_visit", visit_rows(0)[0])
         with pytest.raises(StorageError):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from opentelemetry.trace import INVALID_SPAN
+from pydantic import ConfigDict, Field, StringConstraints, model_validator
+from pydantic.dataclasses import dataclass as checked
 
 from exporter.agent import hop_label
 from exporter.spans import FINISH_REASONS, REQUEST_MODEL, TIME_TO_FIRST_CHUNK, tell_usage, trace_headers
@@ -21,14 +23,32 @@ if TYPE_CHECKING:
     from workload.agent.state import Message
 
 
-@dataclass(frozen=True)
-class Usage:
-    """What the server said about a call. Tokens; None where it did not say."""
+# What the journal's 64-bit columns hold, and a counter may be raised by.
+Tokens = Annotated[int, Field(ge=0, lt=2**63)]
+Word = Annotated[str, StringConstraints(pattern=r"^[\x20-\x7e]{1,64}$")]
 
-    prompt_tokens: int
-    completion_tokens: int
-    cached_tokens: int | None
-    finish_reason: str
+
+@checked(frozen=True, config=ConfigDict(strict=True))
+class Usage:
+    """What the server said about a call: tokens, None where it did not say, and in a printable word why it ended.
+
+    This is the one place where a server's figures are checked: counters, journal, spans and bounds take them as they
+    are. Nothing is converted: a count that is a float or a text is a server that cannot be believed.
+
+    Raises:
+        ValueError: a field cannot be true.
+    """
+
+    prompt_tokens: Tokens
+    completion_tokens: Tokens
+    cached_tokens: Tokens | None
+    finish_reason: Word
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> Self:
+        if self.cached_tokens is not None and self.cached_tokens > self.prompt_tokens:
+            raise ValueError("more tokens are cached than were sent")
+        return self
 
 
 @dataclass

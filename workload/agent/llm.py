@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from workload.agent.metering import QuestionMeter
     from workload.agent.state import Message
 
-# A reply has at most some hundred tokens; a server that goes on beyond this is not answering the question.
+# A reply has at most some hundred tokens; a server that goes on beyond this, in text or in token ids, does not answer.
 MAX_REPLY_CHARS = 65_536
 MAX_REPAIRS = 1
 # Chunks come unchecked, so one that is not of the API's shape shows only when it is used.
@@ -68,20 +68,22 @@ class _Stream:
             self.text.append(content)
             self.chars += len(content)
             self.finish_reason = choice.get("finish_reason") or self.finish_reason
-        if self.chars > MAX_REPLY_CHARS:
+        if max(self.chars, len(self.ids)) > MAX_REPLY_CHARS:
             raise LlmError("oversized")
 
-    def end(self) -> Usage:
-        """Return the usage; a stream without a finish reason or usage was cut, however many tokens it brought."""
+    def end(self) -> tuple[Usage, str]:
+        """Return usage and text; a stream without a finish reason or usage was cut, however many tokens it brought."""
         if self.finish_reason is None or self.usage is None:
             raise LlmError("stream_cut")
         details = self.usage.get("prompt_tokens_details") or {}
-        return Usage(
-            prompt_tokens=int(self.usage["prompt_tokens"]),
-            completion_tokens=int(self.usage["completion_tokens"]),
+        usage = Usage(
+            prompt_tokens=self.usage["prompt_tokens"],
+            completion_tokens=self.usage["completion_tokens"],
             cached_tokens=details.get("cached_tokens"),
             finish_reason=self.finish_reason,
         )
+        # A lone surrogate would break every later encoder: the next request, the journal, the terminal.
+        return usage, "".join(self.text).encode("utf-8", "replace").decode()
 
 
 @dataclass(frozen=True)
@@ -249,11 +251,11 @@ class Llm:
             async with stream:
                 async for chunk in stream:
                     told.take(chunk, meter)
-            meter.finished(told.end(), told.ids)
+            usage, text = told.end()
+            meter.finished(usage, told.ids)
         except MALFORMED as error:
             raise LlmError("server_error") from error
-        # A lone surrogate would break every later encoder: the next request, the journal, the terminal.
-        return "".join(told.text).encode("utf-8", "replace").decode()
+        return text
 
 
 def response_format(schema: type[BaseModel]) -> dict[str, Any]:
