@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from prometheus_client import CollectorRegistry
 
+IGNORED = ("unknown", "unconfirmed", "unreadable")
 REQUESTS = ("accepted", "duplicate", "unauthorized", "malformed", "too_large")
 
 
@@ -46,6 +47,12 @@ class SoakMetrics:
             ["outcome"],
             registry=registry,
         )
+        self.ignored = Counter(
+            "hop2rag_soak_alerts_ignored_total",
+            "Alerts for which nothing was done: no rule of ours, not confirmed by Prometheus, or not to be read.",
+            ["reason"],
+            registry=registry,
+        )
         self.restarts = Counter(
             "hop2rag_soak_engine_restarts_total", "Starts of an engine that had died or hung.", registry=registry
         )
@@ -53,6 +60,8 @@ class SoakMetrics:
             self.actions.labels(action, alert)
         for outcome in REQUESTS:
             self.requests.labels(outcome)
+        for reason in IGNORED:
+            self.ignored.labels(reason)
 
     def acted(self, action: str, alert: str) -> None:
         """Count an action."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from workload.agent.backoff import Breaker
 from workload.errors import DependencyDownError, Hop2RagError
+from workload.own_thread import in_own_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,7 +58,7 @@ class EngineGate:
                 return False  # another worker has proved it since
             while True:
                 try:
-                    await asyncio.to_thread(self._probe)
+                    await in_own_thread(self._probe)
                 except Hop2RagError as error:
                     if self._clock() - failed_at >= self._patience_seconds:
                         raise DependencyDownError(

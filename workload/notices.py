@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 from exporter.server import BackgroundServer
 from workload.errors import UsageError
+from workload.own_thread import in_own_thread
 from workload.soak.alert import WATCHDOG
+from workload.soak.rules import steering_alerts
 from workload.soak.webhook import webhook
 
 if TYPE_CHECKING:
@@ -19,8 +21,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from workload.soak.alert import Alert, Message
+    from workload.soak.confirming import Confirm
 
-HOLDING = {"pause", "stop"}
+HOLDING = frozenset(rule for rule in steering_alerts() if rule[0] in {"pause", "stop"})
+MOST_ALERTS = 1024
 FORGET_SECONDS = 660.0
 """Alertmanager tells of a firing alert every five minutes: what was not told of twice in a row fires no more."""
 
@@ -31,25 +35,31 @@ class Notices:
 
     Args:
         console: where each change is told.
+        confirm: keeps those of some alerts whose state Prometheus tells too; asked of what may hold the load.
         clock: seconds, monotonic.
     """
 
     console: Console
+    confirm: Confirm
     clock: Callable[[], float] = time.monotonic
     _newest: dict[str, tuple[Alert, float]] = field(default_factory=dict)
 
     async def receive(self, message: Message) -> bool:
-        """Take a message and return whether it told anything new; one that comes late changes nothing."""
-        news = [self._take(alert) for alert in message.alerts]
+        """Take a message and return whether it told anything new; one that comes late changes nothing.
+
+        Raises:
+            DependencyDownError: Prometheus cannot be asked whether something fires that may hold the load.
+        """
+        holding = [alert for alert in message.alerts if _may_hold(alert)]
+        true = {id(alert) for alert in await in_own_thread(self.confirm, holding)} if holding else set()
+        news = [self._take(alert) for alert in message.alerts if id(alert) in true or not _may_hold(alert)]
         return any(news)
 
     def held_by(self) -> list[str]:
         """Return the names of the alerts that ask for a pause and fire now."""
         now = self.clock()
-        firing = [
-            alert for alert, at in self._newest.values() if alert.status == "firing" and now - at < FORGET_SECONDS
-        ]
-        return sorted({alert.name for alert in firing if alert.action in HOLDING})
+        firing = [alert for alert, at in self._newest.values() if alert.is_firing and now - at < FORGET_SECONDS]
+        return sorted({alert.name for alert in firing if _may_hold(alert)})
 
     @contextmanager
     def listening(self, address: str, token_file: Path) -> Iterator[str]:
@@ -74,14 +84,20 @@ class Notices:
 
     def _take(self, alert: Alert) -> bool:
         known = self._newest.get(alert.fingerprint)
-        if known and alert.age < known[0].age:
+        if known and alert.order < known[0].order:
             return False
         now = self.clock()
+        if not known and len(self._newest) >= MOST_ALERTS:
+            return False
         self._newest[alert.fingerprint] = (alert, now)
         self._newest = {print_: told for print_, told in self._newest.items() if now - told[1] < FORGET_SECONDS}
-        if known and alert.age == known[0].age:
+        if known and alert.order == known[0].order:
             return False
         if alert.name != WATCHDOG:
             action = f" (asks for: {alert.action})" if alert.action else ""
             self.console.print(f"{alert.status}: {alert.name}{action}", markup=False, highlight=False)
         return True
+
+
+def _may_hold(alert: Alert) -> bool:
+    return (alert.action, alert.name) in HOLDING

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 MAX_POINTS = 11_000
 """The most points a series that Prometheus returns for one range query."""
 
+AT_ONCE_SECONDS = 5.0
+"""What who watches asks must be answered at once; a query of hours may take longer."""
+
 Window: TypeAlias = tuple[float, float]
 
 
@@ -198,7 +201,7 @@ class PrometheusClient:
     def ready(self) -> bool:
         """Return whether Prometheus answers and has finished its start; never raises for a server that is not there."""
         try:
-            return self._send("GET", "/-/ready").status_code == HTTPStatus.OK
+            return self._send("GET", "/-/ready", timeout_s=AT_ONCE_SECONDS).status_code == HTTPStatus.OK
         except PrometheusError:
             return False
 
@@ -214,6 +217,16 @@ class PrometheusClient:
         """Return why the last scrape of a target failed, by (job, instance); an empty text for one that went well."""
         active = self._data("GET", "/api/v1/targets?state=active")["activeTargets"]
         return {(target["labels"]["job"], target["labels"]["instance"]): target["lastError"] for target in active}
+
+    def firing(self) -> list[dict[str, str]]:
+        """Return the labels of each alert that fires now, by the rules that this server evaluates.
+
+        Raises:
+            PrometheusError: it does not answer within seconds, or not as Prometheus does.
+        """
+        data = self._data("GET", "/api/v1/alerts", timeout_s=AT_ONCE_SECONDS)
+        with self._understood():
+            return [dict(alert["labels"].items()) for alert in data["alerts"] if alert["state"] == "firing"]
 
     def reload(self) -> None:
         """Have Prometheus read its configuration and rules again.
@@ -245,8 +258,10 @@ class PrometheusClient:
         except (KeyError, TypeError) as error:
             raise PrometheusError(f"{self.url} answered a query with neither a type nor a result.") from error
 
-    def _data(self, method: str, path: str, form: Mapping[str, str] | None = None) -> Any:
-        response = self._send(method, path, form)
+    def _data(
+        self, method: str, path: str, form: Mapping[str, str] | None = None, timeout_s: float | None = None
+    ) -> Any:
+        response = self._send(method, path, form, timeout_s)
         try:
             body = response.json()
             succeeded = body["status"] == "success" and response.status_code == HTTPStatus.OK
@@ -267,10 +282,12 @@ class PrometheusClient:
             )
         return data
 
-    def _send(self, method: str, path: str, form: Mapping[str, str] | None = None) -> requests.Response:
+    def _send(
+        self, method: str, path: str, form: Mapping[str, str] | None = None, timeout_s: float | None = None
+    ) -> requests.Response:
         try:
             return self._session.request(
-                method, self._address + path, data=form, timeout=self._timeout_s, allow_redirects=False
+                method, self._address + path, data=form, timeout=timeout_s or self._timeout_s, allow_redirects=False
             )
         except requests.RequestException as error:
             raise PrometheusError(

@@ -31,9 +31,10 @@ from workload.experiment import OfflineExperiment
 from workload.history import NOTHING, read_history
 from workload.journal import Journal
 from workload.paths import cache_dir, inside
+from workload.prometheus import PrometheusClient
 from workload.prometheus_attached import AttachedPrometheus
 from workload.prometheus_binary import find_prometheus
-from workload.prometheus_server import LocalPrometheus, loopback_session, targets_folder
+from workload.prometheus_server import HOST, LocalPrometheus, loopback_session, targets_folder
 from workload.report import REPORT, render, section_of
 from workload.results import Measured, read_run
 from workload.runner import Runner
@@ -93,6 +94,11 @@ def launcher_of(settings: Settings, console: Console) -> Launcher:
 def targets_of(settings: Settings) -> TargetFiles:
     """Return the files in which Prometheus finds its targets, whether it runs or not."""
     return TargetFiles(settings.targets or targets_folder(cache_dir(), settings.prometheus_port))
+
+
+def prometheus_client(settings: Settings) -> PrometheusClient:
+    """Return a client of the Prometheus that `prometheus_of` means, whether it runs or not."""
+    return PrometheusClient(settings.prometheus_url or f"http://{HOST}:{settings.prometheus_port}", loopback_session())
 
 
 def prometheus_of(settings: Settings) -> LocalPrometheus | AttachedPrometheus:

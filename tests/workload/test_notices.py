@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from tests.stubs.alerts import alert, body, message
+from workload import notices as notices_module
 from workload.errors import UsageError
 from workload.notices import FORGET_SECONDS, Notices
 
@@ -42,7 +43,7 @@ def said() -> io.StringIO:
 @pytest.fixture
 def notices(clock: Clock, said: io.StringIO) -> Notices:
     """Nothing heard yet."""
-    return Notices(Console(file=said, width=200), clock)
+    return Notices(Console(file=said, width=200), list, clock)
 
 
 async def test_a_pause_holds_until_it_is_resolved(notices: Notices, said: io.StringIO) -> None:
@@ -94,3 +95,32 @@ def test_without_a_token_nobody_is_heard(notices: Notices, tmp_path: Path, conte
         token.write_text(content)
     with pytest.raises(UsageError, match="token"):
         notices.listening("127.0.0.1:0", token).__enter__()
+
+
+@pytest.mark.parametrize(
+    ("name", "action"),
+    [("SomebodyElses", "pause"), ("VllmDown", "stop"), ("VllmQueueGrowing", "pause"), ("Hop2RagWatchdog", "stop")],
+)
+async def test_only_the_rules_say_what_holds(notices: Notices, name: str, action: str) -> None:
+    """The label comes with the message: whoever may post one would hold the load by any alert."""
+    await notices.receive(message(alert(name, action)))
+    assert notices.held_by() == []
+
+
+async def test_what_prometheus_does_not_tell_holds_nothing(said: io.StringIO, clock: Clock) -> None:
+    """Alertmanager takes alerts from anybody who reaches it."""
+    fires: list[str] = []
+    notices = Notices(Console(file=said), lambda alerts: [one for one in alerts if one.name in fires], clock)
+    await notices.receive(message(alert("VllmDown", "pause")))
+    assert notices.held_by() == []
+    fires.append("VllmDown")
+    await notices.receive(message(alert("VllmDown", "pause")))
+    assert notices.held_by() == ["VllmDown"]
+
+
+async def test_what_is_remembered_is_bounded(notices: Notices, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within the ten minutes for which an alert is remembered anybody could send any number."""
+    monkeypatch.setattr(notices_module, "MOST_ALERTS", 8)
+    await notices.receive(message(*[alert("VllmDown", "pause", instance=str(number)) for number in range(50)]))
+    assert len(notices._newest) == 8
+    assert notices.held_by() == ["VllmDown"]

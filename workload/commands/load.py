@@ -52,8 +52,9 @@ def load(
     from workload.corpus.default import open_corpus  # noqa: PLC0415
     from workload.corpus.embedding import MiniLmEmbedder  # noqa: PLC0415
     from workload.notices import Notices  # noqa: PLC0415
-    from workload.run import launcher_of, targets_of  # noqa: PLC0415
+    from workload.run import launcher_of, prometheus_client, targets_of  # noqa: PLC0415
     from workload.settings import load_settings  # noqa: PLC0415
+    from workload.soak.confirming import confirmer  # noqa: PLC0415
 
     settings = load_settings(
         {
@@ -76,7 +77,7 @@ def load(
     with progress_bars() as progress:
         corpus = open_corpus(settings, embedder, progress)
     embedder.load()
-    notices = Notices(out)
+    notices = Notices(out, confirmer(prometheus_client(settings).firing))
     with ExitStack() as stack:
         if webhook_token_file:
             stack.enter_context(notices.listening(webhook_listen, webhook_token_file))

@@ -1,12 +1,15 @@
-"""Alerts as Alertmanager tells them: in a webhook message of version 4, and in its API."""
+"""Alerts as Alertmanager, or Grafana in its place, tells them: in a webhook message, and in Alertmanager's API."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 ACTIONS = ("capture", "reduce", "pause", "stop")
 WATCHDOG = "Hop2RagWatchdog"
@@ -32,37 +35,60 @@ class Alert(BaseModel):
         return self.labels.get("alertname", "")
 
     @property
+    def is_firing(self) -> bool:
+        """Whether it fires, or did when this was told."""
+        return self.status == "firing"
+
+    @property
     def action(self) -> str:
-        """What the alert asks for; empty for one that only informs."""
+        """What the alert says that it asks for; the rules alone tell what it may. Empty for one that only informs."""
         return self.labels.get("action", "")
 
     @property
-    def age(self) -> tuple[float, bool]:
+    def order(self) -> tuple[float, bool]:
         """Orders the messages of one fingerprint: of one firing the end is later than the beginning."""
-        return self.starts_at.timestamp(), self.status == "resolved"
+        return self.starts_at.timestamp(), not self.is_firing
 
 
 class Message(BaseModel):
-    """A message of Alertmanager's webhook, version 4 of its schema."""
+    """A message of Alertmanager's webhook, version 4 of its schema, or of Grafana's own alerting, which calls it 1."""
 
     model_config = ConfigDict(frozen=True)
 
-    version: Literal["4"]
+    version: Literal["4", "1"]
     group_key: Text = Field(alias="groupKey")
     truncated_alerts: int = Field(alias="truncatedAlerts", default=0, ge=0)
     alerts: list[Alert] = Field(min_length=1, max_length=10_000)
 
     @property
     def key(self) -> str:
-        """What makes two messages the same: the group, and of each alert its fingerprint, status and beginning."""
+        """What makes two messages the same: the group, and of each alert its fingerprint, status and beginning.
+
+        Grafana may put the time into the name of the group: of its messages the alerts alone tell.
+        """
+        group = self.group_key if self.version == "4" else ""
         alerts = sorted((alert.fingerprint, alert.status, alert.starts_at.isoformat()) for alert in self.alerts)
-        return hashlib.sha256(json.dumps([self.group_key, alerts]).encode()).hexdigest()
+        return hashlib.sha256(json.dumps([group, alerts]).encode()).hexdigest()
 
 
-def from_api(found: dict[str, Any]) -> Alert:
+def from_api(found: Any) -> Alert:
     """Return an alert of `GET /api/v2/alerts`, which tells only of those that fire.
 
     Raises:
         pydantic.ValidationError: it is none.
     """
-    return Alert.model_validate({**found, "status": "firing"})
+    return Alert.model_validate({**found, "status": "firing"} if isinstance(found, dict) else found)
+
+
+def readable(found: Iterable[Any]) -> tuple[list[Alert], int]:
+    """Return the alerts of `GET /api/v2/alerts` that can be read, and how many cannot.
+
+    Alertmanager serves others too: one odd alert of theirs must not hide ours.
+    """
+    alerts, unreadable = [], 0
+    for one in found:
+        try:
+            alerts.append(from_api(one))
+        except ValidationError:
+            unreadable += 1
+    return alerts, unreadable

@@ -22,13 +22,14 @@ from workload.journal import Journal
 from workload.scrapes import wait_for_scrapes
 from workload.settings import PLACES
 from workload.soak.checkpoint import read_checkpoint, standing, stream_of
+from workload.soak.confirming import confirmer
 from workload.soak.display import Display, Recent
 from workload.soak.pace import Ending, Pace
 from workload.soak.record import SoakRecord
 from workload.soak.recovery import Recovery
 from workload.soak.reporting import report
 from workload.soak.resets import counter_resets
-from workload.soak.rules import alert_names, steering_alerts
+from workload.soak.rules import steering_alerts
 from workload.soak.segments import Segments
 from workload.soak.sending import Sender
 from workload.soak.signals import orderly
@@ -176,8 +177,9 @@ class Assembly:
         self, journal: Journal, record: SoakRecord, kept: KeptEngine, under_test: Subject, pace: Pace
     ) -> None:
         plan, around, run_id, stands = self.plan, self.around, self.bundle.run_id, self._stands
-        known = steering_alerts()
-        metrics = SoakMetrics(under_test.registry, known)
+        rules = steering_alerts()
+        metrics = SoakMetrics(under_test.registry, rules)
+        confirm = confirmer(around.prometheus.client.firing) if around.prometheus else list
         engine = kept.engine
         probe = partial(ask_canary, engine.endpoint, engine.facts.model, key=engine.key)
 
@@ -191,11 +193,12 @@ class Assembly:
             pace,
             journal,
             metrics,
-            alert_names(),
+            rules,
             run_id,
             recovery.prove,
             around.capture,
             plan.pause_patience,
+            confirm=confirm,
             mark=around.mark,
             dry_run=plan.dry_run,
         )
@@ -225,7 +228,9 @@ class Assembly:
                 await watched.enter_async_context(
                     served(steering, metrics, around.alertmanager.token, around.webhook_port)
                 )
-                beside = watchers(steering, pace, around.alertmanager, around.prometheus, recovery.prove)
+                beside = watchers(
+                    steering, pace, around.alertmanager, around.prometheus, recovery.prove, confirm, metrics
+                )
             watched.enter_context(under_test.busy.accounting())
             display = Display(self.progress, plan.duration, elapsed)
             soak = Soak(

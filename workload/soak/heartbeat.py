@@ -7,7 +7,9 @@ import time
 from typing import TYPE_CHECKING
 
 from workload.errors import Hop2RagError
+from workload.own_thread import in_own_thread
 from workload.soak.alert import WATCHDOG
+from workload.soak.pace import HEARTBEAT
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -16,7 +18,6 @@ if TYPE_CHECKING:
     from workload.soak.pace import Pace
     from workload.soak.steering import Steering
 
-HOLD = "heartbeat"
 CHECK_SECONDS = 5.0
 SILENCE_SECONDS = 120.0
 """The watchdog comes every 30 to 45 s: two beats may be lost. With a check more it stays well below three minutes."""
@@ -32,9 +33,11 @@ class Heartbeat:
 
     Args:
         steering: knows when the Hop2RagWatchdog was heard last, and takes what the alerts API says.
-        pace: held while nobody watches: the safe state. The checkpoint is written every few seconds anyway.
+        pace: held while nobody watches: the safe state. The checkpoint is written every few seconds anyway. How long
+            it may last is the steering's business, as with every hold.
         servers: by name, what blocks for a moment and returns whether a server answers.
-        alerts: blocks and returns the alerts that fire now, or raises a `Hop2RagError`.
+        alerts: blocks and returns the alerts that fire now, or raises a `Hop2RagError`, or a `ValueError` for an answer
+            that cannot be read.
         prove: returns once the engine has answered a canary.
         monotonic: seconds.
     """
@@ -67,15 +70,18 @@ class Heartbeat:
             DependencyDownError: the engine stays silent.
         """
         for name, answers in self._servers.items():
-            if await asyncio.to_thread(answers):
+            if await in_own_thread(answers):
                 self._answered[name] = self._monotonic()
         lost = self._loss()
         if lost and not self._lost:
             self._lost = lost
             if self._steering.act("pause", WATCHDOG, f"safe state: {lost}"):
-                self._pace.hold(HOLD)
-        elif not lost and (self._lost or self._monotonic() - self._reconciled_at >= RECONCILE_SECONDS):
+                self._pace.hold(HEARTBEAT)
+        elif not lost and (self._lost or self._steering.is_in_doubt or self._is_due()):
             await self._reconcile()
+
+    def _is_due(self) -> bool:
+        return self._monotonic() - self._reconciled_at >= RECONCILE_SECONDS
 
     def _loss(self) -> str | None:
         now = self._monotonic()
@@ -88,13 +94,13 @@ class Heartbeat:
 
     async def _reconcile(self) -> None:
         try:
-            firing = await asyncio.to_thread(self._alerts)
-        except Hop2RagError:
+            firing = await in_own_thread(self._alerts)
+        except (Hop2RagError, ValueError):
             return  # asked again at the next check
         await self._steering.reconcile(firing)
         self._reconciled_at = self._monotonic()
         if self._lost:
             await self._prove()
             self._lost = None
-            self._pace.lift(HOLD)
+            self._pace.lift(HEARTBEAT)
             self._steering.note("lift", "watched again: alerts were asked for, a canary was answered", name=WATCHDOG)

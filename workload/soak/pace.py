@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import suppress
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+ENGINE, HEARTBEAT, DISK = "engine", "heartbeat", "disk"
+"""The names of the holds that are no alert's."""
 
 
 class Ending(NamedTuple):
@@ -17,39 +24,59 @@ class Ending(NamedTuple):
 class Pace:
     """Shared by what sends and by what steers, in one event loop.
 
-    Attributes:
+    Args:
         wanted: questions in flight that were asked for.
-        level: questions in flight that are allowed now.
+        monotonic: seconds.
+
+    Attributes:
+        wanted: as above.
         in_flight: questions that are under way.
-        holds: why nothing is sent, by name; empty while the run goes on.
         ending: why the run ends, and the exit code; None while it goes on.
     """
 
-    def __init__(self, wanted: int) -> None:
-        self.wanted = self.level = wanted
+    def __init__(self, wanted: int, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self.wanted = wanted
         self.in_flight = 0
-        self.holds: set[str] = set()
         self.ending: Ending | None = None
+        self._monotonic = monotonic
+        self._halvings = 0
+        self._held_since: dict[str, float] = {}
         self._changed = asyncio.Event()
+
+    @property
+    def level(self) -> int:
+        """Questions in flight that are allowed now: those wanted, halved once for each reduction in force."""
+        return max(1, self.wanted >> self._halvings)
+
+    @property
+    def holds(self) -> set[str]:
+        """Why nothing is sent, by name; empty while the run goes on."""
+        return set(self._held_since)
+
+    @property
+    def held_seconds(self) -> Mapping[str, float]:
+        """How long each hold has lasted."""
+        now = self._monotonic()
+        return {name: now - since for name, since in self._held_since.items()}
 
     def halve(self) -> int:
         """Allow half as many questions in flight, at least one, and return the new level."""
-        self.level = max(1, self.level // 2)
+        self._halvings += 1
         return self.level
 
     def restore(self) -> int:
-        """Undo one halving and return the new level."""
-        self.level = min(self.wanted, self.level * 2)
+        """Undo one halving and return the new level; the others stay in force."""
+        self._halvings = max(0, self._halvings - 1)
         self._wake()
         return self.level
 
     def hold(self, name: str) -> None:
         """Send nothing until this hold, and every other one, is lifted."""
-        self.holds.add(name)
+        self._held_since.setdefault(name, self._monotonic())
 
     def lift(self, name: str) -> None:
         """Lift one hold; nothing changes if it is not held."""
-        self.holds.discard(name)
+        self._held_since.pop(name, None)
         self._wake()
 
     def end(self, why: str, exit_code: int = 0) -> None:
@@ -66,9 +93,9 @@ class Pace:
         self.in_flight -= 1
         self._wake()
 
-    async def room(self) -> bool:
-        """Return True once a question may be sent, False once the run ends."""
-        while not self.ending and (self.holds or self.in_flight >= self.level):
+    async def room(self, is_any_owed: Callable[[], bool] = lambda: True) -> bool:
+        """Return True once a question may be sent and one is owed, False once the run ends."""
+        while not self.ending and (self._held_since or self.in_flight >= self.level or not is_any_owed()):
             await self._change()
         return not self.ending
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from workload.agent.backoff import Breaker
 from workload.errors import DependencyDownError, Hop2RagError
 from workload.gate import ENGINE_REASONS
+from workload.own_thread import in_own_thread
+from workload.soak.pace import ENGINE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -16,7 +18,6 @@ if TYPE_CHECKING:
     from workload.engine.kept import KeptEngine
     from workload.soak.pace import Pace
 
-HOLD = "engine"
 POLL_SECONDS = 1.0
 HUNG_SECONDS = 30.0
 """An engine that lives and completes no token for so long hangs: a canary takes some seconds, also under load."""
@@ -63,7 +64,7 @@ class Recovery:
             DependencyDownError: it stays silent, or the circuit breaker has opened.
         """
         if reason in ENGINE_REASONS or self._breaker.is_open:
-            self._pace.hold(HOLD)  # at once: what is sent before the first canary is answered would fail as well
+            self._pace.hold(ENGINE)  # at once: what is sent before the first canary is answered would fail as well
             await self.prove()
 
     async def prove(self) -> None:
@@ -71,11 +72,11 @@ class Recovery:
         asked_at = self._clock()
         async with self._lock:
             if self._healthy_at > asked_at:
-                self._pace.lift(HOLD)
+                self._pace.lift(ENGINE)
                 return
             silent_since = self._clock()
             while not await self._answers():
-                self._pace.hold(HOLD)
+                self._pace.hold(ENGINE)
                 silent = self._clock() - silent_since
                 if self._kept.restarts and (self._kept.has_died or silent >= HUNG_SECONDS):
                     await self._restart("died" if self._kept.has_died else f"hung for {silent:.0f} s")
@@ -88,11 +89,11 @@ class Recovery:
                     await self._sleep(POLL_SECONDS)
             self._healthy_at = self._clock()
             self._breaker.half_open()
-            self._pace.lift(HOLD)
+            self._pace.lift(ENGINE)
 
     async def _answers(self) -> bool:
         try:
-            await asyncio.to_thread(self._probe)
+            await in_own_thread(self._probe)
         except Hop2RagError:
             return False
         self.canaries += 1

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from workload.own_thread import in_own_thread
 
 if TYPE_CHECKING:
     from workload.journal import Journal
@@ -53,7 +54,7 @@ class Segments:
             self.open(at)
         await self.journal.acknowledge()
         stretch = self.record.stretch_of(number)
-        summary = {**await asyncio.to_thread(self.record.summary, stretch), **unsent}
+        summary = {**await in_own_thread(self.record.summary, stretch), **unsent}
         self.journal.update("segment", number, {"summary": json.dumps(summary)})
         return summary
 

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from workload.errors import StorageError
+from workload.own_thread import in_own_thread
 from workload.soak.checkpoint import Checkpoint
 from workload.soak.display import line
+from workload.soak.pace import DISK
 from workload.soak.sending import FINISHED
 
 if TYPE_CHECKING:
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
     from workload.soak.steering import Steering
 
 CHECKPOINT_SECONDS = 2.0
-DISK_HOLD = "disk"
 LOW_BYTES = 150 * 1024 * 1024
 """Free space below which nothing is sent: it leaves room to finish what is under way and to write the report."""
 
@@ -127,17 +128,18 @@ class Soak:
                     f"segment {self.segments.number - 1}: {summary['sent']} sent, {summary['ok']} answered"
                 )
             self._watch_disk()
+            self.steering.lose_patience()
             await self._checkpoint()
             await self._show()
             await asyncio.sleep(min(CHECKPOINT_SECONDS, max(0.05, self.plan.duration - self.elapsed)))
 
     def _watch_disk(self) -> None:
         is_low = self.free(self.bundle) < LOW_BYTES
-        if is_low and DISK_HOLD not in self.pace.holds:
-            self.pace.hold(DISK_HOLD)
+        if is_low and DISK not in self.pace.holds:
+            self.pace.hold(DISK)
             self.steering.note("pause", f"under {LOW_BYTES // 2**20} MiB are free in {self.bundle.root}")
-        elif not is_low and DISK_HOLD in self.pace.holds:
-            self.pace.lift(DISK_HOLD)
+        elif not is_low and DISK in self.pace.holds:
+            self.pace.lift(DISK)
             self.steering.note("lift", "the disk has room again")
 
     async def _checkpoint(self) -> None:
@@ -153,7 +155,7 @@ class Soak:
             "level": pace.level,
             "is_held": int(bool(pace.holds)),
             "runner_bytes": psutil.Process().memory_info().rss,
-            "engine_bytes": await asyncio.to_thread(resident_bytes, self.engine_pid()),
+            "engine_bytes": await in_own_thread(resident_bytes, self.engine_pid()),
         }
         self.journal.insert("sample", sample)
         self.segments.keep()
@@ -180,10 +182,10 @@ class Soak:
             self.steering.firing(),
         )
         # The disk, and all that is read for the line, must not hold up the loop in which first tokens are timed.
-        await asyncio.to_thread(point.write, self.bundle)
+        await in_own_thread(point.write, self.bundle)
 
     async def _show(self) -> None:
-        found = await asyncio.to_thread(self.recent.read, self.wall(), self.journal.last_ids)
+        found = await in_own_thread(self.recent.read, self.wall(), self.journal.last_ids)
         failed = self.sender.tally.failed.total()
         alerts = [alert["alert"] for alert in self.steering.firing().values()]
         text = line(found, failed, self.pace.level, sorted(self.pace.holds), alerts)

@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from exporter.server import BackgroundServer
-from workload.soak.alert import from_api
+from workload.own_thread import in_own_thread
+from workload.soak.alert import readable
 from workload.soak.heartbeat import Heartbeat
 from workload.soak.webhook import webhook
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from workload.alertmanager import LocalAlertmanager
     from workload.prometheus_server import LocalPrometheus
     from workload.soak.alert import Alert, Message
+    from workload.soak.confirming import Confirm
     from workload.soak.pace import Pace
     from workload.soak.steering import Steering
 
@@ -45,7 +47,7 @@ async def served(steering: Steering, metrics: SoakMetrics, token: str, port: int
         yield server.start()
     finally:
         # In a thread: a message that is being received now is answered by this loop.
-        await asyncio.to_thread(server.close)
+        await in_own_thread(server.close)
 
 
 def watchers(
@@ -54,11 +56,19 @@ def watchers(
     alertmanager: LocalAlertmanager,
     prometheus: LocalPrometheus,
     prove: Callable[[], Awaitable[None]],
+    confirm: Confirm,
+    metrics: SoakMetrics,
 ) -> list[Callable[[], Coroutine[Any, Any, None]]]:
     """Return what runs beside the soak: the heartbeat, and what undoes actions."""
+    unreadable = 0
 
     def firing() -> Sequence[Alert]:
-        return [from_api(found) for found in alertmanager.client.firing()]
+        nonlocal unreadable
+        alerts, odd = readable(alertmanager.client.firing())
+        if odd > unreadable:
+            metrics.ignored.labels("unreadable").inc(odd - unreadable)
+        unreadable = odd
+        return confirm(alerts)
 
     servers = {"Prometheus": prometheus.client.ready, "Alertmanager": alertmanager.client.ready}
     heartbeat = Heartbeat(steering, pace, servers, firing, prove)

@@ -10,7 +10,7 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from workload.errors import StorageError
+from workload.errors import DependencyDownError, StorageError
 from workload.soak.alert import Message
 
 if TYPE_CHECKING:
@@ -54,11 +54,13 @@ def webhook(token: str, receive: Callable[[Message], Awaitable[bool]], count: Ca
         try:
             message = Message.model_validate_json(bytes(body))
         except (ValidationError, RecursionError):
-            return refuse(400, "malformed", "Not a message of Alertmanager's webhook, version 4.")
+            return refuse(400, "malformed", "Not a message of Alertmanager's webhook, version 4 (Grafana's: 1).")
         try:
             is_new = await receive(message)
         except StorageError:
             return PlainTextResponse("The journal cannot be written.\n", 503)
+        except DependencyDownError:
+            return PlainTextResponse("Prometheus cannot be asked whether it fires.\n", 503)
         count("accepted" if is_new else "duplicate")
         return PlainTextResponse("ok\n")
 

@@ -15,11 +15,11 @@ from tests.stubs.alerts import RUN, message
 from workload.errors import DependencyDownError
 from workload.journal import Journal, read
 from workload.soak.pace import Pace
-from workload.soak.rules import alert_names, steering_alerts
+from workload.soak.rules import steering_alerts
 from workload.soak.steering import Steering
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
     from typing import Any
 
@@ -35,6 +35,8 @@ class Helm:
         captured: the names of the alerts that were captured.
         marks: alert and action of each mark in the dashboards.
         now: the monotonic clock, in seconds.
+        fires: the names of the alerts that Prometheus says fire; None for one that agrees with whatever is told.
+        is_silent: whether Prometheus cannot be asked; `asked` counts how often it was.
     """
 
     folder: Path
@@ -44,11 +46,14 @@ class Helm:
     captured: list[str] = field(default_factory=list)
     marks: list[tuple[str, str]] = field(default_factory=list)
     canaries: int = 0
+    fires: set[str] | None = None
+    is_silent: bool = False
+    asked: int = 0
 
     def __post_init__(self) -> None:
         self.answers = asyncio.Event()
         self.answers.set()
-        self.pace = Pace(8)
+        self.pace = Pace(8, lambda: self.now)
         self.registry = CollectorRegistry()
         self.metrics = SoakMetrics(self.registry, steering_alerts())
         self.path = self.folder / "journal.sqlite"
@@ -57,11 +62,12 @@ class Helm:
             self.pace,
             self.journal,
             self.metrics,
-            alert_names(),
+            steering_alerts(),
             RUN,
             self.prove,
             self.capture,
             1800.0,
+            confirm=self.confirm,
             mark=lambda _, name, action: self.marks.append((name, action)),
             dry_run=self.dry_run,
             monotonic=lambda: self.now,
@@ -71,6 +77,13 @@ class Helm:
         """Return once a canary is answered."""
         self.canaries += 1
         await self.answers.wait()
+
+    def confirm(self, alerts: Sequence[Alert]) -> list[Alert]:
+        """Answer as Prometheus does, which by default agrees with whatever is told."""
+        self.asked += 1
+        if self.is_silent:
+            raise DependencyDownError("Prometheus does not answer.")
+        return [alert for alert in alerts if self.fires is None or (alert.name in self.fires) == alert.is_firing]
 
     def capture(self, alert: Alert, _: float) -> str:
         """Note what was captured."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from tests.stubs.alerts import alert
 from workload.errors import DependencyDownError
-from workload.soak.alert import Alert, from_api
+from workload.soak.alert import Alert, from_api, readable
 from workload.soak.heartbeat import CHECK_SECONDS, Heartbeat
 
 if TYPE_CHECKING:
@@ -118,3 +120,69 @@ async def test_a_dry_run_is_not_held(helm: Callable[..., Helm]) -> None:
     watch = Watch(helm(dry_run=True))
     assert await watch.pass_time(200, beats=False) is None
     assert watch.bridge.actions() == [("pause", "Hop2RagWatchdog", "dry run")]
+
+
+async def test_a_lost_heartbeat_does_not_hold_for_ever(helm: Callable[..., Helm]) -> None:
+    """Ten hours without Prometheus: a run that waits to its end records nothing and ended with 0."""
+    watch = Watch(helm())
+    watch.up["Prometheus"] = False
+    await watch.pass_time(36_000, beats=False)
+    await watch.bridge.steering.lift()
+    assert watch.bridge.pace.ending == ("stopped by Hop2RagWatchdog", 6)
+
+
+async def test_an_absence_within_the_patience_ends_nothing(helm: Callable[..., Helm]) -> None:
+    """Each absence has the whole patience: a server that comes back has been mended."""
+    watch = Watch(helm())
+    for _ in range(3):
+        watch.up["Prometheus"] = False
+        await watch.pass_time(1500, beats=True)
+        await watch.bridge.steering.lift()
+        watch.up["Prometheus"] = True
+        await watch.pass_time(60, beats=True)
+    assert (watch.bridge.pace.ending, watch.bridge.pace.holds) == (None, set())
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"labels": {"alertname": "VllmDown", "note": "x" * 5000}},
+        {"labels": {"alertname": 5}},
+        {"labels": None},
+        {"fingerprint": ["x"]},
+        {"startsAt": "yesterday"},
+        {"startsAt": "9999-99-99T99:99:99Z"},
+        {"startsAt": None},
+    ],
+    ids=repr,
+)
+def test_an_alert_that_cannot_be_read_hides_no_other(odd: dict[str, Any]) -> None:
+    """One label of 5,000 characters, posted by anybody, ended a soak with a traceback half a minute later."""
+    good = alert("GpuLost", "pause")
+    alerts, unreadable = readable([{**good, **odd}, good, "text", None, 7, ["x"]])
+    assert [found.name for found in alerts] == ["GpuLost"]
+    assert unreadable == 5
+
+
+async def test_an_answer_that_cannot_be_read_ends_nothing(helm: Callable[..., Helm]) -> None:
+    """It is asked for again at the next check."""
+    watch = Watch(helm())
+    watch.heartbeat._alerts = lambda: [from_api({"labels": 7})]
+    await watch.heartbeat.check()
+    watch.heartbeat._alerts = lambda: [from_api(alert("GpuLost", "pause"))]
+    await watch.heartbeat.check()
+    assert watch.bridge.pace.holds == {"GpuLost"}
+
+
+async def test_doubt_is_settled_at_the_next_check(helm: Callable[..., Helm]) -> None:
+    """A message out of order may be late or of a clock set back: who fires now is asked within seconds, not in 30."""
+    watch = Watch(helm())
+    await watch.heartbeat.check()
+    asked = watch.asked
+    await watch.heartbeat.check()
+    assert watch.asked == asked
+    await watch.bridge.hear(alert("VllmDown", "pause", "resolved", second=3600))
+    await watch.bridge.hear(alert("VllmDown", "pause", second=60))
+    watch.firing = [from_api(alert("VllmDown", "pause", second=60))]
+    await watch.heartbeat.check()
+    assert watch.bridge.pace.holds == {"VllmDown"}

@@ -9,11 +9,14 @@ import pytest
 from workload.soak.pace import Ending, Pace
 
 
-def test_a_level_is_halved_down_to_one_and_restored_up_to_what_was_asked() -> None:
-    """A run that alerts throttle goes on, slowly; and it never ends up sending more than it was asked to."""
-    pace = Pace(6)
-    assert [pace.halve() for _ in range(4)] == [3, 1, 1, 1]
-    assert [pace.restore() for _ in range(4)] == [2, 4, 6, 6]
+@pytest.mark.parametrize("wanted", [*range(1, 17), 31, 100, 1024])
+def test_the_level_follows_from_the_reductions_in_force(wanted: int) -> None:
+    """An odd level never came back (5 -> 2 -> 4), and one of four reductions lifted gave back while three were left."""
+    pace = Pace(wanted)
+    down = [pace.halve() for _ in range(12)]
+    assert down == [max(1, wanted >> number) for number in range(1, 13)]
+    assert [pace.restore() for _ in range(12)] == [*down[-2::-1], wanted]
+    assert [pace.restore(), pace.level] == [wanted, wanted]
 
 
 async def test_every_hold_must_be_lifted() -> None:

@@ -165,14 +165,22 @@ async def test_every_action_is_marked_in_the_dashboards(helm: Callable[..., Helm
     assert sorted(bridge.marks) == [("VllmDown", "lift"), ("VllmDown", "pause")]
 
 
-@pytest.mark.parametrize("action", ["capture", "reduce", "pause", "stop"])
-async def test_a_dry_run_writes_down_and_does_nothing(helm: Callable[..., Helm], action: str) -> None:
+OF_EACH_KIND = [
+    ("VllmKvCacheNearlyFull", "capture"),
+    ("VllmQueueGrowing", "reduce"),
+    ("VllmDown", "pause"),
+    ("DiskWritesFailing", "stop"),
+]
+
+
+@pytest.mark.parametrize(("name", "action"), OF_EACH_KIND)
+async def test_a_dry_run_writes_down_and_does_nothing(helm: Callable[..., Helm], name: str, action: str) -> None:
     """Whoever tries new thresholds wants to know what they would have done."""
     bridge = helm(dry_run=True)
-    await bridge.hear(alert("VllmDown", action))
+    await bridge.hear(alert(name, action))
     await asyncio.sleep(0)
     assert (bridge.pace.level, bridge.pace.holds, bridge.pace.ending, bridge.captured) == (8, set(), None, [])
-    assert bridge.actions() == [(action, "VllmDown", "dry run")]
+    assert bridge.actions() == [(action, name, "dry run")]
 
 
 @pytest.mark.parametrize(
@@ -180,11 +188,17 @@ async def test_a_dry_run_writes_down_and_does_nothing(helm: Callable[..., Helm],
     [
         alert("SomebodyElsesAlert", "stop"),
         alert("VllmDown", "explode"),
+        alert("VllmDown", "stop"),
+        alert("SamplerLate", "stop"),
+        alert("Hop2RagWatchdog", "pause"),
+        alert("DiskWritesFailing", "pause"),
+        alert("VllmDown", "Pause"),
+        alert("VllmDown", "pause "),
         alert("VllmDown", ""),
         alert("VllmDown", "pause", run="another-run"),
         alert("VllmDown", "pause", "resolved"),
     ],
-    ids=["unknown alert", "unknown action", "no action", "another run's", "an end without a beginning"],
+    ids=lambda told: f"{told['labels']['alertname']} {told['labels'].get('action')} {told['status']}",
 )
 async def test_row_12_what_is_not_for_us_does_nothing(helm: Callable[..., Helm], told: dict[str, object]) -> None:
     """Alertmanager may serve others; whatever comes, nothing is done that no rule of ours asks for."""
@@ -232,33 +246,36 @@ async def test_what_is_remembered_is_bounded(helm: Callable[..., Helm], monkeypa
     monkeypatch.setattr(steering_module, "MOST_KEYS", 16)
     bridge = helm()
     for number in range(40):
-        await bridge.hear(alert("VllmQueueGrowing", "capture", instance=str(number)))
-    assert list(bridge.steering._told) == [f"VllmQueueGrowing-{number}" for number in range(32, 40)]
+        await bridge.hear(alert("VllmKvCacheNearlyFull", "capture", instance=str(number)))
+    assert list(bridge.steering._told) == [f"VllmKvCacheNearlyFull-{number}" for number in range(32, 40)]
     assert len(bridge.steering._keys) == 16
 
 
 async def test_row_11_a_shuffled_hour_ends_in_the_last_state(helm: Callable[..., Helm]) -> None:
     """Many alerts, each told several times, in a random order: what fires at the end is what fired last."""
     chance, bridge = random.Random(11), helm()
-    names = sorted(
-        name for action, name in steering_alerts() if action in {"pause", "reduce"} and name != "Hop2RagWatchdog"
+    rules = sorted(
+        (name, action)
+        for action, name in steering_alerts()
+        if action in {"pause", "reduce"} and name != "Hop2RagWatchdog"
     )
-    messages, firing = [], set()
-    for name in names:
+    messages, firing = [], {}
+    for name, action in rules:
         last = chance.randrange(1, 5)
         for second in range(last):
             ends = second + 1 < last or chance.random() < 0.5
-            messages += [alert(name, "pause", "firing", 100 * second)]
-            messages += [alert(name, "pause", "resolved", 100 * second)] if ends else []
+            messages += [alert(name, action, "firing", 100 * second)]
+            messages += [alert(name, action, "resolved", 100 * second)] if ends else []
         if not ends:
-            firing.add(name)
+            firing[name] = action
     told = messages * 3
     chance.shuffle(told)
     for one in told:
         await bridge.hear(one)
-    assert {found["alert"] for found in bridge.steering.firing().values()} == firing
+    assert {found["alert"] for found in bridge.steering.firing().values()} == set(firing)
     await bridge.steering.lift()
-    assert bridge.pace.holds == firing
+    assert bridge.pace.holds == {name for name, action in firing.items() if action == "pause"}
+    assert bridge.pace.level == 8 >> list(firing.values()).count("reduce")
 
 
 def test_the_rules_name_what_may_steer() -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from exporter.soak import REQUESTS
 from tests.stubs.alerts import alert, body, message
-from workload.errors import StorageError
+from workload.errors import DependencyDownError, StorageError
 from workload.soak.alert import Message
 from workload.soak.watching import served
 from workload.soak.webhook import MAX_BODY_BYTES, webhook
@@ -183,3 +183,56 @@ async def test_row_11_over_a_socket_a_thousand_duplicates_are_one_action(helm: C
         for outcome in REQUESTS
     }
     assert told == {"accepted": 1, "duplicate": 999, "unauthorized": 1000, "malformed": 0, "too_large": 0}
+
+
+async def test_what_cannot_be_confirmed_is_sent_again() -> None:
+    """2xx would tell Alertmanager to forget it for minutes."""
+    caller = Caller()
+    caller.failure = DependencyDownError("Prometheus does not answer.")
+    assert (await caller.post(json.dumps(GOOD))).status_code == 503
+    assert not caller.outcomes
+
+
+GRAFANA = {
+    **body(alert("VllmDown", "pause")),
+    "version": "1",
+    "orgId": 1,
+    "state": "alerting",
+    "title": "[FIRING:1]",
+    "message": "**Firing**",
+}
+
+
+def grafana(stamp: int, *alerts: dict[str, Any]) -> str:
+    """Return a message as Grafana's contact point sends it, with the time in the name of its group."""
+    odd = {"values": None, "generatorURL": "", "silenceURL": "", "dashboardURL": "", "panelURL": "", "valueString": ""}
+    return json.dumps({**GRAFANA, "groupKey": f"test-{stamp}-{stamp}", "alerts": [{**one, **odd} for one in alerts]})
+
+
+async def test_grafanas_own_alerts_are_understood_and_told_once(helm: Callable[..., Helm]) -> None:
+    """It calls its version 1; refused with 400 it came again and again, and said so in Grafana's log."""
+    bridge = helm()
+    first, again = (
+        Message.model_validate_json(grafana(stamp, alert("VllmDown", "pause")))
+        for stamp in (1_700_000_000, 1_700_000_060)
+    )
+    assert [await bridge.steering.receive(one) for one in (first, again)] == [True, False]
+    caller = Caller()
+    assert (await caller.post(grafana(1, alert("VllmDown", "pause")))).status_code == 200
+
+
+async def test_grafanas_alerts_steer_nothing_that_prometheus_does_not_confirm(helm: Callable[..., Helm]) -> None:
+    """They are evaluated elsewhere, by rules that are none of ours."""
+    bridge = helm(fires=set())
+    await bridge.steering.receive(Message.model_validate_json(grafana(1, alert("VllmDown", "pause"))))
+    assert bridge.pace.holds == set()
+
+
+async def test_the_test_button_of_grafana_does_nothing(helm: Callable[..., Helm]) -> None:
+    """Whoever sets the contact point up presses it, and must see that it works."""
+    bridge = helm()
+    caller = Caller()
+    content = grafana(1, alert("TestAlert", "", instance="Grafana"))
+    assert (await caller.post(content)).status_code == 200
+    await bridge.steering.receive(Message.model_validate_json(content))
+    assert (bridge.actions(), bridge.pace.holds) == ([], set())
