@@ -22,9 +22,7 @@ if TYPE_CHECKING:
 MAX_POINTS = 11_000
 """The most points a series that Prometheus returns for one range query."""
 
-AT_ONCE_SECONDS = 5.0
-"""What who watches asks must be answered at once; a query of hours may take longer."""
-
+AT_ONCE_SECONDS = 5.0  # for what watches; a query of hours may take longer
 Window: TypeAlias = tuple[float, float]
 
 
@@ -201,7 +199,7 @@ class PrometheusClient:
     def ready(self) -> bool:
         """Return whether Prometheus answers and has finished its start; never raises for a server that is not there."""
         try:
-            return self._send("GET", "/-/ready", timeout_s=AT_ONCE_SECONDS).status_code == HTTPStatus.OK
+            return self._send("GET", "/-/ready", limit_s=AT_ONCE_SECONDS).status_code == HTTPStatus.OK
         except PrometheusError:
             return False
 
@@ -224,7 +222,7 @@ class PrometheusClient:
         Raises:
             PrometheusError: it does not answer within seconds, or not as Prometheus does.
         """
-        data = self._data("GET", "/api/v1/alerts", timeout_s=AT_ONCE_SECONDS)
+        data = self._data("GET", "/api/v1/alerts", limit_s=AT_ONCE_SECONDS)
         with self._understood():
             return [dict(alert["labels"].items()) for alert in data["alerts"] if alert["state"] == "firing"]
 
@@ -258,10 +256,8 @@ class PrometheusClient:
         except (KeyError, TypeError) as error:
             raise PrometheusError(f"{self.url} answered a query with neither a type nor a result.") from error
 
-    def _data(
-        self, method: str, path: str, form: Mapping[str, str] | None = None, timeout_s: float | None = None
-    ) -> Any:
-        response = self._send(method, path, form, timeout_s)
+    def _data(self, method: str, path: str, form: Mapping[str, str] | None = None, limit_s: float = 0.0) -> Any:
+        response = self._send(method, path, form, limit_s)
         try:
             body = response.json()
             succeeded = body["status"] == "success" and response.status_code == HTTPStatus.OK
@@ -283,11 +279,11 @@ class PrometheusClient:
         return data
 
     def _send(
-        self, method: str, path: str, form: Mapping[str, str] | None = None, timeout_s: float | None = None
+        self, method: str, path: str, form: Mapping[str, str] | None = None, limit_s: float = 0.0
     ) -> requests.Response:
         try:
             return self._session.request(
-                method, self._address + path, data=form, timeout=timeout_s or self._timeout_s, allow_redirects=False
+                method, self._address + path, data=form, timeout=limit_s or self._timeout_s, allow_redirects=False
             )
         except requests.RequestException as error:
             raise PrometheusError(
