@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import re
 import signal
 import sys
 import threading
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import psutil
 import typer
@@ -21,6 +22,11 @@ from exporter.filesystem import parse_volumes
 from exporter.processes import Target
 from exporter.service import Config, Exporter, own_version
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_LOG = logging.getLogger("exporter.cli")
+EXIT_SECONDS = 5.0
 # The sampler shares the interpreter with scrapes: a waiting thread gets its turn after 0.5 ms instead of 5.
 SWITCH_INTERVAL_SECONDS = 0.0005
 _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
@@ -181,10 +187,16 @@ def export(
 
 
 def serve_until_signal(exporter: Exporter) -> None:
-    """Run the exporter until SIGTERM or SIGINT."""
+    """Run the exporter until SIGTERM or SIGINT, and end the process then, within seconds whatever hangs."""
     stop = threading.Event()
+
+    def end(*_: object) -> None:
+        if not stop.is_set():
+            stop.set()
+            _after(EXIT_SECONDS, _give_up)
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, end)
     try:
         exporter.start()
         # What exists by now stays: without looking through it, a full garbage collection costs 1 ms instead of 15.
@@ -193,6 +205,24 @@ def serve_until_signal(exporter: Exporter) -> None:
         stop.wait()
     finally:
         exporter.stop()
+    _leave(0)
+
+
+def _after(seconds: float, act: Callable[[], None]) -> None:
+    timer = threading.Timer(seconds, act)
+    timer.daemon = True
+    timer.start()
+
+
+def _give_up() -> None:
+    _LOG.error("Something still hangs %g s after the signal; what the raw log had not written is lost.", EXIT_SECONDS)
+    _leave(1)
+
+
+def _leave(code: int) -> None:
+    """End the process without waiting for threads: one that hangs in a dead file system would hold it for ever."""
+    logging.shutdown()
+    os._exit(code)
 
 
 def _targets(**found_by: tuple[int | None, int | None, str | None]) -> dict[str, Target]:

@@ -1,19 +1,25 @@
-"""Collectors, each isolated from the others: a broken one costs its own series and nothing else."""
+"""Collectors, each isolated from the others: one that breaks or hangs costs its own series and nothing else."""
 
 from __future__ import annotations
 
 import logging
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from prometheus_client.core import GaugeMetricFamily
+
+from exporter.deadline import Deadline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from prometheus_client import Metric
 
+    from exporter.deadline import Asked
+
 _LOG = logging.getLogger("exporter.collector")
+COLLECT_SECONDS = 0.7  # Prometheus gives a scrape of ours one second
 
 
 class Collector(Protocol):
@@ -23,51 +29,80 @@ class Collector(Protocol):
         """Yield families; an empty family is better left out."""
 
 
+class IncompleteError(Exception):
+    """A collector lacks a part of its series; `families` holds the others."""
+
+    def __init__(self, what: str, families: Iterable[Metric]) -> None:
+        super().__init__(what)
+        self.families = list(families)
+
+
 class Collectors:
-    """Collects from each collector in isolation and reports how that went.
+    """Collects from all collectors at a time, each in a thread of its own, and reports how that went.
 
     Args:
         collectors: name, as in `--collector.NAME`, -> collector.
         clock: seconds, monotonic.
+        seconds: how long a scrape waits for a collector; the series of a slower one are absent.
     """
 
-    def __init__(self, collectors: Mapping[str, Collector], clock: Callable[[], float] = time.perf_counter) -> None:
-        self._collectors = collectors
-        self._clock = clock
+    def __init__(
+        self,
+        collectors: Mapping[str, Collector],
+        clock: Callable[[], float] = time.perf_counter,
+        seconds: float = COLLECT_SECONDS,
+    ) -> None:
+        self._deadlines = {
+            name: Deadline(partial(_families_of, collector), seconds, f"collect-{name}", clock)
+            for name, collector in collectors.items()
+        }
         self._failing: set[str] = set()
 
     def collect(self) -> Iterator[Metric]:
         """Yield every family of the collectors that succeed, then success and duration by collector."""
         success = GaugeMetricFamily(
             "hop2rag_exporter_collector_success",
-            "1 if the collector answered this scrape, else 0.",
+            "1 if the collector did its work for this scrape, else 0; without a GPU it is nvml_up that is 0.",
             labels=["collector"],
         )
         duration = GaugeMetricFamily(
             "hop2rag_exporter_collector_duration_seconds",
-            "Time the collector took for this scrape.",
+            "Time the collector took for this scrape, or has been at it without an answer.",
             labels=["collector"],
         )
-        for name, collector in self._collectors.items():
-            start = self._clock()
-            families = self.isolated(name, collector)
-            duration.add_metric([name], self._clock() - start)
-            success.add_metric([name], float(families is not None))
-            yield from families or ()
+        asked = {name: deadline.begin() for name, deadline in self._deadlines.items()}
+        for name, question in asked.items():
+            families, is_complete = self._families(name, question)
+            duration.add_metric([name], question.age)
+            success.add_metric([name], float(is_complete))
+            yield from families
         yield success
         yield duration
 
-    def isolated(self, name: str, collector: Collector) -> list[Metric] | None:
-        """Return the collector's families, or None if it raised: the one place that logs and goes on.
+    def _families(self, name: str, question: Asked[list[Metric]]) -> tuple[list[Metric], bool]:
+        """Return the collector's families and whether they are all: the one place that logs and goes on.
 
         A collector that keeps failing is logged once, not once a scrape.
         """
         try:
-            families = list(collector.collect())
-        except Exception:  # noqa: BLE001 - whatever a collector does, the scrape is answered
-            if name not in self._failing:
-                _LOG.exception("Collector %s failed; its series are missing until it works again.", name)
-            self._failing.add(name)
-            return None
+            families = question.wait()
+        except IncompleteError as error:
+            self._say(name, "Collector %s lacks %s, until that works again.", error)
+            return error.families, False
+        except TimeoutError:
+            self._say(name, "Collector %s has not answered within %g s; its series are missing.", question.seconds)
+            return [], False
+        except BaseException as error:  # noqa: BLE001 - whatever a collector does, the scrape is answered
+            self._say(name, "Collector %s failed; its series are missing until it works again.", cause=error)
+            return [], False
         self._failing.discard(name)
-        return families
+        return families, True
+
+    def _say(self, name: str, text: str, *values: object, cause: BaseException | None = None) -> None:
+        if name not in self._failing:
+            self._failing.add(name)
+            _LOG.error(text, name, *values, exc_info=cause)
+
+
+def _families_of(collector: Collector) -> list[Metric]:
+    return list(collector.collect())

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
 from prometheus_client.core import GaugeMetricFamily
 
+from exporter.collector import COLLECT_SECONDS, IncompleteError
+from exporter.deadline import Deadline
 from exporter.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,24 +20,32 @@ if TYPE_CHECKING:
     from prometheus_client import Metric
 
 FLAG = "--collector.filesystem"
+VOLUME_SECONDS = 0.7 * COLLECT_SECONDS
 _VOLUME = re.compile(r"([a-z][a-z0-9_-]{0,31})=(.+)")
 
 
 class FilesystemCollector:
     """Asks for the size and the free space of each volume's file system at each scrape.
 
+    Each volume is asked by itself: a network file system whose server is gone never answers, and the disk that fills up
+    beside it must be seen.
+
     Args:
         volumes: name, which becomes the label, -> a folder on the file system. Paths stay out of the series.
+        seconds: how long a volume may take.
     """
 
-    def __init__(self, volumes: Mapping[str, Path]) -> None:
-        self._volumes = volumes
+    def __init__(self, volumes: Mapping[str, Path], seconds: float = VOLUME_SECONDS) -> None:
+        self._volumes = {
+            volume: Deadline(partial(psutil.disk_usage, str(path)), seconds, f"volume-{volume}")
+            for volume, path in volumes.items()
+        }
 
     def collect(self) -> Iterator[Metric]:
         """Yield size and free space by volume.
 
         Raises:
-            OSError: a folder is not there, or may not be looked into.
+            IncompleteError: a folder is not there, may not be looked into, or does not answer; its volume is missing.
         """
         size = GaugeMetricFamily(
             "hop2rag_host_filesystem_size_bytes", "Size of a volume's file system.", labels=["volume"]
@@ -44,11 +55,20 @@ class FilesystemCollector:
             "Space left on a volume's file system for users other than root.",
             labels=["volume"],
         )
-        for volume, path in self._volumes.items():
-            usage = psutil.disk_usage(str(path))
-            size.add_metric([volume], usage.total)
-            avail.add_metric([volume], usage.free)
-        yield from (size, avail)
+        missing = []
+        asked = {volume: deadline.begin() for volume, deadline in self._volumes.items()}
+        for volume, question in asked.items():
+            try:
+                usage = question.wait()
+            except OSError as error:  # TimeoutError is one
+                missing.append(f"{volume} ({error.strerror or 'no answer'})")
+            else:
+                size.add_metric([volume], usage.total)
+                avail.add_metric([volume], usage.free)
+        families = [family for family in (size, avail) if family.samples]
+        if missing:
+            raise IncompleteError(f"volumes: {', '.join(missing)}", families)
+        yield from families
 
 
 def parse_volumes(given: Iterable[str]) -> dict[str, Path]:

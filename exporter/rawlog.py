@@ -93,7 +93,9 @@ class RawLog:
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join(patience_seconds)
-        if not self._thread.is_alive():
+        if self._thread.is_alive():
+            _LOG.warning("The raw log's disk hangs; its last rows are lost.")
+        else:
             self._files.close()
 
     def write(self) -> None:

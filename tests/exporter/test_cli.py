@@ -111,6 +111,41 @@ def test_a_signal_ends_it_in_order(tmp_path: Path, recording: Path, number: sign
     assert len(log.read_text().splitlines()) > 10
 
 
+HANGS = {
+    "collector": "import psutil; psutil.disk_usage = forever",
+    "driver": "from exporter.replay import ReplayDevice; ReplayDevice.load = ReplayDevice.status = forever",
+    "raw log": "from exporter.rawlog_files import RawLogFiles; RawLogFiles.append = forever",
+    "everything": "from exporter.service import Exporter; Exporter.stop = forever",
+}
+
+
+@pytest.mark.parametrize("place", HANGS)
+def test_a_signal_ends_it_whatever_hangs(tmp_path: Path, recording: Path, place: str) -> None:
+    """A container that does not end is killed, and a unit waits 90 s for it: nothing that hangs is worth that."""
+    script = (
+        "import sys, threading\n"
+        "def forever(*_): threading.Event().wait()\n"
+        f"{HANGS[place]}\n"
+        "from exporter import cli\n"
+        "cli.EXIT_SECONDS = 2.5\n"
+        "sys.exit(cli.main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", script, "--web.listen-address", "127.0.0.1:0", "--raw-log.directory"]
+    command += [str(tmp_path), "--nvml.replay-file", str(recording), "--collector.filesystem", f"results={tmp_path}"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        url = f"http://{process.stderr.readline().split()[-1].rstrip('.')}"
+        for accepts in ("gzip", "identity", "gzip"):
+            assert httpx.get(f"{url}/metrics", headers={"Accept-Encoding": accepts}).status_code == 200
+        assert "gpu=" in httpx.get(f"{url}/metrics/timeline").text
+        assert httpx.get(f"{url}/-/ready").status_code == 200
+        process.send_signal(signal.SIGTERM)
+        said = process.stderr.read()  # until it ends
+        assert process.wait() == (1 if place == "everything" else 0), said
+    assert "Traceback" not in said
+    assert ("still hangs" in said) == (place == "everything")
+
+
 def test_the_exporter_loads_nothing_of_the_agent() -> None:
     """It runs on every GPU node: it must stay small, and start without a model library or a driver."""
     script = (

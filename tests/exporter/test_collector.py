@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from threading import Event, Thread
 from typing import TYPE_CHECKING
+from unittest.mock import Mock
 
+import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 
 from exporter.collector import Collectors
+from exporter.deadline import Deadline
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    import pytest
 
 
 class Working:
@@ -46,6 +48,98 @@ def test_a_broken_collector_lowers_its_success_and_the_scrape_answers() -> None:
     assert 'hop2rag_exporter_collector_success{collector="working"} 1.0' in text
     assert 'hop2rag_exporter_collector_duration_seconds{collector="broken"}' in text
     assert "fine 1.0" in text
+
+
+class Hanging:
+    """Answers when it is let go."""
+
+    def __init__(self) -> None:
+        self.go, self.asked = Event(), 0
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Wait, then yield."""
+        self.asked += 1
+        self.go.wait()
+        yield GaugeMetricFamily("late", "Late.", 1.0)
+
+
+def test_a_hanging_collector_costs_its_own_series(caplog: pytest.LogCaptureFixture) -> None:
+    """A network file system whose server is gone never answers; it took /metrics, the timeline and the exit with it."""
+    hanging = Hanging()
+    collectors = Collectors({"hanging": hanging, "working": Working()}, seconds=0.2)
+    for _ in range(5):
+        text = scrape(collectors)
+        assert 'hop2rag_exporter_collector_success{collector="hanging"} 0.0' in text
+        assert 'hop2rag_exporter_collector_success{collector="working"} 1.0' in text
+        assert "fine 1.0" in text
+        assert "late" not in text
+    assert hanging.asked == 1  # never two that are stuck in the same place
+    assert [record.getMessage() for record in caplog.records] == [
+        "Collector hanging has not answered within 0.2 s; its series are missing."
+    ]
+    hanging.go.set()
+    collectors._deadlines["hanging"].begin().answer.result(30)
+    collectors = Collectors({"hanging": hanging}, seconds=30)
+    assert "late 1.0" in scrape(collectors)
+
+
+def test_a_collector_that_hangs_already_is_not_waited_for() -> None:
+    """Each scrape would take the whole deadline, and two at a time the next one's."""
+    now, hanging = [0.0], Hanging()
+    deadline = Deadline(lambda: list(hanging.collect()), 3600, "test", lambda: now[0])
+    question = deadline.begin()
+    now[0] += 3601
+    with pytest.raises(TimeoutError):
+        deadline.begin().wait()  # at once: an hour is longer than any test
+    assert deadline.begin() is question
+    hanging.go.set()
+
+
+def test_scrapes_at_the_same_time_share_a_collection() -> None:
+    """Two Prometheus servers must not make two threads walk the same thousand processes."""
+    hanging = Hanging()
+    deadline = Deadline(lambda: list(hanging.collect()), 30, "test")
+    first, second = deadline.begin(), deadline.begin()
+    hanging.go.set()
+    assert first.wait() is second.wait()
+    assert hanging.asked == 1
+
+
+def test_the_time_of_a_collector_is_its_own() -> None:
+    """The one that is waited for first must not show in the times of the others."""
+    now, hanging = [0.0], Hanging()
+
+    def clock() -> float:
+        return now[0]
+
+    quick, slow = Deadline(lambda: 1, 30, "quick", clock), Deadline(hanging.go.wait, 30, "slow", clock)
+    asked = slow.begin(), quick.begin()
+    asked[1].wait()
+    now[0] += 5
+    hanging.go.set()
+    asked[0].wait()
+    assert [question.age for question in asked] == [5, 0]
+
+
+@pytest.mark.parametrize(
+    "error", [SystemExit(1), KeyboardInterrupt(), MemoryError(), RecursionError(), OSError(24, "x")]
+)
+def test_whatever_a_collector_raises_the_scrape_is_answered(error: BaseException) -> None:
+    """A library that exits, or a host that is out of memory or descriptors, must not blind everything."""
+
+    class Raising:
+        def collect(self) -> Iterator[GaugeMetricFamily]:
+            raise error
+
+    text = scrape(Collectors({"raising": Raising(), "working": Working()}))
+    assert 'hop2rag_exporter_collector_success{collector="raising"} 0.0' in text
+    assert "fine 1.0" in text
+
+
+def test_a_host_without_threads_is_no_reason_to_raise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A limit on processes is reached by whoever else runs on the host."""
+    monkeypatch.setattr(Thread, "start", Mock(side_effect=RuntimeError("can't start new thread")))
+    assert 'hop2rag_exporter_collector_success{collector="working"} 0.0' in scrape(Collectors({"working": Working()}))
 
 
 def test_half_an_answer_is_not_served() -> None:

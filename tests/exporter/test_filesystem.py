@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from threading import Event, active_count
 
+import psutil
 import pytest
 
 from exporter.collector import Collectors
@@ -38,6 +40,36 @@ def test_a_folder_that_is_gone_is_a_failed_collector(tmp_path: Path) -> None:
     found = values(Collectors({"filesystem": FilesystemCollector({"results": tmp_path / "gone"})}))
     assert found["hop2rag_exporter_collector_success filesystem"] == 0
     assert not any(name.startswith("hop2rag_host_") for name in found)
+
+
+def test_a_volume_in_trouble_hides_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The server of a network file system goes away and never answers; a disk that fills up must be seen."""
+    hangs, ask = Event(), psutil.disk_usage
+
+    def usage(path: str) -> object:
+        if path == "/mnt/nfs":
+            hangs.wait()
+        return ask(path)
+
+    monkeypatch.setattr(psutil, "disk_usage", usage)
+    volumes = {"dead": Path("/mnt/nfs"), "gone": tmp_path / "gone", "results": tmp_path}
+    collectors = Collectors({"filesystem": FilesystemCollector(volumes, seconds=0.2)}, seconds=30)
+    before = active_count()
+    for _ in range(3):
+        found = values(collectors)
+        assert found["hop2rag_host_filesystem_size_bytes results"] > 0
+        assert found["hop2rag_exporter_collector_success filesystem"] == 0
+        assert not any(name.endswith((" dead", " gone")) for name in found)
+    assert active_count() <= before + 1  # never two that wait for the same volume
+    assert [record.getMessage() for record in caplog.records] == [
+        (
+            "Collector filesystem lacks volumes: dead (no answer), gone (No such file or directory),"
+            " until that works again."
+        )
+    ]
+    hangs.set()
 
 
 def test_volumes_are_named() -> None:
