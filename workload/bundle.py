@@ -11,6 +11,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from workload import durable
+from workload.enclosed import json_of, run_folder
 from workload.errors import StorageError, UsageError
 from workload.paths import inside
 
@@ -38,8 +39,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         UsageError: there is no such run, or its manifest is damaged.
     """
     try:
-        found = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        found = json_of(folder / MANIFEST)
+    except (OSError, ValueError) as error:
         raise UsageError(f"There is no run with a manifest in {folder}.", "Look for its name beside it.") from error
     if not isinstance(found, dict):
         raise UsageError(f"The manifest in {folder} is damaged: it is no object.", "Start a new run.")
@@ -55,18 +56,18 @@ class Bundle:
     """The folder of one run under the results root; files are readable by their owner only.
 
     Raises:
-        UsageError: the name is not plain or leaves the root.
+        UsageError: the name is not plain or leaves the root, or something in the folder leads out of it.
         StorageError: the root cannot be written, or has less than 200 MiB free.
     """
 
     def __init__(self, root: Path, run_id: str) -> None:
         self.root = root
         self.run_id = run_id
-        self.folder = inside(root / "runs", run_id, "The run's name")
+        self.folder = run_folder(root, run_id)
         self._manifest: dict[str, Any] = {}
         self._promql: dict[str, list[str]] = {}
         try:
-            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            durable.make_folder(self.folder)
             space = os.statvfs(self.folder)
         except OSError as error:
             raise StorageError(f"{root} cannot be written: {error.strerror}.", "Choose another --results.") from error
@@ -80,6 +81,14 @@ class Bundle:
     def journal(self) -> Path:
         """Where the run's journal lies."""
         return self.folder / "journal.sqlite"
+
+    def figures(self, experiment: str) -> Path:
+        """Return where the figures of an experiment's folder go; it may not exist yet.
+
+        Raises:
+            UsageError: the name is not plain, or a link leads out of the root.
+        """
+        return inside(inside(self.root, "hop2rag", "The folder"), experiment, "The experiment's folder")
 
     def note(self, **facts: Any) -> None:
         """Add facts to the manifest and write it."""

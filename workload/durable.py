@@ -4,33 +4,46 @@ from __future__ import annotations
 
 import fcntl
 import os
-from typing import TYPE_CHECKING
+import tempfile
+from contextlib import suppress
+from pathlib import Path
 
 from workload.errors import StorageError, UsageError
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-OWNER_ONLY = 0o600
+OWNER_ONLY, OWNERS_FOLDER = 0o600, 0o700
 
 
-def write(path: Path, data: str | bytes) -> Path:
-    """Write a file that only its owner may read, and return its path; missing folders are made.
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it that are missing, for their owner only, whatever the umask is.
 
-    Whoever reads it finds what was there before or all of `data`, also after a crash or a power cut.
+    Raises:
+        OSError: it cannot be made, or a file is in its place.
+    """
+    for missing in reversed([each for each in folder.parents if not each.exists()]):
+        with suppress(FileExistsError):  # another process was faster
+            missing.mkdir(mode=OWNERS_FOLDER)
+    folder.mkdir(mode=OWNERS_FOLDER, exist_ok=True)
+
+
+def write(path: Path, data: str | bytes, mode: int = OWNER_ONLY) -> Path:
+    """Write a file of exactly this mode, whatever the umask is, and return its path; missing folders are made.
+
+    Whoever reads it finds what was there before or all of `data`, also after a crash or a power cut. The draft is a
+    new file under a name that nobody knows: a link that somebody has laid is replaced and never followed.
 
     Raises:
         StorageError: it could not be written; what was there before is untouched.
     """
-    draft = path.with_name(f"{path.name}.draft")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
+        descriptor, name = tempfile.mkstemp(".draft", f"{path.name}.", path.parent)
+        draft = Path(name)
         try:
-            descriptor = os.open(draft, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, OWNER_ONLY)
             with os.fdopen(descriptor, "wb") as stream:
+                os.fchmod(descriptor, mode)
                 stream.write(data.encode() if isinstance(data, str) else data)
                 stream.flush()
-                os.fsync(stream.fileno())
+                os.fsync(descriptor)
             draft.replace(path)
         except OSError:
             draft.unlink(missing_ok=True)  # on a full disk it takes the space that the next attempt needs

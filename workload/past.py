@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from workload.arms import parse_arms
-from workload.bundle import Bundle, read_manifest
+from workload.bundle import Bundle
+from workload.enclosed import json_of, run_folder
 from workload.errors import UsageError
 from workload.experiments import EXPERIMENTS
 from workload.experiments.ab import ab_experiment
-from workload.paths import inside
-from workload.results import Measured
-from workload.run import footer, readable
-from workload.settings import Settings
+from workload.manifest import manifest_in, readable
+from workload.run import footer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     from workload.experiment import Study
+    from workload.results import Measured
+    from workload.settings import Settings
+
+COMPARISONS = ("ab", "optimize")
+"""What `hop2rag ab` and `optimize` call their runs; their arms were typed."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,13 @@ class PastRun:
 
     @property
     def footer(self) -> str:
-        """What every picture of it must say; a recording's label goes first."""
-        told = footer(self.run, self.settings, self.measured)
+        """What every picture of it must say; a recording's label goes first.
+
+        Raises:
+            UsageError: the run does not say where its data come from.
+        """
+        with readable(self.run):
+            told = footer(self.run, self.settings, self.measured)
         return f"{self.label}\n{told}" if self.label else told
 
 
@@ -52,30 +59,28 @@ def open_run(run: str, results: Path) -> PastRun:
     Raises:
         UsageError: there is none of this name, its files are damaged, or it has not been finished.
     """
-    manifest = read_manifest(inside(results / "runs", run, "The run's name"))
-    study = _study(str(manifest.get("experiment")), manifest, run)
-    bundle = Bundle(results, run)
-    bundle.resume()
+    folder = run_folder(results, run)
+    manifest = manifest_in(folder)
+    with readable(run):
+        settings = manifest.known_settings
+    study = _study(manifest.experiment, settings, run)
     try:
-        summary = json.loads((bundle.folder / "summary.json").read_text())
-    except (OSError, ValueError) as error:
+        summary = dict(json_of(folder / "summary.json"))
+    except (OSError, ValueError, TypeError) as error:
         raise UsageError(
-            f"{run} has no summary: it is {manifest.get('status', 'damaged')}.",
+            f"{run} has no summary: it is {manifest.status}.",
             f"Finish it: hop2rag run {study.name} --resume {run}",
         ) from error
-    with readable(run):
-        # A run of an older version may have settings that are gone.
-        known = {name: value for name, value in manifest["settings"].items() if name in Settings.model_fields}
-        measured = tuple(Measured.from_manifest(row) for row in manifest.get("measured", ()))
-        settings = Settings.model_validate(known)
-    return PastRun(study, bundle, settings, measured, summary, str(manifest.get("label", "")))
+    bundle = Bundle(results, run)
+    bundle.resume()
+    return PastRun(study, bundle, settings, manifest.past_windows, summary, manifest.label)
 
 
-def _study(name: str, manifest: Mapping[str, Any], run: str) -> Study:
+def _study(name: str, settings: Settings, run: str) -> Study:
     """Return the experiment of a run; a comparison of arms that were typed is made from its settings again."""
-    with readable(run):
-        if arms := manifest["settings"].get("arms"):
-            return ab_experiment(parse_arms(arms), name, name)
+    if name in COMPARISONS and settings.arms:
+        with readable(run):
+            return ab_experiment(parse_arms(settings.arms), name, name)
     if name not in EXPERIMENTS:
-        raise UsageError(f"{run} is no run of an experiment.", f"There are: {', '.join(EXPERIMENTS)}, ab, optimize.")
+        raise UsageError(f"{run} is no run of an experiment.", f"There are: {', '.join((*EXPERIMENTS, *COMPARISONS))}.")
     return EXPERIMENTS[name]

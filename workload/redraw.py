@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from io import StringIO
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,12 +11,14 @@ import numpy as np
 from workload.analysis.untold import settle
 from workload.dashboards.catalogue import dashboard_of
 from workload.drawing import Drawing
+from workload.enclosed import text_of
 from workload.errors import UsageError
 from workload.evidence import Evidence
 from workload.experiment import Experiment
 from workload.export.stored import holds
 from workload.figures import draw
 from workload.kv_cache.run import FIGURES as KV_CACHE_FIGURES
+from workload.manifest import readable
 from workload.panels import vllm_metrics
 from workload.panels.data import Trace
 from workload.panels.panel import Figure
@@ -37,11 +40,15 @@ def redraw(found: PastRun, client: PrometheusClient) -> list[Path]:
     Where Prometheus no longer has the run, only what was kept as CSV can be drawn, and the report stays.
 
     Raises:
-        UsageError: nothing of the run is left to draw from.
+        UsageError: nothing of the run is left to draw from, or its files are damaged.
         PrometheusError: Prometheus failed.
     """
-    folder = found.bundle.root / "hop2rag" / found.study.folder
-    folder.mkdir(parents=True, exist_ok=True)
+    with readable(found.run):
+        return _redraw(found, client)
+
+
+def _redraw(found: PastRun, client: PrometheusClient) -> list[Path]:
+    folder = found.bundle.figures(found.study.folder)
     summary = found.summary
     if not isinstance(found.study, Experiment):
         files = [paint(found.summary, folder / name) for name, paint in KV_CACHE_FIGURES.items()]
@@ -106,11 +113,10 @@ def read_traces(path: Path, panel: Panel) -> list[Trace]:
     """
     points: dict[tuple[str, int, str, str], list[tuple[float, float]]] = {}
     try:
-        with path.open(newline="") as stream:
-            for row in csv.DictReader(stream):
-                place = (row["arm"], int(row["block"]), row["point"], row["legend"])
-                points.setdefault(place, []).append((float(row["seconds"]), float(row["value"])))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        for row in csv.DictReader(StringIO(text_of(path), newline="")):
+            place = (row["arm"], int(row["block"]), row["point"], row["legend"])
+            points.setdefault(place, []).append((float(row["seconds"]), float(row["value"])))
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise UsageError(f"{path} is damaged ({error!r}).", "Leave it out, and try again.") from error
     legends = {line.legend for line in panel.lines}
     return [

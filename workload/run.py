@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
 from workload import durable
 from workload.agent.replay import read_script
 from workload.analysis.untold import settle
 from workload.annotations import annotator, find_grafana
-from workload.bundle import Bundle, new_run_id, read_manifest
+from workload.bundle import Bundle, new_run_id
 from workload.claim import Claim
 from workload.corpus.default import open_corpus
 from workload.corpus.embedding import MiniLmEmbedder
 from workload.drawing import Drawing
+from workload.enclosed import run_folder
 from workload.engine.attach import AttachLauncher
 from workload.engine.docker import docker_launcher
 from workload.engine.key import read_key
@@ -30,20 +29,22 @@ from workload.evidence import Evidence, retriever
 from workload.experiment import OfflineExperiment
 from workload.history import NOTHING, read_history
 from workload.journal import Journal
-from workload.paths import cache_dir, inside
+from workload.manifest import manifest_in, readable
+from workload.paths import cache_dir
 from workload.prometheus import PrometheusClient
 from workload.prometheus_attached import AttachedPrometheus
 from workload.prometheus_binary import find_prometheus
 from workload.prometheus_server import HOST, LocalPrometheus, loopback_session, targets_folder
 from workload.report import REPORT, render, section_of
-from workload.results import Measured, read_run
+from workload.results import read_run
+from workload.resume import settings_to_go_on
 from workload.runner import Runner
 from workload.settings import AGENT_OPTIONS, PLACES, Settings
 from workload.targets import TargetFiles
 from workload.tracing import engine_flags
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from rich.console import Console
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from workload.engine.launcher import Launcher
     from workload.experiment import Experiment
     from workload.history import History
+    from workload.results import Measured
 
 WAITING = "Waiting for whoever loads the engine: another experiment, or a question of the continuous load."
 
@@ -164,7 +166,8 @@ def run_experiment(
                 ).run(corpus.questions)
             retrieve = retriever(embedder, corpus.store, settings.k)
             evidence = Evidence(prometheus.client, experiment.name, bundle, settings, retrieve)
-            return finish(experiment, evidence, windows)
+            with readable(bundle.run_id) if history.segments else nullcontext():
+                return finish(experiment, evidence, windows)
     except BaseException as error:
         status = "interrupted" if isinstance(error, KeyboardInterrupt) else "aborted"
         bundle.note(status=status, why=str(error) or type(error).__name__)
@@ -180,8 +183,8 @@ def begin(bundle: Bundle, experiment: Experiment, settings: Settings) -> History
     if not bundle.is_begun:
         bundle.start(experiment.name, settings.model_dump(mode="json"))
         return NOTHING
-    with readable(bundle.run_id):
-        measured = tuple(Measured.from_manifest(row) for row in bundle.resume().get("measured", ()))
+    measured = manifest_in(bundle.folder).windows
+    bundle.resume()
     history = read_history(bundle.journal, measured) if bundle.journal.exists() else NOTHING
     if measured and not history.segments:
         raise UsageError(
@@ -193,34 +196,22 @@ def begin(bundle: Bundle, experiment: Experiment, settings: Settings) -> History
 
 
 def settings_of(experiment: str, now: Settings, run: str) -> Settings:
-    """Return the settings of a run that is to go on; only where the services are may differ.
+    """Return the settings of a run that is to go on; see `workload.resume.settings_to_go_on`.
 
     Raises:
-        UsageError: there is no such run, it was another experiment, or its manifest is damaged.
+        UsageError: there is no such run, it was another experiment, or its manifest is damaged or wants other files.
     """
-    manifest = read_manifest(inside(now.results / "runs", run, "The run's name"))
-    if (found := manifest.get("experiment")) != experiment:
-        raise UsageError(f"Run {run} is of {found!r}, not of {experiment}.", "Name the right one.")
-    with readable(run):
-        return Settings.model_validate({**manifest["settings"], **{name: getattr(now, name) for name in PLACES}})
-
-
-@contextmanager
-def readable(run: str) -> Iterator[None]:
-    """Say in one line that a manifest is not one that this release has written."""
-    try:
-        yield
-    except (KeyError, TypeError, ValidationError) as error:
-        raise UsageError(
-            f"The manifest of run {run} is damaged, or of another release ({type(error).__name__}).", "Start a new run."
-        ) from error
+    manifest = manifest_in(run_folder(now.results, run))
+    if manifest.experiment != experiment:
+        raise UsageError(f"Run {run} is of {manifest.experiment!r}, not of {experiment}.", "Name the right one.")
+    return settings_to_go_on(manifest, now, run)
 
 
 def script_of(settings: Settings) -> Script | None:
     """Return the recorded replies of the run that is to be replayed, if one is."""
     if settings.replay is None:
         return None
-    return read_script(inside(settings.results / "runs", settings.replay, "The run's name") / "journal.sqlite")
+    return read_script(run_folder(settings.results, settings.replay) / "journal.sqlite")
 
 
 def finish(experiment: Experiment, evidence: Evidence, measured: Sequence[Measured]) -> Finished:
@@ -237,7 +228,7 @@ def finish(experiment: Experiment, evidence: Evidence, measured: Sequence[Measur
         "accounting": [dict(part.accounting) for part in measured],
     }
     bundle.write_json("summary.json", summary)
-    folder = bundle.root / "hop2rag" / experiment.folder
+    folder = bundle.figures(experiment.folder)
     durable.write(folder / experiment.summary_file, json.dumps(summary, indent=2) + "\n")
     arms = tuple(arm.name for arm in experiment.arms)
     footer_ = footer(bundle.run_id, settings, measured)

@@ -165,6 +165,18 @@ PLACES = {
     "targets",
     "vllm_endpoint",
 }
+# What is started or opened: a run that goes on takes it from its own command line, never from its folder.
+OPENED = (
+    "engine_python",
+    "model",
+    "engine_args",
+    "served_model",
+    "persist_dir",
+    "collection",
+    "questions",
+    "prompts",
+    "tokenizer",
+)
 # What the agent does with a question; an arm may set these against the run's.
 AGENT_OPTIONS = (
     "layout",

@@ -169,8 +169,8 @@ def test_a_run_that_is_not_finished_is_not_drawn(
         (["--run", RUN, "--snapshot"], {}, "A snapshot needs a Grafana"),
         (["--run", RUN], {"measured": []}, "has no series"),
         (["--run", RUN], {"experiment": "suite"}, "no run of an experiment"),
-        (["--run", RUN], {"settings": {"limit": "many"}}, "is damaged, or of another release"),
-        (["--run", RUN], {"measured": [{}]}, "is damaged, or of another release"),
+        (["--run", RUN], {"settings": {"limit": "many"}}, "are damaged, or of another release"),
+        (["--run", RUN], {"measured": [{}]}, "are damaged, or of another release"),
     ],
 )
 def test_an_export_that_cannot_be_is_refused(

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from workload.errors import UsageError
 from workload.paths import NAME_PATTERN, inside
 from workload.run import told_options
-from workload.settings import ENVIRONMENT, OTHER_VARIABLES, Settings, load_settings, with_options
+from workload.settings import ENVIRONMENT, OPENED, OTHER_VARIABLES, PLACES, Settings, load_settings, with_options
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -208,3 +208,14 @@ def test_the_interval_of_a_running_service_is_its_own() -> None:
     load_settings(GIVEN, variables)
     with pytest.raises(UsageError, match="--sample-interval"):
         load_settings({**GIVEN, "gpu_interval_ms": 50}, variables)
+
+
+def test_a_run_that_goes_on_is_told_every_path_anew() -> None:
+    """A setting that names a file, a program or a service and is taken from a run's folder would be a stranger's."""
+    assert set(OPENED) <= Settings.model_fields.keys()
+    assert PLACES <= Settings.model_fields.keys()
+    paths = {name for name, field in Settings.model_fields.items() if "Path" in str(field.annotation)}
+    ends = {
+        name for name in Settings.model_fields if name.endswith(("_url", "_endpoint", "_command", "_python", "_args"))
+    }
+    assert paths | ends <= {*OPENED, *PLACES}

@@ -2,50 +2,71 @@
 
 from __future__ import annotations
 
-import shutil
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from workload.analysis.untold import settle
 from workload.bundle import Bundle
-from workload.demo.recording import PACKED, unpack
+from workload.demo.recording import MAX_BYTES, PACKED, unpack
 from workload.drawing import Drawing
+from workload.enclosed import refuse_ways_out
 from workload.errors import UsageError
 from workload.evidence import Evidence
 from workload.experiment import Experiment
 from workload.experiments import EXPERIMENTS
+from workload.manifest import manifest_in, readable
+from workload.paths import inside
 from workload.report import REPORT, render, section_of
-from workload.results import Measured, read_run
-from workload.run import Finished, finish, footer
-from workload.settings import Settings
+from workload.results import read_run
+from workload.run import finish, footer
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from workload.demo.recording import Recording
+    from workload.manifest import Manifest
     from workload.prometheus import PrometheusClient
+    from workload.run import Finished
+
+FILES = re.compile(r"manifest\.json|summary\.json|journal\.sqlite|nvml/nvml_[A-Za-z0-9_.-]{1,64}\.csv")
 
 
 def draw_run(recording: Recording, run: str, client: PrometheusClient, results: Path) -> tuple[Experiment, Finished]:
-    """Reduce and draw a run of a recording; its folder below `results` is replaced.
+    """Reduce and draw a run of a recording; what an earlier demo has left of it below `results` is replaced.
 
     Raises:
         UsageError: the run is damaged, or of an experiment that this version does not have.
         PrometheusError: Prometheus failed.
     """
-    shutil.rmtree(results / run, ignore_errors=True)
-    bundle = Bundle(results / run, run)
-    packed = recording.folder / "runs" / run
+    folder = inside(results, run, "The run's name")
+    refuse_ways_out(folder)
+    bundle = Bundle(folder, run)
+    _unpack_run(recording.folder / "runs" / run, bundle.folder)
+    with readable(run):
+        return _draw(recording, manifest_in(bundle.folder), client, bundle)
+
+
+def _unpack_run(packed: Path, folder: Path) -> None:
+    """Unpack the files that a recorded run has, and no other, in place of those that an earlier demo has left."""
+    for stale in (*folder.glob("journal.sqlite*"), *folder.glob("nvml/nvml_*.csv")):
+        stale.unlink()
+    left = MAX_BYTES
     for path in sorted(packed.rglob("*")):
-        if path.is_file():
-            unpack(path, bundle.folder / str(path.relative_to(packed)).removesuffix(PACKED))
-    manifest = bundle.resume()
-    experiment = EXPERIMENTS.get(manifest["experiment"])
+        name = str(path.relative_to(packed)).removesuffix(PACKED)
+        if path.is_file() and FILES.fullmatch(name):
+            left -= unpack(path, folder / name, left)
+
+
+def _draw(
+    recording: Recording, manifest: Manifest, client: PrometheusClient, bundle: Bundle
+) -> tuple[Experiment, Finished]:
+    told = bundle.resume()
+    experiment = EXPERIMENTS.get(manifest.experiment)
     if not isinstance(experiment, Experiment):
-        raise UsageError(f"{run} is a run of {manifest['experiment']}.", f"There are: {', '.join(EXPERIMENTS)}.")
-    known = {name: value for name, value in manifest["settings"].items() if name in Settings.model_fields}
-    settings = Settings.model_validate({**known, "figures": False})
-    measured = [Measured.from_manifest(row) for row in manifest["measured"]]
+        raise UsageError(f"{bundle.run_id} is a run of {manifest.experiment}.", f"There are: {', '.join(EXPERIMENTS)}.")
+    settings = manifest.known_settings.model_copy(update={"figures": False})
+    measured = manifest.past_windows
     evidence = Evidence(client, experiment.name, bundle, settings)
     finished = finish(experiment, evidence, measured)
     drawing = Drawing(
@@ -55,10 +76,10 @@ def draw_run(recording: Recording, run: str, client: PrometheusClient, results: 
         finished.summary,
         client,
         bundle,
-        bundle.root / "hop2rag" / experiment.folder,
-        f"{recording.label}\n{footer(run, settings, measured)}",
+        bundle.figures(experiment.folder),
+        f"{recording.label}\n{footer(bundle.run_id, settings, measured)}",
     )
     finished = replace(finished, files=tuple(experiment.draw(drawing)))
-    bundle.note(**{**manifest, "label": recording.label})
+    bundle.note(**{**told, "label": recording.label})
     bundle.write_text(REPORT, render(f"{experiment.title} ({recording.label})", [section_of(experiment, finished)]))
     return experiment, finished

@@ -2,20 +2,62 @@
 
 from __future__ import annotations
 
-import json
 import lzma
-import shutil
+import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from workload.bundle import MANIFEST
-from workload.errors import UsageError
+from workload.durable import OWNER_ONLY, make_folder
+from workload.enclosed import json_of, refuse_ways_out
+from workload.errors import StorageError, UsageError
+from workload.manifest import DAMAGE, Count, Name, Time, Word
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+    from typing import BinaryIO
 
 SERIES = "series.om.xz"
 PACKED = ".xz"
+MAX_RUNS = 64
+# Of a file of a recording when it is unpacked, and of all files of one of its runs: three times what was ever recorded.
+MAX_BYTES = 512 * 2**20
+MAX_DECODER_BYTES = 128 * 2**20
+PIECE_BYTES = 2**20
+
+
+def _one_line(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("a label is one line of plain text")
+    return text
+
+
+class RunTold(BaseModel):
+    """What a recording's manifest says of a run, as far as it is used."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    windows: Count
+
+
+class RecordingTold(BaseModel):
+    """A recording's manifest, as far as it is used; see `Recording`."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    label: Annotated[Word, AfterValidator(_one_line)]
+    start: Time
+    end: Time
+    runs: Annotated[dict[Name, RunTold], Field(max_length=MAX_RUNS)]
+
+    @model_validator(mode="after")
+    def _runs_forward(self) -> RecordingTold:
+        if self.end < self.start:
+            raise ValueError("a recording ends after its start")
+        return self
 
 
 @dataclass(frozen=True)
@@ -40,7 +82,7 @@ def find_recordings(folder: Path) -> list[Recording]:
     """Return the recordings in a folder, or the one that the folder is.
 
     Raises:
-        UsageError: there is none, or its manifest cannot be used.
+        UsageError: there is none, its manifest cannot be used, or something in it leads out of its folder.
     """
     manifests = sorted({*folder.glob(MANIFEST), *folder.glob(f"*/{MANIFEST}")})
     if not manifests:
@@ -49,24 +91,54 @@ def find_recordings(folder: Path) -> list[Recording]:
 
 
 def _read(path: Path) -> Recording:
+    refuse_ways_out(path.parent)
     try:
-        told = json.loads(path.read_text())
-        runs = tuple(sorted(name for name, run in told["runs"].items() if run["windows"]))
-        return Recording(path.parent, str(told["label"]), float(told["start"]), float(told["end"]), runs)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError(f"{path} is no manifest of a recording ({error!r}).", "Record or unpack it again.") from error
+        told = RecordingTold.model_validate(json_of(path))
+    except (OSError, *DAMAGE) as error:
+        said = type(error).__name__ if isinstance(error, ValidationError) else repr(error)
+        raise UsageError(f"{path} is no manifest of a recording ({said}).", "Record or unpack it again.") from error
+    runs = tuple(sorted(name for name, run in told.runs.items() if run.windows))
+    return Recording(path.parent, told.label, told.start, told.end, runs)
 
 
-def unpack(source: Path, target: Path) -> None:
-    """Copy a file of a recording, unpacked if it is packed.
+def unpack(source: Path, target: Path, most: int = MAX_BYTES) -> int:
+    """Copy a file of a recording, unpacked if it is packed, to a new file; return its size in bytes.
 
     Raises:
-        UsageError: it is missing or damaged.
+        UsageError: it is missing or damaged, or has more than `most` bytes when it is unpacked.
+        StorageError: it cannot be written.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    opened = lzma.open if source.suffix == PACKED else open
+    size = 0
     try:
-        with opened(source, "rb") as packed, target.open("wb") as plain:
-            shutil.copyfileobj(packed, plain)
+        make_folder(target.parent)
+        target.unlink(missing_ok=True)
+        descriptor = os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, OWNER_ONLY)
+        with os.fdopen(descriptor, "wb") as plain:
+            for piece in _unpacked(source, most):
+                size += plain.write(piece)
     except (lzma.LZMAError, EOFError, FileNotFoundError) as error:
+        target.unlink(missing_ok=True)
         raise UsageError(f"{source} is missing or damaged ({error}).", "Unpack the recording again.") from error
+    except OSError as error:
+        raise StorageError(f"{target} cannot be written: {error.strerror}.", "Free some space.") from error
+    return size
+
+
+def _unpacked(source: Path, most: int) -> Iterator[bytes]:
+    """Yield the content of a file in pieces that fit in memory."""
+    with os.fdopen(os.open(source, os.O_RDONLY | os.O_NOFOLLOW), "rb") as stream:
+        plain = iter(lambda: stream.read(PIECE_BYTES), b"")
+        for piece in _decompressed(stream) if source.suffix == PACKED else plain:
+            if (most := most - len(piece)) < 0:
+                raise EOFError("it unpacks to more than any recording")
+            yield piece
+
+
+def _decompressed(packed: BinaryIO) -> Iterator[bytes]:
+    """Yield what a compressed file holds, a piece at a time, whatever it claims to need."""
+    decoder = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=MAX_DECODER_BYTES)
+    while not decoder.eof:
+        piece = packed.read(PIECE_BYTES) if decoder.needs_input else b""
+        if decoder.needs_input and not piece:
+            raise EOFError("it was cut short")
+        yield decoder.decompress(piece, PIECE_BYTES)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from workload.demo.recording import SERIES, unpack
+from workload.durable import make_folder
 from workload.errors import DependencyDownError, StorageError, UsageError
 from workload.process import ChildProcess
 from workload.prometheus import PrometheusClient
@@ -52,7 +53,7 @@ def serve(
     data, config = folder / "data", folder / "prometheus.yml"
     try:
         shutil.rmtree(data, ignore_errors=True)
-        data.mkdir(parents=True)
+        make_folder(data)
         config.write_text("scrape_configs: []\n")
         for recording in recordings:
             _load(recording, binary.promtool, data)
@@ -82,9 +83,16 @@ def _load(recording: Recording, promtool: Path, data: Path) -> None:
         series = Path(name) / "series.om"
         unpack(recording.folder / SERIES, series)
         argv: list[str | Path] = [promtool, "tsdb", "create-blocks-from", "openmetrics", "--quiet", series, data]
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=IMPORT_TIMEOUT_SECONDS, check=False)
+        try:
+            done = subprocess.run(argv, capture_output=True, timeout=IMPORT_TIMEOUT_SECONDS, check=False)
+        except subprocess.TimeoutExpired as error:
+            raise UsageError(
+                f"{recording.folder / SERIES} cannot be loaded within {IMPORT_TIMEOUT_SECONDS:.0f} s.",
+                "Its times may lie far apart: record it again.",
+            ) from error
     if done.returncode:
-        raise UsageError(f"{recording.folder / SERIES} cannot be loaded: {done.stderr.strip()}.", "Unpack it again.")
+        said = " ".join(done.stderr.decode(errors="replace").split())[:500]
+        raise UsageError(f"{recording.folder / SERIES} cannot be loaded: {said}.", "Unpack it again.")
 
 
 def links(recording: Recording, url: str) -> str:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from array import array
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from workload import journal
+from pydantic import TypeAdapter
+
+from workload import journal, manifest
 from workload.analysis.structure import AgentCall
-from workload.bundle import read_manifest
+from workload.enclosed import run_folder
 from workload.errors import UsageError
+from workload.kv_cache.prompts_file import ChatMessage
 from workload.kv_cache.simulated import ORIGIN as SIMULATED
 from workload.kv_cache.simulated import PHASE
 from workload.kv_cache.source import CUDA_BLOCK_SIZE, EngineTold, SentCall, Source
-from workload.paths import inside
 from workload.prefix import TOKEN_TYPE
 from workload.results import read_run
 
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from workload.agent.state import Message
+
 SWEEP = "sweep"
+CHAT = TypeAdapter(tuple[ChatMessage, ...])
 
 
 def read_recorded(results: Path, run: str) -> Source:
@@ -30,19 +34,15 @@ def read_recorded(results: Path, run: str) -> Source:
     Raises:
         UsageError: there is no such run, or it was not recorded with `--record-prompts`.
     """
-    folder = inside(results / "runs", run, "The run's name")
-    manifest = read_manifest(folder)
-    engines = {part["window"]["arm"]: _told(part["engine"]) for part in manifest.get("measured", ())}
+    folder = run_folder(results, run)
+    found = manifest.manifest_in(folder)
+    engines = {part.window.arm: _told(part.engine) for part in found.measured}
     sizes = {told.block_size for told in engines.values()}
     if len(sizes) > 1:
         raise UsageError(f"The engines of run {run} had different block sizes.", "Compare runs of one block size.")
-    return Source(
-        "recorded",
-        _origin(run, manifest),
-        read_calls(folder / "journal.sqlite"),
-        next(iter(sizes), None) or CUDA_BLOCK_SIZE,
-        engines,
-    )
+    with manifest.readable(run):
+        calls, origin = read_calls(folder / "journal.sqlite"), _origin(run, found)
+    return Source("recorded", origin, calls, next(iter(sizes), None) or CUDA_BLOCK_SIZE, engines)
 
 
 def read_calls(path: Path) -> dict[str, list[SentCall]]:
@@ -68,20 +68,20 @@ def _sent(row: Mapping[str, Any], text: Mapping[str, Any]) -> SentCall:
     is_real = row["phase"] != PHASE
     return SentCall(
         AgentCall(row["question_id"], row["node"], row["hop"], prompt, output, salt),
-        tuple(json.loads(text["messages"])),
+        cast("tuple[Message, ...]", tuple(message.model_dump() for message in CHAT.validate_json(text["messages"]))),
         (row["started_at"], row["started_at"] + row["duration_seconds"]) if is_real else None,
         row["reusable_tokens"],
         row["cached_tokens"],
     )
 
 
-def _told(engine: Mapping[str, Any]) -> EngineTold:
-    return EngineTold(engine["block_size"], engine["num_gpu_blocks"], engine["prefix_caching"])
+def _told(engine: manifest.EngineTold) -> EngineTold:
+    return EngineTold(engine.block_size, engine.num_gpu_blocks, engine.prefix_caching)
 
 
-def _origin(run: str, manifest: Mapping[str, Any]) -> str:
-    settings = manifest["settings"]
-    if manifest["experiment"] == "kv-cache":
+def _origin(run: str, found: manifest.Manifest) -> str:
+    if found.experiment == "kv-cache":
         return f"{SIMULATED}; kept in run {run}"
-    texts = f"a REPLAY of {settings['replay']}" if settings.get("replay") else "prompts as they were sent"
-    return f"recorded run {run} ({manifest['experiment']}, layout {settings['layout']}): {texts}"
+    settings = found.known_settings
+    texts = f"a REPLAY of {settings.replay}" if settings.replay else "prompts as they were sent"
+    return f"recorded run {run} ({found.experiment}, layout {settings.layout}): {texts}"

@@ -162,7 +162,7 @@ def finish(experiment: OfflineExperiment, settings: Settings, bundle: Bundle, su
     """Write the summary and its tables, draw the figures and complete the bundle."""
     bundle.write_json("summary.json", summary)
     write_tables(bundle, summary)
-    folder = bundle.root / "hop2rag" / experiment.folder
+    folder = bundle.figures(experiment.folder)
     durable.write(folder / experiment.summary_file, json.dumps(summary, indent=2) + "\n")
     files = [paint(summary, folder / name) for name, paint in FIGURES.items()] if settings.figures else ()
     bundle.note(status="finished", finished=datetime.now(UTC).isoformat(timespec="seconds"))

@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING
 
 from workload.alertmanager import LocalAlertmanager
 from workload.annotations import annotator, find_grafana, mark_action
-from workload.bundle import Bundle, new_run_id, read_manifest
+from workload.bundle import Bundle, new_run_id
 from workload.corpus.default import open_corpus
 from workload.corpus.embedding import MiniLmEmbedder
+from workload.enclosed import run_folder
 from workload.engine.profile import PROFILES
 from workload.errors import UsageError
-from workload.paths import cache_dir, inside
+from workload.manifest import manifest_in, readable
+from workload.paths import cache_dir
 from workload.prometheus_binary import find_alertmanager, find_prometheus
 from workload.prometheus_server import HOST, LocalPrometheus, loopback_session
+from workload.resume import settings_to_go_on
 from workload.run import launcher_of
-from workload.settings import PLACES, Settings
 from workload.soak.assembly import EXPERIMENT, WATCHED_ONLY, Assembly, Surroundings
 from workload.soak.capture import keeper
 from workload.soak.plan import SoakPlan
@@ -29,6 +31,7 @@ from workload.targets import ArmLabels
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from workload.settings import Settings
     from workload.soak.reporting import FinishedSoak
 
 
@@ -110,14 +113,12 @@ def resumed(now: Settings, plan: SoakPlan, run: str) -> tuple[Settings, SoakPlan
     """Return settings and plan of a soak that is to go on; only where the services are and who watches may differ.
 
     Raises:
-        UsageError: there is no such run, or it was no soak.
+        UsageError: there is no such run, it was no soak, or its manifest is damaged or wants other files.
     """
-    manifest = read_manifest(inside(now.results / "runs", run, "The run's name"))
-    if manifest["experiment"] != EXPERIMENT:
-        raise UsageError(f"Run {run} is of {manifest['experiment']}, not a soak.", "Go on with it by `hop2rag run`.")
-    places = {name: getattr(now, name) for name in PLACES}
+    manifest = manifest_in(run_folder(now.results, run))
+    if manifest.experiment != EXPERIMENT:
+        raise UsageError(f"Run {run} is of {manifest.experiment}, not a soak.", "Go on with it by `hop2rag run`.")
     watched = {name: getattr(plan, name) for name in WATCHED_ONLY}
-    return (
-        Settings.model_validate({**manifest["settings"], **places}),
-        SoakPlan.model_validate({**manifest["plan"], **watched}),
-    )
+    with readable(run):
+        begun = SoakPlan.model_validate({**manifest.plan, **watched})
+    return settings_to_go_on(manifest, now, run), begun

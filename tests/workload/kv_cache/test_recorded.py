@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 
 from tests.stubs.agent import agent_of, bench, client_of
+from tests.stubs.run import measured
 from tests.stubs.vllm import StubVllm, by_node
 from workload.bundle import Bundle
 from workload.drive import Driver, Phase
@@ -27,15 +28,15 @@ if TYPE_CHECKING:
     from workload.corpus.hotpotqa import Question
 
 BLOCK_SIZE, RUN = 16, "recorded"
+SIZES = {"limit": 4, "max_hops": 2, "k": 10}
 FACTS = {"block_size": BLOCK_SIZE, "num_gpu_blocks": 1456, "prefix_caching": True}
 
 
 async def record(results: Path, questions: tuple[Question, ...], concurrency: int = 1, **settings: Any) -> None:
     """Ask the stub engine in two starts, each with a warm-up, and leave a bundle as a run does."""
     bundle = Bundle(results, RUN)
-    bundle.start("vllm-metrics", {"layout": "append-only", "replay": None, **settings})
-    measured = [{"window": {"arm": arm}, "engine": FACTS} for arm in ("off", "on")]
-    bundle.note(measured=measured)
+    bundle.start("vllm-metrics", {**SIZES, "layout": "append-only", "replay": None, **settings})
+    bundle.note(measured=[dataclasses.replace(measured(arm), engine=FACTS).as_dict() for arm in ("off", "on")])
     with Journal(bundle.journal, {}) as journal:
         for block, arm in enumerate(("off", "on")):
             with StubVllm(BLOCK_SIZE) as stub:
@@ -93,7 +94,7 @@ async def test_where_it_comes_from_is_told(results: Path, tmp_path: Path) -> Non
     assert "recorded run recorded (vllm-metrics, layout append-only)" in read_recorded(results, RUN).origin
     manifest = tmp_path / "runs" / RUN / "manifest.json"
     told = json.loads(manifest.read_text())
-    manifest.write_text(json.dumps(told | {"settings": {"layout": "original", "replay": "earlier"}}))
+    manifest.write_text(json.dumps(told | {"settings": {**SIZES, "layout": "original", "replay": "earlier"}}))
     assert "REPLAY of earlier" in read_recorded(results, RUN).origin
     manifest.write_text(json.dumps(told | {"experiment": "kv-cache"}))
     assert read_recorded(results, RUN).origin.startswith("SIMULATED")

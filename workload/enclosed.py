@@ -1,0 +1,85 @@
+"""A folder that somebody else may have packed: nothing in it leads out of it, and no file of it is read without end."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from typing import TYPE_CHECKING, Any
+
+from workload.errors import StorageError, UsageError
+from workload.paths import inside
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MAX_ENTRIES = 100_000
+# The largest manifest of ours, of a comparison with thousands of windows, has some megabytes.
+MAX_TEXT_BYTES = 32 * 2**20
+
+
+def run_folder(results: Path, run: str) -> Path:
+    """Return the folder of a run, which may not exist yet, once it is known to lie below `results` with all it holds.
+
+    Raises:
+        UsageError: the name is not plain, or `refuse_ways_out` refuses the folder.
+        StorageError: it cannot be looked through.
+    """
+    folder = inside(results / "runs", run, "The run's name")
+    refuse_ways_out(folder)
+    return folder
+
+
+def refuse_ways_out(folder: Path) -> None:
+    """Refuse a folder that holds anything but plain files and folders, whose reading or writing would act elsewhere.
+
+    Raises:
+        UsageError: there is a link, a pipe, a socket or a device below it, or more entries than a run has.
+        StorageError: a folder cannot be read.
+    """
+    left, seen = [str(folder)], 0
+    while left:
+        try:
+            with os.scandir(left.pop()) as entries:
+                for entry in entries:
+                    seen += 1
+                    if entry.is_dir(follow_symlinks=False):
+                        left.append(entry.path)
+                    elif not entry.is_file(follow_symlinks=False):
+                        what = "a link" if entry.is_symlink() else "no plain file"
+                        raise UsageError(f"{entry.path} is {what}; it may lead out of {folder}.", "Remove it first.")
+        except (FileNotFoundError, NotADirectoryError):
+            continue  # not begun yet, or gone meanwhile: whoever wants to read or write there says so
+        except OSError as error:
+            raise StorageError(f"{folder} cannot be read: {error.strerror}.", "Look at its permissions.") from error
+        if seen > MAX_ENTRIES:
+            raise UsageError(f"{folder} holds more than {MAX_ENTRIES} files.", "No run has so many: remove it.")
+
+
+def text_of(path: Path, most: int = MAX_TEXT_BYTES) -> str:
+    """Return the text of a plain file of at most `most` bytes, and never wait for it.
+
+    Raises:
+        OSError: it is not there, is a link, or cannot be read.
+        ValueError: it is no plain file, is larger, or is no UTF-8.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as stream:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ValueError("it is no plain file")
+        content = stream.read(most + 1)
+    if len(content) > most:
+        raise ValueError(f"it is larger than {most // 2**20} MiB")
+    return content.decode("utf-8")
+
+
+def json_of(path: Path) -> Any:
+    """Return what a JSON file holds; raises as `text_of`.
+
+    Raises:
+        ValueError: also where it is no JSON, or is nested too deeply.
+    """
+    try:
+        return json.loads(text_of(path))
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error

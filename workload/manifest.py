@@ -1,0 +1,154 @@
+"""What a run's manifest says, checked before anything is done about it: it may be damaged, or a stranger's."""
+
+from __future__ import annotations
+
+import csv
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from workload.bundle import read_manifest
+from workload.errors import UsageError
+from workload.paths import NAME_PATTERN
+from workload.results import Measured
+from workload.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+LATEST_SECONDS = 4_102_444_800.0
+"""2100-01-01: what is later is no time of a run."""
+
+LONGEST_WINDOW_SECONDS = 31 * 86_400.0
+MAX_COUNT = 2**53
+# What reading a damaged file may raise; the file's own readers say more where they can.
+DAMAGE = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RecursionError,
+    TypeError,
+    ValueError,
+    csv.Error,
+)
+
+Name = Annotated[str, Field(pattern=NAME_PATTERN)]
+Word = Annotated[str, Field(max_length=512)]
+Time = Annotated[float, Field(ge=0, le=LATEST_SECONDS, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True)
+
+
+class WindowTold(_Strict):
+    """A measured window, see `workload.experiment.Window`."""
+
+    arm: Name
+    block: Count
+    point: Name
+    segment: Count
+    start: Time
+    end: Time
+
+    @model_validator(mode="after")
+    def _runs_forward(self) -> WindowTold:
+        if not 0 <= self.end - self.start <= LONGEST_WINDOW_SECONDS:
+            raise ValueError("a window ends after its start, within a month")
+        return self
+
+
+class EngineTold(BaseModel):
+    """What the engine of a window said about itself; of an older release there may be more."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="allow")
+    __pydantic_extra__: dict[str, Word | Count | Number | bool | None] = Field(init=False)
+
+    version: Word | None = None
+    model: Word | None = None
+    block_size: Count | None = None
+    num_gpu_blocks: Count | None = None
+    prefix_caching: bool | None = None
+    has_random_weights: bool = False
+
+
+class MeasuredTold(_Strict):
+    """A row of `measured`, see `workload.results.Measured`."""
+
+    window: WindowTold
+    engine: EngineTold
+    counters: dict[Word, Annotated[float, Field(ge=0, allow_inf_nan=False)] | None]
+    accounting: dict[Word, Count | Number | dict[Word, Count | Number] | Word | None]
+
+
+class Manifest(BaseModel):
+    """A run as its manifest tells it; what is not named here is not used.
+
+    Attributes:
+        settings: what the run was asked to do, still to be checked by `workload.settings.Settings`.
+        plan: of a soak, still to be checked by `workload.soak.plan.SoakPlan`.
+        measured: the windows that were closed.
+        label: of a recording, what every picture of it repeats.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+
+    experiment: Name
+    status: Word = "damaged"
+    settings: dict[str, Any]
+    plan: dict[str, Any] = {}
+    measured: list[MeasuredTold] = []
+    label: Word = ""
+
+    @property
+    def known_settings(self) -> Settings:
+        """The settings of a run that is only looked at; one of an older release may have some that are gone."""
+        return Settings.model_validate(
+            {name: value for name, value in self.settings.items() if name in Settings.model_fields}
+        )
+
+    @property
+    def windows(self) -> tuple[Measured, ...]:
+        """The measured windows as the analysis sees them."""
+        return tuple(Measured.from_manifest(part.model_dump(exclude_unset=True)) for part in self.measured)
+
+    @property
+    def past_windows(self) -> tuple[Measured, ...]:
+        """The same without the folder of the engine's model: it would be opened because a file says so."""
+        return tuple(
+            replace(part, engine={key: value for key, value in part.engine.items() if key != "model_path"})
+            for part in self.windows
+        )
+
+
+def manifest_in(folder: Path) -> Manifest:
+    """Return the manifest in a run's folder, which `workload.enclosed` has let in.
+
+    Raises:
+        UsageError: there is none, or it is damaged or of another release.
+    """
+    found = read_manifest(folder)
+    with readable(folder.name):
+        return Manifest.model_validate(found)
+
+
+@contextmanager
+def readable(run: str) -> Iterator[None]:
+    """Say in one line that the files of a run are not as this release writes them."""
+    try:
+        yield
+    except DAMAGE as error:
+        where = ""
+        if isinstance(error, ValidationError):
+            first = error.errors(include_url=False, include_input=False)[0]
+            where = f" at {'.'.join(map(str, first['loc']))[:80]!r}"
+        raise UsageError(
+            f"The files of run {run} are damaged, or of another release ({type(error).__name__}{where}).",
+            "Use the release that wrote them, or start a new run.",
+        ) from error
