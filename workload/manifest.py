@@ -75,7 +75,7 @@ class EngineTold(BaseModel):
     block_size: Count | None = None
     num_gpu_blocks: Count | None = None
     prefix_caching: bool | None = None
-    has_random_weights: bool = False
+    has_random_weights: bool | None = None
 
 
 class MeasuredTold(_Strict):

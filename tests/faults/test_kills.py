@@ -161,6 +161,7 @@ def test_row_14_a_journal_without_tables_is_new(tmp_path: Path) -> None:
 def test_row_16_windows_without_their_questions_are_refused(tmp_path: Path) -> None:
     """An emptied journal looks like one that was only just made; the manifest knows better."""
     bundle = Bundle(tmp_path, "run")
+    bundle.start("vllm-metrics", {})
     bundle.note(measured=[measured().as_dict()])
     for content in (None, b""):
         if content is not None:

@@ -213,7 +213,7 @@ def test_the_interval_of_a_running_service_is_its_own() -> None:
 def test_a_run_that_goes_on_is_told_every_path_anew() -> None:
     """A setting that names a file, a program or a service and is taken from a run's folder would be a stranger's."""
     assert set(OPENED) <= Settings.model_fields.keys()
-    assert PLACES <= Settings.model_fields.keys()
+    assert Settings.model_fields.keys() >= PLACES
     paths = {name for name, field in Settings.model_fields.items() if "Path" in str(field.annotation)}
     ends = {
         name for name in Settings.model_fields if name.endswith(("_url", "_endpoint", "_command", "_python", "_args"))
