@@ -12,6 +12,7 @@ from workload.analysis.kv_growth import Held, tokens_of
 from workload.prometheus import Series
 from workload.promql.concurrency import PREEMPTIONS, WAITING_CALLS
 from workload.promql.gpu_memory import FAST_JOB, KV_USAGE_NAMES, RESIDENT
+from workload.results import told_usage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,7 +43,7 @@ class Footprint:
     @property
     def held(self) -> Held | None:
         """The call as a witness of the KV cache's growth."""
-        return None if self.blocks is None else Held(tokens_of(self.call), self.blocks)
+        return Held(tokens_of(self.call), self.blocks) if self.blocks is not None and told_usage([self.call]) else None
 
 
 def footprints(data: RunData, arm: str) -> list[Footprint]:

@@ -25,7 +25,7 @@ class Observation:
 
     Attributes:
         load: the load.
-        device: memory used by GPU; empty without a GPU.
+        device: memory used by GPU; a GPU that was not sampled twice is left out, and without a GPU it is empty.
         duty: the polled duty cycle by GPU, 0 to 1.
         refresh_seconds: how often the driver says that it renews the duty cycle; None where it does not say.
         backend: `nvml`, or `replay` for a recorded trace; None without a GPU.
@@ -55,7 +55,9 @@ def observe(evidence: Evidence, load: Load) -> Observation:
         PrometheusError: Prometheus failed.
     """
     window, engine = load.window, load.measured.engine
-    samples = evidence.gpu_samples(window)
+    start, end = load.interval
+    seen = {gpu: found.within(start, end) for gpu, found in evidence.gpu_samples(window).items()}
+    samples = {gpu: found for gpu, found in seen.items() if len(np.unique(found.times)) > 1}
     info = evidence.stored(GPU_INFO, window)
     refresh = evidence.stored(REFRESH, window)
     blocks, generated = _blocks(evidence, load)
@@ -63,8 +65,8 @@ def observe(evidence: Evidence, load: Load) -> Observation:
     used = Line(blocks.times, blocks.values * block_bytes) if block_bytes else Line.empty()
     return Observation(
         load=load,
-        device={gpu: Line(found.times, found.used).clipped(load.interval) for gpu, found in samples.items()},
-        duty={gpu: Line(found.times, found.utilization).clipped(load.interval) for gpu, found in samples.items()},
+        device={gpu: Line(found.times, found.used) for gpu, found in samples.items()},
+        duty={gpu: Line(found.times, found.utilization) for gpu, found in samples.items()},
         refresh_seconds=float(np.median(refresh[0].values)) if refresh else None,
         backend=info[0].labels["backend"] if samples and info else None,
         gpu_name=info[0].labels["name"] if samples and info else None,

@@ -74,16 +74,23 @@ def section_of(experiment: Study, finished: Finished) -> Section:
 
 
 def verdicts_of(experiment: Study, summary: dict[str, Any]) -> list[str]:
-    """Return what a reader must know about a run: the experiment's own sentences, and whether the engine restarted."""
+    """Return what a reader must know about a run.
+
+    That is whether nothing was answered, the experiment's own sentences, and whether the engine restarted.
+    """
+    sentences = experiment.verdicts(summary)
+    quality = (summary.get("quality") or {}).values()
+    if quality and not any(found["questions"] for found in quality):
+        sentences = ["No question was answered: there is no latency, no hop and no hit to tell of.", *sentences]
     resets = [row["counter_resets"] for row in summary.get("accounting", ()) if row.get("counter_resets")]
     if not resets:
-        return experiment.verdicts(summary)
+        return sentences
     times = sum(max(found.values()) for found in resets)
     said = (
         f"The engine's counters were reset {times} time{'s' if times > 1 else ''} within {len(resets)} measured "
         f"window{'s' if len(resets) > 1 else ''}: what needs their exact increase is absent there."
     )
-    return [*experiment.verdicts(summary), said]
+    return [*sentences, said]
 
 
 def render(title: str, sections: Sequence[Section]) -> str:

@@ -159,6 +159,12 @@ def group(rows: Iterable[Row], column: str) -> dict[Any, list[Row]]:
     return dict(groups)
 
 
+def told_usage(calls: Iterable[Row]) -> list[Row]:
+    """Return the calls that ended well and whose prompt and completion tokens the server told."""
+    ended_well = (row for row in calls if row["outcome"] == "ok")
+    return [row for row in ended_well if None not in (row["prompt_tokens"], row["completion_tokens"])]
+
+
 def total(rows: Iterable[Row], column: str) -> int | None:
     """Return a column's sum; None when a row does not have it: what was not told is not zero."""
     values = [row[column] for row in rows]

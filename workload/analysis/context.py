@@ -14,6 +14,7 @@ from workload.analysis.physics import kv_bytes_per_token, prefill_cost
 from workload.analysis.resampling import TAILS, wild_responses
 from workload.analysis.wall import is_wall, slope_ratio
 from workload.errors import UsageError
+from workload.results import told_usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -36,11 +37,10 @@ def prefill_points(calls: Iterable[Row]) -> Points:
 
     Cached tokens are not computed; against all prompt tokens a warm call would look fast for its length.
     """
-    found = [
-        (call["prompt_tokens"] - call["cached_tokens"], call["ttft_seconds"])
-        for call in calls
-        if call["outcome"] == "ok" and None not in (call["cached_tokens"], call["ttft_seconds"])
-    ]
+    known = ("prompt_tokens", "cached_tokens", "ttft_seconds")
+    told = [row for row in calls if row["outcome"] == "ok" and all(row[name] is not None for name in known)]
+    uncached = [(row["prompt_tokens"] - row["cached_tokens"], row["ttft_seconds"]) for row in told]
+    found = [(tokens, seconds) for tokens, seconds in uncached if tokens > 0]
     return _columns(found)
 
 
@@ -51,8 +51,8 @@ def decode_points(calls: Iterable[Row]) -> Points:
             call["prompt_tokens"] + call["completion_tokens"] / 2,
             (call["duration_seconds"] - call["ttft_seconds"]) / (call["completion_tokens"] - 1),
         )
-        for call in calls
-        if call["outcome"] == "ok" and call["ttft_seconds"] is not None and call["completion_tokens"] >= MIN_DECODED
+        for call in told_usage(calls)
+        if call["ttft_seconds"] is not None and call["completion_tokens"] >= MIN_DECODED
     ]
     return _columns(found)
 

@@ -121,7 +121,8 @@ def latencies(questions: Iterable[Row]) -> list[dict[str, Any]]:
 def send_lag(questions: Iterable[Row], loop: Loop) -> dict[str, Any] | None:
     """Return how late the client sent, in seconds: after its worker was free, or after the instant it was due.
 
-    `share` is the median lag over the median latency; what is small there has not shaped the result.
+    `share` is the median lag over the median latency, None where that is 0; what is small there has not shaped the
+    result.
     """
     rows = ended(questions)
     if loop == "open":
@@ -134,7 +135,7 @@ def send_lag(questions: Iterable[Row], loop: Loop) -> dict[str, Any] | None:
         return None
     typical = float(np.median([row["duration_seconds"] for row in rows]))
     found = spread(lags)
-    return {**found, "share": found["median"] / typical}
+    return {**found, "share": found["median"] / typical if typical else None}
 
 
 def extent(series: Sequence[Series]) -> dict[str, float] | None:

@@ -49,12 +49,13 @@ class DraftAccuracy:
 class PrefetchBound:
     """Seconds saved at most, by hop and in total, and the speed-up of `serial_seconds` that the total allows.
 
-    A negative bound is a finding: prefetch would cost more than it saves.
+    A negative bound is a finding: prefetch would cost more than it saves. The speed-up is None where no time is left to
+    compare with, as when no question was answered.
     """
 
     by_hop: tuple[float, ...]
     seconds: float
-    speedup: float
+    speedup: float | None
 
 
 def draft_accuracy(pairs: Sequence[tuple[Collection[str], Collection[str]]]) -> DraftAccuracy:
@@ -83,7 +84,8 @@ def prefetch_bound(hops: Sequence[Hop], draft_right: float, serial_seconds: floa
     """
     by_hop = tuple(_saved(hop, draft_right) for hop in hops)
     seconds = sum(by_hop)
-    return PrefetchBound(by_hop, seconds, serial_seconds / (serial_seconds - seconds))
+    left = serial_seconds - seconds
+    return PrefetchBound(by_hop, seconds, serial_seconds / left if serial_seconds > 0 and left > 0 else None)
 
 
 def _saved(hop: Hop, draft_right: float) -> float:

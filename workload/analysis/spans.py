@@ -60,7 +60,10 @@ class Load:
 
 
 def loads_of(data: RunData) -> list[Load]:
-    """Return the loads of a run in the order of their windows; a window in which nothing was asked has none."""
+    """Return the loads of a run in the order of their windows.
+
+    A window in which nothing was asked has none, nor one whose questions took no time: nothing is a share of that.
+    """
     found = []
     for measured in data.measured:
         window = measured.window
@@ -70,9 +73,9 @@ def loads_of(data: RunData) -> list[Load]:
             for rows in (data.questions, data.calls, data.visits, data.stages)
         )
         ended = [row for row in questions if row["duration_seconds"] is not None]
-        if ended:
-            start = min(row["intended_at"] for row in questions)
-            end = max(row["intended_at"] + row["duration_seconds"] for row in ended)
+        start = min((row["intended_at"] for row in ended), default=0.0)
+        end = max((row["intended_at"] + row["duration_seconds"] for row in ended), default=0.0)
+        if end > start:
             found.append(Load(measured, (start, end), questions, calls, visits, stages))
     return found
 

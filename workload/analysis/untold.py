@@ -33,7 +33,8 @@ def _place(call: Row) -> tuple[object, ...]:
 
 
 def _is_untold(call: Row) -> bool:
-    return call["outcome"] == "ok" and call["cached_tokens"] is None
+    # a response without any usage has not left out a 0, it has told nothing
+    return call["outcome"] == "ok" and call["cached_tokens"] is None and call["prompt_tokens"] is not None
 
 
 def _leaves_none(part: Measured, calls: list[Row]) -> bool:

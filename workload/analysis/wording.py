@@ -24,6 +24,11 @@ def number(value: float | None) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
+def speedup(factor: float | None) -> str:
+    """Return a speed-up with three decimals; an absent one in words."""
+    return ABSENT if factor is None else f"{factor:.3f}x"
+
+
 def interval(bounds: tuple[float, float] | None, write: Callable[[float], str] = number) -> str:
     """Return `[low, high]` on a line of its own, or `no CI` when there were too few values for one."""
     return f"\n[{write(bounds[0])}, {write(bounds[1])}]" if bounds else "\nno CI"

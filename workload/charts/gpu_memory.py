@@ -16,6 +16,7 @@ from workload.evidence import evidence_of
 from workload.figures import COLOURS
 from workload.observation import Observation, observe
 from workload.panels.gpu_memory import PANELS
+from workload.results import told_usage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -144,7 +145,7 @@ def _holes(axes: Axes, seen: Observation, told: dict[str, Any]) -> None:
     row = told["fragmentation"]
     engine = seen.load.measured.engine
     if row["n"]:
-        calls = [call for call in seen.load.calls if call["outcome"] == "ok"]
+        calls = told_usage(seen.load.calls)
         line, _ = fragmentation(seen.blocks, seen.generated, calls, engine["block_size"])
         axes.plot(line.times - seen.load.interval[0], 100 * line.values, ".", color=COLOURS[2], markersize=2.5)
         name(

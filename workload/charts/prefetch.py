@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from workload.analysis.wording import speedup
 from workload.charts.canvas import DARK, GREY, name
 from workload.figures import COLOURS
 
@@ -22,7 +23,7 @@ def draw_prefetch(axes: Axes, told: dict[str, Any]) -> None:
             axes.plot(ends, [place, place], color=COLOURS[0], linewidth=4, alpha=0.5, solid_capstyle="butt")
             axes.plot(bound["measured"]["seconds"], place, "D", color=DARK, markersize=5)
             accuracy = row["accuracy"]
-            note = f"P = {accuracy['right']} of {accuracy['hops']}, {bound['measured']['speedup']:.3f}x"
+            note = f"P = {accuracy['right']} of {accuracy['hops']}, {speedup(bound['measured']['speedup'])}"
         else:
             note = "P " + str(row["accuracy"]).partition(":")[0]
         axes.annotate(note, (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=8)

@@ -89,7 +89,8 @@ def verdicts(summary: dict[str, Any]) -> list[str]:
             f"Of the calls' time the client's clock sees {apart} against the engine's, where they are furthest apart. "
             "Little's law holds by construction here, and checks nothing."
         )
-    lags = [row["send_lag_seconds"]["share"] for row in rows if row["send_lag_seconds"]]
+    told = [row["send_lag_seconds"]["share"] for row in rows if row["send_lag_seconds"]]
+    lags = [share for share in told if share is not None]
     if lags:
         size = "small" if max(lags) <= SMALL_LAG else "NOT SMALL: the client shapes the result"
         sentences.append(f"The client sends {percent(max(lags))} of a question's time late at the most: {size}.")

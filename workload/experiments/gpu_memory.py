@@ -27,6 +27,7 @@ from workload.errors import DependencyDownError
 from workload.evidence import evidence_of
 from workload.experiment import Arm, Experiment
 from workload.observation import Observation, observe
+from workload.results import told_usage
 
 if TYPE_CHECKING:
     from workload.results import RunData
@@ -125,7 +126,7 @@ def _lines(seen: Observation, memory: dict[str, Line], stretches: list[tuple[flo
 
 def _hops(seen: Observation, *, alone: bool) -> dict[str, Any]:
     engine = seen.load.measured.engine
-    calls = [row for row in seen.load.calls if row["outcome"] == "ok"]
+    calls = told_usage(seen.load.calls)
     if engine["block_size"] is None or engine["kv_block_bytes"] is None:
         return {}
     return kv_by_hop(calls, seen.used, engine["block_size"], engine["kv_block_bytes"], alone=alone)
@@ -133,7 +134,7 @@ def _hops(seen: Observation, *, alone: bool) -> dict[str, Any]:
 
 def _fragmentation(seen: Observation, *, alone: bool) -> dict[str, Any]:
     block_size = seen.load.measured.engine["block_size"]
-    calls = [row for row in seen.load.calls if row["outcome"] == "ok"]
+    calls = told_usage(seen.load.calls)
     if block_size is None:
         return {"n": 0, "why": "the engine does not tell its block size"}
     if not alone:

@@ -10,7 +10,7 @@ from workload.analysis.memory import Line
 from workload.analysis.overlap import busy_union, serial_seconds
 from workload.analysis.spans import describe, loads_of, pauses
 from workload.analysis.witnesses import against_counter, against_gauge, against_server, stages_beside_generation
-from workload.analysis.wording import number, percent
+from workload.analysis.wording import number, percent, speedup
 from workload.charts.pipeline import draw
 from workload.evidence import evidence_of
 from workload.experiment import Arm, Experiment
@@ -142,7 +142,7 @@ def _saving(told: dict[str, Any]) -> tuple[str, str]:
     if told["bound"] is None:
         return "P " + told["accuracy"].partition(":")[0], ceiling
     accuracy, bound = told["accuracy"], told["bound"]["measured"]
-    value = f"{bound['seconds']:+.2f} s, {bound['speedup']:.3f}x"
+    value = f"{bound['seconds']:+.2f} s, {speedup(bound['speedup'])}"
     low, high = accuracy["ci"]
     same = told["same_text"]
     return value, (
@@ -189,7 +189,7 @@ def _of_prefetch(load: dict[str, Any]) -> str:
     accuracy = sources[best]["accuracy"]
     return (
         f"{most}; with drafts as often right as they were, the best of them ({best}, {accuracy['right']} of "
-        f"{accuracy['hops']}) allows {measured[best]['speedup']:.3f}x."
+        f"{accuracy['hops']}) allows {speedup(measured[best]['speedup'])}."
     )
 
 
