@@ -40,7 +40,7 @@ from workload.kv_cache.tokenizer import token_counter
 from workload.tracing import exported_spans
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterator
+    from collections.abc import Callable, Coroutine, Iterator
 
     from workload.agent.replay import Script
     from workload.agent.retrieval import DocumentStore
@@ -94,11 +94,13 @@ def subject(
     journal: Journal | None = None,
     script: Script | None = None,
     reuse: ReuseOrder | None = None,
+    wall: Callable[[], float] = time.time,
 ) -> Iterator[Subject]:
     """Build the agent for a running engine, replaying `script` if there is one.
 
     Its metrics are served at `settings.listen` while the block lasts, by default on a free port of 127.0.0.1; its spans
-    are exported if that is asked. `reuse` is the reuse bound of the calls that this engine has answered before, if any.
+    are exported if that is asked. `reuse` is the reuse bound of the calls that this engine has answered before, if any;
+    `wall` is the clock by which questions are written down, in seconds since the epoch.
 
     The instruments are new each time: a counter of one engine never goes on under the name of the next.
     """
@@ -126,7 +128,7 @@ def subject(
     address = reachable(server.start())
     try:
         with exported_spans(settings.otlp_endpoint) as spans:
-            meter = Meter(metrics, activity, busy, reuse, journal, settings.record_prompts, spans=spans)
+            meter = Meter(metrics, activity, busy, reuse, journal, settings.record_prompts, wall=wall, spans=spans)
             primer = Primer(llm, meter, settings.layout) if settings.primed else None
             yield Subject(Driver(Hop2Rag(nodes), meter, gate, primer), llm, meter, busy, registry, address)
     finally:

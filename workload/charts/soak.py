@@ -35,10 +35,8 @@ def draw(record: SoakRecord, summary: dict[str, Any], footer: str, path: Path) -
     latency, hits, memory, level = panels
     _latency(latency, record, summary, since)
     _hits(hits, summary, since)
-    samples = np.array(
-        [tuple(row) for row in record.rows(f"SELECT {SAMPLE_COLUMNS} FROM sample ORDER BY at")],  # noqa: S608
-        dtype=np.float64,
-    ).reshape(-1, 6)
+    rows = record.table("sample", SAMPLE_COLUMNS, "at") or []
+    samples = np.array([tuple(row.values()) for row in rows], dtype=np.float64).reshape(-1, 6)
     _memory(memory, since(samples[:, 0]), samples)
     _level(level, since(samples[:, 0]), samples)
     for row in summary["actions"]:

@@ -22,13 +22,14 @@ from workload.journal import Journal
 from workload.scrapes import wait_for_scrapes
 from workload.settings import PLACES
 from workload.soak.checkpoint import read_checkpoint, standing, stream_of
+from workload.soak.clock import steady
 from workload.soak.confirming import confirmer
 from workload.soak.display import Display, Recent
 from workload.soak.pace import Ending, Pace
 from workload.soak.record import SoakRecord
 from workload.soak.recovery import Recovery
 from workload.soak.reporting import report
-from workload.soak.resets import counter_resets
+from workload.soak.resets import counter_resets, recorded_share
 from workload.soak.rules import steering_alerts
 from workload.soak.segments import Segments
 from workload.soak.sending import Sender
@@ -36,6 +37,7 @@ from workload.soak.signals import orderly
 from workload.soak.soak import Soak, free_bytes
 from workload.soak.steering import Steering
 from workload.soak.watching import served, watchers
+from workload.soak.worth import judged
 from workload.subject import subject
 from workload.targets import ArmLabels, instance_of
 
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
     from workload.corpus.embedding import Embedder
     from workload.corpus.hotpotqa import Question
     from workload.engine.launcher import Launcher, RunningEngine
+    from workload.prometheus import PrometheusClient
     from workload.prometheus_server import LocalPrometheus
     from workload.settings import Settings
     from workload.soak.alert import Alert
@@ -107,6 +110,7 @@ class Assembly:
     bundle: Bundle
     progress: Progress
     stack: ExitStack = field(init=False, default_factory=ExitStack)
+    _scraper: PrometheusClient | None = field(init=False, default=None)
 
     def conduct(self) -> FinishedSoak:
         """Run the soak, or go on with it, and write its report, also where something ended it early.
@@ -116,6 +120,7 @@ class Assembly:
                 disk is at fault its report so far is written.
         """
         share_one_arena()
+        self._wall = steady()
         self._stands, self._before = standing(self.bundle), read_checkpoint(self.bundle)
         with self.stack as stack:
             config = {
@@ -172,6 +177,7 @@ class Assembly:
         self.stack.callback(prometheus.targets.clear)
         scraped = {"vllm": [instance_of(engine.endpoint)], "workload": workload, "exporter": [exporter]}
         wait_for_scrapes(prometheus.client, labels, scraped, time.time())
+        self._scraper = prometheus.client
 
     async def _run(
         self, journal: Journal, record: SoakRecord, kept: KeptEngine, under_test: Subject, pace: Pace
@@ -201,6 +207,7 @@ class Assembly:
             confirm=confirm,
             mark=around.mark,
             dry_run=plan.dry_run,
+            wall=self._wall,
         )
         number = stands.segments if stands else 0
         sender = Sender(
@@ -246,21 +253,26 @@ class Assembly:
                 lambda: kept.engine.pid,
                 elapsed,
                 around.free,
+                wall=self._wall,
                 beside=beside,
             )
             await soak.run()
 
     def _report(self, record: SoakRecord, ending: Ending, kept: KeptEngine) -> FinishedSoak:
         status = {0: "finished", 6: "stopped"}.get(ending.exit_code, "interrupted")
+        point = read_checkpoint(self.bundle)
+        recorded = recorded_share(self._scraper, self.bundle.run_id, point.elapsed_seconds if point else 0.0)
+        ending = judged(ending, record.held_share(), recorded)
         self.bundle.note(status=status, why=ending.why, finished=datetime.now(UTC).isoformat(timespec="seconds"))
         facts = kept.engine.facts
-        client = self.around.prometheus.client if self.around.prometheus else None
         told = {
+            "status": status,
             "ending": ending.why,
             "exit_code": ending.exit_code,
             "concurrency": self.plan.concurrency,
             "rate": self.plan.rate,
-            "counter_resets": counter_resets(client, self.bundle.run_id, record),
+            "counter_resets": counter_resets(self._scraper, self.bundle.run_id),
+            "recorded_share": recorded,
         }
         steered = "steered by alerts" if self.around.alertmanager else "NOT WATCHED: no alerts"
         load = f"{self.plan.rate:g} questions/s" if self.plan.rate else f"{self.plan.concurrency} at a time"

@@ -74,6 +74,17 @@ class SoakRecord:
                 f"The journal {self._path} cannot be read: {error}.", "Look at the run's folder."
             ) from error
 
+    def table(self, name: str, columns: str, order: str) -> list[dict[str, Any]] | None:
+        """Return a whole small table; None where the journal has none of that name."""
+        if next(self.rows("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (name,)), None) is None:
+            return None
+        return [dict(row) for row in self.rows(f"SELECT {columns} FROM {name} ORDER BY {order}")]  # noqa: S608
+
+    def held_share(self) -> float | None:
+        """Return in which share of its samples, one every two seconds, something held the run; None without samples."""
+        samples = self.table("sample", "avg(is_held) AS share", "1")
+        return samples[0]["share"] if samples else None
+
     def has_begun(self) -> bool:
         """Return whether any segment was begun."""
         return next(self.rows("SELECT 1 FROM segment LIMIT 1"), None) is not None

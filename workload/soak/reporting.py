@@ -65,12 +65,11 @@ def report(bundle: Bundle, record: SoakRecord, facts: dict[str, Any], footer: st
 
 
 def _row(segment: dict[str, Any]) -> tuple[str, ...]:
-    found = segment["summary"]
-    minutes = (segment["ended_at"] - segment["started_at"]) / 60
+    found, end = segment["summary"], segment["ended_at"]
     latency = found["latency_seconds"]
     return (
         str(segment["id"]),
-        number(minutes),
+        "not recorded" if end is None else number(max(0.0, end - segment["started_at"]) / 60),
         str(found["sent"]),
         str(found["ok"]),
         str(sum(found["failed"].values())),

@@ -67,7 +67,8 @@ class Sender:
         salt: of the prefix cache; each lap gets its own unless `repeats`.
         repeats: whether all laps share one salt.
         rate: arrivals a second of an open loop; None for a closed loop.
-        most: end when so many questions were sent, by all processes of the run; None for no such end.
+        most: end when so many questions were sent, by all processes of the run, and none is owed a further attempt;
+            None for no such end.
         drain_seconds: how long questions under way may take to end before they are cancelled.
         seed: of the arrivals.
     """
@@ -104,7 +105,6 @@ class Sender:
                     task = group.create_task(self._serve(item, slot, intended))
                     tasks.add(task)
                     task.add_done_callback(tasks.discard)
-                    self._end_if_done()
 
                 self._end_if_done()
                 await (self._open(send, self.rate) if self.rate else self._closed(send))
@@ -114,12 +114,16 @@ class Sender:
         except BaseExceptionGroup as failures:
             raise failures.exceptions[0] from None
 
+    def _is_any_owed(self) -> bool:
+        return not (self.most and self.stream.has_given(self.most))
+
     def _end_if_done(self) -> None:
-        if self.most and self.stream.has_given(self.most):
+        """End once all are asked and none is under way: one that fails with the engine is owed a further attempt."""
+        if not self._is_any_owed() and self.pace.in_flight == 0:
             self.pace.end(FINISHED)
 
     async def _closed(self, send: Callable[[], None]) -> None:
-        while await self.pace.room():
+        while await self.pace.room(self._is_any_owed):
             send()
 
     async def _open(self, send: Callable[[float], None], rate: float) -> None:
@@ -129,6 +133,8 @@ class Sender:
             due += random.expovariate(rate * self.pace.level / self.pace.wanted)
             if await self.pace.ends_within(due - clock()):
                 return
+            if not self._is_any_owed():
+                continue  # until those under way have ended, one of which may have to be asked once more
             if self.pace.holds:
                 self.tally.scheduled += 1
                 self.tally.paused += 1
@@ -151,3 +157,4 @@ class Sender:
         finally:
             heappush(self._free, slot)
             self.pace.leave()
+            self._end_if_done()

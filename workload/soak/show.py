@@ -19,5 +19,5 @@ def show(console: Console, finished: FinishedSoak) -> None:
     for sentence in verdicts(finished.summary):
         console.print(f"- {sentence}", highlight=False, markup=False)
     console.print(f"Report: {finished.bundle / REPORT}", soft_wrap=True)
-    if finished.exit_code:
+    if finished.summary["status"] != "finished":
         console.print(f"Go on with: hop2rag soak --resume {finished.run_id}", soft_wrap=True, highlight=False)

@@ -14,6 +14,8 @@ from workload.analysis.wording import number, percent
 from workload.soak.record import Stretch
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from workload.soak.record import SoakRecord
 
 EVERYTHING = Stretch(0, 0)
@@ -34,11 +36,12 @@ def summarise(record: SoakRecord) -> dict[str, Any]:
     Raises:
         AssertionError: the account does not add up; that is a bug, never a result.
     """
-    segments = [dict(row) for row in record.rows(f"SELECT {SEGMENT_COLUMNS} FROM segment ORDER BY id")]  # noqa: S608
-    actions = [dict(row) for row in record.rows(f"SELECT {ACTION_COLUMNS} FROM action ORDER BY at")]  # noqa: S608
-    start, end = segments[0]["started_at"], segments[-1]["ended_at"]
+    segments = record.table("segment", SEGMENT_COLUMNS, "id")
+    actions = record.table("action", ACTION_COLUMNS, "rowid")
+    samples = record.table("sample", "at, runner_bytes, engine_bytes", "rowid")
+    start, end = _span(segments or [], samples or [])
     accounting = record.accounting(EVERYTHING)
-    unsent = {name: sum(row[name] for row in segments) for name in ("dropped", "paused")}
+    unsent = {name: sum(row[name] for row in segments or ()) for name in ("dropped", "paused")}
     accounting = {"scheduled": accounting["sent"] + sum(unsent.values()), **accounting, **unsent}
     ended = accounting["ok"] + sum(accounting["failed"].values()) + accounting["cancelled"] + accounting["in_flight"]
     if accounting["sent"] != ended:
@@ -50,10 +53,34 @@ def summarise(record: SoakRecord) -> dict[str, Any]:
         "attempts": _attempts(record),
         "quality": record.quality(),
         **{name: value for name, value in record.summary(EVERYTHING).items() if name not in accounting},
-        "trends": {name: asdict(found) if found else None for name, found in _trends(record, start, end).items()},
-        "actions": actions,
-        "segments": [{**row, "summary": json.loads(row["summary"] or "null")} for row in segments],
+        "trends": {
+            name: asdict(found) if found else None for name, found in _trends(record, samples or [], start, end).items()
+        },
+        "held_share": record.held_share(),
+        "actions": actions or [],
+        "segments": [{**row, "summary": _summary(record, row)} for row in segments or ()],
+        "not_recorded": [
+            name for name, rows in (("segments", segments), ("actions", actions), ("samples", samples)) if rows is None
+        ],
     }
+
+
+def _span(segments: Sequence[dict[str, Any]], samples: Sequence[dict[str, Any]]) -> tuple[float, float]:
+    """Return the first and the last instant, whatever an interruption left open and whichever clock was set back."""
+    known = [row[name] for row in segments for name in ("started_at", "ended_at") if row[name] is not None]
+    instants = known or [row["at"] for row in samples] or [0.0]
+    last = (
+        max(instants)
+        if segments and segments[-1]["ended_at"] is not None
+        else max([*instants, *(row["at"] for row in samples)])
+    )
+    return min(instants), last
+
+
+def _summary(record: SoakRecord, segment: dict[str, Any]) -> dict[str, Any]:
+    """Return a segment's summary: as it was written, else (its process ended on the way) from its questions again."""
+    found = json.loads(segment["summary"] or "null")
+    return found if isinstance(found, dict) else record.summary(record.stretch_of(segment["id"]))
 
 
 def _attempts(record: SoakRecord) -> dict[str, int]:
@@ -68,13 +95,12 @@ def _attempts(record: SoakRecord) -> dict[str, int]:
     return {"further": again, "answers_per_question": most}
 
 
-def _trends(record: SoakRecord, start: float, end: float) -> dict[str, Any]:
+def _trends(record: SoakRecord, sampled: Sequence[dict[str, Any]], start: float, end: float) -> dict[str, Any]:
     latencies, tokens = record.latencies(EVERYTHING), record.tokens(EVERYTHING)
     samples = {
-        name: np.array(
-            [tuple(row) for row in record.rows(f"SELECT at, {name} FROM sample WHERE {name} IS NOT NULL")],  # noqa: S608
-            dtype=np.float64,
-        ).reshape(-1, 2)
+        name: np.array([(row["at"], row[name]) for row in sampled if row[name] is not None], dtype=np.float64).reshape(
+            -1, 2
+        )
         for name in ("runner_bytes", "engine_bytes")
     }
     return {
@@ -98,6 +124,13 @@ def verdicts(summary: dict[str, Any]) -> list[str]:
         + f". {summary['attempts']['further']} were further attempts.",
     ]
     sentences += [drift(title, unit, summary["trends"][name]) for name, (title, unit) in TRENDS.items()]
+    held, recorded = summary["held_share"], summary.get("recorded_share")
+    if held:
+        sentences.append(f"Held for {percent(held)} of its time: nothing was sent meanwhile.")
+    if recorded is not None and recorded < 1:
+        sentences.append(f"Prometheus recorded {percent(recorded)} of its time.")
+    if summary["not_recorded"]:
+        sentences.append(f"Not recorded: {', '.join(summary['not_recorded'])}.")
     taken = Counter((row["action"], row["alert"], row["status"]) for row in summary["actions"])
     told = "; ".join(
         f"{count} x {action}{f' by {alert}' if alert else ''}{' (dry run: not done)' if status == 'dry run' else ''}"

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import io
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from rich.console import Console
 
 from workload.journal import Journal
-from workload.prometheus import PrometheusError, Sample
 from workload.soak.display import Display, Recent, line, soak_progress
 from workload.soak.record import SoakRecord
-from workload.soak.resets import counter_resets
 from workload.soak.summary import drift
 
 if TYPE_CHECKING:
@@ -97,32 +95,3 @@ def test_a_drift_is_put_in_words(ci: tuple[float, float], level: float, verdict:
     found = {"level": level, "slope_per_hour": sum(ci) / 2, "ci_per_hour": ci, "hours": 7.2}
     assert drift("Latency", "s", found).endswith(f": {verdict}.")
     assert drift("Latency", "s", None) == "Latency: too little was measured for a trend."
-
-
-class Resets:
-    """A Prometheus that has counted resets, or fails."""
-
-    def __init__(self, found: list[float] | None) -> None:
-        self.found = found
-        self.asked: list[str] = []
-
-    def query(self, promql: str, at: float) -> list[Sample]:
-        """Answer."""
-        self.asked.append(promql)
-        if self.found is None:
-            raise PrometheusError("gone")
-        return [Sample({}, at, value) for value in self.found]
-
-
-@pytest.mark.parametrize(("told", "expected"), [([1.0, 0.0], 1), ([0.0], 0), (None, None)])
-def test_resets_are_counted_or_not_known(tmp_path: Path, told: list[float] | None, expected: int | None) -> None:
-    """A Prometheus that is gone has not said that there were none."""
-    path = tmp_path / "journal.sqlite"
-    with Journal(path, {}) as journal:
-        segment = {"id": 0, "started_at": START, "ended_at": START + 60, "first_question": 1, "first_call": 1}
-        journal.insert("segment", {**segment, "dropped": 0, "paused": 0})
-        asyncio.run(journal.acknowledge())
-        client: Any = Resets(told)
-        assert counter_resets(client, "run-1", SoakRecord(path)) == expected
-        assert counter_resets(None, "run-1", SoakRecord(path)) is None
-    assert client.asked == ['resets(vllm:prompt_tokens_total{job="vllm",run="run-1"}[61s])']

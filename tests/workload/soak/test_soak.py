@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from threading import Timer
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from workload.journal import read
 from workload.soak import soak as soak_module
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 
@@ -100,3 +101,39 @@ def test_an_open_loop_drops_what_it_cannot_hold_and_counts_it(stub: StubVllm, tm
     account = finished.summary["accounting"]
     assert account["dropped"] > account["sent"] > 0
     assert account["scheduled"] == account["sent"] + account["dropped"]
+
+
+@pytest.mark.parametrize("flags", [{"concurrency": 1}, {"concurrency": 3}, {"concurrency": 2, "rate": 20.0}], ids=repr)
+@pytest.mark.parametrize("failing", [1, 2])
+def test_the_last_question_is_owed_its_further_attempt_too(
+    stub: StubVllm, tmp_path: Path, flags: dict[str, Any], failing: int
+) -> None:
+    """With `--limit` the run was over when the last question was sent: one that failed with the engine was lost."""
+    seen: list[str] = []
+    most = 4
+
+    def script(body: Mapping[str, Any]) -> Turn:
+        asked = re.findall(r"\d+ was founded", str(body["messages"]))[-1]
+        is_first = asked not in seen
+        seen.append(asked)
+        return Turn(after=0, then="reset") if is_first and len(set(seen)) > most - failing else Turn()
+
+    stub.script = script
+    finished = soak(stub.url, tmp_path, {"questions": most, **flags}, corpus=7)
+    rows = read(finished.bundle / "journal.sqlite", "question")
+    failed = {row["question_id"] for row in rows if row["outcome"] == "failed"}
+    again = {row["question_id"] for row in rows if row["attempt"] == 2}
+    assert failed
+    assert again == failed
+    assert {row["question_id"] for row in rows if row["outcome"] == "ok"} == {row["question_id"] for row in rows}
+    account = finished.summary["accounting"]
+    assert (account["ok"], account["sent"]) == (most, most + len(failed))
+    assert finished.exit_code == 0
+
+
+def test_a_question_that_fails_again_ends_the_run_all_the_same(stub: StubVllm, tmp_path: Path) -> None:
+    """One further attempt is owed, not one after the other for ever."""
+    stub.script = lambda _: Turn(after=0, then="reset")
+    finished = soak(stub.url, tmp_path, {"questions": 2}, corpus=7)
+    account = finished.summary["accounting"]
+    assert (account["sent"], account["ok"], account["failed"]) == (4, 0, {"connection": 4})

@@ -1,0 +1,114 @@
+"""A run that was held or not recorded for a good part says so, and is no success."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.stubs.soak import assembly, soak
+from tests.stubs.vllm import StubVllm
+from workload.prometheus import NoDataError, PrometheusError, Sample
+from workload.soak import soak as soak_module
+from workload.soak.pace import Ending
+from workload.soak.resets import counter_resets, recorded_share
+from workload.soak.worth import judged
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class Teller:
+    """A Prometheus that answers with values, with nothing, or not at all."""
+
+    def __init__(self, *found: list[float] | Exception) -> None:
+        self.found = list(found)
+        self.asked: list[str] = []
+
+    def query(self, promql: str) -> list[Sample]:
+        """Answer."""
+        self.asked.append(promql)
+        told = self.found.pop(0)
+        if isinstance(told, Exception):
+            raise told
+        return [Sample({}, 0.0, value) for value in told]
+
+
+GONE, NOTHING = PrometheusError("gone"), NoDataError("up", None)
+
+
+@pytest.mark.parametrize(("told", "expected"), [([1.0, 0.0], 1), ([0.0], 0), (GONE, None)])
+def test_resets_are_counted_or_not_known(told: Any, expected: int | None) -> None:
+    """A Prometheus that is gone has not said that there were none."""
+    client: Any = Teller(told)
+    assert counter_resets(client, "run-1") == expected
+    assert counter_resets(None, "run-1") is None
+    assert client.asked == ['resets(vllm:prompt_tokens_total{job="vllm",run="run-1"}[31d])']
+
+
+@pytest.mark.parametrize(
+    ("told", "share"),
+    [
+        ([[100.0], [99.0]], 0.99),
+        ([[50.0], [100.0]], 0.5),
+        ([[130.0], [120.0]], 1.0),
+        ([NOTHING, [100.0]], 0.0),
+        ([[100.0], NOTHING], 0.0),
+        ([[100.0], GONE], None),
+    ],
+)
+def test_what_was_recorded_is_the_less_of_engine_and_runner(told: list[Any], share: float | None) -> None:
+    """Absent is nothing recorded; no answer is not known. Neither needs the runner's clock, which may have jumped."""
+    client: Any = Teller(*told)
+    assert recorded_share(client, "run-1", 100.0) == share
+    assert all("run-1" in promql and "@" not in promql for promql in client.asked)
+    assert recorded_share(None, "run-1", 100.0) is None
+
+
+FINISHED = Ending("finished", 0)
+
+
+@pytest.mark.parametrize(
+    ("ending", "held", "recorded", "code", "says"),
+    [
+        (FINISHED, 0.0, 1.0, 0, "finished"),
+        (FINISHED, 0.5, 0.5, 0, "finished"),
+        (FINISHED, None, None, 0, "finished"),
+        (FINISHED, 0.51, 1.0, 6, "finished, but held for 51.0% of its time"),
+        (FINISHED, 1.0, 0.0, 6, "finished, but held for 100.0% of its time"),
+        (FINISHED, 0.0, 0.49, 4, "finished, but Prometheus recorded only 49.0% of its time"),
+        (FINISHED, None, 0.0, 4, "finished, but Prometheus recorded only 0.0% of its time"),
+        (Ending("SIGTERM", 143), 0.9, 0.0, 143, "SIGTERM"),
+        (Ending("stopped by VllmDown", 6), 0.9, 0.0, 6, "stopped by VllmDown"),
+    ],
+)
+def test_hours_of_nothing_are_no_success(
+    ending: Ending, held: float | None, recorded: float | None, code: int, says: str
+) -> None:
+    """A script that looks at the exit code takes 0 for eight measured hours."""
+    found = judged(ending, held, recorded)
+    assert found.exit_code == code
+    assert found.why == says
+
+
+def test_a_soak_that_was_held_for_most_of_its_time_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole of it: the exit code, the sentence, and no hint to go on with what has no time left."""
+    monkeypatch.setattr(soak_module, "CHECKPOINT_SECONDS", 0.1)
+    room = iter([2**40])
+    with StubVllm() as stub:
+        finished = soak(stub.url, tmp_path, {"duration": "2s"}, free=lambda _: next(room, 1))
+    assert finished.exit_code == 6
+    assert finished.summary["status"] == "finished"
+    assert finished.summary["ending"].startswith("finished, but held for")
+    assert "Held for" in (finished.bundle / "report.html").read_text()
+
+
+def test_a_soak_that_nobody_scraped_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another run had taken its targets: the first soak ended with "finished" and 0, and its panels are empty."""
+    monkeypatch.setattr(soak_module, "CHECKPOINT_SECONDS", 0.1)
+    with StubVllm() as stub:
+        whole = assembly(stub.url, tmp_path, {"questions": 5})
+        whole._scraper = Teller(NOTHING, NOTHING, [0.0])  # type: ignore[assignment]
+        finished = whole.conduct()
+    assert finished.exit_code == 4
+    assert "recorded only 0" in finished.summary["ending"]
