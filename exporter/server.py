@@ -7,12 +7,13 @@ import errno
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import uvicorn
 
 from exporter.auth import BasicAuth
 from exporter.connections import BoundedProtocol, Limits
+from exporter.door import Door
 from exporter.errors import ExporterError, UsageError
 from exporter.pages import Pages
 
@@ -27,29 +28,42 @@ DEFAULT_LIMITS = Limits()
 START_SECONDS = 10.0
 CLOSE_SECONDS = 2
 BACKLOG_CONNECTIONS = 512
+TOLD_KINDS = 32
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server over `BoundedProtocol`, with a time limit for TLS handshakes and an event once it accepts."""
+    """uvicorn's server behind a `Door`, with an event once it accepts."""
 
     def __init__(self, config: uvicorn.Config, limits: Limits, tls: ssl.SSLContext | None) -> None:
         super().__init__(config)
         self.accepting = threading.Event()
-        self._limits = limits
-        self._tls = tls
+        self._door = Door(limits, tls, lambda lost: BoundedProtocol(limits, lost, self.config, self.server_state))
+        self._told: set[str] = set()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Accept on the one bound socket; replaces uvicorn's, which sets no handshake time-out."""
-        listener = await asyncio.get_running_loop().create_server(
-            lambda: BoundedProtocol(self._limits, self.config, self.server_state),
-            sock=(sockets or [])[0],
-            backlog=BACKLOG_CONNECTIONS,
-            ssl=self._tls,
-            ssl_handshake_timeout=self._limits.request_seconds if self._tls else None,
-        )
-        self.servers = [listener]
+        """Accept on the one bound socket; replaces uvicorn's, whose asyncio server counts no handshakes."""
+        (listener,) = sockets or []
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(self._tell)
+        self._accepting = loop.create_task(self._door.accept(listener))
+        self.servers = []
         self.started = True
         self.accepting.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop accepting, then end as uvicorn does."""
+        self._accepting.cancel()
+        self._door.close()
+        await super().shutdown(sockets)
+        self._door.close(also_connected=True)  # a client that does not answer the end of TLS would leak its socket
+        await asyncio.sleep(0)
+
+    def _tell(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Log what the event loop cannot give to anybody: each kind once, for a client may cause it without end."""
+        kind = f"{context['message']} ({type(context.get('exception')).__name__})"
+        if kind not in self._told and len(self._told) < TOLD_KINDS:
+            self._told.add(kind)
+            loop.default_exception_handler(context)
 
 
 class BackgroundServer:
@@ -111,7 +125,7 @@ class BackgroundServer:
         """Stop accepting, let answers under way finish for up to two seconds, and end the thread."""
         self._server.should_exit = True
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(2 * CLOSE_SECONDS)
 
     def _bind(self) -> socket.socket:
         address = f"{self._host}:{self._port}"
@@ -123,6 +137,7 @@ class BackgroundServer:
             listener = socket.socket(family, kind, protocol)
         except OSError as error:
             raise UsageError(f"Address {address} cannot be used: {error.strerror}.", self._remedy) from error
+        listener.setblocking(False)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(target)
