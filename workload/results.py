@@ -165,6 +165,11 @@ def told_usage(calls: Iterable[Row]) -> list[Row]:
     return [row for row in ended_well if None not in (row["prompt_tokens"], row["completion_tokens"])]
 
 
+def overlaps(row: Row, start: float, end: float) -> bool:
+    """Return whether a call ran between two instants, at least in part."""
+    return bool(row["started_at"] < end and row["started_at"] + row["duration_seconds"] > start)
+
+
 def total(rows: Iterable[Row], column: str) -> int | None:
     """Return a column's sum; None when a row does not have it: what was not told is not zero."""
     values = [row[column] for row in rows]

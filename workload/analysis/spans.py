@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workload.analysis.overlap import GENERATION, RETRIEVAL, Span, busy_union
+from workload.results import overlaps
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 class Load:
     """The load of one closed window: its rows, and from when to when questions were in flight (s since the epoch).
 
-    The window itself is longer: it begins and ends with a scrape, while nothing is asked.
+    The window itself is longer: it begins and ends with a scrape, while nothing is asked. `besides` are calls that do
+    not count and yet kept the engine busy meanwhile, such as a warm-up after it was restarted.
     """
 
     measured: Measured
@@ -32,6 +34,8 @@ class Load:
     calls: Sequence[Row]
     visits: Sequence[Row]
     stages: Sequence[Row]
+    prefetches: Sequence[Row] = ()
+    besides: Sequence[Row] = ()
 
     @property
     def window(self) -> Window:
@@ -50,13 +54,16 @@ class Load:
 
     @property
     def retrievals(self) -> list[Span]:
-        """Embedding, search and reranking."""
-        return [span_of(row, RETRIEVAL) for row in self.stages]
+        """Embedding, search and reranking, and the searches for drafts, whatever became of them."""
+        return [span_of(row, RETRIEVAL) for row in (*self.stages, *self.prefetches)]
 
     @property
     def generations(self) -> list[Span]:
         """The LLM calls, failed ones included: they kept the engine busy too."""
-        return [span_of(row, GENERATION) for row in self.calls]
+        spans = [
+            Span(GENERATION, row["started_at"], row["started_at"] + row["duration_seconds"]) for row in self.besides
+        ]
+        return [*(span_of(row, GENERATION) for row in self.calls), *spans]
 
 
 def loads_of(data: RunData) -> list[Load]:
@@ -68,15 +75,16 @@ def loads_of(data: RunData) -> list[Load]:
     for measured in data.measured:
         window = measured.window
         place = (window.arm, window.block, window.point, window.segment)
-        questions, calls, visits, stages = (
+        questions, calls, visits, stages, prefetches = (
             [row for row in rows if (row["arm"], row["block"], row["phase"], row["segment"]) == place]
-            for rows in (data.questions, data.calls, data.visits, data.stages)
+            for rows in (data.questions, data.calls, data.visits, data.stages, data.prefetches)
         )
         ended = [row for row in questions if row["duration_seconds"] is not None]
         start = min((row["intended_at"] for row in ended), default=0.0)
         end = max((row["intended_at"] + row["duration_seconds"] for row in ended), default=0.0)
         if end > start:
-            found.append(Load(measured, (start, end), questions, calls, visits, stages))
+            besides = [row for row in data.uncounted if overlaps(row, start, end)]
+            found.append(Load(measured, (start, end), questions, calls, visits, stages, prefetches, besides))
     return found
 
 

@@ -43,7 +43,9 @@ def against_server(load: Load, counted: Mapping[str, float], request_seconds: fl
     """Return how busy the engine was by call spans, by the live counter and by the server's own latencies.
 
     The sum of the server's request latencies, over the load's length, is the mean number of requests in flight, exactly
-    (Little's law); with one worker that is the busy share. Differences are in points of it, and may be 3.
+    (Little's law); with one worker that is the busy share. Differences are in points of it, and may be 3. A server may
+    count a call that was cut, or not: `cut_requests_in_flight` is what such calls make up of the spans, and where they
+    can be the difference, `within_3_points` is None.
 
     Args:
         load: the load.
@@ -53,13 +55,15 @@ def against_server(load: Load, counted: Mapping[str, float], request_seconds: fl
     alone = len(load.workers) == 1
     spans = serial_seconds(load.generations) / load.seconds
     server = request_seconds / load.seconds if request_seconds is not None else None
+    cut = sum(row["duration_seconds"] for row in (*load.calls, *load.besides) if row["outcome"] != "ok") / load.seconds
     generating = (counted["generation_only"] + counted["both"]) / load.seconds if counted else None
     return {
         "spans_busy_share": _busy_share(load),
         "counter_busy_share": generating,
         "spans_requests_in_flight": spans,
         "server_requests_in_flight": server,
-        "spans_to_server": _apart(spans, server),
+        "cut_requests_in_flight": cut,
+        "spans_to_server": _but_for(_apart(spans, server), _apart(spans - cut, server)),
         # with several workers calls overlap, so a busy share is no number of requests in flight
         "counter_to_server": _apart(generating, server) if alone else _apart(None, None),
     }
@@ -105,6 +109,12 @@ def _apart(one: float | None, other: float | None) -> dict[str, Any]:
         return {"points": None, "within_3_points": None}
     points = 100 * abs(one - other) / max(1.0, one, other)
     return {"points": points, "within_3_points": points <= SERVER_TOLERANCE_POINTS}
+
+
+def _but_for(apart: dict[str, Any], without: dict[str, Any]) -> dict[str, Any]:
+    """Return how far apart two shares are, undecided where they would agree without what may not be in both."""
+    is_undecided = apart["within_3_points"] is False and without["within_3_points"]
+    return {**apart, "within_3_points": None} if is_undecided else apart
 
 
 def held_share(line: Line, interval: Interval) -> float | None:

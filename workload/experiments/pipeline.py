@@ -196,7 +196,9 @@ def _of_prefetch(load: dict[str, Any]) -> str:
 def _of_server(server: dict[str, Any]) -> str:
     spans, counter = server["spans_to_server"]["points"], server["counter_to_server"]["points"]
     more = f", hop2rag_busy_seconds_total {number(counter)} points" if counter is not None else ""
-    return f"The call spans lie {number(spans)} points from the server's own latencies{more}."
+    cut = server.get("cut_requests_in_flight")
+    unknown = f"; up to {number(100 * cut)} points are calls that were cut, which a server may not count" if cut else ""
+    return f"The call spans lie {number(spans)} points from the server's own latencies{more}{unknown}."
 
 
 def _of_gauge(gauge: dict[str, Any]) -> str:

@@ -132,6 +132,13 @@ def verdicts(summary: dict[str, Any]) -> list[str]:
         ),
         f"Calls that hit exactly what the reuse bound predicts: {number(on['calls_equal_to_bound'])} of {on['calls']}.",
     ]
+    if on["agree_to_the_token"] is None and on["unknown"]["calls"] and on["unknown"]["prompt_tokens"] is not None:
+        unknown = on["unknown"]
+        sentences.append(
+            f"{number(unknown['calls'])} calls were cut and told no tokens: the engine counted "
+            f"{number(unknown['prompt_tokens'])} prompt tokens more than the responses told, "
+            f"{number(unknown['cached_tokens'])} of them hits, which can be theirs; all else agrees."
+        )
     if on["inferred_calls"]:
         sentences.append(
             f"{number(on['inferred_calls'])} responses told no cached tokens; the engine's counters leave them none, "

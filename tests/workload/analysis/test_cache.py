@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -74,6 +75,47 @@ def test_each_difference_is_listed_with_its_cause(other: int, parts: dict[str, A
     assert found["calls_equal_to_bound"] == 1
     (difference,) = found["differences"]
     assert (difference["node"], difference["cause"]) == ("generate", cause)
+
+
+CUT = {"outcome": "failed", "prompt_tokens": None, "cached_tokens": None, "reusable_tokens": None}
+
+
+@pytest.mark.parametrize(
+    ("hits", "queries", "agrees"),
+    [
+        (128, 200, True),  # the engine never saw it
+        (192, 300, None),  # it counted 100 tokens of it, 64 of them hits
+        (128, 201, None),
+        (127, 300, False),  # fewer hits than the responses told: no cut call takes any away
+        (128, 199, False),
+        (229, 300, False),  # more hits than there are tokens left
+    ],
+)
+def test_one_cut_call_is_no_disagreement(hits: int, queries: int, agrees: bool | None) -> None:
+    """Its tokens are unknown, so the rest is told to the token, and of it by how much it is unknown."""
+    data = run_of([measured(hits=hits, queries=queries)], [call(1), call(2), call(3, **CUT)])
+    found = witnesses(data, ARM)
+    assert found["agree_to_the_token"] is agrees
+    assert found["unknown"] == {"calls": 1, "cached_tokens": hits - 128, "prompt_tokens": queries - 200}
+
+
+@pytest.mark.parametrize("hits", [63, 65])
+def test_without_a_cut_call_nothing_is_waved_through(hits: int) -> None:
+    """The allowance is for what is unknown, not for a scrape that came too early."""
+    assert witnesses(run_of([measured(hits=hits, queries=100)], [call(1)]), ARM)["agree_to_the_token"] is False
+
+
+def test_a_warm_up_within_a_window_is_counted_by_the_engine_alone() -> None:
+    """After a restart the cache is warmed again, in mid-window: known tokens, and none of the questions'."""
+    window = measured(hits=64, queries=150)
+    warm_up = call(9, started_at=window.window.start + 5.0, prompt_tokens=50, cached_tokens=0)
+    before = call(9, started_at=window.window.start - 5.0, prompt_tokens=50, cached_tokens=0)
+    data = replace(run_of([window], [call(1)]), uncounted=[warm_up, before])
+    found = witnesses(data, ARM)
+    assert found["agree_to_the_token"] is True
+    assert found["besides"] == {"calls": 1, "prompt_tokens": 50, "cached_tokens": 0}
+    data = replace(data, uncounted=[{**warm_up, **CUT}])
+    assert witnesses(data, ARM)["agree_to_the_token"] is None
 
 
 def test_only_calls_of_closed_windows_and_of_the_arm_count() -> None:

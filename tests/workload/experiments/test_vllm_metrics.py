@@ -11,6 +11,7 @@ import pytest
 from tests.stubs.run import call, measured, question, run_of
 from workload.experiments import EXPERIMENTS
 from workload.experiments.vllm_metrics import OFF, ON, VLLM_METRICS, headline, reduce, verdicts
+from workload.promql.vllm_metrics import HITS, QUERIES
 
 if TYPE_CHECKING:
     from workload.results import Row, RunData
@@ -117,6 +118,19 @@ def test_unequal_work_is_said() -> None:
     data = good_run()
     data.questions[0]["digest"] = "another"
     assert any("16.7% of the questions took another path" in sentence for sentence in verdicts(summarise(data)))
+
+
+def test_a_cut_call_is_told_by_how_much_it_is_unknown() -> None:
+    """One call that was cut after the engine had counted it made the whole report say DISAGREE."""
+    data = good_run()
+    on = data.measured[1]
+    counted = {**on.counters, HITS: 64 * QUESTIONS + 32, QUERIES: 100 * QUESTIONS + 80}
+    cut = call(99, ON.name, outcome="failed", prompt_tokens=None, cached_tokens=None, reusable_tokens=None)
+    cut_run = replace(data, measured=[data.measured[0], replace(on, counters=counted)], calls=[*data.calls, cut])
+    told = " ".join(verdicts(summarise(cut_run)))
+    assert "DISAGREE" not in told
+    assert "1 calls were cut and told no tokens: the engine counted 80 prompt tokens more" in told
+    assert "32 of them hits" in told
 
 
 def test_several_loads_are_compared_each_for_itself() -> None:
