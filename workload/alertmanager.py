@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import socket
 from typing import TYPE_CHECKING, Any, Self
@@ -10,12 +9,14 @@ from typing import TYPE_CHECKING, Any, Self
 import requests
 import yaml
 
+from workload.alertmanager_access import WEB_CONFIG, basic_auth, renew, write_secret
 from workload.errors import DependencyDownError, StorageError, UsageError
 from workload.paths import asset
 from workload.process import ChildProcess, await_ready
 from workload.prometheus_server import HOST
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from workload.prometheus_binary import AlertmanagerBinary
@@ -26,16 +27,24 @@ TOKEN_BYTES = 32
 
 
 class AlertmanagerClient:
-    """Asks one Alertmanager over a `requests` session."""
+    """Asks one Alertmanager over a `requests` session.
 
-    def __init__(self, url: str, session: requests.Session) -> None:
+    Args:
+        url: where it answers.
+        session: the HTTP session.
+        auth: returns user and password, if it asks for them.
+    """
+
+    def __init__(
+        self, url: str, session: requests.Session, auth: Callable[[], tuple[str, str] | None] = lambda: None
+    ) -> None:
         self.url = url
-        self._session = session
+        self._session, self._auth = session, auth
 
     def ready(self) -> bool:
         """Return whether it takes alerts now."""
         try:
-            return self._session.get(f"{self.url}/-/ready", timeout=ANSWER_SECONDS).ok
+            return self._session.get(f"{self.url}/-/ready", auth=self._auth(), timeout=ANSWER_SECONDS).ok
         except requests.RequestException:
             return False
 
@@ -46,7 +55,10 @@ class AlertmanagerClient:
             DependencyDownError: it does not answer, or not as Alertmanager does.
         """
         parameters = {"active": "true", "silenced": "false", "inhibited": "false"}
-        return list(self._get("/api/v2/alerts", parameters))
+        found = self._get("/api/v2/alerts", parameters)
+        if not isinstance(found, list):
+            raise DependencyDownError(f"{self.url} answers, but not as Alertmanager does.", "Check the address.")
+        return found
 
     def configuration(self) -> str:
         """Return the configuration it runs with, secrets left out. Raises as `firing`."""
@@ -59,16 +71,17 @@ class AlertmanagerClient:
             DependencyDownError: it refused; it then goes on with the old configuration.
         """
         try:
-            self._session.post(f"{self.url}/-/reload", timeout=ANSWER_SECONDS).raise_for_status()
+            told = self._session.post(f"{self.url}/-/reload", auth=self._auth(), timeout=ANSWER_SECONDS)
+            told.raise_for_status()
         except requests.RequestException as error:
             raise DependencyDownError(f"Alertmanager at {self.url} did not reload.", "See its log.") from error
 
     def _get(self, path: str, parameters: dict[str, str] | None = None) -> Any:
         try:
-            response = self._session.get(self.url + path, params=parameters, timeout=ANSWER_SECONDS)
+            response = self._session.get(self.url + path, params=parameters, auth=self._auth(), timeout=ANSWER_SECONDS)
             response.raise_for_status()
             return response.json()
-        except (requests.RequestException, ValueError) as error:
+        except (requests.RequestException, ValueError, RecursionError) as error:
             raise DependencyDownError(
                 f"Alertmanager at {self.url} does not answer ({type(error).__name__}).", "Start it with `hop2rag up`."
             ) from error
@@ -93,6 +106,8 @@ class LocalAlertmanager:
     Attributes:
         address: its "host:port", as Prometheus wants it.
         token_file: what the webhook's caller is known by; made on first use, readable by its owner only.
+
+    Its own API asks for a password, new with each start, that lies beside it: `workload.alertmanager_access`.
     """
 
     def __init__(
@@ -100,7 +115,7 @@ class LocalAlertmanager:
     ) -> None:
         state = cache / f"alertmanager-{port}"
         self.address = f"{HOST}:{port}"
-        self.client = AlertmanagerClient(f"http://{self.address}", session)
+        self.client = AlertmanagerClient(f"http://{self.address}", session, lambda: basic_auth(state))
         self.token_file = state / "webhook-token"
         self._port, self._webhook = port, webhook
         self._config, self._log = state / "alertmanager.yml", state / "alertmanager.log"
@@ -109,6 +124,7 @@ class LocalAlertmanager:
             f"--config.file={self._config}",
             f"--storage.path={state / 'data'}",
             f"--web.listen-address={self.address}",
+            f"--web.config.file={state / WEB_CONFIG}",
             "--cluster.listen-address=",
         )
         self._child: ChildProcess | None = None
@@ -131,7 +147,7 @@ class LocalAlertmanager:
             self._write()
             self.client.reload()
             return False
-        self._write()
+        self._write(renews=True)
         child = ChildProcess(self._argv, self._log)
         remedy = "Pick another port with --alertmanager-port."
         await_ready(child, self.client.ready, READY_TIMEOUT_SECONDS, "Alertmanager", self.address, remedy)
@@ -158,14 +174,15 @@ class LocalAlertmanager:
         if str(self.token_file) not in used:
             raise UsageError(f"An Alertmanager of someone else runs on {self.address}.", f"Stop it. {remedy}")
 
-    def _write(self) -> None:
+    def _write(self, *, renews: bool = False) -> None:
         text = render_config(asset("prometheus/alertmanager.yml"), webhook=self._webhook, token_file=self.token_file)
         try:
             self._config.parent.mkdir(parents=True, exist_ok=True)
             self._config.write_text(text)
             if not self.token_file.exists():
-                with open(os.open(self.token_file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as stream:  # noqa: PTH123
-                    stream.write(secrets.token_urlsafe(TOKEN_BYTES))
+                write_secret(self.token_file, secrets.token_urlsafe(TOKEN_BYTES))
+            if renews:
+                renew(self._config.parent)
         except OSError as error:
             raise StorageError(
                 f"Cannot write {self._config.parent}: {error.strerror}.", "Set HOP2RAG_CACHE."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 MAX_POINTS = 11_000
 """The most points a series that Prometheus returns for one range query."""
 
+RELOAD = re.compile(r"^prometheus_config_last_reload_(\w+) (\S+)$", re.MULTILINE)
 AT_ONCE_SECONDS = 5.0  # for what watches; a query of hours may take longer
 Window: TypeAlias = tuple[float, float]
 
@@ -226,18 +228,15 @@ class PrometheusClient:
         with self._understood():
             return [dict(alert["labels"].items()) for alert in data["alerts"] if alert["state"] == "firing"]
 
-    def reload(self) -> None:
-        """Have Prometheus read its configuration and rules again.
+    def last_reload(self) -> tuple[float, bool]:
+        """Return when a configuration was last taken, in seconds since the epoch, and whether the last try went well.
 
         Raises:
-            PrometheusError: it refused, with its reason; it then goes on with the old configuration.
+            PrometheusError: it does not answer, or not as Prometheus does.
         """
-        response = self._send("POST", "/-/reload")
-        if response.status_code != HTTPStatus.OK:
-            raise PrometheusError(
-                f"Prometheus at {self.url} did not reload: {response.text.strip()[:300]}",
-                "Start it with --web.enable-lifecycle and check the files with `promtool check config`.",
-            )
+        found = dict(RELOAD.findall(self._send("GET", "/metrics").text))
+        with self._understood():
+            return float(found["success_timestamp_seconds"]), float(found["successful"]) == 1
 
     @contextmanager
     def _understood(self) -> Iterator[None]:

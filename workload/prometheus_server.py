@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any, Self
 import requests
 import yaml
 
+from workload.alertmanager_access import PASSWORD, USER, folder_of
+from workload.engine.listener import find_listener
 from workload.errors import StorageError, UsageError
 from workload.limits import LimitedAdapter
 from workload.paths import asset
 from workload.process import ChildProcess, await_ready
 from workload.prometheus import PrometheusClient, PrometheusError
+from workload.prometheus_reload import reload_by_signal
 from workload.targets import TargetFiles
 
 if TYPE_CHECKING:
@@ -26,7 +29,13 @@ READY_TIMEOUT_SECONDS = 60.0
 
 
 def render_config(
-    template: Path, *, targets: Path, port: int, sample_interval_ms: int, alertmanager: str | None = None
+    template: Path,
+    *,
+    targets: Path,
+    port: int,
+    sample_interval_ms: int,
+    alertmanager: str | None = None,
+    password_file: Path | None = None,
 ) -> str:
     """Return `template` for this host: absolute paths of rules and targets, our own port, the interval of vllm-fast.
 
@@ -36,11 +45,15 @@ def render_config(
         port: where Prometheus itself listens.
         sample_interval_ms: the interval and time-out of vllm-fast.
         alertmanager: the "host:port" that alerts go to, or None: they are evaluated and stored, and go nowhere.
+        password_file: what Alertmanager asks for, if it does; see `workload.alertmanager_access`.
     """
     config: dict[str, Any] = yaml.safe_load(template.read_text())
     config["rule_files"] = [str(template.parent / pattern) for pattern in config["rule_files"]]
     if alertmanager:
-        config["alerting"] = {"alertmanagers": [{"static_configs": [{"targets": [alertmanager]}]}]}
+        told: dict[str, Any] = {"static_configs": [{"targets": [alertmanager]}]}
+        if password_file:
+            told["basic_auth"] = {"username": USER, "password_file": str(password_file)}
+        config["alerting"] = {"alertmanagers": [told]}
     else:
         del config["alerting"]
     for job in config["scrape_configs"]:
@@ -92,11 +105,13 @@ class LocalPrometheus:
         self._port = port
         self._sample_interval_ms = sample_interval_ms
         self._alertmanager = alertmanager
+        self._password_file = folder_of(cache, alertmanager) / PASSWORD if alertmanager else None
         self._argv = (
             str(binary.prometheus),
             f"--config.file={self._config}",
             f"--web.listen-address={HOST}:{port}",
-            "--web.enable-lifecycle",
+            # No page of another origin may read what is measured; the default lets every one.
+            "--web.cors.origin=^$",
             f"--storage.tsdb.path={state / 'data'}",
             f"--storage.tsdb.retention.time={retention}",
             # What Alertmanager did not get is sent again at once: its default, a minute, is too long for steering.
@@ -118,7 +133,7 @@ class LocalPrometheus:
         if self._port_taken():
             self._require_ours()
             self._write_config()
-            self.client.reload()
+            self._reload()
             return False
         self._write_config()
         self.targets.clear()
@@ -152,6 +167,12 @@ class LocalPrometheus:
                 "Stop it, or pick another port with --prometheus-port.",
             )
 
+    def _reload(self) -> None:
+        listener = find_listener(self._port)
+        if listener is None or listener.pid is None:
+            raise UsageError(f"The Prometheus on {self.url} is another user's.", "Pick another with --prometheus-port.")
+        reload_by_signal(listener.pid, self.client)
+
     def _write_config(self) -> None:
         text = render_config(
             asset("prometheus/prometheus.yml"),
@@ -159,6 +180,7 @@ class LocalPrometheus:
             port=self._port,
             sample_interval_ms=self._sample_interval_ms,
             alertmanager=self._alertmanager,
+            password_file=self._password_file if self._password_file and self._password_file.exists() else None,
         )
         try:
             self._config.parent.mkdir(parents=True, exist_ok=True)

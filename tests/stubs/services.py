@@ -23,7 +23,7 @@ PROMETHEUS: Mapping[str, Any] = {
     "/api/v1/query": {"status": "success", "data": VECTOR},
     "/api/v1/query_range": {"status": "success", "data": {"resultType": "matrix", "result": []}},
     "/api/v1/status/buildinfo": {"status": "success", "data": {"version": "2.42.0"}},
-    "/api/v1/status/flags": {"status": "success", "data": {"web.enable-lifecycle": "true"}},
+    "/api/v1/status/flags": {"status": "success", "data": {"web.enable-lifecycle": "false"}},
     "/api/v1/targets?state=active": {"status": "success", "data": {"activeTargets": []}},
 }
 ALERTMANAGER: Mapping[str, Any] = {

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import TYPE_CHECKING, Self
 
+import bcrypt
 import pytest
 import yaml
 
 from workload.alertmanager import AlertmanagerClient, LocalAlertmanager, render_config
+from workload.alertmanager_access import PASSWORD, WEB_CONFIG, basic_auth
 from workload.errors import DependencyDownError, UsageError
 from workload.paths import asset
-from workload.prometheus_binary import AlertmanagerBinary
-from workload.prometheus_server import loopback_session
+from workload.prometheus_binary import AlertmanagerBinary, PrometheusBinary
+from workload.prometheus_server import LocalPrometheus, loopback_session
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -124,3 +127,44 @@ def test_a_client_asks_for_what_fires_and_is_heard(tmp_path: Path) -> None:
     assert not client.ready()
     with pytest.raises(DependencyDownError, match="does not answer"):
         client.firing()
+
+
+@pytest.mark.parametrize("answer", ["{}", "null", '"text"', "7", "[" * 100_000, "not json"])
+def test_an_answer_of_another_shape_is_told_in_a_line(answer: str) -> None:
+    """Something else on the port, or a proxy's page: the heartbeat asks again, and nothing ends."""
+    with Answers({"/api/v2/alerts": (200, answer)}) as server, pytest.raises(DependencyDownError):
+        AlertmanagerClient(f"http://127.0.0.1:{server.server_port}", loopback_session()).firing()
+
+
+def test_its_password_is_new_with_each_start_and_for_its_owner_alone(tmp_path: Path) -> None:
+    """Whoever may ask it may post alerts; a page in a browser cannot read a file."""
+    umask = os.umask(0)
+    try:
+        alertmanager = local(tmp_path, 9)
+        alertmanager._write(renews=True)
+    finally:
+        os.umask(umask)
+    folder = alertmanager.token_file.parent
+    user, password = basic_auth(folder) or ("", "")
+    assert [stat.S_IMODE((folder / name).stat().st_mode) for name in (PASSWORD, WEB_CONFIG)] == [0o600, 0o600]
+    digest = yaml.safe_load((folder / WEB_CONFIG).read_text())["basic_auth_users"][user]
+    assert bcrypt.checkpw(password.encode(), digest.encode())
+    assert password not in " ".join(alertmanager._argv)
+    alertmanager._write()
+    assert basic_auth(folder) == (user, password)
+    alertmanager._write(renews=True)
+    assert basic_auth(folder) != (user, password)
+
+
+def test_prometheus_is_told_where_the_password_lies_and_not_what_it_is(tmp_path: Path) -> None:
+    """Its configuration can be read over its API by whoever reaches it."""
+    alertmanager = local(tmp_path, 9)
+    alertmanager._write(renews=True)
+    binary = PrometheusBinary(tmp_path, tmp_path, (2, 42, 0))
+    prometheus = LocalPrometheus(binary, tmp_path, loopback_session(), port=8, alertmanager=alertmanager.address)
+    prometheus._write_config()
+    text = (tmp_path / "prometheus-8" / "prometheus.yml").read_text()
+    (told,) = yaml.safe_load(text)["alerting"]["alertmanagers"]
+    folder = alertmanager.token_file.parent
+    assert told["basic_auth"] == {"username": "hop2rag", "password_file": str(folder / PASSWORD)}
+    assert (basic_auth(folder) or ("", "?"))[1] not in text

@@ -85,7 +85,7 @@ class StubPrometheus(BaseAdapter):
         watchdog = {"metric": {"alertname": "Hop2RagWatchdog"}, "value": [0, "1"]}
         self.data: dict[str, Any] = {
             "buildinfo": {"version": "2.42.0+ds"},
-            "flags": {"web.enable-lifecycle": "true", "rules.alert.resend-delay": "1s"},
+            "flags": {"web.enable-lifecycle": "false", "web.cors.origin": "^$", "rules.alert.resend-delay": "1s"},
             "query": {"resultType": "vector", "result": [watchdog]},
             "targets": {"activeTargets": [target("vllm", "")]},
         } | data
@@ -124,7 +124,8 @@ def prometheus(**data: Any) -> PrometheusClient:
         ({"buildinfo": {"version": "2.41.0"}}, "version", "fault", "refuses our alerts"),
         ({"buildinfo": {"version": "3.5.0"}}, "version", "ok", "3.5.0"),
         ({"buildinfo": {"version": "main"}}, "version", "note", "no version"),
-        ({"flags": {"web.enable-lifecycle": "false"}}, "web.enable-lifecycle", "note", "'false'"),
+        ({"flags": {"web.enable-lifecycle": "true"}}, "web.enable-lifecycle", "note", "'true'"),
+        ({"flags": {"web.cors.origin": ".*"}}, "web.cors.origin", "note", r"'\.\*'"),
         ({"flags": {"rules.alert.resend-delay": "1m"}}, "rules.alert.resend-delay", "note", "'1m'"),
         ({"query": {"resultType": "vector", "result": []}}, "rules", "fault", "not evaluated"),
         ({"targets": {"activeTargets": [target("vllm", "refused")]}}, "target", "fault", "vllm at h:1 failed: refused"),

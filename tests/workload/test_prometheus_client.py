@@ -235,8 +235,34 @@ def test_a_series_absent_at_one_end_raises(start: dict[str, float], end: dict[st
         client.counter_delta("c", 10, 20)
 
 
-def test_a_refused_reload_says_why() -> None:
+RELOADED = (
+    b"prometheus_config_last_reload_success_timestamp_seconds 1.7e+09\nprometheus_config_last_reload_successful 0\n"
+)
+
+
+def test_the_last_reload_is_told() -> None:
     """Prometheus goes on with the old configuration after a refused reload; silence would measure the wrong arm."""
-    client, _ = client_of(lambda *_: (500, b"failed to reload config: bad interval"))
-    with pytest.raises(PrometheusError, match="bad interval"):
-        client.reload()
+    client, _ = client_of(lambda *_: (200, RELOADED))
+    assert client.last_reload() == (1.7e9, False)
+    client, _ = client_of(lambda *_: (200, b"up 1\n"))
+    with pytest.raises(PrometheusError, match="not Prometheus"):
+        client.last_reload()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [{}, [], None, {"alerts": None}, {"alerts": [7]}, {"alerts": [{"state": "firing"}]}, {"alerts": [{"labels": {}}]}],
+    ids=repr,
+)
+def test_what_fires_is_told_or_it_is_no_prometheus(data: Any) -> None:
+    """An odd answer must not pass for "nothing fires": an alert's end would be believed."""
+    client, _ = client_of(lambda *_: (200, json.dumps({"status": "success", "data": data}).encode()))
+    with pytest.raises(PrometheusError):
+        client.firing()
+
+
+def test_only_what_fires_is_told() -> None:
+    """A pending alert asks for nothing yet."""
+    alerts = [{"state": state, "labels": {"alertname": state}} for state in ("firing", "pending", "inactive")]
+    client, _ = client_of(lambda *_: (200, json.dumps({"status": "success", "data": {"alerts": alerts}}).encode()))
+    assert client.firing() == [{"alertname": "firing"}]

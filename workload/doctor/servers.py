@@ -108,14 +108,15 @@ def _prometheus_version(text: str) -> Finding:
 
 def _flags(flags: dict[str, str]) -> Iterator[Finding]:
     wanted = (
-        ("web.enable-lifecycle", "true", "A run cannot have it read a new configuration."),
+        ("web.enable-lifecycle", "false", "Any page in a browser that reaches it can stop it."),
+        ("web.cors.origin", "^$", "Any page in a browser that reaches it can read it."),
         ("rules.alert.resend-delay", "1s", "An alert whose first message is lost is told again only after a while."),
     )
     for flag, value, otherwise in wanted:
         if flags.get(flag) == value:
             yield Finding(PROMETHEUS, flag, "ok", f"--{flag}={value}")
         else:
-            remedy = f"Start it with --{flag}={value}." if value != "true" else f"Start it with --{flag}."
+            remedy = f"Start it with --{flag}='{value}'." if value != "false" else f"Start it without --{flag}."
             yield Finding(PROMETHEUS, flag, "note", f"{otherwise} It is {flags.get(flag)!r}.", remedy)
 
 

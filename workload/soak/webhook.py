@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
 PATH = "/alerts"
+OWN_SUFFIXES = (".local", ".localhost", ".internal", ".svc")
+"""Of names that are given within a network; no registrar sells them."""
+
 MAX_BODY_BYTES = 1024 * 1024
 
 
@@ -43,6 +47,8 @@ def webhook(token: str, receive: Callable[[Message], Awaitable[bool]], count: Ca
         return PlainTextResponse(f"{why}\n", status, headers)
 
     async def post(request: Request) -> Response:
+        if _is_of_a_page(request):
+            return refuse(403, "unauthorized", "No page in a browser calls this.")
         given = request.headers.get("authorization", "").encode("utf-8", "surrogatepass")
         if not hmac.compare_digest(given, expected):
             return refuse(401, "unauthorized", "Unauthorized")
@@ -57,11 +63,26 @@ def webhook(token: str, receive: Callable[[Message], Awaitable[bool]], count: Ca
             return refuse(400, "malformed", "Not a message of Alertmanager's webhook, version 4 (Grafana's: 1).")
         try:
             is_new = await receive(message)
-        except StorageError:
-            return PlainTextResponse("The journal cannot be written.\n", 503)
-        except DependencyDownError:
-            return PlainTextResponse("Prometheus cannot be asked whether it fires.\n", 503)
+        except (StorageError, DependencyDownError):
+            return PlainTextResponse("Not now: the journal cannot be written, or Prometheus cannot be asked.\n", 503)
         count("accepted" if is_new else "duplicate")
         return PlainTextResponse("ok\n")
 
     return Starlette(routes=[Route(PATH, post, methods=["POST"])])
+
+
+def _is_of_a_page(request: Request) -> bool:
+    """Return whether a browser sends a request: it tells the page's origin, or came by a name that leads here.
+
+    A name that anybody may own can be made to lead to 127.0.0.1 (DNS rebinding); Alertmanager calls an address, or a
+    name of this network.
+    """
+    host = request.headers.get("host", "")
+    if "origin" in request.headers:
+        return True
+    name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
+    try:
+        ip_address(name.strip("[]"))
+    except ValueError:
+        return "." in name.rstrip(".") and not name.rstrip(".").lower().endswith(OWN_SUFFIXES)
+    return False

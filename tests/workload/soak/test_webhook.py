@@ -185,6 +185,43 @@ async def test_row_11_over_a_socket_a_thousand_duplicates_are_one_action(helm: C
     assert told == {"accepted": 1, "duplicate": 999, "unauthorized": 1000, "malformed": 0, "too_large": 0}
 
 
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1:9096", ""])
+async def test_a_page_in_a_browser_is_refused_even_with_the_token(origin: str) -> None:
+    """A browser tells where a page comes from, Alertmanager does not; and no header lets a page read an answer."""
+    caller = Caller()
+    answer = await caller.post(json.dumps(GOOD), {**RIGHT, "Origin": origin})
+    assert answer.status_code == 403
+    assert caller.received == []
+    transport = httpx.ASGITransport(caller.app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+        asks = {"Origin": origin, "Access-Control-Request-Method": "POST"}
+        preflight = await client.options("/alerts", headers=asks)
+    for response in (answer, preflight):
+        assert not [name for name in response.headers if name.startswith("access-control")]
+    assert preflight.status_code == 405
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("127.0.0.1:9096", 200),
+        ("[::1]:9096", 200),
+        ("localhost:9096", 200),
+        ("workload:9096", 200),
+        ("workload", 200),
+        ("workload.observatory.svc.cluster.local:9096", 200),
+        ("evil.example:9096", 403),
+        ("evil.example", 403),
+        ("127.0.0.1.evil.example:9096", 403),
+        ("evil.example.:9096", 403),
+        ("local.evil.example:9096", 403),
+    ],
+)
+async def test_a_name_that_was_made_to_lead_here_is_refused(host: str, status: int) -> None:
+    """DNS rebinding: a page's own name leads to 127.0.0.1, and the browser takes the webhook for the page's server."""
+    assert (await Caller().post(json.dumps(GOOD), {**RIGHT, "Host": host})).status_code == status
+
+
 async def test_what_cannot_be_confirmed_is_sent_again() -> None:
     """2xx would tell Alertmanager to forget it for minutes."""
     caller = Caller()
