@@ -22,16 +22,22 @@ if TYPE_CHECKING:
 
 OPEN_PATHS = frozenset({"/-/healthy", "/-/ready"})
 REMEMBERED_REFUSALS = 128
+WAITING_CHECKS = 32  # 2 s of one core at the usual cost of 10
 MAX_PASSWORD_BYTES = 72  # bcrypt reads no further
 # Checked in place of an unknown user's hash, so that the time taken does not tell who exists.
 _NOBODY = b"$2b$10$emScLTa4sRmhINXadHG/reA0BdF2NC5Se6Mr0VrP332rUhszrflVC"
 
 
+class BusyError(Exception):
+    """As many passwords wait to be checked as may."""
+
+
 class BasicAuth:
     """Lets a request through if its name and password match; /-/healthy and /-/ready are open to all.
 
-    Checks run one at a time in a thread; answers are remembered under a keyed digest, so no password is kept. A flood
-    of wrong passwords pushes out other wrong ones, never a right one.
+    Checks run one at a time in a thread, in the order in which they came; answers are remembered under a keyed digest,
+    so no password is kept. A flood of wrong passwords pushes out other wrong ones, never a right one, and does not lock
+    it out: a check whose client has gone is dropped, and beyond `WAITING_CHECKS` a client gets a 503 at once.
 
     Args:
         app: the ASGI application behind.
@@ -44,24 +50,50 @@ class BasicAuth:
         self._key = secrets.token_bytes(32)
         self._right: set[bytes] = set()
         self._wrong: OrderedDict[bytes, None] = OrderedDict()
+        self._waiting = 0
+        self._turn = asyncio.Semaphore()
         self._checker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="bcrypt")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or answer 401."""
-        if scope["path"] in OPEN_PATHS or await self._is_allowed(Headers(scope=scope).get("authorization", "")):
+        """Pass the request on, or answer 401, or 503."""
+        if scope["path"] in OPEN_PATHS:
+            await self._app(scope, receive, send)
+            return
+        try:
+            is_allowed = await self._is_allowed(Headers(scope=scope).get("authorization", ""), receive)
+        except BusyError:
+            await PlainTextResponse("Too many passwords wait.\n", 503, {"Retry-After": "1"})(scope, receive, send)
+            return
+        if is_allowed:
             await self._app(scope, receive, send)
             return
         refusal = PlainTextResponse("Unauthorized\n", 401, {"WWW-Authenticate": 'Basic realm="metrics"'})
         await refusal(scope, receive, send)
 
-    async def _is_allowed(self, header: str) -> bool:
+    async def _is_allowed(self, header: str, receive: Receive) -> bool:
         scheme, _, encoded = header.partition(" ")
         if scheme.lower() != "basic":
             return False
         digest = hashlib.blake2b(encoded.encode(), key=self._key).digest()
-        if digest in self._right or digest in self._wrong:
-            return digest in self._right
-        is_right = await asyncio.get_running_loop().run_in_executor(self._checker, self._check, encoded)
+        if (known := self._known(digest)) is not None:
+            return known
+        if self._waiting >= WAITING_CHECKS:
+            raise BusyError
+        self._waiting += 1
+        check, leave = asyncio.create_task(self._checked(digest, encoded)), asyncio.create_task(_left(receive))
+        try:
+            await asyncio.wait({check, leave}, return_when=asyncio.FIRST_COMPLETED)
+            return check.done() and check.result()
+        finally:
+            self._waiting -= 1
+            check.cancel()
+            leave.cancel()
+
+    async def _checked(self, digest: bytes, encoded: str) -> bool:
+        async with self._turn:
+            if (known := self._known(digest)) is not None:  # told while this one waited
+                return known
+            is_right = await asyncio.get_running_loop().run_in_executor(self._checker, self._check, encoded)
         if is_right:
             self._right.add(digest)
         else:
@@ -69,6 +101,9 @@ class BasicAuth:
             if len(self._wrong) > REMEMBERED_REFUSALS:
                 self._wrong.popitem(last=False)
         return is_right
+
+    def _known(self, digest: bytes) -> bool | None:
+        return True if digest in self._right else False if digest in self._wrong else None
 
     def _check(self, encoded: str) -> bool:
         try:
@@ -79,3 +114,9 @@ class BasicAuth:
         if len(password) > MAX_PASSWORD_BYTES:
             return False
         return bcrypt.checkpw(password, known or _NOBODY) and known is not None
+
+
+async def _left(receive: Receive) -> None:
+    """Return once the client has gone; what it still sends is of no interest."""
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -23,7 +23,7 @@ _OWN_FAMILY = ("_created", "_gcount", "_gsum")
 
 
 def encode_text(registry: Collector) -> bytes:
-    """Return what `prometheus_client.generate_latest` returns."""
+    """Return what `prometheus_client.generate_latest` returns, and "?" where that fails for text that is no UTF-8."""
     lines: list[str] = []
     for family in registry.collect():
         name = family.name + _SUFFIXES.get(family.type, "")
@@ -34,7 +34,7 @@ def encode_text(registry: Collector) -> bytes:
         for apart_name in sorted({sample.name for sample in set_apart}):
             lines += _header(apart_name, "gauge", family.documentation)
             lines += [_line(sample) for sample in set_apart if sample.name == apart_name]
-    return "".join(lines).encode()
+    return "".join(lines).encode(errors="replace")  # a lone surrogate must not cost the page
 
 
 def _header(name: str, kind: str, documentation: str) -> tuple[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-from contextlib import suppress
+import logging
 from functools import partial
 from html import escape
 from typing import TYPE_CHECKING
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from prometheus_client.registry import Collector
     from starlette.requests import Request
 
+_LOG = logging.getLogger("exporter.pages")
+OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 GZIP_LEVEL = 1  # a scrape is read once, on the same host or rack: time matters more than the last 10 % of size
 RENDER_SECONDS = 9.0
 
@@ -47,6 +49,7 @@ class Pages:
         self._ready = ready
         self._title = title
         self._executor = executor
+        self._has_failed = False
         self._running: dict[tuple[str, ...], asyncio.Future[bytes]] = {}
 
     def app(self) -> Starlette:
@@ -83,6 +86,11 @@ class Pages:
             body = await asyncio.wait_for(asyncio.shield(running), RENDER_SECONDS)
         except TimeoutError:
             return PlainTextResponse("The exposition is still being rendered.\n", 503, {"Retry-After": "1"})
+        except Exception:  # noqa: BLE001 - whatever a collector of the application's own does
+            if not self._has_failed:
+                self._has_failed = True
+                _LOG.exception("An exposition could not be rendered; from now on that is only answered with a 500.")
+            return PlainTextResponse("The exposition could not be rendered; see the log.\n", 500)
         return Response(body, headers=headers)
 
     async def _healthy(self, _: Request) -> Response:
@@ -104,12 +112,12 @@ def negotiate(accept: str) -> tuple[Callable[[Collector], bytes], str]:
     """Return encoder and content type for an Accept header.
 
     Whoever takes the text format 0.0.4, as every Prometheus does, gets it: it costs half of what OpenMetrics costs, and
-    we have no exemplars to tell. Another format is sent to who takes nothing else.
+    we have no exemplars to tell. Who takes nothing but OpenMetrics gets its version 1.0.0, whatever version or escaping
+    is asked for: each format is rendered once for all clients, so there must be few of them.
     """
     kinds = {part.partition(";")[0].strip() for part in accept.split(",")}
     if "application/openmetrics-text" in kinds and not kinds & {"text/plain", "text/*", "*/*"}:
-        with suppress(TypeError, ValueError):  # a version that is no number
-            return choose_encoder(accept)
+        return choose_encoder(OPENMETRICS)
     return encode_text, CONTENT_TYPE_PLAIN_0_0_4
 
 

@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from exporter.errors import UsageError
+from exporter.files import check_file
 from exporter.readings import GpuInfo, Load, Memory, Status
 
 if TYPE_CHECKING:
@@ -111,6 +112,7 @@ def read_traces(path: Path) -> dict[str, list[Frame]]:
     Raises:
         UsageError: the file cannot be read, lacks a column, is empty, holds what is no number, or runs backwards.
     """
+    check_file(path, "Give a recorded CSV.", most_bytes=None)
     traces: dict[str, list[Frame]] = {}
     try:
         with path.open(newline="") as stream:

@@ -15,6 +15,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from exporter.errors import UsageError
+from exporter.files import check_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,12 +68,17 @@ class TlsServerConfig(_Strict):
                 f"client_auth_type {self.client_auth_type} and client_ca_file do not go together.",
                 "Give a client_ca_file exactly where clients are verified.",
             )
+        for name in filter(None, (self.cert_file, self.key_file, self.client_ca_file)):
+            check_file(directory / name, f"See {_FLAG}.")
         try:
-            context.load_cert_chain(directory / self.cert_file, directory / self.key_file)
+            # with a password, were it an empty one, OpenSSL asks nobody at the terminal for one
+            context.load_cert_chain(directory / self.cert_file, directory / self.key_file, password="")
             if self.client_ca_file:
                 context.load_verify_locations(directory / self.client_ca_file)
-        except OSError as error:  # ssl.SSLError is one
-            raise UsageError(f"The TLS files cannot be used: {error.strerror or error}.", f"See {_FLAG}.") from error
+        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+            raise UsageError(
+                f"The TLS files cannot be used: {getattr(error, 'strerror', None) or error}.", f"See {_FLAG}."
+            ) from error
         context.verify_mode = _VERIFY[self.client_auth_type]
         return context
 
@@ -90,6 +96,7 @@ def read_web_config(path: Path) -> WebConfig:
     Raises:
         UsageError: it cannot be read, is not YAML, or has a key or value that is not supported; names the first one.
     """
+    check_file(path, f"See {_FLAG}.")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
         return WebConfig.model_validate(content or {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -82,3 +83,11 @@ def test_a_missing_recording_is_refused(tmp_path: Path) -> None:
     """A mistyped path is the user's to mend, without a traceback."""
     with pytest.raises(UsageError, match="No such file"):
         ReplayReader(tmp_path / "none.csv")
+
+
+@pytest.mark.parametrize("path", ["/dev/zero", "fifo", ".", "a\0b"])
+def test_what_is_no_file_is_refused(tmp_path: Path, path: str) -> None:
+    """A FIFO holds up the start for ever, and a device has no end."""
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(UsageError, match=r"is not a file|its name cannot be one"):
+        ReplayReader(tmp_path / path)

@@ -12,6 +12,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Gauge, Metric
 
 from exporter.errors import UsageError
+from exporter.pages import negotiate
 from exporter.server import MetricsServer
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ PROMETHEUS_ACCEPT = "application/openmetrics-text;version=1.0.0,text/plain;versi
         ("application/openmetrics-text;version=1.0.0", "application/openmetrics-text; version=1.0.0", "# EOF\n"),
         (PROMETHEUS_ACCEPT, "text/plain; version=0.0.4", "answer 42.0\n"),
         ("text/html,*/*", "text/plain; version=0.0.4", "answer 42.0\n"),
-        ("application/openmetrics-text;version=x.y", "text/plain; version=0.0.4", "answer 42.0\n"),
+        ("application/openmetrics-text;version=x.y", "application/openmetrics-text; version=1.0.0", "# EOF\n"),
         ("", "text/plain; version=0.0.4", "answer 42.0\n"),
     ],
 )
@@ -62,6 +63,32 @@ def test_the_format_follows_the_request(url: str, accept: str, kind: str, end: s
     assert answer.status_code == 200
     assert answer.headers["content-type"].startswith(kind)
     assert answer.text.endswith(end)
+
+
+def test_versions_without_end_are_one_rendering() -> None:
+    """Fault row 4: a version that is echoed makes a rendering of its own for each client that invents one."""
+    asked = [
+        f"application/openmetrics-text;version={number}.0.0;escaping=e{number};q=0.{number}" for number in range(50)
+    ]
+    (openmetrics,) = {negotiate(accept)[1] for accept in asked}
+    assert openmetrics.startswith("application/openmetrics-text; version=1.0.0; charset=utf-8")
+    odd = ("*/*", "text/plain;version=9", "", "\xff;;=,", "text/plain;version=0.0.4;q=nan")
+    assert {negotiate(accept)[1] for accept in odd} == {"text/plain; version=0.0.4; charset=utf-8"}
+
+
+def test_a_collector_that_breaks_in_an_application_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    """A traceback for each scrape of a weekend fills the disk, and says it 200,000 times."""
+
+    class Broken:
+        def collect(self) -> Iterator[Metric]:
+            raise RuntimeError("x")
+
+    registry = CollectorRegistry()
+    with MetricsServer(registry) as server:
+        url = f"http://{server.start()}/metrics"
+        registry.register(Broken())  # type: ignore[arg-type]
+        assert [httpx.get(url).status_code for _ in range(3)] == [500] * 3
+    assert len(caplog.records) == 1
 
 
 def test_compression_follows_the_request(url: str) -> None:
