@@ -10,7 +10,7 @@ from rich.table import Table
 from workload.corpus.default import open_corpus
 from workload.corpus.embedding import MiniLmEmbedder
 from workload.engine.profile import PROFILES
-from workload.run import launcher_of
+from workload.run import greet, launcher_of
 from workload.subject import subject
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ def _cell(tokens: int | None) -> str:
 def ask_once(question: str, settings: Settings, progress: Progress) -> Answered:
     """Answer one question on the running engine, or on one that is started for it."""
     embedder = MiniLmEmbedder()
+    greet(settings)
     corpus = open_corpus(settings, embedder, progress)
     embedder.load()
     with (

@@ -117,11 +117,12 @@ class Driver:
 def result_row(question: Question, answer: Answer, *, keeps_text: bool) -> dict[str, Any]:
     """Return the journal's columns of an answer; a failed question has a reason and no scores.
 
+    Nor has one without gold the scores that rest on it.
     The digest tells whether two answers came by the same words without keeping them.
     """
     if answer.reason:
         return {"reason": answer.reason}
-    scores = score(answer.answer, question.answer, answer.supporting_facts, question.supporting_facts)
+    scores = score(answer.answer, question.answers, answer.supporting_facts, question.supporting_facts)
     trajectory = json.dumps(answer.trajectory)
     texts = {"answer": answer.answer, "trajectory": trajectory} if keeps_text else {}
     return {

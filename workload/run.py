@@ -15,12 +15,14 @@ from workload.analysis.untold import settle
 from workload.annotations import annotator, find_grafana
 from workload.bundle import Bundle, new_run_id
 from workload.claim import Claim
-from workload.corpus.default import open_corpus
+from workload.corpus.default import open_corpus, require_same_corpus
 from workload.corpus.embedding import MiniLmEmbedder
 from workload.drawing import Drawing
 from workload.enclosed import run_folder
 from workload.engine.attach import AttachLauncher
 from workload.engine.docker import docker_launcher
+from workload.engine.endpoint import open_client
+from workload.engine.facts import read_facts
 from workload.engine.key import read_key
 from workload.engine.own import process_launcher
 from workload.engine.shared import SharedEngine
@@ -44,7 +46,7 @@ from workload.targets import TargetFiles
 from workload.tracing import engine_flags
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from rich.console import Console
@@ -93,6 +95,18 @@ def launcher_of(settings: Settings, console: Console) -> Launcher:
     return process_launcher(settings.engine_python, settings.model, extra, settings.engine_port, cache_dir(), console)
 
 
+def greet(settings: Settings) -> None:
+    """Ask an engine that runs already for its facts: what is wrong there is told before a corpus is opened.
+
+    Raises:
+        UsageError: it asks for a key, or does not serve the model that is named.
+        DependencyDownError: it does not answer.
+    """
+    if settings.vllm_endpoint and not (settings.launcher or settings.arm_patience):
+        with open_client(settings.vllm_endpoint, key=read_key()) as client:
+            read_facts(client, settings.served_model)
+
+
 def targets_of(settings: Settings) -> TargetFiles:
     """Return the files in which Prometheus finds its targets, whether it runs or not."""
     return TargetFiles(settings.targets or targets_folder(cache_dir(), settings.prometheus_port))
@@ -131,12 +145,13 @@ def run_experiment(
     if isinstance(experiment, OfflineExperiment):
         return experiment.conduct(experiment, settings, progress, run_id)
     annotate = annotator(find_grafana(), partial(progress.console.print, markup=False))
-    launcher = launcher_of(settings, progress.console)
     script = script_of(settings)
     embedder = MiniLmEmbedder()
+    greet(settings)
     corpus = open_corpus(settings, embedder, progress)
+    launcher = launcher_of(settings, progress.console)
     bundle = Bundle(settings.results, run_id or new_run_id(experiment.name, datetime.now(UTC)))
-    history = begin(bundle, experiment, settings)
+    history = begin(bundle, experiment, settings, corpus.told())
     if history.segments:
         progress.console.print(f"Going on with {bundle.run_id}: {history.in_words()}.", markup=False, highlight=False)
     embedder.load()
@@ -174,17 +189,20 @@ def run_experiment(
         raise
 
 
-def begin(bundle: Bundle, experiment: Experiment, settings: Settings) -> History:
+def begin(
+    bundle: Bundle, experiment: Experiment, settings: Settings, corpus: Mapping[str, Any] | None = None
+) -> History:
     """Begin a run's manifest, or go on with it; return what was done before.
 
     Raises:
-        UsageError: the manifest is damaged, or its journal is missing.
+        UsageError: the manifest is damaged, its journal is missing, or it had another corpus.
     """
     if not bundle.is_begun:
         bundle.start(experiment.name, settings.model_dump(mode="json"))
+        bundle.note(corpus=corpus)
         return NOTHING
     measured = manifest_in(bundle.folder).windows
-    bundle.resume()
+    require_same_corpus(bundle.run_id, bundle.resume().get("corpus"), corpus)
     history = read_history(bundle.journal, measured) if bundle.journal.exists() else NOTHING
     if measured and not history.segments:
         raise UsageError(

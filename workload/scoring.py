@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import string
+import unicodedata
 from collections import Counter
 from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 ARTICLE = re.compile(r"\b(a|an|the)\b")
 DROP_PUNCTUATION = str.maketrans("", "", string.punctuation)
+UNKNOWN = (None, None, None, None)
 CLOSED_ANSWERS = frozenset({"yes", "no", "noanswer"})
 
 
@@ -33,23 +35,28 @@ class Agreement(NamedTuple):
 
 @dataclass(frozen=True)
 class Score:
-    """One question's score, or the mean of many; every field is 0 to 1."""
+    """One question's score, or the mean of many; every field is 0 to 1, or None where no gold is known."""
 
-    answer_em: float
-    answer_f1: float
-    answer_precision: float
-    answer_recall: float
-    facts_em: float
-    facts_f1: float
-    facts_precision: float
-    facts_recall: float
-    joint_em: float
-    joint_f1: float
+    answer_em: float | None
+    answer_f1: float | None
+    answer_precision: float | None
+    answer_recall: float | None
+    facts_em: float | None
+    facts_f1: float | None
+    facts_precision: float | None
+    facts_recall: float | None
+    joint_em: float | None
+    joint_f1: float | None
+
+
+def one_form(text: str) -> str:
+    """Return a text in Unicode's composed form (NFC): two files may spell one é in one character or in two."""
+    return unicodedata.normalize("NFC", text)
 
 
 def normalize_answer(text: str) -> str:
-    """Lower the case, drop ASCII punctuation, then the articles a, an, the, then surplus white space."""
-    return " ".join(ARTICLE.sub(" ", text.lower().translate(DROP_PUNCTUATION)).split())
+    """Compose characters, lower the case, drop ASCII punctuation, then the articles a, an, the, then surplus space."""
+    return " ".join(ARTICLE.sub(" ", one_form(text).lower().translate(DROP_PUNCTUATION)).split())
 
 
 def score_answer(answer: str, gold: str) -> Agreement:
@@ -69,23 +76,28 @@ def score_answer(answer: str, gold: str) -> Agreement:
 
 def score_facts(facts: Collection[Fact], gold: Collection[Fact]) -> Agreement:
     """Compare two sets of supporting facts, each a (title, sentence number); repeats count once."""
-    found, wanted = set(facts), set(gold)
+    found, wanted = ({(one_form(title), number) for title, number in each} for each in (facts, gold))
     return _agreement(len(found & wanted), len(found), len(wanted), exact=found == wanted)
 
 
-def score(answer: str, gold_answer: str, facts: Collection[Fact], gold_facts: Collection[Fact]) -> Score:
-    """Score one question; the joint precision and recall are the products of the answer's and the facts'."""
-    of_answer, of_facts = score_answer(answer, gold_answer), score_facts(facts, gold_facts)
-    return Score(
-        *of_answer,
-        *of_facts,
-        joint_em=of_answer.em * of_facts.em,
-        joint_f1=_harmonic(of_answer.precision * of_facts.precision, of_answer.recall * of_facts.recall),
-    )
+def score(answer: str, answers: Collection[str], facts: Collection[Fact], gold_facts: Collection[Fact]) -> Score:
+    """Score one question; the joint precision and recall are the products of the answer's and the facts'.
+
+    Of several gold answers the best agreement counts, as in MuSiQue's evaluation (Trivedi et al., TACL 2022). Without a
+    gold answer, or without gold facts, what rests on them is None.
+    """
+    of_answer = max((score_answer(answer, gold) for gold in answers), default=None)
+    of_facts = score_facts(facts, gold_facts) if gold_facts else None
+    joint_em = joint_f1 = None
+    if of_answer and of_facts:
+        joint_em = of_answer.em * of_facts.em
+        joint_f1 = _harmonic(of_answer.precision * of_facts.precision, of_answer.recall * of_facts.recall)
+    values: tuple[float | None, ...] = (*(of_answer or UNKNOWN), *(of_facts or UNKNOWN), joint_em, joint_f1)
+    return Score(*values)
 
 
 def mean_scores(scores: Sequence[Score]) -> Score:
-    """Return the mean of every field over the questions.
+    """Return the mean of every field over the questions that have it.
 
     Raises:
         ValueError: there are no scores; the mean of nothing is not zero.
@@ -93,7 +105,8 @@ def mean_scores(scores: Sequence[Score]) -> Score:
     if not scores:
         raise ValueError("no scores to average")
     columns = zip(*map(astuple, scores), strict=True)
-    return Score(*(sum(column) / len(scores) for column in columns))
+    known = ([value for value in column if value is not None] for column in columns)
+    return Score(*(sum(column) / len(column) if column else None for column in known))
 
 
 def _agreement(shared: int, found: int, wanted: int, *, exact: bool) -> Agreement:

@@ -136,6 +136,12 @@ class Settings(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _one_store(self) -> Settings:
+        if self.collection and not (self.persist_dir or self.chroma_url):
+            raise ValueError("--collection names a part of a store; name the store with --persist-dir")
+        return self
+
+    @model_validator(mode="after")
     def _services(self) -> Settings:
         if (self.prometheus_url is None) != (self.targets is None):
             raise ValueError("a running Prometheus needs both HOP2RAG_PROMETHEUS_URL and HOP2RAG_TARGETS")
@@ -177,6 +183,7 @@ OPENED = (
     "prompts",
     "tokenizer",
 )
+CORPUS_SETTINGS = ("questions", "persist_dir", "collection", "chroma_url")
 # What the agent does with a question; an arm may set these against the run's.
 AGENT_OPTIONS = (
     "layout",

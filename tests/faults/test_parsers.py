@@ -15,9 +15,10 @@ from exporter.replay import read_traces
 from exporter.web_config import WebConfig, read_web_config
 from tests.stubs.inputs import JSON_VALUES, RAW, SCALARS, answer, as_json, many, shaped
 from workload.bundle import Bundle, read_manifest
-from workload.corpus.hotpotqa import Question, load
+from workload.corpus.hotpotqa import Question
 from workload.corpus.manifest import manifest_path
 from workload.corpus.manifest import read_manifest as read_corpus_manifest
+from workload.corpus.questions import load
 from workload.engine.endpoint import parse_endpoint
 from workload.errors import Hop2RagError, UsageError
 from workload.experiments import EXPERIMENTS

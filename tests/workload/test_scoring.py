@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import astuple
 
 import pytest
@@ -62,18 +63,18 @@ def test_facts_worked_by_hand() -> None:
 
 def test_the_joint_score_multiplies_precision_and_recall_not_f1() -> None:
     """The product of two F1 values is the usual mistake: here it would be 2/3 * 2/3 instead of 2 * 0.5 * 0.5 / 1."""
-    result = score("Oran", "Oran river", [("Oran", 0), ("Vell", 1)], [("Oran", 0)])
+    result = score("Oran", ["Oran river"], [("Oran", 0), ("Vell", 1)], [("Oran", 0)])
     assert (result.answer_f1, result.facts_f1) == pytest.approx((2 / 3, 2 / 3))
     assert result.joint_f1 == pytest.approx(0.5)
     assert result.joint_em == 0.0
 
 
-@given(ANSWERS, ANSWERS, FACTS, FACTS)
+@given(ANSWERS, ANSWERS, FACTS, FACTS.filter(bool))
 def test_every_figure_is_a_fraction(
     answer: str, gold: str, facts: list[tuple[str, int]], gold_facts: list[tuple[str, int]]
 ) -> None:
     """A figure outside 0 to 1 would pass unseen into a mean over thousands of questions."""
-    result = score(answer, gold, facts, gold_facts)
+    result = score(answer, [gold], facts, gold_facts)
     assert all(0.0 <= value <= 1.0 for value in astuple(result))
     assert result.joint_f1 <= min(1.0, result.answer_recall + result.answer_precision)
     assert result.joint_em <= min(result.answer_em, result.facts_em)
@@ -95,19 +96,42 @@ def test_swapping_prediction_and_gold_swaps_precision_and_recall(
 @given(ANSWERS, FACTS.filter(bool))
 def test_the_gold_itself_scores_full_marks(answer: str, facts: list[tuple[str, int]]) -> None:
     """Full marks must be reachable; an answer of nothing but articles has no tokens and earns only the exact match."""
-    result = score(answer, answer, facts, facts)
+    result = score(answer, [answer], facts, facts)
     assert result.answer_em == result.facts_em == result.joint_em == result.facts_f1 == 1.0
     assert result.joint_f1 == result.answer_f1 == float(bool(normalize_answer(answer)))
 
 
-@given(st.lists(st.tuples(ANSWERS, ANSWERS, FACTS, FACTS), min_size=1, max_size=5))
+@given(st.lists(st.tuples(ANSWERS, st.tuples(ANSWERS), FACTS, FACTS.filter(bool)), min_size=1, max_size=5))
 def test_the_mean_lies_between_the_extremes(
-    questions: list[tuple[str, str, list[tuple[str, int]], list[tuple[str, int]]]],
+    questions: list[tuple[str, tuple[str], list[tuple[str, int]], list[tuple[str, int]]]],
 ) -> None:
     """Columns swapped on the way into the mean would break this for some set of scores."""
     scores = [score(*question) for question in questions]
     for values, mean in zip(zip(*map(astuple, scores), strict=True), astuple(mean_scores(scores)), strict=True):
         assert min(values) - 1e-12 <= mean <= max(values) + 1e-12
+
+
+def test_the_best_of_several_answers_counts() -> None:
+    """A right answer under its other name is right; the worst, or the mean, would call it half wrong."""
+    assert score("Port Orm", ["Orm", "Port Orm"], [], []).answer_em == 1.0
+    assert score("Orm", ["Port Orm", "Orm"], [], []).answer_f1 == 1.0
+    assert score("Port Orm City", ["Orm", "Port Orm"], [], []).answer_f1 == pytest.approx(0.8)
+
+
+def test_what_has_no_gold_is_not_scored() -> None:
+    """A blind test set's questions are neither right nor wrong, and drop out of the means."""
+    blind = score("Orm", [], [("Orm", 0)], [])
+    assert set(astuple(blind)) == {None}
+    half = score("Orm", ["Orm"], [("Orm", 0)], [])
+    assert (half.answer_em, half.facts_em, half.joint_f1) == (1.0, None, None)
+    assert mean_scores([blind, half]).answer_em == 1.0
+    assert mean_scores([blind]).answer_f1 is None
+
+
+def test_unicode_forms_are_no_difference() -> None:
+    """An accent in one character or in two is the same word; bytes that differ scored it 0."""
+    composed, decomposed = "Café Vell", unicodedata.normalize("NFD", "Café Vell")
+    assert score(decomposed, [composed], [(composed, 1)], [(decomposed, 1)]).joint_f1 == 1.0
 
 
 def test_the_mean_of_nothing_is_refused() -> None:

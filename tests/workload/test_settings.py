@@ -138,7 +138,12 @@ def test_an_unknown_flag_is_an_error() -> None:
 
 def test_flags_win_over_the_environment_and_it_over_defaults() -> None:
     """What is typed for one run counts more than what a shell profile says for all."""
-    environ = {"AGRAG_COLLECTION_NAME": "theirs", "HOP2RAG_PROMETHEUS_PORT": "9191", "HOP2RAG_RESULTS": ""}
+    environ = {
+        "AGRAG_COLLECTION_NAME": "theirs",
+        "HOP2RAG_PROMETHEUS_PORT": "9191",
+        "HOP2RAG_RESULTS": "",
+        "AGRAG_PERSIST_DIR": "s",
+    }
     settings = load_settings(GIVEN | {"collection": "mine", "layout": None}, environ)
     assert (settings.collection, settings.prometheus_port) == ("mine", 9191)
     assert (str(settings.results), settings.layout) == ("results", "original")
@@ -152,7 +157,10 @@ def test_every_variable_of_the_table_is_read(variable: str) -> None:
     value = values.get(kind, "x1")
     # Prometheus and its targets go together.
     pair = {"HOP2RAG_PROMETHEUS_URL": url, "HOP2RAG_TARGETS": "x"}
-    needed = {"HOP2RAG_SERVED_MODEL": {"HOP2RAG_VLLM_ENDPOINT": url}}
+    needed = {
+        "HOP2RAG_SERVED_MODEL": {"HOP2RAG_VLLM_ENDPOINT": url},
+        "AGRAG_COLLECTION_NAME": {"AGRAG_PERSIST_DIR": "x"},
+    }
     environ = {**(pair if variable in pair else {}), **needed.get(variable, {}), variable: value}
     assert str(getattr(load_settings(GIVEN, environ), ENVIRONMENT[variable])) == value
 

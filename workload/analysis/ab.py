@@ -74,20 +74,31 @@ def amdahl(data: RunData, arm: str, change_of_prefill: float | None) -> dict[str
 
 
 def quality(data: RunData, arm: str) -> dict[str, float | int | None]:
-    """Return the mean of HotpotQA's metrics over the answered questions of an arm, and their number."""
+    """Return the mean of HotpotQA's metrics over the answered questions of an arm that have a gold, and their number.
+
+    `unscored` are those without a gold answer: of a blind test set, or unanswerable.
+    """
     rows = [row for row in data.questions if row["arm"] == arm and row["outcome"] == "ok"]
-    means = {name: sum(row[name] for row in rows) / len(rows) if rows else None for name in QUALITY}
-    return {"questions": len(rows), **means}
+    means = {}
+    for name in QUALITY:
+        known = [row[name] for row in rows if row[name] is not None]
+        means[name] = sum(known) / len(known) if known else None
+    return {"questions": len(rows), "unscored": sum(row["answer_em"] is None for row in rows), **means}
 
 
 def quality_in_words(by_arm: Mapping[str, Mapping[str, Any]]) -> str:
     """Return a sentence on how well each arm answered, so that nothing fast can pass for good."""
     told = (
         f"{arm}: EM {number(found['answer_em'])}, F1 {number(found['answer_f1'])}, "
-        f"supporting-fact F1 {number(found['facts_f1'])} (n={found['questions']})"
+        f"supporting-fact F1 {number(found['facts_f1'])} (n={found['questions'] - found['unscored']})"
         for arm, found in by_arm.items()
     )
-    return f"Answers of {'; '.join(told)}."
+    return f"Answers of {'; '.join(told)}.{_unscored(by_arm)}"
+
+
+def _unscored(by_arm: Mapping[str, Mapping[str, Any]]) -> str:
+    count = max((found["unscored"] for found in by_arm.values()), default=0)
+    return f" {count} questions have no gold answer and are not scored." if count else ""
 
 
 def diverged(data: RunData) -> float | None:

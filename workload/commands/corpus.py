@@ -30,7 +30,7 @@ def corpus_synthetic(
 
 @app.command("index")
 def corpus_index(
-    questions: Annotated[Path, typer.Argument(help="Questions in HotpotQA's JSON format; their contexts are indexed.")],
+    questions: Annotated[Path, typer.Argument(help="HotpotQA, 2WikiMultihopQA or MuSiQue, to be indexed.")],
     persist_dir: Annotated[Path, typer.Option(help="Folder of the Chroma store.", envvar="AGRAG_PERSIST_DIR")],
     collection: Annotated[str, typer.Option(help="Name of the collection.", envvar="AGRAG_COLLECTION_NAME")] = (
         "hotpot_fullwiki"
@@ -39,8 +39,9 @@ def corpus_index(
 ) -> None:
     """Embed the passages and build the Chroma collection with its manifest."""
     from workload.corpus.embedding import MiniLmEmbedder  # noqa: PLC0415
-    from workload.corpus.hotpotqa import load, unique_paragraphs  # noqa: PLC0415
+    from workload.corpus.hotpotqa import unique_paragraphs  # noqa: PLC0415
     from workload.corpus.index import build  # noqa: PLC0415
+    from workload.corpus.questions import load  # noqa: PLC0415
 
     paragraphs = unique_paragraphs(load(questions))
     with progress_bars() as progress:

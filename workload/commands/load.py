@@ -52,7 +52,7 @@ def load(
     from workload.corpus.default import open_corpus  # noqa: PLC0415
     from workload.corpus.embedding import MiniLmEmbedder  # noqa: PLC0415
     from workload.notices import Notices  # noqa: PLC0415
-    from workload.run import launcher_of, prometheus_client, targets_of  # noqa: PLC0415
+    from workload.run import greet, launcher_of, prometheus_client, targets_of  # noqa: PLC0415
     from workload.settings import load_settings  # noqa: PLC0415
     from workload.soak.confirming import confirmer  # noqa: PLC0415
 
@@ -72,6 +72,7 @@ def load(
             "seed": seed,
         }
     )
+    greet(settings)
     out.print("Opening the corpus; the first time it is indexed.")
     embedder = MiniLmEmbedder()
     with progress_bars() as progress:

@@ -37,9 +37,12 @@ OtlpEndpoint = Annotated[
     str | None,
     typer.Option(help="Export spans to this OpenTelemetry collector by gRPC, such as http://127.0.0.1:4317."),
 ]
-PersistDir = Annotated[Path | None, typer.Option(help="Chroma store (default: AGRAG_PERSIST_DIR, else synthetic).")]
+PersistDir = Annotated[Path | None, typer.Option(help="Chroma store (default: AGRAG_PERSIST_DIR, else our own).")]
 Collection = Annotated[str | None, typer.Option(help="Collection in the store (default: AGRAG_COLLECTION_NAME).")]
-Questions = Annotated[Path | None, typer.Option(help="Questions in HotpotQA's official JSON format.")]
+Questions = Annotated[
+    Path | None,
+    typer.Option(help="HotpotQA, 2WikiMultihopQA or MuSiQue, JSON or JSON lines; indexed where no store is named."),
+]
 PrometheusPort = Annotated[int | None, typer.Option(help="Port of our own Prometheus on 127.0.0.1 (default: 9090).")]
 EnginePort = Annotated[int | None, typer.Option(help="Port of an engine that we start (default: 8000).")]
 Seed = Annotated[int | None, typer.Option(help="Seed of the draw of questions and of sampling (default: 0).")]

@@ -116,7 +116,12 @@ def run(
         raise UsageError("--from-run, --prompts and --tokenizer are for kv-cache.", f"Run {experiment} without.")
     if option and not isinstance(chosen, Experiment):
         raise UsageError(f"{experiment} runs every layout itself, without an engine.", "Run it without --option.")
-    for owner, flag in (("concurrency", rate and "--rate"), ("context-growth", contexts and "--contexts")):
+    if (from_run or prompts) and (questions or persist_dir or collection):
+        raise UsageError("--from-run and --prompts bring their own prompts.", "Leave --questions and its store out.")
+    if not isinstance(chosen, Experiment) and (engine_python or model or engine_args or launcher):
+        raise UsageError(f"{experiment} starts no engine.", "Leave out what would start one.")
+    owned = (("concurrency", rate and "--rate"), ("concurrency", rounds and "--rounds"))
+    for owner, flag in (*owned, ("context-growth", contexts and "--contexts")):
         if flag and experiment != owner:
             raise UsageError(f"{flag} is for {owner}.", f"Run {experiment} without.")
     flags: dict[str, Any] = {

@@ -1,12 +1,18 @@
-"""The corpus that is used when none is named: synthetic, made and indexed on first use, so nothing is downloaded."""
+"""Which corpus a run has: the store that is named, the questions' own passages, or a synthetic one; nothing downloads.
+
+What is named is used or refused, never set aside; and what was used is told, for the manifest.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
-from workload.corpus.hotpotqa import dump, load, unique_paragraphs
+from workload.corpus.hotpotqa import dump, unique_paragraphs
 from workload.corpus.index import DEFAULT_COLLECTION, build
+from workload.corpus.manifest import content_hash
+from workload.corpus.question_file import digest
+from workload.corpus.questions import load, mapped_types
 from workload.corpus.served import ServedStore, build_served
 from workload.corpus.store import Store, check
 from workload.corpus.synthetic import generate
@@ -14,6 +20,7 @@ from workload.errors import UsageError
 from workload.paths import cache_dir
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from rich.progress import Progress
@@ -25,55 +32,112 @@ if TYPE_CHECKING:
 
 QUESTIONS, PASSAGES, SEED = 200, 600, 0
 COLLECTION = f"synthetic-{PASSAGES}"
+HASH_DIGITS = 16
+SAME = ("sha256", "collection", "passages")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a corpus really came from.
+
+    Attributes:
+        questions: the file's path.
+        sha256: of the file.
+        rows: its questions.
+        without_answer: how many of them have no gold answer, so that nothing of them is scored.
+        other_types: types of questions that count as "other" in `hop2rag_hops`.
+        store: the folder of the Chroma store, or its server's URL.
+        collection: its name there.
+        passages: how many it holds.
+    """
+
+    questions: str
+    sha256: str
+    rows: int
+    without_answer: int
+    other_types: tuple[str, ...]
+    store: str
+    collection: str
+    passages: int
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """An open document store and the questions to ask about it."""
+    """An open document store and the questions to ask about it; `source` is None in tests alone."""
 
     store: DocumentStore
     questions: tuple[Question, ...]
+    source: Source | None = None
+
+    def told(self) -> dict[str, Any] | None:
+        """Return the source for a manifest."""
+        return asdict(self.source) if self.source else None
 
 
 def open_corpus(settings: Settings, embedder: Embedder, progress: Progress) -> Corpus:
-    """Return the corpus that the settings name, checked, or the synthetic one, made if it is not there.
+    """Return the corpus that the settings name, checked; what is not indexed yet is, and the next run finds it.
 
     Raises:
-        UsageError: the store does not fit, or a store is named without its questions.
+        UsageError: the store or the file of questions does not fit, or a store is named without its questions.
         DependencyDownError: the store is locked or corrupt, or Chroma's server does not answer.
     """
-    if settings.chroma_url:
-        return _served(settings, settings.chroma_url, embedder, progress)
-    if settings.persist_dir is None:
-        return _synthetic(cache_dir() / "corpus", embedder, progress)
-    if settings.questions is None:
+    if settings.persist_dir and settings.questions is None:
         raise UsageError(
             f"The store {settings.persist_dir} comes without questions.",
-            "Name HotpotQA's JSON file with --questions or HOP2RAG_QUESTIONS.",
+            "Name their file with --questions or HOP2RAG_QUESTIONS.",
         )
-    facts = check(settings.persist_dir, settings.collection or DEFAULT_COLLECTION, embedder)
-    return Corpus(Store(facts), load(settings.questions))
-
-
-def _served(settings: Settings, url: str, embedder: Embedder, progress: Progress) -> Corpus:
-    """Return a corpus in a server, which is indexed there first if it is not."""
-    if settings.questions:
-        questions, collection = load(settings.questions), settings.collection or DEFAULT_COLLECTION
+    folder = cache_dir() / "corpus"
+    path = settings.questions or _synthetic(folder)
+    questions = load(path)
+    if settings.chroma_url:
+        collection = settings.collection or (DEFAULT_COLLECTION if settings.questions else COLLECTION)
+        paragraphs = unique_paragraphs(questions)
+        count = build_served(paragraphs, settings.chroma_url, collection, embedder, progress=progress)
+        store: DocumentStore = ServedStore(settings.chroma_url, collection)
+        where = settings.chroma_url
     else:
-        questions, collection = _questions(cache_dir() / "corpus"), COLLECTION
-    build_served(unique_paragraphs(questions), url, collection, embedder, progress=progress)
-    return Corpus(ServedStore(url, collection), questions)
+        persist_dir, collection = settings.persist_dir, settings.collection or DEFAULT_COLLECTION
+        if persist_dir is None:
+            persist_dir, paragraphs = folder / "chroma", unique_paragraphs(questions)
+            collection = f"questions-{content_hash(paragraphs)[:HASH_DIGITS]}" if settings.questions else COLLECTION
+            build(paragraphs, persist_dir, collection, embedder, progress=progress)
+        facts = check(persist_dir, collection, embedder)
+        store, where, count = Store(facts), str(persist_dir), facts.count
+    unanswered = sum(question.answer is None for question in questions)
+    source = Source(
+        str(path), digest(path), len(questions), unanswered, mapped_types(questions), where, collection, count
+    )
+    _tell(source, progress)
+    return Corpus(store, questions, source)
 
 
-def _questions(folder: Path) -> tuple[Question, ...]:
+def require_same_corpus(run: str, before: object, now: Mapping[str, Any] | None) -> None:
+    """Refuse to go on with a run on other questions or passages: its halves would not be one.
+
+    Raises:
+        UsageError: the file or the store is not what it was.
+    """
+    if isinstance(before, dict) and now and (other := [name for name in SAME if before.get(name) != now[name]]):
+        found = "; ".join(f"{name} {before.get(name)!r}, now {now[name]!r}" for name in other)
+        raise UsageError(f"Run {run} had another corpus: {found}.", "Bring it back, or start a new run.")
+
+
+def _tell(source: Source, progress: Progress) -> None:
+    """Say what a reader of the numbers must know of the file."""
+    if source.without_answer:
+        scored = "none of them is scored" if source.without_answer == source.rows else "these are not scored"
+        _print(progress, f"{source.without_answer} of {source.rows} questions have no gold answer: {scored}.")
+    if source.other_types:
+        _print(progress, f'Of type "other" in hop2rag_hops: {", ".join(source.other_types)}.')
+
+
+def _print(progress: Progress, text: str) -> None:
+    progress.console.print(text, markup=False, highlight=False)
+
+
+def _synthetic(folder: Path) -> Path:
     path = folder / f"{COLLECTION}.json"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         dump(generate(QUESTIONS, PASSAGES, SEED), path)
-    return load(path)
-
-
-def _synthetic(folder: Path, embedder: Embedder, progress: Progress) -> Corpus:
-    questions = _questions(folder)
-    build(unique_paragraphs(questions), folder / "chroma", COLLECTION, embedder, progress=progress)
-    return Corpus(Store(check(folder / "chroma", COLLECTION, embedder)), questions)
+    return path

@@ -146,8 +146,9 @@ def _median(data: RunData, arm: str, name: str) -> dict[str, Any]:
     return {"n": len(values), "median": median(values), "ci": median_ci(values)}
 
 
-def _f1(question: Row, _: list[Row]) -> float:
-    return float(question["answer_f1"])
+def _f1(question: Row, _: list[Row]) -> float | None:
+    f1: float | None = question["answer_f1"]
+    return f1
 
 
 def _f1_change(data: RunData, first: str, other: str) -> dict[str, Any]:

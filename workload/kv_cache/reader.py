@@ -44,7 +44,9 @@ class PerfectReader:
                 ranked.append((count[title], title, clip(sentence, MAX_CLUE_CHARS)))
                 count[title] += 1
         ranked.sort(key=lambda row: row[0])
-        return PerfectReader(question.question, question.answer, tuple((title, clue) for _, title, clue in ranked))
+        return PerfectReader(
+            question.question, question.answer or "", tuple((title, clue) for _, title, clue in ranked)
+        )
 
     def reply(self, node: str, hop: int, messages: Sequence[Message]) -> str:
         """Return the text of a node's reply to its prompt."""

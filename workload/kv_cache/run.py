@@ -33,6 +33,7 @@ from workload.paths import cache_dir
 from workload.report import REPORT, render, section_of
 from workload.results import read_run
 from workload.run import Finished, script_of
+from workload.settings import CORPUS_SETTINGS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,7 +71,7 @@ def conduct(
     engine = told_by_endpoint(settings)
     find_calls = source_of(settings, tokenizer, (engine and engine.block_size) or CUDA_BLOCK_SIZE, progress)
     bundle = Bundle(settings.results, run_id or new_run_id(experiment.name, datetime.now(UTC)))
-    bundle.start(experiment.name, settings.model_dump(mode="json"))
+    bundle.start(experiment.name, used(settings).model_dump(mode="json"))
     try:
         source = find_calls(bundle)
         known = tokenizer_for(source, settings, tokenizer)
@@ -87,6 +88,13 @@ def conduct(
         status = "interrupted" if isinstance(error, KeyboardInterrupt) else "aborted"
         bundle.note(status=status, why=str(error) or type(error).__name__)
         raise
+
+
+def used(settings: Settings) -> Settings:
+    """Return the settings without those of a corpus, where prompts come from elsewhere and no corpus is opened."""
+    if not (settings.from_run or settings.prompts):
+        return settings
+    return settings.model_copy(update=dict.fromkeys(CORPUS_SETTINGS))
 
 
 def source_of(
@@ -106,6 +114,11 @@ def source_of(
     library = tokenizer()
     corpus = open_corpus(settings, embedder, progress)
     asked = draw(corpus.questions, settings.limit, settings.seed)
+    if script is None and (blind := sum(not question.supporting_facts for question in asked)):
+        raise UsageError(
+            f"{blind} of {len(asked)} questions have no supporting facts, by which the simulation reads.",
+            "Name questions that have them, or a recorded run with --replay or --from-run.",
+        )
     speak, origin = from_gold_facts(asked), ORIGIN
     if script is not None:
         asked = tuple(question for question in asked if question.id in script)
@@ -115,6 +128,7 @@ def source_of(
 
     def find(bundle: Bundle) -> Source:
         bundle.journal.unlink(missing_ok=True)
+        bundle.note(corpus=corpus.told())
         with Journal(bundle.journal, settings.model_dump(mode="json")) as journal:
             arms = simulate(asked, speak, corpus.store, embedder, library, settings, block_size, journal, progress)
         return Source("simulated" if script is None else "replayed", origin, arms, block_size)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from workload.alertmanager import LocalAlertmanager
 from workload.annotations import annotator, find_grafana, mark_action
 from workload.bundle import Bundle, new_run_id
-from workload.corpus.default import open_corpus
+from workload.corpus.default import open_corpus, require_same_corpus
 from workload.corpus.embedding import MiniLmEmbedder
 from workload.enclosed import run_folder
 from workload.engine.profile import PROFILES
@@ -21,7 +21,7 @@ from workload.paths import cache_dir
 from workload.prometheus_binary import find_alertmanager, find_prometheus
 from workload.prometheus_server import HOST, LocalPrometheus, loopback_session
 from workload.resume import settings_to_go_on
-from workload.run import launcher_of
+from workload.run import greet, launcher_of
 from workload.soak.assembly import EXPERIMENT, WATCHED_ONLY, Assembly, Surroundings
 from workload.soak.capture import keeper
 from workload.soak.plan import SoakPlan
@@ -53,16 +53,18 @@ def run_soak(
     """
     if plan.profile not in PROFILES:
         raise UsageError(f"There is no profile {plan.profile!r}.", f"There are: {', '.join(PROFILES)}.")
-    launcher = launcher_of(settings, progress.console)
     cache, embedder = cache_dir(), MiniLmEmbedder()
+    greet(settings)
     corpus = open_corpus(settings, embedder, progress)
+    launcher = launcher_of(settings, progress.console)
     bundle = Bundle(settings.results, run_id or new_run_id(EXPERIMENT, datetime.now(UTC)))
     if bundle.is_begun:
-        bundle.resume()
+        require_same_corpus(bundle.run_id, bundle.resume().get("corpus"), corpus.told())
         bundle.note(status="running")
     else:
         bundle.start(EXPERIMENT, settings.model_dump(mode="json"))
         bundle.note(plan=plan.model_dump(mode="json"))
+    bundle.note(corpus=corpus.told())
     grafana = find_grafana()
     annotate = annotator(grafana, partial(progress.console.print, markup=False))
     embedder.load()

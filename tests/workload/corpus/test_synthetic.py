@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workload.corpus.hotpotqa import Question, dump, load, unique_paragraphs
+from workload.corpus.hotpotqa import Question, dump, unique_paragraphs
+from workload.corpus.questions import load
 from workload.corpus.synthetic import build_world, generate
 from workload.corpus.synthetic.bridge import ASKED, BRIDGES, TYPE_OF_BRIDGE
 from workload.corpus.synthetic.comparison import ORDERED, SAME

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -40,10 +41,11 @@ def run(
     store = shutil.copytree(store_folder, tmp_path / "store")
     dump(questions, tmp_path / "questions.json")
     corpus = ["--persist-dir", store, "--collection", COLLECTION, "--questions", tmp_path / "questions.json"]
-    own = [*corpus, "--tokenizer", model_folder, "--results", tmp_path / "results", "--limit", 2]
+    own = ["--tokenizer", model_folder, "--results", tmp_path / "results", "--limit", 2]
 
     def go(*flags: object) -> int:
-        return run_command_line(["run", "kv-cache", *map(str, own), *map(str, flags)])
+        needed = own if {"--from-run", "--prompts"} & set(flags) else [*corpus, *own]
+        return run_command_line(["run", "kv-cache", *map(str, needed), *map(str, flags)])
 
     return go
 
@@ -178,3 +180,26 @@ def test_its_flags_are_refused_elsewhere(capsys: pytest.CaptureFixture[str], fla
     """A flag that another experiment would ignore hides a misunderstanding for the length of a run."""
     assert run_command_line(["run", "vllm-metrics", flag, "x"]) == 2
     assert "are for kv-cache" in " ".join(capsys.readouterr().err.split())
+
+
+def test_questions_without_facts_are_not_simulated(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], questions: tuple[Question, ...]
+) -> None:
+    """A reader without gold facts says "enough" at once: its bound would be that of one hop."""
+    blind = [replace(question, answer=None, supporting_facts=()) for question in questions]
+    dump(blind, tmp_path / "blind.json")
+    assert run("--questions", tmp_path / "blind.json") == 2
+    assert "have no supporting facts" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_manifest_names_no_corpus_that_was_not_opened(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A variable of the shell is no part of a run whose prompts come from a file."""
+    monkeypatch.setenv("HOP2RAG_QUESTIONS", "/nowhere.json")
+    path = tmp_path / "prompts.jsonl"
+    path.write_text("".join(f'{{"prompt_token_ids": {[*range(40), number]}}}\n' for number in range(4)))
+    assert run("--prompts", path) == 0
+    (manifest,) = map(read, (tmp_path / "results" / "runs").glob("*/manifest.json"))
+    assert manifest["settings"]["questions"] is None
+    assert "corpus" not in manifest
