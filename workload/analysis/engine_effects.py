@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from workload.analysis.percentiles import is_given
 from workload.promql.gpu_memory import KV_USAGE_NAMES
 from workload.promql.vllm_metrics import ITL_BUCKETS
 
@@ -34,14 +35,14 @@ def engine_effects(data: RunData, arm: str) -> dict[str, Any]:
 
 
 def quantile_at_most(counts: Mapping[float, float], share: float) -> float | None:
-    """Return the upper edge of the bucket that holds a quantile; None without observations, or beyond the last edge.
+    """Return the upper edge of the bucket that holds a quantile; None for too few values, or beyond the last edge.
 
     Args:
         counts: cumulative counts by upper edge, as Prometheus keeps them.
         share: of the quantile, 0 to 1.
     """
     edges = sorted(counts)
-    if not edges or not counts[edges[-1]]:
+    if not edges or not is_given(counts[edges[-1]], share):
         return None
     found = next(edge for edge in edges if counts[edge] >= share * counts[edges[-1]])
     return found if np.isfinite(found) else None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workload.analysis.overlap import Span, busy_union
+from workload.analysis.percentiles import quantile
 from workload.analysis.spans import active_at, lies_in, pauses
 
 if TYPE_CHECKING:
@@ -68,11 +69,14 @@ def size(value: float | None) -> str:
 
 
 def spread(values: NDArray[np.float64]) -> dict[str, Any]:
-    """Return number, extremes, mean, median, 5th and 95th percentile of values, and how many differ; `n` at least."""
+    """Return number, extremes, mean, median, 5th and 95th percentile of values, and how many differ; `n` at least.
+
+    The two percentiles are None where the values are too few for them.
+    """
     values = values[~np.isnan(values)]
     if not values.size:
         return {"n": 0}
-    low, median, high = (float(np.quantile(values, q)) for q in (0.05, 0.5, 0.95))
+    low, median, high = (quantile(values, q) for q in (0.05, 0.5, 0.95))
     return {
         "n": int(values.size),
         "min": float(values.min()),
@@ -148,14 +152,14 @@ def sampling(times: NDArray[np.float64], asked_seconds: float) -> dict[str, Any]
     `matches` says whether the median gap is what was asked for, within `INTERVAL_TOLERANCE`.
     """
     gaps = np.diff(times)
-    p50, p95, p99 = (float(np.quantile(gaps, q)) for q in (0.5, 0.95, 0.99))
+    p50 = float(np.median(gaps))
     return {
         "asked_seconds": asked_seconds,
         "samples": len(times),
         "rate_hertz": float((len(times) - 1) / (times[-1] - times[0])),
         "gap_p50_seconds": p50,
-        "gap_p95_seconds": p95,
-        "gap_p99_seconds": p99,
+        "gap_p95_seconds": quantile(gaps, 0.95),
+        "gap_p99_seconds": quantile(gaps, 0.99),
         "gap_max_seconds": float(gaps.max()),
         "matches": abs(p50 / asked_seconds - 1) <= INTERVAL_TOLERANCE,
     }

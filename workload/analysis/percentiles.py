@@ -4,6 +4,9 @@ The number of values below the p-quantile is binomial(n, p), so the quantile lie
 value with probability P(l <= K <= u - 1). The widest pair is (1, n), with probability 1 - p^n - (1 - p)^n: below 59
 values for P95, and 299 for P99, even that is no 95 % interval. Source: David and Nagaraja, "Order Statistics", 3rd
 edition 2003, section 7.1.
+
+A percentile itself is given where at least one value lies beyond it: P95 from 20 values on, P99 from 100. What fewer
+values call their P99 is their maximum. The median is always given: it is in the middle of whatever there is.
 """
 
 from __future__ import annotations
@@ -25,24 +28,34 @@ if TYPE_CHECKING:
 
     from workload.analysis.paired import Interval
 
-REPORTED = (0.50, 0.95, 0.99)
+MEDIAN = 0.50
+REPORTED = (MEDIAN, 0.95, 0.99)
+NEEDED = "P95 needs 20, P99 100"
 # 0.95 x 60 must be the 57th value, whatever its last binary digit.
 ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
 class Percentile:
-    """The smallest of `n` values with at least a share `p` of them at or below it; 95 % interval, or None."""
+    """The smallest of `n` values with at least a share `p` of them at or below it; 95 % interval, or None.
+
+    The value is None where `n` values cannot give it, see `is_given`.
+    """
 
     p: float
     n: int
-    value: float
+    value: float | None
     ci: Interval | None
 
-    @property
-    def note(self) -> str:
-        """What stands beside the point in a figure."""
-        return f"n={self.n}" if self.ci else f"n={self.n}, no CI"
+
+def is_given(n: float, p: float) -> bool:
+    """Return whether `n` values have a p-quantile: the median always, any other where one lies beyond it."""
+    return n > 0 and (p == MEDIAN or n * min(p, 1 - p) >= 1 - ROUNDING)
+
+
+def quantile(values: Sequence[float] | NDArray[np.float64], p: float) -> float | None:
+    """Return the p-quantile of raw values, shape (n,), interpolated; None where so few do not give it."""
+    return float(np.quantile(values, p)) if is_given(len(values), p) else None
 
 
 def smallest_sample(p: float, level: float = LEVEL) -> int:
@@ -79,7 +92,8 @@ def percentile(values: Sequence[float] | NDArray[np.float64], p: float) -> Perce
         raise ValueError(f"A percentile of {ordered.size} values, or of values that are no numbers, is not defined.")
     pair = ranks(ordered.size, p)
     ci = (float(ordered[pair[0] - 1]), float(ordered[pair[1] - 1])) if pair else None
-    return Percentile(p, ordered.size, float(ordered[ceil(ordered.size * p - ROUNDING) - 1]), ci)
+    value = float(ordered[ceil(ordered.size * p - ROUNDING) - 1]) if is_given(ordered.size, p) else None
+    return Percentile(p, ordered.size, value, ci)
 
 
 def percentiles(values: Sequence[float] | NDArray[np.float64]) -> tuple[Percentile, ...]:

@@ -29,6 +29,16 @@ def speedup(factor: float | None) -> str:
     return ABSENT if factor is None else f"{factor:.3f}x"
 
 
+def given(value: float | None, unit: str = "") -> str:
+    """Return a value that some samples are too few for, with its unit; `-` where they were."""
+    return "-" if value is None else number(value) + unit
+
+
+def in_ms(seconds: float | None) -> str:
+    """Return a time in milliseconds with one decimal, without the unit; `-` where some samples were too few for it."""
+    return "-" if seconds is None else f"{1000 * seconds:.1f}"
+
+
 def interval(bounds: tuple[float, float] | None, write: Callable[[float], str] = number) -> str:
     """Return `[low, high]` on a line of its own, or `no CI` when there were too few values for one."""
     return f"\n[{write(bounds[0])}, {write(bounds[1])}]" if bounds else "\nno CI"

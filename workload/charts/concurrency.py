@@ -79,7 +79,10 @@ def draw_latency(drawing: Drawing) -> Path:
         _latency_title(rows), drawing.footer, (2.4, 2.4, 2.4, *((2.4,) if opened else ())), share_x=False
     )
     for index, p in enumerate((50, 95, 99)):
-        draw_marks(panels[index], _arms(drawing, rows, partial(_percentile, x="concurrency", index=index)))
+        told = [row for row in rows if row["latency_seconds"][index]["value"] is not None]
+        draw_marks(panels[index], _arms(drawing, told, partial(_percentile, x="concurrency", index=index)))
+        if not told:
+            panels[index].annotate("too few questions at every level", (0.02, 0.5), xycoords="axes fraction")
         name(panels[index], f"P{p} of a question's time; bars: 95 %; hollow: too few for an interval", y="seconds")
         level_axis(panels[index], [row["concurrency"] for row in rows])
     panels[2].set_xlabel(CONCURRENCY)

@@ -9,7 +9,7 @@ import numpy as np
 from workload.agent.state import NODES
 from workload.analysis.memory import Line, blind_stretches, fragmentation, size, where_of
 from workload.analysis.spans import loads_of
-from workload.analysis.wording import number, percent
+from workload.analysis.wording import in_ms, number, percent
 from workload.charts.canvas import DARK, NODE_COLOURS, PALE, name, save, sheet
 from workload.charts.memory_ranges import GIB, MIB, draw_nodes, draw_phases
 from workload.evidence import evidence_of
@@ -54,7 +54,7 @@ def _quality(seen: Observation, told: dict[str, Any]) -> list[str]:
     lines = [
         f"GPU {gpu}: {row['samples']} samples, every {1000 * row['asked_seconds']:g} ms asked, "
         f"{row['rate_hertz']:.1f} Hz achieved; "
-        f"gaps p50 {1000 * row['gap_p50_seconds']:.1f}, p99 {1000 * row['gap_p99_seconds']:.1f}, "
+        f"gaps p50 {1000 * row['gap_p50_seconds']:.1f}, p99 {in_ms(row['gap_p99_seconds'])}, "
         f"longest {1000 * row['gap_max_seconds']:.1f} ms"
         for gpu, row in told["sampling"].items()
     ]

@@ -84,7 +84,8 @@ def draw_distribution(drawing: Drawing) -> Path:
             label=f"{kind} (n={len(found)})",
         )
     for row in rows:
-        _percentile(axes, row)
+        if row["value"] is not None:
+            _percentile(axes, row)
     axes.set_ylim(0, 1.06)
     axes.set_xlim(left=0)
     legend(axes, "lower right")

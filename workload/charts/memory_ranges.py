@@ -67,10 +67,12 @@ def _ranges(
     edge = 0.0
     for place, (label, row) in enumerate(rows.items()):
         if row["n"]:
-            low, left, middle, right, high = (row[key] / unit[0] for key in ("min", "p5", "median", "p95", "max"))
+            low, middle, high = (row[key] / unit[0] for key in ("min", "median", "max"))
             colour = colours.get(label, GREY)
             axes.plot([low, high], [place, place], color=colour, linewidth=1)
-            axes.plot([left, right], [place, place], color=colour, linewidth=6, alpha=0.5, solid_capstyle="butt")
+            if row["p5"] is not None:
+                band = [row[key] / unit[0] for key in ("p5", "p95")]
+                axes.plot(band, [place, place], color=colour, linewidth=6, alpha=0.5, solid_capstyle="butt")
             axes.plot(middle, place, "|", color=DARK, markersize=12, markeredgewidth=2)
             note = f"median {middle:.4g} {unit[1]}, n={row['n']}"
             edge = max(edge, high)

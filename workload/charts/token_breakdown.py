@@ -70,7 +70,10 @@ def _by_node(axes: Axes, arms: dict[str, Any]) -> None:
         at = [position for position, cell in enumerate(cells) if cell in rows]
         values = [rows[cells[position]] for position in at]
         mean = np.array([cell["uncached_mean"] for cell in values])
-        spread = [mean - [cell["uncached_p10"] for cell in values], [cell["uncached_p90"] for cell in values] - mean]
+        edges = [[cell[key] for cell in values] for key in ("uncached_p10", "uncached_p90")]
+        # Without a percentile no bar is drawn.
+        low, high = (np.array(row, dtype=np.float64) for row in edges)
+        spread = np.nan_to_num([mean - low, high - mean])
         axes.errorbar(
             np.array(at) + (number - (len(arms) - 1) / 2) * width,
             mean,

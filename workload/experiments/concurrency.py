@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from workload.analysis.ab import quality, quality_in_words
 from workload.analysis.levels import scaling
+from workload.analysis.percentiles import NEEDED
 from workload.analysis.rate import estimators, in_words
-from workload.analysis.wording import interval, number, percent
+from workload.analysis.wording import given, interval, number, percent
 from workload.charts.concurrency import draw
 from workload.experiment import Arm, Experiment, Point, levels
 from workload.load import poisson
@@ -67,10 +68,14 @@ def _headline(row: Row) -> tuple[str, ...]:
         in_words(done),
         number(done["over_whole_run"]),
         relative,
-        " / ".join(number(found["value"]) + ("" if found["ci"] else "*") for found in row["latency_seconds"]),
+        " / ".join(map(_percentile, row["latency_seconds"])),
         f"{number(engine['waiting_peak'])}, {percent(engine['kv_usage_peak'])}",
         str(row["latency_seconds"][0]["n"]) if row["latency_seconds"] else "0",
     )
+
+
+def _percentile(found: dict[str, Any]) -> str:
+    return given(found["value"]) + ("" if found["ci"] or found["value"] is None else "*")
 
 
 def verdicts(summary: dict[str, Any]) -> list[str]:
@@ -78,7 +83,9 @@ def verdicts(summary: dict[str, Any]) -> list[str]:
     rows = summary["levels"]
     sentences = [found for arm in (LOW.name, HIGH.name) for found in _scaling(summary, arm)]
     if any(not found["ci"] for row in rows for found in row["latency_seconds"]):
-        sentences.append("* has no CI: too few questions; --num-requests 300 gives one for every percentile.")
+        sentences.append(
+            f"* has no CI, - is no percentile: too few questions ({NEEDED}); --num-requests 300 gives all."
+        )
     queued = [f"{row['arm']}, {load_name(row)}" for row in rows if (row["engine"]["waiting_mean"] or 0) > 1]
     sentences.append(f"More than one call waited on average: {'; '.join(queued) or 'at no level'}.")
     sentences.append(estimators(row["throughput"] for row in rows))

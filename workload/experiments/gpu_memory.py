@@ -21,7 +21,7 @@ from workload.analysis.memory import (
 )
 from workload.analysis.overlap import busy_union
 from workload.analysis.spans import describe, loads_of, pauses
-from workload.analysis.wording import number, percent
+from workload.analysis.wording import in_ms, number, percent
 from workload.charts.gpu_memory import draw
 from workload.errors import DependencyDownError
 from workload.evidence import evidence_of
@@ -195,7 +195,7 @@ def verdicts(summary: dict[str, Any]) -> list[str]:
             source = "REPLAYED trace" if load["backend"] == "replay" else "NVML"
             sentences.append(
                 f"GPU {gpu} ({source}): {told['samples']} samples at {number(told['rate_hertz'])} Hz, gaps p50 "
-                f"{1000 * told['gap_p50_seconds']:.1f}, p99 {1000 * told['gap_p99_seconds']:.1f}, "
+                f"{1000 * told['gap_p50_seconds']:.1f}, p99 {in_ms(told['gap_p99_seconds'])}, "
                 f"longest {1000 * told['gap_max_seconds']:.1f} ms."
             )
         if isinstance(load["nodes"], str):

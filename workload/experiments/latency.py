@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from workload.agent.state import NODES
 from workload.analysis import latency
 from workload.analysis.ab import quality
+from workload.analysis.percentiles import NEEDED
 from workload.analysis.wording import interval, number, percent
 from workload.charts.latency import draw
 from workload.experiment import Arm, Experiment
@@ -35,7 +36,7 @@ def reduce(data: RunData) -> dict[str, Any]:
 def headline(summary: dict[str, Any]) -> list[tuple[str, ...]]:
     """Return the rows of the closing table: quantity, value, how many values."""
     rows: list[tuple[str, ...]] = [
-        (f"Question, P{100 * found['p']:.0f}", f"{number(found['value'])} s{interval(found['ci'])}", str(found["n"]))
+        (f"Question, P{100 * found['p']:.0f}", _with_interval(found), str(found["n"]))
         for found in summary["latency_seconds"]
     ]
     slowest = sorted(summary["by_node"].items(), key=lambda item: -item[1]["share"])[:4]
@@ -63,6 +64,10 @@ def headline(summary: dict[str, Any]) -> list[tuple[str, ...]]:
     return rows
 
 
+def _with_interval(found: dict[str, Any]) -> str:
+    return "-" if found["value"] is None else f"{number(found['value'])} s{interval(found['ci'])}"
+
+
 def verdicts(summary: dict[str, Any]) -> list[str]:
     """Return what takes the time and what ends the loops."""
     sentences = []
@@ -75,7 +80,11 @@ def verdicts(summary: dict[str, Any]) -> list[str]:
         f"median (n={found['n']})."
         for name, found in summary["endings"].items()
     ]
-    wanting = [f"P{100 * found['p']:.0f}" for found in summary["latency_seconds"] if not found["ci"]]
+    told = {f"P{100 * found['p']:.0f}": found for found in summary["latency_seconds"]}
+    absent = [name for name, found in told.items() if found["value"] is None]
+    if absent:
+        sentences.append(f"{', '.join(absent)}: -, because {summary['answered']} answers are too few ({NEEDED}).")
+    wanting = [name for name, found in told.items() if found["value"] is not None and not found["ci"]]
     if wanting:
         sentences.append(f"{', '.join(wanting)}: no CI, because {summary['answered']} questions are too few for one.")
     return sentences

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workload.analysis.paired import compare, mean_ci
+from workload.analysis.percentiles import quantile
 from workload.analysis.structure import BLOCK_SIZES, Bound, Cell, reuse_structure, shared_prefixes
 from workload.kv_cache.bounds import (
     eviction_steps,
@@ -88,7 +89,10 @@ def bounds_at(calls: Sequence[SentCall], block_size: int) -> dict[str, Any]:
 
 
 def computed_by_cell(calls: Sequence[SentCall], reusable: Sequence[int]) -> list[dict[str, Any]]:
-    """Return what is left to compute for a call of each node and hop, in tokens: the mean and two percentiles."""
+    """Return what is left to compute for a call of each node and hop, in tokens: the mean and two percentiles.
+
+    A percentile is None where the calls are too few for it.
+    """
     found: dict[Cell, list[int]] = defaultdict(list)
     for sent, cached in zip(calls, reusable, strict=True):
         found[sent.call.cell].append(len(sent.call.prompt) - cached)
@@ -98,7 +102,7 @@ def computed_by_cell(calls: Sequence[SentCall], reusable: Sequence[int]) -> list
             "hop": hop,
             "calls": len(tokens),
             "uncached_mean": fmean(tokens),
-            **{f"uncached_p{level}": float(np.percentile(tokens, level)) for level in (10, 90)},
+            **{f"uncached_p{level}": quantile(tokens, level / 100) for level in (10, 90)},
         }
         for (node, hop), tokens in found.items()
     ]

@@ -6,10 +6,10 @@ from collections import deque
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from workload.analysis.wording import number, percent
+from workload.analysis.percentiles import quantile
+from workload.analysis.wording import given, percent
 from workload.soak.record import Stretch
 
 if TYPE_CHECKING:
@@ -60,8 +60,8 @@ class Recent:
         prompt = float(tokens[:, 1].sum())
         return {
             "rate": len(seconds) / (now - recent) if now > recent else None,
-            "p50": float(np.quantile(seconds, 0.5)) if len(seconds) else None,
-            "p95": float(np.quantile(seconds, 0.95)) if len(seconds) else None,
+            "p50": quantile(seconds, 0.5),
+            "p95": quantile(seconds, 0.95),
             "hit_rate": float(tokens[:, 2].sum()) / prompt if prompt else None,
         }
 
@@ -70,14 +70,10 @@ def line(recent: Mapping[str, Any], failed: int, level: int, holds: Sequence[str
     """Return the line: rate, latency, hit rate, failures, level, what holds the run, active alerts."""
     state = f"HELD by {', '.join(sorted(holds))}" if holds else f"{level} at once"
     return (
-        f"{_known(recent['rate'])} questions/s, p50 {_known(recent['p50'])} s, p95 {_known(recent['p95'])} s, "
+        f"{given(recent['rate'])} questions/s, p50 {given(recent['p50'])} s, p95 {given(recent['p95'])} s, "
         f"hits {'-' if recent['hit_rate'] is None else percent(recent['hit_rate'])}, {failed} failed, {state}, "
         f"alerts: {', '.join(sorted(set(alerts))) or 'none'}"
     )
-
-
-def _known(value: float | None) -> str:
-    return "-" if value is None else number(value)
 
 
 class Display:

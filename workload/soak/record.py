@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from workload.analysis.percentiles import quantile
 from workload.errors import UsageError
 
 if TYPE_CHECKING:
@@ -161,7 +162,7 @@ class SoakRecord:
         seconds, tokens = self.latencies(stretch)[:, 1], self.tokens(stretch)
         prompt = float(tokens[:, 1].sum())
         names = [f"p{round(100 * q)}" for q in QUANTILES]
-        values = np.quantile(seconds, QUANTILES).tolist() if len(seconds) else [None] * len(QUANTILES)
+        values = [quantile(seconds, q) for q in QUANTILES]
         return {
             **self.accounting(stretch),
             "latency_seconds": dict(zip(names, values, strict=True)),

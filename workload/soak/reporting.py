@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from workload.analysis.wording import number, percent
+from workload.analysis.wording import given, number, percent
 from workload.charts.soak import draw
 from workload.report import QUALITY, REPORT, Section, render
 from workload.soak.summary import summarise, verdicts
@@ -73,8 +73,8 @@ def _row(segment: dict[str, Any]) -> tuple[str, ...]:
         str(found["sent"]),
         str(found["ok"]),
         str(sum(found["failed"].values())),
-        f"{number(latency['p50'])} s",
-        f"{number(latency['p95'])} s",
+        given(latency["p50"], " s"),
+        given(latency["p95"], " s"),
         percent(found["hit_rate"]),
     )
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import bootstrap
 
-from workload.analysis.percentiles import percentile, percentiles, ranks, smallest_sample
+from workload.analysis.percentiles import NEEDED, is_given, percentile, percentiles, quantile, ranks, smallest_sample
 
 
 @pytest.mark.parametrize(("p", "least"), [(0.50, 6), (0.95, 59), (0.99, 299)])
@@ -50,19 +50,42 @@ def _binomial(n: int, p: float) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
 def test_the_value_is_one_that_was_measured(values: list[float]) -> None:
     """No interpolation: at least a share p lies at or below the value, and it lies inside its interval."""
     for found in percentiles(values):
+        if found.value is None:
+            continue
         assert found.value in values
         assert np.mean(np.array(values) <= found.value) >= found.p - 1e-9
         if found.ci:
             assert found.ci[0] <= found.value <= found.ci[1]
 
 
-def test_twenty_requests_have_no_interval_and_say_so() -> None:
-    """The figure draws a hollow point with these words beside it."""
+def test_twenty_requests_have_a_p95_without_an_interval_and_no_p99() -> None:
+    """The P99 of twenty was their maximum under another name; the figure draws their P95 as a hollow point."""
     p50, p95, p99 = percentiles(range(1, 21))
-    assert p50.note == "n=20"
     assert p50.ci == (6.0, 15.0)
-    assert (p95.note, p95.ci, p95.value) == ("n=20, no CI", None, 19)
-    assert (p99.note, p99.ci, p99.value) == ("n=20, no CI", None, 20)
+    assert (p95.ci, p95.value) == (None, 19)
+    assert (p99.ci, p99.value) == (None, None)
+
+
+@pytest.mark.parametrize(("p", "least"), [(0.5, 1), (0.95, 20), (0.99, 100), (0.05, 20), (0.1, 10), (0.9, 10)])
+def test_a_percentile_is_given_where_a_value_lies_beyond_it(p: float, least: int) -> None:
+    """P95 of one, three or eight questions was printed and drawn; one rule for every place that tells a percentile."""
+    assert not is_given(least - 1, p)
+    assert is_given(least, p)
+    few, enough = range(1, least), range(1, least + 1)
+    assert quantile(few, p) is None
+    assert quantile(enough, p) == pytest.approx(np.quantile(enough, p))
+    if few:
+        assert percentile(few, p).value is None
+    assert percentile(enough, p).value is not None
+
+
+@pytest.mark.parametrize(("p", "words"), [(0.95, "P95 needs 20"), (0.99, "P99 100")])
+def test_the_words_are_of_the_rule(p: float, words: str) -> None:
+    """What a reader is told to ask for must be what the rule wants."""
+    assert words in NEEDED
+    least = int(words.rsplit(maxsplit=1)[-1])
+    assert is_given(least, p)
+    assert not is_given(least - 1, p)
 
 
 def test_exact_multiples_are_not_rounded_up() -> None:

@@ -105,8 +105,18 @@ def test_words_are_of_the_numbers() -> None:
     ):
         assert words in told
     assert all(len(row) == len(CONCURRENCY.columns) for row in headline(summary))
-    assert "*" in headline(summary)[0][4]
+    assert headline(summary)[0][4] == "2 / 2* / -"
     assert headline(summary)[2][1:3] == ("0.889\n[0.889, 0.889]", "0.889")
+
+
+def test_percentiles_that_few_answers_cannot_give_are_not_drawn(tmp_path: Path) -> None:
+    """Levels of three answers have a median and nothing else, in the table, in JSON and in the picture."""
+    data = run()
+    few = replace(data, questions=[row for row in data.questions if row["id"] % 1000 < 4])
+    summary = summarise(few)
+    assert {found["value"] is None for row in summary["levels"] for found in row["latency_seconds"][1:]} == {True}
+    assert all(row[4].endswith(" / - / -") for row in headline(summary))
+    assert len(CONCURRENCY.draw(drawing_of(CONCURRENCY, few, summary, tmp_path))) == 3
 
 
 def test_a_level_that_was_never_reached_says_why() -> None:

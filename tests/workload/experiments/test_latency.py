@@ -65,7 +65,7 @@ def test_words_are_of_the_numbers() -> None:
     """The failure is told, the slowest node is named, and a percentile without an interval is marked."""
     summary = summarise(run(20))
     told = "\n".join(verdicts(summary))
-    for words in ("20 of 21 questions were answered", "extract_clues takes 60.0%", "error", "P95, P99: no CI"):
+    for words in ("20 of 21 questions were answered", "extract_clues takes 60.0%", "error", "P95: no CI", "P99: -"):
         assert words in told
     assert all(len(row) == len(LATENCY.columns) for row in headline(summary))
     assert ("Prompt tokens of decide by hop, median", "100", "21") in headline(summary)
@@ -81,6 +81,18 @@ def test_pictures_come_from_the_summary_and_leave_it_alone(tmp_path: Path) -> No
     assert [path.name for path in paths] == list(FILES)
     assert all(path.stat().st_size > 20_000 for path in paths)
     assert json.dumps(summary) == before
+
+
+@pytest.mark.parametrize("answers", [1, 3, 8, 19])
+def test_a_percentile_that_few_answers_cannot_give_is_a_dash(tmp_path: Path, answers: int) -> None:
+    """P95 and P99 of one, three or eight questions were printed and drawn: they were the slowest question."""
+    data = run(answers)
+    summary = summarise(data)
+    assert [found["value"] is None for found in summary["latency_seconds"]] == [False, True, True]
+    cells = {row[0]: row[1] for row in headline(summary)}
+    assert (cells["Question, P95"], cells["Question, P99"]) == ("-", "-")
+    assert f"P95, P99: -, because {answers} answers are too few (P95 needs 20, P99 100)." in verdicts(summary)
+    assert len(LATENCY.draw(drawing_of(LATENCY, data, summary, tmp_path))) == 3
 
 
 def test_a_run_without_an_answer_is_told_and_drawn(tmp_path: Path) -> None:
