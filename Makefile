@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 
 quickstart: $(VENV)/installed
 	$(BIN)/hop2rag engine install
-	$(BIN)/hop2rag run vllm-metrics --limit 5 --max-hops 2 --order AB
+	$(BIN)/hop2rag run vllm-metrics --limit 8 --max-hops 2 --order AB
 
 test: $(VENV)/installed-dev
 	$(BIN)/hop2rag engine install

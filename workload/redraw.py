@@ -55,8 +55,8 @@ def _redraw(found: PastRun, client: PrometheusClient) -> list[Path]:
     elif found.measured and holds(client, found.run, found.measured):
         evidence = Evidence(client, found.study.name, found.bundle, found.settings)
         data = settle(read_run(found.bundle.journal, found.measured, evidence))
-        # What an older version did not work out is worked out now; what it did stays.
-        summary = {**found.study.reduce(data), **found.summary}
+        # All is worked out anew: an older version's figures under today's words would be told by another estimator.
+        summary = {**found.summary, **found.study.reduce(data)}
         drawing = Drawing(
             found.study.name,
             tuple(arm.name for arm in found.study.arms),

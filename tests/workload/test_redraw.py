@@ -92,6 +92,19 @@ def test_while_prometheus_has_it_everything_is_drawn(results: Path, monkeypatch:
     assert "Fine." in (results / "runs" / RUN / "report.html").read_text()
 
 
+def test_what_an_older_version_worked_out_is_worked_out_anew(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures name the estimator of today, so numbers of an older one may not stand in them; the order run stays."""
+    seen: list[Drawing] = []
+    told = {"reduce": lambda _: {"rate": "new"}, "headline": lambda _: [], "verdicts": lambda _: []}
+    study = replace(cast("Any", EXPERIMENTS["vllm-metrics"]), draw=lambda drawing: seen.append(drawing) or [], **told)
+    monkeypatch.setitem(EXPERIMENTS, "vllm-metrics", study)
+    Bundle(results, RUN).write_json(
+        "summary.json", {"experiment": "vllm-metrics", "run": RUN, "rate": "old", "order": "AB"}
+    )
+    redraw(open_run(RUN, results), client(has_run=True))
+    assert (seen[0].summary["rate"], seen[0].summary["order"]) == ("new", "AB")
+
+
 def test_a_recordings_label_stays_in_the_picture(results: Path) -> None:
     """Drawn again, an H200's figure must not turn into one of this host."""
     bundle = Bundle(results, RUN)

@@ -6,6 +6,7 @@ from typing import Any
 
 from workload.analysis.ab import COMPARED
 from workload.analysis.drift import beyond_theory, drift
+from workload.analysis.paired import pairing_in_words
 from workload.analysis.wording import change, interval, number, percent
 
 # Under this the model answers so badly that a change of F1 says nothing about an option.
@@ -50,6 +51,8 @@ def verdicts(summary: dict[str, Any]) -> list[str]:
         if values["cache"]["agree_to_the_token"] is False
     ]
     sentences.append(_of_quality(summary))
+    pairs = (summary["compared"][arm]["end_to_end_seconds"]["n"] for arm in summary["ranked"])
+    sentences.append(pairing_in_words(min(pairs, default=0)))
     if summary["order"] == "AB":
         sentences.append("AB order: one block an arm, so drift of the machine is confounded with the arm.")
     failed = sum(sum(block["failed"].values()) for block in summary["accounting"])

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 LEVEL = 0.95
 # The extremes of six values cover their median in 96.9 %.
 MIN_PAIRS = 6
+COVERAGE = "their intervals cover 94 to 96 %"
 
 Interval = tuple[float, float]
 
@@ -101,6 +102,12 @@ def compare(a: Mapping[str, float], b: Mapping[str, float]) -> Comparison:
         change=median(ratios),
         change_ci=median_ci(ratios),
     )
+
+
+def pairing_in_words(pairs: int) -> str:
+    """Return a sentence on what the changes of `pairs` pairs are, and how sure their intervals are."""
+    sure = COVERAGE if pairs >= MIN_PAIRS else f"an interval needs {MIN_PAIRS}"
+    return f"Changes are paired, each question against itself, n = {pairs}; {sure}."
 
 
 def median(values: NDArray[np.float64]) -> float | None:

@@ -3,7 +3,10 @@
 A closed loop of N workers fills at its start and drains at its end: over the whole run it answers less than N workers
 do. So it is watched from the first to the last instant at which all N are busy. Counting what ends in there would leave
 out what is in flight at the end, and counting what starts in there would leave out the first wave and take in the
-drain. Each answer counts by the share of its own time that lies inside: what was worked on it there.
+drain. Each answer counts by the share of its own time that lies inside: what was worked on it there. Few questions a
+worker still tell too much, by about c^2 / 2r with r of them and a spread of c (standard deviation over mean): at the
+start all workers begin a question, and at any later instant the long ones are more likely to be seen
+(benchmarks/intervals.py).
 
 An open loop has no such N, and shares would mislead: a question that waits in a growing queue is no work done. There
 the answers are counted that end between the first answer and the last arrival.

@@ -9,7 +9,7 @@ from workload.analysis.ab import COMPARED, CONTROL, amdahl, diverged, quality
 from workload.analysis.cache import witnesses
 from workload.analysis.drift import beyond_theory, control_of, drift
 from workload.analysis.levels import full_part, load_of, throughput
-from workload.analysis.paired import compare
+from workload.analysis.paired import compare, pairing_in_words
 from workload.analysis.rate import estimators, in_words
 from workload.analysis.wording import change, interval, number, percent
 from workload.charts.caching_levels import draw_levels
@@ -151,6 +151,7 @@ def verdicts(summary: dict[str, Any]) -> list[str]:
     if summary["diverged_questions"]:
         share = percent(summary["diverged_questions"])
         sentences.append(f"{share} of the questions took another path in another start: those arms did unequal work.")
+    sentences.append(pairing_in_words(whole["n"]))
     if summary["order"] == "AB":
         sentences.append("AB order: one start an arm, so drift of the machine is confounded with the arm.")
     if summary["levels"]:

@@ -115,6 +115,8 @@ def test_verdicts_are_a_sentence_an_arm() -> None:
     assert "small against original: no measurable change" in told[1]
     assert "8 questions sent, 1 failed." in told
     assert "no interval, for 3 questions are too few" in verdicts(summarise(run(3)))[0]
+    assert any("n = 8; their intervals cover 94 to 96 %" in sentence for sentence in told)
+    assert any("n = 3; an interval needs 6" in sentence for sentence in verdicts(summarise(run(3))))
     assert "(order-confounded: AB order)" in verdicts(summarise(run(), order="AB"))[0]
 
 

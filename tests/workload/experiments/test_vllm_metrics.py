@@ -60,7 +60,13 @@ def test_the_comparison_is_paired_and_has_its_ceiling() -> None:
 def test_verdicts_say_what_a_reader_must_know() -> None:
     """Agreement, equality with the bound, the confounded order, and failures, each in one sentence."""
     told = "\n".join(verdicts(summarise(good_run())))
-    for words in ("agree to the token", "6 of 6", "order-confounded: AB order", "12 questions sent, 1 failed"):
+    for words in (
+        "agree to the token",
+        "6 of 6",
+        "order-confounded: AB order",
+        "n = 6; their intervals cover",
+        "12 questions sent, 1 failed",
+    ):
         assert words in told
     assert "AB order" not in "\n".join(verdicts(summarise(good_run(), "ABBA")))
     assert "took another path" not in told
