@@ -85,7 +85,8 @@ def draw_latency(drawing: Drawing) -> Path:
             panels[index].annotate("too few questions at every level", (0.02, 0.5), xycoords="axes fraction")
         name(panels[index], f"P{p} of a question's time; bars: 95 %; hollow: too few for an interval", y="seconds")
         level_axis(panels[index], [row["concurrency"] for row in rows])
-        panels[index].set_xlim(panels[0].get_xlim())
+        if rows:
+            panels[index].set_xlim(panels[0].get_xlim())
     panels[2].set_xlabel(CONCURRENCY)
     if opened:
         draw_marks(panels[3], _arms(drawing, opened, partial(_percentile, x="rate", index=0)))
