@@ -16,7 +16,7 @@ import numpy as np
 from workload import journal
 from workload.errors import UsageError
 from workload.prometheus import CounterResetError, NoDataError
-from workload.selectors import selector
+from workload.selectors import NOT_WARM_UP, selector
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -109,7 +109,7 @@ class Evidence:
     def selector(self, metric: str, window: Window, **labels: str) -> str:
         """Return the PromQL of a metric of this run."""
         own = {"run": self.bundle.run_id, "experiment": self.experiment, "arm": window.arm}
-        return selector(metric, {**labels, **own})
+        return selector(metric, {**labels, **own}, NOT_WARM_UP)
 
     def gpu_samples(self, window: Window) -> dict[str, GpuSamples]:
         """Return every sample of the exporter's raw log in a window by GPU: the record, of which Prometheus is a view.

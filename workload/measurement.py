@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from workload import results
 from workload.drive import Phase
 from workload.experiment import Point, Window
 from workload.load import Tally
 from workload.prometheus import CounterResetError, NoDataError
 from workload.promql.vllm_metrics import COUNTERS
-from workload.results import WARM_UP, Measured
+from workload.results import Measured
 from workload.scrapes import wait_for_scrapes
 from workload.selectors import selector
 from workload.sweep import question_id, sweep
-from workload.targets import TIMELINES
+from workload.targets import MEASURED, TIMELINES, WARM_UP
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,11 +26,12 @@ if TYPE_CHECKING:
 
     from workload.bundle import Bundle
     from workload.corpus.hotpotqa import Question
+    from workload.drive import Driver
     from workload.engine.launcher import RunningEngine
     from workload.history import History
     from workload.prometheus import PrometheusClient
     from workload.subject import Subject
-    from workload.targets import ArmLabels
+    from workload.targets import ArmLabels, PhaseLabel, TargetFiles
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class Measurement:
     engine: RunningEngine
     subject: Subject
     client: PrometheusClient
+    targets: TargetFiles
     labels: ArmLabels
     block: int
     cache: int
@@ -56,11 +59,9 @@ class Measurement:
         phase = self._phase(point.name, self.cache)
         done = self.history.acknowledged.get((phase.arm, phase.block, phase.name), frozenset())
         left = [question for question in asked if question.id not in done]
-        warming = self._phase(WARM_UP, self.block, f"-{point.name}")
-        if warm_up:
-            await self._load(warming, Point(WARM_UP, point.concurrency), warm_up, f"{title}: warm-up")
-        await self.subject.driver.prime(phase)
-        start = await self._settled()
+        if warm_up or self.subject.warming.primer:
+            await self._warm_up(point, warm_up, phase, title)
+        start = await self._enter(MEASURED)
         with self.subject.busy.accounting():
             tally = await self._load(phase, point, left, f"{title}: {point.name}", done)
         end = await self._settled()
@@ -68,6 +69,36 @@ class Measurement:
         facts = {**self.engine.facts.as_dict(), "has_random_weights": self.engine.has_random_weights}
         counters, resets = self._counters(window)
         return Measured(window, facts, counters, {**tally.as_dict(), "counter_resets": resets})
+
+    async def _warm_up(self, point: Point, questions: Sequence[Question], phase: Phase, title: str) -> None:
+        """Ask the questions of a warm-up and prime `phase`, under labels and instruments of their own."""
+        await self._enter(WARM_UP)
+        warming = self._phase(results.WARM_UP, self.block, f"-{point.name}")
+        if questions:
+            warm = Point(results.WARM_UP, point.concurrency)
+            await self._load(warming, warm, questions, f"{title}: warm-up", driver=self.subject.warming)
+        await self.subject.warming.prime(phase)
+        await self._settled(WARM_UP)
+
+    async def _enter(self, label: PhaseLabel) -> float:
+        """Have everything scraped as of this phase, and return the instant by which it has been.
+
+        While labels change nobody knows under which a scrape falls: then no instrument is shown.
+
+        Raises:
+            PrometheusError: a target was not scraped.
+        """
+        instruments = self.subject.instruments
+        if instruments.shown != label:
+            instruments.shown = None
+        exporter, workload = self.scraped.get("exporter", ()), self.scraped["workload"]
+        labels = replace(self.labels, phase=label)
+        self.targets.write(labels, vllm=[self.engine.endpoint], exporter=exporter, workload=workload)
+        entered = await self._settled(label)
+        if instruments.shown == label:
+            return entered
+        instruments.shown = label
+        return await self._settled(label)
 
     def _phase(self, name: str, cache: int, suffix: str = "") -> Phase:
         place = (self.labels.arm, self.block, name)
@@ -82,6 +113,7 @@ class Measurement:
         questions: Sequence[Question],
         title: str,
         done: frozenset[str] = frozenset(),
+        driver: Driver | None = None,
     ) -> Tally:
         """Put the load of a point on the agent; of a sweep, without the calls that are `done`."""
         lengths = [question_id(place, length) for place, length in enumerate(point.contexts)]
@@ -97,8 +129,8 @@ class Measurement:
                 texts = [paragraph.text for question in questions for paragraph in question.context]
                 await sweep(self.subject, self.engine, phase, point.contexts, texts, tally, advance, done)
             else:
-                driver, arrivals = self.subject.driver, point.arrivals
-                await driver.run(phase, questions, point.concurrency, tally, advance, arrivals)
+                driver = driver or self.subject.driver
+                await driver.run(phase, questions, point.concurrency, tally, advance, point.arrivals)
         finally:
             place = {"arm": phase.arm, "block": phase.block, "phase": phase.name}
             self.bundle.note(last_phase={**place, **tally.as_dict()})
@@ -113,9 +145,10 @@ class Measurement:
         jobs = {f"{job}-timeline": self.scraped[job] for job in TIMELINES}
         await asyncio.to_thread(wait_for_scrapes, self.client, self.labels, jobs, time.time())
 
-    async def _settled(self) -> float:
+    async def _settled(self, label: PhaseLabel = MEASURED) -> float:
         """Wait until everything that has happened by now is in Prometheus, and return that instant."""
-        return await asyncio.to_thread(wait_for_scrapes, self.client, self.labels, self.scraped, time.time())
+        labels = replace(self.labels, phase=label)
+        return await asyncio.to_thread(wait_for_scrapes, self.client, labels, self.scraped, time.time())
 
     def _counters(self, window: Window) -> tuple[dict[str, float | None], dict[str, int]]:
         """Return exact increases, and how often counters fell in the window because the engine restarted.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,6 @@ from workload.annotations import mark_window, no_marks
 from workload.companion import exporter_beside, exporter_elsewhere
 from workload.corpus.hotpotqa import draw
 from workload.measurement import Measurement
-from workload.scrapes import wait_for_scrapes
 from workload.settings import with_options
 from workload.subject import subject
 from workload.targets import ArmLabels, instance_of
@@ -112,15 +110,17 @@ class Runner:
         ):
             warming = () if sent.calls else warm_up
             labels = ArmLabels(self.bundle.run_id, self.experiment.name, turn.arm.name)
-            workload = [under_test.address]
-            self.targets.write(labels, vllm=[engine.endpoint], exporter=[exporter], workload=workload)
-            scraped = {"vllm": [instance_of(engine.endpoint)], "workload": workload, "exporter": [exporter]}
+            scraped = {
+                "vllm": [instance_of(engine.endpoint)],
+                "workload": [under_test.address],
+                "exporter": [exporter],
+            }
             try:
-                wait_for_scrapes(self.client, labels, scraped, time.time())
                 measurement = Measurement(
                     engine,
                     under_test,
                     self.client,
+                    self.targets,
                     labels,
                     turn.block,
                     turn.cache,

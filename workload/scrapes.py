@@ -38,7 +38,7 @@ def wait_for_scrapes(
     any of their counters *at that instant* was scraped after `after`. It fits both ends of a window, the start (with
     `after` = end of the warm-up, nothing sent until this returns) and the end (`after` = the load has settled).
 
-    New labels take Prometheus up to 5 s to notice, so write the targets before the warm-up, not after it.
+    New labels take Prometheus up to 5 s to notice.
 
     Raises:
         PrometheusError: a target had no such scrape within `timeout_s`; the message names it.

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 METRIC_PATTERN = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 LABEL_PATTERN = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 
+# Of what is measured, and of what has no phase: servers of others, and recordings from before there was one.
+NOT_WARM_UP = 'phase!="warmup"'
+
 ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
 
@@ -28,13 +31,15 @@ def label_matcher(name: str, value: str, op: Literal["=", "!=", "=~", "!~"] = "=
     return f'{name}{op}"{value.translate(ESCAPES)}"'
 
 
-def selector(metric: str, labels: Mapping[str, str]) -> str:
+def selector(metric: str, labels: Mapping[str, str], *more: str) -> str:
     """Return `metric{a="x",b="y"}`, labels sorted by name so that equal selectors are equal strings.
+
+    `more` are matchers as `label_matcher` returns them; they come last.
 
     Raises:
         ValueError: the metric or a label name is malformed.
     """
     if not METRIC_PATTERN.fullmatch(metric):
         raise ValueError(f"{metric!r} is not a metric name")
-    matchers = ",".join(label_matcher(name, value) for name, value in sorted(labels.items()))
+    matchers = ",".join([*(label_matcher(name, value) for name, value in sorted(labels.items())), *more])
     return f"{metric}{{{matchers}}}" if matchers else metric

@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import uvloop
-from prometheus_client import CollectorRegistry
 
-from exporter.agent import AgentMetrics
 from exporter.overlap import BusySeconds
 from exporter.server import MetricsServer
 from exporter.timeline import NodeActivity
@@ -29,18 +27,21 @@ from workload.agent.replay import ReplayLlm
 from workload.agent.retrieval import Retrieval
 from workload.agent.reuse import ReuseOrder
 from workload.agent.sleep import EngineSleep
-from workload.agent.state import LLM_NODES, NODES
 from workload.drive import Driver
 from workload.engine.endpoint import open_client
 from workload.engine.probe import ask_canary
 from workload.engine.profile import parse_version
 from workload.gate import EngineGate
 from workload.heap import settled_heap
+from workload.instruments import Instruments
 from workload.kv_cache.tokenizer import token_counter
+from workload.targets import MEASURED, WARM_UP
 from workload.tracing import exported_spans
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
+
+    from prometheus_client import CollectorRegistry
 
     from workload.agent.replay import Script
     from workload.agent.retrieval import DocumentStore
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from workload.engine.launcher import RunningEngine
     from workload.journal import Journal
     from workload.settings import Settings
+    from workload.targets import PhaseLabel
 
 EVERY_INTERFACE = {"0.0.0.0", "[::]"}  # noqa: S104 - only where the user says so
 # The first vLLM release that takes `structured_outputs` in a request.
@@ -61,15 +63,26 @@ ResultT = TypeVar("ResultT")
 class Subject:
     """The agent, ready to be driven, and the address (host:port) where its metrics are served.
 
-    `llm` is the model itself, also where the agent replays a record.
+    `llm` is the model itself, also where the agent replays a record. What `warming` is asked is in the journal like
+    everything else, and in the metrics of the warm-up alone.
     """
 
     driver: Driver
+    warming: Driver
     llm: Llm
-    meter: Meter
     busy: BusySeconds
-    registry: CollectorRegistry
+    instruments: Instruments
     address: str
+
+    @property
+    def meter(self) -> Meter:
+        """Everyone who records what is measured."""
+        return self.driver.meter
+
+    @property
+    def registry(self) -> CollectorRegistry:
+        """The instruments of what is measured."""
+        return self.instruments.registries[MEASURED]
 
     def run(self, work: Coroutine[Any, Any, ResultT]) -> ResultT:
         """Run `work` in an event loop of its own, once, and close the connections to the engine in it.
@@ -104,13 +117,8 @@ def subject(
 
     The instruments are new each time: a counter of one engine never goes on under the name of the next.
     """
-    registry = CollectorRegistry()
-    metrics = AgentMetrics(registry, NODES, LLM_NODES)
-    metrics.engine.version = engine.facts.version
-    metrics.engine.kv_pool_bytes = engine.facts.kv_pool_bytes
-    metrics.engine.kv_block_bytes = engine.facts.kv_block_bytes
     busy = BusySeconds()
-    registry.register(busy)
+    instruments = Instruments(engine.facts, busy)
     activity = NodeActivity(lambda: time.time_ns() // 1_000_000)
     reuse = reuse or ReuseOrder(engine.facts.block_size, adapter=engine.facts.adapter)
     client = llm_client(engine.endpoint, settings.request_timeout, engine.key)
@@ -123,14 +131,17 @@ def subject(
     gate = EngineGate(probe, settings.engine_patience, breaker=llm.breaker)
     host, _, port = settings.listen.rpartition(":")
     server = MetricsServer(
-        registry, timeline=activity.expose, host=host.strip("[]"), port=int(port), title="Hop2Rag agent"
+        instruments, timeline=activity.expose, host=host.strip("[]"), port=int(port), title="Hop2Rag agent"
     )
     address = reachable(server.start())
     try:
         with exported_spans(settings.otlp_endpoint) as spans:
-            meter = Meter(metrics, activity, busy, reuse, journal, settings.record_prompts, wall=wall, spans=spans)
-            primer = Primer(llm, meter, settings.layout) if settings.primed else None
-            yield Subject(Driver(Hop2Rag(nodes), meter, gate, primer), llm, meter, busy, registry, address)
+            drivers: dict[PhaseLabel, Driver] = {}
+            for phase, metrics in instruments.metrics.items():
+                meter = Meter(metrics, activity, busy, reuse, journal, settings.record_prompts, wall=wall, spans=spans)
+                primer = Primer(llm, meter, settings.layout) if settings.primed else None
+                drivers[phase] = Driver(Hop2Rag(nodes), meter, gate, primer)
+            yield Subject(drivers[MEASURED], drivers[WARM_UP], llm, busy, instruments, address)
     finally:
         server.close()
         telling.close()

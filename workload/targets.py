@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import urlsplit
 
 from workload.errors import StorageError, UsageError
@@ -23,13 +23,17 @@ TIMELINES = ("exporter", "workload")
 
 ADDRESS_PATTERN = re.compile(r"^(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9._-]+):\d{1,5}\Z")
 
+PhaseLabel = Literal["warmup", "measured"]
+WARM_UP: Final = "warmup"
+MEASURED: Final = "measured"
+
 DEFAULT_PORTS = {"http": 80, "https": 443}
 METRICS_PATH = "/metrics"
 
 
 @dataclass(frozen=True)
 class ArmLabels:
-    """The three labels that place a series: which run, of which experiment, in which arm.
+    """The labels that place a series: which run, of which experiment, in which arm, and whether it only warms up.
 
     Raises:
         UsageError: a name is not 1 to 64 letters, digits, dots, dashes or underscores.
@@ -38,6 +42,7 @@ class ArmLabels:
     run: str
     experiment: str
     arm: str
+    phase: PhaseLabel = MEASURED
 
     def __post_init__(self) -> None:
         for label, value in self.as_dict().items():

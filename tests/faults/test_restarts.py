@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
@@ -30,7 +29,6 @@ from workload.prometheus_binary import find_prometheus
 from workload.prometheus_server import LocalPrometheus, loopback_session
 from workload.promql.vllm_metrics import HITS, QUERIES
 from workload.report import verdicts_of
-from workload.scrapes import wait_for_scrapes
 from workload.selectors import selector
 from workload.settings import Settings
 from workload.subject import subject
@@ -70,11 +68,19 @@ def measure(prometheus: LocalPrometheus, stub: StubVllm, folder: Path, labels: A
         Progress(disable=True) as progress,
     ):
         scraped = {"vllm": [stub.url.removeprefix("http://")], "workload": [under_test.address]}
-        prometheus.targets.write(labels, vllm=[stub.url], workload=scraped["workload"])
         try:
-            wait_for_scrapes(prometheus.client, labels, scraped, time.time())
             part = Measurement(
-                engine, under_test, prometheus.client, labels, 0, 0, scraped, NOTHING, bundle, progress
+                engine,
+                under_test,
+                prometheus.client,
+                prometheus.targets,
+                labels,
+                0,
+                0,
+                scraped,
+                NOTHING,
+                bundle,
+                progress,
             ).point(Point("c1", 1), questions(QUESTIONS), questions(QUESTIONS + 1)[-1:], "restart")
             return under_test.run(part)
         finally:

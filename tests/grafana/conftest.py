@@ -11,7 +11,7 @@ import pytest
 from tests.grafana.execution import Shown
 from tests.grafana.expositions import TESTS
 from tests.grafana.expositions import known as exposed
-from tests.grafana.reference import END, SHOWN_FROM, serving
+from tests.grafana.reference import BARE, END, SHOWN_FROM, serving
 from workload.dashboards.files import FOLDER
 from workload.demo.recording import find_recordings
 from workload.demo.server import serve
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from workload.demo.recording import Recording
     from workload.prometheus import PrometheusClient
+    from workload.prometheus_binary import PrometheusBinary
 
     Known = dict[str, dict[str, set[str]]]
 
@@ -43,13 +44,28 @@ def known() -> Known:
 
 
 @pytest.fixture(scope="session")
+def asked(dashboards: dict[str, dict[str, Any]], known: Known) -> set[str]:
+    """Return the exposed names that the dashboards and the rules read."""
+    texts = json.dumps(dashboards) + "".join(path.read_text() for path in asset("prometheus/rules").glob("*.yml"))
+    return known.keys() & set(re.findall(r"[a-zA-Z_][\w:]*", texts))
+
+
+@pytest.fixture(scope="session")
 def filled(
-    dashboards: dict[str, dict[str, Any]], known: Known, tmp_path_factory: pytest.TempPathFactory
+    prometheus: PrometheusBinary, asked: set[str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[PrometheusClient, Shown]]:
     """Return a Prometheus that holds all that the dashboards and the rules read, and what the rules record."""
-    asked = json.dumps(dashboards) + "".join(path.read_text() for path in asset("prometheus/rules").glob("*.yml"))
-    names = known.keys() & set(re.findall(r"[a-zA-Z_][\w:]*", asked))
-    with serving(find_prometheus(cache_dir()), tmp_path_factory.mktemp("prometheus"), names) as client:
+    with serving(prometheus, tmp_path_factory.mktemp("prometheus"), asked) as client:
+        yield client, Shown(SHOWN_FROM, END)
+
+
+@pytest.fixture(scope="session")
+def filled_by_others(
+    asked: set[str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[PrometheusClient, Shown]]:
+    """Return one that holds the same of a server and an agent without a run, an experiment and an arm."""
+    folder = tmp_path_factory.mktemp("others")
+    with serving(find_prometheus(cache_dir()), folder, asked, BARE) as client:
         yield client, Shown(SHOWN_FROM, END)
 
 

@@ -18,7 +18,7 @@ def seconds(duration: str) -> float:
     return int(found[1]) * SECONDS[found[2]]
 
 
-def expand(text: str, step: float = 1.0, scrape: float = 1.0, shown: float = 60.0, value: str = ".+") -> str:
+def expand(text: str, step: float = 1.0, scrape: float = 1.0, shown: float = 60.0, value: str = ".*") -> str:
     """Return a query with Grafana's own variables computed from seconds, and all others set to `value`."""
     filled = {
         "__rate_interval": rate_interval(step, scrape),

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 TESTS = Path(__file__).parents[1]
 ENGINE = TESTS / "fixtures" / "vllm" / "vllm_0.32.0_cpu.prom"
 EXPORTER = TESTS / "golden" / "exposition_complete.prom"
-TARGET_LABELS = ("job", "instance", "run", "experiment", "arm")
+TARGET_LABELS = ("job", "instance", "run", "experiment", "arm", "phase")
 JOBS = ("vllm", "vllm-fast", "exporter", "exporter-timeline", "workload", "workload-timeline", "prometheus")
 RECORDED_LABELS = {*TARGET_LABELS, "model_name", "finished_reason"}
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import promql_parser
 from grafana_foundation_sdk.models import units
+from promql_parser import MatchOp
 
 from exporter.timeline import MEMORY_USED, NODE_ACTIVE
 from tests.grafana.expansion import expand, seconds, variables
@@ -41,7 +42,8 @@ FIXED_WINDOWS = {
     "Time in the engine's queue, mean over a minute": A_MINUTE,
     "Prefill and decode of a request, mean over a minute": A_MINUTE,
 }
-BARE_COUNTERS = {"Questions answered so far, warm-up included": SO_FAR, "What ended the loops so far": SO_FAR}
+WARM_UP_TOO = {"hop2rag-exporter-health"}
+BARE_COUNTERS = {"Questions answered so far": SO_FAR, "What ended the loops so far": SO_FAR}
 
 
 def lint(dashboard: Json) -> list[str]:
@@ -215,7 +217,20 @@ def _time(dashboard: Json) -> Iterator[str]:
         yield str(dashboard["time"])
 
 
+def _warm_up(dashboard: Json) -> Iterator[str]:
+    """Yield panels that compare a warm-up with what was measured; what runs and what is ill is shown at any time."""
+    if dashboard["uid"] in WARM_UP_TOO:
+        return
+    titles = {panel["title"] for panel in panels(dashboard)}
+    for title, expression in _parsed(dashboard):
+        for selector, _ in selectors(expand(expression)):
+            found = {(each.name, each.value) for each in selector.matchers.matchers if each.op == MatchOp.NotEqual}
+            if title in titles and ("phase", "warmup") not in found and selector.name != "ALERTS":
+                yield f"{title}: {selector.name} of a warm-up"
+
+
 RULES: dict[str, Rule] = {
+    "warm-up": _warm_up,
     "template-datasource-rule": _template_datasource,
     "uneditable-dashboard-rule": _uneditable,
     "panel-title-description-rule": _title_description,

@@ -1,10 +1,15 @@
-"""A Prometheus that holds 90 seconds of every exposed series, for two arms, and what the rules record of it."""
+"""A Prometheus that holds 90 seconds of every exposed series, and what the rules record of it.
+
+Of two arms, each with a warm-up that shows half as much of the agent again; or of a server and an agent that somebody
+has added without a word about runs.
+"""
 
 from __future__ import annotations
 
 import subprocess
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from exporter.timeline import MEMORY_USED, NODE_ACTIVE
@@ -17,7 +22,7 @@ from workload.prometheus_server import loopback_session
 from workload.selectors import selector
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from workload.prometheus_binary import PrometheusBinary
@@ -30,11 +35,13 @@ ARMS = ("prefix-off", "prefix-on")
 CUMULATIVE = ("_total", "_sum", "_count", "_bucket")
 FOREVER = "100y"
 RUN = {"run": "r1", "experiment": "vllm-metrics"}
+OURS = tuple({**RUN, "arm": arm, "phase": phase} for arm in ARMS for phase in ("measured", "warmup"))
+BARE = ({"namespace": "n", "pod": "p-0"},)
 FAST = "vllm-fast"
 START_TIMEOUT_SECONDS = 20
 
 
-def openmetrics(names: set[str]) -> str:
+def openmetrics(names: set[str], places: Sequence[Mapping[str, str]]) -> str:
     """Return the recording as OpenMetrics: counters rise evenly to what was exposed, all else stays as it was."""
     lines = []
     for sample in samples():
@@ -44,13 +51,18 @@ def openmetrics(names: set[str]) -> str:
                 if sample.name.startswith("vllm:")
                 else [sample]
             )
-            lines += [line for copy in copies for arm in ARMS for line in _series(copy, arm)]
+            lines += [line for copy in copies for place in places for line in _series(copy, place)]
     return "\n".join([*lines, "# EOF\n"])
 
 
-def _series(sample: Sample, arm: str) -> Iterator[str]:
-    caching = {"enable_prefix_caching": str(arm == "prefix-on")} if sample.name == "vllm:cache_config_info" else {}
-    labels = sample.labels | caching | RUN | {"job": sample.job, "instance": f"{sample.job}-1", "arm": arm}
+def _series(sample: Sample, place: Mapping[str, str]) -> Iterator[str]:
+    if place.get("phase") == "warmup":
+        if sample.job != "workload":
+            return
+        sample = replace(sample, value=sample.value / 2)
+    is_on = place.get("arm") != "prefix-off"
+    caching = {"enable_prefix_caching": str(is_on)} if sample.name == "vllm:cache_config_info" else {}
+    labels = {**sample.labels, **caching, **place, "job": sample.job, "instance": f"{sample.job}-1"}
     prefix = selector(sample.name, labels)
     for passed in range(0, LENGTH_SECONDS + 1, SCRAPE_SECONDS):
         yield f"{prefix} {_value(sample, passed)} {START + passed}"
@@ -63,10 +75,12 @@ def _value(sample: Sample, passed: int) -> float:
 
 
 @contextmanager
-def serving(binary: PrometheusBinary, folder: Path, names: set[str]) -> Iterator[PrometheusClient]:
+def serving(
+    binary: PrometheusBinary, folder: Path, names: set[str], places: Sequence[Mapping[str, str]] = OURS
+) -> Iterator[PrometheusClient]:
     """Fill a folder with the recording and with what the rules make of it, and serve it."""
     recording, data = folder / "recording.txt", folder / "data"
-    recording.write_text(openmetrics(names | {MEMORY_USED}))
+    recording.write_text(openmetrics(names | {MEMORY_USED}, places))
     _promtool(binary, "tsdb", "create-blocks-from", "openmetrics", str(recording), str(data))
     rules = [str(path) for path in sorted(asset("prometheus/rules").glob("*.yml"))]
     with _running(binary, folder) as client:

@@ -96,7 +96,7 @@ def test_frame(name: str, dashboards: dict[str, Json]) -> None:
     assert [(link["type"], link["tags"]) for link in dashboard["links"]] == [("dashboards", ["hop2rag"])]
     chosen = {each["name"]: each for each in dashboard["templating"]["list"] if each["type"] == "query"}
     assert set(chosen) == {"model_name", "instance", "run", "experiment", "arm"}
-    assert all(each["multi"] and each["includeAll"] and each["allValue"] == ".+" for each in chosen.values())
+    assert all(each["multi"] and each["includeAll"] and each["allValue"] == ".*" for each in chosen.values())
     marks = [each["name"] for each in dashboard["annotations"]["list"]]
     assert marks == ["Arms", "Alerts", "Run windows", "Actions on alerts"]
 

@@ -10,8 +10,10 @@ import pytest
 from tests.grafana.execution import failures, of_panel
 from tests.grafana.expansion import expand
 from tests.grafana.lint import panels, selectors
+from tests.grafana.reference import END, RUN, START
 from workload.dashboards.catalogue import DASHBOARDS
 from workload.prometheus import NoDataError
+from workload.promql.overview import ARM_ANSWERED, ARM_HIT_SHARE
 
 if TYPE_CHECKING:
     from tests.grafana.execution import Shown
@@ -32,6 +34,24 @@ def test_every_query_finds_data(
 ) -> None:
     """An empty panel looks like a quiet system; nothing else tells that its query was wrong."""
     assert failures(dashboards[name], *filled) == []
+
+
+@pytest.mark.parametrize("name", [dashboard.name for dashboard in DASHBOARDS])
+def test_a_server_without_a_run_is_on_every_dashboard(
+    name: str, dashboards: dict[str, dict[str, Any]], filled_by_others: tuple[PrometheusClient, Shown]
+) -> None:
+    """Whoever adds a server by our own words writes no run into its labels: with All, every panel must show it."""
+    client, shown = filled_by_others
+    found = [failure for panel in panels(dashboards[name]) for failure in of_panel(panel, client, shown)]
+    assert [failure for failure in found if "no label ['arm']" not in failure] == []
+
+
+def test_a_warm_up_is_in_no_total(filled: tuple[PrometheusClient, Shown]) -> None:
+    """One arm's warm-up lies in the time shown and the other's does not: six questions against five."""
+    client, shown = filled
+    for query, answered in ((ARM_ANSWERED, 10), (ARM_HIT_SHARE, 0.6)):
+        promql = query.scoped(RUN, 1.0, range_seconds=END - START)
+        assert {round(each.value, 2) for each in client.query(promql, shown.end)} == {answered}
 
 
 @pytest.mark.parametrize("name", [dashboard.name for dashboard in DASHBOARDS])

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 TESTS = Path(__file__).parents[1]
 JOBS = {"vllm", "exporter", "workload", "prometheus"}
-TARGET = {"job", "instance", "run", "experiment", "arm"}
+TARGET = {"job", "instance", "run", "experiment", "arm", "phase"}
 RULES: list[dict[str, Any]] = [
     rule
     for folder in ("rules", "alerts")

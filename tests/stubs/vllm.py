@@ -148,7 +148,9 @@ class StubVllm(HttpServer):
             await send(writer, self.canary_status, "{}")
             return
         found = answers.get(path)
-        await send(writer, 404 if found is None else 200, found if isinstance(found, str) else json.dumps(found))
+        # Prometheus 3 takes nothing that does not say what it is.
+        kind = {"Content-Type": "text/plain; version=0.0.4"} if path == "/metrics" else {}
+        await send(writer, 404 if found is None else 200, found if isinstance(found, str) else json.dumps(found), kind)
 
     async def _chat(self, body: dict[str, Any], writer: asyncio.StreamWriter) -> None:
         self.requests.append(body)

@@ -33,7 +33,7 @@ class FakePrometheus:
 
     def raw(self, selector: str, start: float, end: float) -> list[Series]:
         """Answer as the client does."""
-        assert selector == 'up{arm="a",experiment="e",run="r"}'
+        assert selector == 'up{arm="a",experiment="e",phase="measured",run="r"}'
         found = []
         for (job, instance), samples in self.scrapes.items():
             seen = np.array([s for s in samples if start <= s[0] <= min(end, self.now)]).reshape(-1, 2)

@@ -34,7 +34,8 @@ TAG = "hop2rag"
 DATASOURCE_NAME, DATASOURCE_UID = "Hop2Rag Prometheus", "hop2rag-prometheus"
 GRAFANA = DataSourceRef(type_val="grafana", uid="-- Grafana --")
 GRID_COLUMNS, HEADING_HEIGHT = 24, 1
-ALL_VALUE = ".+"
+# `.+` never matches what lacks the label: a server that its user has added has no run, experiment or arm.
+ALL_VALUE = ".*"
 VARIABLES = (
     ("model_name", "Model", MODELS),
     ("instance", "Engine", INSTANCES),

@@ -36,8 +36,9 @@ GENERATION_TOKENS = Panel(
 )
 QUESTIONS = Panel(
     key="questions_answered",
-    title="Questions answered so far, warm-up included",
-    why="Questions that ended well (hop2rag_questions_total); the slope is the throughput, failures are not counted.",
+    title="Questions answered so far",
+    why="Questions that ended well (hop2rag_questions_total); the slope is the throughput. Neither "
+    "failures nor the warm-up count.",
     unit="short",
     lines=(Line(promql.QUESTIONS_ANSWERED),),
 )

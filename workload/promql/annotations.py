@@ -7,7 +7,7 @@ from workload.promql.query import Query
 ENGINE = "instance:vllm_requests_running:sum"
 
 # While an arm's agent answers: from before its warm-up until its labels change.
-ARM_SPANS = Query("arm_spans", 'max by (run, experiment, arm) (up{job="workload",$scope})')
+ARM_SPANS = Query("arm_spans", 'max by (run, experiment, arm) (up{job="workload",$watched})')
 # Of all runs and of none: an alert on a full disk carries no run.
 ALERTS = 'ALERTS{alertstate="firing",alertname!="Hop2RagWatchdog"}'
 # Tags of the annotations that Grafana's API adds: measured windows, and what an alert made a run do.

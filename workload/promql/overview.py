@@ -59,7 +59,7 @@ GPU_PEAK = Query(
     "max by (arm, gpu) (max_over_time(nvml_memory_used_bytes{$scope}[$__range]))"
     " / max by (arm, gpu) (max_over_time(nvml_memory_total_bytes{$scope}[$__range]))",
 )
-ALERTS_FIRED = Query("alerts_fired", 'count by (arm) (last_over_time(ALERTS{alertstate="firing",$scope}[$__range]))')
+ALERTS_FIRED = Query("alerts_fired", 'count by (arm) (last_over_time(ALERTS{alertstate="firing",$watched}[$__range]))')
 
 CALL_ERRORS = Query(
     "llm_errors_rate", "sum by (arm, reason) (rate(hop2rag_llm_errors_total{$scope}[$__rate_interval])) > 0"

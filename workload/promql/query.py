@@ -6,12 +6,14 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from workload.selectors import label_matcher
+from workload.selectors import NOT_WARM_UP, label_matcher
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-SCOPE = "$scope"
+# What was measured, and all that was watched, warm-up included.
+SCOPE, WATCHED = "$scope", "$watched"
+PLACE = re.compile(rf"(?:{re.escape(SCOPE)}|{re.escape(WATCHED)})\b")
 RATE_INTERVAL = "$__rate_interval"
 RANGE = "$__range"
 GRAFANA_SCOPE = ("run", "experiment", "arm")
@@ -27,8 +29,9 @@ class Query:
 
     Attributes:
         name: unique among all queries; the key in the golden file and in a run's bundle.
-        expression: PromQL in which `$scope` stands for the label matchers of a run, and, as in Grafana,
-            `$__rate_interval` for the window of a rate and `$__range` for all that is looked at.
+        expression: PromQL in which `$scope` stands for the label matchers of a run without its warm-up, `$watched` for
+            those with it, and, as in Grafana, `$__rate_interval` for the window of a rate and `$__range` for all that
+            is looked at.
     """
 
     name: str
@@ -42,25 +45,29 @@ class Query:
         range_seconds: float = 3600.0,
     ) -> str:
         """Return the PromQL for the series that carry `labels`, drawn at `step_seconds`."""
-        matchers = ",".join(label_matcher(name, value) for name, value in labels.items())
+        matchers = [label_matcher(name, value) for name, value in labels.items()]
         filled = self.expression.replace(RATE_INTERVAL, rate_interval(step_seconds, scrape_seconds))
         filled = filled.replace(RANGE, f"{round(range_seconds * 1000)}ms")
-        return re.sub(rf"{re.escape(SCOPE)}\b", lambda _: matchers, filled)
+        return PLACE.sub(lambda found: ",".join([*matchers, *_phases(found[0])]), filled)
 
     def grafana(self) -> str:
         """Return the PromQL with Grafana's variables as matchers."""
         return re.sub(
-            rf"([\w:]+)\{{([^{{}}]*){re.escape(SCOPE)}\b",
-            lambda found: f"{found[1]}{{{found[2]}{grafana_scope(found[1])}",
+            rf"([\w:]+)\{{([^{{}}]*)({PLACE.pattern})",
+            lambda found: f"{found[1]}{{{found[2]}{grafana_scope(found[1], found[3])}",
             self.expression,
         )
 
 
-def grafana_scope(metric: str) -> str:
+def grafana_scope(metric: str, place: str = SCOPE) -> str:
     """Return the matchers that hold a metric to what is chosen in the dashboard's variables."""
     engine = ENGINE_SCOPE if metric.startswith(ENGINE_SERIES) else ()
     names = (*(name for name in engine if name != "model_name" or metric not in WITHOUT_MODEL_NAME), *GRAFANA_SCOPE)
-    return ",".join(f'{name}=~"${name}"' for name in names)
+    return ",".join([*(f'{name}=~"${name}"' for name in names), *_phases(place)])
+
+
+def _phases(place: str) -> tuple[str, ...]:
+    return (NOT_WARM_UP,) if place == SCOPE else ()
 
 
 def rate_interval(step_seconds: float, scrape_seconds: float) -> str:

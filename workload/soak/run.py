@@ -26,7 +26,6 @@ from workload.soak.assembly import EXPERIMENT, WATCHED_ONLY, Assembly, Surroundi
 from workload.soak.capture import keeper
 from workload.soak.plan import SoakPlan
 from workload.soak.webhook import PATH
-from workload.targets import ArmLabels
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -100,7 +99,10 @@ def run_soak(
                 alertmanager,
                 ports.webhook,
                 keeper(
-                    prometheus.client, bundle, ArmLabels(bundle.run_id, EXPERIMENT, plan.profile).as_dict(), grafana
+                    prometheus.client,
+                    bundle,
+                    {"run": bundle.run_id, "experiment": EXPERIMENT, "arm": plan.profile},
+                    grafana,
                 ),
                 partial(mark_action, annotate, run=bundle.run_id),
             )

@@ -16,7 +16,10 @@ def test_a_panel_is_asked_for_one_run_over_the_whole_time() -> None:
     client = KnownSeries()
     ask(LINES, client, {"run": "r1"}, SPAN)
     ask(BARS, client, {"run": "r1"}, SPAN)
-    assert client.asked == ['sum by (arm, node) (lines{run="r1"})', 'sum by (node) (increase(bars{run="r1"}[60000ms]))']
+    assert client.asked == [
+        'sum by (arm, node) (lines{run="r1",phase!="warmup"})',
+        'sum by (node) (increase(bars{run="r1",phase!="warmup"}[60000ms]))',
+    ]
 
 
 def test_the_step_is_as_fine_as_the_picture_or_the_samples() -> None:

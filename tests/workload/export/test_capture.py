@@ -65,8 +65,8 @@ def test_data_and_queries_lie_beside_the_pictures(tmp_path: Path, server: StubGr
     kept(tmp_path, server, DASHBOARD)
     assert {path.stem for path in tmp_path.glob("*.csv")} == {path.stem for path in tmp_path.glob("*.png")}
     promql = json.loads((tmp_path / "promql.json").read_text())
-    assert promql["bargauge"] == ['sum by (node) (increase(bars{run="r1"}[60000ms]))']
-    assert promql["silent"] == ['silent{run="r1"}']
+    assert promql["bargauge"] == ['sum by (node) (increase(bars{run="r1",phase!="warmup"}[60000ms]))']
+    assert promql["silent"] == ['silent{run="r1",phase!="warmup"}']
 
 
 @pytest.mark.parametrize(
