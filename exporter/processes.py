@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import psutil
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
+from exporter.procfs import Process, read_command_lines, read_process, read_processes
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
     from prometheus_client import Metric
 
@@ -31,47 +33,45 @@ class Target:
     port: int | None = None
     command: str | None = None
 
-    def root(self) -> psutil.Process | None:
+    def root(self) -> Process | None:
         """Return the root; None if there is none, or none that we may see."""
         pid = self.pid if self.pid is not None else self._named(self.command) if self.command else self._listener()
-        with suppress(psutil.Error):
-            return None if pid is None else psutil.Process(pid)
-        return None
+        root = None if pid is None else read_process(pid)
+        return None if root is None or root.has_ended else root
 
     def _named(self, command: str) -> int | None:
-        found = [
-            (process.info["create_time"], process.pid)
-            for process in psutil.process_iter(["cmdline", "create_time"])
-            if command in " ".join(process.info["cmdline"] or ()) and process.pid != os.getpid()
-        ]
+        pids = [pid for pid, line in read_command_lines() if command in line and pid != os.getpid()]
+        found = [(process.started, process.pid) for process in map(read_process, pids) if process]
         return min(found)[1] if found else None
 
     def _listener(self) -> int | None:
-        for connection in psutil.net_connections(kind="tcp"):
-            address = connection.laddr
-            if address and connection.status == psutil.CONN_LISTEN and address.port == self.port:
-                return connection.pid
+        with suppress(psutil.Error):
+            for connection in psutil.net_connections(kind="tcp"):
+                address = connection.laddr
+                if address and connection.status == psutil.CONN_LISTEN and address.port == self.port:
+                    return connection.pid
         return None
 
 
-@dataclass
 class Tree:
     """The processes of a target, looked up again every few seconds.
 
     CPU time of a child that has ended lives on in its parent's account, so the sum over the tree never falls while the
-    root lives.
+    root lives. A target that is named by its id is the process that has it now, and no later one.
     """
 
-    target: Target
-    clock: Callable[[], float]
-    _root: psutil.Process | None = None
-    _processes: list[psutil.Process] = field(default_factory=list)
-    _searched: float = float("-inf")
+    def __init__(self, target: Target, clock: Callable[[], float]) -> None:
+        self._target = target
+        self._clock = clock
+        self._only = target.root() if target.pid is not None else None
+        self._root: Process | None = None
+        self._members: list[Process] = []
+        self._searched = float("-inf")
 
     def look(self) -> int | None:
         """Look the root up again if it is time to, and return its id; None if there is none."""
-        if self.clock() - self._searched > SEARCH_SECONDS or not all(p.is_running() for p in self._processes):
-            self._root, self._processes, self._searched = self.target.root(), [], self.clock()
+        if self._clock() - self._searched > SEARCH_SECONDS or not self._is_whole():
+            self._root, self._members, self._searched = self._find_root(), [], self._clock()
         return self._root.pid if self._root else None
 
     def measure(self, others: Collection[int]) -> tuple[int, float, int]:
@@ -80,28 +80,39 @@ class Tree:
         Args:
             others: ids of processes that, with all below them, are not of this tree.
         """
-        if self._root and not self._processes:
-            self._processes = _descendants(self._root, others)
-        count, cpu_seconds, resident_bytes = 0, 0.0, 0
-        for process in self._processes:
-            with suppress(psutil.Error):
-                with process.oneshot():
-                    cpu, memory = process.cpu_times(), process.memory_info()
-                cpu_seconds += cpu.user + cpu.system + cpu.children_user + cpu.children_system
-                resident_bytes += memory.rss
-                count += 1
-        return count, cpu_seconds, resident_bytes
+        if self._root and not self._members:
+            self._members = _descendants(self._root, list(read_processes()), others)
+        return (
+            len(self._members),
+            sum(process.cpu_seconds for process in self._members),
+            sum(process.resident_bytes for process in self._members),
+        )
+
+    def _find_root(self) -> Process | None:
+        root = self._target.root()
+        if self._target.pid is None or (root and self._only and root.identity == self._only.identity):
+            return root
+        return None
+
+    def _is_whole(self) -> bool:
+        """Read the members again, and return whether all are still there: one that has ended may have left children."""
+        now = [read_process(process.pid) for process in self._members]
+        is_whole = all(
+            process is not None and process.identity == before.identity
+            for process, before in zip(now, self._members, strict=True)
+        )
+        self._members = [process for process in now if process] if is_whole else []
+        return is_whole
 
 
-def _descendants(root: psutil.Process, others: Collection[int]) -> list[psutil.Process]:
+def _descendants(root: Process, processes: Iterable[Process], others: Collection[int]) -> list[Process]:
     """Return a process and all below it, without `others` and what is below those."""
-    found, left_out = [root], set(others)
-    with suppress(psutil.Error):
-        for process in root.children(recursive=True):  # parents before their children
-            if process.pid in left_out or process.ppid() in left_out:
-                left_out.add(process.pid)
-            else:
-                found.append(process)
+    children: dict[int, list[Process]] = {}
+    for process in processes:
+        children.setdefault(process.parent, []).append(process)
+    found = [root]
+    for process in found:  # grows while it is walked: parents before their children
+        found += [child for child in children.get(process.pid, ()) if child.pid not in others]
     return found
 
 
