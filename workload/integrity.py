@@ -11,7 +11,7 @@ import struct
 from contextlib import contextmanager
 from functools import cache
 from hashlib import blake2b
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,6 +29,9 @@ CHECKSUM = "checksum"
 DISK_ERRORS = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}
 # Sizes in bytes, from "Database File Format", 4.1 and 4.2, sqlite.org.
 LOG_HEADER, FRAME_HEADER = 32, 24
+MAX_LOG_BYTES, MAX_VALUE_BYTES = 2**30, 2**26
+# Steps of SQLite's virtual machine: to look through a journal once takes less than one for each of its bytes.
+FREE_STEPS, STEPS_A_BYTE, STEPS_A_ROUND = 10**7, 50, 10**4
 
 
 def row_checksum(*values: object) -> int:
@@ -63,16 +66,34 @@ def columns(connection: sqlite3.Connection, table: str) -> list[str]:
     return [row[1] for row in connection.execute(f"PRAGMA table_info({table})") if row[1] != CHECKSUM]
 
 
-def structural_damage(connection: sqlite3.Connection, pristine: sqlite3.Connection) -> str | None:
-    """Return what is wrong with the pages of a journal, or with its tables beside those of a new one.
+def limit_costs(connection: sqlite3.Connection, path: Path) -> None:
+    """Let reading a journal take steps by the size of its files, and memory by a limit, whatever is in them.
 
-    None if nothing is. A table that a new journal has may be missing; what is there is as it was made.
+    A view may have rows without end, and pages that are children of each other are walked for ever.
     """
-    if (verdict := str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])) != "ok":
-        return " ".join(verdict.split())
-    if not set(_definitions(connection)) <= set(_definitions(pristine)):
-        return "its tables are not as they were made"
-    return None
+    size = sum(each.stat().st_size for each in (path, _log_of(path)) if each.exists())
+    rounds, most = count(), (FREE_STEPS + STEPS_A_BYTE * size) // STEPS_A_ROUND
+    connection.set_progress_handler(lambda: next(rounds) > most, STEPS_A_ROUND)
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_VALUE_BYTES)
+    connection.execute("PRAGMA trusted_schema = OFF")
+
+
+def foreign(connection: sqlite3.Connection, pristine: sqlite3.Connection) -> str | None:
+    """Return what is wrong with the tables of a journal beside those of a new one, None if nothing; no row is read.
+
+    A table that a new journal has may be missing; a view, a trigger or a virtual table is never there.
+    """
+    known = set(_definitions(pristine))
+    is_ours = set(_definitions(connection, len(known) + 1)) <= known
+    return None if is_ours else "its tables are not as they were made"
+
+
+def structural_damage(connection: sqlite3.Connection, pristine: sqlite3.Connection) -> str | None:
+    """Return what is wrong with the tables of a journal, or else with its pages; None if nothing is."""
+    if damage := foreign(connection, pristine):
+        return damage
+    verdict = " ".join(str(connection.execute("PRAGMA quick_check(1)").fetchone()[0]).split())
+    return None if verdict == "ok" else verdict
 
 
 def damaged_row(connection: sqlite3.Connection, table: str) -> int | None:
@@ -105,7 +126,7 @@ def check(
     """Refuse a journal of another schema, one whose structure is damaged, and rows that are not as they were written.
 
     The log goes first, for the rest is told by what SQLite has read of it; then the schema, for a journal of another
-    release is not damaged.
+    release is not damaged, but only if the table that tells it is ours.
 
     Args:
         connection: an open journal.
@@ -121,7 +142,9 @@ def check(
         raise UsageError(
             f"The journal {path} is damaged: {lost} commits behind a bad part of its log are lost.", "Start a new run."
         )
-    version = connection.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone()
+    version = None
+    if _definitions(connection, 1, "meta") == _definitions(pristine, 1, "meta"):
+        version = connection.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone()
     if version is not None and version[0] != str(schema):
         raise UsageError(
             f"The journal {path} was written with another schema version: {version[0]}, not {schema}.",
@@ -149,7 +172,7 @@ def lost_commits(path: Path) -> int:
     The log is summed here as SQLite does it, and its index (`-shm`) is not read: to close a file drops the locks that
     this process has on it, and another process would then make the index anew under the feet of ours.
     """
-    log = path.with_name(f"{path.name}-wal")
+    log = _log_of(path)
     lost, salts = _lost_commits(log)
     if lost and _lost_commits(log)[1] != salts:
         return 0  # the log was begun anew while it was read: all that was in it is in the file
@@ -158,6 +181,8 @@ def lost_commits(path: Path) -> int:
 
 def _lost_commits(log: Path) -> tuple[int, bytes]:
     """Return the lost commits of a log, and its salts."""
+    if log.exists() and log.stat().st_size > MAX_LOG_BYTES:
+        raise ValueError("the log is larger than any of ours")
     content = log.read_bytes() if log.exists() else b""
     header, salts = content[:LOG_HEADER], content[16:24]
     if len(content) <= LOG_HEADER:
@@ -209,5 +234,13 @@ def _tables(connection: sqlite3.Connection) -> list[str]:
     return [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")]
 
 
-def _definitions(connection: sqlite3.Connection) -> list[tuple[str, ...]]:
-    return connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY name").fetchall()
+def _definitions(connection: sqlite3.Connection, most: int = -1, name: str | None = None) -> list[tuple[str, ...]]:
+    """Return how at most so many tables, or whatever else, were made: all, or those of one name."""
+    return connection.execute(
+        "SELECT type, name, tbl_name, sql FROM sqlite_master WHERE ?1 IS NULL OR name = ?1 ORDER BY name LIMIT ?2",
+        (name, most),
+    ).fetchall()
+
+
+def _log_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}-wal")

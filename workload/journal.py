@@ -15,56 +15,27 @@ import queue
 import sqlite3
 import threading
 from concurrent.futures import Future
-from contextlib import ExitStack, suppress
-from functools import cache
+from contextlib import ExitStack, closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Self
 
 from workload.durable import OWNER_ONLY, hold
 from workload.errors import StorageError, UsageError
-from workload.integrity import add_checksums, check, columns, explained, is_blank, keep_checksums
+from workload.integrity import (
+    add_checksums,
+    check,
+    columns,
+    explained,
+    foreign,
+    is_blank,
+    keep_checksums,
+    limit_costs,
+)
+from workload.schema import SCHEMA, SCHEMA_VERSION, TABLES, pristine
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-SCHEMA_VERSION = 2
-SCHEMA = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
-CREATE TABLE question (
-  id INTEGER PRIMARY KEY, arm TEXT NOT NULL, block INTEGER NOT NULL, phase TEXT NOT NULL, segment INTEGER NOT NULL,
-  question_id TEXT NOT NULL, type TEXT NOT NULL, attempt INTEGER NOT NULL, worker TEXT NOT NULL,
-  intended_at REAL NOT NULL, started_at REAL NOT NULL, duration_seconds REAL, outcome TEXT, reason TEXT,
-  termination TEXT, hops INTEGER, digest TEXT, answer TEXT, trajectory TEXT,
-  answer_em REAL, answer_f1 REAL, facts_em REAL, facts_f1 REAL, joint_f1 REAL) STRICT;
-CREATE TABLE node_visit (
-  question INTEGER NOT NULL REFERENCES question(id), node TEXT NOT NULL, hop INTEGER NOT NULL,
-  started_at REAL NOT NULL, duration_seconds REAL NOT NULL, outcome TEXT NOT NULL) STRICT;
-CREATE TABLE stage (
-  question INTEGER NOT NULL REFERENCES question(id), stage TEXT NOT NULL, hop INTEGER NOT NULL,
-  started_at REAL NOT NULL, duration_seconds REAL NOT NULL) STRICT;
-CREATE TABLE prefetch (
-  question INTEGER NOT NULL REFERENCES question(id), hop INTEGER NOT NULL, outcome TEXT NOT NULL,
-  started_at REAL NOT NULL, duration_seconds REAL NOT NULL, waited_seconds REAL NOT NULL) STRICT;
-CREATE TABLE llm_call (
-  id INTEGER PRIMARY KEY, question INTEGER NOT NULL REFERENCES question(id), node TEXT NOT NULL, hop INTEGER NOT NULL,
-  retry INTEGER NOT NULL DEFAULT 0,
-  started_at REAL NOT NULL, duration_seconds REAL NOT NULL, ttft_seconds REAL, outcome TEXT NOT NULL, reason TEXT,
-  prompt_tokens INTEGER, cached_tokens INTEGER, reusable_tokens INTEGER, completion_tokens INTEGER,
-  finish_reason TEXT, block_hashes BLOB) STRICT;
-CREATE TABLE call_text (
-  call INTEGER PRIMARY KEY REFERENCES llm_call(id), messages TEXT NOT NULL, reply TEXT NOT NULL,
-  prompt_ids BLOB NOT NULL, output_ids BLOB NOT NULL) STRICT;
-CREATE TABLE segment (
-  id INTEGER PRIMARY KEY, started_at REAL NOT NULL, ended_at REAL, first_question INTEGER NOT NULL,
-  first_call INTEGER NOT NULL, dropped INTEGER NOT NULL, paused INTEGER NOT NULL, summary TEXT) STRICT;
-CREATE TABLE sample (
-  at REAL NOT NULL, segment INTEGER NOT NULL, in_flight INTEGER NOT NULL, level INTEGER NOT NULL,
-  is_held INTEGER NOT NULL, runner_bytes INTEGER, engine_bytes INTEGER) STRICT;
-CREATE TABLE action (
-  at REAL NOT NULL, action TEXT NOT NULL, alert TEXT NOT NULL, status TEXT NOT NULL, fingerprint TEXT, starts_at TEXT,
-  detail TEXT NOT NULL) STRICT;
-"""
-TABLES = ("question", "node_visit", "stage", "prefetch", "llm_call", "call_text", "segment", "sample", "action")
 # What SQLite and its driver raise for a value that is none of theirs, whatever room the disk has.
 UNFIT = (
     *(sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError, sqlite3.ProgrammingError),
@@ -213,7 +184,7 @@ def _folder_of(path: Path) -> int:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         folder = hold(path.parent)
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, OWNER_ONLY))
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, OWNER_ONLY))
     except OSError as error:
         raise StorageError(
             f"The journal {path} cannot be created: {error.strerror}.", "Choose another --results."
@@ -227,6 +198,7 @@ def _open(path: Path, config: Mapping[str, Any]) -> sqlite3.Connection:
     with explained(path, "Start a new run."), ExitStack() as failed:
         connection = sqlite3.connect(path, check_same_thread=False)
         failed.callback(connection.close)
+        limit_costs(connection, path)
         if is_blank(connection, path):
             # One transaction: a process that is killed here leaves a file without tables, which is new again.
             connection.executescript(f"{WRITING} BEGIN; {SCHEMA}")
@@ -236,23 +208,16 @@ def _open(path: Path, config: Mapping[str, Any]) -> sqlite3.Connection:
             connection.executemany("INSERT INTO meta (key, value) VALUES (?, ?)", meta.items())
             connection.commit()
         else:
-            check(connection, path, ("meta", *TABLES), _pristine(), SCHEMA_VERSION)
+            check(connection, path, ("meta", *TABLES), pristine(), SCHEMA_VERSION)
             if (found := dict(connection.execute("SELECT key, value FROM meta")).get("config")) != wanted:
                 raise UsageError(
                     f"The journal {path} was written with another config: {found}, not {wanted}.", "Start a new run."
                 )
             connection.executescript(WRITING)
             keep_checksums(connection)
+        connection.set_progress_handler(None, 0)  # it is sound: what is written from now on is as much as there is
         failed.pop_all()
         return connection
-
-
-@cache
-def _pristine() -> sqlite3.Connection:
-    connection = sqlite3.connect(":memory:", check_same_thread=False)
-    connection.executescript(SCHEMA)
-    add_checksums(connection)
-    return connection
 
 
 def read(path: Path, table: str) -> list[dict[str, Any]]:
@@ -269,17 +234,39 @@ def read_tables(path: Path, tables: Sequence[str]) -> dict[str, list[dict[str, A
     if unknown := set(tables) - (set(TABLES) if path.exists() else set()):
         names = ", ".join(map(repr, sorted(unknown)))
         raise UsageError(f"There is no table {names} in a journal at {path}.", "Check the run's name.")
-    connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
-    try:
-        with explained(path, "Choose another run."):
-            # One transaction: what is checked is what is read, while a run goes on.
-            connection.execute("BEGIN")
-            if is_blank(connection, path):
-                return {table: [] for table in tables}
-            check(connection, path, ("meta", *tables), _pristine(), SCHEMA_VERSION)
-            return {table: _rows(connection, table) for table in tables}
-    finally:
-        connection.close()
+    with opened(path, "Choose another run.") as connection:
+        # One transaction: what is checked is what is read, while a run goes on.
+        connection.execute("BEGIN")
+        if is_blank(connection, path):
+            return {table: [] for table in tables}
+        check(connection, path, ("meta", *tables), pristine(), SCHEMA_VERSION)
+        return {table: _rows(connection, table) for table in tables}
+
+
+@contextmanager
+def opened(path: Path, remedy: str) -> Iterator[sqlite3.Connection]:
+    """Yield a connection that only reads a journal, safe beside its writer, at costs that have limits.
+
+    Raises:
+        UsageError: it is no journal, or it is damaged.
+        StorageError: its disk failed.
+    """
+    with (
+        explained(path, remedy),
+        closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection,
+    ):
+        limit_costs(connection, path)
+        yield connection
+
+
+def refuse_foreign_tables(connection: sqlite3.Connection, path: Path) -> None:
+    """Refuse a journal by its tables alone, which costs nothing; `read_tables` looks at all of it.
+
+    Raises:
+        UsageError: it has other tables than ours.
+    """
+    if damage := foreign(connection, pristine()):
+        raise UsageError(f"The journal {path} is damaged: {damage}.", "Look at the run's folder.")
 
 
 def _rows(connection: sqlite3.Connection, table: str) -> list[dict[str, Any]]:

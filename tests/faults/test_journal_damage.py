@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from workload.errors import UsageError
-from workload.journal import TABLES, Journal, read
+from workload.journal import Journal, read
+from workload.schema import TABLES
 
 ROOT = Path(__file__).parents[2]
 CONFIG = {"limit": 5, "seed": 0}

@@ -22,10 +22,11 @@ from workload.corpus.questions import load
 from workload.engine.endpoint import parse_endpoint
 from workload.errors import Hop2RagError, UsageError
 from workload.experiments import EXPERIMENTS
-from workload.journal import TABLES, Journal, read
+from workload.journal import Journal, read
 from workload.kv_cache.prompts_file import read_prompts
 from workload.kv_cache.source import Source
 from workload.run import settings_of
+from workload.schema import TABLES
 from workload.settings import ENVIRONMENT, Settings, load_settings
 from workload.soak.checkpoint import FILE, Checkpoint, read_checkpoint
 

@@ -21,7 +21,7 @@ from workload.heap import share_one_arena
 from workload.journal import Journal
 from workload.scrapes import wait_for_scrapes
 from workload.settings import PLACES
-from workload.soak.checkpoint import read_checkpoint, standing, stream_of
+from workload.soak.checkpoint import read_checkpoint, stream_of
 from workload.soak.clock import steady
 from workload.soak.confirming import confirmer
 from workload.soak.display import Display, Recent
@@ -121,13 +121,15 @@ class Assembly:
         """
         share_one_arena()
         self._wall = steady()
-        self._stands, self._before = standing(self.bundle), read_checkpoint(self.bundle)
+        self._before, has_journal = read_checkpoint(self.bundle), self.bundle.journal.exists()
         with self.stack as stack:
             config = {
                 "settings": self.settings.model_dump(mode="json", exclude=PLACES),
                 "plan": self.plan.model_dump(mode="json", exclude=WATCHED_ONLY),
             }
             journal = stack.enter_context(Journal(self.bundle.journal, config))
+            # Only now is it known to be sound.
+            self._stands = SoakRecord(self.bundle.journal).unfinished() if has_journal else None
             journal.close_interrupted()
             kept = stack.enter_context(
                 KeptEngine(self.around.launcher, PROFILES[self.plan.profile], restarts=self.around.owns_engine)

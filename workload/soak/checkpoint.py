@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+from pydantic import ConfigDict, Field, TypeAdapter
+
+from workload.enclosed import text_of
 from workload.errors import UsageError
-from workload.soak.record import SoakRecord
+from workload.manifest import LATEST_SECONDS, Count
 from workload.soak.stream import Item, QuestionStream
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from workload.bundle import Bundle
     from workload.corpus.hotpotqa import Question
@@ -35,15 +37,17 @@ class Checkpoint:
         firing: the alerts that steered, by fingerprint: name, action and since when.
     """
 
-    at: float
-    elapsed_seconds: float
-    segment: int
-    lap: int
-    index: int
-    level: int
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
+
+    at: Annotated[float, Field(ge=0, le=LATEST_SECONDS, allow_inf_nan=False)]
+    elapsed_seconds: Annotated[float, Field(ge=0, le=LATEST_SECONDS, allow_inf_nan=False)]
+    segment: Count
+    lap: Count
+    index: Count
+    level: Count
     holds: tuple[str, ...]
-    accounting: Mapping[str, Any]
-    firing: Mapping[str, Any] = field(default_factory=dict)
+    accounting: dict[str, Any]
+    firing: dict[str, Any] = field(default_factory=dict)
 
     def write(self, bundle: Bundle) -> None:
         """Write it at once or not at all.
@@ -62,17 +66,11 @@ def read_checkpoint(bundle: Bundle) -> Checkpoint | None:
     """
     path = bundle.folder / FILE
     try:
-        found = json.loads(path.read_text())
-        return Checkpoint(**{**found, "holds": tuple(found["holds"])})
+        return TypeAdapter(Checkpoint).validate_json(text_of(path))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError) as error:
         raise UsageError(f"{path} is damaged ({type(error).__name__}).", "Start a new soak.") from error
-
-
-def standing(bundle: Bundle) -> Unfinished | None:
-    """Return where the journal of an earlier process ends; None if there is no journal."""
-    return SoakRecord(bundle.journal).unfinished() if bundle.journal.exists() else None
 
 
 def stream_of(questions: Sequence[Question], seed: int, stands: Unfinished | None) -> QuestionStream:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from workload.analysis.percentiles import quantile
-from workload.errors import UsageError
+from workload.journal import opened, refuse_foreign_tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,17 +62,12 @@ class SoakRecord:
 
     def rows(self, query: str, parameters: tuple[Any, ...] = ()) -> Iterator[sqlite3.Row]:
         """Yield the rows of a query."""
-        try:
-            uri = f"{self._path.resolve().as_uri()}?mode=ro"
-            with closing(sqlite3.connect(uri, uri=True)) as connection:
-                # Read once and forgotten: SQLite's usual 2 MB would be kept by each thread that ever reads.
-                connection.execute("PRAGMA cache_size = -256")
-                connection.row_factory = sqlite3.Row
-                yield from connection.execute(query, parameters)
-        except sqlite3.DatabaseError as error:
-            raise UsageError(
-                f"The journal {self._path} cannot be read: {error}.", "Look at the run's folder."
-            ) from error
+        with opened(self._path, "Look at the run's folder.") as connection:
+            refuse_foreign_tables(connection, self._path)
+            # Read once and forgotten: SQLite's usual 2 MB would be kept by each thread that ever reads.
+            connection.execute("PRAGMA cache_size = -256")
+            connection.row_factory = sqlite3.Row
+            yield from connection.execute(query, parameters)
 
     def table(self, name: str, columns: str, order: str) -> list[dict[str, Any]] | None:
         """Return a whole small table; None where the journal has none of that name."""

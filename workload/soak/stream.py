@@ -59,7 +59,7 @@ class QuestionStream:
         """Return the next question; those given back come first."""
         if self._again:
             return self._again.popleft()
-        if self._index == len(self._order):
+        if self._index >= len(self._order):  # of a smaller corpus than it was begun with
             self._lap, self._index = self._lap + 1, 0
             self._order = self._draw()
         self._index += 1
