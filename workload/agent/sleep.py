@@ -36,11 +36,17 @@ class EngineSleep:
         Raises:
             DependencyDownError: the engine does not sleep or wake up when it is told to.
         """
+        asleep = asyncio.ensure_future(self._tell("sleep", hop, meter))
         try:
-            found, _ = await asyncio.gather(work, self._tell("sleep", hop, meter))
+            found, _ = await asyncio.gather(work, asyncio.shield(asleep))
         finally:
-            await self._tell("wake_up", hop, meter)
+            await _finished(asyncio.ensure_future(self._wake_after(asleep, hop, meter)))
         return found
+
+    async def _wake_after(self, asleep: asyncio.Future[None], hop: int, meter: QuestionMeter) -> None:
+        # Sent before the sleep has arrived, it would wake nobody, and the engine would sleep for good.
+        await asyncio.wait([asleep])
+        await self._tell("wake_up", hop, meter)
 
     async def _tell(self, step: str, hop: int, meter: QuestionMeter) -> None:
         with meter.pause(step, hop):
@@ -51,3 +57,16 @@ class EngineSleep:
                     f"The engine does not {step.replace('_', ' ')} when it is told to ({error}).",
                     "Start it with --enable-sleep-mode and VLLM_SERVER_DEV_MODE=1.",
                 ) from error
+
+
+async def _finished(work: asyncio.Future[None]) -> None:
+    """Return once `work` has ended, however often whoever waits is cancelled; that comes afterwards."""
+    cancelled = None
+    while not work.done():
+        try:
+            await asyncio.wait([work])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    work.result()
+    if cancelled:
+        raise cancelled

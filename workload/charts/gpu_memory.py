@@ -58,7 +58,7 @@ def _quality(seen: Observation, told: dict[str, Any]) -> list[str]:
         f"longest {1000 * row['gap_max_seconds']:.1f} ms"
         for gpu, row in told["sampling"].items()
     ]
-    if not lines:
+    if not seen.device:
         lines = [
             f"NO GPU: resident memory of the engine's processes, every {number(seen.resident.resolution_seconds)} s"
         ]

@@ -30,23 +30,19 @@ class Pace:
 
     Attributes:
         wanted: as above.
+        level: questions in flight that are allowed now: those wanted, halved once for each reduction in force.
         in_flight: questions that are under way.
         ending: why the run ends, and the exit code; None while it goes on.
     """
 
     def __init__(self, wanted: int, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self.wanted = wanted
+        self.wanted = self.level = wanted
         self.in_flight = 0
         self.ending: Ending | None = None
         self._monotonic = monotonic
         self._halvings = 0
         self._held_since: dict[str, float] = {}
         self._changed = asyncio.Event()
-
-    @property
-    def level(self) -> int:
-        """Questions in flight that are allowed now: those wanted, halved once for each reduction in force."""
-        return max(1, self.wanted >> self._halvings)
 
     @property
     def holds(self) -> set[str]:
@@ -61,14 +57,12 @@ class Pace:
 
     def halve(self) -> int:
         """Allow half as many questions in flight, at least one, and return the new level."""
-        self._halvings += 1
-        return self.level
+        return self._reduce(self._halvings + 1)
 
     def restore(self) -> int:
         """Undo one halving and return the new level; the others stay in force."""
-        self._halvings = max(0, self._halvings - 1)
         self._wake()
-        return self.level
+        return self._reduce(max(0, self._halvings - 1))
 
     def hold(self, name: str) -> None:
         """Send nothing until this hold, and every other one, is lifted."""
@@ -114,6 +108,11 @@ class Pace:
                 while self.in_flight:
                     await self._change()
         return self.in_flight == 0
+
+    def _reduce(self, halvings: int) -> int:
+        self._halvings = halvings
+        self.level = max(1, self.wanted >> halvings)
+        return self.level
 
     async def _change(self) -> None:
         self._changed.clear()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 
 from tests.stubs.agent import StubEmbedder, StubStore, bench
@@ -58,3 +61,49 @@ def test_an_arm_that_sleeps_needs_an_engine_that_can_and_no_other_questions() ->
     settings = load_settings({"limit": 1, "max_hops": 1, "k": 5, "concurrency": (4,)}, {})
     with pytest.raises(UsageError, match="in flight"):
         with_options(settings, {"sleeping": True})
+
+
+@pytest.mark.parametrize("cancels", [1, 3])
+async def test_the_wake_up_of_a_cancelled_question_does_not_overtake_its_sleep(cancels: int) -> None:
+    """Whoever stops waiting for a request has not stopped the request: woken too early, the engine slept for good."""
+    heard: list[str] = []
+    arrives = threading.Event()
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/sleep":
+            arrives.wait(30)
+        heard.append(request.url.path)
+        return httpx.Response(200)
+
+    with httpx.Client(transport=httpx.MockTransport(answer), base_url="http://engine") as client:
+        question = bench().meter.question("0", "bridge")
+        asking = asyncio.create_task(EngineSleep(client).during(asyncio.sleep(0), 1, question))
+        for _ in range(cancels):
+            await asyncio.sleep(0.02)
+            asking.cancel()
+        await asyncio.sleep(0.02)
+        arrives.set()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+    assert heard == ["/sleep", "/wake_up"]
+
+
+async def test_a_retrieval_that_fails_wakes_the_engine_once_it_sleeps() -> None:
+    """The failure is told, and the next question finds an engine that is awake."""
+    heard: list[str] = []
+    arrives = threading.Event()
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/sleep":
+            arrives.wait(30)
+        heard.append(request.url.path)
+        return httpx.Response(200)
+
+    async def fails() -> None:
+        asyncio.get_running_loop().call_later(0.05, arrives.set)
+        raise DependencyDownError("Chroma does not answer.")
+
+    client = httpx.Client(transport=httpx.MockTransport(answer), base_url="http://engine")
+    with client, pytest.raises(DependencyDownError, match="Chroma"):
+        await EngineSleep(client).during(fails(), 1, bench().meter.question("0", "bridge"))
+    assert heard == ["/sleep", "/wake_up"]
