@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from exporter.spans import Spans
 
 _LOG = logging.getLogger("exporter.langgraph")
+MAX_NODES = 32  # each that calls a model has some 170 series
 STEP_TAG = "graph:step:"  # on the run of a node, and on none of the runs inside it
 
 P = ParamSpec("P")
@@ -65,7 +66,8 @@ class MeteringHandler(BaseCallbackHandler):
     task for each token, and a sync app no event loop.
 
     Args:
-        nodes: the app's nodes, as in `app.nodes`; what is not among them is counted as `other`.
+        nodes: the app's nodes, as in `app.nodes`; what is not among them is counted as `other`, and so is what comes
+            after the first 32.
         llm_nodes: those of them that call a language model (default: any may).
         registry: where the instruments are registered (default: a registry of its own).
         clock: seconds, monotonic.
@@ -91,13 +93,19 @@ class MeteringHandler(BaseCallbackHandler):
         self.registry = CollectorRegistry() if registry is None else registry
         self._failures = metering_failures(self.registry)
         self.address = ""
-        metrics = AgentMetrics(self.registry, names, names if llm_nodes is None else list(llm_nodes))
+        if len(names) > MAX_NODES:
+            _LOG.warning(
+                "Of %d nodes the first %d have series of their own; the others share one.", len(names), MAX_NODES
+            )
+        callers = names if llm_nodes is None else list(llm_nodes)
+        metrics = AgentMetrics(self.registry, names[:MAX_NODES], callers[:MAX_NODES])
         busy = BusySeconds(clock)
         self.registry.register(busy)
         self._activity = NodeActivity(lambda: time.time_ns() // 1_000_000)
-        self._runs = Runs(metrics, self._activity, busy, clock, spans)
+        self._runs = Runs(metrics, self._activity, busy, clock, spans, self._forgot)
         self._lock = threading.Lock()
         self._has_failed = False
+        self._has_forgotten = False
         self._server: MetricsServer | None = None
 
     def serve(self, port: int = 0, host: str = "127.0.0.1") -> Self:
@@ -127,6 +135,15 @@ class MeteringHandler(BaseCallbackHandler):
         if not self._has_failed:
             self._has_failed = True
             _LOG.exception("An event could not be metered; from now on such failures are only counted.")
+
+    def _forgot(self) -> None:
+        """Count a question whose end was never told, and log the first."""
+        self._failures.inc()
+        if not self._has_forgotten:
+            self._has_forgotten = True
+            _LOG.warning(
+                "A question's end was never told; it counts as cancelled, and from now on such are only counted."
+            )
 
     @_guarded
     def on_chain_start(

@@ -22,11 +22,15 @@ class Usage:
     cached_tokens: int | None
 
 
-@dataclass
+@dataclass(eq=False)
 class Question:
-    """One question: its open runs, its slot on the timeline, and the steps in which each node has run."""
+    """One question: its open runs, its slot on the timeline, and the steps in which each node has run.
+
+    `active` is when its last run was opened.
+    """
 
     worker: int = 0
+    active: float = 0.0
     open: dict[UUID, Run] = field(default_factory=dict)
     steps: dict[str, dict[Hashable, int]] = field(default_factory=dict)
 

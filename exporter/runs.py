@@ -5,6 +5,7 @@ A question is a tree of runs: node visits, and within them LLM calls, retriever 
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from contextlib import ExitStack, contextmanager
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING
@@ -28,14 +29,21 @@ if TYPE_CHECKING:
     from exporter.timeline import NodeActivity
 
 CANCELLED = "cancelled"
+IDLE_SECONDS = 3600.0
+MAX_OPEN = 10_000  # a thousand questions at a time, of ten open runs each
 
 
 class Runs:
     """All open runs. Not thread-safe: its caller takes turns.
 
+    A run whose end is never told, as of a process that was killed, would stay for ever. A question in which nothing has
+    begun for `IDLE_SECONDS` is closed as cancelled, and the least active ones are where there are more than `MAX_OPEN`
+    runs.
+
     Args:
         clock: seconds, monotonic.
         spans: starts the spans of a trace, if one is exported.
+        forgot: called for each question that is closed without having told its end.
     """
 
     def __init__(
@@ -45,13 +53,16 @@ class Runs:
         busy: BusySeconds,
         clock: Callable[[], float],
         spans: Spans = NO_SPANS,
+        forgot: Callable[[], None] = lambda: None,
     ) -> None:
         self._metrics = metrics
         self._activity = activity
         self._busy = busy
         self._clock = clock
         self._spans = spans
+        self._forgot = forgot
         self._open: dict[UUID, Run] = {}
+        self._questions: OrderedDict[Question, None] = OrderedDict()  # the least active first
         self._free: list[int] = []
         self._asked = 0
         self._load = ExitStack()
@@ -65,6 +76,10 @@ class Runs:
         question, hop, span = (parent.question, parent.hop, parent.span) if parent else (Question(), 1, INVALID_SPAN)
         run = Run(question, node, hop, self._clock(), span)
         run.question.open[run_id] = self._open[run_id] = run
+        question.active = run.started
+        self._questions[question] = None
+        self._questions.move_to_end(question)
+        self._forget(run)
         return run
 
     def find(self, run_id: UUID) -> Run | None:
@@ -80,11 +95,25 @@ class Runs:
         if run is None:
             return
         del run.question.open[run_id]
+        if not run.question.open:
+            self._questions.pop(run.question, None)
         if run.is_question:
             for left in list(run.question.open):
                 self.close(left, CANCELLED)
         run.reason = reason
         run.timing.close()
+
+    def _forget(self, newest: Run) -> None:
+        """Close what nobody will close: other questions, then the oldest runs of this one."""
+        while (idle := next(iter(self._questions))) is not newest.question:
+            if newest.started - idle.active <= IDLE_SECONDS and len(self._open) <= MAX_OPEN:
+                return
+            for run_id in list(idle.open):
+                self.close(run_id, CANCELLED)
+            self._forgot()
+        while len(self._open) > MAX_OPEN:
+            self.close(next(run_id for run_id, run in idle.open.items() if not run.is_question), CANCELLED)
+            self._forgot()
 
     def ask(self, run: Run) -> None:
         """Take a run for a question."""
