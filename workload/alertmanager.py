@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import secrets
 import socket
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Self
 
 import requests
 import yaml
 
 from workload.alertmanager_access import WEB_CONFIG, basic_auth, renew, write_secret
+from workload.claim import ANYBODY, Claim
+from workload.engine.listener import find_listener
 from workload.errors import DependencyDownError, StorageError, UsageError
 from workload.paths import asset
+from workload.place import Place
 from workload.process import ChildProcess, await_ready
 from workload.prometheus_server import HOST
 
@@ -19,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from workload.claim import Claimant
     from workload.prometheus_binary import AlertmanagerBinary
 
 READY_TIMEOUT_SECONDS = 30.0
@@ -101,7 +106,10 @@ def render_config(template: Path, *, webhook: str, token_file: Path) -> str:
 
 
 class LocalAlertmanager:
-    """Alertmanager under `cache/alertmanager-PORT`: configuration, webhook token, data and log. A context manager.
+    """Alertmanager under `cache/alertmanager-PORT`: configuration, webhook token, data and log.
+
+    As a context manager it calls our webhook alone: started, or reused where somebody keeps one of ours, and whoever it
+    calls now is waited for. `start` and `stop` alone keep one for others.
 
     Attributes:
         address: its "host:port", as Prometheus wants it.
@@ -111,7 +119,14 @@ class LocalAlertmanager:
     """
 
     def __init__(
-        self, binary: AlertmanagerBinary, cache: Path, session: requests.Session, *, port: int = 9093, webhook: str
+        self,
+        binary: AlertmanagerBinary,
+        cache: Path,
+        session: requests.Session,
+        *,
+        port: int = 9093,
+        webhook: str,
+        by: Claimant = ANYBODY,
     ) -> None:
         state = cache / f"alertmanager-{port}"
         self.address = f"{HOST}:{port}"
@@ -128,42 +143,91 @@ class LocalAlertmanager:
             "--cluster.listen-address=",
         )
         self._child: ChildProcess | None = None
+        self._place = Place(cache, "Alertmanager", port, by)
+        self._used, self._by = Claim(state, f"Alertmanager on port {port}"), by
+        self._stack = ExitStack()
+        self._before: str | None = None
 
     @property
     def token(self) -> str:
         """The webhook's bearer token."""
         return self.token_file.read_text().strip()
 
-    def start(self) -> bool:
-        """Return True once an Alertmanager started here is ready, False when one of ours was running and is now reused.
+    @property
+    def child(self) -> ChildProcess | None:
+        """The server, if it was started here."""
+        return self._child
+
+    def start(self, *, shares: bool = True) -> bool:
+        """Return True once an Alertmanager started here is ready, False when one that is kept already is reused.
+
+        One that is reused calls our webhook; `stop` gives it its configuration back and leaves it running.
+
+        Args:
+            shares: whether one that somebody else keeps will do.
 
         Raises:
-            UsageError: something else has the port.
+            UsageError: something else has the port, or somebody else keeps one that will not do.
             DependencyDownError: it stopped or was not ready in time; the end of its log is in the message.
             StorageError: its files cannot be written.
         """
-        if self._port_taken():
+        if not (self._place.take(READY_TIMEOUT_SECONDS) if shares else self._place.take_alone()):
             self._require_ours()
+            self._before = self._config.read_text()
             self._write()
             self.client.reload()
             return False
-        self._write(renews=True)
-        child = ChildProcess(self._argv, self._log)
-        remedy = "Pick another port with --alertmanager-port."
-        await_ready(child, self.client.ready, READY_TIMEOUT_SECONDS, "Alertmanager", self.address, remedy)
+        with ExitStack() as unless_ready:
+            unless_ready.callback(self._place.release)
+            self._require_free()
+            self._write(renews=True)
+            child = ChildProcess(self._argv, self._log)
+            self._place.note(child)
+            remedy = "Pick another port with --alertmanager-port."
+            await_ready(child, self.client.ready, READY_TIMEOUT_SECONDS, "Alertmanager", self.address, remedy)
+            unless_ready.pop_all()
         self._child = child
+        self._place.note(child, is_ready=True)
         return True
 
     def stop(self) -> None:
-        """Stop the Alertmanager that `start` started, if it did."""
+        """Stop the Alertmanager that `start` started, or give one that was reused its configuration back.
+
+        Raises:
+            DependencyDownError: one that was reused does not take it.
+            StorageError: its configuration cannot be written.
+        """
         if self._child is not None:
+            self._place.note(self._child)
             self._child.stop()
             self._child = None
+        self._place.release()
+        if self._before is not None:
+            self._write(self._before)
+            self._before = None
+            if self.client.ready():
+                self.client.reload()
 
-    def _port_taken(self) -> bool:
+    def calls_us(self) -> bool:
+        """Return whether its configuration is still the one that calls our webhook.
+
+        The file is looked at: Alertmanager does not tell where its webhooks are.
+        """
+        try:
+            return self._config.read_text() == self._rendered()
+        except OSError:
+            return False
+
+    def _require_free(self) -> None:
         with socket.socket() as probe:
             probe.settimeout(1.0)
-            return probe.connect_ex((HOST, self._port)) == 0
+            if probe.connect_ex((HOST, self._port)) != 0:
+                return
+        self._require_ours()
+        raise UsageError(
+            f"An Alertmanager of ours runs on {self.address}, and no command of this cache keeps it.",
+            f"Stop it: {find_listener(self._port)}.",
+        )
 
     def _require_ours(self) -> None:
         remedy = "Pick another with --alertmanager-port."
@@ -174,8 +238,11 @@ class LocalAlertmanager:
         if str(self.token_file) not in used:
             raise UsageError(f"An Alertmanager of someone else runs on {self.address}.", f"Stop it. {remedy}")
 
-    def _write(self, *, renews: bool = False) -> None:
-        text = render_config(asset("prometheus/alertmanager.yml"), webhook=self._webhook, token_file=self.token_file)
+    def _rendered(self) -> str:
+        return render_config(asset("prometheus/alertmanager.yml"), webhook=self._webhook, token_file=self.token_file)
+
+    def _write(self, text: str | None = None, *, renews: bool = False) -> None:
+        text = text or self._rendered()
         try:
             self._config.parent.mkdir(parents=True, exist_ok=True)
             self._config.write_text(text)
@@ -189,8 +256,12 @@ class LocalAlertmanager:
             ) from error
 
     def __enter__(self) -> Self:
-        self.start()
+        with self._stack as stack:
+            stack.enter_context(self._used.alone(by=self._by))
+            self.start()
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self.stop()
+        with self._stack:
+            self.stop()

@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from workload.claim import Claim
+from workload.claiming import claimant, engine_of
+from workload.compose.services import LIVE
 from workload.corpus.default import open_corpus
 from workload.corpus.embedding import MiniLmEmbedder
-from workload.engine.profile import PROFILES
+from workload.engine.attach import AttachLauncher
+from workload.engine.profile import DEFAULT, PROFILES
+from workload.paths import cache_dir
+from workload.prometheus import PrometheusClient
+from workload.prometheus_server import HOST, loopback_session, targets_folder
 from workload.run import greet, launcher_of
+from workload.scraped import scraped
+from workload.scrapes import wait_for_scrapes
+from workload.standing import read_standing
 from workload.subject import subject
+from workload.targets import TargetFiles
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from rich.console import Console
     from rich.progress import Progress
 
     from workload.agent.graph import Answer
+    from workload.claim import Claimant
+    from workload.engine.launcher import Launcher, RunningEngine
     from workload.settings import Settings
+    from workload.subject import Subject
 
 TOKEN_COLUMNS = ("prompt_tokens", "cached_tokens", "reusable_tokens", "completion_tokens")
 
@@ -58,17 +76,49 @@ def _cell(tokens: int | None) -> str:
     return "" if tokens is None else str(tokens)
 
 
-def ask_once(question: str, settings: Settings, progress: Progress) -> Answered:
-    """Answer one question on the running engine, or on one that is started for it."""
+def ask_once(question: str, settings: Settings, progress: Progress, show: Callable[[Answered], object]) -> None:
+    """Answer one question on the running engine, or on one that is started for it, and show the answer.
+
+    Where `hop2rag up` keeps that engine, its Prometheus scrapes the agent too.
+    """
     embedder = MiniLmEmbedder()
     greet(settings)
     corpus = open_corpus(settings, embedder, progress)
-    embedder.load()
+    by = claimant(progress.console)
     with (
-        launcher_of(settings, progress.console).start(PROFILES["base"]) as engine,
+        engine_of(settings).alone(by=by),
+        standing_launcher(settings, progress.console).start(PROFILES[DEFAULT]) as engine,
         subject(engine, settings, corpus.store, embedder) as under_test,
+        watched(settings, engine, under_test, embedder.load, by),
     ):
         meter = under_test.meter.question("0", "other")
         answer = under_test.run(under_test.driver.agent.answer(question, meter))
         meter.close("failed" if answer.reason else "ok", answer.termination, answer.hops, {"reason": answer.reason})
-    return Answered(answer, meter.visits, meter.calls)
+        show(Answered(answer, meter.visits, meter.calls))
+
+
+def standing_launcher(settings: Settings, console: Console) -> Launcher:
+    """Return what attaches to the engine that `hop2rag up` keeps, whatever its flags; else the launcher of a run."""
+    standing = read_standing(cache_dir())
+    if settings.vllm_endpoint or not (standing and standing.lives and standing.engine_port == settings.engine_port):
+        return launcher_of(settings, console)
+    return AttachLauncher(f"http://{HOST}:{settings.engine_port}", console)
+
+
+@contextmanager
+def watched(
+    settings: Settings, engine: RunningEngine, under_test: Subject, meanwhile: Callable[[], object], by: Claimant
+) -> Iterator[None]:
+    """Have the Prometheus of a running `up` scrape the agent and its engine while the block lasts, if there is one."""
+    cache, standing = cache_dir(), read_standing(cache_dir())
+    if not (standing and standing.lives and standing.engine_port == settings.engine_port):
+        meanwhile()
+        yield
+        return
+    targets = TargetFiles(targets_folder(cache, standing.prometheus_port))
+    client = PrometheusClient(f"http://{HOST}:{standing.prometheus_port}", loopback_session())
+    told = {"vllm": [engine.endpoint], "workload": [under_test.address]}
+    used = Claim(targets.folder, f"Prometheus on port {standing.prometheus_port}")
+    with used.alone(by=by), scraped(targets, client, LIVE, told, meanwhile) as seen:
+        yield
+        wait_for_scrapes(client, LIVE, seen, time.time())

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 import requests
 
-from workload.errors import DependencyDownError, StorageError
+from workload.child_environment import PYTHON, child_environment
+from workload.errors import StorageError
 from workload.paths import cache_dir
 from workload.ports import free_port
-from workload.process import ChildProcess
+from workload.process import ChildProcess, await_ready
 from workload.prometheus_server import loopback_session
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 READY_TIMEOUT_SECONDS = 20.0
-POLL_SECONDS = 0.1
 
 
 @contextmanager
@@ -50,8 +50,16 @@ def exporter_beside(
         *("--collector.processes.agent-pid", str(os.getpid()), *engine),
         *("--collector.filesystem", f"results={folder}", "--collector.filesystem", f"prometheus={cache_dir()}"),
     ]
-    with ChildProcess(argv, folder / "exporter.log") as child, loopback_session() as session:
-        _await(child, session, address)
+    env = child_environment(PYTHON)
+    with ChildProcess(argv, folder / "exporter.log", env) as child, loopback_session() as session:
+
+        def is_ready() -> bool:
+            try:
+                return session.get(f"http://{address}/-/ready", timeout=2).ok
+            except requests.RequestException:
+                return False  # not listening yet
+
+        await_ready(child, is_ready, READY_TIMEOUT_SECONDS, "The exporter", address, "See its log.")
         yield address
 
 
@@ -83,18 +91,3 @@ def _take_samples(samples: Path, folder: Path, since: float) -> None:
                 shutil.copy2(path, folder / path.name)
     except OSError as error:
         raise StorageError(f"Cannot copy GPU samples from {samples}: {error.strerror}.", "Free some space.") from error
-
-
-def _await(child: ChildProcess, session: requests.Session, address: str) -> None:
-    deadline = time.monotonic() + READY_TIMEOUT_SECONDS
-    while True:
-        try:
-            if session.get(f"http://{address}/-/ready", timeout=2).ok:
-                return
-        except requests.RequestException:
-            pass  # not listening yet
-        if child.exit_code is not None or time.monotonic() > deadline:
-            raise DependencyDownError(
-                f"The exporter did not start on {address}. The end of {child.log}:\n{child.tail(5)}", "See its log."
-            )
-        time.sleep(POLL_SECONDS)

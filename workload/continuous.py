@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING
@@ -16,14 +17,14 @@ from workload.load import Tally
 from workload.subject import subject
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
 
     from rich.console import Console
 
     from workload.corpus.default import Corpus
     from workload.corpus.embedding import Embedder
     from workload.corpus.hotpotqa import Question
-    from workload.engine.launcher import Launcher
+    from workload.engine.launcher import Launcher, RunningEngine
     from workload.settings import Settings
     from workload.subject import Subject
     from workload.targets import TargetFiles
@@ -44,6 +45,7 @@ class ContinuousLoad:
         console: where it says what it does.
         held_by: the alerts that ask for a pause now; nothing is sent while there are any.
         sleep: waits the given seconds.
+        engine: the claim of the engine, where others may claim it without Prometheus' targets.
     """
 
     settings: Settings
@@ -55,6 +57,7 @@ class ContinuousLoad:
     console: Console
     held_by: Callable[[], Sequence[str]] = tuple
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    engine: Claim | None = None
 
     def run(self, laps: int | None = None) -> None:
         """Go on for ever, or for so many laps.
@@ -68,12 +71,11 @@ class ContinuousLoad:
         lap = 0
         while laps is None or lap < laps:
             lap += 1
-            with (
-                self.launcher.start(PROFILES["base"]) as engine,
-                subject(engine, self.settings, self.corpus.store, self.embedder) as under_test,
-            ):
+            with ExitStack() as stack:
+                engine = self._attach(stack)
+                under_test = stack.enter_context(subject(engine, self.settings, self.corpus.store, self.embedder))
                 exporter = [self.settings.exporter] if self.settings.exporter else []
-                with self._claim.shared() as may_ask:
+                with self._turn() as may_ask:
                     if may_ask:
                         workload = [under_test.address]
                         self.targets.write(LIVE, vllm=[engine.endpoint], exporter=exporter, workload=workload)
@@ -82,15 +84,26 @@ class ContinuousLoad:
                 questions = random.sample(self.corpus.questions, len(self.corpus.questions))
                 under_test.run(self._lap(under_test, questions, lap, random))
 
-    @property
-    def _claim(self) -> Claim:
-        return Claim(self.targets.folder)
+    def _attach(self, stack: ExitStack) -> RunningEngine:
+        """Start an engine, or use one, in a moment in which no experiment has it: it may be between two arms."""
+        while True:
+            with self._turn() as may_ask:
+                if may_ask:
+                    return stack.enter_context(self.launcher.start(PROFILES["base"]))
+            asyncio.run(self._stand_aside())
+
+    @contextmanager
+    def _turn(self) -> Iterator[bool]:
+        """Hold what an experiment would claim; the value says whether it may be used."""
+        with ExitStack() as stack:
+            claims = [Claim(self.targets.folder), *([self.engine] if self.engine else [])]
+            yield all(stack.enter_context(claim.shared()) for claim in claims)
 
     async def _lap(self, under_test: Subject, questions: Sequence[Question], lap: int, random: Random) -> None:
         # Each lap has a salt of its own: a question that comes again finds nothing of its earlier self.
         phase = Phase(LIVE.arm, lap, LIVE.experiment, 0, f"{LIVE.run}-{lap}-{random.random()}")
         for question in questions:
-            with self._claim.shared() as may_ask:
+            with self._turn() as may_ask:
                 failed = await self._ask(under_test, phase, question) if may_ask and not self.held_by() else None
             if failed is None:
                 await self._stand_aside()
@@ -109,7 +122,7 @@ class ContinuousLoad:
         self.console.print(f"Paused: {', '.join(self.held_by()) or 'an experiment has the engine'}")
         while True:
             await self.sleep(PAUSE_POLL_SECONDS)
-            with self._claim.shared() as may_ask:
+            with self._turn() as may_ask:
                 if may_ask and not self.held_by():
                     self.console.print("Going on")
                     return

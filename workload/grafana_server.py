@@ -6,18 +6,24 @@ import os
 import secrets
 import shutil
 import socket
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from workload.child_environment import child_environment
+from workload.claim import ANYBODY
 from workload.errors import StorageError, UsageError
 from workload.grafana import Grafana, GrafanaError
 from workload.paths import asset
+from workload.place import Place
 from workload.process import ChildProcess, await_ready
 from workload.prometheus_server import HOST
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from workload.claim import Claimant
 
 READY_TIMEOUT_SECONDS = 60.0
 """A first start makes its database, a migration after the other."""
@@ -61,7 +67,15 @@ class LocalGrafana:
     and kept in `password_file`, readable by its owner only.
     """
 
-    def __init__(self, binary: GrafanaBinary, cache: Path, prometheus_url: str, *, port: int = 3000) -> None:
+    def __init__(
+        self,
+        binary: GrafanaBinary,
+        cache: Path,
+        prometheus_url: str,
+        *,
+        port: int = 3000,
+        by: Claimant = ANYBODY,
+    ) -> None:
         self.url = f"http://{HOST}:{port}"
         self._state = cache / f"grafana-{port}"
         self.password_file = self._state / "admin-password"
@@ -89,6 +103,12 @@ class LocalGrafana:
             "HOP2RAG_PROMETHEUS_URL": prometheus_url,
         }
         self._child: ChildProcess | None = None
+        self._place = Place(cache, "Grafana", port, by)
+
+    @property
+    def child(self) -> ChildProcess | None:
+        """The server, while it runs."""
+        return self._child
 
     def start(self) -> None:
         """Return once it is ready.
@@ -98,23 +118,32 @@ class LocalGrafana:
             DependencyDownError: it stopped or was not ready in time; the end of its log is in the message.
             StorageError: its folder cannot be written.
         """
-        with socket.socket() as probe:
-            probe.settimeout(1.0)
-            if probe.connect_ex((HOST, self._port)) == 0:
-                raise UsageError(f"Address {HOST}:{self._port} is in use.", "Pick another with --grafana-port.")
-        self._write_password()
-        log = self._state / "grafana.log"
-        argv = (*self._binary.command, "--homepath", str(self._binary.home))
-        child = ChildProcess(argv, log, self._environment)
-        remedy = "Take it off PATH to do without."
-        await_ready(child, self._is_ready, READY_TIMEOUT_SECONDS, "Grafana", self.url, remedy)
+        self._place.take_alone()
+        with ExitStack() as unless_ready:
+            unless_ready.callback(self._place.release)
+            with socket.socket() as probe:
+                probe.settimeout(1.0)
+                if probe.connect_ex((HOST, self._port)) == 0:
+                    raise UsageError(f"Address {HOST}:{self._port} is in use.", "Pick another with --grafana-port.")
+            self._write_password()
+            log = self._state / "grafana.log"
+            argv = (*self._binary.command, "--homepath", str(self._binary.home))
+            child = ChildProcess(argv, log, {**child_environment(), **self._environment})
+            self._place.note(child)
+            remedy = "Take it off PATH to do without."
+            address = f"{HOST}:{self._port}"
+            await_ready(child, self._is_ready, READY_TIMEOUT_SECONDS, "Grafana", address, remedy)
+            unless_ready.pop_all()
         self._child = child
+        self._place.note(child, is_ready=True)
 
     def stop(self) -> None:
         """Stop it; its database stays for the next start."""
         if self._child is not None:
+            self._place.note(self._child)
             self._child.stop()
             self._child = None
+        self._place.release()
 
     def _is_ready(self) -> bool:
         try:

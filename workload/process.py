@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Self
 
 import psutil
 
-from workload.errors import DependencyDownError
+from workload.child_environment import child_environment
+from workload.engine.listener import listeners
+from workload.errors import DependencyDownError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -36,6 +38,11 @@ class ChildProcess:
     """A started program whose output goes to `log`.
 
     The child leads its own session, so a Ctrl-C in the terminal reaches only us and we stop our children in order.
+
+    Args:
+        argv: the command line.
+        log: where its output goes.
+        env: all that it is told of the environment; by default what every program needs, see `child_environment`.
     """
 
     def __init__(self, argv: Sequence[str], log: Path, env: Mapping[str, str] | None = None) -> None:
@@ -54,7 +61,7 @@ class ChildProcess:
                 stdout=stream,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
-                env={**os.environ, **(env or {})},
+                env=child_environment() if env is None else env,
                 start_new_session=True,
                 preexec_fn=terminate_with_parent,  # noqa: PLW1509 - a system call, no lock is taken
             )
@@ -63,6 +70,21 @@ class ChildProcess:
     def pid(self) -> int:
         """The child's process id, which is its process group's id too."""
         return self._popen.pid
+
+    @property
+    def identity(self) -> tuple[int, float]:
+        """The process id and create time, which no later process has both of."""
+        try:
+            return self.pid, psutil.Process(self.pid).create_time()
+        except psutil.NoSuchProcess:
+            return self.pid, 0.0
+
+    def leads(self, pid: int) -> bool:
+        """Return whether a process is the child or in its process group."""
+        try:
+            return os.getpgid(pid) == self.pid
+        except OSError:
+            return False  # it ended meanwhile
 
     @property
     def exit_code(self) -> int | None:
@@ -78,17 +100,12 @@ class ChildProcess:
 
         The group, not the children, is looked at: workers of a parent that was killed are no longer its children.
         """
-        group = [process for process in psutil.process_iter() if _group_of(process) == self.pid]
+        group = group_of(self.pid)
         if self.exit_code is None:
             self._popen.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._popen.wait(grace_seconds)
-        # Asked first: a worker that frees shared memory must see the others end.
-        for send in (psutil.Process.terminate, psutil.Process.kill):
-            for process in group:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    send(process)
-            _, group = psutil.wait_procs(group, timeout=SURVIVOR_SECONDS)
+        stop_all(group)
         self._popen.wait(SURVIVOR_SECONDS)
 
     def __enter__(self) -> Self:
@@ -101,9 +118,18 @@ class ChildProcess:
 def await_ready(
     child: ChildProcess, is_ready: Callable[[], bool], seconds: float, name: str, address: str, remedy: str
 ) -> None:
-    """Return once a server that was just started is ready; one that does not become ready is stopped.
+    """Return once a server that was just started answers, and it is ours that does; else stop it.
+
+    Args:
+        child: the server.
+        is_ready: whether something answers as it should.
+        seconds: how long that may take.
+        name: what the server is, for messages.
+        address: its "host:port".
+        remedy: what to do where it did not start.
 
     Raises:
+        UsageError: another process has the port, and it is that one which answers.
         DependencyDownError: it stopped, or was not ready after `seconds`; the end of its log is in the message.
     """
     deadline = time.monotonic() + seconds
@@ -115,11 +141,55 @@ def await_ready(
                     f"{name} did not start on {address}. The end of {child.log}:\n{child.tail()}\n", remedy
                 )
             time.sleep(POLL_SECONDS)
+        require_own(child, int(address.rpartition(":")[2]), name)
         unless_ready.pop_all()
 
 
-def _group_of(process: psutil.Process) -> int | None:
+def require_own(child: ChildProcess, port: int, name: str) -> None:
+    """Raise `UsageError` unless everybody who answers on a port of 127.0.0.1 is our child or in its group.
+
+    Two may have the port: servers that ask for SO_REUSEPORT, as vLLM does, share it, and each gets some requests.
+    """
+    found = listeners(port)
+    stranger = next((each for each in found if each.pid is None or not child.leads(each.pid)), None)
+    if stranger or not found:
+        who = stranger or "a process that is gone"
+        raise UsageError(
+            f"{name} was started, but it is {who} that answers on port {port}.", "Stop it, or pick another port."
+        )
+
+
+def group_of(leader: int) -> list[psutil.Process]:
+    """Return the living processes of a process group."""
+    return [process for process in psutil.process_iter() if _is_member(process, leader)]
+
+
+def left_of(child: tuple[int, float]) -> list[psutil.Process]:
+    """Return what lives of a child and its group, by its `ChildProcess.identity`, whoever has started it.
+
+    Linux gives a number to no new process while a group bears it, so the group of a leader that has ended is its own;
+    unless this host was started anew since, or a later process has the number.
+    """
+    pid, created = child
+    with contextlib.suppress(psutil.NoSuchProcess):
+        if psutil.Process(pid).create_time() != created:
+            return []
+    return group_of(pid) if created > psutil.boot_time() else []
+
+
+def stop_all(processes: list[psutil.Process]) -> list[psutil.Process]:
+    """Ask processes to end, kill those that do not, and return those that live on."""
+    # Asked first: a worker that frees shared memory must see the others end.
+    for send in (psutil.Process.terminate, psutil.Process.kill):
+        for process in processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                send(process)
+        _, processes = psutil.wait_procs(processes, timeout=SURVIVOR_SECONDS)
+    return processes
+
+
+def _is_member(process: psutil.Process, leader: int) -> bool:
     try:
-        return os.getpgid(process.pid)
-    except OSError:
-        return None  # it ended meanwhile, or is another user's
+        return os.getpgid(process.pid) == leader and process.status() != psutil.STATUS_ZOMBIE
+    except (OSError, psutil.Error):
+        return False  # it ended meanwhile, or is another user's

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Self
 
+from workload.claim import ANYBODY, Claim
 from workload.errors import DependencyDownError
 from workload.prometheus import PrometheusClient
 from workload.targets import TargetFiles
@@ -14,20 +16,25 @@ if TYPE_CHECKING:
 
     import requests
 
+    from workload.claim import Claimant
+
 
 class AttachedPrometheus:
-    """Prometheus at `url`, whose targets are ours while the block lasts. A context manager.
+    """Prometheus at `url`, whose targets are ours alone while the block lasts. A context manager.
 
     Args:
         url: where it answers.
         folder: the folder of its `file_sd` files, with prometheus/prometheus.yml as its configuration.
         session: the HTTP session.
+        by: who claims the targets; whoever has them is waited for.
     """
 
-    def __init__(self, url: str, folder: Path, session: requests.Session) -> None:
+    def __init__(self, url: str, folder: Path, session: requests.Session, by: Claimant = ANYBODY) -> None:
         self.url = url
         self.client = PrometheusClient(url, session)
         self.targets = TargetFiles(folder)
+        self._used, self._by = Claim(folder, f"Prometheus on {self.client.url}"), by
+        self._stack = ExitStack()
         self._before: Mapping[str, str] = {}
 
     def __enter__(self) -> Self:
@@ -36,11 +43,15 @@ class AttachedPrometheus:
         Raises:
             DependencyDownError: Prometheus is not ready.
         """
-        if not self.client.ready():
-            raise DependencyDownError(f"Prometheus on {self.url} is not ready.", "Start it, or look at its log.")
-        self._before = self.targets.read()
+        with self._stack as stack:
+            stack.enter_context(self._used.alone(by=self._by))
+            if not self.client.ready():
+                raise DependencyDownError(f"Prometheus on {self.url} is not ready.", "Start it, or look at its log.")
+            self._before = self.targets.read_standing()
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *exc: object) -> None:
         """Have it scrape again what it did before."""
-        self.targets.restore(self._before)
+        with self._stack:
+            self.targets.restore(self._before)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from workload.child_environment import INSTALLER, child_environment
 from workload.errors import MissingPartError
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def find_alertmanager(cache: Path, environ: Mapping[str, str] = os.environ) -> A
     server, tool = _debian_pair("prometheus-alertmanager", cache, DEBIAN_ALERTMANAGER, ALERTMANAGER_REMEDY)
     command = (*IN_OWN_NAMESPACE, str(server.parents[1] / "share"), str(server))
     try:
-        subprocess.run([*command, "--version"], capture_output=True, timeout=30, check=True)
+        subprocess.run([*command, "--version"], env=child_environment(), capture_output=True, timeout=30, check=True)
     except (OSError, subprocess.SubprocessError) as error:
         raise MissingPartError("Debian's Alertmanager does not run unless installed.", ALERTMANAGER_REMEDY) from error
     return AlertmanagerBinary(command, tool)
@@ -111,7 +112,14 @@ def _debian_pair(package: str, cache: Path, names: tuple[str, str], remedy: str)
 def _read_version(prometheus: Path) -> tuple[int, int, int]:
     try:
         # Prometheus 2.42 to 2.47 print to standard output, older releases to standard error.
-        shown = subprocess.run([prometheus, "--version"], capture_output=True, text=True, timeout=30, check=True)
+        shown = subprocess.run(
+            [prometheus, "--version"],
+            env=child_environment(),
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=True,
+        )
     except (OSError, subprocess.SubprocessError) as error:
         raise MissingPartError(f"{prometheus} does not run ({error}).", REMEDY) from error
     match = re.search(r"version (\d+)\.(\d+)\.(\d+)", shown.stdout + shown.stderr)
@@ -141,7 +149,7 @@ def _run(argv: Sequence[str], folder: Path, remedy: str) -> None:
             capture_output=True,
             text=True,
             timeout=DOWNLOAD_TIMEOUT_SECONDS,
-            env={**os.environ, "LC_ALL": "C"},
+            env={**child_environment(INSTALLER), "LC_ALL": "C"},
         )
     except FileNotFoundError as error:
         raise MissingPartError(f"Not installed, and no {argv[0]} to get Debian's package with.", remedy) from error

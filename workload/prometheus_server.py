@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import socket
+import time
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Self
 
 import requests
 import yaml
 
 from workload.alertmanager_access import PASSWORD, USER, folder_of
+from workload.claim import ANYBODY, Claim
 from workload.engine.listener import find_listener
 from workload.errors import StorageError, UsageError
 from workload.limits import LimitedAdapter
+from workload.live_alerts import alerts_of_the_living
 from workload.paths import asset
+from workload.place import Place
 from workload.process import ChildProcess, await_ready
 from workload.prometheus import PrometheusClient, PrometheusError
 from workload.prometheus_reload import reload_by_signal
+from workload.scraped import wait_until_left, wait_until_stale
 from workload.targets import TargetFiles
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from workload.claim import Claimant
     from workload.prometheus_binary import PrometheusBinary
 
 HOST = "127.0.0.1"
+ALERTS = "alerts/*.yml"
 READY_TIMEOUT_SECONDS = 60.0
 """A start replays the write-ahead log: seconds after an hour-long run, far less after a short one."""
 
@@ -36,6 +44,7 @@ def render_config(
     sample_interval_ms: int,
     alertmanager: str | None = None,
     password_file: Path | None = None,
+    alerts: Path | None = None,
 ) -> str:
     """Return `template` for this host: absolute paths of rules and targets, our own port, the interval of vllm-fast.
 
@@ -46,9 +55,12 @@ def render_config(
         sample_interval_ms: the interval and time-out of vllm-fast.
         alertmanager: the "host:port" that alerts go to, or None: they are evaluated and stored, and go nowhere.
         password_file: what Alertmanager asks for, if it does; see `workload.alertmanager_access`.
+        alerts: a file that stands for those of the template, see `workload.live_alerts`.
     """
     config: dict[str, Any] = yaml.safe_load(template.read_text())
-    config["rule_files"] = [str(template.parent / pattern) for pattern in config["rule_files"]]
+    config["rule_files"] = [
+        str(alerts if alerts and pattern == ALERTS else template.parent / pattern) for pattern in config["rule_files"]
+    ]
     if alertmanager:
         told: dict[str, Any] = {"static_configs": [{"targets": [alertmanager]}]}
         if password_file:
@@ -64,6 +76,12 @@ def render_config(
         if job["job_name"] == "prometheus":
             job["static_configs"] = [{"targets": [f"{HOST}:{port}"]}]
     return yaml.safe_dump(config, sort_keys=False, width=1000)
+
+
+def alertmanager_in(config: str) -> str | None:
+    """Return the "host:port" that a rendered configuration sends its alerts to; None if they go nowhere."""
+    alerting = yaml.safe_load(config).get("alerting")
+    return str(alerting["alertmanagers"][0]["static_configs"][0]["targets"][0]) if alerting else None
 
 
 def targets_folder(cache: Path, port: int) -> Path:
@@ -83,7 +101,11 @@ def loopback_session() -> requests.Session:
 
 
 class LocalPrometheus:
-    """Prometheus under `cache/prometheus-PORT`: configuration, targets, data and log. A context manager."""
+    """Prometheus under `cache/prometheus-PORT`: configuration, targets, data and log.
+
+    As a context manager it is ours alone: started, or reused where somebody keeps one of ours, and whoever has its
+    targets is waited for. `start` and `stop` alone keep one for others.
+    """
 
     def __init__(
         self,
@@ -95,17 +117,18 @@ class LocalPrometheus:
         sample_interval_ms: int = 100,
         retention: str = "30d",
         alertmanager: str | None = None,
+        by: Claimant = ANYBODY,
     ) -> None:
         self.url = f"http://{HOST}:{port}"
         self.client = PrometheusClient(self.url, session)
         state = cache / f"prometheus-{port}"
         self.targets = TargetFiles(targets_folder(cache, port))
-        self._config = state / "prometheus.yml"
+        self._config, self._alerts = state / "prometheus.yml", state / "alerts.yml"
         self._log = state / "prometheus.log"
         self._port = port
         self._sample_interval_ms = sample_interval_ms
         self._alertmanager = alertmanager
-        self._password_file = folder_of(cache, alertmanager) / PASSWORD if alertmanager else None
+        self._cache = cache
         self._argv = (
             str(binary.prometheus),
             f"--config.file={self._config}",
@@ -118,41 +141,87 @@ class LocalPrometheus:
             "--rules.alert.resend-delay=1s",
         )
         self._child: ChildProcess | None = None
+        self._place = Place(cache, "Prometheus", port, by)
+        self._used, self._by = Claim(self.targets.folder, f"Prometheus on port {port}"), by
+        self._stack = ExitStack()
+        self._before: str | None = None
+        self._began = 0.0
 
-    def start(self) -> bool:
-        """Return True once a Prometheus started here is ready, False when one of ours was running and is now reused.
+    def start(self, *, shares: bool = True) -> bool:
+        """Return True once a Prometheus started here is ready, False when one of ours is kept already and now reused.
 
-        A running one is ours when it was started with our configuration file; it gets the new configuration, and
-        `stop` leaves it. A fresh start begins without targets, so nothing is scraped under an earlier arm's name.
+        One that is reused gets our interval; its alerts go where they went unless we have an Alertmanager of our own;
+        `stop` gives it its configuration back and leaves it running. It begins without targets, so nothing is scraped
+        under an earlier arm's name.
+
+        Args:
+            shares: whether one that somebody else keeps will do.
 
         Raises:
-            UsageError: something else has the port.
+            UsageError: something else has the port, or somebody else keeps one that will not do.
             DependencyDownError: Prometheus stopped or was not ready in time; the end of its log is in the message.
             StorageError: the configuration or the targets cannot be written.
         """
-        if self._port_taken():
+        if not (self._place.take(READY_TIMEOUT_SECONDS) if shares else self._place.take_alone()):
             self._require_ours()
-            self._write_config()
+            self._before = self._config.read_text()
+            self._write_config(alertmanager_in(self._before))
             self._reload()
+            self._drop_targets()
             return False
-        self._write_config()
-        self.targets.clear()
-        child = ChildProcess(self._argv, self._log)
-        remedy = "Pick another port with --prometheus-port, or another HOP2RAG_CACHE if its data are at fault."
-        await_ready(child, self.client.ready, READY_TIMEOUT_SECONDS, "Prometheus", self.url, remedy)
+        with ExitStack() as unless_ready:
+            unless_ready.callback(self._place.release)
+            self._require_free()
+            self._began = time.time()
+            alerts = asset("prometheus/prometheus.yml").parent.glob(ALERTS)
+            self._write(self._alerts, alerts_of_the_living(sorted(alerts), self._began))
+            self._write_config()
+            self.targets.clear()
+            child = ChildProcess(self._argv, self._log)
+            self._place.note(child)
+            remedy = "Pick another port with --prometheus-port, or another HOP2RAG_CACHE if its data are at fault."
+            await_ready(child, self.client.ready, READY_TIMEOUT_SECONDS, "Prometheus", f"{HOST}:{self._port}", remedy)
+            unless_ready.pop_all()
         self._child = child
+        self._place.note(child, is_ready=True)
         return True
 
     def stop(self) -> None:
-        """Stop the Prometheus that `start` started, if it did; its data stay for the next start."""
-        if self._child is not None:
-            self._child.stop()
-            self._child = None
+        """Stop the Prometheus that `start` started, and keep its data; or give one that was reused its configuration.
 
-    def _port_taken(self) -> bool:
+        Raises:
+            PrometheusError: one that was reused does not answer.
+            StorageError: its configuration cannot be written.
+        """
+        with ExitStack() as stack:
+            stack.callback(self._place.release)
+            if self._child is not None:
+                self._place.note(self._child)
+                stack.callback(self._child.stop)
+                self._child = None
+                self._drop_targets()
+                wait_until_stale(self.client, self._began)
+        if self._before is not None:
+            self._write(self._config, self._before)
+            self._before = None
+            if self.client.ready():
+                self._reload()
+
+    @property
+    def child(self) -> ChildProcess | None:
+        """The server, if it was started here."""
+        return self._child
+
+    def _require_free(self) -> None:
         with socket.socket() as probe:
             probe.settimeout(1.0)
-            return probe.connect_ex((HOST, self._port)) == 0
+            if probe.connect_ex((HOST, self._port)) != 0:
+                return
+        self._require_ours()
+        raise UsageError(
+            f"A Prometheus of ours runs on {self.url}, and no command of this cache keeps it.",
+            f"Stop it: {find_listener(self._port)}.",
+        )
 
     def _require_ours(self) -> None:
         try:
@@ -173,24 +242,43 @@ class LocalPrometheus:
             raise UsageError(f"The Prometheus on {self.url} is another user's.", "Pick another with --prometheus-port.")
         reload_by_signal(listener.pid, self.client)
 
-    def _write_config(self) -> None:
-        text = render_config(
-            asset("prometheus/prometheus.yml"),
-            targets=self.targets.folder,
-            port=self._port,
-            sample_interval_ms=self._sample_interval_ms,
-            alertmanager=self._alertmanager,
-            password_file=self._password_file if self._password_file and self._password_file.exists() else None,
+    def _drop_targets(self) -> None:
+        """End what is scraped, before what is scraped ends."""
+        addresses = self.targets.addresses()
+        self.targets.clear()
+        wait_until_left(self.client, addresses)
+
+    def _write_config(self, kept: str | None = None) -> None:
+        """Write our configuration; alerts go to our Alertmanager, else to the one that is `kept`."""
+        alertmanager = self._alertmanager or kept
+        password = folder_of(self._cache, alertmanager) / PASSWORD if alertmanager else None
+        self._write(
+            self._config,
+            render_config(
+                asset("prometheus/prometheus.yml"),
+                targets=self.targets.folder,
+                port=self._port,
+                sample_interval_ms=self._sample_interval_ms,
+                alertmanager=alertmanager,
+                password_file=password if password and password.exists() else None,
+                alerts=self._alerts,
+            ),
         )
+
+    def _write(self, path: Path, text: str) -> None:
         try:
-            self._config.parent.mkdir(parents=True, exist_ok=True)
-            self._config.write_text(text)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
         except OSError as error:
-            raise StorageError(f"Cannot write {self._config}: {error.strerror}.", "Set HOP2RAG_CACHE.") from error
+            raise StorageError(f"Cannot write {path}: {error.strerror}.", "Set HOP2RAG_CACHE.") from error
 
     def __enter__(self) -> Self:
-        self.start()
+        with self._stack as stack:
+            stack.enter_context(self._used.alone(by=self._by))
+            self.start()
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self.stop()
+        with self._stack:
+            self.stop()

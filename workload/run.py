@@ -14,7 +14,8 @@ from workload.agent.replay import read_script
 from workload.analysis.untold import settle
 from workload.annotations import annotator, find_grafana
 from workload.bundle import Bundle, new_run_id
-from workload.claim import Claim
+from workload.claim import ANYBODY, Claimant
+from workload.claiming import claimant, engine_of
 from workload.corpus.default import open_corpus, require_same_corpus
 from workload.corpus.embedding import MiniLmEmbedder
 from workload.drawing import Drawing
@@ -58,8 +59,6 @@ if TYPE_CHECKING:
     from workload.history import History
     from workload.results import Measured
 
-WAITING = "Waiting for whoever loads the engine: another experiment, or a question of the continuous load."
-
 
 @dataclass(frozen=True)
 class Finished:
@@ -92,7 +91,10 @@ def launcher_of(settings: Settings, console: Console) -> Launcher:
             key=read_key(),
         )
     extra = (*settings.engine_args, *engine_flags(settings.otlp_endpoint))
-    return process_launcher(settings.engine_python, settings.model, extra, settings.engine_port, cache_dir(), console)
+    by = claimant(console)
+    return process_launcher(
+        settings.engine_python, settings.model, extra, settings.engine_port, cache_dir(), console, by
+    )
 
 
 def greet(settings: Settings) -> None:
@@ -117,20 +119,21 @@ def prometheus_client(settings: Settings) -> PrometheusClient:
     return PrometheusClient(settings.prometheus_url or f"http://{HOST}:{settings.prometheus_port}", loopback_session())
 
 
-def prometheus_of(settings: Settings) -> LocalPrometheus | AttachedPrometheus:
+def prometheus_of(settings: Settings, by: Claimant = ANYBODY) -> LocalPrometheus | AttachedPrometheus:
     """Return the Prometheus that is named, else one of our own on this host.
 
     Raises:
         MissingPartError: there is none of our own to be had.
     """
     if settings.prometheus_url and settings.targets:
-        return AttachedPrometheus(settings.prometheus_url, settings.targets, loopback_session())
+        return AttachedPrometheus(settings.prometheus_url, settings.targets, loopback_session(), by)
     return LocalPrometheus(
         find_prometheus(cache_dir()),
         cache_dir(),
         loopback_session(),
         port=settings.prometheus_port,
         sample_interval_ms=settings.vllm_interval_ms,
+        by=by,
     )
 
 
@@ -155,10 +158,11 @@ def run_experiment(
     if history.segments:
         progress.console.print(f"Going on with {bundle.run_id}: {history.in_words()}.", markup=False, highlight=False)
     embedder.load()
-    watcher = prometheus_of(settings)
+    by = claimant(progress.console, bundle.run_id)
+    watcher = prometheus_of(settings, by)
     try:
         with (
-            Claim(watcher.targets.folder).alone(partial(progress.console.print, WAITING)),
+            engine_of(settings).alone(by=by),
             SharedEngine(launcher) if experiment.keeps_engine else nullcontext(launcher) as started,
             watcher as prometheus,
         ):

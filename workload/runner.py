@@ -10,6 +10,7 @@ from workload.annotations import mark_window, no_marks
 from workload.companion import exporter_beside, exporter_elsewhere
 from workload.corpus.hotpotqa import draw
 from workload.measurement import Measurement
+from workload.scraped import leaving
 from workload.settings import with_options
 from workload.subject import subject
 from workload.targets import ArmLabels, instance_of
@@ -115,7 +116,7 @@ class Runner:
                 "workload": [under_test.address],
                 "exporter": [exporter],
             }
-            try:
+            with leaving(self.targets, self.client):
                 measurement = Measurement(
                     engine,
                     under_test,
@@ -130,8 +131,6 @@ class Runner:
                     self.progress,
                 )
                 under_test.run(self._points(measurement, points, turn.questions, warming, title, measured))
-            finally:
-                self.targets.clear()
 
     def _exporter(self, engine_pid: int | None) -> AbstractContextManager[str]:
         if self.settings.exporter:

@@ -29,6 +29,8 @@ MEASURED: Final = "measured"
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 METRICS_PATH = "/metrics"
+LIVE = "live"
+"""The run's name on everything that belongs to no run."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,7 @@ class TargetFiles:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._mine: dict[str, str] = {}
 
     def write(
         self,
@@ -125,6 +128,14 @@ class TargetFiles:
         """Return the files that are there, by name, for `restore`."""
         return {path.name: path.read_text() for job in JOBS if (path := self.folder / f"{job}.json").exists()}
 
+    def read_standing(self) -> dict[str, str]:
+        """Return the files that are there, by name, without the targets of runs: those are of runs that were killed."""
+        files = {name: json.loads(text) for name, text in self.read().items()}
+        return {
+            name: json.dumps([group for group in groups if group.get("labels", {}).get("run", LIVE) == LIVE])
+            for name, groups in files.items()
+        }
+
     def restore(self, files: Mapping[str, str]) -> None:
         """Write back what `read` has returned.
 
@@ -139,12 +150,29 @@ class TargetFiles:
         for job in JOBS:
             self._replace(job, [])
 
+    def addresses(self) -> dict[str, list[str]]:
+        """Return what the files name, as it is named in `instance`: job -> list."""
+        return {
+            name.removesuffix(".json"): [
+                group.get("labels", {}).get("instance", address)
+                for group in json.loads(text)
+                for address in group["targets"]
+            ]
+            for name, text in self.read().items()
+        }
+
+    def are_ours(self) -> bool:
+        """Return whether the files hold what was last written by this object."""
+        return self.read() == self._mine
+
     def _replace(self, job: str, groups: Sequence[Mapping[str, object]]) -> None:
         path = self.folder / f"{job}.json"
         draft = path.with_suffix(".draft")
+        text = json.dumps(groups, indent=2) + "\n"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            draft.write_text(json.dumps(groups, indent=2) + "\n")
+            draft.write_text(text)
             draft.replace(path)
+            self._mine[path.name] = text
         except OSError as error:
             raise StorageError(f"Cannot write {path}: {error.strerror}.", "Free space or set HOP2RAG_CACHE.") from error

@@ -1,22 +1,27 @@
-"""`hop2rag up` and `hop2rag down`: the engine and what watches it, kept up for several runs."""
+"""`hop2rag up`: the engine and what watches it, kept up for several runs, one after the other."""
 
 from __future__ import annotations
 
-import os
-import signal
-from contextlib import ExitStack
+import time
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import psutil
 
 from workload.alertmanager import LocalAlertmanager
+from workload.claim import Claim, Claimant, InUseError, engine_claim
+from workload.compose.services import LIVE
+from workload.engine.launcher import UP, wanted
 from workload.engine.profile import PROFILES
-from workload.errors import DependencyDownError, MissingPartError, UsageError
+from workload.errors import MissingPartError, UsageError
 from workload.grafana_server import LocalGrafana, find_grafana_server
 from workload.paths import cache_dir
 from workload.prometheus_binary import find_alertmanager, find_prometheus
 from workload.prometheus_server import HOST, LocalPrometheus, loopback_session
+from workload.scraped import wait_until_left
 from workload.soak.webhook import PATH
+from workload.standing import Standing, forget, standing_claim
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,109 +29,183 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from workload.engine.launcher import ProcessLauncher
+    from workload.engine.profile import VllmProfile
+    from workload.process import ChildProcess
 
-STOP_TIMEOUT_SECONDS = 60.0
-
-
-def pid_file() -> Path:
-    """Return where `up` writes its process id and start time."""
-    return cache_dir() / "up.pid"
+POLL_SECONDS = 0.5
+REMEDY = "Wait for its end or stop it, or pick other ports."
 
 
-def stay_up(
-    profile: str,
-    launcher: ProcessLauncher,
-    prometheus_port: int,
-    alertmanager_port: int,
-    webhook_port: int,
-    grafana_port: int,
-    console: Console,
-) -> None:
+@dataclass(frozen=True)
+class Ports:
+    """Where what is kept up listens, on 127.0.0.1; Alertmanager calls a soak at `webhook`."""
+
+    prometheus: int = 9090
+    alertmanager: int = 9093
+    webhook: int = 9096
+    grafana: int = 3000
+
+
+@dataclass
+class Kept:
+    """Everything that one `up` keeps.
+
+    Runs use it one at a time; it steps in between them: its own engine is scraped while nobody has the targets, and
+    engine and port are lent to a run that wants other flags.
+    """
+
+    profile: VllmProfile
+    launcher: ProcessLauncher
+    ports: Ports
+    console: Console
+    cache: Path = field(default_factory=cache_dir)
+
+    def __post_init__(self) -> None:
+        me = psutil.Process()
+        port = self.launcher.port
+        self.by = Claimant(UP, say=self.console.print)
+        self.standing = Standing(me.pid, me.create_time(), port, self.ports.prometheus, self.ports.alertmanager)
+        self.engine_used = engine_claim(self.cache, f"{HOST}:{port}")
+        self._engine = ExitStack()
+
+    def keep(self) -> None:
+        """Start all, say where it is, and keep it until Ctrl-C; then stop it in reverse order.
+
+        Raises:
+            InUseError: somebody uses or keeps one of the servers, or `up` runs already.
+            Hop2RagError: something did not start.
+        """
+        with ExitStack() as stack:
+            stack.enter_context(standing_claim(self.cache).at_once(self.by, "Stop it with: hop2rag down"))
+            with ExitStack() as claimed:  # nobody uses what is half up
+                for claim in self._used():
+                    claimed.enter_context(claim.at_once(self.by, REMEDY))
+                self.standing.write(self.cache)
+                stack.callback(forget, self.cache)
+                told = self._start(stack)
+            for line in (*told, "Ctrl-C or `hop2rag down` stops all of it."):
+                self.console.print(line, highlight=False, soft_wrap=True)
+            try:
+                while True:
+                    self.step()
+                    time.sleep(POLL_SECONDS)
+            except KeyboardInterrupt:
+                self.console.print("Stopping.")
+                self._leave(stack)
+
+    def step(self) -> None:
+        """Lend the engine if a run wants it, start it again after that, and have it scraped while nobody else is."""
+        if who := wanted(self.cache, self.launcher.port).owner():
+            if "engine" in self.standing.children:
+                self.console.print(f"The engine is stopped for {who}.", highlight=False)
+                self._stop_engine()
+        elif "engine" not in self.standing.children:
+            with suppress(InUseError), self.engine_used.at_once(self.by):
+                self._start_engine()
+        targets = self.prometheus.targets
+        if not targets.are_ours() or targets.addresses() != self._scraped():
+            with suppress(InUseError), Claim(targets.folder).at_once(self.by):
+                self._scrape()
+
+    def _used(self) -> list[Claim]:
+        folder = self.cache / f"prometheus-{self.ports.prometheus}" / "targets"
+        state = self.cache / f"alertmanager-{self.ports.alertmanager}"
+        return [
+            self.engine_used,
+            Claim(folder, f"Prometheus on port {self.ports.prometheus}"),
+            Claim(state, f"Alertmanager on port {self.ports.alertmanager}"),
+        ]
+
+    def _start(self, stack: ExitStack) -> list[str]:
+        """Start everything; return what to tell of it."""
+        told = []
+        alertmanager = self._alertmanager()
+        if alertmanager:
+            stack.callback(alertmanager.stop)
+            alertmanager.start(shares=False)
+            self._note("Alertmanager", alertmanager.child)
+            told.append(
+                f"Alertmanager on {alertmanager.client.url}; it calls `hop2rag soak` on port {self.ports.webhook}"
+            )
+        self.prometheus = LocalPrometheus(
+            find_prometheus(self.cache),
+            self.cache,
+            loopback_session(),
+            port=self.ports.prometheus,
+            alertmanager=alertmanager.address if alertmanager else None,
+            by=self.by,
+        )
+        stack.callback(self.prometheus.stop)
+        self.prometheus.start(shares=False)
+        self._note("Prometheus", self.prometheus.child)
+        told.append(f"Prometheus on {self.prometheus.url}")
+        if binary := find_grafana_server():
+            grafana = LocalGrafana(binary, self.cache, self.prometheus.url, port=self.ports.grafana, by=self.by)
+            stack.enter_context(grafana)
+            self._note("Grafana", grafana.child)
+            told.append(f"Grafana on {grafana.url}; its admin's password is in {grafana.password_file}")
+        else:
+            told.append("No Grafana on PATH: the figures and `hop2rag export` need none.")
+        stack.callback(self._stop_engine)
+        self._start_engine()
+        self._scrape()
+        engine = f"vLLM ({self.profile.name}) on http://{HOST}:{self.launcher.port}"
+        return [f"{engine}; a run that wants other flags borrows its port", *told]
+
+    def _alertmanager(self) -> LocalAlertmanager | None:
+        try:
+            binary = find_alertmanager(self.cache)
+        except MissingPartError as error:
+            self.console.print(f"No Alertmanager: {error}", highlight=False)
+            return None
+        hook = f"http://{HOST}:{self.ports.webhook}{PATH}"
+        port = self.ports.alertmanager
+        return LocalAlertmanager(binary, self.cache, loopback_session(), port=port, webhook=hook, by=self.by)
+
+    def _note(self, name: str, child: ChildProcess | None) -> None:
+        self.standing = self.standing.having(name, child.identity if child else None)
+        self.standing.write(self.cache)
+
+    def _start_engine(self) -> None:
+        self._engine.enter_context(self.launcher.start(self.profile, shares=False))
+        self._note("engine", self.launcher.child)
+
+    def _stop_engine(self) -> None:
+        self._engine.close()
+        self._note("engine", None)
+
+    def _scraped(self) -> dict[str, list[str]]:
+        """Return what is scraped while nobody has the targets: our engine, and nothing that a killed run has left."""
+        mine = [f"{HOST}:{self.launcher.port}"] if "engine" in self.standing.children else []
+        return {"vllm": mine, "exporter": [], "workload": []}
+
+    def _scrape(self) -> None:
+        self.prometheus.targets.write(LIVE, vllm=[f"http://{address}" for address in self._scraped()["vllm"]])
+
+    def _leave(self, stack: ExitStack) -> None:
+        """Keep out whoever comes now, until all has ended; and have the engine scraped no more before it stops."""
+        with ExitStack() as claimed:
+            for claim in self._used():
+                try:
+                    claimed.enter_context(claim.at_once(self.by))
+                except InUseError as error:
+                    self.console.print(f"{error.cause} It loses what it uses.", highlight=False)
+            addresses = self.prometheus.targets.addresses()
+            self.prometheus.targets.clear()
+            wait_until_left(self.prometheus.client, addresses)
+            stack.close()
+
+
+def stay_up(profile: str, launcher: ProcessLauncher, ports: Ports, console: Console) -> None:
     """Start Alertmanager, Prometheus, Grafana and the engine, say where they are, wait; stop them in reverse order.
 
     Without an Alertmanager that can be had here the alerts are evaluated and stored, and go nowhere. Grafana is
     started if it is on PATH.
 
     Raises:
-        UsageError: no such profile, or `up` runs already.
+        UsageError: no such profile, `up` runs already, or somebody uses one of the servers.
+        Hop2RagError: something did not start.
     """
     if profile not in PROFILES:
         raise UsageError(f"There is no profile {profile!r}.", f"There are: {', '.join(PROFILES)}.")
-    if running := _running():
-        raise UsageError(f"hop2rag up runs already as process {running.pid}.", "Stop it with: hop2rag down")
-    cache = cache_dir()
-    with ExitStack() as stack:
-        alertmanager = _alertmanager(cache, alertmanager_port, webhook_port, console)
-        if alertmanager:
-            stack.enter_context(alertmanager)
-        prometheus = stack.enter_context(
-            LocalPrometheus(
-                find_prometheus(cache),
-                cache,
-                loopback_session(),
-                port=prometheus_port,
-                alertmanager=alertmanager.address if alertmanager else None,
-            )
-        )
-        binary = find_grafana_server()
-        grafana = (
-            stack.enter_context(LocalGrafana(binary, cache, prometheus.url, port=grafana_port)) if binary else None
-        )
-        engine = stack.enter_context(launcher.start(PROFILES[profile]))
-        me = psutil.Process()
-        pid_file().write_text(f"{me.pid} {me.create_time()}")
-        try:
-            console.print(f"vLLM {engine.facts.version} ({profile}) on {engine.endpoint}")
-            console.print(f"Prometheus on {prometheus.url}")
-            if alertmanager:
-                console.print(
-                    f"Alertmanager on {alertmanager.client.url}; it calls `hop2rag soak` on port {webhook_port}"
-                )
-            if grafana:
-                console.print(f"Grafana on {grafana.url}; its admin's password is in {grafana.password_file}")
-            else:
-                console.print("No Grafana on PATH: the figures and `hop2rag export` need none.")
-            console.print("Ctrl-C or `hop2rag down` stops all of it.")
-            signal.pause()
-        except KeyboardInterrupt:
-            console.print("Stopping.")
-        finally:
-            pid_file().unlink(missing_ok=True)
-
-
-def _alertmanager(cache: Path, port: int, webhook_port: int, console: Console) -> LocalAlertmanager | None:
-    try:
-        binary = find_alertmanager(cache)
-    except MissingPartError as error:
-        console.print(f"No Alertmanager: {error}", highlight=False)
-        return None
-    return LocalAlertmanager(
-        binary, cache, loopback_session(), port=port, webhook=f"http://{HOST}:{webhook_port}{PATH}"
-    )
-
-
-def bring_down() -> str:
-    """Ask a running `up` to stop, wait until it has, and say what happened.
-
-    Raises:
-        DependencyDownError: it did not stop.
-    """
-    process = _running()
-    if process is None:
-        return "Nothing is up."
-    os.kill(process.pid, signal.SIGTERM)
-    try:
-        process.wait(STOP_TIMEOUT_SECONDS)
-    except psutil.TimeoutExpired:
-        raise DependencyDownError(f"Process {process.pid} did not stop.", f"Look at it: ps {process.pid}") from None
-    return "Stopped the engine and what watched it."
-
-
-def _running() -> psutil.Process | None:
-    """Return the process of a running `up`; a pid that now belongs to another program does not count."""
-    try:
-        pid, created = pid_file().read_text().split()
-        process = psutil.Process(int(pid))
-        return process if process.create_time() == float(created) else None
-    except (FileNotFoundError, ValueError, psutil.NoSuchProcess):
-        return None
+    Kept(PROFILES[profile], launcher, ports, console).keep()

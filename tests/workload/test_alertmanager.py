@@ -15,6 +15,7 @@ import yaml
 
 from workload.alertmanager import AlertmanagerClient, LocalAlertmanager, render_config
 from workload.alertmanager_access import PASSWORD, WEB_CONFIG, basic_auth
+from workload.claim import ANYBODY, Claim, Claimant, keeping
 from workload.errors import DependencyDownError, UsageError
 from workload.paths import asset
 from workload.prometheus_binary import AlertmanagerBinary, PrometheusBinary
@@ -60,10 +61,10 @@ class Answers(HTTPServer):
         self.thread.join()
 
 
-def local(folder: Path, port: int) -> LocalAlertmanager:
+def local(folder: Path, port: int, by: Claimant = ANYBODY) -> LocalAlertmanager:
     """Return one that would run a program that is not there."""
     binary = AlertmanagerBinary(("/nowhere/alertmanager",), folder)
-    return LocalAlertmanager(binary, folder, loopback_session(), port=port, webhook="http://127.0.0.1:9/alerts")
+    return LocalAlertmanager(binary, folder, loopback_session(), port=port, webhook="http://127.0.0.1:9/alerts", by=by)
 
 
 def test_every_receiver_calls_the_runner_with_its_token(tmp_path: Path) -> None:
@@ -89,16 +90,47 @@ def test_the_token_is_made_once_and_for_its_owner_alone(tmp_path: Path) -> None:
     assert token not in (first.token_file.parent / "alertmanager.yml").read_text()
 
 
-def test_ours_is_reused_and_reads_the_new_configuration(tmp_path: Path) -> None:
-    """`soak` beside `up`: one Alertmanager, told where the webhook is now."""
-    answers: dict[str, tuple[int, str]] = {"/-/reload": (200, "")}
+def test_ours_is_reused_and_gets_its_configuration_back(tmp_path: Path) -> None:
+    """`soak` beside `up`: one Alertmanager, told where the webhook is now, and afterwards where it was before."""
+    answers: dict[str, tuple[int, str]] = {"/-/reload": (200, ""), "/-/ready": (200, "")}
     with Answers(answers) as server:
         alertmanager = local(tmp_path, server.server_port)
         told = {"config": {"original": f"credentials_file: {alertmanager.token_file}"}}
         answers["/api/v2/status"] = (200, json.dumps(told))
-        assert alertmanager.start() is False
-        alertmanager.stop()
-    assert server.asked[-1] == "/-/reload"
+        config = tmp_path / f"alertmanager-{server.server_port}" / "alertmanager.yml"
+        config.parent.mkdir()
+        config.write_text("of up")
+        with keeping(tmp_path, "Alertmanager", server.server_port).at_once() as held:
+            held.note(child=None, is_ready=True)
+            assert alertmanager.start() is False
+            assert "127.0.0.1:9/alerts" in config.read_text()
+            assert alertmanager.calls_us()
+            config.write_text("of somebody else")
+            assert not alertmanager.calls_us()
+            alertmanager.stop()
+    assert server.asked.count("/-/reload") == 2
+    assert config.read_text() == "of up"
+
+
+def test_a_second_soak_waits_for_the_receiver(tmp_path: Path) -> None:
+    """Rewritten under a running soak, the first would hear nothing more and stand still for hours."""
+    said = list[str]()
+    used = Claim(tmp_path / "alertmanager-9", "Alertmanager on port 9")
+    with used.at_once(Claimant("hop2rag soak", "first")):
+        waiting = threading.Thread(target=lambda: enter(local(tmp_path, 9, Claimant("hop2rag soak", say=said.append))))
+        waiting.start()
+        while not said:
+            waiting.join(0.01)
+        assert not (tmp_path / "alertmanager-9" / "alertmanager.yml").exists()
+    waiting.join(30)
+    assert "hop2rag soak (run first, process" in said[0]
+    assert (tmp_path / "alertmanager-9" / "alertmanager.yml").exists()
+
+
+def enter(alertmanager: LocalAlertmanager) -> None:
+    """Try to have it; the program is not there, which is told only once it is our turn."""
+    with pytest.raises(FileNotFoundError):
+        alertmanager.__enter__()
 
 
 @pytest.mark.parametrize(

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
 from typing import TYPE_CHECKING
 
-from workload.claim import Claim
+import pytest
+
+from workload.claim import Claim, Claimant, InUseError, engine_claim
+from workload.errors import StorageError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 HOLD = """
 import sys, pathlib
-from workload.claim import Claim
+from workload.claim import Claim, Claimant, InUseError, engine_claim
 with Claim(pathlib.Path(sys.argv[1])).alone(lambda: None):
     print("held", flush=True)
     sys.stdin.read()
@@ -60,3 +64,57 @@ def test_a_killed_experiment_holds_nothing(tmp_path: Path) -> None:
         process.wait()
     with Claim(tmp_path).shared() as may_ask:
         assert may_ask
+
+
+def test_whoever_comes_second_is_told_whose_it_is(tmp_path: Path) -> None:
+    """Without a name the user is sent to ps: the command, its run, its process and its beginning say what to do."""
+    first = Claimant("hop2rag soak", "20250131-235959-soak")
+    said = list[str]()
+    with Claim(tmp_path).at_once(first):
+        owner = Claim(tmp_path).owner()
+        assert owner is not None
+        assert (owner.command, owner.run, owner.pid) == ("hop2rag soak", "20250131-235959-soak", os.getpid())
+        refused = (
+            rf"The engine is in use by hop2rag soak \(run 20250131-235959-soak, process {os.getpid()}, since \d{{4}}"
+        )
+        with pytest.raises(InUseError, match=refused), Claim(tmp_path).at_once():
+            pass
+        second = threading.Thread(target=lambda: Claim(tmp_path).alone(by=Claimant(say=said.append)).__enter__())
+        second.start()
+        while not said:
+            second.join(0.01)
+    second.join(10)
+    assert said == [f"Waiting for the engine, which is in use by {owner}. Ctrl-C gives up."]
+    assert Claim(tmp_path).owner() is None
+
+
+def test_a_question_of_the_load_is_told_as_one(tmp_path: Path) -> None:
+    """It has no record: many may share the claim."""
+    with Claim(tmp_path).shared(), pytest.raises(InUseError, match="a question of `hop2rag load`"):
+        Claim(tmp_path).at_once().__enter__()
+
+
+@pytest.mark.parametrize("other", ["localhost:8000", "127.0.0.1:8000", "[::1]:8000", "0.0.0.0:8000"])
+def test_one_engine_has_one_claim_however_it_is_named(tmp_path: Path, other: str) -> None:
+    """`run --vllm-endpoint http://localhost:8000` and `soak` load the same engine."""
+    with engine_claim(tmp_path, "127.0.0.1:8000").at_once(), pytest.raises(InUseError):
+        engine_claim(tmp_path, other).at_once().__enter__()
+    with engine_claim(tmp_path, "127.0.0.1:8000").at_once(), engine_claim(tmp_path, "gpu-1:8000").at_once():
+        assert engine_claim(tmp_path, "127.0.0.1:8001").owner() is None
+
+
+def test_a_record_of_anything_else_is_nobody_s(tmp_path: Path) -> None:
+    """A file that was cut, or is of another release, is no reason to end with a traceback."""
+    for text in ("{", "[]", '{"pid": 1}', '{"command": 1, "child": 7}', "null"):
+        (tmp_path / ".claim").write_text(text)
+        with Claim(tmp_path).at_once() as held:
+            assert held.before is None
+
+
+def test_a_claim_is_no_link(tmp_path: Path) -> None:
+    """What a link in a shared folder points to must not be overwritten with our record."""
+    (tmp_path / "victim").write_text("dear")
+    (tmp_path / ".claim").symlink_to(tmp_path / "victim")
+    with pytest.raises(StorageError):
+        Claim(tmp_path).at_once().__enter__()
+    assert (tmp_path / "victim").read_text() == "dear"

@@ -103,7 +103,7 @@ def test_prometheus_finds_it_under_its_own_labels(stub: StubVllm, tmp_path: Path
     bench.load.run(laps=1)
     assert seen["vllm"] == {
         "targets": [stub.url.removeprefix("http://")],
-        "labels": {"run": "live", "experiment": "load", "arm": "load"},
+        "labels": {"run": "live", "experiment": "load", "arm": "load", "phase": "measured"},
     }
     assert seen["exporter"]["targets"] == ["exporter:9400"]
     assert "hop2rag_questions_total" in seen["metrics"]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 from typing import TYPE_CHECKING
 
 import pytest
 
+from workload.claim import Claim
 from workload.companion import exporter_elsewhere
 from workload.errors import DependencyDownError
 from workload.ports import free_port
@@ -26,11 +28,27 @@ def test_its_targets_are_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         attached = AttachedPrometheus("http://127.0.0.1:1", tmp_path, session)
         monkeypatch.setattr(attached.client, "ready", lambda: True)
         TargetFiles(tmp_path).write(LIVE, vllm=["http://vllm:8000"])
-        before = {path.name: path.read_text() for path in tmp_path.iterdir()}
+        before = {path.name: path.read_text() for path in tmp_path.glob("*.json")}
         with attached as prometheus:
             prometheus.targets.write(ARM, vllm=["http://vllm:8000"], workload=["run:1"])
             prometheus.targets.clear()
-    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == before
+    assert {path.name: path.read_text() for path in tmp_path.glob("*.json")} == before
+
+
+def test_targets_of_a_killed_run_are_not_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They would be scraped for ever, and each alert on them would be false."""
+    with loopback_session() as session:
+        attached = AttachedPrometheus("http://127.0.0.1:1", tmp_path, session)
+        monkeypatch.setattr(attached.client, "ready", lambda: True)
+        killed = [{"targets": ["run:1"], "labels": ARM.as_dict()}]
+        mine = [{"targets": ["vllm:8000"]}]
+        (tmp_path / "workload.json").write_text(json.dumps(killed))
+        (tmp_path / "vllm.json").write_text(json.dumps([*mine, *killed]))
+        with attached as prometheus:
+            assert Claim(tmp_path).owner(), "the targets are claimed"
+            prometheus.targets.write(ARM, vllm=["http://vllm:8000"], workload=["run:2"])
+    assert json.loads((tmp_path / "workload.json").read_text()) == []
+    assert json.loads((tmp_path / "vllm.json").read_text()) == mine
 
 
 def test_a_prometheus_that_is_away_is_named(tmp_path: Path) -> None:

@@ -47,12 +47,14 @@ def load(
 
     It steps aside while an experiment runs, and while an alert asks for a pause. Its series carry run="live".
     """
+    from workload.ask import standing_launcher  # noqa: PLC0415
+    from workload.claiming import engine_of  # noqa: PLC0415
     from workload.commands.run import given  # noqa: PLC0415 - `--help` need not load the numeric libraries
     from workload.continuous import ContinuousLoad  # noqa: PLC0415
     from workload.corpus.default import open_corpus  # noqa: PLC0415
     from workload.corpus.embedding import MiniLmEmbedder  # noqa: PLC0415
     from workload.notices import Notices  # noqa: PLC0415
-    from workload.run import greet, launcher_of, prometheus_client, targets_of  # noqa: PLC0415
+    from workload.run import greet, prometheus_client, targets_of  # noqa: PLC0415
     from workload.settings import load_settings  # noqa: PLC0415
     from workload.soak.confirming import confirmer  # noqa: PLC0415
 
@@ -82,5 +84,7 @@ def load(
     with ExitStack() as stack:
         if webhook_token_file:
             stack.enter_context(notices.listening(webhook_listen, webhook_token_file))
-        launcher, targets = launcher_of(settings, out), targets_of(settings)
-        ContinuousLoad(settings, rate, launcher, targets, corpus, embedder, out, notices.held_by).run()
+        launcher, targets = standing_launcher(settings, out), targets_of(settings)
+        ContinuousLoad(
+            settings, rate, launcher, targets, corpus, embedder, out, notices.held_by, engine=engine_of(settings)
+        ).run()

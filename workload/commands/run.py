@@ -198,5 +198,4 @@ def ask(
         }
     )
     with progress_bars() as progress:
-        answered = ask_once(question, settings, progress)
-    answered.show(out)
+        ask_once(question, settings, progress, lambda answered: answered.show(out))

@@ -12,7 +12,7 @@ from workload.errors import UsageError
 
 
 def up(
-    profile: Annotated[str, typer.Option(help="Engine profile; see `hop2rag engine profiles`.")] = "base",
+    profile: Annotated[str, typer.Option(help="Engine profile; see `hop2rag engine profiles`.")] = "prefix-on",
     engine_port: Annotated[int, typer.Option(help="Port of the engine on 127.0.0.1.")] = 8000,
     prometheus_port: Annotated[int, typer.Option(help="Port of Prometheus on 127.0.0.1.")] = 9090,
     alertmanager_port: Annotated[int, typer.Option(help="Port of Alertmanager on 127.0.0.1.")] = 9093,
@@ -23,27 +23,22 @@ def up(
     engine_args: EngineArgs = None,
 ) -> None:
     """Start engine, Prometheus, Alertmanager and an installed Grafana on 127.0.0.1, until Ctrl-C or `hop2rag down`."""
+    from workload.claim import Claimant  # noqa: PLC0415
+    from workload.engine.launcher import UP  # noqa: PLC0415
     from workload.engine.own import process_launcher  # noqa: PLC0415
     from workload.paths import cache_dir  # noqa: PLC0415
-    from workload.up import stay_up  # noqa: PLC0415
+    from workload.up import Ports, stay_up  # noqa: PLC0415
 
     if (engine_python is None) != (model is None):
         raise UsageError("An engine of your own needs both --engine-python and --model.", "See --help.")
     extra = shlex.split(engine_args or "")
-    stay_up(
-        profile,
-        process_launcher(engine_python, model, extra, engine_port, cache_dir(), out),
-        prometheus_port,
-        alertmanager_port,
-        webhook_port,
-        grafana_port,
-        out,
-    )
+    launcher = process_launcher(engine_python, model, extra, engine_port, cache_dir(), out, Claimant(UP))
+    stay_up(profile, launcher, Ports(prometheus_port, alertmanager_port, webhook_port, grafana_port), out)
 
 
 def down() -> None:
     """Stop what `hop2rag up` started, in order."""
-    from workload.up import bring_down  # noqa: PLC0415
+    from workload.down import bring_down  # noqa: PLC0415
 
     out.print(bring_down())
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from workload import targets
 from workload.targets import ArmLabels, TargetFiles
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-LIVE = ArmLabels("live", "load", "load")
+LIVE = ArmLabels(targets.LIVE, "load", "load")
 """The labels of everything that is not an experiment."""
 
 VLLM, EXPORTER = "http://vllm:8000", "exporter:9400"

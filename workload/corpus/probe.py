@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from workload.child_environment import PYTHON, child_environment
 from workload.corpus.chroma import MARK_CONTENT, RESTORE, open_collection, opened, unusable
 from workload.errors import DependencyDownError
 
@@ -38,7 +39,7 @@ def probe(persist_dir: Path, collection: str) -> Probed:
         StorageError: its files cannot be read.
     """
     argv = (sys.executable, "-m", "workload.corpus.probe", str(persist_dir), collection)
-    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    environ = {**child_environment(PYTHON), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     try:
         done = subprocess.run(
             argv, env=environ, capture_output=True, check=False, text=True, timeout=PROBE_TIMEOUT_SECONDS

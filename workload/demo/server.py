@@ -6,17 +6,18 @@ import shutil
 import socket
 import subprocess
 import tempfile
-import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
+from workload.child_environment import child_environment
 from workload.demo.recording import SERIES, unpack
 from workload.durable import make_folder
-from workload.errors import DependencyDownError, StorageError, UsageError
-from workload.process import ChildProcess
+from workload.errors import StorageError, UsageError
+from workload.place import Place
+from workload.process import ChildProcess, await_ready
 from workload.prometheus import PrometheusClient
 from workload.prometheus_server import HOST, READY_TIMEOUT_SECONDS, loopback_session
 from workload.promql.vllm_metrics import KV_USAGE
@@ -47,9 +48,24 @@ def serve(
         DependencyDownError: Prometheus did not start.
         StorageError: the folder cannot be written.
     """
-    with socket.socket() as probe:
-        if probe.connect_ex((HOST, port)) == 0:
-            raise UsageError(f"Address {HOST}:{port} is in use.", "Pick another with --prometheus-port.")
+    place = Place(folder.parent, "Prometheus", port)
+    place.take_alone()
+    with ExitStack() as stack:
+        stack.callback(place.release)
+        with socket.socket() as probe:
+            if probe.connect_ex((HOST, port)) == 0:
+                raise UsageError(f"Address {HOST}:{port} is in use.", "Pick another with --prometheus-port.")
+        argv = _prepared(recordings, binary, folder, port)
+        client = PrometheusClient(f"http://{HOST}:{port}", loopback_session())
+        child = stack.enter_context(ChildProcess(argv, folder / "prometheus.log"))
+        place.note(child)
+        remedy = "Its log says why."
+        await_ready(child, client.ready, READY_TIMEOUT_SECONDS, "Prometheus", f"{HOST}:{port}", remedy)
+        yield client
+
+
+def _prepared(recordings: Sequence[Recording], binary: PrometheusBinary, folder: Path, port: int) -> tuple[str, ...]:
+    """Write configuration and data, and return the command line."""
     data, config = folder / "data", folder / "prometheus.yml"
     try:
         shutil.rmtree(data, ignore_errors=True)
@@ -59,7 +75,7 @@ def serve(
             _load(recording, binary.promtool, data)
     except OSError as error:
         raise StorageError(f"{folder}: {error.strerror or error}.", "Free some space, or set HOP2RAG_CACHE.") from error
-    argv = (
+    return (
         str(binary.prometheus),
         f"--config.file={config}",
         f"--web.listen-address={HOST}:{port}",
@@ -68,14 +84,6 @@ def serve(
         # A recording has no staleness markers: what ended would go on for five minutes. Rules record every 5 s at most.
         "--query.lookback-delta=15s",
     )
-    client = PrometheusClient(f"http://{HOST}:{port}", loopback_session())
-    with ChildProcess(argv, folder / "prometheus.log") as child:
-        deadline = time.monotonic() + READY_TIMEOUT_SECONDS
-        while not client.ready():
-            if child.exit_code is not None or time.monotonic() > deadline:
-                raise DependencyDownError(f"Prometheus did not start: {child.tail(1)}.", f"See {child.log}.")
-            time.sleep(0.05)
-        yield client
 
 
 def _load(recording: Recording, promtool: Path, data: Path) -> None:
@@ -84,7 +92,9 @@ def _load(recording: Recording, promtool: Path, data: Path) -> None:
         unpack(recording.folder / SERIES, series)
         argv: list[str | Path] = [promtool, "tsdb", "create-blocks-from", "openmetrics", "--quiet", series, data]
         try:
-            done = subprocess.run(argv, capture_output=True, timeout=IMPORT_TIMEOUT_SECONDS, check=False)
+            done = subprocess.run(
+                argv, env=child_environment(), capture_output=True, timeout=IMPORT_TIMEOUT_SECONDS, check=False
+            )
         except subprocess.TimeoutExpired as error:
             raise UsageError(
                 f"{recording.folder / SERIES} cannot be loaded within {IMPORT_TIMEOUT_SECONDS:.0f} s.",

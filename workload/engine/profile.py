@@ -194,3 +194,6 @@ PROFILES: Mapping[str, VllmProfile] = MappingProxyType(
         )
     }
 )
+
+DEFAULT = "prefix-on"
+"""What `hop2rag up`, `ask` and `soak` start unless told otherwise: the same, so that each uses the other's engine."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,13 +18,14 @@ from workload.engine.profile import PROFILES
 from workload.errors import Hop2RagError, StorageError
 from workload.heap import share_one_arena
 from workload.journal import Journal
-from workload.scrapes import wait_for_scrapes
+from workload.scraped import scraped
 from workload.settings import PLACES
 from workload.soak.checkpoint import read_checkpoint, stream_of
 from workload.soak.clock import steady
 from workload.soak.confirming import confirmer
 from workload.soak.display import Display, Recent
 from workload.soak.pace import Ending, Pace
+from workload.soak.possession import keep_possession
 from workload.soak.record import SoakRecord
 from workload.soak.recovery import Recovery
 from workload.soak.reporting import report
@@ -39,10 +39,11 @@ from workload.soak.steering import Steering
 from workload.soak.watching import served, watchers
 from workload.soak.worth import judged
 from workload.subject import subject
-from workload.targets import ArmLabels, instance_of
+from workload.targets import ArmLabels
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
+    from typing import Any
 
     from rich.progress import Progress
 
@@ -173,12 +174,9 @@ class Assembly:
         port = urlsplit(engine.endpoint).port if engine.pid else None
         interval = self.settings.gpu_interval_ms
         exporter = self.stack.enter_context(exporter_beside(None, interval, self.bundle.folder, engine_port=port))
-        workload = [under_test.address]
         labels = ArmLabels(self.bundle.run_id, EXPERIMENT, self.plan.profile)
-        prometheus.targets.write(labels, vllm=[engine.endpoint], exporter=[exporter], workload=workload)
-        self.stack.callback(prometheus.targets.clear)
-        scraped = {"vllm": [instance_of(engine.endpoint)], "workload": workload, "exporter": [exporter]}
-        wait_for_scrapes(prometheus.client, labels, scraped, time.time())
+        told = {"vllm": [engine.endpoint], "exporter": [exporter], "workload": [under_test.address]}
+        self.stack.enter_context(scraped(prometheus.targets, prometheus.client, labels, told))
         self._scraper = prometheus.client
 
     async def _run(
@@ -232,7 +230,7 @@ class Assembly:
         elapsed = self._before.elapsed_seconds if self._before else 0.0
         async with AsyncExitStack() as watched:
             watched.enter_context(orderly(pace.end, self.progress.console.print))
-            beside = []
+            beside: list[Callable[[], Coroutine[Any, Any, None]]] = []
             if around.alertmanager and around.prometheus:
                 await watched.enter_async_context(
                     served(steering, metrics, around.alertmanager.token, around.webhook_port)
@@ -240,6 +238,11 @@ class Assembly:
                 beside = watchers(
                     steering, pace, around.alertmanager, around.prometheus, recovery.prove, confirm, metrics
                 )
+            if around.prometheus:
+                ours = {"what Prometheus scrapes": around.prometheus.targets.are_ours}
+                if around.alertmanager:
+                    ours["Alertmanager's configuration"] = around.alertmanager.calls_us
+                beside.append(partial(keep_possession, pace, ours))
             watched.enter_context(under_test.busy.accounting())
             display = Display(self.progress, plan.duration, elapsed)
             soak = Soak(

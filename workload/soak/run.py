@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from workload.alertmanager import LocalAlertmanager
 from workload.annotations import annotator, find_grafana, mark_action
 from workload.bundle import Bundle, new_run_id
+from workload.claiming import claimant, engine_of
 from workload.corpus.default import open_corpus, require_same_corpus
 from workload.corpus.embedding import MiniLmEmbedder
 from workload.enclosed import run_folder
@@ -68,8 +69,10 @@ def run_soak(
     annotate = annotator(grafana, partial(progress.console.print, markup=False))
     embedder.load()
     binary = find_prometheus(cache)
+    by = claimant(progress.console, bundle.run_id)
     try:
         with ExitStack() as stack:
+            stack.enter_context(engine_of(settings).alone(by=by))
             alertmanager = None
             if plan.alerts:
                 alertmanager = LocalAlertmanager(
@@ -78,6 +81,7 @@ def run_soak(
                     loopback_session(),
                     port=ports.alertmanager,
                     webhook=f"http://{HOST}:{ports.webhook}{PATH}",
+                    by=by,
                 )
                 stack.enter_context(alertmanager)
             prometheus = LocalPrometheus(
@@ -87,6 +91,7 @@ def run_soak(
                 port=settings.prometheus_port,
                 sample_interval_ms=settings.vllm_interval_ms,
                 alertmanager=alertmanager.address if alertmanager else None,
+                by=by,
             )
             stack.enter_context(prometheus)
             around = Surroundings(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from rich.console import Console
@@ -40,7 +40,7 @@ def launcher(tmp_path: Path, console: Console, port: int) -> Callable[..., Proce
     python.chmod(0o700)
     installation = EngineInstallation(python, tmp_path / "model", "stub-model", "0.32.0")
 
-    def build(**settings: float) -> ProcessLauncher:
+    def build(**settings: Any) -> ProcessLauncher:
         return ProcessLauncher(installation, tmp_path / "logs", console, port, **{"timeout_seconds": 30.0, **settings})
 
     return build

@@ -1,7 +1,8 @@
 """Stands in for vLLM's API server in tests of starting, attaching and stopping; run as a program by a fake `python`.
 
-It understands the flags it is proved by, keeps a child as vLLM keeps its engine core, and fails as $STUB_VLLM says:
-`unknown-flag`, `crash`, `hang` (answers everything but completions), `hang-later` (after one), `wrong-arm`.
+It understands the flags it is proved by, keeps a child as vLLM keeps its engine core, and fails as $VLLM_STUB says:
+`unknown-flag`, `crash`, `hang` (answers everything but completions), `hang-later` (after one), `wrong-arm`, `mute`
+(never listens), `shares` (listens beside another, as vLLM does). It listens once the file $VLLM_STUB_GATE is there.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ import subprocess
 import sys
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
-MODE = os.environ.get("STUB_VLLM", "")
+MODE = os.environ.get("VLLM_STUB", "")
 ARGS = sys.argv[1:]
 
 
@@ -85,4 +87,8 @@ if __name__ == "__main__":
         sys.exit("(EngineCore pid=1) ERROR 01-01 00:00:00 [core.py:1] ValueError: bad luck\nRuntimeError: See above.")
     core = subprocess.Popen(["sleep", "600"])
     print("core", core.pid, flush=True)
+    gate = os.environ.get("VLLM_STUB_GATE")
+    while MODE == "mute" or (gate and not Path(gate).exists()):
+        time.sleep(0.02)
+    ThreadingHTTPServer.allow_reuse_port = MODE == "shares"
     ThreadingHTTPServer(("127.0.0.1", int(value("--port", "0"))), Handler).serve_forever()

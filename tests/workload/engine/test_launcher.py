@@ -76,7 +76,7 @@ def test_a_killed_server_leaves_no_core(launcher: Build, tmp_path: Path) -> None
 
 def test_an_unknown_flag_is_named(launcher: Build, console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
     """A removed flag kills the server; the user must read which one, not a time-out five minutes later."""
-    monkeypatch.setenv("STUB_VLLM", "unknown-flag")
+    monkeypatch.setenv("VLLM_STUB", "unknown-flag")
     with pytest.raises(UsageError, match="unrecognized arguments: --disable-log-requests"):
         launcher().start(PROFILES["base"]).__enter__()
     assert "unrecognized arguments" in console.file.getvalue()  # type: ignore[attr-defined]
@@ -84,7 +84,7 @@ def test_an_unknown_flag_is_named(launcher: Build, console: Console, monkeypatch
 
 def test_a_crash_quotes_the_first_error(launcher: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     """VLLM's last line only points upwards; the first error is the cause."""
-    monkeypatch.setenv("STUB_VLLM", "crash")
+    monkeypatch.setenv("VLLM_STUB", "crash")
     with pytest.raises(DependencyDownError, match=r"exit code 1 .*ValueError: bad luck"):
         launcher().start(PROFILES["base"]).__enter__()
 
@@ -93,7 +93,7 @@ def test_a_hanging_engine_is_not_ready(
     launcher: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, port: int
 ) -> None:
     """/health answers 200 while the engine hangs: only a canary tells, and nothing may be left behind."""
-    monkeypatch.setenv("STUB_VLLM", "hang")
+    monkeypatch.setenv("VLLM_STUB", "hang")
     with pytest.raises(DependencyDownError, match=r"not ready within 2 s.*did not answer a canary"):
         launcher(timeout_seconds=2, canary_timeout_seconds=0.3).start(PROFILES["base"]).__enter__()
     assert not is_alive(core_pid(tmp_path, "base"))
@@ -102,7 +102,7 @@ def test_a_hanging_engine_is_not_ready(
 
 def test_a_server_that_shows_another_arm_is_refused(launcher: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     """A vLLM that ignores a flag would make an A/B run compare an arm with itself."""
-    monkeypatch.setenv("STUB_VLLM", "wrong-arm")
+    monkeypatch.setenv("VLLM_STUB", "wrong-arm")
     with pytest.raises(DependencyDownError, match="enable_prefix_caching=True, profile prefix-off needs False"):
         launcher().start(PROFILES["prefix-off"]).__enter__()
 

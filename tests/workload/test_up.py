@@ -1,0 +1,225 @@
+"""`up` with a stub engine and the real Prometheus and Alertmanager: one owner of each, from before until after."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from rich.console import Console
+
+from workload.claim import Claimant, engine_claim, keeping
+from workload.down import bring_down
+from workload.engine.install import EngineInstallation
+from workload.engine.launcher import ProcessLauncher
+from workload.engine.listener import find_listener
+from workload.engine.profile import PROFILES
+from workload.errors import UsageError
+from workload.paths import cache_dir
+from workload.ports import free_port
+from workload.process import left_of
+from workload.prometheus import NoDataError
+from workload.prometheus_binary import PrometheusBinary, find_alertmanager, find_prometheus
+from workload.prometheus_server import LocalPrometheus, alertmanager_in, loopback_session
+from workload.standing import FILE, Standing, read_standing
+from workload.targets import ArmLabels
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+ROOT = Path(__file__).parents[2]
+STUB = Path(__file__).with_name("engine") / "stub_vllm.py"
+
+pytestmark = pytest.mark.prometheus
+
+
+@dataclass
+class Bench:
+    """A cache of its own, with the real binaries, and as many `up` as a test starts."""
+
+    folder: Path
+    engine: int = field(default_factory=free_port)
+    prometheus: int = field(default_factory=free_port)
+    alertmanager: int = field(default_factory=free_port)
+    started: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.cache, self.python, self.gate = self.folder / "cache", self.folder / "python", self.folder / "gate"
+        self.cache.mkdir()
+        find_alertmanager(cache_dir())
+        self.binary: PrometheusBinary = find_prometheus(cache_dir())
+        for package in ("prometheus", "prometheus-alertmanager"):
+            if (cache_dir() / package).exists():
+                (self.cache / package).symlink_to(cache_dir() / package)
+        self.python.write_text(f'#!/bin/sh\nexec {sys.executable} {STUB} "$@"\n')
+        self.python.chmod(0o700)
+        self.gate.touch()
+
+    def up(self) -> subprocess.Popen[str]:
+        """Start one; it may end at once."""
+        path = os.pathsep.join([str(self.binary.prometheus.parent), os.environ["PATH"]])
+        environ = {**os.environ, "HOP2RAG_CACHE": str(self.cache), "VLLM_STUB_GATE": str(self.gate), "PATH": path}
+        ports = map(str, (self.engine, self.prometheus, self.alertmanager))
+        argv = [sys.executable, "-m", "tests.stubs.up_process", str(self.python), *ports]
+        process = subprocess.Popen(argv, cwd=ROOT, env=environ, stdout=subprocess.PIPE, text=True)
+        self.started.append(process)
+        return process
+
+    def until_up(self, process: subprocess.Popen[str]) -> list[str]:
+        """Return what it said until it is up."""
+        assert process.stdout is not None
+        said = []
+        for line in process.stdout:
+            said.append(line.strip())
+            if "Ctrl-C" in line:
+                return said
+        raise AssertionError(said)
+
+    @property
+    def standing(self) -> Standing:
+        """What the `up` that runs has written."""
+        found = read_standing(self.cache)
+        assert found is not None
+        return found
+
+    def launcher(self, **more: Any) -> ProcessLauncher:
+        """Return what a run starts its engines by."""
+        installation = EngineInstallation(self.python, Path("model"), "stub-model", "0.32.0")
+        console = Console(file=io.StringIO(), width=200)
+        return ProcessLauncher(installation, self.folder / "logs", console, self.engine, cache=self.cache, **more)
+
+    def local(self, **more: Any) -> LocalPrometheus:
+        """Return the Prometheus of a run."""
+        return LocalPrometheus(self.binary, self.cache, loopback_session(), port=self.prometheus, **more)
+
+    def config(self) -> str:
+        """Return what Prometheus is configured with."""
+        return (self.cache / f"prometheus-{self.prometheus}" / "prometheus.yml").read_text()
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    """Return a bench on which nothing is left."""
+    made = Bench(tmp_path)
+    yield made
+    for process in made.started:
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+    shutil.rmtree(made.cache, ignore_errors=True)
+
+
+def until(happened: Callable[[], object]) -> None:
+    """Wait until something has happened, at most a minute."""
+    deadline = time.monotonic() + 60
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def scraped(prometheus: LocalPrometheus, query: str) -> bool:
+    """Return whether a query finds something."""
+    try:
+        return bool(prometheus.client.query(query))
+    except NoDataError:
+        return False
+
+
+def test_two_at_once_and_a_down_in_the_middle(bench: Bench) -> None:
+    """Seen: two engines on one port, the second recorded, and the first left running when all was down."""
+    bench.gate.unlink()
+    first = bench.up()
+    until(lambda: read_standing(bench.cache) and {"Alertmanager", "Prometheus"} <= bench.standing.children.keys())
+    assert bench.standing.pid == first.pid, "written before the engine is there"
+    second = bench.up()
+    told, _ = second.communicate(timeout=60)
+    assert second.returncode == 2
+    assert f"is in use by hop2rag up (process {first.pid}, since" in told
+    assert "hop2rag down" in told
+    bench.gate.touch()
+    bench.until_up(first)
+    children = dict(bench.standing.children)
+    assert children.keys() >= {"engine", "Prometheus", "Alertmanager"}
+    used, refused = engine_claim(bench.cache, f"localhost:{bench.engine}"), r"hop2rag soak \(run night, process .* uses"
+    with used.at_once(Claimant("hop2rag soak", "night")), pytest.raises(UsageError, match=refused):
+        bring_down(bench.cache)
+    assert first.poll() is None
+    assert bring_down(bench.cache) == "Stopped the engine and what watched it."
+    assert first.wait(10) == 0
+    assert [name for name, child in children.items() if left_of(child)] == []
+    assert not (bench.cache / FILE).exists()
+    assert bring_down(bench.cache) == "Nothing is up."
+
+
+def test_runs_use_what_is_up_and_leave_it_as_it_was(bench: Bench) -> None:
+    """One after the other: alerts go on to Alertmanager, the engine is scraped, and lent to a run of other flags."""
+    up = bench.up()
+    said = bench.until_up(up)
+    assert any("borrows its port" in line for line in said)
+    first = bench.standing.children["engine"]
+    alone = bench.local()
+    until(lambda: scraped(alone, 'up{job="vllm",run="live"} == 1'))
+    before = bench.config()
+    assert alertmanager_in(before) == f"127.0.0.1:{bench.alertmanager}"
+    used = engine_claim(bench.cache, f"127.0.0.1:{bench.engine}")
+    with used.alone(by=Claimant("hop2rag run latency", "r")), bench.local(sample_interval_ms=250) as prometheus:
+        assert alertmanager_in(bench.config()) == f"127.0.0.1:{bench.alertmanager}"
+        fast = {job["job_name"]: job for job in yaml.safe_load(bench.config())["scrape_configs"]}["vllm-fast"]
+        assert fast["scrape_interval"] == "250ms"
+        with bench.launcher().start(PROFILES["prefix-on"]) as same:
+            assert same.pid == first[0]
+        with bench.launcher().start(PROFILES["prefix-off"]) as other:
+            assert other.pid != first[0]
+            assert other.facts.prefix_caching is False
+            assert left_of(first) == []
+            prometheus.targets.write(ArmLabels("r", "e", "a"), vllm=[other.endpoint])
+        assert "engine" not in bench.standing.children, "it waits for the end of the run, not of the arm"
+    until(lambda: "engine" in bench.standing.children)
+    assert bench.standing.children["engine"] != first
+    assert bench.config() == before
+    until(lambda: scraped(alone, 'up{job="vllm",run="live"} == 1'))
+    until(lambda: not scraped(alone, 'up{run="r"}'))
+    # As if a run had been killed: what it left is taken away, and nothing fires on it for long.
+    alone.targets.write(ArmLabels("killed", "e", "a"), workload=["127.0.0.1:1"])
+    until(lambda: alone.targets.addresses()["workload"] == [])
+    assert bring_down(bench.cache) == "Stopped the engine and what watched it."
+
+
+def test_a_killed_up_leaves_nothing_that_is_stuck(bench: Bench) -> None:
+    """Kill -9, and begun again at once: the next one waits for what still ends, and its record is its own."""
+    up = bench.up()
+    bench.until_up(up)
+    before = dict(bench.standing.children)
+    os.kill(before["engine"][0], signal.SIGSTOP)  # what the kernel tells it at our death is not heard
+    up.kill()
+    up.wait()
+    assert re.fullmatch(r"Stopped what was left: .*engine\.", bring_down(bench.cache))
+    assert [name for name, child in before.items() if left_of(child)] == []
+    assert find_listener(bench.engine) is None
+    again = bench.up()
+    bench.until_up(again)
+    assert bench.standing.pid == again.pid
+    # What was scraped when it was killed has no mark of its end; nothing may fire on it.
+    assert bring_down(bench.cache) == "Stopped the engine and what watched it."
+
+
+def test_the_port_of_a_run_is_not_taken(bench: Bench) -> None:
+    """The run would lose its engine between two arms, or its Prometheus with our end."""
+    with keeping(bench.cache, "Prometheus", bench.prometheus).at_once(Claimant("hop2rag demo")):
+        told, _ = bench.up().communicate(timeout=60)
+    assert "is in use by hop2rag demo" in told
+    with engine_claim(bench.cache, f"127.0.0.1:{bench.engine}").at_once(Claimant("hop2rag run latency", "r")):
+        told, _ = bench.up().communicate(timeout=60)
+    assert "is in use by hop2rag run latency (run r, process" in told
+    assert read_standing(bench.cache) is None

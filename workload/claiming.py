@@ -1,0 +1,30 @@
+"""What a command claims, from its settings; and what it says of itself to whoever comes second."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from workload.claim import Claim, Claimant, engine_claim
+from workload.engine.docker import ENDPOINT as DOCKER_ENDPOINT
+from workload.paths import cache_dir
+from workload.prometheus_server import HOST
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from workload.settings import Settings
+
+
+def engine_of(settings: Settings) -> Claim:
+    """Return the claim of the engine that the settings name."""
+    default = DOCKER_ENDPOINT if settings.launcher == "docker" else f"http://{HOST}:{settings.engine_port}"
+    parts = urlsplit(settings.vllm_endpoint or default)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    return engine_claim(cache_dir(), f"{parts.hostname}:{port}")
+
+
+def claimant(console: Console, run_id: str | None = None) -> Claimant:
+    """Return who this process is to others that come second, and to whom it says for whom it waits."""
+    return Claimant(run=run_id, say=partial(console.print, markup=False, highlight=False, soft_wrap=True))
