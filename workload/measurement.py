@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from workload.bundle import Bundle
     from workload.corpus.hotpotqa import Question
+    from workload.corpus.watch import StoreWatch
     from workload.drive import Driver
     from workload.engine.launcher import RunningEngine
     from workload.history import History
@@ -49,6 +50,7 @@ class Measurement:
     history: History
     bundle: Bundle
     progress: Progress
+    store: StoreWatch | None = None
 
     async def point(self, point: Point, asked: Sequence[Question], warm_up: Sequence[Question], title: str) -> Measured:
         """Measure a point; of the questions only those are asked that have not been acknowledged before.
@@ -68,7 +70,16 @@ class Measurement:
         window = Window(phase.arm, phase.block, phase.name, phase.segment, start, end)
         facts = {**self.engine.facts.as_dict(), "has_random_weights": self.engine.has_random_weights}
         counters, resets = self._counters(window)
-        return Measured(window, facts, counters, {**tally.as_dict(), "counter_resets": resets})
+        told = {"counter_resets": resets, "store_changed": await self._change_of_store(window)}
+        return Measured(window, facts, counters, {**tally.as_dict(), **told})
+
+    async def _change_of_store(self, window: Window) -> str:
+        """Return how the document store changed by the end of a window, "no" if it did not; and say it at once."""
+        change = await asyncio.to_thread(self.store.change) if self.store else None
+        if change:
+            text = f"The store changed in {window.arm}, {window.point}: {change}. Somebody else writes to it."
+            self.progress.console.print(text, markup=False, highlight=False)
+        return change or "no"
 
     async def _warm_up(self, point: Point, questions: Sequence[Question], phase: Phase, title: str) -> None:
         """Ask the questions of a warm-up and prime `phase`, under labels and instruments of their own."""

@@ -76,12 +76,16 @@ def section_of(experiment: Study, finished: Finished) -> Section:
 def verdicts_of(experiment: Study, summary: dict[str, Any]) -> list[str]:
     """Return what a reader must know about a run.
 
-    That is whether nothing was answered, the experiment's own sentences, and whether the engine restarted.
+    That is whether nothing was answered, the experiment's own sentences, and whether store and engine stayed the same.
     """
     sentences = experiment.verdicts(summary)
     quality = (summary.get("quality") or {}).values()
     if quality and not any(found["questions"] for found in quality):
         sentences = ["No question was answered: there is no latency, no hop and no hit to tell of.", *sentences]
+    told = (row.get("store_changed", "no") for row in summary.get("accounting", ()))
+    if changed := [change for change in told if change != "no"]:
+        said = f"The store changed while it was searched ({'; '.join(changed)}): later questions met other documents."
+        sentences = [said, *sentences]
     resets = [row["counter_resets"] for row in summary.get("accounting", ()) if row.get("counter_resets")]
     if not resets:
         return sentences

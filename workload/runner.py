@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from workload.annotations import mark_window, no_marks
 from workload.companion import exporter_beside, exporter_elsewhere
 from workload.corpus.hotpotqa import draw
+from workload.corpus.watch import StoreWatch
 from workload.measurement import Measurement
 from workload.scraped import leaving
 from workload.settings import with_options
@@ -84,6 +86,11 @@ class Runner:
                 self._block(turn, left, warm_up, turn.arm.name + place, measured, reuse)
         return measured
 
+    @cached_property
+    def _store_watch(self) -> StoreWatch:
+        """One for the whole run: a change between two blocks shows in the window after it."""
+        return StoreWatch(self.store)
+
     def _is_open(self, turn: Turn, point: Point) -> bool:
         """Return whether a point is still to be measured: it has no window yet.
 
@@ -129,6 +136,7 @@ class Runner:
                     self.history,
                     self.bundle,
                     self.progress,
+                    self._store_watch,
                 )
                 under_test.run(self._points(measurement, points, turn.questions, warming, title, measured))
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from workload.agent.prompts import Layout
+    from workload.corpus.watch import Mark
     from workload.journal import Journal
 
 DIMENSION = 4
@@ -66,6 +67,11 @@ class StubStore:
     hops: Sequence[Sequence[Document]] = (tuple(document(number) for number in range(10)),)
     searches: int = 0
     failure: Exception | None = None
+    state: Mark | None = None
+
+    def mark(self) -> Mark | None:
+        """Return the state that was set."""
+        return self.state
 
     def search(self, vector: NDArray[np.float32], k: int) -> list[Document]:
         """Return the next hop's documents."""

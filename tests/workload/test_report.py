@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 from workload.experiments import EXPERIMENTS
-from workload.report import render, section_of
+from workload.report import render, section_of, verdicts_of
 from workload.run import Finished
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from workload.report import Section
 
+SILENT: Any = SimpleNamespace(verdicts=lambda _: [])
 SCORES = {"questions": 3, "answer_em": 0.0, "answer_f1": 0.25, "facts_em": 0.0, "facts_f1": 0.5, "joint_f1": 0.125}
 
 
@@ -38,6 +40,14 @@ def test_every_section_says_how_well_it_was_answered(tmp_path: Path) -> None:
     page = render("One run", [section("a", tmp_path)])
     for text in ("supporting-fact F1", "<td>0.125</td>", "means over n answers"):
         assert text in page
+
+
+def test_a_store_that_changed_comes_first() -> None:
+    """Every number below rests on what was retrieved; a reader must not find that in the manifest."""
+    rows = [{"store_changed": "no"}, {"store_changed": "5 documents, then 6 documents"}, {}]
+    first, *_ = verdicts_of(SILENT, {"accounting": rows})
+    assert first.startswith("The store changed while it was searched (5 documents, then 6 documents)")
+    assert verdicts_of(SILENT, {"accounting": rows[:1]}) == []
 
 
 def test_a_suite_opens_with_an_answer_to_each_question(tmp_path: Path) -> None:

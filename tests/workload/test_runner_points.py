@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import io
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from rich.console import Console
+from rich.progress import Progress
 
 from tests.stubs.run import measured
+from workload.corpus.watch import Mark, StoreWatch
 from workload.experiment import Arm, Point, levels
 from workload.history import History
+from workload.measurement import Measurement
 from workload.runner import Runner
 from workload.settings import Settings
 from workload.targets import ArmLabels
@@ -18,7 +23,6 @@ from workload.turns import Turn
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from workload.measurement import Measurement
     from workload.results import Measured
 
 ARM = Arm("prefix-on", "prefix-on")
@@ -45,6 +49,17 @@ def test_a_wide_level_asks_enough_for_each_worker() -> None:
     settings = Settings(limit=20, max_hops=3, k=10, concurrency=(1, 8, 64), rounds=3)
     assert [point.questions for point in levels(settings)] == [20, 24, 192]
     assert [point.questions for point in levels(settings.model_copy(update={"rounds": None}))] == [20, 20, 20]
+
+
+async def test_a_window_tells_that_the_store_changed() -> None:
+    """Its questions and those after it met other documents than those before."""
+    said = io.StringIO()
+    told = iter((Mark(5, 5), Mark(5, 6), Mark(5, 6)))
+    watch = StoreWatch(cast("Any", SimpleNamespace(mark=lambda: next(told))))
+    mine = cast("Any", SimpleNamespace(store=watch, progress=Progress(console=Console(file=said, width=200))))
+    changes = [await Measurement._change_of_store(mine, measured().window) for _ in range(2)]
+    assert changes == ["5 documents after write 5, then 5 documents after write 6", "no"]
+    assert "The store changed in" in said.getvalue()
 
 
 async def test_a_window_is_marked_once_it_is_on_disk() -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from workload.agent.metering import QuestionMeter
     from workload.corpus.document import Document
     from workload.corpus.embedding import Embedder
+    from workload.corpus.watch import Mark
 
 Execution = Literal["threads", "blocking", "batched"]
 
@@ -24,6 +25,9 @@ class DocumentStore(Protocol):
 
     def search(self, vector: NDArray[np.float32], k: int) -> list[Document]:
         """Return at most `k` documents, nearest first."""
+
+    def mark(self) -> Mark | None:
+        """Return the store's state, see `workload.corpus.watch`."""
 
 
 @dataclass(frozen=True)

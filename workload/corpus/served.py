@@ -11,6 +11,7 @@ from workload.corpus.chroma import MARK_CONTENT, MARK_MODEL, open_collection
 from workload.corpus.document import Document, read_document
 from workload.corpus.index import fill, target_collection
 from workload.corpus.manifest import content_hash
+from workload.corpus.watch import Mark
 from workload.errors import DependencyDownError, Hop2RagError, UsageError
 
 if TYPE_CHECKING:
@@ -58,6 +59,14 @@ class ServedStore:
             )
         columns = (found[column][0] for column in ("ids", "documents", "metadatas", "distances"))
         return [read_document(*row) for row in zip(*columns, strict=True)]
+
+    def mark(self) -> Mark | None:
+        """Return how many documents the collection holds, all that a server tells; None while it does not answer."""
+        try:
+            with _telling(self._url, self._name):
+                return Mark(self._collection.count(), None)
+        except Hop2RagError:
+            return None
 
     def close(self) -> None:
         """Let go of the connections."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from workload.corpus.chroma import (
     REINDEX,
+    connect,
     misfit,
     open_client,
     open_collection,
@@ -17,6 +20,7 @@ from workload.corpus.document import Document, read_document
 from workload.corpus.manifest import Manifest, read_manifest
 from workload.corpus.memory import available_bytes, needed_bytes, require_memory
 from workload.corpus.probe import probe
+from workload.corpus.watch import Mark
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +30,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from workload.corpus.embedding import Embedder
+
+
+# Chroma numbers the writes of each collection, and keeps here the latest that its documents hold.
+MARK = """
+SELECT (SELECT count(*) FROM embeddings WHERE segment_id = segments.id), max_seq_id.seq_id
+FROM segments JOIN collections ON segments.collection = collections.id
+LEFT JOIN max_seq_id ON max_seq_id.segment_id = segments.id
+WHERE collections.name = ? AND segments.scope = 'METADATA'
+"""
 
 
 @dataclass(frozen=True)
@@ -90,6 +103,16 @@ class Store:
             )
         columns = (found[column][0] for column in ("ids", "documents", "metadatas", "distances"))
         return [read_document(*row) for row in zip(*columns, strict=True)]
+
+    def mark(self) -> Mark | None:
+        """Return the collection's state as SQLite has it, so that others' writes show; None while it is busy."""
+        facts = self.facts
+        try:
+            with closing(connect(facts.persist_dir)) as database:
+                (row,) = database.execute(MARK, (facts.collection,)).fetchall()
+        except (sqlite3.Error, OSError, ValueError):
+            return None
+        return Mark(*row)
 
     def close(self) -> None:
         """Let go of the files."""

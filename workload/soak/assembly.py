@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from exporter.soak import SoakMetrics
 from workload.agent.reuse import ReuseOrder
 from workload.companion import exporter_beside
+from workload.corpus.watch import StoreWatch
 from workload.engine.kept import KeptEngine
 from workload.engine.probe import ask_canary
 from workload.engine.profile import PROFILES
@@ -260,6 +261,7 @@ class Assembly:
                 around.free,
                 wall=self._wall,
                 beside=beside,
+                store=StoreWatch(around.store),
             )
             await soak.run()
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from exporter.soak import SoakMetrics
     from workload.bundle import Bundle
+    from workload.corpus.watch import StoreWatch
     from workload.journal import Journal
     from workload.soak.display import Display, Recent
     from workload.soak.pace import Pace
@@ -63,6 +64,7 @@ class Soak:
         free: returns the free space of the results' disk, in bytes.
         monotonic, wall: clocks in seconds.
         beside: what else runs for the length of the soak, such as the heartbeat.
+        store: tells at the end of each segment whether somebody else writes to the document store.
     """
 
     plan: SoakPlan
@@ -80,6 +82,7 @@ class Soak:
     monotonic: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time
     beside: Sequence[Callable[[], Coroutine[Any, Any, None]]] = ()
+    store: StoreWatch | None = None
 
     @property
     def pace(self) -> Pace:
@@ -112,6 +115,7 @@ class Soak:
         failure = next((result for result in results if isinstance(result, Exception)), None)
         if not isinstance(failure, StorageError):
             await self.segments.roll(self.wall(), opens=False)
+            await self._look_at_store()
             await self._checkpoint()
         if failure:
             raise failure
@@ -124,6 +128,7 @@ class Soak:
             if self.elapsed >= segment_until and not self.pace.ending:
                 segment_until += self.plan.segment
                 summary = await self.segments.roll(self.wall())
+                await self._look_at_store()
                 self.display.say(
                     f"segment {self.segments.number - 1}: {summary['sent']} sent, {summary['ok']} answered"
                 )
@@ -132,6 +137,11 @@ class Soak:
             await self._checkpoint()
             await self._show()
             await asyncio.sleep(min(CHECKPOINT_SECONDS, max(0.05, self.plan.duration - self.elapsed)))
+
+    async def _look_at_store(self) -> None:
+        if self.store and (change := await in_own_thread(self.store.change)):
+            self.steering.note("store changed", change)
+            self.display.say(f"The store changed: {change}. Somebody else writes to it.")
 
     def _watch_disk(self) -> None:
         is_low = self.free(self.bundle) < LOW_BYTES

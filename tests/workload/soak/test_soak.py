@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.stubs.agent import StubStore
 from tests.stubs.soak import StubLauncher, soak
 from tests.stubs.vllm import StubVllm, Turn
+from workload.corpus.watch import Mark
 from workload.errors import DependencyDownError, StorageError
 from workload.journal import read
 from workload.soak import soak as soak_module
@@ -137,3 +139,16 @@ def test_a_question_that_fails_again_ends_the_run_all_the_same(stub: StubVllm, t
     finished = soak(stub.url, tmp_path, {"questions": 2}, corpus=7)
     account = finished.summary["accounting"]
     assert (account["sent"], account["ok"], account["failed"]) == (4, 0, {"connection": 4})
+
+
+def test_a_store_that_changes_is_noted(stub: StubVllm, tmp_path: Path) -> None:
+    """What is found afterwards is not what was checked; hours of quality and tokens would drift for no reason told."""
+
+    class Growing(StubStore):
+        def mark(self) -> Mark:
+            return Mark(500 + bool(self.searches), None)
+
+    finished = soak(stub.url, tmp_path, {"questions": 3}, store=Growing())
+    assert [(row["action"], row["detail"]) for row in finished.summary["actions"]] == [
+        ("store changed", "500 documents, then 501 documents")
+    ]
