@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
@@ -52,14 +53,11 @@ def webhook(token: str, receive: Callable[[Message], Awaitable[bool]], count: Ca
         given = request.headers.get("authorization", "").encode("utf-8", "surrogatepass")
         if not hmac.compare_digest(given, expected):
             return refuse(401, "unauthorized", "Unauthorized")
-        body = bytearray()
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > MAX_BODY_BYTES:
-                return refuse(413, "too_large", f"At most {MAX_BODY_BYTES} bytes.")
         try:
-            message = Message.model_validate_json(bytes(body))
-        except (ValidationError, RecursionError):
+            message = Message.model_validate_json(await _body(request))
+        except _TooLargeError:
+            return refuse(413, "too_large", f"At most {MAX_BODY_BYTES} bytes.")
+        except (ValidationError, RecursionError, ClientDisconnect):
             return refuse(400, "malformed", "Not a message of Alertmanager's webhook, version 4 (Grafana's: 1).")
         try:
             is_new = await receive(message)
@@ -69,6 +67,20 @@ def webhook(token: str, receive: Callable[[Message], Awaitable[bool]], count: Ca
         return PlainTextResponse("ok\n")
 
     return Starlette(routes=[Route(PATH, post, methods=["POST"])])
+
+
+class _TooLargeError(Exception):
+    """A body is longer than it may be."""
+
+
+async def _body(request: Request) -> bytes:
+    """Return the body of a request, of which no more is read than it may have."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            raise _TooLargeError
+    return bytes(body)
 
 
 def _is_of_a_page(request: Request) -> bool:
