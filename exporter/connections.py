@@ -81,11 +81,17 @@ class BoundedProtocol(H11Protocol):
         super().data_received(data)
 
     def on_response_complete(self) -> None:
-        """End the request's time; a closing connection keeps its deadline until the kernel has taken the answer."""
+        """End the request's time, and start the next one's where its first byte has come already.
+
+        A closing connection keeps its deadline until the kernel has taken the answer.
+        """
         self.waiting_since = self.loop.time()
         if not self.transport.is_closing():
             self._disarm()
         super().on_response_complete()
+        has_more = not self.is_waiting or bool(self.conn.trailing_data[0])
+        if has_more and self._deadline is None:
+            self._arm()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the timers, and give up the place."""

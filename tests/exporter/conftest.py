@@ -44,32 +44,31 @@ class FakeTime:
 
 
 class FakeDevice:
-    """A GPU with every field, that can be lost (`failure`) or hang (`hang_seconds`)."""
+    """A GPU with every field, that can be lost (`failure`)."""
 
     def __init__(self, gpu: str = "0") -> None:
         self.info = GpuInfo(gpu, gpu.partition(":")[0], f"GPU-{gpu}", "Fake H200", "580.1", "fake")
         self.failure: str | None = None
-        self.hang_seconds = 0.0
         self.reopened = 0
         self.used = 4 * GIB
 
     def memory(self) -> Memory:
-        """Read, hang or fail."""
+        """Read or fail."""
         self._obey()
         return Memory(used=self.used, total=16 * GIB, free=16 * GIB - self.used)
 
     def load(self) -> Load:
-        """Read, hang or fail."""
+        """Read or fail."""
         self._obey()
         return Load(power_watts=350.0, utilization=0.5, memory_utilization=0.25)
 
     def history(self) -> History:
-        """Read, hang or fail."""
+        """Read or fail."""
         self._obey()
         return History(busy_seconds=12.5, latest=0.75, refresh_seconds=0.2)
 
     def status(self) -> Status:
-        """Read, hang or fail."""
+        """Read or fail."""
         self._obey()
         return Status(1234.5, 41.0, 1.98e9, 3.2e9, 2, 0)
 
@@ -82,12 +81,12 @@ class FakeDevice:
         return []
 
     def pcie(self) -> Pcie:
-        """Read, hang or fail."""
+        """Read or fail."""
         self._obey()
         return Pcie(sent=1024.0, received=2048.0)
 
     def processes(self) -> Processes:
-        """Read, hang or fail."""
+        """Read or fail."""
         self._obey()
         return Processes(((4242, 3 * GIB),))
 
@@ -98,8 +97,6 @@ class FakeDevice:
             raise GpuError(self.failure)
 
     def _obey(self) -> None:
-        if self.hang_seconds:
-            time.sleep(self.hang_seconds)
         if self.failure:
             raise GpuError(self.failure)
 

@@ -6,8 +6,8 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
@@ -15,6 +15,9 @@ import pytest
 from exporter.cli import main, parse_address, parse_duration
 from exporter.errors import UsageError
 from exporter.service import own_version
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def test_help_explains_every_flag(capsys: pytest.CaptureFixture[str]) -> None:
@@ -94,7 +97,9 @@ def test_durations() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_in_order(tmp_path: Path, recording: Path, number: signal.Signals) -> None:
+def test_a_signal_ends_it_in_order(
+    tmp_path: Path, recording: Path, wait_until: Callable[..., None], number: signal.Signals
+) -> None:
     """A container is stopped with SIGTERM, a terminal with Ctrl-C; both keep the last second of the raw log."""
     command = [sys.executable, "-m", "exporter.cli", "--web.listen-address", "127.0.0.1:0"]
     command += ["--nvml.replay-file", str(recording), "--raw-log.directory", str(tmp_path)]
@@ -102,10 +107,11 @@ def test_a_signal_ends_it_in_order(tmp_path: Path, recording: Path, number: sign
         assert process.stderr is not None
         line = process.stderr.readline()
         assert "Serving a recording on 127.0.0.1:" in line
-        assert httpx.get(f"http://{line.split()[-1].rstrip('.')}/-/healthy").status_code == 200
-        time.sleep(0.3)
+        url = f"http://{line.split()[-1].rstrip('.')}"
+        assert httpx.get(f"{url}/-/healthy").status_code == 200
+        wait_until(lambda: httpx.get(f"{url}/metrics/timeline").text.count("gpu=") > 12)
         process.send_signal(number)
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
         assert "Traceback" not in process.stderr.read()
     (log,) = tmp_path.iterdir()
     assert len(log.read_text().splitlines()) > 10

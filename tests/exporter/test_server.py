@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import threading
-import time
 from typing import TYPE_CHECKING
 
 import httpx
@@ -16,7 +15,7 @@ from exporter.pages import negotiate
 from exporter.server import MetricsServer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 @pytest.fixture
@@ -156,34 +155,40 @@ def test_close_ends_the_thread_and_frees_the_port(registry: CollectorRegistry) -
     host, port = server.start().split(":")
     with httpx.Client() as client:
         client.get(f"http://{host}:{port}/metrics")
-        start = time.monotonic()
         server.close()
-        assert time.monotonic() - start < 2
     assert threading.active_count() <= before + 1
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection((host, int(port)))
 
 
-def test_clients_that_ask_together_share_one_rendering() -> None:
+def test_clients_that_ask_together_share_one_rendering(wait_until: Callable[..., None]) -> None:
     """Fault row 4: a crowd of scrapers must cost what one costs."""
 
     class SlowCollector:
         collected = 0
+        go = threading.Event()
 
         def collect(self) -> Iterator[Metric]:
             self.collected += 1
-            time.sleep(0.3)
+            self.go.wait()
             yield Metric("slow", "Slow.", "gauge")
 
     registry, collector = CollectorRegistry(), SlowCollector()
+    collector.go.set()
     registry.register(collector)
+    collector.collected = 0
+    collector.go.clear()
     with MetricsServer(registry) as server:
         url = f"http://{server.start()}/metrics"
         codes: list[int] = []
-        threads = [threading.Thread(target=lambda: codes.append(httpx.get(url).status_code)) for _ in range(10)]
+        threads = [
+            threading.Thread(target=lambda: codes.append(httpx.get(url, timeout=60).status_code)) for _ in range(10)
+        ]
         for thread in threads:
             thread.start()
+        wait_until(lambda: len(server._server.server_state.tasks) == 10)
+        collector.go.set()
         for thread in threads:
             thread.join()
     assert codes == [200] * 10
-    assert collector.collected <= 2
+    assert collector.collected == 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from itertools import pairwise
 
 from hypothesis import given
@@ -137,7 +136,7 @@ def test_row_05_hostile_names_keep_the_series_count_flat() -> None:
 
 
 def test_64_workers_fit_a_scrape() -> None:
-    """64 workers moving twice a second must stay within 1,000 lines, and cost at most 5 ms a scrape."""
+    """64 workers moving twice a second must stay within 1,000 lines; benchmarks/scrape.py tells what they cost."""
     clock = FakeClock()
     activity = NodeActivity(clock)
     nodes = [f"node{i}" for i in range(11)]
@@ -148,10 +147,4 @@ def test_64_workers_fit_a_scrape() -> None:
         for worker in range(64):
             activity.leave(f"w{worker}", nodes[(step + worker) % 11])
         clock.now_ms += 50
-    durations = []
-    for _ in range(20):
-        start = time.perf_counter()
-        exposition = activity.expose()
-        durations.append(time.perf_counter() - start)
-    assert 600 <= exposition.count(b"\n") <= 1_000
-    assert min(durations) < 0.005
+    assert 600 <= activity.expose().count(b"\n") <= 1_000
