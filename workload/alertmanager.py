@@ -234,6 +234,10 @@ class LocalAlertmanager:
         try:
             used = self.client.configuration()
         except (DependencyDownError, KeyError, TypeError) as error:
+            if keeper := self._place.keeper:
+                raise DependencyDownError(
+                    f"The Alertmanager of {keeper} does not answer.", "Stop that, then try again."
+                ) from error
             raise UsageError(f"Address {self.address} is in use, not by Alertmanager.", remedy) from error
         if str(self.token_file) not in used:
             raise UsageError(f"An Alertmanager of someone else runs on {self.address}.", f"Stop it. {remedy}")

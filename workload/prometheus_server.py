@@ -13,7 +13,7 @@ import yaml
 from workload.alertmanager_access import PASSWORD, USER, folder_of
 from workload.claim import ANYBODY, Claim
 from workload.engine.listener import find_listener
-from workload.errors import StorageError, UsageError
+from workload.errors import DependencyDownError, StorageError, UsageError
 from workload.limits import LimitedAdapter
 from workload.live_alerts import alerts_of_the_living
 from workload.paths import asset
@@ -227,6 +227,10 @@ class LocalPrometheus:
         try:
             used = self.client.flags().get("config.file")
         except PrometheusError as error:
+            if keeper := self._place.keeper:
+                raise DependencyDownError(
+                    f"The Prometheus of {keeper} does not answer.", "Stop that, then try again."
+                ) from error
             raise UsageError(
                 f"Address {HOST}:{self._port} is in use, not by Prometheus.", "Pick another with --prometheus-port."
             ) from error
