@@ -197,17 +197,19 @@ def test_what_grafana_is_provisioned_with_is_examined(
     assert "overview" in findings[1].says or levels[1] != "fault"
 
 
-def test_the_table_shows_what_is_not_well_in_full() -> None:
-    """What servers say is shown as they said it, brackets too, and nothing that needs a hand is left out."""
+@pytest.mark.parametrize("width", [20, 80, 400])
+def test_what_is_not_well_is_shown_in_full(width: int) -> None:
+    """What servers say is shown as they said it, brackets too, and what must be copied is whole in every terminal."""
     ill = NEWEST.replace("vllm:kv_cache_usage_perc", "vllm:pool_usage")
     grafana = http_client({"/api/health": httpx.Response(503, json={"database": "[bold]locked"})})
     findings = examine(vllm(ill), prometheus(), grafana)
-    console = Console(file=io.StringIO(), width=400)
+    console = Console(file=io.StringIO(), width=width)
     show(console, findings)
     shown = console.file.getvalue() if isinstance(console.file, io.StringIO) else ""
     for finding in findings:
         assert finding.level == "ok" or (finding.says in shown and finding.remedy in shown)
     assert "[bold]locked" in shown
     assert "vLLM 0.32.0" in shown
+    assert "\u2026" not in shown
     assert exit_code(findings) == 4
     assert exit_code(examine(vllm(), prometheus())) == 0

@@ -1,4 +1,4 @@
-"""One thing the doctor found, the table of all of them, and the exit code they come to."""
+"""One thing the doctor found, the list of all of them, and the exit code they come to."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Literal
 
-from rich.table import Table
 from rich.text import Text
 
 from workload.errors import DependencyDownError
@@ -52,15 +51,21 @@ def exit_code(findings: Sequence[Finding]) -> int:
 
 
 def show(console: Console, findings: Sequence[Finding]) -> None:
-    """Print a table of everything worth a look; what is well in a part takes one line together."""
-    # Text, not markup: servers' own words are among the findings.
-    table = Table("", "part", "subject", "finding", "what to do")
+    """Print everything worth a look; what is well in a part takes one line together.
+
+    Nothing is cut or broken, however narrow the terminal is: names and commands are there to be copied.
+    """
     for part, group in groupby(findings, key=lambda finding: finding.part):
         mine = list(group)
         for finding in (each for each in mine if each.level != "ok"):
-            cells = (part, finding.subject, finding.says, finding.remedy)
-            table.add_row(Text(finding.level, STYLES[finding.level]), *map(Text, cells))
+            _line(console, finding.level, f"{part}, {finding.subject}: {finding.says}")
+            if finding.remedy:
+                _line(console, "", finding.remedy)
         if well := [finding for finding in mine if finding.level == "ok"]:
             told = "; ".join(finding.says for finding in well if finding.subject in {"version", "caching", "health"})
-            table.add_row(Text("ok", STYLES["ok"]), Text(part), Text(f"{len(well)} checks"), Text(told), Text())
-    console.print(table)
+            _line(console, "ok", f"{part}: {len(well)} checks{f' ({told})' if told else ''}")
+
+
+def _line(console: Console, level: Level | Literal[""], text: str) -> None:
+    # Text, not markup: servers' own words are among the findings.
+    console.print(Text.assemble((f"{level:<6}", STYLES[level] if level else ""), text), soft_wrap=True)
