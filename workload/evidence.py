@@ -16,10 +16,11 @@ import numpy as np
 from workload import journal
 from workload.errors import UsageError
 from workload.prometheus import CounterResetError, NoDataError
+from workload.promql.gpu_memory import PROCESS_MEMORY
 from workload.selectors import NOT_WARM_UP, selector
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from workload.corpus.embedding import Embedder
     from workload.experiment import Window
     from workload.prometheus import PrometheusClient, Sample, Series
-    from workload.results import RunData
+    from workload.results import Measured, RunData
     from workload.settings import Settings
 
     Retrieve = Callable[[str], frozenset[str]]
@@ -111,13 +112,34 @@ class Evidence:
         own = {"run": self.bundle.run_id, "experiment": self.experiment, "arm": window.arm}
         return selector(metric, {**labels, **own}, NOT_WARM_UP)
 
-    def gpu_samples(self, window: Window) -> dict[str, GpuSamples]:
-        """Return every sample of the exporter's raw log in a window by GPU: the record, of which Prometheus is a view.
+    def gpu_samples(self, measured: Measured) -> dict[str, GpuSamples]:
+        """Return every sample of the exporter's raw log in a window, of each GPU that served its engine.
 
-        Empty when no GPU was seen.
+        The log is the record, of which Prometheus is a view. Empty when no GPU was seen, or when which served is not
+        told.
         """
+        seen = self.seen_gpus(measured.window)
+        served = self.served_gpus(measured, seen)
+        return {gpu: samples for gpu, samples in seen.items() if gpu in served}
+
+    def seen_gpus(self, window: Window) -> dict[str, GpuSamples]:
+        """Return the samples in a window of every GPU of the host, whoever used it; empty when none was seen."""
         inside = {gpu: found.within(window.start, window.end) for gpu, found in self._gpu_log.items()}
         return {gpu: found for gpu, found in inside.items() if len(found.times)}
+
+    def served_gpus(self, measured: Measured, seen: Collection[str]) -> frozenset[str]:
+        """Return those of the GPUs seen that served a window's engine: on which its processes had memory.
+
+        A GPU that was seen alone served, whether or not the driver tells of processes, which in a container it mostly
+        does not. Of several, without such word, none is known to have served.
+
+        Raises:
+            PrometheusError: Prometheus failed.
+        """
+        pids = {str(pid) for pid in measured.engine.get("pids") or ()}
+        held = self.stored(PROCESS_MEMORY, measured.window) if pids else []
+        by_pid = {series.labels["gpu"] for series in held if series.labels["pid"] in pids} & set(seen)
+        return frozenset(by_pid or (seen if len(seen) == 1 else ()))
 
     @cached_property
     def _gpu_log(self) -> dict[str, GpuSamples]:

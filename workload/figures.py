@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from io import BytesIO
+from itertools import chain, cycle
 from textwrap import fill
 from typing import TYPE_CHECKING, Literal
 
@@ -91,13 +92,16 @@ def _draw_panel(axes: Axes, panel: Panel, traces: Sequence[Trace], colours: Mapp
     axes.set_ylabel(AXIS_LABELS[panel.unit])
     axes.grid(visible=True, color="#dddddd", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
-    legends = [line.legend for line in panel.lines]
+    told = list(dict.fromkeys(trace.legend for trace in traces))
+    of_lines = ([legend for legend in told if line.has(legend)] or [line.legend] for line in panel.lines)
+    legends = list(dict.fromkeys(chain.from_iterable(of_lines)))
+    dashes = dict(zip(legends, cycle(DASHES), strict=False))
     for trace in traces:
         axes.plot(
             trace.seconds,
             trace.values,
             color=colours[trace.arm],
-            linestyle=DASHES[legends.index(trace.legend)],
+            linestyle=dashes.get(trace.legend, "solid"),
             linewidth=1.4,
             alpha=0.9,
         )
@@ -112,7 +116,7 @@ def _draw_panel(axes: Axes, panel: Panel, traces: Sequence[Trace], colours: Mapp
         axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
     axes.set_ylim(0, HEADROOM * top or 1.0)
     if len(legends) > 1:
-        handles = [Line2D([], [], color="#444444", linestyle=DASHES[i], label=name) for i, name in enumerate(legends)]
+        handles = [Line2D([], [], color="#444444", linestyle=dash, label=name) for name, dash in dashes.items()]
         axes.legend(handles=handles, loc="upper right", fontsize=8, frameon=False, ncols=len(handles))
     silent = [arm for arm in colours if not any(trace.values.size for trace in traces if trace.arm == arm)]
     words = [f"{arm}: {panel.empty}" for arm in silent]

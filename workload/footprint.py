@@ -9,6 +9,7 @@ import numpy as np
 
 from workload.analysis.context import during
 from workload.analysis.kv_growth import Held, tokens_of
+from workload.analysis.memory import Line, summed
 from workload.prometheus import Series
 from workload.promql.concurrency import PREEMPTIONS, WAITING_CALLS
 from workload.promql.gpu_memory import FAST_JOB, KV_USAGE_NAMES, RESIDENT
@@ -31,7 +32,8 @@ SILENCE = Series({}, np.empty(0), np.empty(0))
 class Footprint:
     """One call: blocks of the KV pool in use while it decoded, and memory in bytes; None for what nobody saw.
 
-    `memory_bytes` is that of the GPUs, or where there is none the resident memory of the engine's processes.
+    `memory_bytes` is the peak of the sum over the GPUs that served, or where none is known the resident memory of the
+    engine's processes.
     """
 
     call: Row
@@ -74,8 +76,10 @@ def _in_window(evidence: Evidence, measured: Measured, calls: Sequence[Row]) -> 
     usage = next((line for name in KV_USAGE_NAMES if (line := _one(evidence.stored(name, window, job=FAST_JOB)))), None)
     waiting = _one(evidence.stored(WAITING_CALLS, window, job=FAST_JOB)) or SILENCE
     preempted = _one(evidence.stored(PREEMPTIONS, window, job=FAST_JOB)) or SILENCE
-    device = [Series({}, gpu.times, gpu.used) for gpu in evidence.gpu_samples(window).values()]
-    memory = device or evidence.stored(RESIDENT, window, role="engine")
+    device = [Line(gpu.times, gpu.used) for gpu in evidence.gpu_samples(measured).values()]
+    resident = [] if device else evidence.stored(RESIDENT, window, role="engine")
+    whole = summed(device or [Line(found.times, found.values) for found in resident])
+    memory = Series({}, whole.times, whole.values)
     blocks = measured.engine.get("num_gpu_blocks")
     # one block of the pool is the null block, which usage leaves out
     in_use = Series({}, usage.times, np.rint(usage.values * (blocks - 1))) if usage and blocks else SILENCE
@@ -83,7 +87,7 @@ def _in_window(evidence: Evidence, measured: Measured, calls: Sequence[Row]) -> 
         Footprint(
             call,
             _peak(during(call, in_use, decoding=True)),
-            _added([_peak(during(call, line)) for line in memory]),
+            _peak(during(call, memory)),
             is_preempted=_rises(call, preempted),
             is_queued=bool((during(call, waiting) >= 1).mean() > MOSTLY) if during(call, waiting).size else False,
         )
@@ -98,10 +102,6 @@ def _one(series: Sequence[Series]) -> Series | None:
 
 def _peak(values: NDArray[np.float64]) -> float | None:
     return float(values.max()) if values.size else None
-
-
-def _added(values: Sequence[float | None]) -> float | None:
-    return None if not values or None in values else float(sum(filter(None, values)))
 
 
 def _rises(call: Row, counter: Series) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from workload.analysis import levels
 from workload.analysis.ab import quality
 from workload.analysis.latency import distribution
+from workload.analysis.memory import Line, summed
 from workload.promql.concurrency import PREEMPTIONS, RUNNING_CALLS, WAITING_CALLS
 from workload.promql.gpu_memory import FAST_JOB, KV_USAGE_NAMES, RESIDENT
 from workload.promql.vllm_metrics import IN_SYSTEM_SECONDS
@@ -69,10 +70,10 @@ def _engine(data: RunData, measured: Measured) -> dict[str, Any]:
         return dict.fromkeys(ENGINE)
     running = levels.extent(evidence.stored(RUNNING_CALLS, window, job=FAST_JOB))
     waiting = levels.extent(evidence.stored(WAITING_CALLS, window, job=FAST_JOB))
-    told = (levels.extent(evidence.stored(name, window, job=FAST_JOB)) for name in KV_USAGE_NAMES)
-    usage = next(filter(None, told), None)
+    usage = next((found for name in KV_USAGE_NAMES if (found := evidence.stored(name, window, job=FAST_JOB))), [])
+    in_use = levels.extent(usage)
     resident = levels.extent(evidence.stored(RESIDENT, window, role="engine"))
-    device = [float(samples.used.max()) for samples in evidence.gpu_samples(window).values()]
+    device = summed([Line(samples.times, samples.used) for samples in evidence.gpu_samples(measured).values()])
     blocks, block_bytes = facts.get("num_gpu_blocks"), facts.get("kv_block_bytes")
     pool = (blocks - 1) * block_bytes if blocks and block_bytes else None  # one block is the null block
     return {
@@ -80,9 +81,10 @@ def _engine(data: RunData, measured: Measured) -> dict[str, Any]:
         "waiting_peak": waiting and waiting["peak"],
         "waiting_mean": waiting and waiting["mean"],
         "preemptions": measured.counters.get(PREEMPTIONS),
-        "kv_usage_peak": usage and usage["peak"],
-        "kv_bytes_peak": usage["peak"] * pool if usage and pool else None,
-        "device_bytes_peak": sum(device) if device else None,
+        # of several engines the share of the fullest pool, and the bytes of all pools at one instant
+        "kv_usage_peak": max((float(line.values.max()) for line in usage if line.values.size), default=None),
+        "kv_bytes_peak": in_use["peak"] * pool if in_use and pool else None,
+        "device_bytes_peak": float(device.values.max()) if device.values.size else None,
         "resident_bytes_peak": resident and resident["peak"],
     }
 

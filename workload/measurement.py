@@ -11,6 +11,7 @@ from workload import results
 from workload.drive import Phase
 from workload.experiment import Point, Window
 from workload.load import Tally
+from workload.process import process_tree
 from workload.prometheus import CounterResetError, NoDataError
 from workload.promql.vllm_metrics import COUNTERS
 from workload.results import Measured
@@ -68,7 +69,11 @@ class Measurement:
             tally = await self._load(phase, point, left, f"{title}: {point.name}", done)
         end = await self._settled()
         window = Window(phase.arm, phase.block, phase.name, phase.segment, start, end)
-        facts = {**self.engine.facts.as_dict(), "has_random_weights": self.engine.has_random_weights}
+        facts = {
+            **self.engine.facts.as_dict(),
+            "has_random_weights": self.engine.has_random_weights,
+            "pids": process_tree(self.engine.pid),
+        }
         counters, resets = self._counters(window)
         told = {"counter_resets": resets, "store_changed": await self._change_of_store(window)}
         return Measured(window, facts, counters, {**tally.as_dict(), **told})

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import reduce
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workload.analysis.memory import Line, without_prefill
+from workload.analysis.memory import Line, summed, without_prefill
 from workload.promql.gpu_memory import FAST_JOB, GENERATED, GPU_INFO, KV_USAGE_NAMES, REFRESH, RESIDENT
 
 if TYPE_CHECKING:
@@ -29,7 +28,8 @@ class Observation:
         duty: the polled duty cycle by GPU, 0 to 1.
         refresh_seconds: how often the driver says that it renews the duty cycle; None where it does not say.
         backend: `nvml`, or `replay` for a recorded trace; None without a GPU.
-        gpu_name: the name of the first GPU.
+        gpu_names: the name of each GPU that served, in the order of `device`; empty without one.
+        gpus_seen: all GPUs of the host, whoever used them.
         resident: resident memory of the engine's processes.
         blocks: blocks of the KV pool in use; empty where the engine does not tell usage or the pool's size.
         used: the same in bytes, where the engine tells of the present; see `without_prefill`.
@@ -41,11 +41,21 @@ class Observation:
     duty: Mapping[str, Line]
     refresh_seconds: float | None
     backend: str | None
-    gpu_name: str | None
+    gpu_names: Sequence[str]
+    gpus_seen: Sequence[str]
     resident: Line
     blocks: Line
     used: Line
     generated: Line
+
+    @property
+    def without_device(self) -> str:
+        """Why there is no device memory, in words."""
+        if not self.gpus_seen:
+            return "No GPU"
+        if len(self.gpus_seen) == 1:
+            return f"GPU {self.gpus_seen[0]} was not sampled twice"
+        return f"GPU not told: which of GPUs {', '.join(self.gpus_seen)} served the engine is not known"
 
 
 def observe(evidence: Evidence, load: Load) -> Observation:
@@ -56,10 +66,11 @@ def observe(evidence: Evidence, load: Load) -> Observation:
     """
     window, engine = load.window, load.measured.engine
     start, end = load.interval
-    seen = {gpu: found.within(start, end) for gpu, found in evidence.gpu_samples(window).items()}
+    seen = {gpu: found.within(start, end) for gpu, found in evidence.gpu_samples(load.measured).items()}
     samples = {gpu: found for gpu, found in seen.items() if len(np.unique(found.times)) > 1}
-    info = evidence.stored(GPU_INFO, window)
-    refresh = evidence.stored(REFRESH, window)
+    told = evidence.stored(GPU_INFO, window) if samples else []
+    info = {series.labels["gpu"]: series.labels for series in told}
+    refresh = [series for series in evidence.stored(REFRESH, window) if series.labels.get("gpu") in samples]
     blocks, generated = _blocks(evidence, load)
     block_bytes = engine.get("kv_block_bytes")
     used = Line(blocks.times, blocks.values * block_bytes) if block_bytes else Line.empty()
@@ -68,8 +79,9 @@ def observe(evidence: Evidence, load: Load) -> Observation:
         device={gpu: Line(found.times, found.used) for gpu, found in samples.items()},
         duty={gpu: Line(found.times, found.utilization) for gpu, found in samples.items()},
         refresh_seconds=float(np.median(refresh[0].values)) if refresh else None,
-        backend=info[0].labels["backend"] if samples and info else None,
-        gpu_name=info[0].labels["name"] if samples and info else None,
+        backend=next((info[gpu]["backend"] for gpu in samples if gpu in info), None),
+        gpu_names=[info[gpu]["name"] if gpu in info else "" for gpu in samples],
+        gpus_seen=list(evidence.seen_gpus(window)),
         resident=_added(evidence.stored(RESIDENT, window, role="engine")).clipped(load.interval),
         blocks=blocks,
         used=without_prefill(used, load.calls).clipped(load.interval),
@@ -91,9 +103,4 @@ def _blocks(evidence: Evidence, load: Load) -> tuple[Line, Line]:
 
 
 def _added(series: Sequence[Series]) -> Line:
-    """Return the sum of series at the instants that all of them have."""
-    if not series:
-        return Line.empty()
-    times = reduce(np.intersect1d, (found.times for found in series))
-    total = sum((found.values[np.isin(found.times, times)] for found in series), np.zeros(len(times)))
-    return Line(times, total)
+    return summed([Line(found.times, found.values) for found in series])

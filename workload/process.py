@@ -188,6 +188,17 @@ def stop_all(processes: list[psutil.Process]) -> list[psutil.Process]:
     return processes
 
 
+def process_tree(pid: int | None) -> list[int] | None:
+    """Return the ids of a process and of all its descendants; None where it is not seen from here."""
+    if pid is None:
+        return None
+    try:
+        root = psutil.Process(pid)
+        return [root.pid, *(child.pid for child in root.children(recursive=True))]
+    except psutil.Error:
+        return None
+
+
 def _is_member(process: psutil.Process, leader: int) -> bool:
     try:
         return os.getpgid(process.pid) == leader and process.status() != psutil.STATUS_ZOMBIE

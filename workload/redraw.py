@@ -118,9 +118,8 @@ def read_traces(path: Path, panel: Panel) -> list[Trace]:
             points.setdefault(place, []).append((float(row["seconds"]), float(row["value"])))
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise UsageError(f"{path} is damaged ({error!r}).", "Leave it out, and try again.") from error
-    legends = {line.legend for line in panel.lines}
     return [
         Trace(*place, "", *np.array(values, dtype=np.float64).T)
         for place, values in points.items()
-        if place[3] in legends
+        if any(line.has(place[3]) for line in panel.lines)
     ]

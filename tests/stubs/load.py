@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 BLOCK_SIZE, BLOCKS, BLOCK_BYTES = 32, 101, 1000
 PROMPT_TOKENS, COMPLETION_TOKENS = 100, 20
 START = 1001.0
+ENGINE_PID = 4711
 HOP_SECONDS = 4.08
 QUESTION_SECONDS = 5.08
 # node, stages inside it, seconds, seconds to the first token
@@ -128,17 +129,22 @@ def engine_lines(rows: Rows, step: float = 0.1) -> dict[str, Series]:
 class StoredSeries(PrometheusClient):
     """A Prometheus that knows series and increases by metric name, whatever their labels."""
 
-    def __init__(self, series: Mapping[str, Series], increases: Mapping[str, Mapping[str, float]]) -> None:
+    def __init__(
+        self, series: Mapping[str, Series | Sequence[Series]], increases: Mapping[str, Mapping[str, float]]
+    ) -> None:
         super().__init__("http://prometheus.invalid", requests.Session())
-        self.series, self.grown = series, increases
+        self.series, self.grown = dict(series), increases
 
     def raw(self, selector: str, start: float, end: float) -> list[Series]:
         """Return the samples of a metric between two instants."""
         found = self.series.get(selector.partition("{")[0])
         if found is None:
             raise NoDataError(selector, (start, end))
-        inside = (found.times >= start) & (found.times <= end)
-        return [Series(found.labels, found.times[inside], found.values[inside])]
+        every = [found] if isinstance(found, Series) else found
+        spans = [(one.times >= start) & (one.times <= end) for one in every]
+        return [
+            Series(one.labels, one.times[inside], one.values[inside]) for one, inside in zip(every, spans, strict=True)
+        ]
 
     def query_range(self, promql: str, start: float, end: float, step: float) -> list[Series]:  # noqa: ARG002
         """Return nothing: no panel has data."""
@@ -156,12 +162,16 @@ def run_of(
     rows: Rows,
     folder: Path,
     *,
-    series: Mapping[str, Series] | None = None,
+    series: Mapping[str, Series | Sequence[Series]] | None = None,
     increases: Mapping[str, Mapping[str, float]] | None = None,
+    pids_by_gpu: Mapping[str, Sequence[int]] | None = None,
     retrieve: Retrieve | None = None,
     replies: Sequence[str] | None = None,
 ) -> RunData:
-    """Return a run of one load in a bundle under `folder`; with `replies` its calls' texts are on record."""
+    """Return a run of one load in a bundle under `folder`; with `replies` its calls' texts are on record.
+
+    The engine's process is `ENGINE_PID`; `pids_by_gpu` tells which processes have memory on which GPU.
+    """
     bundle = Bundle(folder, "20250131-235959-x")
     settings = Settings(limit=1, max_hops=3, k=10)
     with Journal(bundle.journal, {}) as journal:
@@ -169,7 +179,14 @@ def run_of(
             messages = json.dumps([{"role": "user", "content": "Question: Who?\n\nClues:"}])
             text = {"call": row["id"], "messages": messages, "reply": reply, "prompt_ids": b"", "output_ids": b""}
             journal.insert("call_text", text)
-    client = StoredSeries(engine_lines(rows) | dict(series or {}), increases or {})
+    at = np.array([START])
+    held = [
+        Series({"gpu": gpu, "pid": str(pid)}, at, np.ones(1))
+        for gpu, pids in (pids_by_gpu or {}).items()
+        for pid in pids
+    ]
+    processes = {"nvml_process_memory_bytes": held} if held else {}
+    client = StoredSeries(engine_lines(rows) | processes | dict(series or {}), increases or {})
     window = Window("base", 0, "c1", 0, START - 1, rows.end + 1)
     engine = {
         "block_size": BLOCK_SIZE,
@@ -178,6 +195,7 @@ def run_of(
         "kv_block_bytes": BLOCK_BYTES,
         "version": "0.32.0",
         "model": "stub",
+        "pids": [ENGINE_PID - 1, ENGINE_PID],
     }
     measured = Measured(window, engine, {}, {"sent": len(rows.questions)})
     evidence = Evidence(client, "x", bundle, settings, retrieve)

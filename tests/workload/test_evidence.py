@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from exporter.rawlog_rows import HEADER, encode_row
 from exporter.readings import Load
 from exporter.record import Sample
-from tests.stubs.load import START, Rows, run_of
+from tests.stubs.load import ENGINE_PID, START, Rows, run_of
 from workload.corpus.document import Document
 from workload.errors import UsageError
 from workload.evidence import evidence_of, read_raw_log, retriever
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 def test_the_raw_log_is_read_as_the_exporter_writes_it(tmp_path: Path) -> None:
     """Two packages share this format and no code; a column that moves must not turn power into memory."""
-    data = run_of(one(), tmp_path)
+    data = run_of(one(), tmp_path, pids_by_gpu={"0": [ENGINE_PID], "1:3": [ENGINE_PID]})
     evidence = evidence_of(data)
     folder = evidence.bundle.folder / "nvml"
     folder.mkdir()
@@ -38,7 +39,7 @@ def test_the_raw_log_is_read_as_the_exporter_writes_it(tmp_path: Path) -> None:
         text = HEADER + "".join(encode_row(gpu, row) for row in rows)
         (folder / f"nvml_x_{gpu[0]}.csv").write_text(text)
     (folder / "nvml_x_9.csv").write_text(HEADER + encode_row("0", Sample(now - 10_000, 1, None, None)))
-    found = evidence.gpu_samples(data.measured[0].window)
+    found = evidence.gpu_samples(data.measured[0])
     assert list(found) == ["0", "1:3"]
     assert found["0"].used.tolist() == [5 * 2**30, 6 * 2**30]  # what lies before the window is not of it
     assert found["0"].times.tolist() == pytest.approx([START, START + 0.01])
@@ -49,7 +50,7 @@ def test_the_raw_log_is_read_as_the_exporter_writes_it(tmp_path: Path) -> None:
 def test_the_raw_log_is_read_once_and_without_a_torn_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Parsed anew for each of 28 windows of eight GPUs it takes minutes; a killed exporter leaves half a line."""
     data = run_of(one(), tmp_path)
-    evidence, window = evidence_of(data), data.measured[0].window
+    evidence = evidence_of(data)
     folder = evidence.bundle.folder / "nvml"
     folder.mkdir()
     line = encode_row("0", Sample(round(1000 * START), 5 * 2**30, None, None))
@@ -57,8 +58,35 @@ def test_the_raw_log_is_read_once_and_without_a_torn_end(tmp_path: Path, monkeyp
     read: list[Path] = []
     monkeypatch.setattr("workload.evidence.read_raw_log", lambda path: (read.append(path), read_raw_log(path))[1])
     for _ in range(3):
-        assert evidence.gpu_samples(window)["0"].used.tolist() == [5 * 2**30]
+        assert evidence.gpu_samples(data.measured[0])["0"].used.tolist() == [5 * 2**30]
     assert len(read) == 1
+
+
+@pytest.mark.parametrize(
+    ("pids", "served"),
+    [
+        ({"0": [1], "1": [1], "2": [], "3": [ENGINE_PID]}, ["3"]),
+        ({"1": [1, ENGINE_PID], "3": [ENGINE_PID - 1]}, ["1", "3"]),
+        ({"0": [1]}, []),
+        ({}, []),
+    ],
+    ids=["GPU 3", "tensor parallel, beside another's process", "another's only", "no processes told"],
+)
+def test_of_several_gpus_those_count_that_served_the_engine(
+    tmp_path: Path, pids: dict[str, list[int]], served: list[str]
+) -> None:
+    """An engine on GPU 3 drew the idle card 0; where it is not told which one served, none is named."""
+    data = run_of(one(), tmp_path, pids_by_gpu=pids)
+    evidence, (part,) = evidence_of(data), data.measured
+    folder = evidence.bundle.folder / "nvml"
+    folder.mkdir()
+    sample = Sample(round(1000 * START), 5 * 2**30, None, None)
+    (folder / "nvml_x.csv").write_text(HEADER + "".join(encode_row(gpu, sample) for gpu in "0123"))
+    assert list(evidence.gpu_samples(part)) == served
+    assert list(evidence.seen_gpus(part.window)) == ["0", "1", "2", "3"]
+    (folder / "nvml_x.csv").write_text(HEADER + encode_row("3", sample))
+    alone = replace(evidence)
+    assert list(alone.gpu_samples(part)) == ["3"]
 
 
 def test_a_damaged_raw_log_is_named(tmp_path: Path) -> None:
@@ -80,7 +108,7 @@ def test_what_is_absent_is_empty_and_never_zero(tmp_path: Path) -> None:
     """A run without a GPU, without texts and with an old vLLM has no values to show."""
     data = run_of(one(), tmp_path)
     evidence, window = evidence_of(data), data.measured[0].window
-    assert evidence.gpu_samples(window) == {}
+    assert evidence.gpu_samples(data.measured[0]) == {}
     assert evidence.stored("vllm:nothing", window) == []
     assert evidence.increases("vllm:nothing", window) == []
     assert evidence.texts == {}

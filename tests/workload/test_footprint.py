@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from workload.evidence import Evidence
     from workload.experiment import Window
     from workload.footprint import Footprint
+    from workload.results import Measured
 
 BLOCKS = 101
 
@@ -32,7 +33,7 @@ class Stored:
         """Return the samples of a metric."""
         return self.lines.get(metric, [])
 
-    def gpu_samples(self, _: Window) -> dict[str, Any]:
+    def gpu_samples(self, _: Measured) -> dict[str, Any]:
         """Return nothing: there is no GPU."""
         return {}
 

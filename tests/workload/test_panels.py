@@ -10,6 +10,7 @@ import pytest
 from tests.stubs.run import measured
 from workload.experiment import Window
 from workload.panels.data import MAX_POINTS, MIN_STEP_SECONDS, fetch, step_of
+from workload.panels.gpu_memory import UTILIZATION
 from workload.panels.vllm_metrics import HIT_RATIO, REQUESTS
 from workload.prometheus import NoDataError, PrometheusClient, QueryError, Series
 
@@ -88,3 +89,24 @@ def test_a_window_has_as_many_points_as_a_figure_can_show(seconds: float) -> Non
     step = step_of(Window("prefix-on", 0, "c1", 0, 100.0, 100.0 + seconds))
     assert step >= MIN_STEP_SECONDS
     assert seconds / step <= MAX_POINTS * 1.01
+
+
+class TwoGpus:
+    """A Prometheus that knows a series for each of two GPUs."""
+
+    def query_range(self, _: str, start: float, end: float, __: float) -> list[Series]:
+        """Return GPU 0, which idles, before GPU 3."""
+        times = np.array([start, end])
+        return [Series({"gpu": gpu}, times, np.full(2, value)) for gpu, value in (("0", 0.0), ("3", 9.0))]
+
+
+def test_every_series_of_a_line_is_a_trace_of_its_own() -> None:
+    """The first one alone drew the idle GPU 0 of an engine on GPU 3, under no name at all."""
+    window = Window("base", 0, "c1", 0, 1000.0, 1010.0)
+    traces = fetch(UTILIZATION, cast("PrometheusClient", TwoGpus()), "run", "gpu-memory", [window])
+    assert [(trace.legend, trace.values.tolist()) for trace in traces] == [
+        ("GPU 0", [0.0, 0.0]),
+        ("GPU 3", [9.0, 9.0]),
+    ]
+    (line,) = UTILIZATION.lines
+    assert [line.has(legend) for legend in ("GPU 3", "GPU 1:3", "decide, GPU 3", "")] == [True, True, False, False]

@@ -16,6 +16,7 @@ import numpy as np
 
 from workload.analysis.bounds import bounded
 from workload.analysis.latency import answered, distribution, ended, spread
+from workload.analysis.memory import Line, summed
 from workload.analysis.rate import Rate
 from workload.analysis.scaling import efficiencies
 from workload.analysis.throughput import CLOSED, MIN_REQUESTS, OPEN, Level, Request, full_level, full_window
@@ -139,11 +140,12 @@ def send_lag(questions: Iterable[Row], loop: Loop) -> dict[str, Any] | None:
 
 
 def extent(series: Sequence[Series]) -> dict[str, float] | None:
-    """Return peak and mean over time of a gauge; None without a sample. Of several engines it is the sum."""
+    """Return peak and mean over time of a gauge; None without a sample. Of several engines it is that of their sum."""
     told = [line for line in series if len(line.times)]
     if not told:
         return None
-    return {"peak": float(sum(line.values.max() for line in told)), "mean": float(sum(map(_mean, told)))}
+    whole = summed([Line(line.times, line.values) for line in told])
+    return {"peak": float(whole.values.max()), "mean": float(sum(map(_mean, told)))}
 
 
 def call_seconds(

@@ -57,6 +57,21 @@ class Line:
         return float(np.median(np.diff(self.times))) if len(self.times) > 1 else None
 
 
+def summed(lines: Sequence[Line]) -> Line:
+    """Return the sum of gauges at every instant from which on all of them are known, each held until its next sample.
+
+    A peak of this is one that was reached; the sum of each gauge's own peak need never have been.
+    """
+    told = [line for line in lines if line.times.size]
+    if not told or len(told) < len(lines):
+        return Line.empty()
+    start = max(line.times[0] for line in told)
+    times = np.unique(np.concatenate([line.times for line in told]))
+    times = times[times >= start]
+    values = [line.values[np.searchsorted(line.times, times, side="right") - 1] for line in told]
+    return Line(times, np.sum(values, axis=0))
+
+
 def size(value: float | None) -> str:
     """Return bytes with a binary unit, three significant digits or more."""
     if value is None:

@@ -60,7 +60,10 @@ def _quality(seen: Observation, told: dict[str, Any]) -> list[str]:
     ]
     if not seen.device:
         lines = [
-            f"NO GPU: resident memory of the engine's processes, every {number(seen.resident.resolution_seconds)} s"
+            (
+                f"{seen.without_device.upper()}: resident memory of the engine's processes, every "
+                f"{number(seen.resident.resolution_seconds)} s"
+            )
         ]
     kv = f"KV pool: scraped every {number(seen.used.resolution_seconds)} s; vLLM publishes after an engine step"
     return [*lines, f"{kv}, so a call's blocks appear with its first token"]
@@ -73,8 +76,10 @@ def _others(count: int, seen: Observation) -> list[str]:
 
 def _subject(seen: Observation) -> str:
     if not seen.device:
-        return "NO GPU: resident memory of the engine's processes"
-    return f"{'REPLAYED TRACE, not this run: ' if seen.backend == 'replay' else ''}{seen.gpu_name}, memory in use"
+        return f"{seen.without_device.upper()}: resident memory of the engine's processes"
+    named = zip(seen.device, seen.gpu_names, strict=True)
+    gpus = ", ".join(f"GPU {gpu}" + (f" ({model})" if model else "") for gpu, model in named)
+    return f"{'REPLAYED TRACE, not this run: ' if seen.backend == 'replay' else ''}{gpus}, memory in use"
 
 
 def _timeline(seen: Observation, told: dict[str, Any], footer: str, path: Path) -> Path:

@@ -55,7 +55,7 @@ def _label(what: str, told: dict[str, Any]) -> str:
     if what == "kv":
         return "KV pool in use"
     if what == "engine process":
-        return "NO GPU: resident memory of the engine"
+        return f"{told['backend'].partition(':')[0].upper()}: resident memory of the engine"
     kind = "duty cycle" if what.endswith("utilization") else "memory in use"
     return f"{'REPLAYED TRACE: ' if told['backend'] == 'replay' else ''}GPU {what.split()[1]} {kind}"
 

@@ -69,7 +69,7 @@ def _shares(load: Load, told: dict[str, Any]) -> list[tuple[str, float | None, l
         rows.append((f"... {stage}", row["share_of_load"], _by_question(load, own), note))
     gpu = told["resources"]["gpu"]
     if isinstance(gpu, str):
-        rows.append(("GPU", None, [], "NO GPU SEEN HERE"))
+        rows.append(("GPU", None, [], gpu.partition(":")[0].upper()))
     else:
         rows += [(f"GPU {index}: driver's samples", row["busy_share"], [], "duty cycle") for index, row in gpu.items()]
     return rows

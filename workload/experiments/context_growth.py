@@ -64,7 +64,7 @@ def reduce(data: RunData) -> dict[str, Any]:
         "context_by_hop": latency.context_by_hop(agent),
         "tokens_a_question": latency.spread(sums) if sums else None,
         "footprints": {arm: [_row(one) for one in found] for arm, found in prints.items()},
-        "device": bool(data.evidence and data.evidence.gpu_samples(data.measured[0].window)),
+        "device": bool(data.evidence and data.evidence.gpu_samples(data.measured[0])),
         "quality": {AGENT.name: quality(data, AGENT.name)},
     }
 

@@ -21,7 +21,7 @@ from workload.analysis.memory import (
 )
 from workload.analysis.overlap import busy_union
 from workload.analysis.spans import describe, loads_of, pauses
-from workload.analysis.wording import in_ms, number, percent
+from workload.analysis.wording import ABSENT, in_ms, number, percent
 from workload.charts.gpu_memory import draw
 from workload.evidence import evidence_of
 from workload.experiment import Arm, Experiment
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 NOT_ATTRIBUTED = "Several workers were active at once: memory is not attributed to nodes"
 BASE = Arm("base", "base")
-NO_GPU = "No GPU: the engine's resident memory stands in for device memory"
+STANDS_IN = "the engine's resident memory stands in for device memory"
 
 
 def reduce(data: RunData) -> dict[str, Any]:
@@ -61,8 +61,8 @@ def _describe(seen: Observation, asked_seconds: float) -> dict[str, Any]:
         "window": load.window.as_dict(),
         "workers": len(load.workers),
         "seconds": load.seconds,
-        "gpu": seen.gpu_name,
-        "backend": seen.backend or NO_GPU,
+        "gpu": ", ".join(filter(None, dict.fromkeys(seen.gpu_names))) or None,
+        "backend": seen.backend or (ABSENT if seen.device else f"{seen.without_device}: {STANDS_IN}"),
         "sampling": quality,
         "memory": {
             name: {
@@ -173,8 +173,8 @@ def verdicts(summary: dict[str, Any]) -> list[str]:
     sentences = [_of_load(load) for load in summary["loads"]]
     sentences.append("Fragmentation is " + summary["fragmentation_kind"] + ".")
     for load in summary["loads"]:
-        if load["backend"] == NO_GPU:
-            sentences.append(NO_GPU + ".")
+        if not load["sampling"]:
+            sentences.append(load["backend"] + ".")
         for gpu, told in load["sampling"].items():
             source = "REPLAYED trace" if load["backend"] == "replay" else "NVML"
             sentences.append(

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from workload.results import RunData
 
 BASE = Arm("base", "base")
+GPU_NOT_TOLD = "GPU not told: which served the engine is not known,"
 
 
 def reduce(data: RunData) -> dict[str, Any]:
@@ -45,9 +46,11 @@ def _describe(evidence: Evidence, load: Load) -> dict[str, Any]:
         sample.labels["activity"]: sample.value for sample in evidence.increases(BUSY_SECONDS, window, job="workload")
     }
     running = evidence.stored(REQUESTS_RUNNING, window, job=FAST_JOB)
-    gpu_seconds = {
+    by_gpu = {
         sample.labels["gpu"]: sample.value for sample in evidence.increases(GPU_BUSY_SECONDS, window, job="exporter")
     }
+    served = evidence.served_gpus(load.measured, by_gpu)
+    gpu_seconds = {gpu: seconds for gpu, seconds in by_gpu.items() if gpu in served}
     generation = busy_union(load.generations, load.interval)
     retrieval = busy_union(load.retrievals, load.interval)
     paths = paths_of(load.questions, load.visits, load.stages)
@@ -71,7 +74,7 @@ def _describe(evidence: Evidence, load: Load) -> dict[str, Any]:
                 gpu: {"busy_seconds": seconds, "busy_share": seconds / (window.end - window.start)}
                 for gpu, seconds in gpu_seconds.items()
             }
-            or "No GPU seen here",
+            or (f"{GPU_NOT_TOLD} of {', '.join(by_gpu)}" if by_gpu else "No GPU seen here"),
             "engine_cpu_cores": _cores(evidence, load),
         },
         "activities": {name: seconds / load.seconds for name, seconds in both["spans"].items()},
@@ -85,7 +88,7 @@ def _describe(evidence: Evidence, load: Load) -> dict[str, Any]:
             "critical_seconds": sum(path.critical for path in paths),
             "longest_seconds": max((path.critical for path in paths), default=None),
         },
-        "prefetch": speculate(evidence, load, shares_cpu=not gpu_seconds),
+        "prefetch": speculate(evidence, load, shares_cpu=not by_gpu),
     }
 
 

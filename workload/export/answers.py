@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from workload.dashboards.panel_model import legend, min_interval
+from workload.panels.panel import PLACEHOLDER
 from workload.prometheus import NoDataError, Series
 from workload.promql.query import RANGE
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 MAX_POINTS = 1000
 SCRAPE_SECONDS = 1.0
 STEPS = {"10ms": 0.01, "100ms": 0.1, "5s": 5.0}
-LABEL = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 
 
 @dataclass(frozen=True)
@@ -103,7 +102,7 @@ def ask(panel: Panel, client: PrometheusClient, scope: Mapping[str, str], span: 
 
 
 def _filled(template: str, labels: Mapping[str, str]) -> str:
-    return LABEL.sub(lambda found: labels.get(found[1], ""), template).strip()
+    return PLACEHOLDER.sub(lambda found: labels.get(found[1], ""), template).strip()
 
 
 def _evaluate(client: PrometheusClient, promql: str, span: Span, step: float | None) -> list[Series]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workload.prometheus import NoDataError
+from workload.prometheus import NoDataError, Series
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,7 +42,7 @@ def step_of(window: Window) -> float:
 
 
 def fetch(panel: Panel, client: PrometheusClient, run: str, experiment: str, windows: Sequence[Window]) -> list[Trace]:
-    """Return the traces of a panel; a query without data gives a trace without points, never zeros."""
+    """Return the traces of a panel, one for each series; a query without data gives one without points, never zeros."""
     traces = []
     for window in windows:
         step = step_of(window)
@@ -54,8 +54,17 @@ def fetch(panel: Panel, client: PrometheusClient, run: str, experiment: str, win
                 found = client.query_range(promql, window.start, window.end + step, step)
             except NoDataError:
                 found = []
-            times, values = (found[0].times, found[0].values) if found else (np.empty(0), np.empty(0))
-            traces.append(
-                Trace(window.arm, window.block, window.point, line.legend, promql, times - window.start, values)
-            )
+            silence = Series({}, np.empty(0), np.empty(0))
+            traces += [
+                Trace(
+                    window.arm,
+                    window.block,
+                    window.point,
+                    line.named(series.labels) if found else line.legend,
+                    promql,
+                    series.times - window.start,
+                    series.values,
+                )
+                for series in found or [silence]
+            ]
     return traces

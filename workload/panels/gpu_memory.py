@@ -5,12 +5,14 @@ from __future__ import annotations
 from workload.panels.panel import Line, Panel
 from workload.promql import gpu_memory as promql
 
+GPU = "GPU {{gpu}}"
+
 DEVICE_MEMORY = Panel(
     key="device_memory",
-    title="Memory in use on GPU 0",
+    title="Memory in use on each GPU",
     why="Every 10 ms, with its own timestamps (nvml_timeline_memory_used_bytes); vLLM takes its memory at the start.",
     unit="bytes",
-    lines=(Line(promql.DEVICE_MEMORY),),
+    lines=(Line(promql.DEVICE_MEMORY, GPU),),
     empty="no GPU",
     decimals=2,
 )
@@ -45,25 +47,25 @@ NODE_ACTIVITY = Panel(
 )
 MEMORY_BY_NODE = Panel(
     key="device_memory_by_node",
-    title="Memory in use on GPU 0, by the only node active",
+    title="Memory in use on each GPU, by the only node active",
     why="Joined by time; while several workers or nodes are active, memory is credited to none of them.",
     unit="bytes",
     lines=(
-        Line(promql.MEMORY_IN_DECOMPOSE, "decompose"),
-        Line(promql.MEMORY_IN_RETRIEVE, "retrieve"),
-        Line(promql.MEMORY_IN_EXTRACT_CLUES, "extract_clues"),
-        Line(promql.MEMORY_IN_DECIDE, "decide"),
-        Line(promql.MEMORY_IN_GENERATE, "generate"),
+        Line(promql.MEMORY_IN_DECOMPOSE, f"decompose, {GPU}"),
+        Line(promql.MEMORY_IN_RETRIEVE, f"retrieve, {GPU}"),
+        Line(promql.MEMORY_IN_EXTRACT_CLUES, f"extract_clues, {GPU}"),
+        Line(promql.MEMORY_IN_DECIDE, f"decide, {GPU}"),
+        Line(promql.MEMORY_IN_GENERATE, f"generate, {GPU}"),
     ),
     empty="no GPU",
     decimals=2,
 )
 UTILIZATION = Panel(
     key="gpu_utilization",
-    title="Duty cycle of GPU 0",
+    title="Duty cycle of each GPU",
     why="Share of the driver's last averaging period, 1/6 to 1 s, in which a kernel ran (nvml_utilization_ratio).",
     unit="percentunit",
-    lines=(Line(promql.UTILIZATION),),
+    lines=(Line(promql.UTILIZATION, GPU),),
     empty="no GPU",
 )
 SAMPLE_RATE = Panel(
@@ -71,7 +73,7 @@ SAMPLE_RATE = Panel(
     title="Memory samples a second, achieved",
     why="Over ten seconds (hop2rag_exporter_sample_rate_hertz); below what was asked for, the sampler was late.",
     unit="hertz",
-    lines=(Line(promql.SAMPLE_RATE),),
+    lines=(Line(promql.SAMPLE_RATE, GPU),),
     empty="no GPU",
 )
 SAMPLE_GAP = Panel(

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from workload.promql.query import Query
 
 # Grafana's unit names, but for tokens/s, which it does not know; figures translate them to axis labels.
 Unit = Literal["percentunit", "short", "s", "bytes", "reqps", "eps", "tokens/s", "hertz", "celsius", "watt", "none"]
 # For what is counted when a call or a question ends, which an agent does every few seconds.
 SPARSE = "5s"
+PLACEHOLDER = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 Kind = Literal["timeseries", "stat", "bargauge", "table", "heatmap", "state-timeline"]
 
 
@@ -28,6 +32,16 @@ class Line:
 
     query: Query
     legend: str = ""
+
+    def named(self, labels: Mapping[str, str]) -> str:
+        """Return the legend of a series with these labels."""
+        return PLACEHOLDER.sub(lambda found: labels.get(found[1], ""), self.legend)
+
+    def has(self, legend: str) -> bool:
+        """Return whether a legend can be of a series of this line."""
+        parts = (re.escape(part) for part in PLACEHOLDER.split(self.legend)[::2])
+        return re.fullmatch(".*".join(parts), legend) is not None
+
     unit: Unit | None = None
 
 

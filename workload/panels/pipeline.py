@@ -41,10 +41,10 @@ STAGES = Panel(
 )
 GPU_BUSY = Panel(
     key="gpu_busy",
-    title="Share of time in which a kernel ran on GPU 0",
+    title="Share of time in which a kernel ran on each GPU",
     why="From every sample of the driver's buffer (nvml_busy_seconds_total).",
     unit="percentunit",
-    lines=(Line(promql.GPU_BUSY),),
+    lines=(Line(promql.GPU_BUSY, "GPU {{gpu}}"),),
     empty="no GPU",
 )
 ENGINE_CORES = Panel(

@@ -10,6 +10,7 @@ from workload.promql.query import Query
 TIMELINE_MEMORY = "nvml_timeline_memory_used_bytes"
 TIMELINE_ACTIVE = "hop2rag_timeline_node_active"
 RESIDENT = "hop2rag_host_process_resident_memory_bytes"
+PROCESS_MEMORY = "nvml_process_memory_bytes"
 GPU_INFO = "nvml_gpu_info"
 REFRESH = "nvml_utilization_refresh_seconds"
 SAMPLES_MISSED = "hop2rag_exporter_samples_missed_total"
@@ -20,7 +21,10 @@ FAST_JOB = "vllm-fast"
 
 _ACTIVE = f'last_over_time({TIMELINE_ACTIVE}{{job="workload-timeline",$scope}}[2s])'
 _ACTIVE_IN = f'last_over_time({TIMELINE_ACTIVE}{{node="%s",job="workload-timeline",$scope}}[2s])'
-_MEMORY = f'last_over_time({TIMELINE_MEMORY}{{job="exporter-timeline",gpu="0",$scope}}[1s])'
+_MEMORY = f'last_over_time({TIMELINE_MEMORY}{{job="exporter-timeline",$scope}}[1s])'
+
+
+_BY_GPU = f"max by (arm, gpu) ({_MEMORY})"
 
 
 def _active_in(node: str) -> Query:
@@ -29,16 +33,17 @@ def _active_in(node: str) -> Query:
 
 
 def _memory_in(node: str) -> Query:
-    """Return the memory of GPU 0 while a node, and nothing else, is active.
+    """Return the memory of each GPU while a node, and nothing else, is active.
 
-    With two workers, or two GPUs, one value would be credited twice.
+    With two workers one value would be credited twice; GPUs are told apart, for which of them the engine uses is not
+    known here.
     """
     alone = f"sum by (arm) ({_ACTIVE}) == 1"
     inside = f"max by (arm) ({_ACTIVE_IN % node}) == 1"
-    return Query(f"device_memory_in_{node}", f"max by (arm) ({_MEMORY}) * on (arm) ({inside}) and on (arm) ({alone})")
+    return Query(f"device_memory_in_{node}", f"{_BY_GPU} * on (arm) group_left () ({inside}) and on (arm) ({alone})")
 
 
-DEVICE_MEMORY = Query("device_memory_used", f"max by (arm) ({_MEMORY})")
+DEVICE_MEMORY = Query("device_memory_used", _BY_GPU)
 ENGINE_RESIDENT = Query("engine_resident_memory", f'max by (arm) ({RESIDENT}{{role="engine",$scope}})')
 KV_BYTES = Query(
     "kv_pool_bytes_in_use",
@@ -46,8 +51,8 @@ KV_BYTES = Query(
     f'max by (arm) ({KV_USAGE_NAMES[0]}{{job="vllm-fast",$scope}}) * on (arm) '
     "max by (arm) (hop2rag_vllm_kv_pool_bytes{$scope} - hop2rag_vllm_kv_block_bytes{$scope})",
 )
-UTILIZATION = Query("gpu_utilization", 'max by (arm) (nvml_utilization_ratio{gpu="0",$scope})')
-SAMPLE_RATE = Query("gpu_sample_rate", 'min by (arm) (hop2rag_exporter_sample_rate_hertz{gpu="0",$scope})')
+UTILIZATION = Query("gpu_utilization", "max by (arm, gpu) (nvml_utilization_ratio{$scope})")
+SAMPLE_RATE = Query("gpu_sample_rate", "min by (arm, gpu) (hop2rag_exporter_sample_rate_hertz{$scope})")
 SAMPLE_GAP_P99 = Query(
     "gpu_sample_gap_p99",
     "histogram_quantile(0.99, sum by (arm, le) "

@@ -34,7 +34,7 @@ REQUESTS_IN_FLIGHT = Query(
     "engine_requests_in_flight",
     f'sum by (arm) (rate({REQUEST_SECONDS}{{job="vllm",$scope}}[$__rate_interval]))',
 )
-GPU_BUSY = Query("gpu_busy_share", f'max by (arm) (rate({GPU_BUSY_SECONDS}{{gpu="0",$scope}}[$__rate_interval]))')
+GPU_BUSY = Query("gpu_busy_share", f"max by (arm, gpu) (rate({GPU_BUSY_SECONDS}{{$scope}}[$__rate_interval]))")
 ENGINE_CORES = Query(
     "engine_cpu_cores", f'sum by (arm) (rate({PROCESS_CPU_SECONDS}{{role="engine",$scope}}[$__rate_interval]))'
 )

@@ -179,6 +179,10 @@ def test_a_mean_is_over_time_and_not_over_samples() -> None:
     assert found is not None
     assert found["mean"] == pytest.approx(3.94, rel=0.01)
     assert found["peak"] == 4.0
+    engines = [line([0.0, 1.0, 2.0], [5.0, 0.0, 0.0]), line([0.0, 1.0, 2.0], [0.0, 5.0, 1.0])]
+    whole = extent(engines)
+    assert whole is not None
+    assert whole["peak"] == 5.0  # never ten at one instant
     assert extent([]) is None
     assert extent([line([], [])]) is None
 

@@ -20,6 +20,7 @@ from workload.analysis.memory import (
     sampling,
     size,
     spread,
+    summed,
     where_of,
     without_prefill,
 )
@@ -158,3 +159,20 @@ def test_a_failed_call_s_tokens_do_not_shift_the_next() -> None:
 def test_sizes_are_written_with_their_unit(value: Any, text: str) -> None:
     """GiB and GB differ by 7 %, which is more than device memory moves."""
     assert size(value) == text
+
+
+def test_a_peak_of_a_sum_is_one_that_was_reached() -> None:
+    """One GPU falls as the other rises: 10 and 10 were never held at one instant, and 20 is no peak."""
+    first = Line(np.array([0.0, 1.0, 2.0]), np.array([10.0, 1.0, 1.0]))
+    second = Line(np.array([0.1, 1.1, 2.1]), np.array([1.0, 10.0, 1.0]))
+    whole = summed([first, second])
+    assert whole.times.tolist() == [0.1, 1.0, 1.1, 2.0, 2.1]  # before that the second is not known
+    assert whole.values.tolist() == [11.0, 2.0, 11.0, 11.0, 2.0]
+    assert whole.values.max() == 11.0
+
+
+def test_what_one_of_several_does_not_tell_is_no_sum() -> None:
+    """A card without samples is not one without memory."""
+    line = Line(np.array([0.0]), np.array([10.0]))
+    assert summed([line]).values.tolist() == [10.0]
+    assert summed([line, Line.empty()]).times.size == summed([]).times.size == 0

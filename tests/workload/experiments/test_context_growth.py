@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from workload.evidence import Evidence
     from workload.experiment import Window
-    from workload.results import Row, RunData
+    from workload.results import Measured, Row, RunData
 
 FILES = ("context_vs_latency.png", "context_vs_memory.png", "token_accumulation.png")
 BLOCK, BLOCKS, BYTES = 32, 1000, 23_040
@@ -63,7 +63,7 @@ class Stored:
         """Return the samples of a metric."""
         return [Series({}, self.times, self.lines[metric])] if metric in self.lines else []
 
-    def gpu_samples(self, _: Window) -> dict[str, Any]:
+    def gpu_samples(self, _: Measured) -> dict[str, Any]:
         """Return nothing: there is no GPU."""
         return {}
 

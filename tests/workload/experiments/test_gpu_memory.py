@@ -11,7 +11,7 @@ import pytest
 from matplotlib.text import Text
 
 from exporter.rawlog_rows import HEADER
-from tests.stubs.load import BLOCK_BYTES, COMPLETION_TOKENS, PROMPT_TOKENS, START, Rows, run_of
+from tests.stubs.load import BLOCK_BYTES, COMPLETION_TOKENS, ENGINE_PID, PROMPT_TOKENS, START, Rows, run_of
 from workload.charts import canvas, gpu_memory, memory_ranges
 from workload.drawing import Drawing
 from workload.evidence import evidence_of
@@ -147,8 +147,35 @@ def test_each_gpu_has_its_own_values(tmp_path: Path) -> None:
     """Joined on time alone, the memory of two GPUs would be credited twice."""
     times = [START + step / 100 for step in range(600)]
     lines = [f"{1000 * now:.0f},{gpu},{1000 * (gpu + 1)},0,0,0,0,0\n" for now in times for gpu in (0, 1)]
-    nodes = told(with_gpu(run_of(one_question(), tmp_path), lines))["nodes"]
+    data = run_of(one_question(), tmp_path, pids_by_gpu={"0": [ENGINE_PID], "1": [ENGINE_PID]})
+    nodes = told(with_gpu(data, lines))["nodes"]
     assert (nodes["gpu 0"]["decide"]["max"], nodes["gpu 1"]["decide"]["max"]) == (1000, 2000)
+
+
+def four_gpus() -> list[str]:
+    """Return a raw log of four GPUs, each with as many thousands of bytes as its index."""
+    times = [START + step / 100 for step in range(600)]
+    return [f"{1000 * now:.0f},{gpu},{1000 * (gpu + 1)},0,0,0,0,0\n" for now in times for gpu in range(4)]
+
+
+def test_the_gpu_that_served_is_the_one_that_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three idle cards beside it are no part of the engine's memory, and card 0 is not it."""
+    data = with_gpu(run_of(one_question(), tmp_path, pids_by_gpu={"0": [1], "3": [ENGINE_PID]}), four_gpus())
+    load = told(data)
+    assert (list(load["memory"]), list(load["sampling"])) == (["gpu 3"], ["3"])
+    assert load["memory"]["gpu 3"]["max"] == 4000
+    words = pictures(data, tmp_path, monkeypatch)
+    assert "GPU 3" in words["memory_timeline.png"]
+    assert not any("GPU 0" in text for text in words.values())
+
+
+def test_which_gpu_served_may_not_be_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of four cards none is taken by chance; what is told of memory is then the engine's resident memory."""
+    data = with_gpu(run_of(one_question(), tmp_path), four_gpus())
+    assert told(data)["sampling"] == {}
+    assert told(data)["backend"].startswith("GPU not told: which of GPUs 0, 1, 2, 3 served")
+    assert any("GPU not told" in sentence for sentence in verdicts(through_json(data)))
+    assert all("GPU NOT TOLD" in text for text in pictures(data, tmp_path, monkeypatch).values())
 
 
 def test_device_memory_under_vllm_is_flat_and_said_to_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -102,37 +101,6 @@ def test_a_counter_that_is_off_is_not_waved_through(tmp_path: Path, activity: st
     data = run_of(load_of(), tmp_path, increases={**COUNTED, BUSY_SECONDS: {**BUSY, activity: seconds}})
     assert told(data)["busy_seconds_total"]["within_1_percent"] is False
     assert any("DISAGREES" in sentence for sentence in verdicts(through_json(data)))
-
-
-@pytest.mark.parametrize("outcome", ["used", "wrong", "unneeded"])
-def test_a_draft_is_busy_on_both_sides(tmp_path: Path, outcome: str) -> None:
-    """A search for a draft writes no stage row, and runs beside the call that writes the query: 0.2 s of both."""
-    rows = load_of()
-    counted = {**BUSY, "generation_only": BUSY["generation_only"] - 0.2, "both": 0.2}
-    data = run_of(rows, tmp_path, increases={**COUNTED, BUSY_SECONDS: counted})
-    draft = {**rows.stages[0], "outcome": outcome, "started_at": START + 0.5, "duration_seconds": 0.2}
-    assert told(replace(data, prefetches=[draft]))["busy_seconds_total"]["within_1_percent"] is True
-    assert told(data)["busy_seconds_total"]["within_1_percent"] is False
-
-
-def test_a_warm_up_after_a_restart_is_busy_on_both_sides(tmp_path: Path) -> None:
-    """It belongs to no question, and kept the engine busy while one was retrieving."""
-    rows = load_of()
-    warm_up = {**rows.calls[0], "question": 99, "started_at": START + 1.0, "duration_seconds": 0.05}
-    counted = {**BUSY, "retrieval_only": BUSY["retrieval_only"] - 0.05, "both": 0.05}
-    data = run_of(rows, tmp_path, increases={**COUNTED, BUSY_SECONDS: counted})
-    assert told(replace(data, uncounted=[warm_up]))["busy_seconds_total"]["within_1_percent"] is True
-
-
-@pytest.mark.parametrize(("counted", "agrees"), [(4.98, None), (4.78, False), (5.48, True)])
-def test_the_server_may_not_count_a_call_that_was_cut(tmp_path: Path, counted: float, agrees: bool | None) -> None:
-    """Its latency counters tell of requests that ended; half a second of a cut one is 10 points, and is no error."""
-    rows = load_of()
-    cut = {**rows.calls[0], "outcome": "failed", "started_at": START + 1.0, "duration_seconds": 0.5}
-    data = run_of(rows, tmp_path, increases={**COUNTED, REQUEST_SECONDS: {"": counted}})
-    rows.calls.append({**cut, "ttft_seconds": None, "prompt_tokens": None, "completion_tokens": None})
-    load = told(data)
-    assert load["server"]["spans_to_server"]["within_3_points"] is agrees
 
 
 def test_a_counter_that_was_not_scraped_is_no_agreement(tmp_path: Path) -> None:
