@@ -35,6 +35,7 @@ class NvmlReader:
         self._nvml = nvml
         self._lock = threading.Lock()
         self._devices: list[NvmlDevice] = []
+        self._initialised = 0
 
     def open(self) -> list[NvmlDevice]:
         """Load the driver's library and return one device per GPU and per MIG instance.
@@ -49,7 +50,7 @@ class NvmlReader:
         except ImportError as error:
             raise GpuError("LIBRARY_NOT_FOUND") from error
         call = Calls(self._nvml)
-        call("nvmlInit")
+        self._initialise(call)
         driver = str(call.attempt("nvmlSystemGetDriverVersion") or "")
         self._devices = []
         for index in range(call("nvmlDeviceGetCount")):
@@ -64,18 +65,25 @@ class NvmlReader:
         return self._devices
 
     def _restart(self) -> None:
-        """Initialise NVML again: from nothing if no GPU answers, as a reloaded driver needs; else without any effect.
+        """Initialise NVML from nothing if no GPU answers, as a reloaded driver needs; else do nothing.
 
         Raises:
             GpuError: the driver is not there.
         """
         with self._lock:
+            if not all(device.lost for device in self._devices):
+                return
+            for device in self._devices:
+                device.release()
             call = Calls(self._nvml)
-            if all(device.lost for device in self._devices):
-                for device in self._devices:
-                    device.release()
+            for _ in range(self._initialised):  # NVML counts, and ends with the last
                 call.attempt("nvmlShutdown")
-            call("nvmlInit")
+            self._initialised = 0
+            self._initialise(call)
+
+    def _initialise(self, call: Calls) -> None:
+        call("nvmlInit")
+        self._initialised += 1
 
 
 class NvmlDevice:
@@ -169,8 +177,11 @@ class NvmlDevice:
 
     def take_failures(self) -> list[str]:
         """Return the codes of the fields that failed since the last call."""
-        failures = self._call.failures
-        return [failures.popleft() for _ in range(len(failures))]
+        failures: list[str] = []
+        with suppress(IndexError):  # another thread may take the last one
+            while True:
+                failures.append(self._call.failures.popleft())
+        return failures
 
     def release(self) -> None:
         """Give back what NVML holds for this GPU, before NVML is shut down."""

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import threading
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from exporter.nvml_calls import known
 from exporter.readings import GpuError, Xids
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from exporter.nvml_calls import Calls
 
+TURN_SECONDS = 1.0
 EVENTS_PER_POLL = 100  # a GPU that throws XIDs without end must not hold the thread
 
 
@@ -34,17 +37,29 @@ class XidWatch:
 
         Begins to watch a handle that is new; None, for a GPU that is lost, only takes what waits.
         """
-        with self._lock:
-            if handle is not None and handle is not self._handle:
-                self._close()
-                self._register(handle)
-            self._take()
+        with self._turn() as is_ours:
+            if is_ours:
+                if handle is not None and handle is not self._handle:
+                    self._close()
+                    self._register(handle)
+                self._take()
             return self._told
 
     def close(self) -> None:
         """Count what waits, and free the set."""
-        with self._lock:
-            self._close()
+        with self._turn() as is_ours:
+            if is_ours:
+                self._close()
+
+    @contextmanager
+    def _turn(self) -> Iterator[bool]:
+        """Yield whether this thread may ask the driver; another that hangs in it is not waited for without end."""
+        is_ours = self._lock.acquire(timeout=TURN_SECONDS)
+        try:
+            yield is_ours
+        finally:
+            if is_ours:
+                self._lock.release()
 
     def _close(self) -> None:
         self._take()

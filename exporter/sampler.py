@@ -1,4 +1,4 @@
-"""Samples one GPU: memory at absolute deadlines in one thread, everything slower in another."""
+"""Samples one GPU: memory at absolute deadlines, everything slower at intervals of its own."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from exporter.deadlines import Deadlines
@@ -35,6 +36,11 @@ class Tier:
     read: Callable[[], Reading | None]
     interval_seconds: float
 
+    @property
+    def name(self) -> str:
+        """What is read."""
+        return str(getattr(self.read, "__name__", "reading"))
+
 
 def tiers_of(device: GpuDevice, *, pcie: bool, processes: bool) -> list[Tier]:
     """Return the readings besides memory; the two that are dear or label by process only where asked for."""
@@ -52,7 +58,7 @@ def tiers_of(device: GpuDevice, *, pcie: bool, processes: bool) -> list[Tier]:
 
 
 class GpuSampler:
-    """Two threads for one GPU, so that a GPU that hangs stops no other and a slow call delays no memory sample.
+    """A thread for each reading of one GPU: one that hangs stops no other GPU, no other reading and no memory sample.
 
     A GpuError of the memory read means that the GPU is lost: its values vanish at once and its handle is rebuilt with
     growing pauses. Anything else that a read raises costs that reading only, or that tick.
@@ -69,7 +75,6 @@ class GpuSampler:
     ) -> None:
         self._clock = clock or Clock()
         self._device = device
-        self._tiers = tiers
         self._interval_seconds = interval_seconds
         gpu = device.info.gpu
         self._interval = metrics.interval.labels(gpu)
@@ -81,10 +86,8 @@ class GpuSampler:
         self._without_memory = 0
         self._has_surprised = False
         self._stopping = threading.Event()
-        self._threads = [
-            threading.Thread(target=run, name=f"{name}-{gpu}", daemon=True)
-            for name, run in (("memory", self._sample_memory), ("tiers", self._read_tiers))
-        ]
+        runs = {"memory": self._sample_memory} | {tier.name: partial(self._read_tier, tier) for tier in tiers}
+        self._threads = [threading.Thread(target=run, name=f"{name}-{gpu}", daemon=True) for name, run in runs.items()]
         self.record = GpuRecord(device, self._clock, depth=round(KEPT_SECONDS / interval_seconds))
 
     def start(self) -> None:
@@ -151,14 +154,14 @@ class GpuSampler:
             self._surprised(error)
         self._begin_anew(0.0)
 
-    def _read_tiers(self) -> None:
-        due = [self._clock.monotonic() for _ in self._tiers]
+    def _read_tier(self, tier: Tier) -> None:
+        """Read a tier once the GPU is up, and from then on at its interval."""
+        due = self._clock.monotonic()
         while not self._stopping.wait(TIER_TICK_SECONDS):
             now = self._clock.monotonic()
-            for number, tier in enumerate(self._tiers):
-                if self.record.is_up and now >= due[number]:
-                    self._read(tier.read)
-                    due[number] = max(due[number] + tier.interval_seconds, now)
+            if self.record.is_up and now >= due:
+                self._read(tier.read)
+                due = max(due + tier.interval_seconds, now)
 
     def _read(self, read: Callable[[], Reading | None]) -> None:
         try:

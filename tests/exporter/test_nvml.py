@@ -115,6 +115,24 @@ def test_nvml_is_restarted_only_when_no_gpu_answers(nvml: FakeNvml) -> None:
     assert nvml.calls[:2] == ["nvmlShutdown", "nvmlInit"]
 
 
+def test_nvml_is_ended_as_often_as_it_was_begun(nvml: FakeNvml) -> None:
+    """NVML counts: ended once after three beginnings it goes on with the driver that is no longer loaded."""
+    reader = NvmlReader(nvml)
+    nvml.answers["nvmlDeviceGetCount"] = 0
+    reader.open()
+    reader.open()
+    nvml.answers["nvmlDeviceGetCount"] = 1
+    (gpu,) = reader.open()
+    gpu.lost = True
+    nvml.calls.clear()
+    gpu.reopen()
+    assert nvml.calls[:5] == ["nvmlShutdown"] * 3 + ["nvmlInit", "nvmlDeviceGetHandleByUUID"]
+    gpu.lost = True
+    nvml.calls.clear()
+    gpu.reopen()
+    assert nvml.calls[:3] == ["nvmlShutdown", "nvmlInit", "nvmlDeviceGetHandleByUUID"]
+
+
 def test_mig_instances_are_devices_of_their_own(nvml: FakeNvml) -> None:
     """Each tenant of a shared GPU sees its own memory."""
     nvml.answers |= {

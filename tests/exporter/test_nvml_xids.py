@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 
+from exporter import nvml_xids
 from exporter.nvml import NvmlReader
 from exporter.readings import GpuError, Xids
 
@@ -98,3 +100,29 @@ def test_an_event_set_that_fails_costs_no_other_reading(nvml: FakeNvml, failure:
     nvml.fail("nvmlEventSetWait_v2", failure)
     assert gpu.xids() == Xids(1, 31)
     assert gpu.status().temperature_celsius == 41
+
+
+def test_a_thread_that_hangs_in_the_driver_holds_up_no_recovery(
+    nvml: FakeNvml, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other GPUs must be opened anew while one of them waits for its events for ever."""
+    monkeypatch.setattr(nvml_xids, "TURN_SECONDS", 0.05)
+    Events(nvml)
+    hangs, asked = threading.Event(), threading.Event()
+    first, second = NvmlReader(nvml).open()
+    first.xids()
+
+    def wait(*_: object) -> object:
+        asked.set()
+        hangs.wait()
+        return nvml.NVMLError(10)
+
+    nvml.answers["nvmlEventSetWait_v2"] = wait
+    thread = threading.Thread(target=first.xids, daemon=True)
+    thread.start()
+    asked.wait()
+    first.lost = second.lost = True
+    second.reopen()
+    assert second.memory()
+    hangs.set()
+    thread.join()

@@ -53,6 +53,27 @@ def test_every_tier_is_read(
         wait_until(lambda kind=kind: record.fresh(kind) is not None)
 
 
+def test_a_reading_that_hangs_costs_only_itself(
+    start: Callable[[FakeDevice], GpuSampler], device: FakeDevice, wait_until: Callable[..., None]
+) -> None:
+    """Energy can hang while load answers: its values end, and no others."""
+    hangs, asked = threading.Event(), threading.Event()
+
+    def status() -> Status:
+        asked.set()
+        hangs.wait()
+        return Status()
+
+    device.status = status  # type: ignore[method-assign]
+    record = start(device).record
+    asked.wait()
+    for kind in (Memory, Load, Pcie, Processes, Xids):
+        wait_until(lambda kind=kind: record.fresh(kind) is not None)
+    assert record.fresh(Status) is None
+    hangs.set()
+    wait_until(lambda: record.fresh(Status) is not None)
+
+
 def test_pcie_and_processes_are_off_unless_asked_for(device: FakeDevice) -> None:
     """One blocks for 40 ms, the other takes a lock in some drivers: nobody should pay for them unasked."""
     reads = [tier.read for tier in tiers_of(device, pcie=False, processes=False)]
