@@ -22,6 +22,7 @@ from workload.process import ChildProcess, await_ready
 from workload.prometheus import PrometheusClient, PrometheusError
 from workload.prometheus_reload import reload_by_signal
 from workload.scraped import wait_until_left, wait_until_stale
+from workload.settings import RETENTION_SIZE
 from workload.targets import TargetFiles
 
 if TYPE_CHECKING:
@@ -116,6 +117,7 @@ class LocalPrometheus:
         port: int = 9090,
         sample_interval_ms: int = 100,
         retention: str = "30d",
+        retention_size: str = RETENTION_SIZE,
         alertmanager: str | None = None,
         by: Claimant = ANYBODY,
     ) -> None:
@@ -137,6 +139,7 @@ class LocalPrometheus:
             "--web.cors.origin=^$",
             f"--storage.tsdb.path={state / 'data'}",
             f"--storage.tsdb.retention.time={retention}",
+            f"--storage.tsdb.retention.size={retention_size}",
             # What Alertmanager did not get is sent again at once: its default, a minute, is too long for steering.
             "--rules.alert.resend-delay=1s",
         )

@@ -132,6 +132,7 @@ def prometheus_of(settings: Settings, by: Claimant = ANYBODY) -> LocalPrometheus
         cache_dir(),
         loopback_session(),
         port=settings.prometheus_port,
+        retention_size=settings.prometheus_retention_size,
         sample_interval_ms=settings.vllm_interval_ms,
         by=by,
     )

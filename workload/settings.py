@@ -30,6 +30,7 @@ ENVIRONMENT = {
     "HOP2RAG_QUESTIONS": "questions",
     "HOP2RAG_RESULTS": "results",
     "HOP2RAG_PROMETHEUS_PORT": "prometheus_port",
+    "HOP2RAG_PROMETHEUS_RETENTION_SIZE": "prometheus_retention_size",
     "HOP2RAG_ENGINE_PORT": "engine_port",
     "HOP2RAG_VLLM_ENDPOINT": "vllm_endpoint",
     "HOP2RAG_SERVED_MODEL": "served_model",
@@ -48,6 +49,11 @@ ENVIRONMENT = {
 # Read elsewhere, at the moment they are needed; see workload/paths.py, prometheus_binary.py and engine/key.py.
 OTHER_VARIABLES = {"HOP2RAG_CACHE", "HOP2RAG_PROMETHEUS", FILE_VARIABLE}
 PREFIX = "HOP2RAG_"
+
+RETENTION_SIZE = "10GB"
+"""What our own Prometheus keeps at most, the oldest first to go: days of an engine, and never the whole disk."""
+
+SIZE_PATTERN = r"^[1-9]\d{0,5}(MB|GB|TB)$"
 
 Endpoint = Annotated[str, AfterValidator(parse_endpoint)]
 ChromaUrl = Annotated[str, AfterValidator(partial(check_url, given_by="HOP2RAG_CHROMA_URL"))]
@@ -103,6 +109,7 @@ class Settings(BaseModel):
     request_timeout: float = Field(default=120.0, gt=0, le=3600, allow_inf_nan=False)
     engine_patience: float = Field(default=60.0, gt=0, le=3600, allow_inf_nan=False)
     prometheus_port: int = Field(default=9090, ge=1, le=65_535)
+    prometheus_retention_size: str = Field(default=RETENTION_SIZE, pattern=SIZE_PATTERN)
     engine_port: int = Field(default=8000, ge=1, le=65_535)
     engine_python: Path | None = None
     model: str | None = Field(default=None, min_length=1)
@@ -166,6 +173,7 @@ PLACES = {
     "listen",
     "otlp_endpoint",
     "prometheus_port",
+    "prometheus_retention_size",
     "prometheus_url",
     "results",
     "targets",

@@ -20,6 +20,7 @@ from workload.paths import cache_dir
 from workload.prometheus_binary import find_alertmanager, find_prometheus
 from workload.prometheus_server import HOST, LocalPrometheus, loopback_session
 from workload.scraped import wait_until_left
+from workload.settings import RETENTION_SIZE
 from workload.soak.webhook import PATH
 from workload.standing import Standing, forget, standing_claim
 
@@ -58,6 +59,7 @@ class Kept:
     launcher: ProcessLauncher
     ports: Ports
     console: Console
+    retention_size: str = RETENTION_SIZE
     cache: Path = field(default_factory=cache_dir)
 
     def __post_init__(self) -> None:
@@ -132,6 +134,7 @@ class Kept:
             self.cache,
             loopback_session(),
             port=self.ports.prometheus,
+            retention_size=self.retention_size,
             alertmanager=alertmanager.address if alertmanager else None,
             by=self.by,
         )
@@ -196,7 +199,9 @@ class Kept:
             stack.close()
 
 
-def stay_up(profile: str, launcher: ProcessLauncher, ports: Ports, console: Console) -> None:
+def stay_up(
+    profile: str, launcher: ProcessLauncher, ports: Ports, console: Console, retention_size: str = RETENTION_SIZE
+) -> None:
     """Start Alertmanager, Prometheus, Grafana and the engine, say where they are, wait; stop them in reverse order.
 
     Without an Alertmanager that can be had here the alerts are evaluated and stored, and go nowhere. Grafana is
@@ -208,4 +213,4 @@ def stay_up(profile: str, launcher: ProcessLauncher, ports: Ports, console: Cons
     """
     if profile not in PROFILES:
         raise UsageError(f"There is no profile {profile!r}.", f"There are: {', '.join(PROFILES)}.")
-    Kept(PROFILES[profile], launcher, ports, console).keep()
+    Kept(PROFILES[profile], launcher, ports, console, retention_size).keep()

@@ -33,7 +33,7 @@ def seconds(duration: str) -> int:
 def test_an_alert_says_what_where_and_what_to_do(alert: dict[str, Any]) -> None:
     """Whoever is woken by it has nothing else to go by; a receiver steers by the labels."""
     name = alert["alert"]
-    assert re.fullmatch(r"(Vllm|Llm|Gpu|Sampler|Exporter|Workload|Disk|Hop2RagWatch)[A-Za-z]+", name)
+    assert re.fullmatch(r"(Vllm|Llm|Gpu|Sampler|Exporter|Workload|Disk|Scrape|Hop2RagWatch)[A-Za-z]+", name)
     assert alert["labels"]["severity"] in {"critical", "warning", "none"}
     assert alert["annotations"].keys() == {"summary", "description", "runbook_url"}
     assert alert["annotations"]["runbook_url"] == f"docs/runbooks/{name}.md"
@@ -66,7 +66,9 @@ def test_runbooks_name_only_what_exists() -> None:
     for page in RUNBOOKS.glob("*.md"):
         text = page.read_text()
         assert set(re.findall(r"instance:[\w:]+", text)) <= recorded, page.name
-        assert set(re.findall(r"\b(?:Vllm|Llm|Gpu|Exporter|Workload|Sampler)[A-Z]\w+", text)) <= alerts, page.name
+        assert set(re.findall(r"\b(?:Vllm|Llm|Gpu|Exporter|Workload|Sampler|Scrape)[A-Z]\w+", text)) <= alerts, (
+            page.name
+        )
 
 
 def test_every_alert_is_tried_in_every_way() -> None:

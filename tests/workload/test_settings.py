@@ -153,7 +153,15 @@ def test_flags_win_over_the_environment_and_it_over_defaults() -> None:
 def test_every_variable_of_the_table_is_read(variable: str) -> None:
     """A variable that the table names and nobody reads is worse than an unknown one."""
     kind, url = variable.rpartition("_")[2], "http://127.0.0.1:8000"
-    values = {"PORT": "9191", "ENDPOINT": url, "URL": url, "PATIENCE": "60.0", "EXPORTER": "e:1", "LISTEN": "0.0.0.0:1"}
+    values = {
+        "SIZE": "20GB",
+        "PORT": "9191",
+        "ENDPOINT": url,
+        "URL": url,
+        "PATIENCE": "60.0",
+        "EXPORTER": "e:1",
+        "LISTEN": "0.0.0.0:1",
+    }
     value = values.get(kind, "x1")
     # Prometheus and its targets go together.
     pair = {"HOP2RAG_PROMETHEUS_URL": url, "HOP2RAG_TARGETS": "x"}

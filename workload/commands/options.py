@@ -44,6 +44,9 @@ Questions = Annotated[
     typer.Option(help="HotpotQA, 2WikiMultihopQA or MuSiQue, JSON or JSON lines; indexed where no store is named."),
 ]
 PrometheusPort = Annotated[int | None, typer.Option(help="Port of our own Prometheus on 127.0.0.1 (default: 9090).")]
+PrometheusRetentionSize = Annotated[
+    str | None, typer.Option(help="What our own Prometheus keeps at most, such as 500MB or 20GB (default: 10GB).")
+]
 EnginePort = Annotated[int | None, typer.Option(help="Port of an engine that we start (default: 8000).")]
 Seed = Annotated[int | None, typer.Option(help="Seed of the draw of questions and of sampling (default: 0).")]
 

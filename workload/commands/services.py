@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from typing import Annotated
 
 import typer
 
-from workload.commands.options import EngineArgs, EnginePython, Model, out
+from workload.commands.options import EngineArgs, EnginePython, Model, PrometheusRetentionSize, out
 from workload.errors import UsageError
 
 
@@ -18,6 +19,7 @@ def up(
     alertmanager_port: Annotated[int, typer.Option(help="Port of Alertmanager on 127.0.0.1.")] = 9093,
     webhook_port: Annotated[int, typer.Option(help="Port at which it calls a `hop2rag soak`.")] = 9096,
     grafana_port: Annotated[int, typer.Option(help="Port of Grafana on 127.0.0.1, if it is installed.")] = 3000,
+    prometheus_retention_size: PrometheusRetentionSize = None,
     engine_python: EnginePython = None,
     model: Model = None,
     engine_args: EngineArgs = None,
@@ -27,13 +29,17 @@ def up(
     from workload.engine.launcher import UP  # noqa: PLC0415
     from workload.engine.own import process_launcher  # noqa: PLC0415
     from workload.paths import cache_dir  # noqa: PLC0415
+    from workload.settings import RETENTION_SIZE, SIZE_PATTERN  # noqa: PLC0415
     from workload.up import Ports, stay_up  # noqa: PLC0415
 
     if (engine_python is None) != (model is None):
         raise UsageError("An engine of your own needs both --engine-python and --model.", "See --help.")
+    retention = prometheus_retention_size or RETENTION_SIZE
+    if not re.fullmatch(SIZE_PATTERN, retention):
+        raise UsageError(f"--prometheus-retention-size {retention!r} is no size.", "Write it as 500MB, 10GB or 1TB.")
     extra = shlex.split(engine_args or "")
     launcher = process_launcher(engine_python, model, extra, engine_port, cache_dir(), out, Claimant(UP))
-    stay_up(profile, launcher, Ports(prometheus_port, alertmanager_port, webhook_port, grafana_port), out)
+    stay_up(profile, launcher, Ports(prometheus_port, alertmanager_port, webhook_port, grafana_port), out, retention)
 
 
 def down() -> None:

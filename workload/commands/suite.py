@@ -7,7 +7,16 @@ from typing import Annotated
 
 import typer
 
-from workload.commands.options import EnginePort, Limit, MaxHops, PrometheusPort, Seed, out, progress_bars
+from workload.commands.options import (
+    EnginePort,
+    Limit,
+    MaxHops,
+    PrometheusPort,
+    PrometheusRetentionSize,
+    Seed,
+    out,
+    progress_bars,
+)
 
 
 def suite(
@@ -16,6 +25,7 @@ def suite(
     max_hops: MaxHops = None,
     engine_port: EnginePort = None,
     prometheus_port: PrometheusPort = None,
+    prometheus_retention_size: PrometheusRetentionSize = None,
     results: Annotated[Path, typer.Option(help="Where results go.", envvar="HOP2RAG_RESULTS")] = Path("results"),
     seed: Seed = None,
     figures: Annotated[bool, typer.Option(help="Draw the figures; the JSON is the same without.")] = True,
@@ -31,6 +41,7 @@ def suite(
         "max_hops": max_hops,
         "engine_port": engine_port,
         "prometheus_port": prometheus_port,
+        "prometheus_retention_size": prometheus_retention_size,
         "seed": seed,
         "figures": figures,
     }

@@ -137,6 +137,8 @@ def _targets(client: PrometheusClient) -> Iterator[Finding]:
         else:
             says = f"The last scrape of {job} at {instance} failed: {error}."
             remedy = f"Start what serves {instance}, or correct its address in the target file."
+            if "limit" in error:
+                remedy = "It shows more than a target may: docs/runbooks/ScrapeTooLarge.md."
             yield Finding(PROMETHEUS, "target", "note" if job == OFTEN_LATE else "fault", says, remedy)
 
 

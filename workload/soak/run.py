@@ -89,6 +89,7 @@ def run_soak(
                 cache,
                 loopback_session(),
                 port=settings.prometheus_port,
+                retention_size=settings.prometheus_retention_size,
                 sample_interval_ms=settings.vllm_interval_ms,
                 alertmanager=alertmanager.address if alertmanager else None,
                 by=by,
