@@ -15,6 +15,7 @@ from workload.process import process_tree
 from workload.prometheus import CounterResetError, NoDataError
 from workload.promql.vllm_metrics import COUNTERS
 from workload.results import Measured
+from workload.scraped import require_ours
 from workload.scrapes import wait_for_scrapes
 from workload.selectors import selector
 from workload.sweep import question_id, sweep
@@ -162,9 +163,16 @@ class Measurement:
         await asyncio.to_thread(wait_for_scrapes, self.client, self.labels, jobs, time.time())
 
     async def _settled(self, label: PhaseLabel = MEASURED) -> float:
-        """Wait until everything that has happened by now is in Prometheus, and return that instant."""
+        """Wait until everything that has happened by now is in Prometheus, and return that instant.
+
+        Raises:
+            PrometheusError: a target was not scraped.
+            DependencyDownError: somebody has replaced our targets: the next phase would hide it by writing its own.
+        """
         labels = replace(self.labels, phase=label)
-        return await asyncio.to_thread(wait_for_scrapes, self.client, labels, self.scraped, time.time())
+        at = await asyncio.to_thread(wait_for_scrapes, self.client, labels, self.scraped, time.time())
+        require_ours(self.targets)
+        return at
 
     def _counters(self, window: Window) -> tuple[dict[str, float | None], dict[str, int]]:
         """Return exact increases, and how often counters fell in the window because the engine restarted.
