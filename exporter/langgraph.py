@@ -1,7 +1,7 @@
 """Meters any LangGraph app through LangChain's callbacks, without a change to its nodes.
 
 The instruments are those of our own agent (`exporter.agent`), so its dashboards, rules and alerts fit the app too.
-Needs the extra `langgraph`: `pip install hop2rag-observatory[langgraph]`.
+Needs the extra `langgraph`: `pip install ".[langgraph]"` in a checkout.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -93,3 +94,25 @@ def test_every_picture_is_there() -> None:
     pictures = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", README)
     assert pictures
     assert all((ROOT / picture).stat().st_size > 10_000 for picture in pictures)
+
+
+def test_a_section_that_the_makefile_names_is_there() -> None:
+    """Whoever lacks a package on the first day is sent to it."""
+    named = re.findall(r"See '([^']+)' in the README", (ROOT / "Makefile").read_text())
+    assert named
+    assert all(f"## {section}\n" in README for section in named)
+
+
+def test_no_line_installs_what_no_index_has() -> None:
+    """The project has no release: its name finds nothing, or another's package; and bare brackets fail in zsh."""
+    name = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["name"]
+    texts = [
+        *ROOT.glob("*.md"),
+        *ROOT.glob("docs/**/*.md"),
+        *ROOT.glob("exporter/*.py"),
+        *ROOT.glob("workload/**/*.py"),
+    ]
+    lines = [line for path in texts for line in path.read_text().splitlines() if "pip install" in line]
+    assert lines
+    assert not [line for line in lines if re.search(rf"pip install [^#`]*{name}", line)]
+    assert not [line for line in lines if re.search(r"pip install [^\"'`]*\.\[", line)]

@@ -44,7 +44,7 @@ def exported_spans(endpoint: str | None, environ: Mapping[str, str] = os.environ
         from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
     except ImportError as error:
         raise MissingPartError(
-            "Spans need the OpenTelemetry SDK.", "Install it: pip install hop2rag-observatory[otel]"
+            "Spans need the OpenTelemetry SDK.", 'Install it: pip install ".[otel]" in a checkout.'
         ) from error
     service = environ.get("OTEL_SERVICE_NAME", AGENT.lower())
     provider = TracerProvider(resource=Resource.create({"service.name": service}), shutdown_on_exit=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import tracemalloc
 from typing import TYPE_CHECKING
 
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 VLLM = {"/version": {"version": "0.32.0"}, "/v1/models": {"data": [{"id": "m"}]}, "/metrics": "up 1\n"}
 CANARY = {"/v1/completions": {"choices": [{"index": 0, "text": "!", "finish_reason": "length"}]}}
 TIMEOUT_SECONDS = 0.3
-LATEST_SECONDS = 10.0
 
 
 @pytest.fixture(autouse=True)
@@ -45,15 +43,13 @@ def prometheus() -> Iterator[StubService]:
 
 
 def bounded(work: Callable[[], object]) -> None:
-    """Do some work, and check how long it took and how much memory was held at a time."""
+    """Do some work, and check how much memory was held at a time; that it ends at all is what the limits are for."""
     tracemalloc.start()
-    began = time.monotonic()
     try:
         work()
     finally:
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-    assert time.monotonic() - began < LATEST_SECONDS
     assert peak < 32 * 2**20
 
 

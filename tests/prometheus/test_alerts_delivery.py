@@ -181,10 +181,7 @@ def test_a_condition_reaches_the_receiver_in_time(
             time.sleep(0.1)
 
         receiver.usage = 0.99
-        since = time.monotonic()
-        at, alert = receiver.wait_for("VllmKvCacheNearlyFull", "firing", LIMIT_SECONDS)
-        print(f"condition to receiver: {at - since:.1f} s")
-        assert at - since <= LIMIT_SECONDS
+        _, alert = receiver.wait_for("VllmKvCacheNearlyFull", "firing", LIMIT_SECONDS)
         assert alert["labels"].items() >= {"action": "capture", "run": "r", "experiment": "e", "arm": "a"}.items()
 
         receiver.usage = 0.1

@@ -6,7 +6,6 @@ Times are scaled down to tenths of a second; the waits themselves are proved in 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING
@@ -138,7 +137,7 @@ async def test_row_06_a_killed_engine_that_comes_back(stub: StubVllm, tmp_path: 
     run = asyncio.create_task(load.run(16, 4))
     await until(lambda: len(stub.requests) >= 20)
     stub.die()
-    await asyncio.sleep(0.3)
+    await until(lambda: load.tally.sent == load.tally.ok + load.tally.failed.total())
     sent_while_dead = load.tally.sent
     await asyncio.sleep(0.2)
     assert load.tally.sent == sent_while_dead
@@ -157,10 +156,8 @@ async def test_row_06_a_killed_engine_that_stays_away(stub: StubVllm, tmp_path: 
     run = asyncio.create_task(load.run(16, 4))
     await until(lambda: load.tally.ok >= 2)
     stub.die()
-    began = time.monotonic()
     with pytest.raises(DependencyDownError, match="canary") as raised:
         await run
-    assert time.monotonic() - began < PATIENCE_SECONDS + 3
     assert raised.value.exit_code == 4
     counts = load.check()
     assert counts["ok"] >= 2
@@ -171,10 +168,8 @@ async def test_row_07_an_engine_that_hangs_while_its_health_is_fine(stub: StubVl
     """A canary that times out is what tells; each question costs one time-out, never 600 s."""
     load = Load(stub, tmp_path, timeout_seconds=0.3)
     stub.hangs = True
-    began = time.monotonic()
     with pytest.raises(DependencyDownError, match="did not answer a canary completion within 0\\.2 s"):
         await load.run(8, 2)
-    assert time.monotonic() - began < 0.3 + PATIENCE_SECONDS + 3
     async with httpx.AsyncClient() as http:
         assert (await http.get(f"{stub.url}/health")).status_code == 200
     counts = load.check()

@@ -91,8 +91,8 @@ async def test_questions_are_sent_though_none_has_ended() -> None:
     agent, tally = Agent(["wait"] * 5), Tally(5)
     arrivals = [0.0, 0.01, 0.02, 0.03, 0.04]
     load = asyncio.create_task(open_loop(agent.ask, questions(5), arrivals, 8, tally, agent.ended))
-    await asyncio.sleep(0.3)
-    assert len(agent.asked) == 5
+    while len(agent.asked) < 5:  # noqa: ASYNC110 - a load that waits for an answer never gets there
+        await asyncio.sleep(0.01)
     assert tally.ok == 0
     agent.released.set()
     await load
@@ -103,12 +103,10 @@ async def test_questions_are_sent_though_none_has_ended() -> None:
 async def test_latency_counts_from_when_a_question_was_to_be_sent() -> None:
     """A client that is busy for 0.1 s sends the rest late; from their real sending they would look quick."""
     agent, tally = Agent(["block", "ok", "ok"]), Tally(3)
-    start = time.perf_counter()
     await open_loop(agent.ask, questions(3), [0.0, 0.01, 0.02], 8, tally, agent.ended)
-    intended = [at - start for _, _, at, _ in agent.asked]
-    sent = [at - start for _, _, _, at in agent.asked]
-    assert intended == pytest.approx([0.0, 0.01, 0.02], abs=0.005)
-    assert min(sent[1:]) >= 0.1
+    start = agent.asked[0][2]
+    assert [at for _, _, at, _ in agent.asked] == pytest.approx([start, start + 0.01, start + 0.02], abs=1e-9)
+    assert min(at for _, _, _, at in agent.asked[1:]) >= start + 0.1
 
 
 async def test_what_comes_while_too_many_are_in_flight_is_dropped_and_counted() -> None:
@@ -142,11 +140,11 @@ async def test_nothing_is_sent_while_the_gate_holds() -> None:
     load = asyncio.create_task(open_loop(agent.ask, questions(3), [0.0, 0.02, 0.04], 8, tally, wait))
     await asyncio.sleep(0.1)
     assert len(agent.asked) == 1
+    opened_at = time.perf_counter()
     opened.set()
     await load
     assert (tally.ok, tally.failed.total()) == (2, 1)
-    late = [at - intended for _, _, intended, at in agent.asked]
-    assert min(late[1:]) >= 0.05
+    assert all(at >= opened_at for _, _, _, at in agent.asked[1:])
 
 
 @given(st.floats(0.01, 1000), st.integers(0, 2**63 - 1))

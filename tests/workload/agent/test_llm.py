@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -65,13 +64,11 @@ async def test_every_failure_has_a_reason(stub: StubVllm, client: openai.AsyncOp
     stub.next_turns.append(turn)
     measured = bench()
     question = question_of(measured)
-    began = time.monotonic()
     with pytest.raises(LlmError) as raised:
         await ask(client, question, SHORT_SECONDS if reason == "timeout" else 5.0)
     assert raised.value.reason == reason
     assert reason in ERROR_REASONS
     assert len(stub.requests) == 1
-    assert time.monotonic() - began < 3
     (call,) = question.calls
     assert (call["outcome"], call["reason"]) == ("failed", reason)
     assert measured.value("hop2rag_llm_errors_total", node="generate", reason=reason) == 1

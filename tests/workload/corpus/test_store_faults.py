@@ -7,7 +7,6 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-import time
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -136,8 +135,11 @@ def test_row_17_another_dimension_is_named_on_both_sides(store_dir: Path) -> Non
     assert "dimension (other) 64, found 48" in text
 
 
-def test_row_17_a_locked_store_is_told_in_seconds(store_dir: Path, embedder: WordEmbedder) -> None:
+def test_row_17_a_locked_store_is_told_before_chroma_is_asked(
+    store_dir: Path, embedder: WordEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Chroma itself waits a minute for the lock in silence, which looks like a hang."""
+    monkeypatch.setattr("workload.corpus.store.probe", lambda *_: pytest.fail("Chroma was asked"))
     script = (
         "import sqlite3, sys; db = sqlite3.connect(sys.argv[1], isolation_level=None);"
         "db.execute('BEGIN EXCLUSIVE'); print('locked', flush=True); sys.stdin.read()"
@@ -146,9 +148,7 @@ def test_row_17_a_locked_store_is_told_in_seconds(store_dir: Path, embedder: Wor
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         assert holder.stdout
         assert holder.stdout.readline() == b"locked\n"
-        started = time.monotonic()
         text = _refusal(store_dir, embedder, DependencyDownError)
-        assert time.monotonic() - started < 20
         assert "locked" in text
         holder.communicate()
 

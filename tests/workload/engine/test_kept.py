@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
@@ -124,12 +123,10 @@ def test_a_start_under_way_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(kept_module, "CLOSE_SECONDS", 0.05)
     launcher, released = Launcher(), threading.Event()
     with launcher.kept() as kept:
-        launcher.sleep = lambda _: released.wait(10)  # type: ignore[assignment,method-assign]
+        launcher.sleep = lambda _: released.wait()  # type: ignore[assignment,method-assign]
         kept._sleep = launcher.sleep
         kept.restart()
-        began = time.monotonic()
-    assert time.monotonic() - began < 5
-    released.set()
+    released.set()  # nobody else ends the start: had the end waited for it, this line would never be reached
     kept._thread.join(10)
 
 

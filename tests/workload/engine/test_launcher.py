@@ -122,13 +122,12 @@ def test_other_flags_are_refused_with_the_command(launcher: Build) -> None:
         launcher().start(PROFILES["prefix-off"]).__enter__()
 
 
-def test_a_foreign_server_is_refused(launcher: Build, port: int) -> None:
+def test_a_foreign_server_is_refused(launcher: Build, port: int, tmp_path: Path) -> None:
     """A port in use by something else is told before an engine spends half a minute to find out."""
     with HTTPServer(("127.0.0.1", port), BaseHTTPRequestHandler):
-        started = time.monotonic()
         with pytest.raises(UsageError, match=f"Port {port} is served by process {os.getpid()}"):
             launcher().start(PROFILES["base"]).__enter__()
-        assert time.monotonic() - started < 5
+        assert not (tmp_path / "logs").exists()
 
 
 def test_the_command_can_be_pasted() -> None:
