@@ -22,7 +22,7 @@ PANELS = (
     ("end_to_end_seconds", "End-to-end time of a question"),
     ("time_to_first_token_seconds", "Mean time to first token of its calls"),
     ("uncached_prefill_tokens", "Prompt tokens to compute"),
-    (CONTROL, "Control: decode time a token"),
+    (CONTROL, "Decode time a token (control)"),
 )
 INCHES_A_ROW = 0.34
 
