@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from workload.analysis.ab import COMPARED
-from workload.analysis.drift import beyond_theory, drift
+from workload.analysis.drift import doubts
 from workload.analysis.paired import pairing_in_words
 from workload.analysis.wording import change, interval, number, percent
 
@@ -75,10 +75,10 @@ def _verdict(summary: dict[str, Any], arm: str) -> str:
     theory = predicted["why_not"] or f"theory allows {percent(predicted['change'], signed=True)}"
     if predicted["inside_measured_interval"] is not None:
         theory += ", inside the interval" if predicted["inside_measured_interval"] else ", OUTSIDE the interval"
-    doubts = beyond_theory(whole["change"], predicted["change"], f"{arm}'s") + drift(compared, summary["control"][arm])
+    doubted = doubts(compared, predicted["change"], f"{arm}'s", summary["control"][arm])
     return (
-        f"{arm} against {summary['first']}: {found}, end to end {change(whole)}{_confounded(summary)}; {theory}{doubts}"
-        f"; uncached prefill {change(tokens)} a question."
+        f"{arm} against {summary['first']}: {found}, end to end {change(whole)}{_confounded(summary)}; "
+        f"{theory}{doubted}; uncached prefill {change(tokens)} a question."
     )
 
 

@@ -36,23 +36,29 @@ def control_of(different: frozenset[str], points: Iterable[str]) -> str | None:
     return "".join(f", or {cause}" for cause in causes)
 
 
-def drift(compared: Mapping[str, Any], but_for: str | None) -> str:
-    """Return a clause where the control has moved by more than the end-to-end time, or nothing.
+def doubts(compared: Mapping[str, Any], allowed: float | None, whose: str, but_for: str | None) -> str:
+    """Return clauses on what of an end-to-end change cannot be the arm's, or nothing.
+
+    Where theory allows less than was measured, how much can be the arm's at the most. Drift where the control has moved
+    by more than the end-to-end time, and where it explains what theory does not: it surely moved the same way.
 
     Args:
         compared: the comparisons of two arms by quantity, as in JSON.
+        allowed: the end-to-end change that theory allows; None where there is none.
+        whose: the arm's, in words.
         but_for: see `control_of`.
     """
     control, effect = compared[CONTROL], compared["end_to_end_seconds"]
-    if but_for is None or control["change"] is None or effect["change"] is None:
+    if effect["change"] is None:
         return ""
-    if abs(control["change"]) <= abs(effect["change"]):
-        return ""
-    return f"; drift{but_for}: decode time a token moved by {change(control)}, more than that"
-
-
-def beyond_theory(measured: float | None, allowed: float | None, whose: str) -> str:
-    """Return a clause on how much of a change can be an arm's where theory allows less than that, or nothing."""
-    if not measured or not allowed or abs(measured) <= abs(allowed) or measured * allowed < 0:
-        return ""
-    return f"; at most {100 * abs(allowed):.1f} points can be {whose}"
+    limit = ""
+    if allowed and effect["change"] / allowed > 1:
+        limit = f"; at most {100 * abs(allowed):.1f} points can be {whose}"
+    if but_for is None or control["change"] is None:
+        return limit
+    is_more = abs(control["change"]) > abs(effect["change"])
+    is_same_way = bool(control["change_ci"]) and all(bound * effect["change"] > 0 for bound in control["change_ci"])
+    if not is_more and not (limit and is_same_way):
+        return limit
+    more = ", more than that" if is_more else ""
+    return f"{limit}; drift{but_for}: decode time a token moved by {change(control)}{more}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from workload.analysis.ab import COMPARED, CONTROL, amdahl, diverged, quality
 from workload.analysis.cache import witnesses
-from workload.analysis.drift import beyond_theory, control_of, drift
+from workload.analysis.drift import control_of, doubts
 from workload.analysis.levels import full_part, load_of, throughput
 from workload.analysis.paired import compare, pairing_in_words
 from workload.analysis.rate import estimators, in_words
@@ -119,12 +119,12 @@ def verdicts(summary: dict[str, Any]) -> list[str]:
     prefill, whole = (summary["compared"][name] for name in ("uncached_prefill_tokens", "end_to_end_seconds"))
     allowed = summary["amdahl"]["predicted_end_to_end_change"]
     confounded = " (order-confounded: AB order)" if summary["order"] == "AB" else ""
-    doubts = beyond_theory(whole["change"], allowed, "caching's") + drift(summary["compared"], summary["control"])
+    doubted = doubts(summary["compared"], allowed, "caching's", summary["control"])
     sentences = [
         (
             f"The cache served {percent(counters['hit_rate'])} of the prompt tokens and changed uncached prefill by "
             f"{change(prefill)} a question and end-to-end time by {change(whole)}{confounded}; theory allows "
-            f"{percent(allowed, signed=True)}{doubts}."
+            f"{percent(allowed, signed=True)}{doubted}."
         ),
         (
             f"Engine counters and responses {agree}: {number(counters['hits'])} of {number(counters['queries'])} "

@@ -102,6 +102,15 @@ def test_a_control_that_moved_by_more_than_the_effect(*, decoding: float, saved:
     assert ("; drift: decode time a token moved by" in told) is is_drift
 
 
+def test_what_theory_does_not_explain_and_the_control_does_is_drift() -> None:
+    """A quickstart beside other work: -21.8 % end to end where theory allows -3.7 %, and -12.6 % a decoded token."""
+    told = verdicts(summarise(drifting(0.8, saved=0.6)))[0]
+    assert (
+        "; at most 16.0 points can be caching's; drift: decode time a token moved by -20.0% [-20.0%, -20.0%]." in told
+    )
+    assert "drift" not in verdicts(summarise(drifting(1.2, saved=0.6)))[0]
+
+
 def test_more_than_theory_allows_is_said_to_be_no_effect_of_caching() -> None:
     """Prefill was 3 of 12 s, 64 % of it saved: of the -50 % measured 16 points can be caching's."""
     assert "; at most 16.0 points can be caching's" in verdicts(summarise(good_run()))[0]
