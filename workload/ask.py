@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
+from rich.text import Text
 
+from exporter.plain import plain
 from workload.claim import Claim
 from workload.claiming import claimant, engine_of
 from workload.compose.services import LIVE
+from workload.console import say
 from workload.corpus.default import open_corpus
 from workload.corpus.embedding import MiniLmEmbedder
 from workload.engine.attach import AttachLauncher
@@ -65,11 +68,11 @@ class Answered:
             table.add_row(visit["node"], str(visit["hop"]), seconds, ttft, *tokens)
         console.print(table)
         for hop, query in enumerate(self.answer.trajectory["queries"], start=1):
-            console.print(f"query {hop}: {query}", markup=False)
+            say(console, f"query {hop}: {query}")
         for title, sentence in self.answer.supporting_facts:
-            console.print(f"supporting fact: {title}, sentence {sentence}", markup=False)
+            say(console, f"supporting fact: {title}, sentence {sentence}")
         end = self.answer.reason or f"{self.answer.termination} after {self.answer.hops} hops"
-        console.print(f"[bold]Answer:[/] {self.answer.answer or '(none)'}  ({end})")
+        console.print(Text.assemble(("Answer:", "bold"), plain(f" {self.answer.answer or '(none)'}  ({end})")))
 
 
 def _cell(tokens: int | None) -> str:

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from workload import durable
+from workload.cells import cell
 from workload.enclosed import json_of, run_folder
 from workload.errors import StorageError, UsageError
 from workload.paths import inside
@@ -126,11 +127,10 @@ class Bundle:
         return self.write_text(name, json.dumps(value, indent=2, default=str) + "\n")
 
     def write_csv(self, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Path:
-        """Write a CSV file at once or not at all."""
+        """Write a CSV file at once or not at all; see `workload.cells` for texts that a spreadsheet would compute."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
+        writer.writerows([cell(value) for value in row] for row in (header, *rows))
         return self.write_text(name, text.getvalue())
 
     def write_text(self, name: str, text: str) -> Path:

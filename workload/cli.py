@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 from prometheus_client import disable_created_metrics
-from rich.markup import escape
+from rich.text import Text
 
 from exporter.errors import ExporterError
 from workload.commands import compose, corpus, engine, run, services, suite
@@ -93,11 +93,11 @@ def run_command_line(arguments: list[str]) -> int:
     try:
         code = app(arguments, standalone_mode=False)
     except (Hop2RagError, ExporterError) as error:
-        err.print(f"[bold red]Error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        _print_error(str(error))
         return error.exit_code
     except typer.TyperException as error:
         if message := error.format_message():  # empty when help was printed for want of a command
-            err.print(f"[bold red]Error:[/] {escape(message)} See --help.", highlight=False, soft_wrap=True)
+            _print_error(f"{message} See --help.")
         return EXIT_USAGE
     except (KeyboardInterrupt, typer.Abort):
         code = EXIT_INTERRUPTED
@@ -105,3 +105,7 @@ def run_command_line(arguments: list[str]) -> int:
         err.print("Interrupted; what was acknowledged is in the journal.")
         return EXIT_TERMINATED if was_terminated else EXIT_INTERRUPTED
     return code if isinstance(code, int) else 0
+
+
+def _print_error(text: str) -> None:
+    err.print(Text.assemble(("Error:", "bold red"), f" {text}"), soft_wrap=True)

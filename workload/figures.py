@@ -8,6 +8,7 @@ from itertools import chain, cycle
 from textwrap import fill
 from typing import TYPE_CHECKING, Literal
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
     from workload.panels.data import Trace
     from workload.panels.panel import Figure, Panel
+
+# A dollar in the name of a model or of an arm is a dollar: what is drawn is data, and never a formula.
+mpl.rcParams["text.parse_math"] = False
 
 # Okabe and Ito's palette, without black and yellow: told apart by colour-blind readers, and by lightness in grey.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#56B4E9", "#D55E00", "#CC79A7")

@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rich.table import Table
+from rich.text import Text
 
+from exporter.plain import plain
+from workload.console import say
 from workload.report import REPORT, verdicts_of
 
 if TYPE_CHECKING:
@@ -17,24 +20,25 @@ if TYPE_CHECKING:
 
 def print_finished(console: Console, experiment: Study, finished: Finished) -> None:
     """Print the headline table, then the files."""
-    table = Table(title=f"{experiment.name}, run {finished.run_id}", title_justify="left")
+    title = Text(plain(f"{experiment.name}, run {finished.run_id}"))
+    table = Table(title=title, title_justify="left")
     for column in experiment.columns:
-        table.add_column(column)
+        table.add_column(Text(plain(column)))
     for row in experiment.headline(finished.summary):
-        table.add_row(*row)
+        table.add_row(*(Text(plain(cell)) for cell in row))
     console.print(table)
     if origin := finished.summary.get("replay_of"):
-        console.print(f"REPLAY of {origin}: the timing is real, the texts are recorded.", style="bold")
+        say(console, f"REPLAY of {origin}: the timing is real, the texts are recorded.", "bold")
     print_verdicts(console, experiment, finished)
-    console.print("Files:")
+    say(console, "Files:")
     for path in finished.files:
-        console.print(f"  {path}", soft_wrap=True)
-    console.print(f"Report: {finished.bundle / REPORT}", soft_wrap=True)
-    console.print(f"Everything behind it: {finished.bundle}", soft_wrap=True)
+        say(console, f"  {path}", wraps=False)
+    say(console, f"Report: {finished.bundle / REPORT}", wraps=False)
+    say(console, f"Everything behind it: {finished.bundle}", wraps=False)
 
 
 def print_verdicts(console: Console, experiment: Study, finished: Finished) -> None:
     """Print what a reader must know about a run, a sentence a line."""
-    console.print(f"[bold]{experiment.title}[/]")
+    say(console, experiment.title, "bold")
     for sentence in verdicts_of(experiment, finished.summary):
-        console.print(f"- {sentence}", highlight=False, markup=False)
+        say(console, f"- {sentence}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from workload.analysis.untold import settle
+from workload.cells import text_in
 from workload.dashboards.catalogue import dashboard_of
 from workload.drawing import Drawing
 from workload.enclosed import text_of
@@ -114,7 +115,7 @@ def read_traces(path: Path, panel: Panel) -> list[Trace]:
     points: dict[tuple[str, int, str, str], list[tuple[float, float]]] = {}
     try:
         for row in csv.DictReader(StringIO(text_of(path), newline="")):
-            place = (row["arm"], int(row["block"]), row["point"], row["legend"])
+            place = (text_in(row["arm"]), int(row["block"]), text_in(row["point"]), text_in(row["legend"]))
             points.setdefault(place, []).append((float(row["seconds"]), float(row["value"])))
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise UsageError(f"{path} is damaged ({error!r}).", "Leave it out, and try again.") from error

@@ -8,11 +8,11 @@ Llama and Qwen2 (query, key, value, output; gate, up, down), as in Kaplan et al.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from workload.enclosed import json_of
 from workload.errors import UsageError
 
 if TYPE_CHECKING:
@@ -36,9 +36,13 @@ class PrefillCost:
 
 
 def read_config(model_path: str | None) -> dict[str, Any]:
-    """Return the model's `config.json`; empty where the engine names no folder that is seen from here."""
-    path = Path(model_path or "", "config.json")
-    return dict(json.loads(path.read_text())) if model_path and path.is_file() else {}
+    """Return the model's `config.json`; empty where the engine names no folder that is seen from here, or it is odd."""
+    path = Path(model_path or "", "config.json").resolve()  # a hub's cache holds links to its files
+    try:
+        found = json_of(path) if model_path else {}
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def prefill_cost(config: Mapping[str, Any]) -> PrefillCost:

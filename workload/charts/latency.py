@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, PercentFormatter
 from scipy.stats import binomtest
 
 from workload.agent.state import NODES
@@ -58,6 +58,7 @@ def draw_nodes(drawing: Drawing) -> Path:
         axes.annotate(note, (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=8)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: duration(seconds)))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_yticks(range(len(shown)), shown)
     axes.invert_yaxis()
     name(axes, "Every visit, its median and quartiles; right: share of the time of all questions", x="time of a visit")

@@ -133,7 +133,7 @@ class AttachLauncher:
 def refusal(profile: VllmProfile, facts: EngineFacts, listener: Listener | None) -> str | None:
     """Return why `profile` is not proved by a server's facts and, where it is seen, its command line; None if it is."""
     if facts.version is None:
-        return "/version tells nothing, so its flags and metrics are unknown"
+        return "/version tells no release, so its flags and metrics are unknown"
     if mismatch := profile.mismatch(facts):
         return f"{mismatch} (vLLM {facts.version})"
     needed = server_flags((SERVER_MODULE, *profile.untold())) or {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,11 @@ CACHE_CONFIG = "vllm:cache_config_info"
 MOST_LISTED = 12
 POOL_LABELS = ("kv_cache_memory_bytes", "cpu_kvcache_space_bytes")
 """Where the pool's size is told: every new release once it is known, older CPU releases by their own label."""
+
+RELEASE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_-]{0,63}")
+"""What a release may be called: `0.11.0`, `0.16.0rc1.dev3+g1a2b3c4.cpu`, `dev`."""
+
+MAX_NAME_CHARS, MAX_PATH_CHARS, MAX_DIGITS, MAX_LENGTH = 256, 4096, 18, 2**40
 
 
 @dataclass(frozen=True)
@@ -97,7 +103,7 @@ def read_facts(client: httpx.Client, served_model: str | None = None) -> EngineF
 
 
 def _named(models: Sequence[Mapping[str, Any]], name: str, server: str) -> Mapping[str, Any]:
-    names = [str(model["id"]) for model in models]
+    names = [_name(model["id"]) for model in models]
     if name not in names:
         listed = ", ".join(names[:MOST_LISTED]) + (
             f" and {len(names) - MOST_LISTED} more" if names[MOST_LISTED:] else ""
@@ -107,37 +113,49 @@ def _named(models: Sequence[Mapping[str, Any]], name: str, server: str) -> Mappi
 
 
 def facts_from(
-    version: str | None,
+    version: Any,
     model: Mapping[str, Any],
     labels: Mapping[str, str],
     models: Sequence[Mapping[str, Any]] = (),
 ) -> EngineFacts:
     """Return the facts told by an entry of `/v1/models`, its parent among all `models`, and `cache_config_info`.
 
-    An adapter tells neither folder nor length of the model that it adapts: these are its parent's.
+    An adapter tells neither folder nor length of the model that it adapts: these are its parent's. What is told is
+    printed, drawn and shown as a label: a version that is none, or a size of another type, is None.
+
+    Raises:
+        ValueError: the model's name is no line of text.
     """
     parent = model.get("parent")
     base = next((each for each in models if parent is not None and each["id"] == parent), model)
+    length, root = base.get("max_model_len"), base.get("root")
+    root = root if isinstance(root, str) and len(root) <= MAX_PATH_CHARS and root.isprintable() else None
     blocks = _count(labels.get("num_gpu_blocks"))
     block_size = _count(labels.get("block_size"))
     pool = next((size for label in POOL_LABELS if (size := _count(labels.get(label)))), None)
     is_told = True if pool else None
     if pool is None and blocks and block_size and labels.get("cache_dtype") == "auto":
-        pool = _pool_by_config(base.get("root"), blocks * block_size)
+        pool = _pool_by_config(root, blocks * block_size)
         is_told = False if pool else None
     return EngineFacts(
-        version=version,
-        model=model["id"],
-        model_path=base.get("root"),
-        max_model_len=base.get("max_model_len"),
+        version=version if isinstance(version, str) and RELEASE.fullmatch(version) else None,
+        model=_name(model["id"]),
+        model_path=root,
+        max_model_len=length if type(length) is int and 0 < length <= MAX_LENGTH else None,
         block_size=block_size,
         num_gpu_blocks=blocks,
         prefix_caching={"True": True, "False": False}.get(labels.get("enable_prefix_caching", "")),
         kv_pool_bytes=pool,
         kv_block_bytes=pool / blocks if pool and blocks else None,
         kv_pool_is_told=is_told,
-        adapter_of=parent,
+        adapter_of=None if parent is None else _name(parent),
     )
+
+
+def _name(told: Any) -> str:
+    if not (isinstance(told, str) and 0 < len(told) <= MAX_NAME_CHARS and told.isprintable()):
+        raise ValueError("a model's name is a line of text")
+    return told
 
 
 def _pool_by_config(folder: str | None, tokens: int) -> int | None:
@@ -161,4 +179,6 @@ def cache_config(metrics: str) -> Mapping[str, str]:
 
 
 def _count(label: str | None) -> int | None:
-    return int(label) if label and label.isascii() and label.isdigit() and int(label) else None
+    """Return a count that a label tells; None for 0, for what is no number and for what no engine can have."""
+    is_number = label and len(label) <= MAX_DIGITS and label.isascii() and label.isdigit()
+    return int(label) or None if label and is_number else None

@@ -112,7 +112,11 @@ def _build(root: Path, console: Console, environ: Mapping[str, str]) -> None:
         "PYTHONUNBUFFERED": "1",
     }
     with Progress(
-        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TimeElapsedColumn(),
+        console=console,
     ) as progress:
 
         def step(title: str, argv: Sequence[str], total: int | None = None) -> None:

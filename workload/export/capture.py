@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from workload.errors import StorageError
+from workload import durable
 from workload.export.answers import ask, promql_of
 from workload.export.picture import Shown, draw
 from workload.export.snapshot import embed
@@ -84,22 +84,16 @@ def capture(
     shown = Shown(span, arms_of(chain.from_iterable(answers.values())), footer)
     renderer = _Renderer(grafana, dashboard.uid, scope, span)
     pictures, tables, made = [], [], 0
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for panel in panels:
-            pictures.append(folder / f"{panel.key}.png")
-            if picture := renderer.draw(panel):
-                pictures[-1].write_bytes(picture)
-                made += 1
-            else:
-                draw(panel, answers[panel.key], shown, pictures[-1])
-            tables.append(folder / f"{panel.key}.csv")
-            tables[-1].write_text(to_csv(answers[panel.key]))
-            advance()
-        tables.append(folder / PROMQL)
-        tables[-1].write_text(json.dumps(promql, indent=2) + "\n")
-    except OSError as error:
-        raise StorageError(f"{folder} cannot be written: {error.strerror}.", "Choose another --out.") from error
+    for panel in panels:
+        pictures.append(folder / f"{panel.key}.png")
+        if picture := renderer.draw(panel):
+            durable.write(pictures[-1], picture)
+            made += 1
+        else:
+            draw(panel, answers[panel.key], shown, pictures[-1])
+        tables.append(durable.write(folder / f"{panel.key}.csv", to_csv(answers[panel.key])))
+        advance()
+    tables.append(durable.write(folder / PROMQL, json.dumps(promql, indent=2) + "\n"))
     kept = None
     if grafana and keeps_snapshot:
         start, end = (datetime.fromtimestamp(at, UTC) for at in (span.start, span.end))

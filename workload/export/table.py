@@ -7,6 +7,8 @@ import io
 import math
 from typing import TYPE_CHECKING
 
+from workload.cells import cell
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -20,7 +22,7 @@ def to_csv(answers: Sequence[Answer]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["series", *names, "time", "value"])
     for answer in answers:
-        labels = [answer.labels.get(name, "") for name in names]
+        labels = [cell(answer.labels.get(name, "")) for name in names]
         for time, value in zip(answer.times.tolist(), answer.values.tolist(), strict=True):
             if not math.isnan(value):
                 writer.writerow([answer.line.legend or answer.line.query.name, *labels, f"{time:.3f}", repr(value)])

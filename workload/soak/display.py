@@ -26,7 +26,7 @@ LOG_SECONDS = 60.0
 @contextmanager
 def soak_progress(console: Console) -> Iterator[Progress]:
     """Show a short bar over the whole duration with the line beside it."""
-    columns = (TimeElapsedColumn(), BarColumn(bar_width=10), TextColumn("{task.description}"))
+    columns = (TimeElapsedColumn(), BarColumn(bar_width=10), TextColumn("{task.description}", markup=False))
     with Progress(*columns, console=console) as progress:
         yield progress
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from workload.console import say
 from workload.report import REPORT
 from workload.soak.summary import verdicts
 
@@ -15,9 +16,9 @@ if TYPE_CHECKING:
 
 def show(console: Console, finished: FinishedSoak) -> None:
     """Print the verdicts, and where the report is."""
-    console.print(f"[bold]soak, run {finished.run_id}[/]")
+    say(console, f"soak, run {finished.run_id}", "bold")
     for sentence in verdicts(finished.summary):
-        console.print(f"- {sentence}", highlight=False, markup=False)
-    console.print(f"Report: {finished.bundle / REPORT}", soft_wrap=True)
+        say(console, f"- {sentence}")
+    say(console, f"Report: {finished.bundle / REPORT}", wraps=False)
     if finished.summary["status"] != "finished":
-        console.print(f"Go on with: hop2rag soak --resume {finished.run_id}", soft_wrap=True, highlight=False)
+        say(console, f"Go on with: hop2rag soak --resume {finished.run_id}", wraps=False)
