@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from workload.agent import ranking
 from workload.agent.context import EVERYTHING
 from workload.agent.prompts import DONE, Clues, Decision, Decomposition, Layout, messages
+from workload.own_thread import in_own_thread
 
 if TYPE_CHECKING:
     from workload.agent.context import Context
@@ -85,7 +85,7 @@ class Hop2RagNodes:
         """Rerank what was retrieved by BM25 against the question and the query."""
         text = f"{state['question']} {state['query']}"
         with meter.stage("rerank", state["hop"]):
-            order = await asyncio.to_thread(ranking.rank, text, [document.text for document in state["retrieved"]])
+            order = await in_own_thread(ranking.rank, text, [document.text for document in state["retrieved"]])
         return {"ranked": [state["retrieved"][index] for index in order[:KEPT_AFTER_RERANK]]}
 
     async def accumulate(self, state: Hop2RagState, _: QuestionMeter) -> Changes:
@@ -125,7 +125,7 @@ class Hop2RagNodes:
     async def extract_supporting_facts(self, state: Hop2RagState, _: QuestionMeter) -> Changes:
         """Name the sentences of the evidence that support the answer; see `ranking.supporting_facts`."""
         text = " ".join([state["question"], state["answer"], *state["clues"]])
-        facts = await asyncio.to_thread(ranking.supporting_facts, text, state["evidence"])
+        facts = await in_own_thread(ranking.supporting_facts, text, state["evidence"])
         return {"supporting_facts": facts}
 
     async def finalize(self, state: Hop2RagState, _: QuestionMeter) -> Changes:

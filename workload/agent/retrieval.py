@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -49,10 +50,13 @@ class Retrieval:
     execution: Execution = "threads"
     delay_seconds: float = 0.0
     _batcher: QueryBatcher = field(init=False, repr=False, compare=False)
+    _searchers: ThreadPoolExecutor = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Make the batcher; a frozen value sets it past its own guard."""
+        """Make the batcher and the searchers; a frozen value sets them past its own guard."""
         object.__setattr__(self, "_batcher", QueryBatcher(self.embedder))
+        # Threads of their own, that last: a store that is slow holds up no embedding, and has a connection for each.
+        object.__setattr__(self, "_searchers", ThreadPoolExecutor(thread_name_prefix="search"))
 
     async def find(self, query: str, hop: int, meter: QuestionMeter) -> list[Document]:
         """Return the documents of a query, its stages metered.
@@ -82,4 +86,4 @@ class Retrieval:
             await asyncio.sleep(self.delay_seconds)
         if self.execution == "blocking":
             return self.store.search(vector, self.k)
-        return await asyncio.to_thread(self.store.search, vector, self.k)
+        return await asyncio.get_running_loop().run_in_executor(self._searchers, self.store.search, vector, self.k)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 import httpx
 
 from workload.errors import DependencyDownError
+from workload.own_thread import in_own_thread
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -51,7 +52,7 @@ class EngineSleep:
     async def _tell(self, step: str, hop: int, meter: QuestionMeter) -> None:
         with meter.pause(step, hop):
             try:
-                (await asyncio.to_thread(self.client.post, f"/{step}")).raise_for_status()
+                (await in_own_thread(self.client.post, f"/{step}")).raise_for_status()
             except httpx.HTTPError as error:
                 raise DependencyDownError(
                     f"The engine does not {step.replace('_', ' ')} when it is told to ({error}).",

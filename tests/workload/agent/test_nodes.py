@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
 from typing import TYPE_CHECKING, Any, cast
 
 from hypothesis import given
@@ -18,7 +20,9 @@ from workload.agent.retrieval import Retrieval
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
     import openai
+    from numpy.typing import NDArray
 
     from workload.agent.state import Hop2RagState
     from workload.corpus.document import Document
@@ -126,3 +130,30 @@ async def test_clues_are_kept_once(stub: StubVllm, client: openai.AsyncOpenAI) -
     state = state_with(fresh=[], clues=["b"])
     changes = await nodes_of(client).extract_clues(state, bench().meter.question("0", "bridge"))
     assert changes["clues"] == ["b", "a"]
+
+
+async def test_a_store_that_hangs_holds_up_no_ranking_and_no_embedding() -> None:
+    """They shared a handful of threads: a few searches without an answer, and no question went on, nor any canary."""
+    gate = threading.Event()
+
+    class Hung(StubStore):
+        """Answers when the test says so."""
+
+        def search(self, vector: NDArray[np.float32], k: int) -> list[Document]:
+            gate.wait(60)
+            return super().search(vector, k)
+
+    retrieval = Retrieval(StubEmbedder(), Hung())
+    vector = await retrieval.embed("When?")
+    searches = [asyncio.create_task(retrieval.search(vector)) for _ in range(64)]
+    try:
+        async with asyncio.timeout(30):
+            await asyncio.sleep(0)
+            assert len(await retrieval.embed("Where?")) == len(vector)
+            nodes = Hop2RagNodes(cast("Any", None), retrieval)
+            state = {"question": "q", "query": "q", "hop": 1, "retrieved": []}
+            meter = bench().meter.question("0", "bridge")
+            assert await nodes.grade(cast("Any", state), meter) == {"ranked": []}
+    finally:
+        gate.set()
+    assert len(await asyncio.gather(*searches)) == 64
