@@ -84,7 +84,7 @@ class Notices:
 
     def _take(self, alert: Alert) -> bool:
         known = self._newest.get(alert.fingerprint)
-        if known and alert.order < known[0].order:
+        if known and alert.order < known[0].order and not _is_news(alert, known[0]):
             return False
         now = self.clock()
         if not known and len(self._newest) >= MOST_ALERTS:
@@ -101,3 +101,8 @@ class Notices:
 
 def _may_hold(alert: Alert) -> bool:
     return (alert.action, alert.name) in HOLDING
+
+
+def _is_news(alert: Alert, known: Alert) -> bool:
+    """Return whether what seems late is not: a clock was set back, and Prometheus confirmed another beginning."""
+    return _may_hold(alert) and alert.starts_at != known.starts_at

@@ -124,3 +124,13 @@ async def test_what_is_remembered_is_bounded(notices: Notices, monkeypatch: pyte
     await notices.receive(message(*[alert("VllmDown", "pause", instance=str(number)) for number in range(50)]))
     assert len(notices._newest) == 8
     assert notices.held_by() == ["VllmDown"]
+
+
+async def test_a_clock_that_was_set_back_hides_no_alert(notices: Notices) -> None:
+    """Every later beginning is "older" than the one that ended while the clock ran ahead; and so is every end."""
+    for status in ("firing", "resolved"):
+        await notices.receive(message(alert("VllmDown", "pause", status, second=3600)))
+    assert await notices.receive(message(alert("VllmDown", "pause", second=60)))
+    assert notices.held_by() == ["VllmDown"]
+    await notices.receive(message(alert("VllmDown", "pause", "resolved", second=60)))
+    assert notices.held_by() == []

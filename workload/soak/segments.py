@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from workload.errors import UsageError
 from workload.own_thread import in_own_thread
 
 if TYPE_CHECKING:
@@ -42,10 +43,11 @@ class Segments:
         """Write down what was not sent in the segment so far."""
         self.journal.update("segment", self.number, self._unsent())
 
-    async def roll(self, at: float, *, opens: bool = True) -> dict[str, Any]:
+    async def roll(self, at: float, *, opens: bool = True) -> dict[str, Any] | None:
         """End the current segment and, unless this is the end, begin the next; return the summary.
 
-        Questions under way belong to the segment in which they were sent; its summary counts them as in flight.
+        Questions under way belong to the segment in which they were sent; its summary counts them as in flight, or
+        is None where the journal cannot be read now: the report sums the segment up again.
         """
         number, unsent = self.number, self._unsent()
         self.journal.update("segment", number, {"ended_at": at, **unsent})
@@ -53,8 +55,11 @@ class Segments:
             self.number += 1
             self.open(at)
         await self.journal.acknowledge()
-        stretch = self.record.stretch_of(number)
-        summary = {**await in_own_thread(self.record.summary, stretch), **unsent}
+        try:
+            stretch = self.record.stretch_of(number)
+            summary = {**await in_own_thread(self.record.summary, stretch), **unsent}
+        except UsageError:
+            return None
         self.journal.update("segment", number, {"summary": json.dumps(summary)})
         return summary
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from workload.errors import StorageError
+from workload.errors import StorageError, UsageError
 from workload.own_thread import in_own_thread
 from workload.soak.checkpoint import Checkpoint
 from workload.soak.display import line
@@ -129,9 +129,10 @@ class Soak:
                 segment_until += self.plan.segment
                 summary = await self.segments.roll(self.wall())
                 await self._look_at_store()
-                self.display.say(
-                    f"segment {self.segments.number - 1}: {summary['sent']} sent, {summary['ok']} answered"
-                )
+                if summary:
+                    self.display.say(
+                        f"segment {self.segments.number - 1}: {summary['sent']} sent, {summary['ok']} answered"
+                    )
             self._watch_disk()
             self.steering.lose_patience()
             await self._checkpoint()
@@ -144,10 +145,13 @@ class Soak:
             self.display.say(f"The store changed: {change}. Somebody else writes to it.")
 
     def _watch_disk(self) -> None:
-        is_low = self.free(self.bundle) < LOW_BYTES
+        try:
+            is_low = self.free(self.bundle) < LOW_BYTES
+        except OSError:
+            is_low = True  # a disk that cannot be asked is not there to be written to
         if is_low and DISK not in self.pace.holds:
             self.pace.hold(DISK)
-            self.steering.note("pause", f"under {LOW_BYTES // 2**20} MiB are free in {self.bundle.root}")
+            self.steering.note("pause", f"not {LOW_BYTES // 2**20} MiB are free in {self.bundle.root}")
         elif not is_low and DISK in self.pace.holds:
             self.pace.lift(DISK)
             self.steering.note("lift", "the disk has room again")
@@ -195,7 +199,10 @@ class Soak:
         await in_own_thread(point.write, self.bundle)
 
     async def _show(self) -> None:
-        found = await in_own_thread(self.recent.read, self.wall(), self.journal.last_ids)
+        try:
+            found = await in_own_thread(self.recent.read, self.wall(), self.journal.last_ids)
+        except UsageError:
+            return  # a line that cannot be read from the journal now is no reason to end a run
         failed = self.sender.tally.failed.total()
         alerts = [alert["alert"] for alert in self.steering.firing().values()]
         text = line(found, failed, self.pace.level, sorted(self.pace.holds), alerts)

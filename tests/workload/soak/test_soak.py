@@ -14,9 +14,11 @@ from tests.stubs.agent import StubStore
 from tests.stubs.soak import StubLauncher, soak
 from tests.stubs.vllm import StubVllm, Turn
 from workload.corpus.watch import Mark
-from workload.errors import DependencyDownError, StorageError
+from workload.errors import DependencyDownError, StorageError, UsageError
 from workload.journal import read
+from workload.soak import display as display_module
 from workload.soak import soak as soak_module
+from workload.soak.record import SoakRecord
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -152,3 +154,39 @@ def test_a_store_that_changes_is_noted(stub: StubVllm, tmp_path: Path) -> None:
     assert [(row["action"], row["detail"]) for row in finished.summary["actions"]] == [
         ("store changed", "500 documents, then 501 documents")
     ]
+
+
+def test_a_disk_that_cannot_be_asked_holds_the_run_and_ends_nothing(stub: StubVllm, tmp_path: Path) -> None:
+    """A network file system that is away for a moment: statvfs raises, and that was the end, with a traceback."""
+    answers = iter([2**40, OSError(116, "Stale file handle"), OSError(5, "Input/output error")])
+
+    def free(_: object) -> int:
+        told = next(answers, 2**40)
+        if isinstance(told, OSError):
+            raise told
+        return told
+
+    finished = soak(stub.url, tmp_path, {"duration": "2s"}, free=free)
+    rows = read(finished.bundle / "journal.sqlite", "action")
+    assert [row["action"] for row in rows] == ["pause", "lift"]
+    assert finished.exit_code == 0
+
+
+def test_a_journal_that_cannot_be_read_for_a_moment_ends_nothing(
+    stub: StubVllm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The line on the console and a segment's summary are read from it; both can do without, and the report comes."""
+
+    def broken(*_: object) -> None:
+        raise UsageError("The journal cannot be read: database is locked.")
+
+    monkeypatch.setattr(display_module.Recent, "read", broken)
+    with monkeypatch.context() as patch:
+        calls = iter(range(1000))
+        whole = SoakRecord.summary
+        patch.setattr(
+            SoakRecord, "summary", lambda self, stretch: broken() if next(calls) < 2 else whole(self, stretch)
+        )
+        finished = soak(stub.url, tmp_path, {"questions": 12, "segment": "0.2s"})
+    assert finished.exit_code == 0
+    assert sum(segment["summary"]["sent"] for segment in finished.summary["segments"]) == 12
