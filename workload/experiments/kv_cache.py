@@ -6,6 +6,7 @@ from typing import Any
 
 from workload.analysis.wording import ABSENT, interval, number, percent
 from workload.experiment import OfflineExperiment
+from workload.kv_cache.gold import gold_in_words
 from workload.kv_cache.run import conduct
 
 SHOWN_SIZES = (16, 32)
@@ -47,9 +48,16 @@ def verdicts(summary: dict[str, Any]) -> list[str]:
     sentences += [_engine(arm, found["engine"], size) for arm, found in arms.items() if found["engine"]]
     if checked := summary["chats_checked_against_the_server"]:
         sentences.append(f"The server's tokenizer gave the same ids for {checked} of {checked} prompts.")
-    if summary["quality"]:
-        solved = next(iter(summary["quality"].values()))["answer_em"]
-        sentences.append(f"Retrieval found every gold passage of {percent(solved)} of the questions; no model spoke.")
+    if summary.get("gold") and summary["is_simulated"]:
+        sentences += gold_in_words(summary["gold"])
+    if (summary.get("asked") or 0) < (summary.get("wanted") or 0):
+        sentences.append(
+            f"{summary['asked']} of the {summary['wanted']} questions that were wanted were asked: there are no others"
+            + (", or the record does not hold them." if summary["source"] == "replayed" else ".")
+        )
+    sentences.append(
+        "What is found within the request and what others left overlap: their sum may exceed the reusable."
+    )
     return sentences
 
 

@@ -28,11 +28,13 @@ class PerfectReader:
     Attributes:
         question, answer: HotpotQA's.
         clues: (title, gold sentence), the first of each title before the second of any.
+        unreadable: gold titles of which the question's file has no sentence.
     """
 
     question: str
     answer: str
     clues: tuple[tuple[str, str], ...]
+    unreadable: tuple[str, ...] = ()
 
     @staticmethod
     def of(question: Question) -> PerfectReader:
@@ -44,9 +46,10 @@ class PerfectReader:
                 ranked.append((count[title], title, clip(sentence, MAX_CLUE_CHARS)))
                 count[title] += 1
         ranked.sort(key=lambda row: row[0])
-        return PerfectReader(
-            question.question, question.answer or "", tuple((title, clue) for _, title, clue in ranked)
-        )
+        clues = tuple((title, clue) for _, title, clue in ranked)
+        known = {title for title, _ in clues}
+        rest = dict.fromkeys(title for title, _ in question.supporting_facts if title not in known)
+        return PerfectReader(question.question, question.answer or "", clues, tuple(rest))
 
     def reply(self, node: str, hop: int, messages: Sequence[Message]) -> str:
         """Return the text of a node's reply to its prompt."""
@@ -62,7 +65,12 @@ class PerfectReader:
         return "unknown" if missing else self.answer
 
     def _missing(self, prompt: str) -> list[str]:
-        """Return the gold titles of which no clue was noted, as a line of its own or as an earlier reply."""
+        """Return the gold titles of which no clue was noted, as a line of its own or as an earlier reply.
+
+        Of a question without any clue that is all of them: it cannot have been solved, and its loop goes on.
+        """
+        if not self.clues:
+            return list(self.unreadable)
         noted = {title for title, clue in self.clues if f"- {clue}" in prompt or _quoted(clue) in prompt}
         return [title for title in dict.fromkeys(title for title, _ in self.clues) if title not in noted]
 

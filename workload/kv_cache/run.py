@@ -22,6 +22,7 @@ from workload.engine.install import find_installation
 from workload.engine.key import read_key
 from workload.errors import MissingPartError, UsageError
 from workload.journal import Journal
+from workload.kv_cache.gold import gold_passages
 from workload.kv_cache.prompts_file import read_prompts
 from workload.kv_cache.recorded import read_recorded
 from workload.kv_cache.simulated import ORIGIN, REPLAYED, from_gold_facts, from_record, simulate
@@ -82,6 +83,9 @@ def conduct(
             **summarize(source, known),
             "chats_checked_against_the_server": checked,
             "quality": scores(source, bundle),
+            "gold": source.gold,
+            "wanted": source.wanted,
+            "asked": source.asked,
         }
         return finish(experiment, settings, bundle, summary)
     except BaseException as error:
@@ -131,7 +135,15 @@ def source_of(
         bundle.note(corpus=corpus.told())
         with Journal(bundle.journal, settings.model_dump(mode="json")) as journal:
             arms = simulate(asked, speak, corpus.store, embedder, library, settings, block_size, journal, progress)
-        return Source("simulated" if script is None else "replayed", origin, arms, block_size)
+        return Source(
+            "simulated" if script is None else "replayed",
+            origin,
+            arms,
+            block_size,
+            gold=gold_passages(asked, next(iter(arms.values()))),
+            wanted=settings.limit,
+            asked=len(asked),
+        )
 
     return find
 

@@ -54,6 +54,8 @@ class Source:
         arms: calls in their order of arrival.
         block_size: tokens a block of the headline and the figures.
         engines: what was told of the engine of each arm of a recorded run.
+        gold: how many gold passages were found, see `workload.kv_cache.gold`; None where no questions are known.
+        wanted: how many questions were asked for, and `asked` how many there were; None where that is not known.
     """
 
     kind: Literal["simulated", "replayed", "recorded", "prompts"]
@@ -61,3 +63,6 @@ class Source:
     arms: Mapping[str, Sequence[SentCall]]
     block_size: int = CUDA_BLOCK_SIZE
     engines: Mapping[str, EngineTold] = field(default_factory=dict)
+    gold: Mapping[str, int] | None = None
+    wanted: int | None = None
+    asked: int | None = None

@@ -64,6 +64,8 @@ def test_it_leaves_the_plans_files_and_a_bundle(run: Run, tmp_path: Path, capsys
     assert list(summary["arms"]) == ["original", "instructions-first", "append-only"]
     assert summary["is_simulated"]
     assert summary["quality"]["original"]["questions"] == 2
+    assert summary["gold"]["questions"] == summary["asked"] == summary["wanted"] == 2
+    assert 0 <= summary["gold"]["found_all"] <= 2
     assert {path.name for path in (results / FILE).parent.iterdir()} == {
         "prefix_overlap_analysis.json",
         "prefix_overlap_heatmap.png",
