@@ -47,6 +47,7 @@ marker, so a bare selector returns the last value for five minutes after the sou
 `last_over_time(x[100ms])` for memory and `last_over_time(x[2s])` for activity. A window of three seconds is sent each
 time, so a missed scrape or two loses nothing; what is sent again is stored once and counted in
 `prometheus_target_scrapes_sample_out_of_order_total`, with a warning in Prometheus's log that means no harm.
+`promtool check metrics` 3.x calls these series not unique: they have many timestamps, which is what they are for.
 Prometheus 2.52.0 to 2.53.1 keeps only one sample of each scrape: use another version.
 """
 GPU_NOTE = """\

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from workload.runbooks import linked, runbook_base
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
@@ -19,13 +21,18 @@ if TYPE_CHECKING:
 def alerts_of_the_living(files: Iterable[Path], since: float) -> str:
     """Return the rule groups of `files` as one file, whose alerts are silent on what was last scraped before `since`.
 
-    An alert without a `run` is of no run, such as those on Prometheus itself, and stays as it is.
+    An alert without a `run` is of no run, such as those on Prometheus itself, and stays as it is. Links to runbooks are
+    made absolute, see `workload.runbooks`.
 
     Args:
         files: rule files with alerts.
         since: when Prometheus is started, in seconds since the epoch.
+
+    Raises:
+        UsageError: HOP2RAG_RUNBOOK_BASE is no URL.
     """
-    groups: list[dict[str, Any]] = [group for path in files for group in yaml.safe_load(path.read_text())["groups"]]
+    texts, base = [path.read_text() for path in files], runbook_base()
+    groups: list[dict[str, Any]] = [group for text in texts for group in yaml.safe_load(linked(text, base))["groups"]]
     for rule in (rule for group in groups for rule in group["rules"] if "alert" in rule):
         rule["expr"] = (
             f"(\n{rule['expr'].strip()}\n)\n"

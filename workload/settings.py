@@ -47,7 +47,7 @@ ENVIRONMENT = {
     "HOP2RAG_TOKENIZER": "tokenizer",
 }
 # Read elsewhere, at the moment they are needed; see workload/paths.py, prometheus_binary.py and engine/key.py.
-OTHER_VARIABLES = {"HOP2RAG_CACHE", "HOP2RAG_PROMETHEUS", FILE_VARIABLE}
+OTHER_VARIABLES = {"HOP2RAG_CACHE", "HOP2RAG_PROMETHEUS", "HOP2RAG_RUNBOOK_BASE", FILE_VARIABLE}
 PREFIX = "HOP2RAG_"
 
 RETENTION_SIZE = "10GB"

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from workload.dashboards.files import FOLDER
 from workload.dashboards.frame import DATASOURCE_UID
 from workload.paths import asset
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 GRAFANA = FOLDER.parent
 
@@ -47,6 +50,53 @@ def test_providers_read_folders_that_exist_and_let_nobody_edit() -> None:
         assert provider["options"]["path"] == "$HOP2RAG_GRAFANA/dashboards"
     assert FOLDER == GRAFANA / "dashboards"
     assert list(FOLDER.glob("*.json"))
+
+
+# What kube-prometheus-stack provisions, and the llm-d project's stack beside it.
+FOREIGN = """
+apiVersion: 1
+datasources:
+  - {name: Prometheus, uid: prometheus, type: prometheus, url: http://stack:9090, access: proxy, isDefault: true}
+  - {name: Alertmanager, uid: alertmanager, type: alertmanager, url: http://stack:9093, access: proxy}
+"""
+FOREIGN_UIDS = {"overview", "latency", "pipeline", "concurrency", "vllm", "performance-statistics", "query-statistics"}
+
+
+def clashes(files: Iterable[dict[str, Any]]) -> list[str]:
+    """Return what keeps Grafana from starting, or makes one file take the data source of another."""
+    sources = [source for file in files for source in file["datasources"]]
+    found = [f"{sum(source.get('isDefault', False) for source in sources)} defaults"]
+    for key in ("name", "uid"):
+        values = [source[key] for source in sources]
+        found += [f"{key} {value} twice" for value in sorted(set(values)) if values.count(value) > 1]
+    return [each for each in found if each not in {"0 defaults", "1 defaults"}]
+
+
+def test_nothing_of_ours_meets_what_a_grafana_has_already() -> None:
+    """Two defaults and it does not start; one uid twice and both providers lose write permission, without a word.
+
+    `prune` and `deleteDatasources` reach what is named in our own files alone.
+    """
+    foreign = yaml.safe_load(FOREIGN)
+    ours = [yaml.safe_load(path.read_text()) for path in sorted((GRAFANA / "provisioning/datasources").glob("*.yml"))]
+    assert clashes([foreign, *ours]) == []
+    theirs = {source["name"] for source in foreign["datasources"]}
+    assert not theirs & {each["name"] for file in ours for each in file.get("deleteDatasources", ())}
+    uids = {json.loads(path.read_text())["uid"] for path in FOLDER.glob("*.json")}
+    assert not uids & FOREIGN_UIDS
+    assert all(uid.startswith("hop2rag-") for uid in uids)
+    providers = provisioned("dashboards")
+    assert {(each["name"], each["folderUid"]) for each in providers} == {("hop2rag", "hop2rag")}
+
+
+def test_the_check_of_clashes_sees_them() -> None:
+    """Ours as they were: default, and under everybody's name."""
+    foreign = yaml.safe_load(FOREIGN)
+    assert clashes([foreign, foreign]) == [
+        "2 defaults",
+        *sorted(f"name {name} twice" for name in ("Alertmanager", "Prometheus")),
+        *sorted(f"uid {uid} twice" for uid in ("alertmanager", "prometheus")),
+    ]
 
 
 def test_titles_and_uids_are_unique() -> None:
