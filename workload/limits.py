@@ -12,8 +12,9 @@ import httpx
 import requests
 from requests.adapters import HTTPAdapter
 
+from workload.trust import trusted
+
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Iterable, Iterator
 
 MAX_ANSWER_BYTES = 64 * 2**20
@@ -52,6 +53,10 @@ def limited(chunks: Iterable[bytes], error: AnswerTooLongError) -> Iterator[byte
 class LimitedAdapter(HTTPAdapter):
     """For `requests.Session.mount`: reads every answer within the limits."""
 
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        """Believe whom our other clients believe."""
+        super().init_poolmanager(*args, **options, ssl_context=trusted())
+
     def send(self, request: requests.PreparedRequest, *_: Any, **options: Any) -> requests.Response:
         """Send a request and read its answer.
 
@@ -79,10 +84,10 @@ class LimitedStream(httpx.SyncByteStream):
 
 
 class LimitedTransport(httpx.HTTPTransport):
-    """For `httpx.Client`: every answer is read within the limits, without a proxy; `verify` says who is believed."""
+    """For `httpx.Client`: every answer is read within the limits, without a proxy."""
 
-    def __init__(self, verify: ssl.SSLContext | bool = True) -> None:
-        super().__init__(verify=verify, trust_env=False)
+    def __init__(self) -> None:
+        super().__init__(verify=trusted(), trust_env=False)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request; its answer is limited as it is read."""

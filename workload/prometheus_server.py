@@ -97,7 +97,8 @@ def loopback_session() -> requests.Session:
     """
     session = requests.Session()
     session.trust_env = False
-    session.mount("http://", LimitedAdapter())
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, LimitedAdapter())
     return session
 
 

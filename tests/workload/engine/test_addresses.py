@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING
 import pytest
 from rich.console import Console
 
+from tests.stubs.services import PROMETHEUS, StubService
 from tests.stubs.tls import own_authority
 from tests.stubs.vllm import StubVllm
+from workload import limits
 from workload.agent.client import llm_client
 from workload.engine.attach import AttachLauncher
 from workload.engine.profile import PROFILES
 from workload.errors import DependencyDownError, UsageError
 from workload.paths import cache_dir
 from workload.ports import free_port
+from workload.prometheus import PrometheusClient, PrometheusError
 from workload.prometheus_binary import find_prometheus
 from workload.prometheus_server import LocalPrometheus, loopback_session
 from workload.scrapes import wait_for_scrapes
@@ -64,6 +67,24 @@ def test_a_certificate_that_nobody_trusts_is_named(gateway: StubVllm, monkeypatc
     monkeypatch.delenv("SSL_CERT_FILE")
     with pytest.raises(UsageError, match="SSL_CERT_FILE"):
         attach(gateway).start(PROFILES["base"]).__enter__()
+
+
+def test_prometheus_over_tls_is_asked_within_the_same_bounds(authority: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Prometheus behind TLS had another trust, and answers without limits."""
+    context, certificate = own_authority(authority)
+    stub = StubService(PROMETHEUS)
+    stub.tls = context
+    with stub, loopback_session() as session:
+        assert not PrometheusClient(stub.url, session).ready()
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    again = StubService(PROMETHEUS)
+    again.tls = context
+    with again, loopback_session() as session:
+        client = PrometheusClient(again.url, session)
+        assert client.ready()
+        monkeypatch.setattr(limits, "MAX_ANSWER_BYTES", 10)
+        with pytest.raises(PrometheusError, match="AnswerTooLong"):
+            client.query("up")
 
 
 def test_a_forgotten_prefix_is_named(gateway: StubVllm) -> None:
