@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,9 +16,31 @@ if TYPE_CHECKING:
     from uvicorn.config import Config
     from uvicorn.server import ServerState
 
-# A client can send malformed requests as fast as it likes: each gets its 400, none gets a log line.
-_SILENT = logging.getLogger("exporter.connections")
-_SILENT.setLevel(logging.ERROR)
+SAID_SECONDS = 600.0
+
+
+class Seldom(logging.Filter):
+    """Lets each kind of error through once in ten minutes: what a client can cause, it can cause without end."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._said: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether the record is of a kind that was not said lately."""
+        error = record.exc_info[1] if record.exc_info else None
+        kind, now = f"{record.msg} {type(error).__name__}", self._clock()
+        if now - self._said.get(kind, float("-inf")) < SAID_SECONDS:
+            return False
+        self._said[kind] = now
+        return True
+
+
+# Malformed requests get their 400 and no log line.
+_LOG = logging.getLogger("exporter.connections")
+_LOG.setLevel(logging.ERROR)
+_LOG.addFilter(Seldom())
 
 
 @dataclass(frozen=True)
@@ -56,7 +79,7 @@ class BoundedProtocol(H11Protocol):
         server_state: ServerState,
     ) -> None:
         super().__init__(config, server_state, app_state={})
-        self.logger = _SILENT
+        self.logger = _LOG
         self.waiting_since = self.loop.time()
         self.is_connected = False  # it has no transport before its handshake is done
         self._limits = limits

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import logging
 import os
 import socket
 import threading
@@ -13,7 +14,7 @@ import psutil
 import pytest
 from prometheus_client import CollectorRegistry, Gauge
 
-from exporter.connections import Limits
+from exporter.connections import SAID_SECONDS, Limits, Seldom
 from exporter.server import MetricsServer
 
 if TYPE_CHECKING:
@@ -136,6 +137,21 @@ def test_malformed_requests_are_refused_and_not_logged(port: int, caplog: pytest
                 continue
     assert not caplog.records
     assert scrape(port) == 200
+
+
+def test_an_error_that_a_client_can_cause_is_said_seldom() -> None:
+    """A request with rubbish behind it breaks its own answer: a traceback for each fills the disk."""
+    now = [0.0]
+    seldom = Seldom(lambda: now[0])
+
+    def passes(error: Exception) -> bool:
+        told = (type(error), error, None)
+        return seldom.filter(logging.LogRecord("x", logging.ERROR, "x", 1, "Exception in ASGI application", (), told))
+
+    assert [passes(ValueError(str(number))) for number in range(1000)] == [True] + [False] * 999
+    assert passes(KeyError("another kind"))
+    now[0] += SAID_SECONDS
+    assert passes(ValueError("again"))
 
 
 async def test_row_04_a_flood_is_bounded_and_scrapes_go_on(port: int) -> None:
