@@ -232,6 +232,7 @@ def _targets(**found_by: tuple[int | None, int | None, str | None]) -> dict[str,
 
 def main(argv: list[str] | None = None) -> int:
     """Run the exporter and return its exit code."""
+    os.umask(os.umask(0) | 0o022)  # what it writes, nobody else may change
     try:
         app(args=argv, prog_name="hop2rag-exporter")
     except SystemExit as end:

@@ -12,6 +12,7 @@ import yaml
 
 from workload.alertmanager_access import WEB_CONFIG, basic_auth, renew, write_secret
 from workload.claim import ANYBODY, Claim
+from workload.durable import make_folder
 from workload.engine.listener import find_listener
 from workload.errors import DependencyDownError, StorageError, UsageError
 from workload.paths import asset
@@ -248,7 +249,7 @@ class LocalAlertmanager:
     def _write(self, text: str | None = None, *, renews: bool = False) -> None:
         text = text or self._rendered()
         try:
-            self._config.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self._config.parent)
             self._config.write_text(text)
             if not self.token_file.exists():
                 write_secret(self.token_file, secrets.token_urlsafe(TOKEN_BYTES))

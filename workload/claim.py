@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter
 
+from workload.durable import make_folder
 from workload.errors import StorageError, UsageError
 
 if TYPE_CHECKING:
@@ -201,7 +202,7 @@ class Claim:
     @contextmanager
     def _open(self) -> Iterator[int]:
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self._path.parent)
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
             descriptor = os.open(self._path, flags, OWNER_ONLY)
         except OSError as error:

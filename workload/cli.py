@@ -23,6 +23,8 @@ from workload.commands.options import err, out
 from workload.commands.soak import soak
 from workload.errors import Hop2RagError
 
+# What is private gets its mode where it is made; nothing that this process or a child makes is open to be changed.
+NOBODY_ELSE_WRITES = 0o022
 EXIT_USAGE, EXIT_INTERRUPTED, EXIT_TERMINATED = 2, 130, 143
 
 app = typer.Typer(
@@ -78,6 +80,7 @@ def main() -> None:
 
 def run_command_line(arguments: list[str]) -> int:
     """Return the exit code of a command line."""
+    os.umask(os.umask(0) | NOBODY_ELSE_WRITES)
     # A tracer of the framework would send prompts away if the environment happened to ask for it.
     os.environ["LANGSMITH_TRACING"] = "false"
     os.environ.pop("OPENAI_LOG", None)  # at "debug" the client would log every prompt

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import requests
 
 from workload.child_environment import PYTHON, child_environment
+from workload.durable import make_folder
 from workload.errors import StorageError
 from workload.paths import cache_dir
 from workload.ports import free_port
@@ -87,7 +88,7 @@ def _take_samples(samples: Path, folder: Path, since: float) -> None:
     try:
         for path in samples.glob("nvml_*.csv"):
             if path.stat().st_mtime >= since:
-                folder.mkdir(parents=True, exist_ok=True)
+                make_folder(folder)
                 shutil.copy2(path, folder / path.name)
     except OSError as error:
         raise StorageError(f"Cannot copy GPU samples from {samples}: {error.strerror}.", "Free some space.") from error

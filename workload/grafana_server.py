@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Self
 
 from workload.child_environment import child_environment
 from workload.claim import ANYBODY
+from workload.durable import make_folder
 from workload.errors import StorageError, UsageError
 from workload.grafana import Grafana, GrafanaError
 from workload.paths import asset
@@ -153,7 +154,7 @@ class LocalGrafana:
 
     def _write_password(self) -> None:
         try:
-            self._state.mkdir(parents=True, exist_ok=True)
+            make_folder(self._state)
             with open(os.open(self.password_file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as stream:  # noqa: PTH123
                 stream.write(secrets.token_urlsafe(PASSWORD_BYTES))
         except FileExistsError:

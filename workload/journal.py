@@ -18,7 +18,7 @@ from concurrent.futures import Future
 from contextlib import ExitStack, closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Self
 
-from workload.durable import OWNER_ONLY, hold
+from workload.durable import OWNER_ONLY, hold, make_folder
 from workload.errors import StorageError, UsageError
 from workload.integrity import (
     add_checksums,
@@ -182,7 +182,7 @@ class Journal:
 def _folder_of(path: Path) -> int:
     """Take a journal's folder for this process alone, making it and an empty file; return its descriptor."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         folder = hold(path.parent)
         os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, OWNER_ONLY))
     except OSError as error:

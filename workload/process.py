@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Self
 import psutil
 
 from workload.child_environment import child_environment
+from workload.durable import make_folder
 from workload.engine.listener import listeners
 from workload.errors import DependencyDownError, UsageError
 
@@ -54,7 +55,7 @@ class ChildProcess:
             """Run in the child before exec: ask Linux to send SIGTERM when the parent dies, even by SIGKILL."""
             prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
-        log.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(log.parent)
         with log.open("wb") as stream:
             self._popen = subprocess.Popen(
                 self.argv,

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workload.child_environment import INSTALLER, child_environment
+from workload.durable import make_folder
 from workload.errors import MissingPartError
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ def _read_version(prometheus: Path) -> tuple[int, int, int]:
 
 
 def _unpack_debian_package(package: str, destination: Path, remedy: str) -> None:
-    destination.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(destination.parent)
     with tempfile.TemporaryDirectory(dir=destination.parent, prefix=f".{package}-") as name:
         scratch = Path(name)
         # Root's download would drop to a user who cannot write here, and warn: it stays root.

@@ -12,6 +12,7 @@ import yaml
 
 from workload.alertmanager_access import PASSWORD, USER, folder_of
 from workload.claim import ANYBODY, Claim
+from workload.durable import make_folder
 from workload.engine.listener import find_listener
 from workload.errors import DependencyDownError, StorageError, UsageError
 from workload.limits import LimitedAdapter
@@ -275,7 +276,7 @@ class LocalPrometheus:
 
     def _write(self, path: Path, text: str) -> None:
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             path.write_text(text)
         except OSError as error:
             raise StorageError(f"Cannot write {path}: {error.strerror}.", "Set HOP2RAG_CACHE.") from error

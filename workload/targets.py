@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import urlsplit
 
-from workload.errors import StorageError, UsageError
+from workload import durable
+from workload.errors import UsageError
 from workload.paths import NAME_PATTERN
 
 if TYPE_CHECKING:
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 JOBS = ("vllm", "exporter", "workload")
 """One file for each; `prometheus/prometheus.yml` reads vllm.json for the jobs vllm and vllm-fast, and so on."""
+
+FOR_PROMETHEUS = 0o644
+"""The mode of a target file, which holds addresses and names: Prometheus in a container reads it as another user."""
 
 TIMELINES = ("exporter", "workload")
 """Those that have a job for their timeline too, such as exporter-timeline."""
@@ -166,13 +170,6 @@ class TargetFiles:
         return self.read() == self._mine
 
     def _replace(self, job: str, groups: Sequence[Mapping[str, object]]) -> None:
-        path = self.folder / f"{job}.json"
-        draft = path.with_suffix(".draft")
         text = json.dumps(groups, indent=2) + "\n"
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            draft.write_text(text)
-            draft.replace(path)
-            self._mine[path.name] = text
-        except OSError as error:
-            raise StorageError(f"Cannot write {path}: {error.strerror}.", "Free space or set HOP2RAG_CACHE.") from error
+        path = durable.write(self.folder / f"{job}.json", text, FOR_PROMETHEUS)
+        self._mine[path.name] = text

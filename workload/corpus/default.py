@@ -16,6 +16,7 @@ from workload.corpus.questions import load, mapped_types
 from workload.corpus.served import ServedStore, build_served
 from workload.corpus.store import Store, check
 from workload.corpus.synthetic import generate
+from workload.durable import make_folder
 from workload.errors import UsageError
 from workload.paths import cache_dir
 
@@ -138,6 +139,6 @@ def _print(progress: Progress, text: str) -> None:
 def _synthetic(folder: Path) -> Path:
     path = folder / f"{COLLECTION}.json"
     if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         dump(generate(QUESTIONS, PASSAGES, SEED), path)
     return path

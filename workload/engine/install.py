@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from workload.child_environment import INSTALLER, child_environment
+from workload.durable import make_folder
 from workload.errors import MissingPartError, StorageError
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def install(cache: Path, console: Console, environ: Mapping[str, str] = os.envir
     """
     root = cache / "engine"
     try:
-        root.mkdir(parents=True, exist_ok=True)
+        make_folder(root)
         with _alone(root / ".lock", console):
             if not _is_installed(root):
                 _require_space(root)
