@@ -7,7 +7,9 @@ paragraphs without sentences: each is one sentence here, so that its supporting 
 
 from __future__ import annotations
 
+import json
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from workload.corpus.hotpotqa import Paragraph, Question
@@ -83,8 +85,11 @@ class Row:
         return tuple(dict.fromkeys(found))
 
     def pairs(self, field: str, names: tuple[str, ...], second: type, expected: str) -> list[tuple[str, Any]]:
-        """Return a list of pairs, given as one, or by columns as one of `names` beside `title`."""
+        """Return a list of pairs, given as one, or by columns: `title` and one of `names`; or as JSON in a text."""
         value = self.value.get(field)
+        if isinstance(value, str):  # so some exports of tables keep what is nested
+            with suppress(ValueError, RecursionError):
+                value = json.loads(value)
         if isinstance(value, dict):
             title, other = value.get("title"), next((value[name] for name in names if name in value), None)
             if not isinstance(title, list) or not isinstance(other, list) or len(title) != len(other):
@@ -148,6 +153,8 @@ def _musique(row: Row) -> Question:
     if not isinstance(is_answerable, bool):
         raise row.refusal("answerable", "true or false")
     answers = row.answers() if is_answerable else ()
+    # Of paragraphs with one title the supporting one comes first: a fact names it by its title alone.
+    paragraphs = sorted(paragraphs, key=lambda each: each.get("is_supporting") is not True)
     gold = [(each["title"], 0) for each in paragraphs if each.get("is_supporting") is True] if answers else []
     kind = MUSIQUE_TYPE.match(row.id)
     return Question(

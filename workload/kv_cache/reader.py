@@ -39,7 +39,7 @@ class PerfectReader:
     @staticmethod
     def of(question: Question) -> PerfectReader:
         """Return the reader that knows a question's gold facts; those that name no sentence are left out."""
-        passages = {paragraph.title: paragraph.sentences for paragraph in question.context}
+        passages = {paragraph.title: paragraph.sentences for paragraph in reversed(question.context)}
         ranked, count = [], dict.fromkeys(passages, 0)
         for title, number in question.supporting_facts:
             if number < len(passages.get(title, ())) and (sentence := passages[title][number].strip()):

@@ -164,7 +164,7 @@ def test_each_block_is_hashed_once(prompt: list[int], output: list[int], salt: s
     assert again.reusable == hashed.observe([*prompt, *output], salt)
 
 
-def test_an_adapter_shares_no_block_with_another() -> None:
+def test_row_27_an_adapter_shares_no_block_with_another() -> None:
     """VLLM hashes the adapter's name into each block: the same prompt under another adapter hits nothing."""
     hashes = []
     for adapter in ("", "lora-a", "lora-b"):

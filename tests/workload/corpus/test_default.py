@@ -45,7 +45,7 @@ def opened(embedder: WordEmbedder, **given: Any) -> tuple[Corpus, str]:
         return open_corpus(settings, embedder, progress), said.getvalue()
 
 
-def test_questions_without_a_store_are_indexed_and_used(tmp_path: Path, embedder: WordEmbedder) -> None:
+def test_row_27_questions_without_a_store_are_indexed_and_used(tmp_path: Path, embedder: WordEmbedder) -> None:
     """They were set aside without a word: a full result of the synthetic corpus, under the name of the user's file."""
     path = write(tmp_path / "mine.json", answer="Orm", supporting_facts=[["Vell", 1]], type="bridge")
     corpus, _ = opened(embedder, questions=path)
@@ -91,7 +91,7 @@ def test_a_store_without_questions_is_refused(tmp_path: Path, embedder: WordEmbe
 
 
 @pytest.mark.parametrize("more", [{}, {"questions": "q.json"}])
-def test_a_collection_without_a_store_is_refused(more: dict[str, str]) -> None:
+def test_row_27_a_collection_without_a_store_is_refused(more: dict[str, str]) -> None:
     """It was set aside without a word, and stood in the manifest as if it had been used."""
     with pytest.raises(UsageError, match="--persist-dir"):
         load_settings({"limit": 1, "max_hops": 1, "k": 2, "collection": "nosuch", **more}, {})

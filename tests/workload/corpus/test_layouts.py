@@ -13,6 +13,7 @@ from workload.corpus import question_file
 from workload.corpus.hotpotqa import dump
 from workload.corpus.questions import load, mapped_types
 from workload.errors import UsageError
+from workload.kv_cache.reader import PerfectReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,7 +62,12 @@ def save(path: Path, content: bytes | str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("entry", [HOTPOT, TWO_WIKI, COLUMNS], ids=["hotpotqa", "2wiki", "huggingface"])
+TEXTS = {**TWO_WIKI, "context": json.dumps(CONTEXT), "supporting_facts": json.dumps(HOTPOT["supporting_facts"])}
+
+
+@pytest.mark.parametrize(
+    "entry", [HOTPOT, TWO_WIKI, COLUMNS, TEXTS], ids=["hotpotqa", "2wiki", "huggingface", "nested texts"]
+)
 def test_hotpotqas_kin_say_the_same(entry: dict[str, Any], tmp_path: Path) -> None:
     """The same question in three layouts must be the same question: passages, facts, answer."""
     (question,) = load(save(tmp_path / "q", json.dumps([entry])))
@@ -79,6 +85,14 @@ def test_musiques_paragraphs_are_its_facts(tmp_path: Path) -> None:
     assert question.supporting_facts == (("Café Vell", 0),)
     assert [paragraph.text for paragraph in question.context] == ["It stands in Orm.", "Orm is a port."]
     assert question.type == "2hop"
+
+
+def test_a_supporting_paragraph_stands_before_its_namesake(tmp_path: Path) -> None:
+    """MuSiQue has paragraphs of one title: the fact must lead to the one that supports, not to the last of the name."""
+    first, second = MUSIQUE["paragraphs"]
+    namesake = {**second, "title": first["title"], "paragraph_text": "Another of the name."}
+    (question,) = load(save(tmp_path / "q", json.dumps([{**MUSIQUE, "paragraphs": [namesake, first]}])))
+    assert PerfectReader.of(question).clues == (("Café Vell", "It stands in Orm."),)
 
 
 def test_both_halves_of_an_unanswerable_pair_load(tmp_path: Path) -> None:
@@ -99,7 +113,7 @@ def test_both_halves_of_an_unanswerable_pair_load(tmp_path: Path) -> None:
     ],
     ids=["hotpotqa", "huggingface", "empty", "musique"],
 )
-def test_a_blind_test_set_loads_without_gold(entry: dict[str, Any], tmp_path: Path) -> None:
+def test_row_27_a_blind_test_set_loads_without_gold(entry: dict[str, Any], tmp_path: Path) -> None:
     """Systems work needs questions, not their answers; what has no gold is not scored, and never scored as wrong."""
     (question,) = load(save(tmp_path / "q", json.dumps([entry])))
     assert (question.answer, question.answers, question.supporting_facts) == (None, (), ())
@@ -146,7 +160,7 @@ WRAPPINGS: dict[str, Callable[[list[dict[str, Any]]], bytes]] = {
 
 @pytest.mark.parametrize("layout", ["pairs", "columns"])
 @pytest.mark.parametrize("wrapping", WRAPPINGS)
-def test_any_wrapping_of_any_layout_loads(wrapping: str, layout: str, tmp_path: Path) -> None:
+def test_row_27_any_wrapping_of_any_layout_loads(wrapping: str, layout: str, tmp_path: Path) -> None:
     """An export, a download and a script give the same rows in other clothes."""
     entry, name = (HOTPOT, "_id") if layout == "pairs" else (COLUMNS, "id")
     rows = [entry, {**entry, name: "second", "question": "Line\u2028two?"}]
@@ -195,7 +209,7 @@ def test_unknown_types_are_named(tmp_path: Path) -> None:
         (b"\x1f\x8bnot gzip", r"cannot be read"),
     ],
 )
-def test_what_cannot_be_used_is_one_line_with_its_place(content: bytes | str, says: str, tmp_path: Path) -> None:
+def test_row_27_what_cannot_be_used_is_one_line_with_its_place(content: bytes | str, says: str, tmp_path: Path) -> None:
     """In a file of 90,000 rows the refusal says which row, which field, and what was expected."""
     with pytest.raises(UsageError, match=says) as refused:
         load(save(tmp_path / "q", content))

@@ -44,7 +44,7 @@ def store(store_dir: Path) -> Iterator[Store]:
 
 
 @pytest.mark.parametrize("write", WRITES)
-def test_another_processs_write_is_noticed_once(store: Store, write: str) -> None:
+def test_row_27_another_processs_write_is_noticed_once(store: Store, write: str) -> None:
     """Chroma's own search does not see it, or sees a part of it: an upsert leaves even the count as it was."""
     watch = StoreWatch(store)
     assert watch.change() is None

@@ -53,7 +53,7 @@ def attach(stub: StubVllm) -> AttachLauncher:
     return AttachLauncher(f"{stub.endpoint}/v1/", Console(quiet=True))
 
 
-async def test_a_prefix_over_tls_is_reached_by_all_clients(gateway: StubVllm) -> None:
+async def test_row_27_a_prefix_over_tls_is_reached_by_all_clients(gateway: StubVllm) -> None:
     """The facts, the canary and the agent have clients of their own, each with its own way to trust and to join."""
     with attach(gateway).start(PROFILES["base"]) as engine:
         assert engine.endpoint == gateway.endpoint
@@ -94,7 +94,7 @@ def test_a_forgotten_prefix_is_named(gateway: StubVllm) -> None:
 
 
 @pytest.mark.prometheus
-def test_prometheus_scrapes_it(gateway: StubVllm, tmp_path: Path) -> None:
+def test_row_27_prometheus_scrapes_it(gateway: StubVllm, tmp_path: Path) -> None:
     """The labels are a contract with Prometheus; only Prometheus can say that they hold."""
     ours = LocalPrometheus(find_prometheus(cache_dir()), tmp_path, loopback_session(), port=free_port())
     with ours:
@@ -104,7 +104,7 @@ def test_prometheus_scrapes_it(gateway: StubVllm, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["base-b", "lora-a"])
-def test_a_served_model_is_chosen_by_name(name: str) -> None:
+def test_row_27_a_served_model_is_chosen_by_name(name: str) -> None:
     """Several names of one model, and adapters beside it: the first of the list is not always the one that is meant."""
     with StubVllm() as stub:
         stub.models = [

@@ -77,7 +77,7 @@ def test_a_key_file_that_is_not_there_is_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("prefix", ["", "/team-a"])
-def test_the_key_goes_to_the_api_and_nowhere_else(prefix: str) -> None:
+def test_row_27_the_key_goes_to_the_api_and_nowhere_else(prefix: str) -> None:
     """/metrics and /version are open, and may be another program's; Prometheus asks them without a key."""
     auth = KeyAuth(f"http://gw{prefix}", KEY)
     told = {}
@@ -119,7 +119,7 @@ def facts_of(stub: StubVllm) -> EngineFacts:
 
 
 @pytest.mark.parametrize("way", ["facts", "canary", "attach", "sweep"])
-def test_every_way_to_the_engine_brings_the_key(guarded: StubVllm, way: str) -> None:
+def test_row_27_every_way_to_the_engine_brings_the_key(guarded: StubVllm, way: str) -> None:
     """One way without it, and a run against a protected server ends after minutes, or never starts."""
     ways(guarded, KEY)[way]()
     for key in (None, "another"):
@@ -171,7 +171,7 @@ def test_a_gateway_that_guards_what_prometheus_reads_is_named(path: str) -> None
                 read_facts(client)  # the exposition is none
 
 
-def test_an_engine_of_ours_is_told_its_key_by_its_environment(launcher: Build) -> None:
+def test_row_27_an_engine_of_ours_is_told_its_key_by_its_environment(launcher: Build) -> None:
     """On a command line everybody on the host would read it, and a manifest would keep it."""
     with launcher(key=KEY).start(PROFILES["base"]) as engine:  # the stub asks for the key that it was told
         assert KEY not in " ".join(psutil.Process(engine.pid).cmdline())

@@ -143,7 +143,7 @@ def test_a_question_that_fails_again_ends_the_run_all_the_same(stub: StubVllm, t
     assert (account["sent"], account["ok"], account["failed"]) == (4, 0, {"connection": 4})
 
 
-def test_a_store_that_changes_is_noted(stub: StubVllm, tmp_path: Path) -> None:
+def test_row_27_a_store_that_changes_is_noted(stub: StubVllm, tmp_path: Path) -> None:
     """What is found afterwards is not what was checked; hours of quality and tokens would drift for no reason told."""
 
     class Growing(StubStore):
