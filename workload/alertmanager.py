@@ -5,12 +5,13 @@ from __future__ import annotations
 import secrets
 import socket
 from contextlib import ExitStack
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Self
 
 import requests
 import yaml
 
-from workload.alertmanager_access import WEB_CONFIG, basic_auth, renew, write_secret
+from workload.alertmanager_access import PASSWORD, WEB_CONFIG, basic_auth, renew, write_secret
 from workload.claim import ANYBODY, Claim
 from workload.durable import make_folder
 from workload.engine.listener import find_listener
@@ -115,8 +116,7 @@ class LocalAlertmanager:
     Attributes:
         address: its "host:port", as Prometheus wants it.
         token_file: what the webhook's caller is known by; made on first use, readable by its owner only.
-
-    Its own API asks for a password, new with each start, that lies beside it: `workload.alertmanager_access`.
+        password_file: what its own pages and API ask for, new with each start: `workload.alertmanager_access`.
     """
 
     def __init__(
@@ -133,6 +133,7 @@ class LocalAlertmanager:
         self.address = f"{HOST}:{port}"
         self.client = AlertmanagerClient(f"http://{self.address}", session, lambda: basic_auth(state))
         self.token_file = state / "webhook-token"
+        self.password_file = state / PASSWORD
         self._port, self._webhook = port, webhook
         self._config, self._log = state / "alertmanager.yml", state / "alertmanager.log"
         self._argv = (
@@ -235,11 +236,14 @@ class LocalAlertmanager:
         try:
             used = self.client.configuration()
         except (DependencyDownError, KeyError, TypeError) as error:
-            if keeper := self._place.keeper:
+            if _wants_a_password(error):
+                used = ""  # ours would have taken the one that we know
+            elif keeper := self._place.keeper:
                 raise DependencyDownError(
                     f"The Alertmanager of {keeper} does not answer.", "Stop that, then try again."
                 ) from error
-            raise UsageError(f"Address {self.address} is in use, not by Alertmanager.", remedy) from error
+            else:
+                raise UsageError(f"Address {self.address} is in use, not by Alertmanager.", remedy) from error
         if str(self.token_file) not in used:
             raise UsageError(f"An Alertmanager of someone else runs on {self.address}.", f"Stop it. {remedy}")
 
@@ -270,3 +274,8 @@ class LocalAlertmanager:
     def __exit__(self, *exc: object) -> None:
         with self._stack:
             self.stop()
+
+
+def _wants_a_password(error: Exception) -> bool:
+    response = getattr(error.__cause__, "response", None)
+    return response is not None and response.status_code == HTTPStatus.UNAUTHORIZED

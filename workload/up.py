@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from workload.alertmanager import LocalAlertmanager
+from workload.alertmanager_access import USER
 from workload.claim import Claim, Claimant, InUseError, engine_claim
 from workload.compose.services import LIVE
 from workload.engine.launcher import UP, wanted
@@ -127,7 +128,8 @@ class Kept:
             alertmanager.start(shares=False)
             self._note("Alertmanager", alertmanager.child)
             told.append(
-                f"Alertmanager on {alertmanager.client.url}; it calls `hop2rag soak` on port {self.ports.webhook}"
+                f"Alertmanager on {alertmanager.client.url}; it calls `hop2rag soak` on port {self.ports.webhook}; "
+                f"its user is {USER}, the password is in {alertmanager.password_file}"
             )
         self.prometheus = LocalPrometheus(
             find_prometheus(self.cache),

@@ -139,6 +139,7 @@ def enter(alertmanager: LocalAlertmanager) -> None:
         ((200, json.dumps({"config": {"original": "route: {}"}})), "of someone else"),
         ((200, "[]"), "not by Alertmanager"),
         ((404, ""), "not by Alertmanager"),
+        ((401, "Unauthorized"), "of someone else"),
     ],
 )
 def test_somebody_else_s_is_left_alone(tmp_path: Path, answer: tuple[int, str], cause: str) -> None:
