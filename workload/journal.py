@@ -30,7 +30,7 @@ from workload.integrity import (
     keep_checksums,
     limit_costs,
 )
-from workload.schema import SCHEMA, SCHEMA_VERSION, TABLES, pristine
+from workload.schema import LATER, SCHEMA, SCHEMA_VERSION, TABLES, pristine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -239,8 +239,9 @@ def read_tables(path: Path, tables: Sequence[str]) -> dict[str, list[dict[str, A
         connection.execute("BEGIN")
         if is_blank(connection, path):
             return {table: [] for table in tables}
-        check(connection, path, ("meta", *tables), pristine(), SCHEMA_VERSION)
-        return {table: _rows(connection, table) for table in tables}
+        held = [table for table in tables if table not in LATER or _has(connection, table)]
+        check(connection, path, ("meta", *held), pristine(), SCHEMA_VERSION)
+        return {table: _rows(connection, table) if table in held else [] for table in tables}
 
 
 @contextmanager
@@ -267,6 +268,11 @@ def refuse_foreign_tables(connection: sqlite3.Connection, path: Path) -> None:
     """
     if damage := foreign(connection, pristine()):
         raise UsageError(f"The journal {path} is damaged: {damage}.", "Look at the run's folder.")
+
+
+def _has(connection: sqlite3.Connection, table: str) -> bool:
+    found = connection.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (table,))
+    return found.fetchone() is not None
 
 
 def _rows(connection: sqlite3.Connection, table: str) -> list[dict[str, Any]]:

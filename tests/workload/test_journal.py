@@ -7,11 +7,13 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from workload.errors import UsageError
 from workload.journal import Journal, read
 
 CONFIG = {"limit": 5, "seed": 0}
@@ -111,6 +113,20 @@ def test_going_on_counts_ids_on(tmp_path: Path) -> None:
             journal.insert("llm_call", {"id": expected, **call})
             journal.update("llm_call", expected, {"reusable_tokens": 32 * expected})
     assert [row["reusable_tokens"] for row in read(path, "llm_call")] == [32, 64]
+
+
+def test_a_journal_of_before_a_table_has_none_of_its_rows(tmp_path: Path) -> None:
+    """The shipped CPU recording is of before prefetches were kept; refused as damaged, it could not be drawn again."""
+    path = tmp_path / "journal.sqlite"
+    write(path)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("DROP TABLE prefetch")
+    assert read(path, "prefetch") == []
+    assert len(read(path, "node_visit")) > 0
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("DROP TABLE stage")
+    with pytest.raises(UsageError):
+        read(path, "stage")
 
 
 def test_only_the_owner_may_read(tmp_path: Path) -> None:
