@@ -9,7 +9,7 @@ from rich.text import Text
 
 from exporter.plain import plain
 from workload.console import say
-from workload.report import REPORT, verdicts_of
+from workload.report import REPORT, marks_of, verdicts_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,8 +27,8 @@ def print_finished(console: Console, experiment: Study, finished: Finished) -> N
     for row in experiment.headline(finished.summary):
         table.add_row(*(Text(plain(cell)) for cell in row))
     console.print(table)
-    if origin := finished.summary.get("replay_of"):
-        say(console, f"REPLAY of {origin}: the timing is real, the texts are recorded.", "bold")
+    for mark in marks_of(finished):
+        say(console, mark, "bold")
     print_verdicts(console, experiment, finished)
     say(console, "Files:")
     for path in finished.files:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from workload.run import Finished
 
 REPORT = "report.html"
+RANDOM_WEIGHTS = "RANDOM WEIGHTS: tokens and times are real; answers, EM and F1 are those of a model that says noise."
 QUALITY = {
     "questions": "n",
     "answer_em": "answer EM",
@@ -35,7 +36,7 @@ class Section:
     name: str
     title: str
     origin: str
-    replay_of: str | None
+    marks: Sequence[str]
     verdicts: Sequence[str]
     figures: Sequence[dict[str, str]]
     columns: Sequence[str]
@@ -54,7 +55,7 @@ def section_of(experiment: Study, finished: Finished) -> Section:
         name=experiment.name,
         title=experiment.title,
         origin=f"{experiment.name}, run {finished.run_id}",
-        replay_of=finished.summary.get("replay_of"),
+        marks=marks_of(finished),
         verdicts=verdicts_of(experiment, finished.summary),
         figures=[
             {"name": path.name, "data": base64.b64encode(path.read_bytes()).decode()}
@@ -71,6 +72,23 @@ def section_of(experiment: Study, finished: Finished) -> Section:
         promql=json.loads(promql.read_text()) if promql.exists() else {},
         manifest=json.dumps(manifest, indent=2),
     )
+
+
+def marks_of(finished: Finished) -> list[str]:
+    """Return what is not real in a run, a sentence each: every text that tells of its numbers begins with these."""
+    path, summary = finished.bundle / "manifest.json", finished.summary
+    manifest = json.loads(path.read_text()) if path.exists() else {}
+    marks = [str(label)] if (label := manifest.get("label")) else []
+    engines = [part["engine"] for part in manifest.get("measured", ())]
+    if any(engine.get("has_random_weights") for engine in engines):
+        marks.append(RANDOM_WEIGHTS)
+    if origin := summary.get("replay_of"):
+        marks.append(f"REPLAY of {origin}: the timing is real, the texts are recorded.")
+    if summary.get("source") in {"simulated", "replayed"}:
+        marks.append(f"{summary['origin']}. No engine ran, and no time was measured.")
+    if any(load.get("backend") == "replay" for load in summary.get("loads", ())):
+        marks.append("REPLAYED GPU trace: its memory and duty cycle are those of another run.")
+    return marks
 
 
 def verdicts_of(experiment: Study, summary: dict[str, Any]) -> list[str]:

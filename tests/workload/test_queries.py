@@ -204,3 +204,18 @@ def test_every_panel_asks_known_queries_and_says_why(panel: Panel) -> None:
 def test_panels_have_names_of_their_own() -> None:
     """The key names the panel's CSV in the bundle."""
     assert len({panel.key for panel in PANELS}) == len({id(panel) for panel in PANELS}) > 0
+
+
+WINDOW = re.compile(r"\[([^\]:]+)\]|(?:_rate|:rate|_increase)(\d+\w)")
+
+
+@pytest.mark.parametrize(
+    "panel", [panel for panel in PANELS if panel.kind == "timeseries"], ids=lambda panel: panel.key
+)
+def test_one_panel_has_one_window(panel: Panel) -> None:
+    """Two rates over 10 s and over 4 s were drawn as lines to compare: one of them is smoother and later."""
+    rates = [line.query.expression for line in panel.lines]
+    windows = {
+        found[1] or found[2] for text in rates for found in WINDOW.finditer(text) if "last_over_time" not in text
+    }
+    assert len(windows) <= 1, windows

@@ -6,8 +6,12 @@ import json
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import pytest
+from rich.console import Console
+
 from workload.experiments import EXPERIMENTS
-from workload.report import render, section_of, verdicts_of
+from workload.printing import print_finished
+from workload.report import marks_of, render, section_of, verdicts_of
 from workload.run import Finished
 
 if TYPE_CHECKING:
@@ -58,3 +62,34 @@ def test_a_suite_opens_with_an_answer_to_each_question(tmp_path: Path) -> None:
     assert opening.count('href="#latency"') == 2
     alone = render("One run", [section("a", tmp_path)])
     assert "decide takes" not in alone.partition("<h2")[0]
+
+
+@pytest.mark.parametrize(
+    ("manifest", "summary", "says"),
+    [
+        ({"measured": [{"engine": {"has_random_weights": True}}]}, {}, "RANDOM WEIGHTS"),
+        ({"measured": [{"engine": {}}, {"engine": {"has_random_weights": True}}]}, {}, "RANDOM WEIGHTS"),
+        ({}, {"replay_of": "earlier"}, "REPLAY of earlier"),
+        ({}, {"source": "simulated", "origin": "SIMULATED replies"}, "SIMULATED replies. No engine ran"),
+        ({}, {"loads": [{"backend": "replay"}]}, "REPLAYED GPU trace"),
+        ({"label": "Recorded on an H200."}, {}, "Recorded on an H200."),
+    ],
+)
+def test_what_is_not_real_is_told_in_the_text(
+    tmp_path: Path, manifest: dict[str, Any], summary: dict[str, Any], says: str
+) -> None:
+    """Inside the pictures alone it is lost on whoever reads, searches or copies the tables."""
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    study: Any = SimpleNamespace(name="x", title="x", columns=("",), headline=lambda _: [], verdicts=lambda _: [])
+    finished = Finished("run", {"accounting": [], **summary}, (), tmp_path)
+    page = render("One run", [section_of(study, finished)])
+    assert f'<p class="replay">{says}' in page
+    console = Console(record=True, width=200)
+    print_finished(console, study, finished)
+    assert says in console.export_text()
+
+
+def test_a_run_of_which_all_is_real_bears_no_mark(tmp_path: Path) -> None:
+    """A banner over everything is read by nobody."""
+    (tmp_path / "manifest.json").write_text(json.dumps({"measured": [{"engine": {"has_random_weights": None}}]}))
+    assert marks_of(Finished("run", {"loads": [{"backend": "nvml"}], "replay_of": None}, (), tmp_path)) == []

@@ -30,11 +30,11 @@ ANSWERED = Panel(
 HIT_SHARE = Panel(
     key="arm_hit_share",
     title="From the cache",
-    why="Cached over all prompt tokens of the time shown, as the server reports them with each reply "
-    "(hop2rag_cached_prompt_tokens_total, hop2rag_prompt_tokens_total).",
+    why="Cached over all prompt tokens of the time shown, as the server reports them with each reply; "
+    "an arm without caching has none (hop2rag_cached_prompt_tokens_total, hop2rag_prompt_tokens_total).",
     unit="percentunit",
     lines=(Line(promql.ARM_HIT_SHARE),),
-    empty="no traffic",
+    empty="caching off, or no traffic",
     kind="stat",
 )
 KV_PEAK = Panel(

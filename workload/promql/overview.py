@@ -37,7 +37,8 @@ ARM_VERSION = Query(
     "arm_vllm_version", "max by (experiment, arm, version) (last_over_time(hop2rag_vllm_info{$scope}[$__range]))"
 )
 ARM_ANSWERED = Query("arm_questions_answered", f"round({ANSWERED})")
-ARM_HIT_SHARE = Query("arm_hit_share", _HIT_SHARE)
+# Where caching is off there is no share of hits: 0 % would be a cache that missed.
+ARM_HIT_SHARE = Query("arm_hit_share", f"({_HIT_SHARE}) unless on (experiment, arm) {ARM_CACHING.expression} == 0")
 ARM_UNCACHED = Query("arm_uncached_tokens_per_question", _UNCACHED)
 ARM_FIRST_TOKEN = Query("arm_time_to_first_token_mean", _FIRST_TOKEN)
 ARM_CALL = Query("arm_llm_call_mean", _CALL)

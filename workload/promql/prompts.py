@@ -7,6 +7,7 @@ from workload.promql.query import Query
 PROMPT = "hop2rag_prompt_tokens_total"
 CACHED = "hop2rag_cached_prompt_tokens_total"
 REUSABLE = "hop2rag_reusable_prompt_tokens_total"
+CACHING_ENABLED = "instance:vllm_prefix_caching_enabled:min"
 
 
 def _tokens(metric: str, labels: str, window: str = "$__range", function: str = "increase") -> str:
@@ -17,6 +18,12 @@ def _share(metric: str, labels: str, window: str = "$__range") -> str:
     return f"{_tokens(metric, labels, window)} / ({_tokens(PROMPT, labels, window)} > 0)"
 
 
+def _hits(labels: str, window: str = "$__range") -> str:
+    """Return the share of prompt tokens that came from the cache, absent where caching is off: 0 % would be a miss."""
+    caching = f"min by (arm) (last_over_time({CACHING_ENABLED}{{$scope}}[{window}]))"
+    return f"({_share(CACHED, labels, window)}) unless on (arm) {caching} == 0"
+
+
 def _mean_size(labels: str, window: str) -> str:
     size = "hop2rag_llm_call_prompt_tokens"
     return f"{_tokens(f'{size}_sum', labels, window)} / ({_tokens(f'{size}_count', labels, window)} > 0)"
@@ -24,12 +31,12 @@ def _mean_size(labels: str, window: str) -> str:
 
 TOKENS_BY_NODE = Query("prompt_tokens_by_node", f"{_tokens(PROMPT, 'arm, node')} > 0")
 BOUND_BY_NODE = Query("reuse_bound_by_node", _share(REUSABLE, "arm, node"))
-HITS_BY_NODE = Query("reuse_measured_by_node", _share(CACHED, "arm, node"))
+HITS_BY_NODE = Query("reuse_measured_by_node", _hits("arm, node"))
 TOKENS_BY_HOP = Query("prompt_tokens_by_hop", f"{_tokens(PROMPT, 'arm, hop')} > 0")
 BOUND_BY_HOP = Query("reuse_bound_by_hop", _share(REUSABLE, "arm, hop"))
-HITS_BY_HOP = Query("reuse_measured_by_hop", _share(CACHED, "arm, hop"))
+HITS_BY_HOP = Query("reuse_measured_by_hop", _hits("arm, hop"))
 BOUND = Query("reuse_bound", _share(REUSABLE, "arm", "1m"))
-HITS = Query("reuse_measured", _share(CACHED, "arm", "1m"))
+HITS = Query("reuse_measured", _hits("arm", "1m"))
 LOST = Query(
     "reuse_lost_rate",
     f"{_tokens(REUSABLE, 'node', '$__rate_interval', 'rate')} - {_tokens(CACHED, 'node', '$__rate_interval', 'rate')}",

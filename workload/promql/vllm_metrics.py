@@ -30,7 +30,11 @@ CACHING_ENABLED = Query(
 )
 KV_USAGE = Query("vllm_kv_cache_usage_ratio", 'max by (arm) (vllm:kv_cache_usage_perc{job="vllm-fast",$scope})')
 PREEMPTIONS = Query("vllm_preemptions_rate", "sum by (arm) (instance:vllm_preemptions:rate10s{$scope})")
-PROMPT_THROUGHPUT = Query("vllm_prompt_tokens_rate", "sum by (arm) (instance:vllm_prompt_tokens:rate10s{$scope})")
+PROMPT_THROUGHPUT = Query(
+    # not the recorded rate over 10 s: drawn beside the hits it must have their window
+    "vllm_prompt_tokens_rate",
+    'sum by (arm) (rate(vllm:prompt_tokens_total{job="vllm",$scope}[$__rate_interval]))',
+)
 GENERATION_THROUGHPUT = Query(
     "vllm_generation_tokens_rate", "sum by (arm) (instance:vllm_generation_tokens:rate10s{$scope})"
 )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from workload.analysis.wording import given, number, percent
 from workload.charts.soak import draw
-from workload.report import QUALITY, REPORT, Section, render
+from workload.report import QUALITY, RANDOM_WEIGHTS, REPORT, Section, render
 from workload.soak.summary import summarise, verdicts
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def report(bundle: Bundle, record: SoakRecord, facts: dict[str, Any], footer: st
         name="soak",
         title=TITLE,
         origin=f"soak, run {bundle.run_id}",
-        replay_of=None,
+        marks=[RANDOM_WEIGHTS] if "RANDOM WEIGHTS" in footer else (),
         verdicts=verdicts(summary),
         figures=[{"name": path.name, "data": base64.b64encode(path.read_bytes()).decode()} for path in files],
         columns=COLUMNS,
