@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
+from tests.stubs.vllm import StubVllm
 from workload.cli import run_command_line
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.mark.parametrize(
@@ -43,3 +49,34 @@ def test_row_20_an_impossible_context_is_refused(contexts: str, capsys: pytest.C
     """A prompt of a billion tokens would fill the client's memory before any server could refuse it."""
     assert run_command_line(["run", "context-growth", "--contexts", contexts]) == 2
     assert "--contexts" in capsys.readouterr().err
+
+
+COMMANDS = (
+    ["run", "latency"],
+    ["ask", "Where?"],
+    ["load"],
+    ["soak", "--duration", "1m"],
+    ["ab", "--arm", "a", "--arm", "b", "--live"],
+)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda words: words[0])
+def test_row_27_what_is_wrong_with_an_engine_is_told_before_a_corpus_is_opened(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Corpus and embedder took 18 s, and then the user read that the address was wrong."""
+    for module in ("workload.run", "workload.ask", "workload.soak.run", "workload.corpus.default"):
+        monkeypatch.setattr(f"{module}.open_corpus", lambda *_: pytest.fail("the corpus was opened"))
+    for name in ("HOP2RAG_API_KEY_FILE", "VLLM_API_KEY", "OPENAI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    with StubVllm() as stub:
+        stub.key = "planted"
+        assert run_command_line([*command, "--vllm-endpoint", stub.url]) == 2
+        assert "asks for a key (HTTP 401" in " ".join(capsys.readouterr().err.split())
+        monkeypatch.setenv("OPENAI_API_KEY", "planted")
+        assert run_command_line([*command, "--vllm-endpoint", stub.url, "--served-model", "lora-b"]) == 2
+        assert "serves no model 'lora-b'. It serves: stub." in " ".join(capsys.readouterr().err.split())
+    assert run_command_line([*command, "--vllm-endpoint", stub.url]) == 4
+    assert "is unreachable (ConnectError" in " ".join(capsys.readouterr().err.split())
+    assert run_command_line([*command, "--vllm-endpoint", "http://gw/../v1"]) == 2
