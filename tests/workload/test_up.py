@@ -17,8 +17,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 from rich.console import Console
+from rich.progress import Progress
 
+from tests.stubs.agent import StubEmbedder, StubStore
+from workload import ask
 from workload.claim import Claimant, engine_claim, keeping
+from workload.corpus.default import Corpus
+from workload.corpus.synthetic import generate
 from workload.down import bring_down
 from workload.engine.install import EngineInstallation
 from workload.engine.launcher import ProcessLauncher
@@ -31,6 +36,7 @@ from workload.process import left_of
 from workload.prometheus import NoDataError
 from workload.prometheus_binary import PrometheusBinary, find_alertmanager, find_prometheus
 from workload.prometheus_server import LocalPrometheus, alertmanager_in, loopback_session
+from workload.settings import load_settings
 from workload.standing import FILE, Standing, read_standing
 from workload.targets import ArmLabels
 
@@ -41,6 +47,13 @@ ROOT = Path(__file__).parents[2]
 STUB = Path(__file__).with_name("engine") / "stub_vllm.py"
 
 pytestmark = pytest.mark.prometheus
+
+
+class Embedder(StubEmbedder):
+    """Nothing to load."""
+
+    def load(self) -> None:
+        """Load nothing."""
 
 
 @dataclass
@@ -136,7 +149,7 @@ def scraped(prometheus: LocalPrometheus, query: str) -> bool:
         return False
 
 
-def test_two_at_once_and_a_down_in_the_middle(bench: Bench) -> None:
+def test_row_22_two_at_once_and_a_down_in_the_middle(bench: Bench) -> None:
     """Seen: two engines on one port, the second recorded, and the first left running when all was down."""
     bench.gate.unlink()
     first = bench.up()
@@ -193,6 +206,27 @@ def test_runs_use_what_is_up_and_leave_it_as_it_was(bench: Bench) -> None:
     # As if a run had been killed: what it left is taken away, and nothing fires on it for long.
     alone.targets.write(ArmLabels("killed", "e", "a"), workload=["127.0.0.1:1"])
     until(lambda: alone.targets.addresses()["workload"] == [])
+    assert bring_down(bench.cache) == "Stopped the engine and what watched it."
+
+
+def test_what_ask_does_is_scraped_on_the_engine_that_is_up(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the flags of that engine; a stack that is up and shows nothing is no observability."""
+    up = bench.up()
+    bench.until_up(up)
+    monkeypatch.setenv("HOP2RAG_CACHE", str(bench.cache))
+    monkeypatch.setattr(ask, "MiniLmEmbedder", Embedder)
+    monkeypatch.setattr(ask, "open_corpus", lambda *_: Corpus(StubStore(), generate(3, 60, 0)))  # type: ignore[arg-type]
+    sizes = {"limit": 1, "max_hops": 1, "k": 1, "engine_port": bench.engine, "request_timeout": 5.0}
+    shown = list[ask.Answered]()
+    said = io.StringIO()
+    before = bench.standing.children["engine"]
+    ask.ask_once("Who?", load_settings(sizes, {}), Progress(console=Console(file=said, width=200)), shown.append)
+    assert "Attached to vLLM 0.32.0" in said.getvalue()
+    assert shown, "the answer is shown"
+    assert bench.standing.children["engine"] == before
+    query = 'max_over_time(hop2rag_questions_total{run="live",job="workload"}[1m]) > 0'
+    assert scraped(bench.local(), query), "its one question was recorded before its metrics ended"
+    assert not scraped(bench.local(), 'min_over_time(up{job="workload"}[1m]) == 0'), "and no scrape of it failed"
     assert bring_down(bench.cache) == "Stopped the engine and what watched it."
 
 

@@ -81,7 +81,7 @@ def until(happened: Callable[[], object]) -> None:
         time.sleep(0.01)
 
 
-def test_two_at_once_get_one_engine(
+def test_row_22_two_at_once_get_one_engine(
     launcher: Build, tmp_path: Path, port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While the first loads, nobody listens: a second that only looks starts another one, on the same memory."""
