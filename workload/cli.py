@@ -90,6 +90,8 @@ def run_command_line(arguments: list[str]) -> int:
     def terminate(*_: object) -> None:
         nonlocal was_terminated
         was_terminated = True
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as for `hop2rag up &` in a script
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.raise_signal(signal.SIGINT)
 
     signal.signal(signal.SIGTERM, terminate)

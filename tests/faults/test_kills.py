@@ -80,6 +80,20 @@ def acknowledged(folder: Path) -> int:
     return len(told.read_text().splitlines()) if told.exists() else 0
 
 
+def test_row_14_a_run_in_the_background_of_a_script_is_terminated(tmp_path: Path) -> None:
+    """A shell without job control has `hop2rag ... &` ignore Ctrl-C; SIGTERM, and so `down`, must end it still."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a child inherits what is ignored
+    try:
+        child = start(tmp_path)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    until(lambda: acknowledged(tmp_path) >= 1, child)
+    child.send_signal(signal.SIGTERM)
+    printed = child.communicate(timeout=60)[0]
+    assert child.returncode == 143, printed
+    assert "Interrupted; what was acknowledged is in the journal." in printed
+
+
 @pytest.mark.parametrize(
     ("signals", "code"),
     [([signal.SIGTERM], 143), ([signal.SIGINT], 130), ([signal.SIGINT, signal.SIGINT], 130)],

@@ -67,6 +67,10 @@ class UpOnly(PrometheusClient):
             for address in group["targets"]
         ]
 
+    def scrape_errors(self) -> dict[tuple[str, str], str]:
+        """Scrape nothing any more as soon as the targets are gone."""
+        return {}
+
     def query(self, promql: str, at: float | None = None) -> list[Sample]:
         """Find nothing."""
         raise NoDataError(promql, None if at is None else (at, at))
