@@ -18,6 +18,7 @@ GENERATED = "vllm:generation_tokens_total"
 # Newest first: the name changed with vLLM 0.9.2.
 KV_USAGE_NAMES = ("vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc")
 FAST_JOB = "vllm-fast"
+OF_A_RUN = "run, experiment, arm, phase"
 
 _ACTIVE = f'last_over_time({TIMELINE_ACTIVE}{{job="workload-timeline",$scope}}[2s])'
 _ACTIVE_IN = f'last_over_time({TIMELINE_ACTIVE}{{node="%s",job="workload-timeline",$scope}}[2s])'
@@ -48,8 +49,9 @@ ENGINE_RESIDENT = Query("engine_resident_memory", f'max by (arm) ({RESIDENT}{{ro
 KV_BYTES = Query(
     "kv_pool_bytes_in_use",
     # usage is over the pool without its null block
-    f'max by (arm) ({KV_USAGE_NAMES[0]}{{job="vllm-fast",$scope}}) * on (arm) '
-    "max by (arm) (hop2rag_vllm_kv_pool_bytes{$scope} - hop2rag_vllm_kv_block_bytes{$scope})",
+    # and each run's is of its own pool: arms of one name in two runs may have two
+    f'max by (arm) (max by ({OF_A_RUN}) ({KV_USAGE_NAMES[0]}{{job="vllm-fast",$scope}}) * on ({OF_A_RUN}) '
+    f"max by ({OF_A_RUN}) (hop2rag_vllm_kv_pool_bytes{{$scope}} - hop2rag_vllm_kv_block_bytes{{$scope}}))",
 )
 UTILIZATION = Query("gpu_utilization", "max by (arm, gpu) (nvml_utilization_ratio{$scope})")
 SAMPLE_RATE = Query("gpu_sample_rate", "min by (arm, gpu) (hop2rag_exporter_sample_rate_hertz{$scope})")

@@ -57,8 +57,9 @@ WAITING_PEAK = Query(
 )
 GPU_PEAK = Query(
     "gpu_memory_peak_ratio",
-    "max by (arm, gpu) (max_over_time(nvml_memory_used_bytes{$scope}[$__range]))"
-    " / max by (arm, gpu) (max_over_time(nvml_memory_total_bytes{$scope}[$__range]))",
+    # each GPU's own: a full small one beside an idle large one is full
+    "max by (arm, gpu) (max_over_time(nvml_memory_used_bytes{$scope}[$__range])"
+    " / max_over_time(nvml_memory_total_bytes{$scope}[$__range]))",
 )
 ALERTS_FIRED = Query("alerts_fired", 'count by (arm) (last_over_time(ALERTS{alertstate="firing",$watched}[$__range]))')
 
