@@ -19,6 +19,7 @@ from prometheus_client import disable_created_metrics
 from exporter.errors import ExporterError, UsageError
 from exporter.filesystem import FLAG as FILESYSTEM_FLAG
 from exporter.filesystem import parse_volumes
+from exporter.plain import plain
 from exporter.processes import Target
 from exporter.service import Config, Exporter, own_version
 
@@ -182,7 +183,7 @@ def export(
         sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
         serve_until_signal(Exporter(config))
     except ExporterError as error:
-        typer.echo(f"hop2rag-exporter: {error}", err=True)
+        typer.echo(plain(f"hop2rag-exporter: {error}"), err=True)
         raise typer.Exit(error.exit_code) from None
 
 

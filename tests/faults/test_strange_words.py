@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from exporter.cli import main as exporter_main
 from exporter.plain import plain
 from workload.ask import Answered
 from workload.bundle import Bundle
@@ -127,6 +128,15 @@ def test_row_29_an_error_says_words_as_they_are(words: str, capsys: pytest.Captu
     """An error quotes what it refuses."""
     assert run_command_line(["run", words]) == 2
     assert not OBEYED.search(capsys.readouterr().err)
+
+
+def test_row_29_the_exporter_s_error_says_words_as_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file's name is a text, too."""
+    path = tmp_path / "a\x1b[2Jb"
+    assert exporter_main(["--web.config.file", str(path)]) == 2
+    printed_error = capsys.readouterr().err
+    assert "b" in printed_error
+    assert not OBEYED.search(printed_error)
 
 
 def test_row_29_no_console_takes_markup() -> None:

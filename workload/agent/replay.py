@@ -32,6 +32,8 @@ class Recorded:
     completion_tokens: int
 
 
+LONGEST_REPLY_TOKENS = 10**6
+
 Script = dict[str, tuple[Recorded, ...]]
 
 
@@ -41,7 +43,7 @@ def read_script(path: Path) -> Script:
     Of a question that was asked several times (other arms, another attempt) the first answer counts.
 
     Raises:
-        UsageError: the journal has no texts.
+        UsageError: the journal has no texts, or a reply of a length that no engine can be asked for.
     """
     texts = {row["call"]: row["reply"] for row in journal.read(path, "call_text")}
     if not texts:
@@ -53,6 +55,10 @@ def read_script(path: Path) -> Script:
     calls: dict[int, list[Recorded]] = {row_id: [] for row_id in first.values()}
     for call in journal.read(path, "llm_call"):
         if call["question"] in calls and call["id"] in texts:
+            if not 0 <= (call["completion_tokens"] or 0) <= LONGEST_REPLY_TOKENS:
+                raise UsageError(
+                    f"{path} tells an impossible length of the reply of call {call['id']}.", "Record another run."
+                )
             calls[call["question"]].append(Recorded(call["node"], texts[call["id"]], call["completion_tokens"]))
     return {question_id: tuple(calls[row_id]) for question_id, row_id in first.items()}
 

@@ -73,6 +73,16 @@ def test_a_run_without_texts_cannot_be_replayed(tmp_path: Path) -> None:
         read_script(tmp_path / "empty")
 
 
+@pytest.mark.parametrize("length", [-1, 10**12])
+def test_row_21_a_reply_of_an_impossible_length_is_refused(tmp_path: Path, length: int) -> None:
+    """A forged journal has sound checksums; the engine would be asked for a billion tokens."""
+    ask(tmp_path / "live", "original")
+    with Journal(tmp_path / "live", {}) as journal:
+        journal.update("llm_call", 1, {"completion_tokens": length})
+    with pytest.raises(UsageError, match="impossible length"):
+        read_script(tmp_path / "live")
+
+
 async def test_a_record_that_does_not_go_on_is_a_failed_question(client: openai.AsyncOpenAI) -> None:
     """Another max_hops asks what was never recorded; an invented reply would be another trajectory."""
     question = bench().meter.question("0", "bridge")
