@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import json
 from io import StringIO
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from workload import durable
 from workload.analysis.untold import settle
 from workload.cells import text_in
 from workload.dashboards.catalogue import dashboard_of
@@ -19,6 +21,7 @@ from workload.experiment import Experiment
 from workload.export.stored import holds
 from workload.figures import draw
 from workload.kv_cache.run import FIGURES as KV_CACHE_FIGURES
+from workload.latest import folder_to_redraw
 from workload.manifest import readable
 from workload.panels import vllm_metrics
 from workload.panels.data import Trace
@@ -36,7 +39,10 @@ if TYPE_CHECKING:
 
 
 def redraw(found: PastRun, client: PrometheusClient) -> list[Path]:
-    """Draw a run's figures into its experiment's folder, renew its report, and return the pictures.
+    """Draw a run's figures, renew its report, and return the pictures.
+
+    They go to its experiment's folder while that holds this run's files, else to the run's own folder: beside the JSON
+    of a later run they would be taken for that run's.
 
     Where Prometheus no longer has the run, only what was kept as CSV can be drawn, and the report stays.
 
@@ -49,7 +55,7 @@ def redraw(found: PastRun, client: PrometheusClient) -> list[Path]:
 
 
 def _redraw(found: PastRun, client: PrometheusClient) -> list[Path]:
-    folder = found.bundle.figures(found.study.folder)
+    folder = folder_to_redraw(found.bundle, found.study)
     summary = found.summary
     if not isinstance(found.study, Experiment):
         files = [paint(found.summary, folder / name) for name, paint in KV_CACHE_FIGURES.items()]
@@ -71,6 +77,8 @@ def _redraw(found: PastRun, client: PrometheusClient) -> list[Path]:
         files = list(found.study.draw(drawing))
     else:
         return draw_kept(found, found.study, folder)
+    # what the pictures show stands beside them, worked out by the same release
+    durable.write(folder / found.study.summary_file, json.dumps(summary, indent=2) + "\n")
     finished = Finished(found.run, summary, tuple(files), found.bundle.folder)
     found.bundle.write_text(REPORT, render(found.study.title, [section_of(found.study, finished)]))
     return files

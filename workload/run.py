@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from workload import durable
 from workload.agent.replay import read_script
 from workload.analysis.untold import settle
 from workload.annotations import annotator, find_grafana
@@ -32,6 +30,7 @@ from workload.evidence import Evidence, retriever
 from workload.experiment import OfflineExperiment
 from workload.history import NOTHING, read_history
 from workload.journal import Journal
+from workload.latest import publish
 from workload.manifest import manifest_in, readable
 from workload.paths import cache_dir
 from workload.prometheus import PrometheusClient
@@ -251,8 +250,7 @@ def finish(experiment: Experiment, evidence: Evidence, measured: Sequence[Measur
         "accounting": [dict(part.accounting) for part in measured],
     }
     bundle.write_json("summary.json", summary)
-    folder = bundle.figures(experiment.folder)
-    durable.write(folder / experiment.summary_file, json.dumps(summary, indent=2) + "\n")
+    folder = publish(bundle, experiment, summary)
     arms = tuple(arm.name for arm in experiment.arms)
     footer_ = footer(bundle.run_id, settings, measured)
     drawing = Drawing(experiment.name, arms, data, summary, client, bundle, folder, footer_)

@@ -16,6 +16,7 @@ from workload.dashboards.catalogue import dashboard_of
 from workload.errors import UsageError
 from workload.experiments import EXPERIMENTS
 from workload.journal import Journal
+from workload.latest import publish
 from workload.panels.data import Trace
 from workload.panels.vllm_metrics import HIT_RATIO, KV_USAGE
 from workload.past import open_run
@@ -55,6 +56,15 @@ def client(*, has_run: bool) -> PrometheusClient:
     return cast("PrometheusClient", Prometheus(has_run=has_run))
 
 
+def latest(results: Path, run: str) -> Path:
+    """Leave a run's files in the experiment's folder, and return it."""
+    folder = results / "hop2rag" / "vllm_metrics"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "summary.json").write_text(json.dumps({"run": run}))
+    (folder / "cache_metrics.png").write_bytes(run.encode())
+    return folder
+
+
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
     """Return a results folder with a finished run of two windows; it has drawn two panels."""
@@ -64,6 +74,7 @@ def results(tmp_path: Path) -> Path:
     bundle.start("vllm-metrics", SETTINGS)
     bundle.note(status="finished", measured=[part.as_dict() for part in parts])
     bundle.write_json("summary.json", {"experiment": "vllm-metrics", "run": RUN})
+    latest(tmp_path, RUN)
     with Journal(bundle.journal, {}):
         pass
     for panel in (HIT_RATIO, KV_USAGE):
@@ -103,6 +114,34 @@ def test_what_an_older_version_worked_out_is_worked_out_anew(results: Path, monk
     )
     redraw(open_run(RUN, results), client(has_run=True))
     assert (seen[0].summary["rate"], seen[0].summary["order"]) == ("new", "AB")
+
+
+@pytest.mark.parametrize("has_run", [True, False])
+def test_an_earlier_run_is_not_drawn_beside_a_later_one(
+    results: Path, monkeypatch: pytest.MonkeyPatch, *, has_run: bool
+) -> None:
+    """Its pictures under a later run's JSON were one folder of two runs; they go to the run's own."""
+    folder = latest(results, "20260101-000000-vllm-metrics")
+    told = {"reduce": lambda _: {}, "headline": lambda _: [], "verdicts": lambda _: [], "draw": lambda _: []}
+    monkeypatch.setitem(EXPERIMENTS, "vllm-metrics", replace(cast("Any", EXPERIMENTS["vllm-metrics"]), **told))
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    drawn = redraw(open_run(RUN, results), client(has_run=has_run))
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    own = results / "runs" / RUN / "figures"
+    assert {path.parent for path in drawn} <= {own}
+    if has_run:
+        assert json.loads((own / "summary.json").read_text())["run"] == RUN
+
+
+@pytest.mark.parametrize(("before", "stays"), [("20260101-000000-vllm-metrics", False), (RUN, True)])
+def test_a_run_without_pictures_leaves_none_of_another_run(results: Path, before: str, *, stays: bool) -> None:
+    """`--no-figures` wrote its JSON beside the pictures of the run before."""
+    folder = latest(results, before)
+    (folder / "notes.txt").write_text("mine")
+    assert publish(Bundle(results, RUN), EXPERIMENTS["vllm-metrics"], {"run": RUN}) == folder
+    assert (folder / "cache_metrics.png").exists() is stays
+    assert (folder / "notes.txt").exists()
+    assert json.loads((folder / "summary.json").read_text())["run"] == RUN
 
 
 def test_a_recordings_label_stays_in_the_picture(results: Path) -> None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from workload import durable
 from workload.analysis.ab import quality
 from workload.bundle import Bundle, new_run_id
 from workload.charts.kv_cache import draw_bound
@@ -30,6 +28,7 @@ from workload.kv_cache.source import CUDA_BLOCK_SIZE, Source
 from workload.kv_cache.summary import summarize
 from workload.kv_cache.tables import write_tables
 from workload.kv_cache.tokenizer import ChatTokenizer, check_tokenizer, load_tokenizer
+from workload.latest import publish
 from workload.paths import cache_dir
 from workload.report import REPORT, render, section_of
 from workload.results import read_run
@@ -188,8 +187,7 @@ def finish(experiment: OfflineExperiment, settings: Settings, bundle: Bundle, su
     """Write the summary and its tables, draw the figures and complete the bundle."""
     bundle.write_json("summary.json", summary)
     write_tables(bundle, summary)
-    folder = bundle.figures(experiment.folder)
-    durable.write(folder / experiment.summary_file, json.dumps(summary, indent=2) + "\n")
+    folder = publish(bundle, experiment, summary)
     files = [paint(summary, folder / name) for name, paint in FIGURES.items()] if settings.figures else ()
     bundle.note(status="finished", finished=datetime.now(UTC).isoformat(timespec="seconds"))
     finished = Finished(bundle.run_id, summary, tuple(files), bundle.folder)

@@ -1,0 +1,46 @@
+"""The folder of an experiment's files holds those of one run: its JSON names the run, and no picture is of another."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from workload import durable
+from workload.enclosed import json_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from workload.bundle import Bundle
+    from workload.experiment import Study
+
+
+def publish(bundle: Bundle, study: Study, summary: dict[str, Any]) -> Path:
+    """Write a finished run's JSON into its experiment's folder, which is returned, in place of an earlier run's files.
+
+    Pictures of the earlier run go, for a run that draws none, or is stopped while it draws, would leave them beside it.
+
+    Raises:
+        StorageError: it cannot be written.
+        UsageError: a link leads out of the results.
+    """
+    folder = bundle.figures(study.folder)
+    if not _is_of(folder / study.summary_file, bundle.run_id):
+        for picture in folder.glob("*.png"):
+            picture.unlink(missing_ok=True)
+    durable.write(folder / study.summary_file, json.dumps(summary, indent=2) + "\n")
+    return folder
+
+
+def folder_to_redraw(bundle: Bundle, study: Study) -> Path:
+    """Return where a run is drawn again: in its experiment's folder if that is of this run, else in the run's own."""
+    folder = bundle.figures(study.folder)
+    return folder if _is_of(folder / study.summary_file, bundle.run_id) else bundle.folder / "figures"
+
+
+def _is_of(path: Path, run: str) -> bool:
+    try:
+        found = json_of(path)
+    except (OSError, ValueError):
+        return False
+    return isinstance(found, dict) and found.get("run") == run
