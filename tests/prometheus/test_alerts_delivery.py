@@ -16,13 +16,15 @@ from workload.errors import MissingPartError
 from workload.paths import asset, cache_dir
 from workload.ports import free_port
 from workload.process import ChildProcess
-from workload.prometheus_binary import AlertmanagerBinary, find_alertmanager, find_prometheus
+from workload.prometheus_binary import IN_OWN_NAMESPACE, AlertmanagerBinary, find_alertmanager
 from workload.prometheus_server import LocalPrometheus, loopback_session
 from workload.targets import ArmLabels
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from workload.prometheus_binary import PrometheusBinary
 
 CONFIG = asset("prometheus/alertmanager.yml")
 TOKEN = "a-token-of-this-test"
@@ -95,8 +97,13 @@ class Receiver:
 
 
 @pytest.fixture(scope="module")
-def binary() -> AlertmanagerBinary:
-    """The real programs; the message says how to have them where they cannot be had without an administrator."""
+def binary(prometheus: PrometheusBinary) -> AlertmanagerBinary:
+    """The real programs, of the age of Prometheus; the message says how to have them where only root could."""
+    folder = prometheus.prometheus.parent
+    if "prometheus-newer" in folder.parts:  # unpacked by newer.sh
+        server = folder / "prometheus-alertmanager"
+        command = (*IN_OWN_NAMESPACE, str(folder.parent / "share"), str(server))
+        return AlertmanagerBinary(command, folder / "amtool")
     try:
         return find_alertmanager(cache_dir())
     except MissingPartError as error:
@@ -148,7 +155,7 @@ def test_nothing_waits_and_nothing_leaves_the_host_unsigned() -> None:
 
 
 def test_a_condition_reaches_the_receiver_in_time(
-    binary: AlertmanagerBinary, receiver: Receiver, tmp_path: Path
+    binary: AlertmanagerBinary, prometheus: PrometheusBinary, receiver: Receiver, tmp_path: Path
 ) -> None:
     """A run that is steered by alerts is steered this late, at best."""
     port = free_port()
@@ -168,16 +175,16 @@ def test_a_condition_reaches_the_receiver_in_time(
         loopback_session() as session,
         ChildProcess(argv, tmp_path / "alertmanager.log"),
         LocalPrometheus(
-            find_prometheus(cache_dir()),
+            prometheus,
             tmp_path,
             session,
             port=free_port(),
             alertmanager=f"127.0.0.1:{port}",
-        ) as prometheus,
+        ) as server,
     ):
-        prometheus.targets.write(ArmLabels("r", "e", "a"), vllm=[f"http://{receiver.address}"])
+        server.targets.write(ArmLabels("r", "e", "a"), vllm=[f"http://{receiver.address}"])
         receiver.wait_for("Hop2RagWatchdog", "firing", LIMIT_SECONDS)
-        while prometheus.client.scrape_errors().get(("vllm", receiver.address)) != "":
+        while server.client.scrape_errors().get(("vllm", receiver.address)) != "":
             time.sleep(0.1)
 
         receiver.usage = 0.99
