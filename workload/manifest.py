@@ -40,7 +40,6 @@ Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 Word = Annotated[str, Field(max_length=512)]
 Time = Annotated[float, Field(ge=0, le=LATEST_SECONDS, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
-Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class _Strict(BaseModel):
@@ -65,10 +64,9 @@ class WindowTold(_Strict):
 
 
 class EngineTold(BaseModel):
-    """What the engine of a window said about itself; of an older release there may be more."""
+    """What the engine of a window said about itself: what is drawn or compared is checked, and the rest only kept."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="allow")
-    __pydantic_extra__: dict[str, Word | Count | Number | bool | None] = Field(init=False)
 
     version: Word | None = None
     model: Word | None = None
@@ -78,13 +76,21 @@ class EngineTold(BaseModel):
     has_random_weights: bool | None = None
 
 
+class AccountTold(BaseModel):
+    """What became of a window's questions; the rest is only kept."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="allow")
+
+    sent: Count
+
+
 class MeasuredTold(_Strict):
     """A row of `measured`, see `workload.results.Measured`."""
 
     window: WindowTold
     engine: EngineTold
     counters: dict[Word, Annotated[float, Field(ge=0, allow_inf_nan=False)] | None]
-    accounting: dict[Word, Count | Number | dict[Word, Count | Number] | Word | None]
+    accounting: AccountTold
 
 
 class Manifest(BaseModel):

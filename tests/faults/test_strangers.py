@@ -158,6 +158,18 @@ def test_row_21_a_draft_is_never_somebody_elses_file(home: Path) -> None:
     assert untouched(home)
 
 
+def test_row_21_a_manifest_of_ours_comes_back_as_it_was_written(tmp_path: Path) -> None:
+    """A check that is narrower than what a run writes would refuse to go on with what is sound."""
+    engine = {**ENGINE, "has_random_weights": None, "pids": [1, 2], "pool": {"a": 1}, "model_path": "/models/m"}
+    account = {**ACCOUNTING, "failed": {"timeout": 1}, "counter_resets": {"x": 2}, "by": [1.5, None]}
+    part = {**PART, "engine": engine, "accounting": account, "counters": {"x": 1.5, "y": None}}
+    folder = folder_of(tmp_path)
+    (folder / "manifest.json").write_text(json.dumps({**GOOD, "measured": [part], "more": 1}))
+    found = manifest_in(folder)
+    assert [each.as_dict() for each in found.windows] == [part]
+    assert [each.engine for each in found.past_windows] == [{k: v for k, v in engine.items() if k != "model_path"}]
+
+
 GOOD: dict[str, Any] = {
     "run": RUN,
     "experiment": "vllm-metrics",
