@@ -41,7 +41,8 @@ class EngineFacts:
         prefix_caching: whether prefix caching is on.
         kv_pool_bytes: size of the KV pool, as told; where only its blocks are told, as by 0.22.1 on a GPU, their tokens
             times the bytes of one by the model's config, if that is seen from here.
-        kv_block_bytes: `kv_pool_bytes / num_gpu_blocks`, too large by less than one block in the whole pool.
+        kv_block_bytes: `kv_pool_bytes / num_gpu_blocks` in whole bytes, too large by less than one block in the
+            whole pool.
         kv_pool_is_told: whether the pool's size was told and not computed; None where it is not known.
         adapter_of: the base model's name where `model` is an adapter; vLLM's metrics carry the base's.
     """
@@ -146,7 +147,7 @@ def facts_from(
         num_gpu_blocks=blocks,
         prefix_caching={"True": True, "False": False}.get(labels.get("enable_prefix_caching", "")),
         kv_pool_bytes=pool,
-        kv_block_bytes=pool / blocks if pool and blocks else None,
+        kv_block_bytes=float(pool // blocks) if pool and blocks else None,
         kv_pool_is_told=is_told,
         adapter_of=None if parent is None else _name(parent),
     )
