@@ -87,7 +87,7 @@ async def test_a_flood_of_wrong_passwords_is_bounded(auth: BasicAuth, monkeypatc
     assert threading.active_count() == threads
 
 
-async def test_checks_that_wait_are_bounded(auth: BasicAuth, gate: Gate) -> None:
+async def test_row_25_checks_that_wait_are_bounded(auth: BasicAuth, gate: Gate) -> None:
     """Three thousand checks of 50 ms are two minutes in which the right password times out."""
     waiting = [
         asyncio.create_task(auth._is_allowed(header(str(number)), Client().receive)) for number in range(WAITING_CHECKS)
@@ -144,7 +144,7 @@ async def test_a_password_that_was_checked_while_another_waited_is_not_checked_a
     assert gate.checked == [b"right"]
 
 
-def test_a_flood_that_does_not_wait_locks_no_one_out(gate: Gate, wait_until: Callable[..., None]) -> None:
+def test_row_25_a_flood_that_does_not_wait_locks_no_one_out(gate: Gate, wait_until: Callable[..., None]) -> None:
     """Over HTTP: wrong passwords from connections that are closed at once, then the right one, never seen before."""
     with MetricsServer(CollectorRegistry(), users={"prometheus": HASH}) as server:
         address = server.start()

@@ -63,7 +63,7 @@ class Hanging:
         yield GaugeMetricFamily("late", "Late.", 1.0)
 
 
-def test_a_hanging_collector_costs_its_own_series(caplog: pytest.LogCaptureFixture) -> None:
+def test_row_25_a_hanging_collector_costs_its_own_series(caplog: pytest.LogCaptureFixture) -> None:
     """A network file system whose server is gone never answers; it took /metrics, the timeline and the exit with it."""
     hanging = Hanging()
     collectors = Collectors({"hanging": hanging, "working": Working()}, seconds=0.2)

@@ -69,7 +69,9 @@ def is_closed(connection: socket.socket) -> bool:
 
 
 @pytest.mark.parametrize("greeting", [b"", b"\x16\x03\x01\x02\x00", b"GET / HTTP/1.1\r\n"])
-def test_connections_without_a_handshake_count(serve: Serve, wait_until: Callable[..., None], greeting: bytes) -> None:
+def test_row_25_connections_without_a_handshake_count(
+    serve: Serve, wait_until: Callable[..., None], greeting: bytes
+) -> None:
     """With TLS each silent connection took a descriptor for ten seconds, without a limit, and locked out scrapes."""
     server, client = serve(LIMITS)
     guests = server._server._door._guests
@@ -124,7 +126,7 @@ class Listener:
 
 
 @pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
-async def test_no_descriptor_is_said_once_and_idle_ones_make_room(
+async def test_row_25_no_descriptor_is_said_once_and_idle_ones_make_room(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, code: int
 ) -> None:
     """Asyncio says it 512 times for each connection that waits, and tries again as often: 25 MB of log in 9 s."""

@@ -47,7 +47,7 @@ def forgotten(handler: MeteringHandler) -> float | None:
     return value(handler, "hop2rag_metering_failures_total")
 
 
-def test_runs_whose_end_is_never_told_do_not_pile_up(
+def test_row_25_runs_whose_end_is_never_told_do_not_pile_up(
     handler: MeteringHandler, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A worker that is killed tells no end: after a week of such, an app would be out of memory."""

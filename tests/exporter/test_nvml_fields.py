@@ -34,7 +34,9 @@ def test_a_code_that_means_a_loss_loses_the_gpu(nvml: FakeNvml, code: str) -> No
 
 
 @pytest.mark.parametrize("code", [*LACKS, *FAILURES])
-def test_memory_that_is_not_told_loses_no_gpu(nvml: FakeNvml, code: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_row_25_memory_that_is_not_told_loses_no_gpu(
+    nvml: FakeNvml, code: str, caplog: pytest.LogCaptureFixture
+) -> None:
     """A GB10 shares the host's memory: taken for lost, it would pause every run and show no power either."""
     nvml.answers |= {"nvmlDeviceGetPowerUsage": 11_200, "nvmlDeviceGetName": "NVIDIA GB10"}
     nvml.fail("nvmlDeviceGetMemoryInfo", code)
@@ -83,7 +85,9 @@ def told(gpu: NvmlDevice) -> int:
 
 @pytest.mark.parametrize("function", SENSORS)
 @pytest.mark.parametrize("failure", [*LACKS, *FAILURES, *STRANGERS])
-def test_a_sensor_that_fails_costs_its_own_fields(nvml: FakeNvml, function: str, failure: str | Exception) -> None:
+def test_row_25_a_sensor_that_fails_costs_its_own_fields(
+    nvml: FakeNvml, function: str, failure: str | Exception
+) -> None:
     """One sensor in trouble, or one that a vGPU does not have, must not take the others along."""
     nvml.answers |= SENSORS
     gpu = NvmlReader(nvml).open()[0]

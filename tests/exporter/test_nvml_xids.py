@@ -59,7 +59,7 @@ def test_xid_errors_are_counted(nvml: FakeNvml) -> None:
     assert gpu.xids() == Xids(2, 79)
 
 
-def test_the_xid_that_comes_with_a_loss_is_counted(nvml: FakeNvml) -> None:
+def test_row_25_the_xid_that_comes_with_a_loss_is_counted(nvml: FakeNvml) -> None:
     """XID 79 says that the GPU fell off the bus; freed with its set unread, it is never seen."""
     events = Events(nvml)
     first, second = NvmlReader(nvml).open()

@@ -121,7 +121,7 @@ def test_cpu_time_of_ended_children_stays(proc: Proc) -> None:
     assert values(collector)[COUNT, "engine"] == 1
 
 
-def test_a_pid_that_another_process_gets_is_not_the_engines(proc: Proc, fake_time: FakeTime) -> None:
+def test_row_25_a_pid_that_another_process_gets_is_not_the_engines(proc: Proc, fake_time: FakeTime) -> None:
     """Its numbers would be drawn as the engine's, and nothing would say that the engine has ended."""
     proc.put(7, started=100)
     collector = ProcessCollector({"engine": Target(pid=7)}, fake_time.monotonic)

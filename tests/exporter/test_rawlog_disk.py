@@ -72,7 +72,7 @@ def test_a_full_disk_costs_nothing_once_there_is_room(
 
 
 @pytest.mark.parametrize("room", [0, 1, len(HEADER) - 1])
-def test_a_disk_that_is_full_when_a_file_is_begun_costs_nothing(
+def test_row_25_a_disk_that_is_full_when_a_file_is_begun_costs_nothing(
     tmp_path: Path,
     log: RawLog,
     record: GpuRecord,
@@ -120,7 +120,7 @@ def test_a_failing_write_is_counted_and_said_once(
     assert counted(registry) == (1, 5)
 
 
-def test_a_clock_set_back_begins_a_new_file_and_loses_no_row(
+def test_row_25_a_clock_set_back_begins_a_new_file_and_loses_no_row(
     tmp_path: Path, log: RawLog, record: GpuRecord, fake_time: FakeTime
 ) -> None:
     """A file whose times run backwards cannot be replayed; a row that was not yet written must not be forgotten."""

@@ -71,7 +71,7 @@ OTHERS = {
 }
 
 
-def test_only_files_of_its_own_are_deleted(
+def test_row_25_only_files_of_its_own_are_deleted(
     tmp_path: Path, record: GpuRecord, fake_time: FakeTime, registry: CollectorRegistry
 ) -> None:
     """A folder of recordings is a likely place for a raw log; it deleted sixteen of them, or the file it had begun."""

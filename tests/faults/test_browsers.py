@@ -58,7 +58,9 @@ def allowed(response: requests.Response) -> list[str]:
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1:1"])
-def test_a_page_reads_nothing_from_prometheus(pair: tuple[LocalPrometheus, LocalAlertmanager], origin: str) -> None:
+def test_row_24_a_page_reads_nothing_from_prometheus(
+    pair: tuple[LocalPrometheus, LocalAlertmanager], origin: str
+) -> None:
     """By default it says to every page that it may."""
     url, headers = pair[0].url, {"Origin": origin, "Access-Control-Request-Method": "GET"}
     for path in ("/api/v1/query?query=up", "/api/v1/alerts", "/api/v1/status/config", "/metrics"):
@@ -68,7 +70,7 @@ def test_a_page_reads_nothing_from_prometheus(pair: tuple[LocalPrometheus, Local
 
 @pytest.mark.parametrize("path", ["/-/quit", "/-/reload"])
 @pytest.mark.parametrize("method", ["POST", "PUT", "GET"])
-def test_a_page_neither_stops_nor_reloads_prometheus(
+def test_row_24_a_page_neither_stops_nor_reloads_prometheus(
     pair: tuple[LocalPrometheus, LocalAlertmanager], path: str, method: str
 ) -> None:
     """Such a request needs no leave of the server's: the browser sends it, and only hides the answer."""
@@ -80,7 +82,7 @@ def test_a_page_neither_stops_nor_reloads_prometheus(
 
 @pytest.mark.parametrize("path", ["/api/v2/alerts", "/api/v2/silences", "/api/v2/status", "/-/reload", "/metrics", "/"])
 @pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS", "DELETE"])
-def test_without_the_password_alertmanager_does_nothing(
+def test_row_24_without_the_password_alertmanager_does_nothing(
     pair: tuple[LocalPrometheus, LocalAlertmanager], path: str, method: str
 ) -> None:
     """A page ended a soak within a second by an alert that it posted; a silence would keep one from it."""

@@ -14,6 +14,7 @@ ROWS = {
     int(match[1]): re.findall(r"`(tests/[^`]+\.py)`", match[2])
     for match in re.finditer(r"^\| (\d+) \|(.*)\|$", TABLE, re.MULTILINE)
 }
+LAST = 31
 TEST = re.compile(r"test_rows?_((?:\d\d_)(?:and_\d\d_)?)")
 
 
@@ -31,12 +32,12 @@ def rows_of(path: Path) -> set[int]:
 FOUND = {str(path.relative_to(ROOT)): rows_of(path) for path in sorted((ROOT / "tests").rglob("test_*.py"))}
 
 
-def test_there_are_twenty_rows() -> None:
+def test_no_row_is_missing() -> None:
     """A row that was dropped from the table would be missed by nobody."""
-    assert list(ROWS) == list(range(1, 21))
+    assert list(ROWS) == list(range(1, LAST + 1))
 
 
-@pytest.mark.parametrize("row", range(1, 21))
+@pytest.mark.parametrize("row", range(1, LAST + 1))
 def test_a_row_names_the_files_that_test_it(row: int) -> None:
     """A row without a test is a promise; a test that the table does not name is not found."""
     assert ROWS[row]

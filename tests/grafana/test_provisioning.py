@@ -72,7 +72,7 @@ def clashes(files: Iterable[dict[str, Any]]) -> list[str]:
     return [each for each in found if each not in {"0 defaults", "1 defaults"}]
 
 
-def test_nothing_of_ours_meets_what_a_grafana_has_already() -> None:
+def test_row_31_nothing_of_ours_meets_what_a_grafana_has_already() -> None:
     """Two defaults and it does not start; one uid twice and both providers lose write permission, without a word.
 
     `prune` and `deleteDatasources` reach what is named in our own files alone.

@@ -98,7 +98,7 @@ def joins(expression: str) -> Iterator[tuple[str, str | None]]:
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_every_join_says_on_what(rule: str) -> None:
+def test_row_28_every_join_says_on_what(rule: str) -> None:
     """What a set operation matches by default is every label, of metrics that need not have the same ones."""
     for operator, labels in joins(RULES[rule]):
         assert labels is not None, f"{operator} in {rule} matches on every label"

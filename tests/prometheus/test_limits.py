@@ -53,7 +53,7 @@ def configurations() -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.parametrize("used", ["host", "shipped", "compose"])
-def test_every_job_has_every_limit(used: str) -> None:
+def test_row_28_every_job_has_every_limit(used: str) -> None:
     """Of the jobs one is enough: a target that shows a label for each request fills memory and disk in minutes."""
     for job in configurations()[used]["scrape_configs"]:
         assert all(job.get(limit) for limit in LIMITS), job["job_name"]
@@ -96,7 +96,7 @@ def value(client: PrometheusClient, query: str) -> float:
 
 
 @pytest.mark.prometheus
-def test_a_target_beyond_a_limit_costs_its_own_scrape(prometheus: PrometheusBinary, tmp_path: Path) -> None:
+def test_row_28_a_target_beyond_a_limit_costs_its_own_scrape(prometheus: PrometheusBinary, tmp_path: Path) -> None:
     """And somebody is told: by an alert, and by the doctor, which names the target and the limit."""
     with ExitStack() as stack:
         addresses = {name: stack.enter_context(serving(page)) for name, page in PAGES.items()}

@@ -128,7 +128,7 @@ AB = ab_experiment(parse_arms(["original", "append-only", "early:prefetch=last-c
 @pytest.mark.parametrize("tells", [True, False], ids=["engine tells", "engine tells nothing"])
 @pytest.mark.parametrize("outcome", OUTCOMES, ids=lambda outcome: outcome.__name__)
 @pytest.mark.parametrize("experiment", [*ON_ENGINES, AB], ids=lambda experiment: experiment.name)
-def test_every_experiment_ends_with_a_report(
+def test_row_26_every_experiment_ends_with_a_report(
     experiment: Experiment,
     outcome: Callable[[Rows], None],
     tells: bool,

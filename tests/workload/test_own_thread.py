@@ -12,7 +12,7 @@ import pytest
 from workload.own_thread import OneByOne, in_own_thread
 
 
-async def test_hung_calls_take_no_thread_from_anybody() -> None:
+async def test_row_23_hung_calls_take_no_thread_from_anybody() -> None:
     """The usual pool has a handful of threads for all: a few hung calls, and no checkpoint is written any more."""
     gate = threading.Event()
     hung = [asyncio.create_task(in_own_thread(gate.wait, 60)) for _ in range(50)]
@@ -39,7 +39,7 @@ async def test_one_who_stops_waiting_stops_nobody() -> None:
     gate.set()
 
 
-def test_a_call_that_never_returns_does_not_keep_the_process() -> None:
+def test_row_23_a_call_that_never_returns_does_not_keep_the_process() -> None:
     """Threads of a pool are joined at the end: one on a dead server kept a finished run for ever."""
     code = (
         "import asyncio, threading\n"

@@ -38,7 +38,7 @@ RUN = {"run": LABELS.run, "experiment": LABELS.experiment, "arm": LABELS.arm}
 
 
 @pytest.mark.prometheus
-def test_two_levels_count_what_they_measured_and_nothing_else(tmp_path: Path) -> None:
+def test_row_30_two_levels_count_what_they_measured_and_nothing_else(tmp_path: Path) -> None:
     """A counter that goes on through the second warm-up would carry it into every increase over both levels."""
     store: Any = StubStore()
     bundle = Bundle(tmp_path, LABELS.run)

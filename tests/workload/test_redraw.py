@@ -117,7 +117,7 @@ def test_what_an_older_version_worked_out_is_worked_out_anew(results: Path, monk
 
 
 @pytest.mark.parametrize("has_run", [True, False])
-def test_an_earlier_run_is_not_drawn_beside_a_later_one(
+def test_row_26_an_earlier_run_is_not_drawn_beside_a_later_one(
     results: Path, monkeypatch: pytest.MonkeyPatch, *, has_run: bool
 ) -> None:
     """Its pictures under a later run's JSON were one folder of two runs; they go to the run's own."""

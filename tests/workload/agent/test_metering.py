@@ -127,7 +127,7 @@ FAILURES = (RuntimeError(), LlmError("timeout"), asyncio.CancelledError(), Keybo
 
 
 @pytest.mark.parametrize("failure", FAILURES, ids=lambda failure: type(failure).__name__)
-async def test_what_failed_is_counted_and_is_no_latency(failure: BaseException) -> None:
+async def test_row_26_what_failed_is_counted_and_is_no_latency(failure: BaseException) -> None:
     """An overloaded engine that refuses in 10 us would halve the mean; a gauge left up would stay up for ever."""
     measured = bench()
     question = measured.meter.question("0", "bridge")

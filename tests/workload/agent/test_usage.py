@@ -77,7 +77,7 @@ LIES = [
 
 
 @pytest.mark.parametrize("turn", LIES, ids=lambda turn: repr(turn.usage or turn.ends)[:60])
-async def test_a_figure_that_cannot_be_true_costs_its_call_and_nothing_else(
+async def test_row_23_a_figure_that_cannot_be_true_costs_its_call_and_nothing_else(
     lasting: StubVllm, tmp_path: Path, turn: Turn
 ) -> None:
     """One such number ended an hour-long run: as a traceback, or as "Free disk space" for what no disk was short of.
@@ -141,7 +141,7 @@ async def test_usage_in_every_chunk_counts_once_and_a_null_takes_nothing_back(la
     assert measured.value("hop2rag_completion_tokens_total", node="generate", hop="2") == 2
 
 
-async def test_token_ids_without_end_are_as_oversized_as_a_text(lasting: StubVllm) -> None:
+async def test_row_23_token_ids_without_end_are_as_oversized_as_a_text(lasting: StubVllm) -> None:
     """Ids come with an empty text, so a limit on characters alone lets a server fill the memory."""
     chunk = json.dumps({"choices": [{"delta": {}, "token_ids": [1] * (MAX_REPLY_CHARS + 1)}]})
     assert await call(lasting, bench(), Turn("a b", after=1, then="garbage", garbage=chunk)) == "oversized"

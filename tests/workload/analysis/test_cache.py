@@ -91,7 +91,7 @@ CUT = {"outcome": "failed", "prompt_tokens": None, "cached_tokens": None, "reusa
         (229, 300, False),  # more hits than there are tokens left
     ],
 )
-def test_one_cut_call_is_no_disagreement(hits: int, queries: int, agrees: bool | None) -> None:
+def test_row_26_one_cut_call_is_no_disagreement(hits: int, queries: int, agrees: bool | None) -> None:
     """Its tokens are unknown, so the rest is told to the token, and of it by how much it is unknown."""
     data = run_of([measured(hits=hits, queries=queries)], [call(1), call(2), call(3, **CUT)])
     found = witnesses(data, ARM)

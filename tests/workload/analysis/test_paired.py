@@ -29,7 +29,7 @@ PLANTED: dict[str, Callable[[np.random.Generator, tuple[int, int]], NDArray[np.f
 
 @pytest.mark.parametrize("count", [6, 8, 12, 20])
 @pytest.mark.parametrize("kind", PLANTED)
-def test_the_interval_covers_a_planted_median(kind: str, count: int) -> None:
+def test_row_26_the_interval_covers_a_planted_median(kind: str, count: int) -> None:
     """At the sizes that runs have: the percentile bootstrap held it in 91 to 95 % and called that 95.
 
     The bound allows three standard errors of this simulation and half a point, which the interpolation may be off.
@@ -52,7 +52,7 @@ def test_the_interval_lies_between_two_that_are_exact(count: int) -> None:
     assert held[0] >= LEVEL > held[1]
 
 
-def test_five_pairs_have_no_interval() -> None:
+def test_row_26_five_pairs_have_no_interval() -> None:
     """Their smallest and largest cover the median in 93.75 %: that was printed as 95 % once."""
     values = {str(number): float(number + 1) for number in range(6)}
     fewer = dict(list(values.items())[1:])

@@ -68,7 +68,7 @@ def test_two_clocks_that_disagree_by_a_hair_are_one_worker() -> None:
     ramp=st.floats(0, 0.99),
     straggler=st.floats(1, 30),
 )
-def test_first_wave_and_drain_of_known_size(
+def test_row_26_first_wave_and_drain_of_known_size(
     workers: int, rounds: int, seconds: float, ramp: float, straggler: float
 ) -> None:
     """N workers that take R seconds answer N / R a second, however long they take to come and however one straggles."""

@@ -38,7 +38,7 @@ def test_every_gold_passage_was_found_where_each_was_shown(hops: list[tuple[str,
     assert found == {"questions": 1, "found_all": every, "found_none": none, "unreadable": 0}
 
 
-def test_what_the_file_does_not_hold_is_not_found_and_is_said() -> None:
+def test_row_26_what_the_file_does_not_hold_is_not_found_and_is_said() -> None:
     """Its loop may end without that passage: then the load is shorter than the question's, and a reader must know."""
     found = gold_passages([GOLD, replace(WHOLE, id="r")], [shown("Aba", "Ben"), shown("Aba", "Ben", question="r")])
     assert found == {"questions": 2, "found_all": 1, "found_none": 0, "unreadable": 1}

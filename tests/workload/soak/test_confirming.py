@@ -43,13 +43,13 @@ def test_an_alert_fires_where_prometheus_has_it(labels: dict[str, str], is_true:
     assert bool(confirm([told(labels, "resolved")])) is not is_true
 
 
-def test_an_alert_without_an_action_is_given_none_by_a_message() -> None:
+def test_row_24_an_alert_without_an_action_is_given_none_by_a_message() -> None:
     """The watchdog always fires: with an action added it would confirm whatever it was made to ask for."""
     own = {"alertname": "Hop2RagWatchdog", "severity": "none"}
     assert confirmer(lambda: [own])([told({**own, "action": "stop"})]) == []
 
 
-def test_who_cannot_be_asked_confirms_nothing() -> None:
+def test_row_24_who_cannot_be_asked_confirms_nothing() -> None:
     """It is no answer that nothing fires."""
 
     def silent() -> Any:

@@ -71,7 +71,9 @@ CHANGES: dict[str, tuple[str, ...]] = {
 
 
 @pytest.mark.parametrize("changes", CHANGES.values(), ids=list(CHANGES))
-def test_whatever_is_missing_the_report_is_written(soaked: Path, tmp_path: Path, changes: tuple[str, ...]) -> None:
+def test_row_23_whatever_is_missing_the_report_is_written(
+    soaked: Path, tmp_path: Path, changes: tuple[str, ...]
+) -> None:
     """A process that was killed between a segment's end and its summary left hours that no report could be made of."""
     finished = reported(soaked, tmp_path, *changes)
     assert (finished.bundle / "report.html").stat().st_size > 1000
@@ -96,7 +98,7 @@ def test_a_time_that_is_not_known_is_called_that(soaked: Path, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("step", [-3600.0, 7200.0])
-def test_a_clock_that_is_set_changes_no_time_within_a_run(step: float) -> None:
+def test_row_23_a_clock_that_is_set_changes_no_time_within_a_run(step: float) -> None:
     """Set back an hour in mid-run, a segment had lasted -59.9 minutes, and the next one 120."""
     now: dict[str, Any] = {"wall": 1_700_000_000.0, "monotonic": 50.0}
     clock = steady(lambda: now["monotonic"], lambda: now["wall"])

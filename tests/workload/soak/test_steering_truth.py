@@ -27,7 +27,9 @@ QUEUE = alert("VllmQueueGrowing", "reduce")
 @pytest.mark.parametrize(
     ("name", "action"), [("VllmQueueGrowing", "reduce"), ("VllmDown", "pause"), ("DiskWritesFailing", "stop")]
 )
-async def test_what_prometheus_does_not_tell_is_not_done(helm: Callable[..., Helm], name: str, action: str) -> None:
+async def test_row_24_what_prometheus_does_not_tell_is_not_done(
+    helm: Callable[..., Helm], name: str, action: str
+) -> None:
     """Whoever reaches Alertmanager may post an alert of any name: a page in a browser ended a soak within a second.
 
     When it comes true it is found, although the message is an old one by then.
@@ -42,7 +44,7 @@ async def test_what_prometheus_does_not_tell_is_not_done(helm: Callable[..., Hel
     assert bridge.actions() == [(action, name, "taken")]
 
 
-async def test_an_end_that_prometheus_does_not_tell_lifts_nothing(helm: Callable[..., Helm]) -> None:
+async def test_row_24_an_end_that_prometheus_does_not_tell_lifts_nothing(helm: Callable[..., Helm]) -> None:
     """A posted end would let a run send into an engine that is down."""
     bridge = helm(fires={"VllmDown"})
     await bridge.hear(DOWN)
@@ -108,7 +110,7 @@ async def test_a_pause_that_was_forgotten_is_lifted(helm: Callable[..., Helm]) -
     assert bridge.pace.holds == set()
 
 
-async def test_a_storm_is_bounded_and_passes(helm: Callable[..., Helm]) -> None:
+async def test_row_24_a_storm_is_bounded_and_passes(helm: Callable[..., Helm]) -> None:
     """Thousands of engines are down at once: bounded memory, one canary a look, all lifted when they are back."""
     bridge = helm()
     await bridge.hear(*[alert("VllmDown", "pause", instance=str(number)) for number in range(3000)])
@@ -129,7 +131,7 @@ async def test_a_storm_is_bounded_and_passes(helm: Callable[..., Helm]) -> None:
         ("engine", None),
     ],
 )
-async def test_no_hold_outlasts_the_patience(
+async def test_row_24_no_hold_outlasts_the_patience(
     helm: Callable[..., Helm], hold: str, ending: tuple[str, int] | None
 ) -> None:
     """A lost heartbeat held a run for ten hours, to the end of its duration. The engine has a patience of its own."""

@@ -82,7 +82,7 @@ FINISHED = Ending("finished", 0)
         (Ending("stopped by VllmDown", 6), 0.9, 0.0, 6, "stopped by VllmDown"),
     ],
 )
-def test_hours_of_nothing_are_no_success(
+def test_row_23_hours_of_nothing_are_no_success(
     ending: Ending, held: float | None, recorded: float | None, code: int, says: str
 ) -> None:
     """A script that looks at the exit code takes 0 for eight measured hours."""
@@ -91,7 +91,9 @@ def test_hours_of_nothing_are_no_success(
     assert found.why == says
 
 
-def test_a_soak_that_was_held_for_most_of_its_time_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_row_23_a_soak_that_was_held_for_most_of_its_time_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The whole of it: the exit code, the sentence, and no hint to go on with what has no time left."""
     monkeypatch.setattr(soak_module, "CHECKPOINT_SECONDS", 0.1)
     room = iter([2**40])
@@ -103,7 +105,7 @@ def test_a_soak_that_was_held_for_most_of_its_time_says_so(tmp_path: Path, monke
     assert "Held for" in (finished.bundle / "report.html").read_text()
 
 
-def test_a_soak_that_nobody_scraped_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_row_23_a_soak_that_nobody_scraped_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another run had taken its targets: the first soak ended with "finished" and 0, and its panels are empty."""
     monkeypatch.setattr(soak_module, "CHECKPOINT_SECONDS", 0.1)
     with StubVllm() as stub:
