@@ -15,6 +15,8 @@ import bcrypt
 from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 
+from exporter.fair import BusyError, Turns, network_of
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -28,16 +30,13 @@ MAX_PASSWORD_BYTES = 72  # bcrypt reads no further
 _NOBODY = b"$2b$10$emScLTa4sRmhINXadHG/reA0BdF2NC5Se6Mr0VrP332rUhszrflVC"
 
 
-class BusyError(Exception):
-    """As many passwords wait to be checked as may."""
-
-
 class BasicAuth:
     """Lets a request through if its name and password match; /-/healthy and /-/ready are open to all.
 
-    Checks run one at a time in a thread, in the order in which they came; answers are remembered under a keyed digest,
-    so no password is kept. A flood of wrong passwords pushes out other wrong ones, never a right one, and does not lock
-    it out: a check whose client has gone is dropped, and beyond `WAITING_CHECKS` a client gets a 503 at once.
+    Checks run one at a time in a thread, by turns over the addresses that ask; answers are remembered under a keyed
+    digest, so no password is kept. A flood of wrong passwords pushes out other wrong ones, never a right one, and does
+    not lock it out: a check whose client has gone is dropped, and beyond `WAITING_CHECKS` the address that has the most
+    gets a 503 at once.
 
     Args:
         app: the ASGI application behind.
@@ -50,8 +49,7 @@ class BasicAuth:
         self._key = secrets.token_bytes(32)
         self._right: set[bytes] = set()
         self._wrong: OrderedDict[bytes, None] = OrderedDict()
-        self._waiting = 0
-        self._turn = asyncio.Semaphore()
+        self._turns = Turns(WAITING_CHECKS)
         self._checker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="bcrypt")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -60,7 +58,8 @@ class BasicAuth:
             await self._app(scope, receive, send)
             return
         try:
-            is_allowed = await self._is_allowed(Headers(scope=scope).get("authorization", ""), receive)
+            client = network_of((scope.get("client") or ("",))[0])
+            is_allowed = await self._is_allowed(Headers(scope=scope).get("authorization", ""), receive, client)
         except BusyError:
             await PlainTextResponse("Too many passwords wait.\n", 503, {"Retry-After": "1"})(scope, receive, send)
             return
@@ -70,27 +69,23 @@ class BasicAuth:
         refusal = PlainTextResponse("Unauthorized\n", 401, {"WWW-Authenticate": 'Basic realm="metrics"'})
         await refusal(scope, receive, send)
 
-    async def _is_allowed(self, header: str, receive: Receive) -> bool:
+    async def _is_allowed(self, header: str, receive: Receive, client: str) -> bool:
         scheme, _, encoded = header.partition(" ")
         if scheme.lower() != "basic":
             return False
         digest = hashlib.blake2b(encoded.encode(), key=self._key).digest()
         if (known := self._known(digest)) is not None:
             return known
-        if self._waiting >= WAITING_CHECKS:
-            raise BusyError
-        self._waiting += 1
-        check, leave = asyncio.create_task(self._checked(digest, encoded)), asyncio.create_task(_left(receive))
+        check, leave = asyncio.create_task(self._checked(digest, encoded, client)), asyncio.create_task(_left(receive))
         try:
             await asyncio.wait({check, leave}, return_when=asyncio.FIRST_COMPLETED)
             return check.done() and check.result()
         finally:
-            self._waiting -= 1
             check.cancel()
             leave.cancel()
 
-    async def _checked(self, digest: bytes, encoded: str) -> bool:
-        async with self._turn:
+    async def _checked(self, digest: bytes, encoded: str, client: str) -> bool:
+        async with self._turns.turn(client):
             if (known := self._known(digest)) is not None:  # told while this one waited
                 return known
             is_right = await asyncio.get_running_loop().run_in_executor(self._checker, self._check, encoded)
