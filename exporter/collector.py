@@ -105,4 +105,26 @@ class Collectors:
 
 
 def _families_of(collector: Collector) -> list[Metric]:
-    return list(collector.collect())
+    """Return a collector's families once it is known that they can be shown: one that cannot would cost the page.
+
+    Raises:
+        IncompleteError: some cannot.
+    """
+    families = list(collector.collect())
+    sound = [family for family in families if _can_be_shown(family)]
+    if len(sound) < len(families):
+        odd = {str(getattr(family, "name", "what is no family")) for family in families if family not in sound}
+        raise IncompleteError(", ".join(sorted(odd)), sound)
+    return families
+
+
+def _can_be_shown(family: Metric) -> bool:
+    """Return whether every sample is a number under labels that are texts, and no series comes twice."""
+    try:
+        for sample in family.samples:
+            float(sample.value)
+            "".join(sample.labels.values()).encode()
+        series = {(sample.name, *sorted(sample.labels.items())) for sample in family.samples}
+    except (AttributeError, ArithmeticError, TypeError, ValueError):
+        return False
+    return len(series) == len(family.samples)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import threading
+from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("exporter.nvml")
 MILLI = 0.001
+MOST_INSTANCES = 64  # of MIG; the largest GPU has seven
 MEGAHERTZ = 1_000_000
 PCIE_UNIT_BYTES = 1024  # NVML reports KB/s
 
@@ -62,6 +64,9 @@ class NvmlReader:
                     gpu=f"{index}:{instance}", index=str(index), uuid="", name="", driver=driver, backend="nvml"
                 )
                 self._devices.append(NvmlDevice(self._nvml, mig, find_handle, self._restart))
+        uuids = Counter(device.info.uuid for device in self._devices)
+        for device in self._devices:
+            device.is_unique = uuids[device.info.uuid] == 1
         return self._devices
 
     def _restart(self) -> None:
@@ -92,6 +97,7 @@ class NvmlDevice:
     def __init__(self, nvml: Any, info: GpuInfo, find_handle: Callable[[], Any], restart: Callable[[], None]) -> None:
         self.info = info
         self.lost = True
+        self.is_unique = True  # by its UUID; where two have one, NVML gives the first for both
         self._call = Calls(nvml)
         self._nvml = nvml
         self._find_handle = find_handle
@@ -105,8 +111,8 @@ class NvmlDevice:
 
     def mig_instances(self) -> Iterator[tuple[int, Callable[[], Any]]]:
         """Yield (number, function that finds the handle) of each MIG instance; nothing where MIG is off."""
-        count = 0 if self.lost else self._call.attempt("nvmlDeviceGetMaxMigDeviceCount", self._handle) or 0
-        for number in range(count):
+        count = None if self.lost else self._call.attempt("nvmlDeviceGetMaxMigDeviceCount", self._handle)
+        for number in range(known(count, MOST_INSTANCES) or 0):
             find_handle = partial(self._call, "nvmlDeviceGetMigDeviceHandleByIndex", self._handle, number)
             with suppress(GpuError):
                 find_handle()
@@ -128,7 +134,8 @@ class NvmlDevice:
             self._call.note(error.code)
             self._say_without_memory(error.code)
             return None
-        used, total, free = known(reading.used), known(reading.total), known(reading.free)
+        total = known(reading.total)
+        used, free = known(reading.used, total or 0), known(reading.free, total or 0)
         if used is None or not total:
             self._say_without_memory("NO_DATA")
             return None
@@ -172,8 +179,11 @@ class NvmlDevice:
     def processes(self) -> Processes:
         """Read memory by compute process; a process whose memory the driver does not tell is left out."""
         running = self._call.optional("nvmlDeviceGetComputeRunningProcesses", self._handle) or []
-        used = ((each.pid, known(each.usedGpuMemory)) for each in running)
-        return Processes(tuple((pid, size) for pid, size in used if size is not None))
+        used: dict[int, int] = {}
+        for each in running:  # a process with several contexts may come several times
+            if (size := known(each.usedGpuMemory)) is not None:
+                used[each.pid] = used.get(each.pid, 0) + size
+        return Processes(tuple(used.items()))
 
     def take_failures(self) -> list[str]:
         """Return the codes of the fields that failed since the last call."""
@@ -188,19 +198,17 @@ class NvmlDevice:
         self._xids.close()
 
     def reopen(self) -> None:
-        """Get a new handle, by UUID where it is known: indices move when a GPU vanishes.
+        """Get a new handle, by UUID where it is known and its own: indices move when a GPU vanishes.
 
         Raises:
             GpuError: the GPU is still lost.
         """
         self.release()
         self._restart()
-        if self.info.uuid:
-            self._handle = self._call("nvmlDeviceGetHandleByUUID", self.info.uuid)
-        self._identify()
+        self._identify(self.info.uuid if self.is_unique else "")
 
-    def _identify(self) -> None:
-        handle = self._handle if self.info.uuid else self._find_handle()
+    def _identify(self, uuid: str = "") -> None:
+        handle = self._call("nvmlDeviceGetHandleByUUID", uuid) if uuid else self._find_handle()
         name, uuid = self._call.optional("nvmlDeviceGetName", handle), self._call.optional("nvmlDeviceGetUUID", handle)
         self.info = replace(self.info, uuid=str(uuid or self.info.uuid), name=str(name or self.info.name))
         self._handle = handle

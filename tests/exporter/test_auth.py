@@ -9,7 +9,7 @@ import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from unittest.mock import Mock
 
 import bcrypt
@@ -198,7 +198,7 @@ def test_a_crowd_over_http_does_not_keep_another_address_out(gate: Gate, wait_un
             connection.sendall(request.encode())
         wait_until(lambda: gate.checked)
         answer = thread.submit(client.get, f"http://{address}/metrics", auth=("prometheus", "right"))
-        wait_until(lambda: answer.done() or "127.0.0.2" in server._server.config.app._turns._waiting)
+        wait_until(lambda: answer.done() or "127.0.0.2" in cast("Any", server._server.config.app)._turns._waiting)
         gate.go.set()
         assert answer.result().status_code == 200
     assert gate.checked.index(b"right") <= 3

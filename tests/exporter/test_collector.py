@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from threading import Event, Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from unittest.mock import Mock
 
 import pytest
@@ -12,9 +12,13 @@ from prometheus_client.core import GaugeMetricFamily
 
 from exporter.collector import Collectors
 from exporter.deadline import Deadline
+from exporter.exposition import encode_text
+from exporter.pages import negotiate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from exporter.collector import Collector
 
 
 class Working:
@@ -48,6 +52,51 @@ def test_a_broken_collector_lowers_its_success_and_the_scrape_answers() -> None:
     assert 'hop2rag_exporter_collector_success{collector="working"} 1.0' in text
     assert 'hop2rag_exporter_collector_duration_seconds{collector="broken"}' in text
     assert "fine 1.0" in text
+
+
+class Odd:
+    """Tells a fact, and something that is none."""
+
+    def __init__(self, value: Any = 1.0, label: Any = "x", more: tuple[Any, ...] = ()) -> None:
+        self._value, self._label, self._more = value, label, more
+
+    def collect(self) -> Iterator[Any]:
+        """Yield two families, and what is none."""
+        odd = GaugeMetricFamily("odd", "Odd.", labels=["label"])
+        odd.add_metric([self._label], self._value)
+        yield odd
+        yield GaugeMetricFamily("sound", "Sound.", 1.0)
+        yield from self._more
+
+
+class Twice:
+    """Tells one series twice, as a driver does that lists a process twice."""
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Yield two families."""
+        family = GaugeMetricFamily("odd", "Odd.", labels=["label"])
+        family.add_metric(["x"], 1.0)
+        family.add_metric(["x"], 2.0)
+        yield from (family, GaugeMetricFamily("sound", "Sound.", 1.0))
+
+
+ODD: list[Collector] = [
+    *map(Odd, (None, "x", 10**400, 1j, [])),
+    *(Odd(label=label) for label in (None, 5, "\ud800", b"x")),
+    Twice(),
+]
+
+
+@pytest.mark.parametrize("encode", [encode_text, generate_latest, negotiate("application/openmetrics-text")[0]])
+@pytest.mark.parametrize("collector", [*ODD, Odd(more=(5, "x", None))])
+def test_a_family_that_cannot_be_shown_costs_itself(collector: Collector, encode: Callable[..., bytes]) -> None:
+    """A value or a label is rendered after all collectors have ended: there it would cost the whole page."""
+    registry = CollectorRegistry()
+    registry.register(Collectors({"odd": collector, "working": Working()}))
+    lines = encode(registry).decode().splitlines()
+    assert 'hop2rag_exporter_collector_success{collector="odd"} 0.0' in lines
+    assert {"fine 1.0", "sound 1.0"} <= {*lines}
+    assert any(line.startswith("odd{") for line in lines) is (collector not in ODD)
 
 
 class Hanging:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from exporter.nvml import NvmlReader
-from exporter.readings import GpuError, Load, Status
+from exporter.readings import GpuError, Load, Memory, Processes, Status
 
 if TYPE_CHECKING:
     from exporter.nvml import NvmlDevice
@@ -55,6 +55,41 @@ def test_memory_that_is_no_memory_is_absent(nvml: FakeNvml, memory: tuple[int | 
     used, total, free = memory
     nvml.answers["nvmlDeviceGetMemoryInfo"] = SimpleNamespace(used=used, total=total, free=free)
     assert NvmlReader(nvml).open()[0].memory() is None
+
+
+def test_more_memory_in_use_than_there_is_is_absent(nvml: FakeNvml) -> None:
+    """A share of 200 % would fire every alert about memory, and move the axis of every figure."""
+    nvml.answers["nvmlDeviceGetMemoryInfo"] = SimpleNamespace(used=20, total=10, free=1)
+    assert NvmlReader(nvml).open()[0].memory() is None
+    nvml.answers["nvmlDeviceGetMemoryInfo"] = SimpleNamespace(used=4, total=10, free=20)
+    assert NvmlReader(nvml).open()[0].memory() == Memory(used=4, total=10, free=None)
+
+
+def test_a_process_that_is_listed_twice_is_one(nvml: FakeNvml) -> None:
+    """A process with two contexts comes twice; Prometheus would keep one of two samples of one series."""
+    running = [SimpleNamespace(pid=pid, usedGpuMemory=used) for pid, used in ((7, 1), (8, 5), (7, 2), (9, None))]
+    nvml.answers["nvmlDeviceGetComputeRunningProcesses"] = running
+    assert NvmlReader(nvml).open()[0].processes() == Processes(((7, 3), (8, 5)))
+
+
+def test_gpus_with_one_uuid_are_opened_anew_by_their_index(nvml: FakeNvml) -> None:
+    """Asked by UUID NVML gives the first of them, whose values would be served as those of both."""
+    nvml.answers["nvmlDeviceGetUUID"] = "GPU-same"
+    second = NvmlReader(nvml).open()[1]
+    nvml.fail("nvmlDeviceGetMemoryInfo", "GPU_IS_LOST")
+    with pytest.raises(GpuError):
+        second.memory()
+    second.reopen()
+    sizes = {"handle-0": 1, "handle-1": 2}
+    nvml.answers["nvmlDeviceGetMemoryInfo"] = lambda handle: SimpleNamespace(used=sizes[handle], total=4, free=0)
+    assert second.memory() == Memory(used=2, total=4, free=0)
+
+
+@pytest.mark.parametrize("count", [-1, 2**32 - 1, "x", None, True])
+def test_no_odd_number_of_instances_costs_a_gpu(nvml: FakeNvml, count: object) -> None:
+    """What is asked while GPUs are found must not keep all of them from being found."""
+    nvml.answers["nvmlDeviceGetMaxMigDeviceCount"] = count
+    assert [gpu.info.gpu for gpu in NvmlReader(nvml).open()] == ["0", "1"]
 
 
 def test_a_gpu_that_no_longer_tells_who_it_is_is_lost(nvml: FakeNvml) -> None:
