@@ -35,7 +35,8 @@ def witnesses(data: RunData, arm: str) -> dict[str, Any]:
     state = _caching(data, arm)
     is_on = state == "on"
     told = {"cached_tokens": (hits, cached, extra["cached"]), "prompt_tokens": (queries, prompt, extra["prompt"])}
-    left = {name: _left(*tokens) for name, tokens in told.items()}
+    # with caching off the engine counts nothing: the responses' tokens would be left of its zeros, below zero
+    left = {name: _left(*tokens) if is_on else None for name, tokens in told.items()}
     different = [call for call in calls if not _equals_bound(call)] if is_on else []
     return {
         "prefix_caching": state,
@@ -44,7 +45,7 @@ def witnesses(data: RunData, arm: str) -> dict[str, Any]:
         "counters": {"hits": hits, "queries": queries, "hit_rate": _ratio(hits, queries)},
         "responses": {"cached_tokens": cached, "hit_rate": _ratio(cached, prompt) if is_on else None},
         "bound": {"reusable_tokens": reusable, "hit_rate": _ratio(reusable, prompt)},
-        "agree_to_the_token": _agree(left["cached_tokens"], left["prompt_tokens"], len(cut)) if is_on else None,
+        "agree_to_the_token": _agree(left["cached_tokens"], left["prompt_tokens"], len(cut)),
         "unknown": {"calls": len(cut), **left},
         "besides": {"calls": len(besides), **{f"{name}_tokens": tokens for name, tokens in extra.items()}},
         "inferred_calls": sum("is_inferred" in call for call in calls),

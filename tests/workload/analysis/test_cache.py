@@ -40,6 +40,8 @@ def test_caching_off_is_said_in_words() -> None:
     assert found["agree_to_the_token"] is None
     assert found["calls_equal_to_bound"] is None
     assert found["bound"]["hit_rate"] == 0.64
+    # responses without counters leave nothing unknown, least of all -100 tokens
+    assert found["unknown"] == {"calls": 0, "cached_tokens": None, "prompt_tokens": None}
 
 
 @pytest.mark.parametrize("windows", [[], [measured(caching=None)], [measured(), measured(caching=False)]])
