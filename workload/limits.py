@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import requests
 from requests.adapters import HTTPAdapter
+from urllib3.exceptions import HTTPError
 
 from workload.trust import trusted
 
@@ -65,8 +66,21 @@ class LimitedAdapter(HTTPAdapter):
         """
         response = super().send(request, **{**options, "stream": True})
         with response:
-            response._content = b"".join(limited(response.iter_content(CHUNK_BYTES), AnswerTooLongForRequests()))  # noqa: SLF001
+            response._content = b"".join(limited(arrivals(response), AnswerTooLongForRequests()))  # noqa: SLF001
         return response
+
+
+def arrivals(response: requests.Response) -> Iterator[bytes]:
+    """Yield an answer as it arrives; `iter_content` waits for a whole chunk, at whatever pace its bytes drip.
+
+    Raises:
+        requests.RequestException: it broke off, or is not encoded as it says.
+    """
+    try:
+        while piece := response.raw.read1(CHUNK_BYTES, decode_content=True):
+            yield piece
+    except HTTPError as error:
+        raise requests.ConnectionError(error) from error
 
 
 class LimitedStream(httpx.SyncByteStream):

@@ -207,16 +207,19 @@ class PrometheusClient:
 
     def version(self) -> str:
         """Return the server's version, such as `2.42.0+ds`."""
-        return str(self._data("GET", "/api/v1/status/buildinfo")["version"])
+        with self._understood():
+            return str(self._data("GET", "/api/v1/status/buildinfo")["version"])
 
     def flags(self) -> dict[str, str]:
         """Return the command-line flags the server runs with, without their leading dashes."""
-        return dict(self._data("GET", "/api/v1/status/flags"))
+        with self._understood():
+            return dict(self._data("GET", "/api/v1/status/flags"))
 
     def scrape_errors(self) -> dict[tuple[str, str], str]:
         """Return why the last scrape of a target failed, by (job, instance); an empty text for one that went well."""
-        active = self._data("GET", "/api/v1/targets?state=active")["activeTargets"]
-        return {(target["labels"]["job"], target["labels"]["instance"]): target["lastError"] for target in active}
+        with self._understood():
+            active = self._data("GET", "/api/v1/targets?state=active")["activeTargets"]
+            return {(target["labels"]["job"], target["labels"]["instance"]): target["lastError"] for target in active}
 
     def firing(self) -> list[dict[str, str]]:
         """Return the labels of each alert that fires now, by the rules that this server evaluates.
@@ -240,20 +243,16 @@ class PrometheusClient:
 
     @contextmanager
     def _understood(self) -> Iterator[None]:
-        """Say in one line that rows of a result are not of the API's shape."""
+        """Say in one line that an answer is not of the API's shape."""
         try:
             yield
         except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            raise PrometheusError(
-                f"{self.url} answered a query with rows that are not Prometheus'.", "Check the address."
-            ) from error
+            raise PrometheusError(f"{self.url} answers, but not as Prometheus does.", "Check the address.") from error
 
     def _evaluate(self, endpoint: str, form: Mapping[str, str]) -> tuple[str, Any]:
         data = self._data("POST", f"/api/v1/{endpoint}", form)
-        try:
+        with self._understood():
             return data["resultType"], data["result"]
-        except (KeyError, TypeError) as error:
-            raise PrometheusError(f"{self.url} answered a query with neither a type nor a result.") from error
 
     def _data(self, method: str, path: str, form: Mapping[str, str] | None = None, limit_s: float = 0.0) -> Any:
         response = self._send(method, path, form, limit_s)
@@ -262,7 +261,7 @@ class PrometheusClient:
             succeeded = body["status"] == "success" and response.status_code == HTTPStatus.OK
             data = body["data"] if succeeded else None
             warnings = [str(warning) for warning in body.get("warnings", ())]
-        except (requests.JSONDecodeError, KeyError, TypeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:  # of its digits, too, JSON has a limit
             raise PrometheusError(
                 f"{self.url}{path} answered HTTP {response.status_code}, which is no answer of Prometheus' API.",
                 "Check the address.",

@@ -11,11 +11,15 @@ from tests.stubs.http import HttpServer, frame, send
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Fault = Literal["hang", "cut", "reset", "drip", "flood", "rename", "error", "garbage", "deep"]
-"""Accepts and never answers; ends in mid-body; TCP RST; a byte at a time; no end; other keys; 500; HTML; deep JSON."""
+Fault = Literal[
+    "hang", "cut", "reset", "drip", "trickle", "flood", "rename", "error", "garbage", "deep", "null", "digits"
+]
+"""Accepts and never answers; ends in mid-body; TCP RST; a byte at a time; the same of a length that was told; no end;
+other keys; 500; HTML; deep JSON; success without data; a number of more digits than Python reads."""
 
 FAULTS: tuple[Fault, ...] = get_args(Fault)
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+TOLD_HEAD = HEAD.replace(b"Transfer-Encoding: chunked", b"Content-Length: 1000000")
 VECTOR = {"resultType": "vector", "result": [{"metric": {"job": "vllm"}, "value": [1e9, "1"]}]}
 
 PROMETHEUS: Mapping[str, Any] = {
@@ -61,12 +65,16 @@ class StubService(HttpServer):
         self.asked.append(path)
         found = self.answers.get(path)
         text = found if isinstance(found, str) else json.dumps(found)
-        if self.fault in {"hang", "cut", "reset", "drip", "flood"}:
+        if self.fault in {"hang", "cut", "reset", "drip", "trickle", "flood"}:
             await self._break(text.encode(), writer)
         elif self.fault == "error":
             await send(writer, 500, json.dumps({"status": "error", "errorType": "internal", "error": "stub"}))
         elif self.fault == "deep":
             await send(writer, 200, "[" * 100_000)
+        elif self.fault == "null":
+            await send(writer, 200, json.dumps({"status": "success", "data": None}))
+        elif self.fault == "digits":
+            await send(writer, 200, "9" * 5000)
         elif self.fault == "garbage":
             await send(writer, 200, "<html>a shop</html>")
         elif self.fault == "rename":
@@ -80,7 +88,11 @@ class StubService(HttpServer):
         if self.fault == "reset":
             writer.transport.abort()
             raise ConnectionResetError
-        writer.write(HEAD)
+        writer.write(TOLD_HEAD if self.fault == "trickle" else HEAD)
+        while self.fault == "trickle":
+            writer.write(b" ")
+            await writer.drain()
+            await asyncio.sleep(0.05)
         if self.fault == "cut":
             await frame(writer, content[: len(content) // 2 + 1])
             raise ConnectionResetError

@@ -92,7 +92,7 @@ def test_vector_and_scalar_are_samples() -> None:
         ((302, b""), PrometheusError, "HTTP 302"),
         ((400, {"status": "error", "errorType": "bad_data", "error": "parse error"}), QueryError, "parse error"),
         ((200, {"status": "error", "errorType": "timeout", "error": "too slow"}), QueryError, "too slow"),
-        ((200, {"status": "success", "data": {}}), PrometheusError, "neither a type"),
+        ((200, {"status": "success", "data": {}}), PrometheusError, "not as Prometheus"),
         ((200, {"status": "success", "data": {"resultType": "vector", "result": []}}), NoDataError, "No data"),
         ((200, {"status": "success", "data": {"resultType": "matrix", "result": []}}), QueryError, "matrix"),
     ],
@@ -104,6 +104,36 @@ def test_every_unusable_answer_raises(answer: tuple[int, Any], error: type[Prome
         client.query("x")
     assert caught.value.exit_code == DependencyDownError.exit_code
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "body", [b"9" * 5000, b'{"status": "success", "data": ' + b"1" * 5000 + b"}"], ids=["bare", "data"]
+)
+def test_a_number_of_too_many_digits_raises(body: bytes) -> None:
+    """Python reads 4,300 digits and says ValueError: the one error of `json` that is not a JSONDecodeError."""
+    client, _ = client_of(lambda *_: (200, body))
+    with pytest.raises(PrometheusError, match="no answer of Prometheus' API"):
+        client.query("x")
+
+
+@pytest.mark.parametrize(
+    ("ask", "data"),
+    [
+        *(
+            (ask, data)
+            for ask in (PrometheusClient.version, PrometheusClient.scrape_errors)
+            for data in (None, [], {}, 7)
+        ),
+        *((PrometheusClient.flags, data) for data in (None, 7, "x")),
+        *((PrometheusClient.scrape_errors, {"activeTargets": found}) for found in (None, [{}], ["x"], 7)),
+    ],
+    ids=repr,
+)
+def test_what_is_asked_at_the_start_is_checked_too(ask: Callable[[PrometheusClient], object], data: Any) -> None:
+    """`data: null` of some other server on our port was a TypeError, before a run and while it waited for scrapes."""
+    client, _ = client_of(lambda *_: (200, {"status": "success", "data": data}))
+    with pytest.raises(PrometheusError, match="not as Prometheus does"):
+        ask(client)
 
 
 def test_unreachable_names_the_address_but_not_the_password() -> None:
@@ -245,7 +275,7 @@ def test_the_last_reload_is_told() -> None:
     client, _ = client_of(lambda *_: (200, RELOADED))
     assert client.last_reload() == (1.7e9, False)
     client, _ = client_of(lambda *_: (200, b"up 1\n"))
-    with pytest.raises(PrometheusError, match="not Prometheus"):
+    with pytest.raises(PrometheusError, match="not as Prometheus"):
         client.last_reload()
 
 

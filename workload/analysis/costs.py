@@ -116,6 +116,9 @@ def _decode_costs(calls: Sequence[Row], beside: Sequence[float]) -> tuple[float,
 
 def _slopes(table: NDArray[np.float64], seconds: NDArray[np.float64]) -> list[float]:
     """Return the slope of each column, none below 0: with a constant, and bent little by stragglers (soft L1)."""
+    typical = float(np.median(seconds))
+    if not typical:  # what mostly takes no time that a clock shows has no slope
+        return [0.0] * table.shape[1]
     varies = np.ptp(table, axis=0) > 0
     scale = np.where(varies, table.max(axis=0), 1.0)
     design = np.column_stack([np.ones(len(table)), np.where(varies, table, 0.0) / scale])
@@ -125,7 +128,7 @@ def _slopes(table: NDArray[np.float64], seconds: NDArray[np.float64]) -> list[fl
         np.maximum(start, 1e-9),
         bounds=(0, np.inf),
         loss="soft_l1",
-        f_scale=STRAGGLING * float(np.median(seconds)),
+        f_scale=STRAGGLING * typical,
         xtol=TOLERANCE,
         ftol=TOLERANCE,
         gtol=TOLERANCE,

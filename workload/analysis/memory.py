@@ -277,5 +277,6 @@ def expected_fragmentation(calls: Sequence[Row], block_size: int) -> float | Non
         1 - tokens / (blocks_of(tokens, block_size) * block_size)
         for row in calls
         for tokens in range(row["prompt_tokens"], row["prompt_tokens"] + row["completion_tokens"])
+        if tokens  # a prompt of none, as an odd server tells, takes no block
     ]
     return float(np.mean(shares)) if shares else None

@@ -91,7 +91,8 @@ def predict(
     others = data.by_question(first, _summed(of_others))
     parts = [data.by_question(arm, _summed(part)) for part in (of_prefill, of_context) for arm in (first, other)]
     counted = [data.by_question(arm, uncached_tokens) for arm in (first, other)]
-    shared = set(seconds).intersection(others, *parts, *counted)
+    timed = {each for each, taken in seconds.items() if taken > 0}  # of no time nothing can be a share
+    shared = timed.intersection(others, *parts, *counted)
     if not shared:
         return Prediction(None, why_not="no question was answered in both arms")
     computed, computed_by_other = (sum(tokens[each] for each in shared) for tokens in counted)

@@ -138,3 +138,26 @@ def test_a_longer_context_is_predicted_to_cost() -> None:
     predicted = predict(data, "original", "append-only", frozenset({"layout"}))
     assert predicted.change is not None
     assert predicted.change > 0.1
+
+
+def test_a_clock_that_does_not_tick_shows_no_costs() -> None:
+    """Most times to the first token are 0 where a server streams its whole answer at once: no slope, and no crash."""
+    calls = timed(random.Random(5), "original", (1e-4, 1e-7, 1e-5))
+    for each in calls[:150]:
+        each.update({"ttft_seconds": 0.0, "duration_seconds": 0.0})
+    assert fit_costs(calls, [0.0] * len(calls)) is None
+
+
+def test_a_question_of_no_time_predicts_nothing_of_the_others() -> None:
+    """Two clock readings may be equal; a change has no share of that, and the other questions are predicted as ever."""
+    calls = timed(random.Random(5), "original", (1e-4, 1e-7, 1e-5))
+    questions = [question(n, "original", question_id=f"q{n}") for n in range(len(calls))]
+    others = [{**row, "arm": "append-only", "cached_tokens": 0, "question": 200 + row["question"]} for row in calls]
+    questions += [question(200 + n, "append-only", question_id=f"q{n}") for n in range(len(calls))]
+
+    def predicted(seconds: float) -> float | None:
+        first = {**questions[0], "duration_seconds": seconds}
+        data = run_of([measured(arm) for arm in ("original", "append-only")], calls + others, [first, *questions[1:]])
+        return predict(data, "original", "append-only", frozenset({"layout"})).change
+
+    assert predicted(0.0) == pytest.approx(predicted(2.0), rel=0.01)

@@ -176,3 +176,9 @@ def test_what_one_of_several_does_not_tell_is_no_sum() -> None:
     line = Line(np.array([0.0]), np.array([10.0]))
     assert summed([line]).values.tolist() == [10.0]
     assert summed([line, Line.empty()]).times.size == summed([]).times.size == 0
+
+
+def test_a_prompt_of_no_tokens_takes_no_block() -> None:
+    """A server may say so of one call, and the report of all the others must not divide by its blocks."""
+    assert expected_fragmentation([call(0, 1, 0, 3)], 4) == pytest.approx(1 - 1.5 / 4)
+    assert expected_fragmentation([call(0, 1, 0, 1)], 4) is None
