@@ -11,6 +11,7 @@ from workload.errors import StorageError, UsageError
 from workload.paths import inside
 
 if TYPE_CHECKING:
+    import re
     from pathlib import Path
 
 MAX_ENTRIES = 100_000
@@ -30,8 +31,12 @@ def run_folder(results: Path, run: str) -> Path:
     return folder
 
 
-def refuse_ways_out(folder: Path) -> None:
+def refuse_ways_out(folder: Path, names: re.Pattern[str] | None = None) -> None:
     """Refuse a folder that holds anything but plain files and folders, whose reading or writing would act elsewhere.
+
+    Args:
+        folder: where to look; it may be a link itself, by which its user says where it lies.
+        names: of what lies directly in it, look at these alone; the rest is not opened.
 
     Raises:
         UsageError: there is a link, a pipe, a socket or a device below it, or more entries than a run has.
@@ -40,8 +45,11 @@ def refuse_ways_out(folder: Path) -> None:
     left, seen = [str(folder)], 0
     while left:
         try:
-            with os.scandir(left.pop()) as entries:
+            here = left.pop()
+            with os.scandir(here) as entries:
                 for entry in entries:
+                    if names and here == str(folder) and not names.fullmatch(entry.name):
+                        continue
                     seen += 1
                     if entry.is_dir(follow_symlinks=False):
                         left.append(entry.path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sqlite3
 import tempfile
@@ -10,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from workload.enclosed import refuse_ways_out
 from workload.errors import DependencyDownError, Hop2RagError, StorageError, UsageError
 
 if TYPE_CHECKING:
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from chromadb.api.models.Collection import Collection
 
 DATABASE = "chroma.sqlite3"
+# What we or Chroma open in a store's folder; the folders are Chroma's vector indexes.
+PARTS = re.compile(r"chroma\.sqlite3.*|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|\.hop2rag-.*|.*\.manifest\.json.*")
 MIN_FREE_BYTES = 16 * 2**20
 LOCK_WAIT_SECONDS = 3.0  # Chroma itself waits a minute for a lock, and says nothing meanwhile
 MARK_CONTENT, MARK_MODEL = "hop2rag_content", "hop2rag_model"  # metadata of a collection that `index.build` made
@@ -42,6 +46,7 @@ def survey(persist_dir: Path, collection: str) -> None:
     """
     with telling(persist_dir, collection):
         _require_database(persist_dir, collection)
+        refuse_ways_out(persist_dir, PARTS)
         with closing(connect(persist_dir)) as database:
             _require_schema(database, persist_dir, collection)
             names = [name for (name,) in database.execute("SELECT name FROM collections ORDER BY name")]

@@ -13,6 +13,7 @@ from workload.corpus.chroma import (
     DATABASE,
     MARK_CONTENT,
     MARK_MODEL,
+    PARTS,
     misfit,
     open_collection,
     opened,
@@ -23,6 +24,7 @@ from workload.corpus.manifest import Manifest, content_hash, manifest_path, read
 from workload.corpus.memory import index_bytes, require_memory
 from workload.corpus.probe import probe
 from workload.corpus.store import check
+from workload.enclosed import refuse_ways_out
 from workload.errors import DependencyDownError, UsageError
 
 if TYPE_CHECKING:
@@ -94,7 +96,8 @@ def _only_builder(persist_dir: Path, collection: str) -> Iterator[None]:
         persist_dir.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError, ValueError) as error:
         raise misfit(persist_dir, collection, "a folder", "something else", "Name another folder.") from error
-    with (persist_dir / ".hop2rag-index.lock").open("w") as lock:
+    refuse_ways_out(persist_dir, PARTS)
+    with (persist_dir / ".hop2rag-index.lock").open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

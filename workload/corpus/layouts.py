@@ -66,7 +66,8 @@ class Row:
     @property
     def id(self) -> str:
         """The question's id."""
-        value = self.value.get("_id", self.value.get("id"))
+        value = self.value.get("_id")
+        value = self.value.get("id") if value is None else value
         if type(value) is int:
             return str(value)
         if not is_text(value) or not value.strip():
@@ -148,6 +149,8 @@ def _musique(row: Row) -> Question:
     for number, paragraph in enumerate(paragraphs):
         if not isinstance(paragraph, dict) or not all(map(is_text, map(paragraph.get, ("title", "paragraph_text")))):
             raise row.refusal(f"paragraphs[{number}]", "an object with title and paragraph_text")
+        if not isinstance(paragraph.get("is_supporting", False), bool):
+            raise row.refusal(f"paragraphs[{number}].is_supporting", "true or false")
     # The other half of an unanswerable question's pair bears its id and its answer, which cannot be found here.
     is_answerable = row.value.get("answerable", True)
     if not isinstance(is_answerable, bool):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING
 
+from workload import durable
+from workload.enclosed import json_of
 from workload.errors import StorageError, UsageError
 from workload.paths import inside
 
@@ -55,13 +56,12 @@ def read_manifest(persist_dir: Path, collection: str) -> Manifest | None:
     """
     path = manifest_path(persist_dir, collection)
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        manifest = Manifest(**found)
+        manifest = Manifest(**json_of(path))
     except FileNotFoundError:
         return None
     except OSError as error:
         raise StorageError(f"Cannot read {path}: {error.strerror}.", "Check its permissions.") from error
-    except (ValueError, TypeError, RecursionError) as error:
+    except (ValueError, TypeError) as error:
         raise _not_a_manifest(path) from error
     types = {"dimension": int, "count": int}
     if not all(type(getattr(manifest, field.name)) is types.get(field.name, str) for field in fields(Manifest)):
@@ -75,15 +75,9 @@ def write_manifest(manifest: Manifest, persist_dir: Path) -> None:
     """Write the manifest durably: afterwards either the whole of it is there or none.
 
     Raises:
-        OSError: the disk is full or not writable.
+        StorageError: the disk is full or not writable.
     """
-    path = manifest_path(persist_dir, manifest.collection)
-    partial = path.with_name(f"{path.name}.part")
-    with partial.open("w", encoding="utf-8") as stream:
-        json.dump(asdict(manifest), stream, indent=2)
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(path)
+    durable.write(manifest_path(persist_dir, manifest.collection), json.dumps(asdict(manifest), indent=2))
 
 
 def _not_a_manifest(path: Path) -> UsageError:

@@ -113,7 +113,7 @@ def _table(value: dict[str, Any]) -> Any:
     if isinstance(value.get("data"), list):
         return value["data"]
     if isinstance(value.get("rows"), list):
-        return [row.get("row", row) if isinstance(row, dict) else row for row in value["rows"]]
+        return [_whole(row, number) for number, row in enumerate(value["rows"])]
     asked = value.get("question")
     if isinstance(asked, str):
         return [value]
@@ -122,6 +122,13 @@ def _table(value: dict[str, Any]) -> Any:
         if all(isinstance(each, list) and len(each) == len(asked) for each in columns.values()):
             return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     return value
+
+
+def _whole(row: Any, number: int) -> Any:
+    """Return what Hugging Face's server wraps, which it cuts where it is long."""
+    if isinstance(row, dict) and row.get("truncated_cells"):
+        raise UsageError(f"Entry {number} was cut by the server that sent it.", "Download the whole file.")
+    return row.get("row", row) if isinstance(row, dict) else row
 
 
 def _refuse(path: Path, error: Exception) -> NoReturn:

@@ -30,9 +30,14 @@ TIMEOUT_SECONDS = 10.0
 FLAG = "--vllm-endpoint"
 EXAMPLES = "http://HOST:PORT or https://HOST/PREFIX"
 
+MAX_NAME = 253
 # Underscores are no part of a host name by the letter, and of every service's name in compose and Kubernetes.
 HOST_PATTERN = re.compile(r"[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?\.?")
-PATH_PATTERN = re.compile(r"(/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~%+@:=,;-]+)*")
+# What an escape may not hide: control characters, a dot, a slash and a backslash.
+ESCAPE = r"%(?!2[EeFf]|5[Cc]|7[Ff])[2-9A-Fa-f][0-9A-Fa-f]"
+PATH_PATTERN = re.compile(rf"(/(?!\.{{1,2}}(?:/|$))(?:[A-Za-z0-9._~+@:=,;-]|{ESCAPE})+)*")
+# IPv6 addresses that end in one of IPv4, which a gateway or this host sends on to it.
+ENDING_IN_IPV4 = tuple(map(ipaddress.IPv6Network, ("::/96", "64:ff9b::/96", "64:ff9b:1::/48")))
 
 
 def resolve(host: str) -> list[str]:
@@ -93,11 +98,20 @@ def check_url(text: str, given_by: str, resolve: Callable[[str], list[str]] = re
 def _require_plain(parts: SplitResult, host: str, remedy: str) -> None:
     if parts.query or parts.fragment:
         raise UsageError(f"The endpoint on {host} has a query or fragment.", remedy)
-    if not (_is_ipv6(host) if "[" in parts.netloc else HOST_PATTERN.fullmatch(host)):
+    if not (_is_ipv6(host) if "[" in parts.netloc else _is_name(host)):
         allowed = "Write it in letters, digits, dots, dashes and underscores, or as [IPv6]."
         raise UsageError(f"The endpoint's host {host!r} is no host name.", f"{allowed} {remedy}")
     if not PATH_PATTERN.fullmatch(parts.path.rstrip("/")):
         raise UsageError(f"The endpoint on {host} has the path {parts.path!r}, which is not plain.", remedy)
+
+
+def _is_name(host: str) -> bool:
+    if len(host) > MAX_NAME or not HOST_PATTERN.fullmatch(host):
+        return False
+    try:  # each part has a length, and those that begin with xn-- hold a name of other letters
+        return bool(host.encode("idna") and httpx.URL(f"http://{host}").host)
+    except (UnicodeError, httpx.InvalidURL):
+        return False
 
 
 def _is_ipv6(host: str) -> bool:
@@ -109,9 +123,17 @@ def _is_ipv6(host: str) -> bool:
 
 def _is_forbidden(text: str) -> bool:
     address = ipaddress.ip_address(text.partition("%")[0])
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
-        address = address.ipv4_mapped
+    if isinstance(address, ipaddress.IPv6Address):
+        address = _embedded(address) or address
     return address.is_link_local or address.is_multicast or address in METADATA_ADDRESSES
+
+
+def _embedded(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """Return the IPv4 address that an IPv6 address leads to by translation or by a tunnel; None where it does not."""
+    if found := address.ipv4_mapped or address.sixtofour:
+        return found
+    is_translated = any(address in network for network in ENDING_IN_IPV4) and not address.is_loopback
+    return ipaddress.IPv4Address(address.packed[-4:]) if is_translated else None
 
 
 def open_client(

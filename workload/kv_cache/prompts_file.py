@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from workload.analysis.structure import AgentCall
+from workload.enclosed import text_of
 from workload.errors import UsageError
 from workload.kv_cache.source import SentCall, Source
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from workload.kv_cache.tokenizer import ChatTokenizer
 
 ARM = "prompts"
+MAX_BYTES = 2**30
 TokenId = Annotated[int, Field(strict=True, ge=0, lt=2**32)]
 
 
@@ -83,20 +85,24 @@ def read_prompts(path: Path, tokenizer: Callable[[], ChatTokenizer], block_size:
         UsageError: it cannot be read, holds no call, or a line is malformed (its number and field are named).
         MissingPartError: a line is in words and there is no tokenizer.
     """
-    calls = []
-    try:
-        with path.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, start=1):
-                if line.strip():
-                    calls.append(_parse(path, number, line).call(number, tokenizer))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error.reason
-        raise UsageError(
-            f"The prompts {path} cannot be read: {reason}.", "Give a UTF-8 file, one call a line."
-        ) from error
+    calls = [
+        _parse(path, number, line).call(number, tokenizer)
+        for number, line in enumerate(_text(path).split("\n"), start=1)
+        if line.strip()
+    ]
     if not calls:
         raise UsageError(f"{path} holds no call.", "Give a file with one JSON object a line.")
     return Source("prompts", f"prompts from the file {path.name}", {ARM: calls}, block_size)
+
+
+def _text(path: Path) -> str:
+    try:
+        # the user's own file may be reached by a link
+        return text_of(path.resolve(), MAX_BYTES).removeprefix("\ufeff")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or getattr(error, "reason", None) or error
+        told = f"The prompts {str(path)!r} cannot be read: {reason}."
+        raise UsageError(told, "Give a UTF-8 file, one call a line.") from error
 
 
 def _parse(path: Path, number: int, line: str) -> PromptLine:

@@ -53,6 +53,7 @@ MUSIQUE: dict[str, Any] = {
         {"idx": 1, "title": "Orm", "paragraph_text": "Orm is a port.", "is_supporting": False},
     ],
 }
+PARAGRAPH = MUSIQUE["paragraphs"][0]
 BLIND = {name: HOTPOT[name] for name in ("_id", "question", "context")}
 
 
@@ -169,6 +170,15 @@ def test_row_27_any_wrapping_of_any_layout_loads(wrapping: str, layout: str, tmp
     assert first.supporting_facts == second.supporting_facts
 
 
+@pytest.mark.parametrize(
+    "ids", [{"_id": None, "id": "x"}, {"_id": "x", "id": None}, {"_id": "x", "id": "y"}, {"id": "x"}]
+)
+def test_whichever_id_there_is_counts(ids: dict[str, Any], tmp_path: Path) -> None:
+    """Data sets that were joined have a column for each name, and null in one of them."""
+    entry = {name: value for name, value in HOTPOT.items() if name != "_id"} | ids
+    assert load(save(tmp_path / "q", json.dumps([entry])))[0].id == "x"
+
+
 def test_a_title_in_another_unicode_form_is_the_same_title(tmp_path: Path) -> None:
     """The fact's title is decomposed, the passage's composed: unlike bytes, the same words."""
     entry = {**HOTPOT, "supporting_facts": [[unicodedata.normalize("NFD", "Café Vell"), 1]]}
@@ -201,6 +211,12 @@ def test_unknown_types_are_named(tmp_path: Path) -> None:
         (json.dumps([{**MUSIQUE, "paragraphs": []}]), r"field paragraphs"),
         (json.dumps([{**MUSIQUE, "paragraphs": [{"title": "x"}]}]), r"paragraphs\[0\]"),
         (json.dumps([{**MUSIQUE, "answerable": "no"}]), r"answerable: expected true or false"),
+        (
+            json.dumps([{**MUSIQUE, "paragraphs": [{**PARAGRAPH, "is_supporting": "true"}]}]),
+            r"paragraphs\[0\]\.is_supp",
+        ),
+        (json.dumps([{**MUSIQUE, "paragraphs": [{**PARAGRAPH, "is_supporting": 1}]}]), r"paragraphs\[0\]\.is_supp"),
+        (json.dumps({"rows": [{"row": HOTPOT, "truncated_cells": ["answer"]}]}), r"Entry 0 was cut"),
         (json.dumps({"data": []}), r"an empty list"),
         (json.dumps({"question": ["a"], "id": ["x", "y"]}), r"holds dict"),
         (b"PK\x03\x04zip", r"a zip archive"),

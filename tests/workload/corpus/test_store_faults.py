@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from workload.corpus.chroma import opened
+from workload.corpus.index import build
 from workload.corpus.store import check
 from workload.errors import DependencyDownError, Hop2RagError, StorageError, UsageError
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
     Fault = Callable[[Path], object]
     from conftest import WordEmbedder
+
+    from workload.corpus.hotpotqa import Paragraph
 
 COLLECTION = "passages"
 
@@ -161,6 +164,49 @@ def test_row_17_a_broken_manifest_is_refused_with_its_name(
     (store_dir / f"{COLLECTION}.manifest.json").write_text(content)
     with pytest.raises(UsageError, match=r"passages\.manifest\.json is not a manifest"):
         check(store_dir, COLLECTION, embedder)
+
+
+PARTS = ("chroma.sqlite3", "chroma.sqlite3-wal", ".hop2rag-index.lock", f"{COLLECTION}.manifest.json", "INDEX/x.bin")
+
+
+@pytest.mark.parametrize("is_link", [True, False])
+@pytest.mark.parametrize("part", PARTS)
+def test_row_21_nothing_in_a_store_leads_out_of_it(
+    part: str,
+    store_dir: Path,
+    tmp_path: Path,
+    embedder: WordEmbedder,
+    paragraphs: tuple[Paragraph, ...],
+    *,
+    is_link: bool,
+) -> None:
+    """A store from somebody else: a link laid where we or Chroma write would empty a file of the user's own."""
+    own = tmp_path / "own"
+    own.write_text("precious")
+    index = _vector_file(store_dir, "header.bin").parent.name
+    path = store_dir / part.replace("INDEX", index)
+    path.unlink(missing_ok=True)
+    if is_link:
+        path.symlink_to(own)
+    else:
+        os.mkfifo(path)
+    for ask in (
+        lambda: check(store_dir, COLLECTION, embedder),
+        lambda: build(paragraphs, store_dir, COLLECTION, embedder, replace=True),
+    ):
+        with pytest.raises(UsageError):
+            ask()
+    assert own.read_text() == "precious"
+
+
+def test_row_21_what_is_no_part_of_a_store_may_be_anything(store_dir: Path, embedder: WordEmbedder) -> None:
+    """A project's folder holds links of its own, and may itself be reached by one."""
+    (store_dir / "venv").mkdir()
+    (store_dir / "venv" / "python").symlink_to(sys.executable)
+    (store_dir / "notes").symlink_to(store_dir)
+    by_link = store_dir.with_name("by-link")
+    by_link.symlink_to(store_dir)
+    assert check(by_link, COLLECTION, embedder).count == check(store_dir, COLLECTION, embedder).count
 
 
 def test_row_17_the_check_leaves_a_missing_folder_missing(tmp_path: Path, embedder: WordEmbedder) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from workload.errors import MissingPartError, UsageError
+from workload.kv_cache import prompts_file
 from workload.kv_cache.prompts_file import read_prompts
 
 if TYPE_CHECKING:
@@ -104,9 +106,33 @@ def test_a_file_without_calls_is_refused(tmp_path: Path, content: bytes) -> None
         read_prompts(path, no_tokenizer, 16)
 
 
+@pytest.mark.parametrize("name", ["pipe", "folder", "/dev/zero", "nul\0name"])
+def test_what_has_no_end_is_refused_unread(tmp_path: Path, name: str) -> None:
+    """A pipe waits for its writer, and a device fills the memory."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(UsageError, match="cannot be read") as refused:
+        read_prompts(tmp_path / name, no_tokenizer, 16)
+    assert str(refused.value).isprintable()
+
+
+def test_a_file_is_read_within_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line without an end is a memory without an end."""
+    monkeypatch.setattr(prompts_file, "MAX_BYTES", 1000)
+    with pytest.raises(UsageError, match="larger than"):
+        calls_of(tmp_path / "p.jsonl", [{"prompt_token_ids": [1] * 1000}])
+
+
+def test_what_windows_puts_around_lines_is_no_part_of_them(tmp_path: Path) -> None:
+    """A byte order mark before the first, and two characters after each."""
+    path = tmp_path / "p.jsonl"
+    path.write_bytes(b'\xef\xbb\xbf{"prompt_token_ids": [1]}\r\n{"prompt_token_ids": [2]}\r\n')
+    assert len(read_prompts(path, no_tokenizer, 16).arms["prompts"]) == 2
+
+
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     """The path is told, and nothing else was done."""
-    with pytest.raises(UsageError, match=r"missing\.jsonl cannot be read: No such file"):
+    with pytest.raises(UsageError, match=r"missing\.jsonl' cannot be read: No such file"):
         read_prompts(tmp_path / "missing.jsonl", no_tokenizer, 16)
 
 
