@@ -5,16 +5,21 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import socket
+import stat
 import sys
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
-from pydantic import TypeAdapter
+import psutil
+from pydantic import Field, TypeAdapter
 
+from exporter.plain import plain
 from workload.durable import make_folder
 from workload.errors import StorageError, UsageError
 
@@ -27,6 +32,13 @@ ATTEMPTS, PAUSE_SECONDS = 20, 0.05
 """Whoever asks `Claim.owner` holds a lock for an instant: it must not look like somebody who is there to stay."""
 
 
+THIS_HOST = "127.0.0.1"
+OWN_NAMES = frozenset({"localhost", "ip6-localhost", "ip6-loopback"})
+
+Instant: TypeAlias = Annotated[float, Field(ge=0, lt=2**33, allow_inf_nan=False)]
+ProcessId: TypeAlias = Annotated[int, Field(gt=0, lt=2**31)]
+
+
 class InUseError(UsageError):
     """Somebody else has what was claimed (exit code 2)."""
 
@@ -37,7 +49,7 @@ class Owner:
 
     Attributes:
         command: such as "hop2rag soak".
-        pid: its process id.
+        pid: its process id; 0 where it is not known.
         since: when it took the claim, in seconds since the epoch.
         run: its run, where it has one.
         child: process id and create time of the server that it keeps there.
@@ -45,16 +57,19 @@ class Owner:
     """
 
     command: str
-    pid: int
-    since: float
+    pid: ProcessId
+    since: Instant
     run: str | None = None
-    child: tuple[int, float] | None = None
+    child: tuple[ProcessId, Instant] | None = None
     is_ready: bool = False
 
     def __str__(self) -> str:
-        run = f"run {self.run}, " if self.run else ""
+        command, run = (" ".join(plain(text).split()) for text in (self.command, self.run or ""))
+        if not self.pid:
+            return command
+        run = f"run {run}, " if run else ""
         since = datetime.fromtimestamp(self.since, UTC).astimezone()
-        return f"{self.command} ({run}process {self.pid}, since {since:%Y-%m-%d %H:%M:%S})"
+        return f"{command} ({run}process {self.pid}, since {since:%Y-%m-%d %H:%M:%S})"
 
 
 RECORD = TypeAdapter(Owner)
@@ -90,8 +105,8 @@ class Held:
         before: whose record was found: of a process that was killed while it held the claim, else None.
     """
 
-    def __init__(self, descriptor: int, by: Claimant) -> None:
-        self._descriptor = descriptor
+    def __init__(self, descriptor: int, by: Claimant, path: Path) -> None:
+        self._descriptor, self._path = descriptor, path
         self.before = _read(descriptor)
         self._owner = by.owner()
         self._write()
@@ -103,8 +118,9 @@ class Held:
 
     def _write(self) -> None:
         text = json.dumps(asdict(self._owner)).encode()
-        os.pwrite(self._descriptor, text, 0)
-        os.ftruncate(self._descriptor, len(text))
+        with _usable(self._path):
+            os.pwrite(self._descriptor, text, 0)
+            os.ftruncate(self._descriptor, len(text))
 
 
 class Claim:
@@ -135,9 +151,10 @@ class Claim:
                     waiting()
                 else:
                     by.say(f"Waiting for {self.what}, which is in use by {self._user()}. Ctrl-C gives up.")
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                with _usable(self._path):
+                    fcntl.flock(descriptor, fcntl.LOCK_EX)
             with _cleared(descriptor):
-                yield Held(descriptor, by)
+                yield Held(descriptor, by, self._path)
 
     @contextmanager
     def at_once(
@@ -158,7 +175,7 @@ class Claim:
             if not self._soon_taken(descriptor, attempts):
                 raise InUseError(f"{self.what[:1].upper()}{self.what[1:]} is in use by {self._user()}.", remedy)
             with _cleared(descriptor):
-                yield Held(descriptor, by)
+                yield Held(descriptor, by, self._path)
 
     @contextmanager
     def shared(self) -> Iterator[bool]:
@@ -179,7 +196,7 @@ class Claim:
         with self._open() as descriptor:
             if self._taken(descriptor, fcntl.LOCK_SH):
                 return None
-            return _read(descriptor) or Owner("another process", 0, time.time())
+            return _read(descriptor) or Owner("another process", 0, 0.0)
 
     def _user(self) -> str:
         owner = self.owner()
@@ -194,22 +211,21 @@ class Claim:
 
     def _taken(self, descriptor: int, kind: int) -> bool:
         try:
-            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+            with _usable(self._path):
+                fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
         return True
 
     @contextmanager
     def _open(self) -> Iterator[int]:
-        try:
+        with _usable(self._path):
             make_folder(self._path.parent)
-            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
             descriptor = os.open(self._path, flags, OWNER_ONLY)
-        except OSError as error:
-            raise StorageError(
-                f"Cannot open {self._path}: {error.strerror}.", "Free space, or mend its permissions."
-            ) from error
         try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise StorageError(f"{self._path} is no file.", "Delete it.")
             yield descriptor
         finally:
             os.close(descriptor)
@@ -217,14 +233,42 @@ class Claim:
 
 def engine_claim(cache: Path, address: str) -> Claim:
     """Return the claim of those who load the engine at `address`, a "host:port"; this host has one name in it."""
-    host, _, port = address.rpartition(":")
-    host = "127.0.0.1" if host in {"localhost", "[::1]", "0.0.0.0"} else host.strip("[]").lower()  # noqa: S104 - names
+    name, _, port = address.rpartition(":")
+    host = _one_name(name)
     return Claim(cache / "claims", f"the engine on {host}:{port}", f"engine-{host.replace(':', '_')}-{port}")
 
 
 def keeping(cache: Path, what: str, port: int) -> Claim:
     """Return the claim of the process that keeps a server on `port`: from before its start until after its end."""
     return Claim(cache / "claims", f"{what} on port {port}", f"port-{port}")
+
+
+def _one_name(host: str) -> str:
+    """Return a host as claims name it: this one is 127.0.0.1 by each of its names and addresses."""
+    host = host.strip("[]").rstrip(".").lower()
+    if host in OWN_NAMES or host == socket.gethostname().lower():
+        return THIS_HOST
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host
+    address = getattr(address, "ipv4_mapped", None) or address
+    own = {each.address for interface in psutil.net_if_addrs().values() for each in interface}
+    is_own = address.is_loopback or address.is_unspecified or str(address) in own
+    return THIS_HOST if is_own else str(address)
+
+
+@contextmanager
+def _usable(path: Path) -> Iterator[None]:
+    """Say in one line that a claim's file cannot be made, locked or written; that somebody holds it passes."""
+    try:
+        yield
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        raise StorageError(
+            f"Cannot use {path}: {error.strerror}.", "Free space, mend its permissions, or set HOP2RAG_CACHE."
+        ) from error
 
 
 @contextmanager
@@ -243,10 +287,7 @@ def _read(descriptor: int) -> Owner | None:
 
 
 def _command() -> str:
-    """Return the command that this process was started with, without options: they may hold what is nobody's."""
-    words = [Path(sys.argv[0]).name]
-    for word in sys.argv[1:3]:
-        if word.startswith("-"):
-            break
-        words.append(word)
-    return " ".join(words)
+    """Return the command that this process was started with; options and questions are nobody else's."""
+    name = Path(sys.argv[0]).name
+    words = sys.argv[1 : 3 if sys.argv[1:2] == ["run"] else 2]
+    return " ".join(["hop2rag" if name == "__main__.py" else name, *(word for word in words if word[:1] != "-")])
