@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from workload.claim import Claimant
     from workload.engine.launcher import Launcher, RunningEngine
     from workload.settings import Settings
+    from workload.standing import Standing
     from workload.subject import Subject
 
 TOKEN_COLUMNS = ("prompt_tokens", "cached_tokens", "reusable_tokens", "completion_tokens")
@@ -90,7 +91,9 @@ def ask_once(question: str, settings: Settings, progress: Progress, show: Callab
     by = claimant(progress.console)
     with (
         engine_of(settings).alone(by=by),
-        standing_launcher(settings, progress.console).start(PROFILES[DEFAULT]) as engine,
+        (launcher_of if starting_again(settings) else standing_launcher)(settings, progress.console).start(
+            PROFILES[DEFAULT]
+        ) as engine,
         subject(engine, settings, corpus.store, embedder) as under_test,
         watched(settings, engine, under_test, embedder.load, by),
     ):
@@ -100,12 +103,23 @@ def ask_once(question: str, settings: Settings, progress: Progress, show: Callab
         show(Answered(answer, meter.visits, meter.calls))
 
 
+def standing_of(settings: Settings) -> Standing | None:
+    """Return the `hop2rag up` that keeps the engine of the settings, if one runs."""
+    standing = read_standing(cache_dir())
+    return standing if standing and standing.lives and standing.engine_port == settings.engine_port else None
+
+
 def standing_launcher(settings: Settings, console: Console) -> Launcher:
     """Return what attaches to the engine that `hop2rag up` keeps, whatever its flags; else the launcher of a run."""
-    standing = read_standing(cache_dir())
-    if settings.vllm_endpoint or not (standing and standing.lives and standing.engine_port == settings.engine_port):
+    if settings.vllm_endpoint or not standing_of(settings):
         return launcher_of(settings, console)
     return AttachLauncher(f"http://{HOST}:{settings.engine_port}", console)
+
+
+def starting_again(settings: Settings) -> tuple[str, ...]:
+    """Return, in words, that `hop2rag up` has lent its engine's port and not yet started its engine again."""
+    standing = None if settings.vllm_endpoint else standing_of(settings)
+    return ("hop2rag up starts its engine",) if standing and "engine" not in standing.children else ()
 
 
 @contextmanager
@@ -113,8 +127,8 @@ def watched(
     settings: Settings, engine: RunningEngine, under_test: Subject, meanwhile: Callable[[], object], by: Claimant
 ) -> Iterator[None]:
     """Have the Prometheus of a running `up` scrape the agent and its engine while the block lasts, if there is one."""
-    cache, standing = cache_dir(), read_standing(cache_dir())
-    if not (standing and standing.lives and standing.engine_port == settings.engine_port):
+    cache, standing = cache_dir(), standing_of(settings)
+    if not standing:
         meanwhile()
         yield
         return

@@ -187,6 +187,10 @@ class Claim:
         with self._open() as descriptor:
             yield self._taken(descriptor, fcntl.LOCK_SH)
 
+    def load(self) -> Claim:
+        """Return the claim of the one continuous load on what is claimed here."""
+        return Claim(self._path.parent, f"the continuous load on {self.what}", f"{self._path.name}.load")
+
     def owner(self) -> Owner | None:
         """Return who holds it alone; None if nobody does.
 

@@ -43,7 +43,7 @@ class ContinuousLoad:
         targets: where Prometheus finds what it scrapes; the claim lies beside them.
         corpus, embedder: what the agent searches.
         console: where it says what it does.
-        held_by: the alerts that ask for a pause now; nothing is sent while there are any.
+        held_by: what asks for a pause now, such as alerts; nothing is sent while there is anything.
         sleep: waits the given seconds.
         engine: the claim of the engine, where others may claim it without Prometheus' targets.
     """
@@ -60,14 +60,21 @@ class ContinuousLoad:
     engine: Claim | None = None
 
     def run(self, laps: int | None = None) -> None:
-        """Go on for ever, or for so many laps.
+        """Go on for ever, or for so many laps; alone on this engine and this Prometheus.
 
         A lap ends with the corpus, with a failure of the engine, or with a pause: then the engine may be another one.
         The instruments of each lap are new, so nothing that they remember grows without bounds.
 
         Raises:
+            InUseError: another load asks there; the message names it.
             DependencyDownError: the engine or the document store does not answer.
         """
+        with ExitStack() as stack:
+            for claim in self._claims():
+                stack.enter_context(claim.load().at_once())
+            self._laps(laps)
+
+    def _laps(self, laps: int | None) -> None:
         lap = 0
         while laps is None or lap < laps:
             lap += 1
@@ -88,7 +95,7 @@ class ContinuousLoad:
         """Start an engine, or use one, in a moment in which no experiment has it: it may be between two arms."""
         while True:
             with self._turn() as may_ask:
-                if may_ask:
+                if may_ask and not self.held_by():
                     return stack.enter_context(self.launcher.start(PROFILES["base"]))
             asyncio.run(self._stand_aside())
 
@@ -96,8 +103,10 @@ class ContinuousLoad:
     def _turn(self) -> Iterator[bool]:
         """Hold what an experiment would claim; the value says whether it may be used."""
         with ExitStack() as stack:
-            claims = [Claim(self.targets.folder), *([self.engine] if self.engine else [])]
-            yield all(stack.enter_context(claim.shared()) for claim in claims)
+            yield all(stack.enter_context(claim.shared()) for claim in self._claims())
+
+    def _claims(self) -> list[Claim]:
+        return [Claim(self.targets.folder, "this Prometheus"), *([self.engine] if self.engine else [])]
 
     async def _lap(self, under_test: Subject, questions: Sequence[Question], lap: int, random: Random) -> None:
         # Each lap has a salt of its own: a question that comes again finds nothing of its earlier self.

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from workload import journal
+from workload.api_processes import joined
 from workload.errors import UsageError
 from workload.prometheus import CounterResetError, NoDataError
 from workload.promql.gpu_memory import PROCESS_MEMORY
@@ -83,13 +84,16 @@ class Evidence:
     def stored(self, metric: str, window: Window, **labels: str) -> list[Series]:
         """Return the stored samples of a metric in a window, at their own times; empty when it is absent.
 
+        Each engine has one series, whatever processes of it show theirs.
+
         Raises:
             PrometheusError: Prometheus failed.
         """
         try:
-            return self.client.raw(self.selector(metric, window, **labels), window.start, window.end)
+            found = self.client.raw(self.selector(metric, window, **labels), window.start, window.end)
         except NoDataError:
             return []
+        return joined(metric, found)
 
     def increases(self, metric: str, window: Window, **labels: str) -> list[Sample]:
         """Return the exact increase of each series of a counter between a window's ends; empty when it is absent.

@@ -97,7 +97,10 @@ class Kept:
                 self._leave(stack)
 
     def step(self) -> None:
-        """Lend the engine if a run wants it, start it again after that, and have it scraped while nobody else is."""
+        """Lend the engine if a run wants it, start it again after that, and have it scraped while nobody else is.
+
+        `hop2rag load` has it scraped too, beside itself, for as long as it runs.
+        """
         if who := wanted(self.cache, self.launcher.port).owner():
             if "engine" in self.standing.children:
                 self.console.print(f"The engine is stopped for {who}.", highlight=False)
@@ -106,8 +109,9 @@ class Kept:
             with suppress(InUseError), self.engine_used.at_once(self.by):
                 self._start_engine()
         targets = self.prometheus.targets
-        if not targets.are_ours() or targets.addresses() != self._scraped():
-            with suppress(InUseError), Claim(targets.folder).at_once(self.by):
+        used = Claim(targets.folder)
+        if (not targets.are_ours() or targets.addresses() != self._scraped()) and not used.load().owner():
+            with suppress(InUseError), used.at_once(self.by):
                 self._scrape()
 
     def _used(self) -> list[Claim]:

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from tests.stubs.agent import StubEmbedder, StubStore
 from tests.stubs.vllm import StubVllm, Turn
-from workload.claim import Claim
+from workload.claim import Claim, InUseError
 from workload.continuous import ContinuousLoad
 from workload.corpus.default import Corpus
 from workload.corpus.synthetic import generate
@@ -160,3 +160,37 @@ def test_a_failure_of_the_engine_ends_the_lap(stub: StubVllm, tmp_path: Path) ->
     assert bench.starts == 2
     assert bench.asked == 1 + len(QUESTIONS)
     assert "attaching again" in bench.said.getvalue()
+
+
+def test_a_second_load_is_refused_by_the_first_one_s_name(stub: StubVllm, tmp_path: Path) -> None:
+    """Each would have the other's metrics scraped no more, and the engine would get twice the load that was asked."""
+    bench, second, refused = Bench(stub, tmp_path), Bench(stub, tmp_path), list[str]()
+
+    def between() -> None:
+        with pytest.raises(InUseError) as error:
+            second.load.run(laps=1)
+        refused.append(error.value.cause)
+
+    bench.between = between
+    bench.load.run(laps=1)
+    assert refused[0].startswith("The continuous load on this Prometheus is in use by ")
+    assert second.starts == 0
+    second.load.run(laps=1)
+    assert second.starts == 1, "its turn is as soon as the first has ended"
+
+
+def test_nothing_is_attached_to_while_the_engine_is_awaited(stub: StubVllm, tmp_path: Path) -> None:
+    """Between the end of a run that borrowed the port of `up` and the start of its engine nobody answers."""
+    bench = Bench(stub, tmp_path)
+    bench.alerts = ["hop2rag up starts its engine"]
+    steps = iter(range(100))
+
+    def between() -> None:
+        if next(steps) == 2:
+            assert bench.starts == 0
+            bench.alerts = []
+
+    bench.between = between
+    bench.load.run(laps=1)
+    assert bench.starts == 1
+    assert "Paused: hop2rag up starts its engine" in bench.said.getvalue()

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 import yaml
 from rich.console import Console
@@ -21,7 +22,8 @@ from rich.progress import Progress
 
 from tests.stubs.agent import StubEmbedder, StubStore
 from workload import ask
-from workload.claim import Claimant, engine_claim, keeping
+from workload.claim import Claim, Claimant, engine_claim, keeping
+from workload.compose.services import LIVE
 from workload.corpus.default import Corpus
 from workload.corpus.synthetic import generate
 from workload.down import bring_down
@@ -257,3 +259,29 @@ def test_the_port_of_a_run_is_not_taken(bench: Bench) -> None:
         told, _ = bench.up().communicate(timeout=60)
     assert "is in use by hop2rag run latency (run r, process" in told
     assert read_standing(bench.cache) is None
+
+
+def test_what_the_load_does_is_scraped_while_it_lasts(bench: Bench) -> None:
+    """It writes its targets once a lap; taken away between two questions they would be gone for hours."""
+    up = bench.up()
+    bench.until_up(up)
+    alone = bench.local()
+    until(lambda: scraped(alone, 'up{job="vllm",run="live"} == 1'))
+    before = alone.targets.read()
+    with Claim(alone.targets.folder).load().at_once():
+        alone.targets.write(LIVE, vllm=[f"http://127.0.0.1:{bench.engine}"], workload=["127.0.0.1:1"])
+        until(lambda: scraped(alone, 'up{job="workload",run="live"} == 0'))
+        assert alone.targets.are_ours()
+    until(lambda: alone.targets.read() == before)
+
+
+def test_ask_does_not_attach_to_an_engine_that_is_lent(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has the engine's claim from the instant at which the run ends, so `up` cannot start it first."""
+    monkeypatch.setenv("HOP2RAG_CACHE", str(bench.cache))
+    settings = load_settings({"limit": 1, "max_hops": 1, "k": 1, "engine_port": bench.engine}, {})
+    me = psutil.Process()
+    lent = Standing(me.pid, me.create_time(), bench.engine, bench.prometheus, bench.alertmanager)
+    lent.write(bench.cache)
+    assert ask.starting_again(settings)
+    lent.having("engine", (me.pid, me.create_time())).write(bench.cache)
+    assert not ask.starting_again(settings)

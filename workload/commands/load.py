@@ -47,7 +47,7 @@ def load(
 
     It steps aside while an experiment runs, and while an alert asks for a pause. Its series carry run="live".
     """
-    from workload.ask import standing_launcher  # noqa: PLC0415
+    from workload.ask import standing_launcher, starting_again  # noqa: PLC0415
     from workload.claiming import engine_of  # noqa: PLC0415
     from workload.commands.run import given  # noqa: PLC0415 - `--help` need not load the numeric libraries
     from workload.continuous import ContinuousLoad  # noqa: PLC0415
@@ -85,6 +85,10 @@ def load(
         if webhook_token_file:
             stack.enter_context(notices.listening(webhook_listen, webhook_token_file))
         launcher, targets = standing_launcher(settings, out), targets_of(settings)
+
+        def held_by() -> tuple[str, ...]:
+            return (*notices.held_by(), *starting_again(settings))
+
         ContinuousLoad(
-            settings, rate, launcher, targets, corpus, embedder, out, notices.held_by, engine=engine_of(settings)
+            settings, rate, launcher, targets, corpus, embedder, out, held_by, engine=engine_of(settings)
         ).run()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from workload.analysis.ab import quality, quality_in_words
 from workload.analysis.dependencies import paths_of
-from workload.analysis.memory import Line
+from workload.analysis.memory import Line, summed
 from workload.analysis.overlap import busy_union, serial_seconds
 from workload.analysis.spans import describe, loads_of, pauses
 from workload.analysis.witnesses import against_counter, against_gauge, against_server, stages_beside_generation
@@ -80,7 +80,7 @@ def _describe(evidence: Evidence, load: Load) -> dict[str, Any]:
         "activities": {name: seconds / load.seconds for name, seconds in both["spans"].items()},
         "busy_seconds_total": both,
         "server": against_server(load, counted, _increase(evidence, load, REQUEST_SECONDS)),
-        "gauge": against_gauge(load, Line(running[0].times, running[0].values) if running else Line.empty()),
+        "gauge": against_gauge(load, summed([Line(found.times, found.values) for found in running])),
         "stages": stages_beside_generation(load),
         "critical_path": {
             "questions": [path.as_dict() for path in paths],
@@ -100,7 +100,7 @@ def _increase(evidence: Evidence, load: Load, metric: str) -> float | None:
 def _cores(evidence: Evidence, load: Load) -> float | None:
     """Return the CPU cores that the engine's processes kept busy over the window, its edges included."""
     found = evidence.increases(PROCESS_CPU_SECONDS, load.window, job="exporter", role="engine")
-    return found[0].value / (load.window.end - load.window.start) if found else None
+    return sum(sample.value for sample in found) / (load.window.end - load.window.start) if found else None
 
 
 def headline(summary: dict[str, Any]) -> list[tuple[str, ...]]:

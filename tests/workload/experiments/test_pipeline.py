@@ -16,7 +16,13 @@ from workload.evidence import evidence_of
 from workload.experiments import EXPERIMENTS
 from workload.experiments.pipeline import PIPELINE, headline, reduce, verdicts
 from workload.prometheus import Series
-from workload.promql.pipeline import BUSY_SECONDS, GPU_BUSY_SECONDS, REQUEST_SECONDS
+from workload.promql.pipeline import (
+    BUSY_SECONDS,
+    GPU_BUSY_SECONDS,
+    PROCESS_CPU_SECONDS,
+    REQUEST_SECONDS,
+    REQUESTS_RUNNING,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -260,3 +266,17 @@ def test_a_server_without_the_gauge_is_still_measured_by_spans(tmp_path: Path) -
     load = told(data)
     assert load["gauge"]["share"] is None
     assert load["server"]["spans_busy_share"] == pytest.approx(5 / 5.08)
+
+
+def test_a_second_series_of_the_engine_is_part_of_it(tmp_path: Path) -> None:
+    """The first of several would be taken for all of them: half of the cores, and half of what runs."""
+    increases = {**COUNTED, PROCESS_CPU_SECONDS: {"engine": 2.0, "worker": 4.0}}
+    rows = load_of()
+    alone = run_of(rows, tmp_path / "one", increases=COUNTED)
+    gauge = evidence_of(alone).stored(REQUESTS_RUNNING, alone.measured[0].window)[0]
+    idle = Series({"engine": "0"}, gauge.times, np.zeros(len(gauge.times)))
+    busy = Series({"engine": "1"}, gauge.times, gauge.values)
+    two = run_of(rows, tmp_path / "two", increases=increases, series={REQUESTS_RUNNING: [idle, busy]})
+    window = two.measured[0].window
+    assert told(two)["resources"]["engine_cpu_cores"] == pytest.approx(6.0 / (window.end - window.start))
+    assert told(two)["gauge"] == told(alone)["gauge"]
