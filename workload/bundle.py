@@ -41,8 +41,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """
     try:
         found = json_of(folder / MANIFEST)
-    except (OSError, ValueError) as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise UsageError(f"There is no run with a manifest in {folder}.", "Look for its name beside it.") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"The manifest in {folder} cannot be read: {reason}.", "Start a new run.") from error
     if not isinstance(found, dict):
         raise UsageError(f"The manifest in {folder} is damaged: it is no object.", "Start a new run.")
     return found

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from exporter.server import BackgroundServer
+from workload.enclosed import text_of
 from workload.errors import UsageError
 from workload.own_thread import in_own_thread
 from workload.soak.alert import WATCHDOG
@@ -69,9 +70,10 @@ class Notices:
             UsageError: there is no token in the file, or the address cannot be used.
         """
         try:
-            token = token_file.read_text().strip()
-        except OSError as error:
-            raise UsageError(f"Cannot read {token_file}: {error.strerror}.", "Name the token's file.") from error
+            token = text_of(token_file.resolve()).strip()
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or "it is no plain file of text"
+            raise UsageError(f"Cannot read {token_file}: {reason}.", "Name the token's file.") from error
         if not token:
             raise UsageError(f"{token_file} is empty.", "It must hold the token that Alertmanager presents.")
         host, _, port = address.rpartition(":")

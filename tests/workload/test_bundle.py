@@ -49,13 +49,12 @@ def test_a_run_that_goes_on_keeps_its_manifest(tmp_path: Path) -> None:
     assert read_manifest(later.folder) == {"started": "then", "status": "running"}
 
 
-@pytest.mark.parametrize("content", [None, "{half", ""])
-def test_row_16_no_manifest_is_no_run(tmp_path: Path, content: str | None) -> None:
-    """A name typed wrong, or a manifest that is damaged, is said in one line."""
-    if content is not None:
-        (tmp_path / "manifest.json").write_text(content)
+@pytest.mark.parametrize("folder", ["", "absent", "file"])
+def test_row_16_no_manifest_is_no_run(tmp_path: Path, folder: str) -> None:
+    """A name typed wrong is said in one line."""
+    (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="no run with a manifest"):
-        read_manifest(tmp_path)
+        read_manifest(tmp_path / folder)
 
 
 def test_csv_and_json_can_be_read_back(tmp_path: Path) -> None:
@@ -123,3 +122,33 @@ def test_row_20_a_link_in_the_results_leads_nowhere(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="resolves outside"):
         Bundle(tmp_path / "results", "run")
     assert not list((tmp_path / "outside").iterdir())
+
+
+def test_row_21_a_link_to_another_runs_pictures_is_not_followed(tmp_path: Path) -> None:
+    """It lies inside the root, and pictures of an earlier run are removed where it leads."""
+    bundle, other = Bundle(tmp_path, "run"), Bundle(tmp_path, "other")
+    (tmp_path / "hop2rag").mkdir()
+    (tmp_path / "hop2rag" / "latency").symlink_to(other.folder)
+    with pytest.raises(UsageError, match="resolves outside"):
+        bundle.figures("latency")
+
+
+def test_row_21_a_root_that_is_a_link_is_the_users_own(tmp_path: Path) -> None:
+    """Results are large: a user keeps them on another disk, and says so by a link."""
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "results").symlink_to(tmp_path / "disk")
+    bundle = Bundle(tmp_path / "results", "run")
+    bundle.note(status="running")
+    assert read_manifest(tmp_path / "disk" / "runs" / "run") == {"status": "running"}
+    assert bundle.figures("latency") == tmp_path / "disk" / "hop2rag" / "latency"
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{half", b"[" * 100_000, b"\xff\xfe{\x00", b"{", b"\0", b'{"a": ' + b"9" * 9000 + b"}"]
+)
+def test_row_21_a_manifest_that_is_there_is_not_said_to_be_missing(tmp_path: Path, content: bytes) -> None:
+    """Whoever looks for its name beside it would look for ever."""
+    (tmp_path / "manifest.json").write_bytes(content)
+    with pytest.raises(UsageError, match="cannot be read") as refused:
+        read_manifest(tmp_path)
+    assert "\n" not in str(refused.value)

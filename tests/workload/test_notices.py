@@ -87,12 +87,12 @@ def test_only_alertmanager_is_heard(notices: Notices, tmp_path: Path) -> None:
     assert notices.held_by() == ["VllmDown"]
 
 
-@pytest.mark.parametrize("content", ["", "\n", None])
-def test_without_a_token_nobody_is_heard(notices: Notices, tmp_path: Path, content: str | None) -> None:
+@pytest.mark.parametrize("content", [b"", b"\n", b"\xff\xfe", None])
+def test_without_a_token_nobody_is_heard(notices: Notices, tmp_path: Path, content: bytes | None) -> None:
     """An empty token would let everybody in."""
     token = tmp_path / "token"
     if content is not None:
-        token.write_text(content)
+        token.write_bytes(content)
     with pytest.raises(UsageError, match="token"):
         notices.listening("127.0.0.1:0", token).__enter__()
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from workload import durable
+from workload.enclosed import text_of
 from workload.errors import StorageError
 
 if TYPE_CHECKING:
@@ -54,13 +57,16 @@ def make(root: Path) -> list[tuple[Credential, bool]]:
 
 
 def _made(path: Path, length: int) -> bool:
+    remedy = "Mount its volume there, writable."
     try:
-        if path.exists() and path.read_text().strip():
+        if text_of(path).strip():
             return False
-        draft = path.with_name(f".{path.name}")
-        draft.write_text(secrets.token_urlsafe(length))
-        draft.chmod(0o444)
-        draft.replace(path)
     except OSError as error:
-        raise StorageError(f"Cannot write {path}: {error.strerror}.", "Mount its volume there, writable.") from error
+        if error.errno not in {errno.ENOENT, errno.ELOOP}:  # it is there, and may be the one in use
+            raise StorageError(f"Cannot read {path}: {error.strerror}.", remedy) from error
+    except ValueError:  # no text, or no plain file
+        pass
+    if not path.parent.is_dir():
+        raise StorageError(f"Cannot write {path}: there is no such folder.", remedy)
+    durable.write(path, secrets.token_urlsafe(length), 0o444)
     return True

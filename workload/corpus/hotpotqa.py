@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from workload import durable
 from workload.corpus.chance import Chance
 from workload.errors import StorageError, UsageError
 
@@ -68,17 +67,9 @@ def dump(questions: Iterable[Question], path: Path) -> None:
         StorageError: the folder is missing, full or not writable; an earlier file of that name is left as it was.
     """
     lines = ",\n".join(_line(question) for question in questions)
-    partial = path.with_name(f"{path.name}.part")
-    try:
-        with partial.open("w", encoding="utf-8", newline="\n") as stream:
-            stream.write(f"[\n{lines}\n]\n")
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink()
-        raise StorageError(f"Cannot write {path}: {error.strerror}.", "Free space or pick another path.") from error
+    if not path.parent.is_dir():
+        raise StorageError(f"{path} cannot be written: there is no such folder.", "Pick another path.")
+    durable.write(path, f"[\n{lines}\n]\n")
 
 
 def _line(question: Question) -> str:

@@ -72,6 +72,7 @@ def _rows(panel: Panel, answers: Sequence[Answer]) -> list[str]:
 
 def _lines(axes: Axes, panel: Panel, answers: Sequence[Answer], shown: Shown) -> None:
     bases: dict[str, np.ndarray] = {}
+    explained: dict[str, Artist] = {}  # by hand: matplotlib leaves out what begins with an underscore
     for answer, (colour, dash) in zip(answers, _styles(answers, shown.arms), strict=True):
         seconds, arm = answer.times - shown.span.start, answer.labels.get("arm", "")
         if panel.is_stacked:
@@ -79,18 +80,17 @@ def _lines(axes: Axes, panel: Panel, answers: Sequence[Answer], shown: Shown) ->
             bases[arm] = base + np.nan_to_num(answer.values)
             where = ~np.isnan(answer.values)
             axes.fill_between(seconds, base, bases[arm], where=where, color=colour, alpha=0.6, lw=0)
-            axes.plot([], [], color=colour, linewidth=6, alpha=0.6, label=answer.legend)
+            (drawn,) = axes.plot([], [], color=colour, linewidth=6, alpha=0.6)
         else:
             alone = np.count_nonzero(~np.isnan(answer.values)) == 1
             marker = "o" if alone else ""  # a line of one point is not seen
-            axes.plot(seconds, answer.values, color=colour, ls=dash, lw=1.3, marker=marker, ms=3, label=answer.legend)
+            (drawn,) = axes.plot(seconds, answer.values, color=colour, ls=dash, lw=1.3, marker=marker, ms=3)
+        explained[answer.legend] = drawn  # a series that comes again on another start is explained once
     axes.set_ylim(bottom=0)
     axis(axes.yaxis, panel.unit)
     _time_axis(axes, shown.span)
-    handles, labels = axes.get_legend_handles_labels()
-    unique = dict(zip(labels, handles, strict=True))  # a series that comes again on another start is explained once
-    if list(unique) != [""]:
-        _legend_beside(axes, list(unique.values()), list(unique))
+    explained.pop("", None)
+    _legend_beside(axes, list(explained.values()), list(explained))
 
 
 def _styles(answers: Sequence[Answer], arms: Sequence[str]) -> list[tuple[str, str]]:

@@ -43,6 +43,18 @@ def test_a_file_cut_short_is_made_again(volumes: Path) -> None:
     assert path.read_text().strip()
 
 
+@pytest.mark.parametrize("name", ["admin-password", ".admin-password"])
+def test_a_link_in_a_volume_is_replaced(volumes: Path, tmp_path: Path, name: str) -> None:
+    """The service that reads a volume may be taken over: what it lays there leads to no file."""
+    (tmp_path / "own").write_text("precious")
+    (volumes / "grafana" / name).symlink_to(tmp_path / "own")
+    make(volumes)
+    password = volumes / "grafana" / "admin-password"
+    assert not password.is_symlink()
+    assert password.read_text() not in {"precious", ""}
+    assert (tmp_path / "own").read_text() == "precious"
+
+
 def test_services_of_other_users_can_read_them(volumes: Path) -> None:
     """Grafana, the renderer and Alertmanager run as users of their own."""
     make(volumes)

@@ -176,11 +176,21 @@ def test_a_full_disk_leaves_the_earlier_file(tmp_path: Path, monkeypatch: pytest
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.parametrize("name", ["questions.json", "questions.json.part", ".questions.json", "questions.json.draft"])
+def test_a_dump_follows_no_link(name: str, tmp_path: Path) -> None:
+    """In /tmp anybody can lay a link under a name that can be guessed, and so have a file of the user's overwritten."""
+    (tmp_path / "own").write_text("precious")
+    (tmp_path / name).symlink_to(tmp_path / "own")
+    dump(load(TINY), tmp_path / "questions.json")
+    assert load(tmp_path / "questions.json") == load(TINY)
+    assert (tmp_path / "own").read_text() == "precious"
+
+
 @pytest.mark.parametrize("place", ["absent/questions.json", "file/questions.json"])
 def test_a_dump_into_no_folder_is_a_storage_error(place: str, tmp_path: Path) -> None:
     """The path comes from a flag; a typing mistake in it ends in one line."""
     (tmp_path / "file").touch()
-    with pytest.raises(StorageError, match="Cannot write"):
+    with pytest.raises(StorageError, match="cannot be written"):
         dump(load(TINY), tmp_path / place)
 
 

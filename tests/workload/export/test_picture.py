@@ -106,6 +106,16 @@ def test_an_arm_has_its_colour_even_alone() -> None:
     assert canvas.axes[0].lines[0].get_color() == COLOURS[1]
 
 
+@pytest.mark.parametrize("is_stacked", [False, True])
+def test_a_name_that_begins_with_an_underscore_is_explained(*, is_stacked: bool) -> None:
+    """Matplotlib leaves such labels out of its legends: a line would have no name."""
+    panel = replace(LINES, is_stacked=is_stacked)
+    answers = [replace(answer, legend="_mine") for answer in ask(panel, KnownSeries(), {}, SPAN)]
+    legend = sketch(panel, answers, SHOWN).axes[0].get_legend()
+    assert legend
+    assert [text.get_text() for text in legend.get_texts()] == ["_mine"]
+
+
 def test_bytes_have_round_ticks() -> None:
     """Ticks at 953 MiB are round in bytes, and in nothing that a reader counts in."""
     panel = replace(LINES, unit="bytes")
