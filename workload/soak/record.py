@@ -80,6 +80,11 @@ class SoakRecord:
         samples = self.table("sample", "avg(is_held) AS share", "1")
         return samples[0]["share"] if samples else None
 
+    def answered_share(self) -> float | None:
+        """Return which share of the attempts that came to an end was answered; None while none has."""
+        (share,) = next(self.rows("SELECT avg(outcome = 'ok') FROM question WHERE outcome IN ('ok', 'failed')"))
+        return None if share is None else float(share)
+
     def has_begun(self) -> bool:
         """Return whether any segment was begun."""
         return next(self.rows("SELECT 1 FROM segment LIMIT 1"), None) is not None

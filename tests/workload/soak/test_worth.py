@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.stubs.soak import assembly, soak
-from tests.stubs.vllm import StubVllm
+from tests.stubs.vllm import StubVllm, Turn
 from workload.prometheus import NoDataError, PrometheusError, Sample
 from workload.soak import soak as soak_module
 from workload.soak.pace import Ending
@@ -69,24 +69,27 @@ FINISHED = Ending("finished", 0)
 
 
 @pytest.mark.parametrize(
-    ("ending", "held", "recorded", "code", "says"),
+    ("ending", "held", "recorded", "answered", "code", "says"),
     [
-        (FINISHED, 0.0, 1.0, 0, "finished"),
-        (FINISHED, 0.5, 0.5, 0, "finished"),
-        (FINISHED, None, None, 0, "finished"),
-        (FINISHED, 0.51, 1.0, 6, "finished, but held for 51.0% of its time"),
-        (FINISHED, 1.0, 0.0, 6, "finished, but held for 100.0% of its time"),
-        (FINISHED, 0.0, 0.49, 4, "finished, but Prometheus recorded only 49.0% of its time"),
-        (FINISHED, None, 0.0, 4, "finished, but Prometheus recorded only 0.0% of its time"),
-        (Ending("SIGTERM", 143), 0.9, 0.0, 143, "SIGTERM"),
-        (Ending("stopped by VllmDown", 6), 0.9, 0.0, 6, "stopped by VllmDown"),
+        (FINISHED, 0.0, 1.0, 1.0, 0, "finished"),
+        (FINISHED, 0.5, 0.5, 0.5, 0, "finished"),
+        (FINISHED, None, None, 1.0, 0, "finished"),
+        (FINISHED, 0.51, 1.0, 1.0, 6, "finished, but held for 51.0% of its time"),
+        (FINISHED, 1.0, 0.0, 0.0, 6, "finished, but held for 100.0% of its time"),
+        (FINISHED, 0.0, 0.49, 0.0, 4, "finished, but Prometheus recorded only 49.0% of its time"),
+        (FINISHED, None, 0.0, 1.0, 4, "finished, but Prometheus recorded only 0.0% of its time"),
+        (FINISHED, 0.0, 1.0, 0.49, 4, "finished, but answered only 49.0% of what was asked"),
+        (FINISHED, None, None, 0.0, 4, "finished, but answered only 0.0% of what was asked"),
+        (FINISHED, 0.0, 1.0, None, 4, "finished, but no question came to an end"),
+        (Ending("SIGTERM", 143), 0.9, 0.0, 0.0, 143, "SIGTERM"),
+        (Ending("stopped by VllmDown", 6), 0.9, 0.0, None, 6, "stopped by VllmDown"),
     ],
 )
 def test_row_23_hours_of_nothing_are_no_success(
-    ending: Ending, held: float | None, recorded: float | None, code: int, says: str
+    ending: Ending, held: float | None, recorded: float | None, answered: float | None, code: int, says: str
 ) -> None:
     """A script that looks at the exit code takes 0 for eight measured hours."""
-    found = judged(ending, held, recorded)
+    found = judged(ending, held, recorded, answered)
     assert found.exit_code == code
     assert found.why == says
 
@@ -103,6 +106,23 @@ def test_row_23_a_soak_that_was_held_for_most_of_its_time_says_so(
     assert finished.summary["status"] == "finished"
     assert finished.summary["ending"].startswith("finished, but held for")
     assert "Held for" in (finished.bundle / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("turn", "code"),
+    [(Turn(status=400), 4), (Turn(usage={"prompt_tokens": -1}), 4), (Turn(then="no_usage"), 4), (Turn(), 0)],
+    ids=["refused", "lies", "cut", "answered"],
+)
+def test_row_23_a_soak_whose_every_question_fails_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, turn: Turn, code: int
+) -> None:
+    """Canaries are answered, so nothing holds it: hours of failures ended with "finished" and 0."""
+    monkeypatch.setattr(soak_module, "CHECKPOINT_SECONDS", 0.1)
+    with StubVllm() as stub:
+        stub.script = lambda _: turn
+        finished = soak(stub.url, tmp_path, {"questions": 3})
+    assert finished.exit_code == code
+    assert ("answered only 0.0%" in (finished.bundle / "report.html").read_text()) == bool(code)
 
 
 def test_row_23_a_soak_that_nobody_scraped_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
