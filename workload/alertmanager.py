@@ -52,7 +52,7 @@ class AlertmanagerClient:
         """Return whether it takes alerts now."""
         try:
             return self._session.get(f"{self.url}/-/ready", auth=self._auth(), timeout=ANSWER_SECONDS).ok
-        except requests.RequestException:
+        except OSError:  # of `requests`, or of the password's file
             return False
 
     def firing(self) -> list[dict[str, Any]]:
@@ -88,7 +88,7 @@ class AlertmanagerClient:
             response = self._session.get(self.url + path, params=parameters, auth=self._auth(), timeout=ANSWER_SECONDS)
             response.raise_for_status()
             return response.json()
-        except (requests.RequestException, ValueError, RecursionError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise DependencyDownError(
                 f"Alertmanager at {self.url} does not answer ({type(error).__name__}).", "Start it with `hop2rag up`."
             ) from error

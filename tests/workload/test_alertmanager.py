@@ -201,3 +201,15 @@ def test_prometheus_is_told_where_the_password_lies_and_not_what_it_is(tmp_path:
     folder = alertmanager.token_file.parent
     assert told["basic_auth"] == {"username": "hop2rag", "password_file": str(folder / PASSWORD)}
     assert (basic_auth(folder) or ("", "?"))[1] not in text
+
+
+def test_a_password_that_cannot_be_read_is_a_server_that_does_not_answer() -> None:
+    """Whoever clears the cache in mid-run takes it away: the soak then pauses, and does not end in a traceback."""
+
+    def password() -> tuple[str, str]:
+        raise PermissionError
+
+    client = AlertmanagerClient("http://127.0.0.1:9", loopback_session(), password)
+    assert client.ready() is False
+    with pytest.raises(DependencyDownError, match="does not answer"):
+        client.firing()

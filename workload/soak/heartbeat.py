@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from workload.errors import Hop2RagError
-from workload.own_thread import in_own_thread
+from workload.own_thread import OneByOne
 from workload.soak.alert import WATCHDOG
 from workload.soak.pace import HEARTBEAT
 
@@ -24,6 +25,9 @@ SILENCE_SECONDS = 120.0
 
 DOWN_SECONDS = 60.0
 """A server may be restarted; one that does not answer for so long is down."""
+
+ANSWER_SECONDS = 20.0
+"""An answer has to be whole by then: who drips for ever does not answer, and must not stop the watch."""
 
 RECONCILE_SECONDS = 30.0
 
@@ -53,6 +57,8 @@ class Heartbeat:
     ) -> None:
         self._steering, self._pace, self._servers = steering, pace, servers
         self._alerts, self._prove, self._monotonic = alerts, prove, monotonic
+        self._asking = {name: OneByOne(ANSWER_SECONDS) for name in servers}
+        self._asking_alerts = OneByOne(ANSWER_SECONDS)
         self._answered = dict.fromkeys(servers, monotonic())
         self._reconciled_at = monotonic() - RECONCILE_SECONDS  # what fires already is asked for at once
         self._lost: str | None = None
@@ -70,8 +76,9 @@ class Heartbeat:
             DependencyDownError: the engine stays silent.
         """
         for name, answers in self._servers.items():
-            if await in_own_thread(answers):
-                self._answered[name] = self._monotonic()
+            with suppress(TimeoutError):
+                if await self._asking[name].run(answers):
+                    self._answered[name] = self._monotonic()
         lost = self._loss()
         if lost and not self._lost:
             self._lost = lost
@@ -94,8 +101,8 @@ class Heartbeat:
 
     async def _reconcile(self) -> None:
         try:
-            firing = await in_own_thread(self._alerts)
-        except (Hop2RagError, ValueError):
+            firing = await self._asking_alerts.run(self._alerts)
+        except (Hop2RagError, ValueError, TimeoutError):
             return  # asked again at the next check
         await self._steering.reconcile(firing)
         self._reconciled_at = self._monotonic()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.stubs.alerts import alert
 from workload.errors import DependencyDownError
+from workload.soak import heartbeat
 from workload.soak.alert import Alert, from_api, readable
 from workload.soak.heartbeat import CHECK_SECONDS, Heartbeat
 
@@ -29,8 +31,12 @@ class Watch:
         self.up = {"Prometheus": True, "Alertmanager": True}
         self.firing: list[Alert] = []
         self.asked = 0
-        servers = {name: self.server(name) for name in self.up}
-        self.heartbeat = Heartbeat(bridge.steering, bridge.pace, servers, self.alerts, bridge.prove, lambda: bridge.now)
+        self.watch({name: self.server(name) for name in self.up}, self.alerts)
+
+    def watch(self, servers: dict[str, Callable[[], bool]], alerts: Callable[[], Sequence[Alert]] = list) -> None:
+        """Watch these servers."""
+        bridge = self.bridge
+        self.heartbeat = Heartbeat(bridge.steering, bridge.pace, servers, alerts, bridge.prove, lambda: bridge.now)
 
     def server(self, name: str) -> Callable[[], bool]:
         """Return what asks a server whether it is there."""
@@ -186,3 +192,35 @@ async def test_doubt_is_settled_at_the_next_check(helm: Callable[..., Helm]) -> 
     watch.firing = [from_api(alert("VllmDown", "pause", second=60))]
     await watch.heartbeat.check()
     assert watch.bridge.pace.holds == {"VllmDown"}
+
+
+async def test_row_13_a_server_that_never_ends_its_answer_is_down(
+    helm: Callable[..., Helm], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A header that drips is within every time-out of a read: the one who watches must not wait with it for ever."""
+    monkeypatch.setattr(heartbeat, "ANSWER_SECONDS", 0.001)
+    watch, ends = Watch(helm()), threading.Event()
+    watch.watch({"Prometheus": ends.wait, "Alertmanager": lambda: True})
+    try:
+        assert await watch.pass_time(200, beats=True) is not None
+    finally:
+        ends.set()
+    assert watch.bridge.counted() == {("pause", "Hop2RagWatchdog"): 1}
+
+
+async def test_alerts_that_never_come_do_not_keep_it_from_watching(
+    helm: Callable[..., Helm], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would else notice no silence while it waits for what fires."""
+    monkeypatch.setattr(heartbeat, "ANSWER_SECONDS", 0.001)
+    watch, ends = Watch(helm()), threading.Event()
+
+    def never() -> Sequence[Alert]:
+        ends.wait()
+        return []
+
+    watch.watch({"Prometheus": lambda: True}, never)
+    try:
+        assert await watch.pass_time(200, beats=False) is not None
+    finally:
+        ends.set()
