@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 import time
 from bisect import bisect_right
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 BACKEND = "replay"
 COLUMNS = ("ts_ms", "mem_used_bytes", "sm_util_pct", "mem_util_pct", "power_mw", "sm_mhz", "temp_c")
+MOST = 2.0**53
+MOST_GPUS = 128
+GPU_PATTERN = re.compile(r"[0-9]{1,4}(:[0-9]{1,4})?")
 MEGAHERTZ = 1_000_000
 
 
@@ -120,7 +124,9 @@ def read_traces(path: Path) -> dict[str, list[Frame]]:
             if missing := [column for column in COLUMNS[:2] if column not in (rows.fieldnames or ())]:
                 raise UsageError(f"{path} has no column {missing[0]!r}.", f"A recording has {', '.join(COLUMNS)}.")
             for row in rows:
-                traces.setdefault(row.get("gpu") or "0", []).append(_frame(row))
+                traces.setdefault(_gpu(row), []).append(_frame(row))
+                if len(traces) > MOST_GPUS:
+                    raise UsageError(f"{path} holds more than {MOST_GPUS} GPUs.", "Each is sampled: cut it down.")
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}.", "Give a recorded CSV.") from error
     except (ValueError, TypeError, csv.Error) as error:
@@ -134,16 +140,30 @@ def read_traces(path: Path) -> dict[str, list[Frame]]:
     return traces
 
 
+def _gpu(row: Mapping[str, str]) -> str:
+    gpu = row.get("gpu") or "0"
+    if not GPU_PATTERN.fullmatch(gpu):
+        raise ValueError(gpu)  # it becomes a label
+    return gpu
+
+
 def _frame(row: Mapping[str, str]) -> Frame:
-    def number(column: str, unit: float = 1) -> float | None:
-        return float(row[column]) * unit if row.get(column) else None
+    def number(column: str, unit: float = 1, most: float = MOST) -> float | None:
+        return _within(float(row[column]), most) * unit if row.get(column) else None
 
     ts_ms = float(row["ts_ms"])
     if not math.isfinite(ts_ms):
         raise ValueError(ts_ms)  # it would stop the replay's clock
     return Frame(
         ts_ms=ts_ms,
-        memory=Memory(used=int(row["mem_used_bytes"])),
-        load=Load(number("power_mw", 0.001), number("sm_util_pct", 0.01), number("mem_util_pct", 0.01)),
+        memory=Memory(used=int(_within(int(row["mem_used_bytes"]), MOST))),
+        load=Load(number("power_mw", 0.001), number("sm_util_pct", 0.01, 100), number("mem_util_pct", 0.01, 100)),
         status=Status(temperature_celsius=number("temp_c"), sm_clock_hertz=number("sm_mhz", MEGAHERTZ)),
     )
+
+
+def _within(value: float, most: float) -> float:
+    """Return a value from 0 to `most`, as is taken from a driver."""
+    if not 0 <= value <= most:
+        raise ValueError(value)
+    return value

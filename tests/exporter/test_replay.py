@@ -79,6 +79,30 @@ def test_a_bad_recording_is_refused_with_the_reason(tmp_path: Path, text: str, r
         ReplayReader(write(tmp_path, text))
 
 
+@pytest.mark.parametrize(
+    "cells",
+    [
+        *("-5,1,1,1,1,1,0", f"{'9' * 400},1,1,1,1,1,0", f"{2**54},1,1,1,1,1,0"),  # memory
+        *("5,nan,1,1,1,1,0", "5,101,1,1,1,1,0", "5,-1,1,1,1,1,0", "5,1,inf,1,1,1,0"),  # duty cycles
+        *("5,1,1,-100,1,1,0", "5,1,1,1e400,1,1,0", "5,1,1,1,-5,1,0", "5,1,1,1,1,nan,0"),  # power, clock, temperature
+        *('5,1,1,1,1,1,"0\n# HELP evil"', '5,1,1,1,1,1,"0""} 1\nevil{x="""', "5,1,1,1,1,1,a", "5,1,1,1,1,1,0:"),
+        f"5,1,1,1,1,1,{'0' * 100_000}",
+    ],
+)
+def test_no_recording_tells_what_no_gpu_can(tmp_path: Path, cells: str) -> None:
+    """It may be a stranger's: what it calls a GPU becomes a label, and what is no number would cost the page."""
+    columns = "ts_ms,mem_used_bytes,sm_util_pct,mem_util_pct,power_mw,sm_mhz,temp_c,gpu"
+    with pytest.raises(UsageError, match=r"line 2, is not a row of numbers"):
+        ReplayReader(write(tmp_path, f"{columns}\n1,{cells}\n"))
+
+
+def test_a_recording_of_too_many_gpus_is_refused(tmp_path: Path) -> None:
+    """Each has threads of its own."""
+    rows = "".join(f"1,{gpu},5\n" for gpu in range(1000))
+    with pytest.raises(UsageError, match="more than 128 GPUs"):
+        ReplayReader(write(tmp_path, f"ts_ms,gpu,mem_used_bytes\n{rows}"))
+
+
 def test_a_missing_recording_is_refused(tmp_path: Path) -> None:
     """A mistyped path is the user's to mend, without a traceback."""
     with pytest.raises(UsageError, match="No such file"):
