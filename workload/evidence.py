@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from array import array
 from collections import defaultdict
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from workload.promql.gpu_memory import PROCESS_MEMORY
 from workload.selectors import NOT_WARM_UP, selector
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -196,7 +197,14 @@ def read_raw_log(path: Path) -> Iterator[tuple[str, float, float, float]]:
     whole = text[: text.rfind("\n") + 1]
     try:
         for row in csv.DictReader(io.StringIO(whole)):
-            utilization = float(row["sm_util_pct"] or "nan") / 100
-            yield row["gpu"], float(row["ts_ms"]) / 1000, float(row["mem_used_bytes"]), utilization
+            yield _sample(row)
     except (ValueError, KeyError, TypeError, csv.Error) as error:
         raise UsageError(f"{path} is damaged ({error!r}).", "Leave it out, and try again.") from error
+
+
+def _sample(row: Mapping[str, str]) -> tuple[str, float, float, float]:
+    utilization = float(row["sm_util_pct"] or "nan") / 100
+    time_ms, used = float(row["ts_ms"]), float(row["mem_used_bytes"])
+    if not (row["gpu"] and math.isfinite(time_ms) and 0 <= used < math.inf) or abs(utilization) > 1:
+        raise ValueError("a row tells what no GPU can")
+    return row["gpu"], time_ms / 1000, used, utilization

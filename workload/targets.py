@@ -6,7 +6,7 @@ import json
 import re
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final, Literal
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from workload import durable
 from workload.errors import UsageError
@@ -86,7 +86,8 @@ def _scraped(endpoint: str) -> tuple[Sequence[str], Mapping[str, str]]:
         raise UsageError(f"The vllm target {endpoint!r} is not an endpoint.", "Write it as http://host:port.")
     own = {"__scheme__": parts.scheme} if parts.scheme != "http" else {}
     if parts.path:
-        own |= {"__metrics_path__": parts.path + METRICS_PATH, "instance": address + parts.path}
+        # Prometheus escapes what it takes for a path
+        own |= {"__metrics_path__": unquote(parts.path) + METRICS_PATH, "instance": address + parts.path}
     return [address], own
 
 

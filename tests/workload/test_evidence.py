@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -89,10 +90,27 @@ def test_of_several_gpus_those_count_that_served_the_engine(
     assert list(alone.gpu_samples(part)) == ["3"]
 
 
-def test_a_damaged_raw_log_is_named(tmp_path: Path) -> None:
-    """Half a figure is worse than none, and a traceback says nothing."""
-    path = tmp_path / "nvml_x.csv"
-    path.write_text(HEADER + "0,now,lots\n")
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"ts_ms": "now"},
+        {"ts_ms": "nan"},
+        {"mem_used_bytes": "-1"},
+        {"mem_used_bytes": "inf"},
+        {"mem_used_bytes": "nan"},
+        {"sm_util_pct": "101"},
+        {"sm_util_pct": "-inf"},
+        {"gpu": ""},
+    ],
+    ids=str,
+)
+def test_a_damaged_raw_log_is_named(tmp_path: Path, row: dict[str, str]) -> None:
+    """Half a figure is worse than none, and a traceback says nothing; no number that is none moves a peak."""
+    path, sound = tmp_path / "nvml_x.csv", {"ts_ms": "1", "mem_used_bytes": "5", "sm_util_pct": "7", "gpu": "0"}
+    with path.open("w", newline="") as stream:
+        rows = csv.DictWriter(stream, HEADER.strip().split(","), lineterminator="\n", restval="")
+        rows.writeheader()
+        rows.writerows([sound, {**sound, **row}])
     with pytest.raises(UsageError, match=r"nvml_x\.csv is damaged"):
         list(read_raw_log(path))
 

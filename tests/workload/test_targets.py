@@ -45,6 +45,7 @@ def test_an_arm_replaces_all_targets(tmp_path: Path) -> None:
         ("http://[::1]", "[::1]:80", {}),
         ("https://llm.example.org", "llm.example.org:443", {"__scheme__": "https"}),
         ("https://[2001:db8::1]:8443", "[2001:db8::1]:8443", {"__scheme__": "https"}),
+        ("http://gw/a%20b", "gw:80", {"__metrics_path__": "/a b/metrics", "instance": "gw:80/a%20b"}),
         ("http://gw:8080/team-a", "gw:8080", {"__metrics_path__": "/team-a/metrics", "instance": "gw:8080/team-a"}),
         (
             "https://gw/a/b",

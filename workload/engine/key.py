@@ -9,7 +9,7 @@ import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import httpx
 
@@ -64,7 +64,7 @@ class KeyAuth(httpx.Auth):
     """Puts the key on what an engine guards, the API under `/v1` and its tokenizer, and on nothing else."""
 
     def __init__(self, endpoint: str, key: str) -> None:
-        base = urlsplit(endpoint).path
+        base = unquote(urlsplit(endpoint).path)  # as httpx tells a path
         self._api, self._tokenizer = f"{base}/v1/", f"{base}/tokenize"
         self._header = f"Bearer {key}"
 

@@ -76,7 +76,7 @@ def test_a_key_file_that_is_not_there_is_one_line(tmp_path: Path) -> None:
             read_key({"HOP2RAG_API_KEY_FILE": str(path)})
 
 
-@pytest.mark.parametrize("prefix", ["", "/team-a"])
+@pytest.mark.parametrize("prefix", ["", "/team-a", "/team%20a"])
 def test_row_27_the_key_goes_to_the_api_and_nowhere_else(prefix: str) -> None:
     """/metrics and /version are open, and may be another program's; Prometheus asks them without a key."""
     auth = KeyAuth(f"http://gw{prefix}", KEY)
