@@ -134,7 +134,7 @@ class PrometheusClient:
         return [Series(dict(sorted(labels)), grid_ms / 1000.0, line) for labels, line in values.items()]
 
     def raw(self, selector: str, start: float, end: float) -> list[Series]:
-        """Return the stored samples of a selector with their own timestamps, `start <= t <= end`.
+        """Return the stored samples of a selector with their own timestamps, `start <= t <= end`, that are numbers.
 
         Raises:
             NoDataError: nothing is stored there.
@@ -150,7 +150,7 @@ class PrometheusClient:
         with self._understood():
             for row in result:
                 at_ms, values = _columns(row)
-                inside = at_ms >= start_ms
+                inside = (at_ms >= start_ms) & np.isfinite(values)
                 if inside.any():
                     found.append(Series(row["metric"], at_ms[inside] / 1000.0, values[inside]))
         if not found:
@@ -175,13 +175,14 @@ class PrometheusClient:
         increases is not the ratio of the counts. Instants from `wait_for_scrapes` make the two values exact.
 
         Raises:
-            NoDataError: a series is absent at one of the two instants.
+            NoDataError: a series is absent, or no number, at one of the two instants.
             CounterResetError: a series fell in between.
             PrometheusError: any other failure.
         """
         before = {frozenset(sample.labels.items()): sample.value for sample in self.query(selector, start)}
         after = self.query(selector, end)
-        if before.keys() != {frozenset(sample.labels.items()) for sample in after}:
+        told = np.isfinite([*before.values(), *(sample.value for sample in after)]).all()
+        if not told or before.keys() != {frozenset(sample.labels.items()) for sample in after}:
             raise NoDataError(selector, (start, end))
         if fallen := [sample for sample in self.resets(selector, start, end) if sample.value > 0]:
             raise CounterResetError(

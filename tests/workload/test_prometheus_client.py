@@ -224,6 +224,16 @@ def test_raw_keeps_only_samples_inside() -> None:
         client.raw("up", 5, 6)
 
 
+def test_a_sample_that_is_no_number_tells_nothing() -> None:
+    """A target may show NaN, and Prometheus keeps it: one made a peak, a mean and every ratio of a report NaN."""
+    values = [[1.0, "NaN"], [1.5, "+Inf"], [2.0, "3"]]
+    client, _ = client_of(lambda *_: result("matrix", [{"metric": {}, "values": values}]))
+    assert client.raw("up", 1, 2)[0].values.tolist() == [3.0]
+    values.pop()
+    with pytest.raises(NoDataError):
+        client.raw("up", 1, 2)
+
+
 def counter_server(
     start: dict[str, float], end: dict[str, float], resets: float = 0
 ) -> Callable[[str, Form], tuple[int, Any]]:
@@ -248,6 +258,19 @@ def test_counter_delta_is_the_difference_of_two_instants() -> None:
     client, _ = client_of(counter_server({"a": 7, "b": 2**53 - 10}, {"a": 30, "b": 2**53 - 1}))
     assert {s.labels["node"]: s.value for s in client.counter_deltas("c", 10, 20)} == {"a": 23, "b": 9}
     assert client.counter_delta("c", 10, 20) == 32
+
+
+@pytest.mark.parametrize("told", [("NaN", "5"), ("5", "NaN"), ("NaN", "NaN"), ("5", "+Inf")])
+def test_a_counter_that_is_no_number_has_no_delta(told: tuple[str, str]) -> None:
+    """It is absent: a hit rate of NaN would be printed, and NaN is no JSON."""
+
+    def answer(_: str, form: dict[str, str]) -> tuple[int, Any]:
+        value = told[form["time"] == "20.000"] if form["query"] == "c" else "0"
+        return result("vector", [{"metric": {}, "value": [10, value]}])
+
+    client, _ = client_of(answer)
+    with pytest.raises(NoDataError):
+        client.counter_deltas("c", 10, 20)
 
 
 def test_a_restart_inside_the_window_raises() -> None:
