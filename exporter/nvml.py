@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from exporter.nvml_calls import LOST, Calls, known, percent
 from exporter.nvml_utilization import UtilizationBuffer
 from exporter.nvml_xids import XidWatch
+from exporter.plain import plain
 from exporter.readings import GpuError, GpuInfo, History, Load, Memory, Pcie, Processes, Status, Xids
 
 if TYPE_CHECKING:
@@ -210,7 +211,8 @@ class NvmlDevice:
     def _identify(self, uuid: str = "") -> None:
         handle = self._call("nvmlDeviceGetHandleByUUID", uuid) if uuid else self._find_handle()
         name, uuid = self._call.optional("nvmlDeviceGetName", handle), self._call.optional("nvmlDeviceGetUUID", handle)
-        self.info = replace(self.info, uuid=str(uuid or self.info.uuid), name=str(name or self.info.name))
+        line = " ".join(plain(str(name or "")).split())  # of a log, too
+        self.info = replace(self.info, uuid=str(uuid or self.info.uuid), name=line or self.info.name)
         self._handle = handle
         self.lost = False
 

@@ -65,6 +65,18 @@ def test_more_memory_in_use_than_there_is_is_absent(nvml: FakeNvml) -> None:
     assert NvmlReader(nvml).open()[0].memory() == Memory(used=4, total=10, free=None)
 
 
+@pytest.mark.parametrize("name", ["a\nERROR forged", "a\x1b]0;owned\x07", "a\u202eb", "a\tb\r"])
+def test_a_name_is_one_line_of_plain_text(nvml: FakeNvml, name: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A virtual GPU is called as its host pleases; the name is logged, and becomes a label."""
+    nvml.answers["nvmlDeviceGetName"] = name
+    nvml.fail("nvmlDeviceGetMemoryInfo", "NOT_SUPPORTED")
+    gpu = NvmlReader(nvml).open()[0]
+    gpu.memory()
+    assert gpu.info.name.startswith("a")
+    assert gpu.info.name.isprintable()
+    assert all(record.getMessage().isprintable() for record in caplog.records)
+
+
 def test_a_process_that_is_listed_twice_is_one(nvml: FakeNvml) -> None:
     """A process with two contexts comes twice; Prometheus would keep one of two samples of one series."""
     running = [SimpleNamespace(pid=pid, usedGpuMemory=used) for pid, used in ((7, 1), (8, 5), (7, 2), (9, None))]
