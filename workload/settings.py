@@ -14,7 +14,7 @@ from workload.agent.prefetch import DraftSource
 from workload.agent.prompts import Layout
 from workload.agent.retrieval import Execution
 from workload.engine.endpoint import check_url, parse_endpoint
-from workload.engine.key import FILE_VARIABLE
+from workload.engine.key import FILE_VARIABLE, refuse_secrets
 from workload.errors import UsageError
 from workload.load import MAX_CONCURRENCY
 from workload.paths import NAME_PATTERN
@@ -58,6 +58,7 @@ SIZE_PATTERN = r"^[1-9]\d{0,5}(MB|GB|TB)$"
 Endpoint = Annotated[str, AfterValidator(parse_endpoint)]
 ChromaUrl = Annotated[str, AfterValidator(partial(check_url, given_by="HOP2RAG_CHROMA_URL"))]
 PrometheusUrl = Annotated[str, AfterValidator(partial(check_url, given_by="HOP2RAG_PROMETHEUS_URL"))]
+CollectorUrl = Annotated[str, AfterValidator(partial(check_url, given_by="--otlp-endpoint"))]
 
 
 class Settings(BaseModel):
@@ -113,7 +114,7 @@ class Settings(BaseModel):
     engine_port: int = Field(default=8000, ge=1, le=65_535)
     engine_python: Path | None = None
     model: str | None = Field(default=None, min_length=1)
-    engine_args: tuple[str, ...] = ()
+    engine_args: Annotated[tuple[str, ...], AfterValidator(refuse_secrets)] = ()
     launcher: Literal["docker"] | None = None
     vllm_endpoint: Endpoint | None = None
     served_model: str | None = Field(default=None, min_length=1, max_length=256)
@@ -125,7 +126,7 @@ class Settings(BaseModel):
     exporter: str | None = Field(default=None, pattern=ADDRESS_PATTERN)
     gpu_samples: Path | None = None
     listen: str = Field(default="127.0.0.1:0", pattern=ADDRESS_PATTERN)
-    otlp_endpoint: str | None = Field(default=None, pattern=r"^https?://\S+$")
+    otlp_endpoint: CollectorUrl | None = None
     questions: Path | None = None
     persist_dir: Path | None = None
     collection: str | None = Field(default=None, pattern=NAME_PATTERN)

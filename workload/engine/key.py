@@ -23,6 +23,7 @@ OWN_VARIABLE = "VLLM_API_KEY"
 """Where vLLM itself reads the key that it asks for."""
 
 VARIABLES = (OWN_VARIABLE, "OPENAI_API_KEY")
+SECRET_FLAGS = {"--api-key": OWN_VARIABLE, "--hf-token": "HF_TOKEN"}
 MAX_KEY_BYTES = 8192
 KEY_PATTERN = re.compile(r"[!-~]+")
 REMEDY = f"Name a file that holds the key in {FILE_VARIABLE}, or set {' or '.join(VARIABLES)}."
@@ -58,6 +59,21 @@ def read_key(environ: Mapping[str, str] = os.environ, variables: Sequence[str] =
             f"A key is one word of printable ASCII, up to {MAX_KEY_BYTES} characters.",
         )
     return text
+
+
+def refuse_secrets(arguments: tuple[str, ...]) -> tuple[str, ...]:
+    """Return an engine's arguments, which hold no secret: every user of the host sees them, and a manifest keeps them.
+
+    Raises:
+        UsageError: there is one, also where its flag is abbreviated, as vLLM allows. The message does not repeat it.
+    """
+    for argument in arguments:
+        flag = argument.partition("=")[0].replace("_", "-")
+        for secret, variable in SECRET_FLAGS.items():
+            if len(flag) > len("--a") and secret.startswith(flag):
+                told = f"The engine's argument {secret} would be seen by every user of this host."
+                raise UsageError(told, f"Set {variable}, which vLLM reads itself.")
+    return arguments
 
 
 class KeyAuth(httpx.Auth):

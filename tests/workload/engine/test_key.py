@@ -16,7 +16,7 @@ from workload.doctor.servers import examine_vllm
 from workload.engine.attach import AttachLauncher
 from workload.engine.endpoint import open_client
 from workload.engine.facts import read_facts
-from workload.engine.key import MAX_KEY_BYTES, KeyAuth, read_key
+from workload.engine.key import MAX_KEY_BYTES, KeyAuth, read_key, refuse_secrets
 from workload.engine.launcher import RunningEngine
 from workload.engine.probe import ask_canary
 from workload.engine.profile import PROFILES
@@ -74,6 +74,40 @@ def test_a_key_file_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     for path in (tmp_path / "none", tmp_path):
         with pytest.raises(UsageError, match="cannot be read"):
             read_key({"HOP2RAG_API_KEY_FILE": str(path)})
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--api-key", "sekret"),
+        ("--api-key=sekret",),
+        ("--api_key=sekret",),
+        ("--seed", "1", "--api-k=sekret"),
+        ("--hf-token", "sekret"),
+        ("--hf_token=sekret",),
+    ],
+)
+def test_no_secret_is_an_argument_of_an_engine(arguments: tuple[str, ...]) -> None:
+    """Every user of the host reads command lines, and a manifest keeps them; vLLM reads its key from a variable."""
+    with pytest.raises(UsageError, match="would be seen") as refused:
+        load_settings({"limit": 1, "max_hops": 1, "k": 1, "engine_args": arguments}, {})
+    assert "sekret" not in str(refused.value)
+
+
+def test_other_arguments_of_an_engine_stay() -> None:
+    """Flags that begin alike, and values that look like flags."""
+    arguments = ("--api-server-count", "2", "--hf-overrides={}", "--", "-O3", "--seed=1")
+    assert refuse_secrets(arguments) == arguments
+
+
+@pytest.mark.parametrize(
+    "url", ["http://u:sekret@h:4317", "http://h:4317?key=sekret", "http://169.254.169.254", "http://h:65536", "h:4317"]
+)
+def test_a_collector_is_named_without_secrets(url: str) -> None:
+    """Its URL stands in the manifest and on the engine's command line."""
+    with pytest.raises(UsageError, match=r"--otlp-endpoint|Name the server") as refused:
+        load_settings({"limit": 1, "max_hops": 1, "k": 1, "otlp_endpoint": url}, {})
+    assert "sekret" not in str(refused.value)
 
 
 @pytest.mark.parametrize("prefix", ["", "/team-a", "/team%20a"])
