@@ -55,9 +55,9 @@ class Bound:
     across_requests_tokens: int
 
     @property
-    def share(self) -> float:
-        """Reusable over prompt tokens; 0 for empty prompts."""
-        return self.reusable_tokens / self.prompt_tokens if self.prompt_tokens else 0.0
+    def share(self) -> float | None:
+        """Reusable over prompt tokens; None for empty prompts."""
+        return self.reusable_tokens / self.prompt_tokens if self.prompt_tokens else None
 
     @property
     def uncached_tokens(self) -> int:

@@ -43,7 +43,7 @@ def draw_bound(summary: dict[str, Any], path: Path) -> Path:
             steps = [step for step in found["eviction"] if step["in_flight"] == in_flight]
             pools.plot(*_columns(steps, "pool_blocks"), linestyle=dashes, **style)
     ends = {arm: found["bounds"][-1] for arm, found in summary["arms"].items()}
-    _write_apart(sizes, {arm: (end["block_size"], end["share"]) for arm, end in ends.items()})
+    _write_apart(sizes, {arm: (end["block_size"], end["share"] or 0.0) for arm, end in ends.items()})
     if flights != [None]:
         handles = [
             Line2D([], [], color=DARK, linestyle=dashes, label=f"{count} question{'s' * (count > 1)} in flight")

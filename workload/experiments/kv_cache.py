@@ -20,7 +20,10 @@ def headline(summary: dict[str, Any]) -> list[tuple[str, ...]]:
         for bound in found["bounds"]:
             if bound["block_size"] in sizes:
                 tokens = bound["prompt_tokens"]
-                within, across = (bound[f"{name}_tokens"] / tokens for name in ("within_request", "across_requests"))
+                within, across = (
+                    bound[f"{name}_tokens"] / tokens if tokens else None
+                    for name in ("within_request", "across_requests")
+                )
                 computed = (found["prompt_tokens_per_question"], bound["uncached_tokens"] / found["requests"])
                 shares = map(percent, (bound["share"], within, across))
                 rows.append((arm, str(bound["block_size"]), *shares, *map(number, computed)))
@@ -67,12 +70,10 @@ def _ci(bounds: tuple[float, float] | None) -> str:
 
 def _compared(summary: dict[str, Any], arm: str, row: dict[str, Any]) -> str:
     first, found = summary["compared_with"], summary["arms"]
-    longer = found[arm]["prompt_tokens_per_question"] / found[first]["prompt_tokens_per_question"]
+    here, there = (found[each]["prompt_tokens_per_question"] for each in (arm, first))
+    longer = f"{here / there:.2f} times as long" if there else f"of {number(here)} tokens against none"
     change = f"{percent(row['change'], signed=True)} ({interval(row['change_ci'], percent).strip()})"
-    return (
-        f"{arm} against {first}: prompts {longer:.2f} times as long, tokens to compute {change} "
-        f"(median over {row['n']} questions)."
-    )
+    return f"{arm} against {first}: prompts {longer}, tokens to compute {change} (median over {row['n']} questions)."
 
 
 def _pools(arm: str, steps: list[dict[str, Any]]) -> str:

@@ -39,7 +39,8 @@ def uncached_by_question(calls: Sequence[SentCall], reusable: Sequence[int]) -> 
 def in_pool(calls: Sequence[SentCall], block_size: int, blocks: int | None) -> tuple[float | None, int]:
     """Return the reusable share of all prompt tokens in a pool of `blocks` blocks, and the blocks evicted.
 
-    Each start of an engine and each load begins with an empty pool. The share is None where a call does not fit.
+    Each start of an engine and each load begins with an empty pool. The share is None where a call does not fit,
+    and without a prompt token.
     """
     reusable = evicted = 0
     for group in _groups(calls):
@@ -49,7 +50,8 @@ def in_pool(calls: Sequence[SentCall], block_size: int, blocks: int | None) -> t
         done = replay(hashes, block_size, blocks)
         reusable += sum(done.reusable_tokens)
         evicted += done.evicted_blocks
-    return reusable / sum(len(sent.call.prompt) for sent in calls), evicted
+    total = sum(len(sent.call.prompt) for sent in calls)
+    return reusable / total if total else None, evicted
 
 
 def interleaved(calls: Sequence[SentCall], in_flight: int) -> list[SentCall]:
@@ -107,7 +109,7 @@ def told_by_engine(
         "compared_calls": len(known),
         "equal_to_run": sum(theirs == ours for theirs, ours in known),
         "equal_to_engine": served if is_told else None,
-        "cached_share": sum(filter(None, cached)) / total if is_told else None,
+        "cached_share": sum(filter(None, cached)) / total if is_told and total else None,
         "num_gpu_blocks": engine.num_gpu_blocks,
         "modelled_share": in_pool(calls, block_size, engine.num_gpu_blocks)[0] if engine.num_gpu_blocks else None,
     }

@@ -66,7 +66,7 @@ def test_within_and_across_are_parts_of_all(calls: list[AgentCall], block_size: 
     for bound in (found.total, *found.by_cell.values()):
         assert max(bound.within_request_tokens, bound.across_requests_tokens) <= bound.reusable_tokens
         assert bound.reusable_tokens <= bound.within_request_tokens + bound.across_requests_tokens
-        assert 0 <= bound.share <= 1
+        assert 0 <= (bound.share or 0) <= 1
     assert sum(bound.uncached_tokens for bound in found.by_cell.values()) == found.total.uncached_tokens
 
 

@@ -116,6 +116,15 @@ def test_a_run_that_was_begun_is_done_again(run: Run, tmp_path: Path) -> None:
     assert read(tmp_path / "results" / FILE) == summary
 
 
+def test_prompts_without_tokens_have_no_share(run: Run, tmp_path: Path) -> None:
+    """Of nothing nothing can be reused: neither 0 % nor a division by it, in the table, the JSON and the pictures."""
+    path = tmp_path / "prompts.jsonl"
+    path.write_text('{"prompt_token_ids": []}\n' * 2)
+    assert run("--prompts", path) == 0
+    arm = read(tmp_path / "results" / FILE)["arms"]["prompts"]
+    assert {bound["share"] for bound in arm["bounds"]} == {step["share"] for step in arm["eviction"]} == {None}
+
+
 def test_prompts_from_elsewhere(run: Run, tmp_path: Path) -> None:
     """They need no corpus and, as ids, no tokenizer."""
     path = tmp_path / "prompts.jsonl"
