@@ -3,8 +3,8 @@
 `python -m workload.rules` rewrites the committed files. Each rule reads the job `vllm` only (`vllm-fast` scrapes the
 same server), takes the current name or, where that is absent, an older one, and aggregates away what tells the parts of
 one server apart: its engines and its API processes. Every other label of a target survives, whatever it is called.
-`new or old` works where a release shows both names, each aggregated first: a pattern on the name would count twice, and
-so would a label that only one of them carries.
+`new or old` works where a release shows both names, each aggregated first and told apart by target and model alone: a
+pattern on the name would count twice, and so would a label that only one of them carries.
 """
 
 from __future__ import annotations
@@ -27,6 +27,11 @@ LATENCY_INTERVAL = "5s"
 QUANTILES = {"p50": "0.5", "p95": "0.95", "p99": "0.99"}
 TARGET_LABELS = "cluster, namespace, pod, job, instance, run, experiment, arm, phase"
 """What a target is known by, here and in Kubernetes; a label that is absent on both sides is equal."""
+
+MODEL_LABELS = f"{TARGET_LABELS}, model_name"
+"""What a series of vLLM is known by once its parts are aggregated: two metrics need not have any other label alike."""
+
+OR = f" or on ({MODEL_LABELS}) "
 
 PARTS = "engine, pid"
 """Of a server: its data-parallel engines, and its API processes where a release forgets to join their gauges."""
@@ -84,7 +89,8 @@ def _hit_ratio(facts: dict[str, Fact]) -> Rule:
     )
     return Rule(
         f"instance:vllm_prefix_cache_hits_per_queries:ratio_rate{RATE_WINDOW}",
-        f"({_rate(hits)})\n/ (({_rate(queries)}) > 0)\nor {_level(gauge, 'max')} >= 0",
+        f"({_rate(hits)})\n/ on ({MODEL_LABELS}) group_left ()\n(sum by ({MODEL_LABELS}) ({_rate(queries)}) > 0)\n"
+        f"or on ({MODEL_LABELS}) {_level(gauge, 'max')} >= 0",
         f"Nothing without queries, so nothing with caching off. {gauge.current}: {gauge.note}",
     )
 
@@ -103,13 +109,11 @@ def _caching_enabled(fact: Fact) -> Rule:
 
 def _level(fact: Fact, way: str) -> str:
     """Return a gauge over the engines of a server; of an engine's API processes all but one show nothing, or less."""
-    return " or ".join(
-        f"{way} without (engine) (max without (pid) ({selector(name.name, JOB)}))" for name in fact.names
-    )
+    return OR.join(f"{way} without (engine) (max without (pid) ({selector(name.name, JOB)}))" for name in fact.names)
 
 
 def _rate(fact: Fact, suffix: str = "", window: str = RATE_WINDOW) -> str:
-    return " or ".join(
+    return OR.join(
         f"sum without ({PARTS}) (rate({selector(name.name + suffix, JOB)}[{window}]))" for name in fact.names
     )
 

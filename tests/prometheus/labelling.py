@@ -61,9 +61,32 @@ def _in_two_clusters(_: str, labels: Labels) -> list[Labels]:
     return [labels | {"cluster": "c1"}, labels | {"cluster": "c2"}]
 
 
+def _more_on(*metrics: str) -> Callable[[str, Labels], list[Labels]]:
+    return lambda metric, labels: [labels | ({"replica": "r1"} if metric.removeprefix("vllm:") in metrics else {})]
+
+
 BY_KUBERNETES, TWICE = "by Kubernetes, a pid on every gauge", "one address in two clusters"
 WAYS: Mapping[str, Callable[[Series], dict[str, str]]] = {
     BY_KUBERNETES: _each(_by_kubernetes),
     "without a run, a pid on one gauge": _each(_unlabelled),
     TWICE: _each(_in_two_clusters),
+    # Of each two that a rule joins, one.
+    "one label more on the first": _each(
+        _more_on(
+            "num_requests_running",
+            "generation_tokens_total",
+            "num_preemptions_total",
+            "prefix_cache_hits_total",
+            "time_to_first_token_seconds_bucket",
+        )
+    ),
+    "one label more on the second": _each(
+        _more_on(
+            "num_requests_waiting",
+            "prompt_tokens_total",
+            "request_success_total",
+            "prefix_cache_queries_total",
+            "time_to_first_token_seconds_count",
+        )
+    ),
 }
