@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# A file of tests stays in one process, since its fixtures (a Prometheus, a recording) are dear to make.
+PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 
 .PHONY: quickstart test faults audit lint up down clean lock hashes pin-digests
 
@@ -12,11 +14,11 @@ quickstart: $(VENV)/installed
 
 test: $(VENV)/installed-dev
 	$(BIN)/hop2rag engine install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 # Breaks everything around a run, and kills the run itself; no engine is needed.
 faults: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -m faults
+	$(BIN)/python -m pytest -m faults $(PARALLEL)
 
 # Asks PyPI for known vulnerabilities of every pinned version; what can be checked without a connection is in the tests.
 audit: $(VENV)/bin/python
