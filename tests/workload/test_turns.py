@@ -82,7 +82,8 @@ def test_a_place_goes_on_with_its_cache_and_shares_it_with_nobody() -> None:
 
 def test_the_bound_goes_on_as_long_as_the_engine() -> None:
     """Else the hits of a later turn would lie above it."""
-    engine, next_one = (cast("Any", SimpleNamespace(facts=SimpleNamespace(block_size=4))) for _ in range(2))
+    facts = SimpleNamespace(block_size=4, adapter="")
+    engine, next_one = (cast("Any", SimpleNamespace(facts=facts)) for _ in range(2))
     reuse, prompt = Reuse(), list(range(8))
 
     def reusable(on: Any) -> list[int]:
