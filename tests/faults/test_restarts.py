@@ -32,7 +32,7 @@ from workload.report import verdicts_of
 from workload.selectors import selector
 from workload.settings import Settings
 from workload.subject import subject
-from workload.targets import ArmLabels
+from workload.targets import MEASURED, ArmLabels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -119,7 +119,8 @@ def test_row_10_a_restart_within_a_window_is_shown(
     assert found.accounting["ok"] == QUESTIONS - 1
     assert found.accounting["counter_resets"][QUERIES] == 1
     assert set(found.counters.values()) == {None}  # also of those that were 0 before and after
-    rate = f"rate({selector(QUERIES, {'run': LABELS.run, 'job': 'vllm-fast'})}[2s])"
+    measured = {"run": LABELS.run, "job": "vllm-fast", "phase": MEASURED}
+    rate = f"rate({selector(QUERIES, measured)}[2s])"
     (series,) = prometheus.client.query_range(rate, found.window.start, found.window.end, 0.2)
     assert np.nanmax(series.values) > 0
     assert np.nanmin(series.values) >= 0
