@@ -8,6 +8,7 @@ import json
 import os
 from datetime import UTC, datetime
 from importlib.metadata import version
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from workload import durable
@@ -54,6 +55,31 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 def new_run_id(experiment: str, now: datetime) -> str:
     """Return a name that sorts by time, such as `20250131-235959-vllm-metrics`."""
     return f"{now:%Y%m%d-%H%M%S}-{experiment}"
+
+
+def open_bundle(root: Path, run_id: str | None, experiment: str) -> Bundle:
+    """Return the bundle of the run that is named, or of a new one in a folder that no other run has.
+
+    Two runs that begin in the same second would else be one, and each would take the other's questions for its own.
+
+    Raises:
+        UsageError, StorageError: as `Bundle`.
+    """
+    if run_id:
+        return Bundle(root, run_id)
+    first = new_run_id(experiment, datetime.now(UTC))
+    for number in count(1):
+        run = first if number == 1 else f"{first}-{number}"
+        folder = run_folder(root, run)
+        try:
+            durable.make_folder(folder.parent)
+            folder.mkdir(mode=durable.OWNERS_FOLDER)
+        except FileExistsError:
+            continue
+        except OSError:
+            break  # the bundle says what is wrong with it
+        return Bundle(root, run)
+    return Bundle(root, first)
 
 
 class Bundle:

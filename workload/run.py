@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from workload.agent.replay import read_script
 from workload.analysis.untold import settle
 from workload.annotations import annotator, find_grafana
-from workload.bundle import Bundle, new_run_id
+from workload.bundle import Bundle, open_bundle
 from workload.claim import ANYBODY, Claimant
 from workload.claiming import claimant, engine_of
 from workload.corpus.default import open_corpus, require_same_corpus
@@ -153,7 +153,7 @@ def run_experiment(
     greet(settings)
     corpus = open_corpus(settings, embedder, progress)
     launcher = launcher_of(settings, progress.console)
-    bundle = Bundle(settings.results, run_id or new_run_id(experiment.name, datetime.now(UTC)))
+    bundle = open_bundle(settings.results, run_id, experiment.name)
     history = begin(bundle, experiment, settings, corpus.told())
     if history.segments:
         progress.console.print(f"Going on with {bundle.run_id}: {history.in_words()}.", markup=False, highlight=False)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from workload.bundle import Bundle, new_run_id
+from workload.bundle import open_bundle
 from workload.experiments import EXPERIMENTS
 from workload.report import REPORT, render, section_of
 from workload.run import run_experiment
@@ -50,7 +49,7 @@ def run_suite(
     Raises:
         Hop2RagError: an experiment could not be finished; run the suite again with `--resume`.
     """
-    bundle = Bundle(results, suite or new_run_id("suite", datetime.now(UTC)))
+    bundle = open_bundle(results, suite, "suite")
     bundle.note(run=bundle.run_id, experiment="suite", smoke=smoke, status="running")
     finished = []
     for experiment in (EXPERIMENTS[name] for name in ORDER):

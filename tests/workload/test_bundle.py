@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from workload import bundle as bundle_module
-from workload.bundle import Bundle, new_run_id, read_manifest
+from workload import bundle as module
+from workload.bundle import Bundle, new_run_id, open_bundle, read_manifest
 from workload.errors import StorageError, UsageError
 from workload.paths import NAME_PATTERN
 
@@ -152,3 +153,11 @@ def test_row_21_a_manifest_that_is_there_is_not_said_to_be_missing(tmp_path: Pat
     with pytest.raises(UsageError, match="cannot be read") as refused:
         read_manifest(tmp_path)
     assert "\n" not in str(refused.value)
+
+
+def test_row_22_runs_that_begin_in_the_same_second_are_two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They had one folder: the second took the first one's journal for its own and went on with it."""
+    monkeypatch.setattr(module, "new_run_id", lambda experiment, _: f"20250131-235959-{experiment}")
+    runs = [open_bundle(tmp_path, None, "latency").run_id for _ in range(3)]
+    assert runs == ["20250131-235959-latency", "20250131-235959-latency-2", "20250131-235959-latency-3"]
+    assert open_bundle(tmp_path, runs[1], "latency").run_id == runs[1]

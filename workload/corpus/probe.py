@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 import subprocess
 import sys
 from dataclasses import asdict, dataclass
@@ -14,6 +15,9 @@ from workload.child_environment import PYTHON, child_environment
 from workload.corpus.chroma import MARK_CONTENT, RESTORE, open_collection, opened, unusable
 from workload.errors import DependencyDownError
 
+# How Chroma's hnswlib begins its header: version, offset, room, vectors, and the bytes of each in data_level0.bin.
+HNSW_HEADER = struct.Struct("<iQQQQ")
+HNSW_VERSION = 1
 PROBE_TIMEOUT_SECONDS = 600.0  # a store of millions of passages is gigabytes to load
 
 
@@ -60,6 +64,7 @@ def probe(persist_dir: Path, collection: str) -> Probed:
 
 def examine(persist_dir: Path, collection: str) -> Probed:
     """Do the probing itself, in this process."""
+    _require_whole(persist_dir)
     with opened(persist_dir) as client:
         found = open_collection(client, collection)
         index = found.configuration_json.get("hnsw") or {}
@@ -75,6 +80,20 @@ def examine(persist_dir: Path, collection: str) -> Probed:
             space=str(index.get("space", "l2")),
             mark=(found.metadata or {}).get(MARK_CONTENT),
         )
+
+
+def _require_whole(persist_dir: Path) -> None:
+    """Refuse a file of vectors that is shorter than its header says.
+
+    Chroma reads on into whatever lies in memory then: most often it fails or crashes, and now and then it answers.
+    """
+    for header in persist_dir.glob("*/header.bin"):
+        begin = header.read_bytes()[: HNSW_HEADER.size]
+        if len(begin) < HNSW_HEADER.size:
+            raise LookupError("the header of the vector index was cut short")
+        version, _, _, count, size = HNSW_HEADER.unpack(begin)
+        if version == HNSW_VERSION and header.with_name("data_level0.bin").stat().st_size < count * size:
+            raise LookupError("the vectors were cut short")
 
 
 def main() -> int:

@@ -7,7 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from workload.analysis.ab import quality
-from workload.bundle import Bundle, new_run_id
+from workload.bundle import Bundle, open_bundle
 from workload.charts.kv_cache import draw_bound
 from workload.charts.prefix_overlap import draw_heatmap
 from workload.charts.token_breakdown import draw_breakdown
@@ -70,7 +70,7 @@ def conduct(
 
     engine = told_by_endpoint(settings)
     find_calls = source_of(settings, tokenizer, (engine and engine.block_size) or CUDA_BLOCK_SIZE, progress)
-    bundle = Bundle(settings.results, run_id or new_run_id(experiment.name, datetime.now(UTC)))
+    bundle = open_bundle(settings.results, run_id, experiment.name)
     bundle.start(experiment.name, used(settings).model_dump(mode="json"))
     try:
         source = find_calls(bundle)

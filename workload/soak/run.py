@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
 from workload.alertmanager import LocalAlertmanager
 from workload.annotations import annotator, find_grafana, mark_action
-from workload.bundle import Bundle, new_run_id
+from workload.bundle import open_bundle
 from workload.claiming import claimant, engine_of
 from workload.corpus.default import open_corpus, require_same_corpus
 from workload.corpus.embedding import MiniLmEmbedder
@@ -57,7 +56,7 @@ def run_soak(
     greet(settings)
     corpus = open_corpus(settings, embedder, progress)
     launcher = launcher_of(settings, progress.console)
-    bundle = Bundle(settings.results, run_id or new_run_id(EXPERIMENT, datetime.now(UTC)))
+    bundle = open_bundle(settings.results, run_id, EXPERIMENT)
     if bundle.is_begun:
         require_same_corpus(bundle.run_id, bundle.resume().get("corpus"), corpus.told())
         bundle.note(status="running")
