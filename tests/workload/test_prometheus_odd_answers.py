@@ -34,7 +34,7 @@ def test_a_number_of_too_many_digits_raises(body: bytes) -> None:
         *((PrometheusClient.flags, data) for data in (None, 7, "x")),
         *((PrometheusClient.scrape_errors, {"activeTargets": found}) for found in (None, [{}], ["x"], 7)),
     ],
-    ids=repr,
+    ids=lambda value: getattr(value, "__name__", repr(value)),
 )
 def test_what_is_asked_at_the_start_is_checked_too(ask: Callable[[PrometheusClient], object], data: Any) -> None:
     """`data: null` of some other server on our port was a TypeError, before a run and while it waited for scrapes."""
