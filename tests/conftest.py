@@ -28,6 +28,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         elif ROW.match(item.name):
             item.add_marker("faults")
             item.add_marker("quick")
+    # The longest test first, so that it does not run alone at the end.
+    items.sort(key=lambda item: item.get_closest_marker("engine") is None)
 
 
 @pytest.fixture(scope="session", params=["found", "newer"])

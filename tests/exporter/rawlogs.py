@@ -23,7 +23,7 @@ def fill(record: GpuRecord, fake_time: FakeTime, count: int) -> None:
     """Take `count` samples 10 ms apart."""
     for _ in range(count):
         fake_time.now += 0.010
-        record.put_memory(Memory(used=round(fake_time.now * 1000)), fake_time.now)
+        record.put_memory(Memory(used=round((fake_time.now + 1e6) * 1000)), fake_time.now)
 
 
 class Disk:
