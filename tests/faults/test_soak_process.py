@@ -83,7 +83,8 @@ def test_row_14_a_killed_soak_goes_on_and_loses_nothing(stub: StubVllm, tmp_path
     assert set(answered.values()) == {1}
     assert len(answered) == FLAGS["questions"]
     cut = [row for row in rows if row["reason"] == "interrupted"]
-    assert 1 <= len(cut) <= 2 * 3
+    # What was in flight may not have been on disk yet; what was is marked, and was asked again.
+    assert len(cut) <= 2 * 3
     assert all((row["block"], row["question_id"]) in answered for row in cut)
     stream = QuestionStream(questions(7), 0)
     uninterrupted = {(item.lap, item.question.id) for item in (stream.take() for _ in range(len(answered)))}
