@@ -18,8 +18,8 @@ from pathlib import Path
 import psutil
 from machine import describe
 
+from exporter.gpu.replay import ReplayDevice
 from exporter.processes import ProcessCollector, Target
-from exporter.replay import ReplayDevice
 from exporter.service import Config, Exporter
 
 RECORDING = Path(__file__).parents[1] / "tests" / "fixtures" / "h200" / "prefix_caching_on" / "nvml_10ms.csv"

@@ -30,10 +30,10 @@ import requests
 from machine import describe
 
 from exporter import cli
-from exporter.deadlines import Deadlines
-from exporter.record import Clock
-from exporter.replay import ReplayDevice
-from exporter.sampler_metrics import SAMPLE_INTERVAL_SECONDS
+from exporter.gpu.latest import Clock
+from exporter.gpu.replay import ReplayDevice
+from exporter.gpu.sampler_metrics import SAMPLE_INTERVAL_SECONDS
+from exporter.gpu.schedule import Deadlines
 
 if TYPE_CHECKING:
     from collections.abc import Callable

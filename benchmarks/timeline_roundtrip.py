@@ -22,11 +22,11 @@ from typing import TYPE_CHECKING
 from machine import describe
 from prometheus_client import CollectorRegistry, Gauge, start_http_server
 
-from exporter.deadlines import Deadlines
-from exporter.readings import Memory
-from exporter.record import Clock
-from exporter.replay import COLUMNS, ReplayReader, read_traces
-from exporter.sampler_metrics import SAMPLE_INTERVAL_SECONDS
+from exporter.gpu.latest import Clock
+from exporter.gpu.readings import Memory
+from exporter.gpu.replay import COLUMNS, ReplayReader, read_traces
+from exporter.gpu.sampler_metrics import SAMPLE_INTERVAL_SECONDS
+from exporter.gpu.schedule import Deadlines
 from workload.paths import cache_dir
 from workload.prometheus import NoDataError
 from workload.prometheus_binary import find_prometheus

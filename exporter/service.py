@@ -15,15 +15,15 @@ from exporter.collector import Collector, Collectors
 from exporter.connections import Limits
 from exporter.errors import MissingPartError
 from exporter.filesystem import FilesystemCollector
-from exporter.fleet import Fleet
-from exporter.gpu import GpuCollector
+from exporter.gpu.devices import Fleet
+from exporter.gpu.families import GpuCollector
+from exporter.gpu.nvml import NvmlReader
+from exporter.gpu.rawlog import RawLog, RawLogMetrics
+from exporter.gpu.replay import ReplayReader
+from exporter.gpu.sampler import GpuSampler, tiers_of
+from exporter.gpu.sampler_metrics import SAMPLE_INTERVAL_SECONDS, SamplerMetrics
 from exporter.host import HostCollector
-from exporter.nvml import NvmlReader
 from exporter.processes import ProcessCollector, Target
-from exporter.rawlog import RawLog, RawLogMetrics
-from exporter.replay import ReplayReader
-from exporter.sampler import GpuSampler, tiers_of
-from exporter.sampler_metrics import SAMPLE_INTERVAL_SECONDS, SamplerMetrics
 from exporter.server import MetricsServer
 from exporter.timeline import WINDOW_MS, expose_memory
 from exporter.web_config import WebConfig, read_web_config
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from exporter.readings import GpuDevice, GpuReader
+    from exporter.gpu.readings import GpuDevice, GpuReader
 
 _LOG = logging.getLogger("exporter.service")
 DISTRIBUTION = "hop2rag-observatory"

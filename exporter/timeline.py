@@ -16,7 +16,7 @@ from exporter.labels import LabelSet
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from exporter.record import GpuRecord
+    from exporter.gpu.latest import GpuRecord
 
 WINDOW_MS = 3_000
 HEARTBEAT_MS = 1_000

@@ -84,7 +84,7 @@ def test_the_exporter_stands_alone() -> None:
 
 def test_nvml_has_one_door() -> None:
     """A machine without a driver is served only if nobody else touches the library."""
-    assert [name_of(path) for path in SOURCES if "pynvml" in loaded(path)] == ["exporter/nvml.py"]
+    assert [name_of(path) for path in SOURCES if "pynvml" in loaded(path)] == ["exporter/gpu/nvml.py"]
 
 
 def loaded(path: Path) -> set[str]:

@@ -25,14 +25,14 @@ import requests
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.errors import ExporterError
-from exporter.nvml import NvmlReader
-from exporter.readings import GpuError
-from exporter.replay import ReplayReader
+from exporter.gpu.nvml import NvmlReader
+from exporter.gpu.readings import GpuError
+from exporter.gpu.replay import ReplayReader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from exporter.readings import GpuDevice
+    from exporter.gpu.readings import GpuDevice
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from machine import describe

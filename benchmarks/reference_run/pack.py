@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from exporter.nvml import NvmlReader
-from exporter.readings import GpuError
+from exporter.gpu.nvml import NvmlReader
+from exporter.gpu.readings import GpuError
 from workload.integrity import keep_checksums
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pynvml
 import pytest
 
-from exporter.readings import GpuError, GpuInfo, History, Load, Memory, Pcie, Processes, Status, Xids
+from exporter.gpu.readings import GpuError, GpuInfo, History, Load, Memory, Pcie, Processes, Status, Xids
 
 if TYPE_CHECKING:
     from collections.abc import Callable

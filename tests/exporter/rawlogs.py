@@ -6,16 +6,16 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
-from exporter.rawlog_rows import HEADER
-from exporter.readings import Memory
-from exporter.replay import read_traces
+from exporter.gpu.rawlog_rows import HEADER
+from exporter.gpu.readings import Memory
+from exporter.gpu.replay import read_traces
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from prometheus_client import CollectorRegistry
 
-    from exporter.record import GpuRecord
+    from exporter.gpu.latest import GpuRecord
     from tests.exporter.conftest import FakeTime
 
 

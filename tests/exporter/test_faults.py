@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from exporter import sampler as sampler_module
 from exporter.errors import MissingPartError
-from exporter.nvml import NvmlReader
+from exporter.gpu import sampler as sampler_module
+from exporter.gpu.nvml import NvmlReader
 from exporter.service import Config, Exporter
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., httpx.Client]]:
     """Return a function that runs an exporter over a backend and returns a client for it."""
     monkeypatch.setattr(sampler_module, "BACKOFF_SECONDS", (0.05, 0.2))
-    monkeypatch.setattr("exporter.fleet.BACKOFF_SECONDS", (0.05, 0.2))
+    monkeypatch.setattr("exporter.gpu.devices.BACKOFF_SECONDS", (0.05, 0.2))
     started: list[tuple[Exporter, httpx.Client]] = []
 
     def begin(reader: object, **options: object) -> httpx.Client:

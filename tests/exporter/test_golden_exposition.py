@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from exporter.nvml import NvmlReader
+from exporter.gpu.nvml import NvmlReader
 from exporter.service import Config, Exporter
 from exporter.timeline import MEMORY_USED
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from exporter.gpu import FIELDS, TOP_PROCESSES, GpuCollector
-from exporter.readings import Load, Memory, Processes, Status
-from exporter.record import Clock, GpuRecord
+from exporter.gpu.families import FIELDS, TOP_PROCESSES, GpuCollector
+from exporter.gpu.latest import Clock, GpuRecord
+from exporter.gpu.readings import Load, Memory, Processes, Status
 
 if TYPE_CHECKING:
     from tests.exporter.conftest import FakeDevice, FakeTime

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exporter.nvml import NvmlReader
-from exporter.readings import GpuError, Load, Memory, Processes, Status
+from exporter.gpu.nvml import NvmlReader
+from exporter.gpu.readings import GpuError, Load, Memory, Processes, Status
 
 if TYPE_CHECKING:
-    from exporter.nvml import NvmlDevice
+    from exporter.gpu.nvml import NvmlDevice
     from tests.exporter.conftest import FakeNvml
 
 LOSSES = ("GPU_IS_LOST", "RESET_REQUIRED", "UNINITIALIZED", "DRIVER_NOT_LOADED", "GPU_NOT_FOUND")

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 from prometheus_client import CollectorRegistry
 
-from exporter import rawlog_files
-from exporter.rawlog import RawLog, RawLogMetrics
-from exporter.rawlog_rows import HEADER
-from exporter.record import Clock, GpuRecord
+from exporter.gpu import rawlog_files
+from exporter.gpu.latest import Clock, GpuRecord
+from exporter.gpu.rawlog import RawLog, RawLogMetrics
+from exporter.gpu.rawlog_rows import HEADER
 from tests.exporter.rawlogs import Disk, counted, fill, logged
 
 if TYPE_CHECKING:

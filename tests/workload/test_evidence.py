@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from exporter.rawlog_rows import HEADER, encode_row
-from exporter.readings import Load
-from exporter.record import Sample
+from exporter.gpu.latest import Sample
+from exporter.gpu.rawlog_rows import HEADER, encode_row
+from exporter.gpu.readings import Load
 from tests.stubs.load import ENGINE_PID, START, Rows, run_of
 from workload.corpus.document import Document
 from workload.errors import UsageError

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from exporter.errors import UsageError
 from exporter.files import check_file
-from exporter.readings import GpuInfo, Load, Memory, Status
+from exporter.gpu.readings import GpuInfo, Load, Memory, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

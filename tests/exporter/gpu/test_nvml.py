@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exporter.nvml import NvmlReader
-from exporter.readings import GpuError, Load, Status
+from exporter.gpu.nvml import NvmlReader
+from exporter.gpu.readings import GpuError, Load, Status
 
 if TYPE_CHECKING:
     from tests.exporter.conftest import FakeNvml

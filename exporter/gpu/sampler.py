@@ -9,18 +9,18 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from exporter.deadlines import Deadlines
-from exporter.readings import GpuError
-from exporter.record import Clock, GpuRecord
-from exporter.sampler_metrics import SAMPLE_INTERVAL_SECONDS
+from exporter.gpu.latest import Clock, GpuRecord
+from exporter.gpu.readings import GpuError
+from exporter.gpu.sampler_metrics import SAMPLE_INTERVAL_SECONDS
+from exporter.gpu.schedule import Deadlines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from exporter.readings import GpuDevice, Reading
-    from exporter.sampler_metrics import SamplerMetrics
+    from exporter.gpu.readings import GpuDevice, Reading
+    from exporter.gpu.sampler_metrics import SamplerMetrics
 
-_LOG = logging.getLogger("exporter.sampler")
+_LOG = logging.getLogger("exporter.gpu.sampler")
 KEPT_SECONDS = 60.0  # what the raw log may fall behind before it loses samples
 TIER_TICK_SECONDS = 0.1
 # How often a GPU that has not told its memory for some ticks is asked again: often enough to know that it answers.

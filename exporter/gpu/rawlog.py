@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from prometheus_client import Counter
 
 from exporter.errors import StorageError
-from exporter.rawlog_files import RawLogFiles
-from exporter.rawlog_rows import encode_row
+from exporter.gpu.rawlog_files import RawLogFiles
+from exporter.gpu.rawlog_rows import encode_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     from prometheus_client import CollectorRegistry
 
-    from exporter.record import GpuRecord, Sample
+    from exporter.gpu.latest import GpuRecord, Sample
 
-_LOG = logging.getLogger("exporter.rawlog")
+_LOG = logging.getLogger("exporter.gpu.rawlog")
 WRITE_SECONDS = 1.0
 STOP_SECONDS = 2.0  # for the last rows; a disk that hangs keeps them
 MAX_FILE_BYTES = 64 * 1024 * 1024  # about three hours of one GPU at 10 ms

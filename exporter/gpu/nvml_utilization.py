@@ -6,11 +6,11 @@ from itertools import pairwise
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from exporter.nvml_calls import percent
-from exporter.readings import History
+from exporter.gpu.nvml_calls import percent
+from exporter.gpu.readings import History
 
 if TYPE_CHECKING:
-    from exporter.nvml_calls import Calls
+    from exporter.gpu.nvml_calls import Calls
 
 MICROSECONDS = 1_000_000
 UNSEEN_SECONDS = 2.0  # samples further apart than this leave a time of which nothing is known

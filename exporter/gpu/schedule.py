@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from exporter.record import Clock
+    from exporter.gpu.latest import Clock
 
 
 class Deadlines:

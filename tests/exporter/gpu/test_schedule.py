@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.deadlines import Deadlines
-from exporter.record import Clock
+from exporter.gpu.latest import Clock
+from exporter.gpu.schedule import Deadlines
 
 if TYPE_CHECKING:
     from tests.exporter.conftest import FakeTime

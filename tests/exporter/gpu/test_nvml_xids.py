@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exporter import nvml_xids
-from exporter.nvml import NvmlReader
-from exporter.readings import GpuError, Xids
+from exporter.gpu import nvml_xids
+from exporter.gpu.nvml import NvmlReader
+from exporter.gpu.readings import GpuError, Xids
 
 if TYPE_CHECKING:
     from tests.exporter.conftest import FakeNvml

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.readings import Load, Memory, Status
-from exporter.record import Clock, GpuRecord
+from exporter.gpu.latest import Clock, GpuRecord
+from exporter.gpu.readings import Load, Memory, Status
 from exporter.timeline import expose_memory
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from exporter.errors import UsageError
-from exporter.replay import ReplayReader
+from exporter.gpu.replay import ReplayReader
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,7 +7,7 @@ from collections import deque
 from contextlib import suppress
 from typing import Any
 
-from exporter.readings import GpuError
+from exporter.gpu.readings import GpuError
 
 # What a GPU, a MIG instance or an unprivileged caller does not have; a vGPU says INVALID_ARGUMENT.
 _LACKING = frozenset(

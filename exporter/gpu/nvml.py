@@ -11,16 +11,16 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from exporter.nvml_calls import LOST, Calls, known, percent
-from exporter.nvml_utilization import UtilizationBuffer
-from exporter.nvml_xids import XidWatch
+from exporter.gpu.nvml_calls import LOST, Calls, known, percent
+from exporter.gpu.nvml_utilization import UtilizationBuffer
+from exporter.gpu.nvml_xids import XidWatch
+from exporter.gpu.readings import GpuError, GpuInfo, History, Load, Memory, Pcie, Processes, Status, Xids
 from exporter.plain import plain
-from exporter.readings import GpuError, GpuInfo, History, Load, Memory, Pcie, Processes, Status, Xids
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-_LOG = logging.getLogger("exporter.nvml")
+_LOG = logging.getLogger("exporter.gpu.nvml")
 MILLI = 0.001
 MOST_INSTANCES = 64  # of MIG; the largest GPU has seven
 MEGAHERTZ = 1_000_000

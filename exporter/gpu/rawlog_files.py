@@ -11,7 +11,7 @@ from contextlib import suppress
 from itertools import count
 from typing import TYPE_CHECKING
 
-from exporter.rawlog_rows import HEADER
+from exporter.gpu.rawlog_rows import HEADER
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,13 +6,13 @@ import threading
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from exporter.nvml_calls import known
-from exporter.readings import GpuError, Xids
+from exporter.gpu.nvml_calls import known
+from exporter.gpu.readings import GpuError, Xids
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from exporter.nvml_calls import Calls
+    from exporter.gpu.nvml_calls import Calls
 
 TURN_SECONDS = 1.0
 EVENTS_PER_POLL = 100  # a GPU that throws XIDs without end must not hold the thread

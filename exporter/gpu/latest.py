@@ -7,12 +7,12 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
 
-from exporter.readings import Load, Memory, Reading, Status
+from exporter.gpu.readings import Load, Memory, Reading, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from exporter.readings import GpuDevice, GpuInfo
+    from exporter.gpu.readings import GpuDevice, GpuInfo
 
 SET_BACK_MS = 1_000  # a wall clock that jumps back further starts the timeline anew
 R = TypeVar("R", bound=Reading)

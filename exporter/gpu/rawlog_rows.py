@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from exporter.readings import Load, Status
-from exporter.replay import COLUMNS
+from exporter.gpu.readings import Load, Status
+from exporter.gpu.replay import COLUMNS
 
 if TYPE_CHECKING:
-    from exporter.record import Sample
+    from exporter.gpu.latest import Sample
 
 HEADER = ",".join((COLUMNS[0], "gpu", *COLUMNS[1:])) + "\n"
 

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-from exporter.readings import History, Load, Memory, Pcie, Processes, Reading, Status, Xids
+from exporter.gpu.readings import History, Load, Memory, Pcie, Processes, Reading, Status, Xids
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from prometheus_client import Metric
 
-    from exporter.record import GpuRecord
+    from exporter.gpu.latest import GpuRecord
 
 RATE_WINDOW_MS = 10_000
 TOP_PROCESSES = 32

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 from prometheus_client import CollectorRegistry
 
-from exporter import sampler as module
-from exporter.readings import GpuError, Load, Memory, Pcie, Processes, Status, Xids
-from exporter.record import Clock
-from exporter.sampler import GpuSampler, tiers_of
-from exporter.sampler_metrics import SamplerMetrics
+from exporter.gpu import sampler as module
+from exporter.gpu.latest import Clock
+from exporter.gpu.readings import GpuError, Load, Memory, Pcie, Processes, Status, Xids
+from exporter.gpu.sampler import GpuSampler, tiers_of
+from exporter.gpu.sampler_metrics import SamplerMetrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

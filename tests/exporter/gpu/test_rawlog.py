@@ -9,11 +9,11 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from exporter.errors import StorageError
-from exporter.rawlog import RawLog, RawLogMetrics
-from exporter.rawlog_rows import HEADER
-from exporter.readings import Load, Status
-from exporter.record import Clock, GpuRecord
-from exporter.replay import read_traces
+from exporter.gpu.latest import Clock, GpuRecord
+from exporter.gpu.rawlog import RawLog, RawLogMetrics
+from exporter.gpu.rawlog_rows import HEADER
+from exporter.gpu.readings import Load, Status
+from exporter.gpu.replay import read_traces
 from tests.exporter.rawlogs import fill
 
 if TYPE_CHECKING:

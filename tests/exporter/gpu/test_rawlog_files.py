@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 from prometheus_client import CollectorRegistry
 
-from exporter.rawlog import RawLog, RawLogMetrics
-from exporter.rawlog_rows import HEADER
-from exporter.record import Clock, GpuRecord
+from exporter.gpu.latest import Clock, GpuRecord
+from exporter.gpu.rawlog import RawLog, RawLogMetrics
+from exporter.gpu.rawlog_rows import HEADER
 from tests.exporter.rawlogs import counted, fill, logged
 
 if TYPE_CHECKING:

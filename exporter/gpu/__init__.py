@@ -1,0 +1,1 @@
+"""Reads GPUs: what the driver says, sampled, kept and told."""
