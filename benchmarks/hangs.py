@@ -19,7 +19,7 @@ import psutil
 from machine import describe
 
 from exporter.gpu.replay import ReplayDevice
-from exporter.processes import ProcessCollector, Target
+from exporter.host.processes import ProcessCollector, Target
 from exporter.service import Config, Exporter
 
 RECORDING = Path(__file__).parents[1] / "tests" / "fixtures" / "h200" / "prefix_caching_on" / "nvml_10ms.csv"

@@ -17,10 +17,10 @@ import typer
 from prometheus_client import disable_created_metrics
 
 from exporter.errors import ExporterError, UsageError
-from exporter.filesystem import FLAG as FILESYSTEM_FLAG
-from exporter.filesystem import parse_volumes
+from exporter.host.filesystem import FLAG as FILESYSTEM_FLAG
+from exporter.host.filesystem import parse_volumes
+from exporter.host.processes import Target
 from exporter.plain import plain
-from exporter.processes import Target
 from exporter.service import Config, Exporter, own_version
 
 if TYPE_CHECKING:

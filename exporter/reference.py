@@ -11,15 +11,15 @@ from prometheus_client.core import GaugeMetricFamily
 
 from exporter.agent import AgentMetrics, metering_failures
 from exporter.collector import Collectors
-from exporter.filesystem import FilesystemCollector
 from exporter.gpu.families import GpuCollector
 from exporter.gpu.latest import Clock, GpuRecord
 from exporter.gpu.rawlog import RawLogMetrics
 from exporter.gpu.readings import GpuInfo, History, Load, Memory, Pcie, Processes, Status, Xids
 from exporter.gpu.sampler_metrics import SamplerMetrics
-from exporter.host import HostCollector
+from exporter.host.filesystem import FilesystemCollector
+from exporter.host.processes import ProcessCollector, Target
+from exporter.host.totals import HostCollector
 from exporter.overlap import BusySeconds
-from exporter.processes import ProcessCollector, Target
 from exporter.soak import SoakMetrics
 from exporter.timeline import MEMORY_USED, MEMORY_USED_HELP, NODE_ACTIVE, NODE_ACTIVE_HELP
 

@@ -14,7 +14,6 @@ from prometheus_client import ProcessCollector as OwnProcessCollector
 from exporter.collector import Collector, Collectors
 from exporter.connections import Limits
 from exporter.errors import MissingPartError
-from exporter.filesystem import FilesystemCollector
 from exporter.gpu.devices import Fleet
 from exporter.gpu.families import GpuCollector
 from exporter.gpu.nvml import NvmlReader
@@ -22,8 +21,9 @@ from exporter.gpu.rawlog import RawLog, RawLogMetrics
 from exporter.gpu.replay import ReplayReader
 from exporter.gpu.sampler import GpuSampler, tiers_of
 from exporter.gpu.sampler_metrics import SAMPLE_INTERVAL_SECONDS, SamplerMetrics
-from exporter.host import HostCollector
-from exporter.processes import ProcessCollector, Target
+from exporter.host.filesystem import FilesystemCollector
+from exporter.host.processes import ProcessCollector, Target
+from exporter.host.totals import HostCollector
 from exporter.server import MetricsServer
 from exporter.timeline import WINDOW_MS, expose_memory
 from exporter.web_config import WebConfig, read_web_config

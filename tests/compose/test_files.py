@@ -11,7 +11,7 @@ import yaml
 from typer.main import get_command
 
 from exporter import cli as exporter_cli
-from exporter.filesystem import parse_volumes
+from exporter.host.filesystem import parse_volumes
 from workload import cli
 from workload.compose.digests import FILES, tags
 from workload.engine import serve

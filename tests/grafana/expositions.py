@@ -17,8 +17,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from exporter.agent import AgentMetrics
 from exporter.gpu.rawlog import RawLogMetrics
 from exporter.gpu.sampler_metrics import SamplerMetrics
+from exporter.host.processes import ProcessCollector, Target
 from exporter.overlap import BusySeconds
-from exporter.processes import ProcessCollector, Target
 from exporter.timeline import MEMORY_USED, NODE_ACTIVE
 from workload.agent.state import LLM_NODES, NODES
 from workload.paths import asset

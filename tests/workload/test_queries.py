@@ -22,8 +22,8 @@ from prometheus_client import CollectorRegistry
 from exporter.agent import AgentMetrics
 from exporter.gpu.rawlog import RawLogMetrics
 from exporter.gpu.sampler_metrics import SamplerMetrics
+from exporter.host.processes import ProcessCollector, Target
 from exporter.overlap import BusySeconds
-from exporter.processes import ProcessCollector, Target
 from exporter.soak import SoakMetrics
 from exporter.timeline import MEMORY_USED, NODE_ACTIVE
 from workload import panels, promql

@@ -11,7 +11,7 @@ import pytest
 
 from exporter.collector import Collectors
 from exporter.errors import UsageError
-from exporter.filesystem import FilesystemCollector, parse_volumes
+from exporter.host.filesystem import FilesystemCollector, parse_volumes
 
 
 def values(collector: Collectors) -> dict[str, float]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import psutil
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-from exporter.procfs import Process, read_command_lines, read_process, read_processes
+from exporter.host.procfs import Process, read_command_lines, read_process, read_processes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping

@@ -13,9 +13,9 @@ from unittest.mock import Mock
 import psutil
 import pytest
 
-from exporter import processes, procfs
-from exporter.host import HostCollector
-from exporter.processes import SEARCH_SECONDS, ProcessCollector, Target
+from exporter.host import processes, procfs
+from exporter.host.processes import SEARCH_SECONDS, ProcessCollector, Target
+from exporter.host.totals import HostCollector
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
