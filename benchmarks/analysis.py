@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.stats import bootstrap, norm
 
-from exporter.overlap import BusySeconds
+from exporter.agent.busy import BusySeconds
 from workload.analysis.curvature import power, quadratic_share
 from workload.analysis.eviction import hashed, replay, smallest_pool
 from workload.analysis.growth import fit_growth

@@ -1,6 +1,6 @@
 """Meters any LangGraph app through LangChain's callbacks, without a change to its nodes.
 
-The instruments are those of our own agent (`exporter.agent`), so its dashboards, rules and alerts fit the app too.
+The instruments are those of our own agent (`exporter.agent.instruments`), so its dashboards, rules and alerts fit the app too.
 Needs the extra `langgraph`: `pip install ".[langgraph]"` in a checkout.
 """
 
@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Self, cast
 from langchain_core.callbacks import BaseCallbackHandler
 from prometheus_client import CollectorRegistry
 
-from exporter.agent import AgentMetrics, metering_failures
-from exporter.llm_failures import reason_of
-from exporter.overlap import BusySeconds
+from exporter.agent.busy import BusySeconds
+from exporter.agent.instruments import AgentMetrics, metering_failures
+from exporter.agent.llm_failures import reason_of
+from exporter.agent.runs import CANCELLED, Runs
+from exporter.agent.spans import NO_SPANS
 from exporter.question import Usage
-from exporter.runs import CANCELLED, Runs
 from exporter.server import MetricsServer
-from exporter.spans import NO_SPANS
 from exporter.timeline import NodeActivity
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     from langchain_core.outputs import LLMResult
 
+    from exporter.agent.spans import Spans
     from exporter.question import Run
-    from exporter.spans import Spans
 
 _LOG = logging.getLogger("exporter.langgraph")
 MAX_NODES = 32  # each that calls a model has some 170 series

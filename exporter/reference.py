@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily
 
-from exporter.agent import AgentMetrics, metering_failures
+from exporter.agent.busy import BusySeconds
+from exporter.agent.instruments import AgentMetrics, metering_failures
+from exporter.agent.soak import SoakMetrics
 from exporter.collector import Collectors
 from exporter.gpu.families import GpuCollector
 from exporter.gpu.latest import Clock, GpuRecord
@@ -19,8 +21,6 @@ from exporter.gpu.sampler_metrics import SamplerMetrics
 from exporter.host.filesystem import FilesystemCollector
 from exporter.host.processes import ProcessCollector, Target
 from exporter.host.totals import HostCollector
-from exporter.overlap import BusySeconds
-from exporter.soak import SoakMetrics
 from exporter.timeline import MEMORY_USED, MEMORY_USED_HELP, NODE_ACTIVE, NODE_ACTIVE_HELP
 
 if TYPE_CHECKING:

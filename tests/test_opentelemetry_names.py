@@ -10,7 +10,7 @@ from opentelemetry.semconv._incubating.attributes import gen_ai_attributes
 from opentelemetry.semconv._incubating.metrics import gen_ai_metrics
 from opentelemetry.semconv.attributes import error_attributes
 
-from exporter import spans
+from exporter.agent import spans
 
 if TYPE_CHECKING:
     from types import ModuleType

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from prometheus_client import CollectorRegistry
 from prometheus_client.registry import Collector
 
-from exporter.agent import AgentMetrics
+from exporter.agent.instruments import AgentMetrics
 from workload.agent.state import LLM_NODES, NODES
 from workload.targets import MEASURED, WARM_UP
 

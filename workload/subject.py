@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import uvloop
 
-from exporter.overlap import BusySeconds
+from exporter.agent.busy import BusySeconds
 from exporter.server import MetricsServer
 from exporter.timeline import NodeActivity
 from workload.agent.client import llm_client

@@ -6,7 +6,7 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from exporter.spans import Spans
+from exporter.agent.spans import Spans
 from workload.errors import MissingPartError, UsageError
 
 if TYPE_CHECKING:

@@ -155,7 +155,7 @@ def test_a_signal_ends_it_whatever_hangs(tmp_path: Path, recording: Path, place:
 def test_the_exporter_loads_nothing_of_the_agent() -> None:
     """It runs on every GPU node: it must stay small, and start without a model library or a driver."""
     script = (
-        "import sys, exporter.cli, exporter.agent\n"
+        "import sys, exporter.cli, exporter.agent.instruments\n"
         "heavy = {'torch', 'langgraph', 'chromadb', 'transformers', 'numpy', 'workload', 'pynvml', 'openai'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )

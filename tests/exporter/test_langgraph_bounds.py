@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from exporter import runs
+from exporter.agent import runs
 from exporter.exposition import encode_text
 from exporter.langgraph import MAX_NODES, MeteringHandler
 

@@ -11,8 +11,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from exporter.agent.spans import Spans
 from exporter.langgraph import MeteringHandler
-from exporter.spans import Spans
 from tests.stubs.corrective import CACHED, PROMPT_TOKENS, ChatModel, CorrectiveRag
 
 if TYPE_CHECKING:

@@ -14,11 +14,11 @@ import yaml
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter.agent import AgentMetrics
+from exporter.agent.busy import BusySeconds
+from exporter.agent.instruments import AgentMetrics
 from exporter.gpu.rawlog import RawLogMetrics
 from exporter.gpu.sampler_metrics import SamplerMetrics
 from exporter.host.processes import ProcessCollector, Target
-from exporter.overlap import BusySeconds
 from exporter.timeline import MEMORY_USED, NODE_ACTIVE
 from workload.agent.state import LLM_NODES, NODES
 from workload.paths import asset

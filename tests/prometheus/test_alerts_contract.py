@@ -16,9 +16,9 @@ import yaml
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter.agent import AgentMetrics
+from exporter.agent.instruments import AgentMetrics
+from exporter.agent.soak import SoakMetrics
 from exporter.gpu.rawlog import RawLogMetrics
-from exporter.soak import SoakMetrics
 from tests.prometheus.test_limits import EXCEEDED
 from workload.agent.state import LLM_NODES, NODES
 from workload.paths import asset

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from prometheus_client import CollectorRegistry
 
-from exporter.agent import AgentMetrics
-from exporter.overlap import BusySeconds
+from exporter.agent.busy import BusySeconds
+from exporter.agent.instruments import AgentMetrics
 from exporter.timeline import NodeActivity
 from workload.agent.backoff import Backoff, Breaker
 from workload.agent.client import llm_client

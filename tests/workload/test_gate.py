@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exporter.agent import ERROR_REASONS
+from exporter.agent.instruments import ERROR_REASONS
 from workload import gate as gate_module
 from workload.errors import DependencyDownError
 from workload.gate import ENGINE_REASONS, EngineGate

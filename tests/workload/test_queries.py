@@ -19,12 +19,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from exporter.agent import AgentMetrics
+from exporter.agent.busy import BusySeconds
+from exporter.agent.instruments import AgentMetrics
+from exporter.agent.soak import SoakMetrics
 from exporter.gpu.rawlog import RawLogMetrics
 from exporter.gpu.sampler_metrics import SamplerMetrics
 from exporter.host.processes import ProcessCollector, Target
-from exporter.overlap import BusySeconds
-from exporter.soak import SoakMetrics
 from exporter.timeline import MEMORY_USED, NODE_ACTIVE
 from workload import panels, promql
 from workload.agent.state import LLM_NODES, NODES

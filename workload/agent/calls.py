@@ -10,8 +10,8 @@ from opentelemetry.trace import INVALID_SPAN
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
 from pydantic.dataclasses import dataclass as checked
 
-from exporter.agent import hop_label
-from exporter.spans import FINISH_REASONS, REQUEST_MODEL, TIME_TO_FIRST_CHUNK, tell_usage, trace_headers
+from exporter.agent.instruments import hop_label
+from exporter.agent.spans import FINISH_REASONS, REQUEST_MODEL, TIME_TO_FIRST_CHUNK, tell_usage, trace_headers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,7 +53,7 @@ class Usage:
 
 @dataclass
 class CallMeter:
-    """The record of one LLM call. Set `reason` when it fails; see `exporter.agent.ERROR_REASONS`."""
+    """The record of one LLM call. Set `reason` when it fails; see `exporter.agent.instruments.ERROR_REASONS`."""
 
     question: QuestionMeter
     node: str

@@ -10,8 +10,8 @@ import httpx2
 import openai
 from pydantic import BaseModel, ValidationError
 
-from exporter.agent import OTHER
-from exporter.llm_failures import reason_of
+from exporter.agent.instruments import OTHER
+from exporter.agent.llm_failures import reason_of
 from workload.agent.backoff import Backoff, Breaker, retry_after_seconds
 from workload.agent.calls import Usage
 from workload.agent.prompts import REPAIR
@@ -34,7 +34,7 @@ ReplyT = TypeVar("ReplyT", bound=BaseModel)
 
 
 class LlmError(Exception):
-    """A call failed. `reason` is one of `exporter.agent.ERROR_REASONS`; the server's own text is not kept.
+    """A call failed. `reason` is one of `exporter.agent.instruments.ERROR_REASONS`; the server's own text is not kept.
 
     `retry_after` are the seconds for which a server that refused it asked to be left alone, if it did.
     """

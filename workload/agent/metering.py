@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry.context import Context
 
-from exporter.agent import QUESTION_TYPES, closed
-from exporter.spans import NO_SPANS, current_or, fail, within
+from exporter.agent.instruments import QUESTION_TYPES, closed
+from exporter.agent.spans import NO_SPANS, current_or, fail, within
 from workload.agent.calls import CallMeter
 
 if TYPE_CHECKING:
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     from opentelemetry.trace import Span
 
-    from exporter.agent import AgentMetrics
-    from exporter.overlap import BusySeconds
-    from exporter.spans import Spans
+    from exporter.agent.busy import BusySeconds
+    from exporter.agent.instruments import AgentMetrics
+    from exporter.agent.spans import Spans
     from exporter.timeline import NodeActivity
     from workload.agent.reuse import ReuseOrder
     from workload.journal import Journal

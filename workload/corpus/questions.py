@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from exporter.agent import QUESTION_TYPES
+from exporter.agent.instruments import QUESTION_TYPES
 from workload.corpus.layouts import read_question
 from workload.corpus.question_file import read_rows
 from workload.errors import UsageError

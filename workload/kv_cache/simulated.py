@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry
 
-from exporter.agent import AgentMetrics
-from exporter.overlap import BusySeconds
+from exporter.agent.busy import BusySeconds
+from exporter.agent.instruments import AgentMetrics
 from exporter.timeline import NodeActivity
 from workload.agent.calls import Usage
 from workload.agent.graph import Hop2Rag

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from exporter.soak import SoakMetrics
+from exporter.agent.soak import SoakMetrics
 from workload.agent.reuse import ReuseOrder
 from workload.companion import exporter_beside
 from workload.corpus.watch import StoreWatch

@@ -20,7 +20,7 @@ from workload.soak.sending import FINISHED
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
-    from exporter.soak import SoakMetrics
+    from exporter.agent.soak import SoakMetrics
     from workload.bundle import Bundle
     from workload.corpus.watch import StoreWatch
     from workload.journal import Journal

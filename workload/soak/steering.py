@@ -18,7 +18,7 @@ from workload.soak.pace import DISK, ENGINE, HEARTBEAT
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-    from exporter.soak import SoakMetrics
+    from exporter.agent.soak import SoakMetrics
     from workload.journal import Journal
     from workload.soak.alert import Alert, Message
     from workload.soak.confirming import Confirm
@@ -166,7 +166,7 @@ class Steering:
         return not self._dry_run
 
     def ignored(self, reason: str, number: int = 1) -> None:
-        """Count and log alerts of which nothing is done, by a reason of `exporter.soak.IGNORED`; not by their names."""
+        """Count and log alerts of which nothing is done, by a reason of `exporter.agent.soak.IGNORED`; not by their names."""
         self._metrics.ignored.labels(reason).inc(number)
         log.warning("%d alert(s) that asked for something were ignored: %s", number, reason)
 

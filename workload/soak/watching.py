@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
     from typing import Any
 
-    from exporter.soak import SoakMetrics
+    from exporter.agent.soak import SoakMetrics
     from workload.alertmanager import LocalAlertmanager
     from workload.prometheus_server import LocalPrometheus
     from workload.soak.alert import Alert, Message

@@ -33,7 +33,7 @@ def webhook(token: str, receive: Callable[[Message], Awaitable[bool]], count: Ca
     Args:
         token: what the caller must present as its bearer token; compared in constant time.
         receive: takes a message and returns, once what it caused is on disk, whether it was new.
-        count: called with the outcome of each request, one of `exporter.soak.REQUESTS`.
+        count: called with the outcome of each request, one of `exporter.agent.soak.REQUESTS`.
 
     Raises:
         ValueError: the token is empty, so that anybody would be let in.

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from exporter.agent import ERROR_REASONS
+from exporter.agent.instruments import ERROR_REASONS
 from tests.stubs.agent import Bench, bench, client_of
 from tests.stubs.vllm import TOO_LONG, StubVllm, Turn
 from workload.agent.llm import MAX_REPLY_CHARS, Llm, LlmError

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 from prometheus_client import Histogram
 
-from exporter.agent import NODE_BUCKETS, QUESTION_BUCKETS, TTFT_BUCKETS
+from exporter.agent.instruments import NODE_BUCKETS, QUESTION_BUCKETS, TTFT_BUCKETS
 from tests.stubs.agent import bench
 from workload.agent.calls import Usage
 from workload.agent.graph import Hop2Rag, build
@@ -26,7 +26,7 @@ from workload.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from exporter.agent import AgentMetrics
+    from exporter.agent.instruments import AgentMetrics
     from workload.agent.metering import QuestionMeter
     from workload.agent.nodes import Changes, Hop2RagNodes
     from workload.agent.state import Hop2RagState

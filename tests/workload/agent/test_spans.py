@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
-from exporter.spans import Spans
+from exporter.agent.spans import Spans
 from tests.stubs.agent import StubStore, agent_of, bench, document
 from tests.stubs.vllm import StubVllm, Turn, by_node
 from workload.agent.llm import Llm

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.overlap import BusySeconds
+from exporter.agent.busy import BusySeconds
 from workload.analysis.overlap import (
     GENERATION,
     RETRIEVAL,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from prometheus_client import CollectorRegistry
 
-from exporter.soak import SoakMetrics
+from exporter.agent.soak import SoakMetrics
 from tests.stubs.alerts import RUN, message
 from workload.errors import DependencyDownError
 from workload.journal import Journal, read

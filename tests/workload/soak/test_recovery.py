@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from exporter.agent import ERROR_REASONS
+from exporter.agent.instruments import ERROR_REASONS
 from workload.agent.backoff import MAX_REFUSALS, Breaker
 from workload.errors import DependencyDownError
 from workload.gate import ENGINE_REASONS

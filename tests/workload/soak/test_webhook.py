@@ -13,7 +13,7 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.soak import REQUESTS
+from exporter.agent.soak import REQUESTS
 from tests.stubs.alerts import alert, body, message
 from workload.errors import DependencyDownError, StorageError
 from workload.soak.alert import Message

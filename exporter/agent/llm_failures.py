@@ -12,7 +12,7 @@ CONTEXT_WORDS = ("context length", "maximum context", "max_model_len", "context_
 
 
 def reason_of(error: BaseException, *, has_begun: bool) -> str:
-    """Return one of `exporter.agent.ERROR_REASONS`, or "other".
+    """Return one of `exporter.agent.instruments.ERROR_REASONS`, or "other".
 
     HTTP clients and model libraries name the same failures alike: a `status_code` on what the server refused,
     "Timeout", "Connect" and "Transport" in the names of the classes of what never got there. A time-out is told by what

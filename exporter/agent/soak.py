@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import Counter, Gauge
 
-from exporter.agent import OTHER
+from exporter.agent.instruments import OTHER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

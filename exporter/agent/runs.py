@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from opentelemetry.trace import INVALID_SPAN
 
-from exporter.agent import ERROR_REASONS, OTHER, closed, hop_label
+from exporter.agent.instruments import ERROR_REASONS, OTHER, closed, hop_label
+from exporter.agent.spans import NO_SPANS, REQUEST_MODEL, TIME_TO_FIRST_CHUNK, fail, make_current, tell_usage
 from exporter.question import Question, Run
-from exporter.spans import NO_SPANS, REQUEST_MODEL, TIME_TO_FIRST_CHUNK, fail, make_current, tell_usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span
     from prometheus_client import Counter, Histogram
 
-    from exporter.agent import AgentMetrics
-    from exporter.overlap import BusySeconds
-    from exporter.spans import Spans
+    from exporter.agent.busy import BusySeconds
+    from exporter.agent.instruments import AgentMetrics
+    from exporter.agent.spans import Spans
     from exporter.timeline import NodeActivity
 
 CANCELLED = "cancelled"

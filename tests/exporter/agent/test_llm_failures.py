@@ -9,8 +9,8 @@ import httpx2
 import openai
 import pytest
 
-from exporter.agent import ERROR_REASONS, OTHER
-from exporter.llm_failures import reason_of
+from exporter.agent.instruments import ERROR_REASONS, OTHER
+from exporter.agent.llm_failures import reason_of
 
 REQUEST = httpx.Request("POST", "http://127.0.0.1/v1/chat/completions")
 

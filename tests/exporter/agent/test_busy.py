@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from exporter.overlap import ACTIVITIES, BusySeconds
+from exporter.agent.busy import ACTIVITIES, BusySeconds
 
 
 class SteppedClock:

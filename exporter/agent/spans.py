@@ -21,7 +21,7 @@ from opentelemetry.trace import (
 )
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from exporter.agent import ERROR_REASONS
+from exporter.agent.instruments import ERROR_REASONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -112,7 +112,7 @@ def current_or(span: Span) -> Span:
 
 
 def fail(span: Span, kind: str) -> None:
-    """Mark a span as failed by an error of a kind, such as a reason of `exporter.agent.ERROR_REASONS`."""
+    """Mark a span as failed by an error of a kind, such as a reason of `exporter.agent.instruments.ERROR_REASONS`."""
     span.set_attribute(ERROR_TYPE, kind)
     span.set_status(Status(StatusCode.ERROR))
 

@@ -1,0 +1,1 @@
+"""The agent's instruments, and the recorder that feeds them."""
