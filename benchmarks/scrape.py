@@ -20,8 +20,8 @@ import requests
 from machine import describe
 from prometheus_client import CollectorRegistry, Gauge, Histogram, start_http_server
 
-from exporter.server import MetricsServer
 from exporter.timeline import NodeActivity
+from exporter.web.server import MetricsServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable

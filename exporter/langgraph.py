@@ -21,8 +21,8 @@ from exporter.agent.llm_failures import reason_of
 from exporter.agent.runs import CANCELLED, Runs
 from exporter.agent.spans import NO_SPANS
 from exporter.question import Usage
-from exporter.server import MetricsServer
 from exporter.timeline import NodeActivity
+from exporter.web.server import MetricsServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

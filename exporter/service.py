@@ -12,7 +12,6 @@ from prometheus_client import CollectorRegistry, Info
 from prometheus_client import ProcessCollector as OwnProcessCollector
 
 from exporter.collector import Collector, Collectors
-from exporter.connections import Limits
 from exporter.errors import MissingPartError
 from exporter.gpu.devices import Fleet
 from exporter.gpu.families import GpuCollector
@@ -24,9 +23,10 @@ from exporter.gpu.sampler_metrics import SAMPLE_INTERVAL_SECONDS, SamplerMetrics
 from exporter.host.filesystem import FilesystemCollector
 from exporter.host.processes import ProcessCollector, Target
 from exporter.host.totals import HostCollector
-from exporter.server import MetricsServer
 from exporter.timeline import WINDOW_MS, expose_memory
-from exporter.web_config import WebConfig, read_web_config
+from exporter.web.config import WebConfig, read_web_config
+from exporter.web.connections import Limits
+from exporter.web.server import MetricsServer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from exporter.server import BackgroundServer
+from exporter.web.server import BackgroundServer
 from workload.enclosed import text_of
 from workload.errors import UsageError
 from workload.own_thread import in_own_thread

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import uvloop
 
 from exporter.agent.busy import BusySeconds
-from exporter.server import MetricsServer
 from exporter.timeline import NodeActivity
+from exporter.web.server import MetricsServer
 from workload.agent.client import llm_client
 from workload.agent.context import EVERYTHING, Context
 from workload.agent.graph import Hop2Rag

@@ -12,8 +12,8 @@ from prometheus_client.core import GaugeMetricFamily
 
 from exporter.collector import Collectors
 from exporter.deadline import Deadline
-from exporter.exposition import encode_text
-from exporter.pages import negotiate
+from exporter.web.exposition import encode_text
+from exporter.web.pages import negotiate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -8,8 +8,8 @@ from uuid import UUID, uuid4
 import pytest
 
 from exporter.agent import runs
-from exporter.exposition import encode_text
 from exporter.langgraph import MAX_NODES, MeteringHandler
+from exporter.web.exposition import encode_text
 
 if TYPE_CHECKING:
     from tests.exporter.conftest import FakeTime

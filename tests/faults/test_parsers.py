@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from exporter.errors import ExporterError
 from exporter.gpu.replay import read_traces
-from exporter.web_config import WebConfig, read_web_config
+from exporter.web.config import WebConfig, read_web_config
 from tests.stubs.inputs import JSON_VALUES, RAW, SCALARS, answer, as_json, many, shaped
 from workload.bundle import Bundle, read_manifest
 from workload.corpus.hotpotqa import Question

@@ -6,7 +6,7 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from exporter.server import BackgroundServer
+from exporter.web.server import BackgroundServer
 from workload.own_thread import in_own_thread
 from workload.soak.alert import readable
 from workload.soak.heartbeat import Heartbeat

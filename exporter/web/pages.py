@@ -14,7 +14,7 @@ from starlette.applications import Starlette
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from exporter.exposition import encode_text
+from exporter.web.exposition import encode_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from prometheus_client.registry import Collector
     from starlette.requests import Request
 
-_LOG = logging.getLogger("exporter.pages")
+_LOG = logging.getLogger("exporter.web.pages")
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 GZIP_LEVEL = 1  # a scrape is read once, on the same host or rack: time matters more than the last 10 % of size
 RENDER_SECONDS = 9.0

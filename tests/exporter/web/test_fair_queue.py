@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import pytest
 
-from exporter.fair import BusyError, Turns, network_of
+from exporter.web.fair_queue import BusyError, Turns, network_of
 
 
 class Crowd:

@@ -15,8 +15,8 @@ from prometheus_client import CollectorRegistry
 
 from exporter.errors import UsageError
 from exporter.files import MAX_CONFIG_BYTES
-from exporter.server import MetricsServer
-from exporter.web_config import read_web_config
+from exporter.web.config import read_web_config
+from exporter.web.server import MetricsServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,8 +14,8 @@ import psutil
 import pytest
 from prometheus_client import CollectorRegistry, Gauge
 
-from exporter.connections import SAID_SECONDS, Limits, Seldom
-from exporter.server import MetricsServer
+from exporter.web.connections import SAID_SECONDS, Limits, Seldom
+from exporter.web.server import MetricsServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -38,7 +38,7 @@ class Seldom(logging.Filter):
 
 
 # Malformed requests get their 400 and no log line.
-_LOG = logging.getLogger("exporter.connections")
+_LOG = logging.getLogger("exporter.web.connections")
 _LOG.setLevel(logging.ERROR)
 _LOG.addFilter(Seldom())
 

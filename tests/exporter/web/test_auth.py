@@ -17,9 +17,9 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
-from exporter.auth import REMEMBERED_REFUSALS, WAITING_CHECKS, BasicAuth
-from exporter.fair import BusyError
-from exporter.server import MetricsServer
+from exporter.web.auth import REMEMBERED_REFUSALS, WAITING_CHECKS, BasicAuth
+from exporter.web.fair_queue import BusyError
+from exporter.web.server import MetricsServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

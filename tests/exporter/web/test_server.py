@@ -11,8 +11,8 @@ import pytest
 from prometheus_client import CollectorRegistry, Gauge, Metric
 
 from exporter.errors import UsageError
-from exporter.pages import negotiate
-from exporter.server import MetricsServer
+from exporter.web.pages import negotiate
+from exporter.web.server import MetricsServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

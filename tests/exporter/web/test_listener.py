@@ -15,9 +15,9 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
-from exporter.connections import Limits
-from exporter.door import SAID_SECONDS, Door
-from exporter.server import MetricsServer
+from exporter.web.connections import Limits
+from exporter.web.listener import SAID_SECONDS, Door
+from exporter.web.server import MetricsServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -130,7 +130,7 @@ async def test_row_25_no_descriptor_is_said_once_and_idle_ones_make_room(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, code: int
 ) -> None:
     """Asyncio says it 512 times for each connection that waits, and tries again as often: 25 MB of log in 9 s."""
-    monkeypatch.setattr("exporter.door.PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr("exporter.web.listener.PAUSE_SECONDS", 0.0)
     idle = Mock(is_connected=True, is_waiting=True, waiting_since=1.0)
     busy = Mock(is_connected=True, is_waiting=False, waiting_since=0.0)
     door = Door(LIMITS, None, Mock())

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 import uvicorn
 
-from exporter.auth import BasicAuth
-from exporter.connections import BoundedProtocol, Limits
-from exporter.door import Door
 from exporter.errors import ExporterError, UsageError
-from exporter.pages import Pages
+from exporter.web.auth import BasicAuth
+from exporter.web.connections import BoundedProtocol, Limits
+from exporter.web.listener import Door
+from exporter.web.pages import Pages
 
 if TYPE_CHECKING:
     import ssl

@@ -15,7 +15,7 @@ import bcrypt
 from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 
-from exporter.fair import BusyError, Turns, network_of
+from exporter.web.fair_queue import BusyError, Turns, network_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

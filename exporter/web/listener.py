@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable
 
-    from exporter.connections import BoundedProtocol, Limits
+    from exporter.web.connections import BoundedProtocol, Limits
 
-_LOG = logging.getLogger("exporter.door")
+_LOG = logging.getLogger("exporter.web.listener")
 REFUSAL = (
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\n"
     b"Content-Type: text/plain\r\nContent-Length: 22\r\n\r\nToo many connections.\n"

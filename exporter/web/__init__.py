@@ -1,0 +1,1 @@
+"""Serves the pages: connections, authentication, TLS, and the text formats."""
