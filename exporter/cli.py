@@ -20,7 +20,7 @@ from exporter.errors import ExporterError, UsageError
 from exporter.host.filesystem import FLAG as FILESYSTEM_FLAG
 from exporter.host.filesystem import parse_volumes
 from exporter.host.processes import Target
-from exporter.plain import plain
+from exporter.plain_text import plain
 from exporter.service import Config, Exporter, own_version
 
 if TYPE_CHECKING:

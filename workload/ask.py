@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
-from exporter.plain import plain
+from exporter.plain_text import plain
 from workload.claim import Claim
 from workload.claiming import claimant, engine_of
 from workload.compose.services import LIVE

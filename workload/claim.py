@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 import psutil
 from pydantic import Field, TypeAdapter
 
-from exporter.plain import plain
+from exporter.plain_text import plain
 from workload.durable import make_folder
 from workload.errors import StorageError, UsageError
 

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.segment import Segment
 from rich.text import Text
 
-from exporter.plain import plain
+from exporter.plain_text import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

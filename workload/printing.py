@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from exporter.plain import plain
+from exporter.plain_text import plain
 from workload.console import say
 from workload.report import REPORT, marks_of, verdicts_of
 

@@ -15,7 +15,7 @@ from exporter.gpu.nvml_calls import LOST, Calls, known, percent
 from exporter.gpu.nvml_utilization import UtilizationBuffer
 from exporter.gpu.nvml_xids import XidWatch
 from exporter.gpu.readings import GpuError, GpuInfo, History, Load, Memory, Pcie, Processes, Status, Xids
-from exporter.plain import plain
+from exporter.plain_text import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -19,7 +19,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from exporter.cli import main as exporter_main
-from exporter.plain import plain
+from exporter.plain_text import plain
 from workload.ask import Answered
 from workload.bundle import Bundle
 from workload.cells import cell, text_in
