@@ -13,9 +13,9 @@ import yaml
 
 from workload.alertmanager_access import PASSWORD, WEB_CONFIG, basic_auth, renew, write_secret
 from workload.claim import ANYBODY, Claim
-from workload.durable import make_folder
 from workload.engine.listener import find_listener
 from workload.errors import DependencyDownError, StorageError, UsageError
+from workload.files.atomic_file import make_folder
 from workload.paths import asset
 from workload.place import Place
 from workload.process import ChildProcess, await_ready

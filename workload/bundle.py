@@ -11,10 +11,10 @@ from importlib.metadata import version
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from workload import durable
-from workload.cells import cell
-from workload.enclosed import json_of, run_folder
 from workload.errors import StorageError, UsageError
+from workload.files import atomic_file as durable
+from workload.files.csv_cells import cell
+from workload.files.enclosed import json_of, run_folder
 from workload.paths import inside
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ class Bundle:
         return self.write_text(name, json.dumps(value, indent=2, default=str) + "\n")
 
     def write_csv(self, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Path:
-        """Write a CSV file at once or not at all; see `workload.cells` for texts that a spreadsheet would compute."""
+        """Write a CSV file at once or not at all; see `workload.files.csv_cells` for texts that a spreadsheet would compute."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerows([cell(value) for value in row] for row in (header, *rows))

@@ -20,8 +20,8 @@ import psutil
 from pydantic import Field, TypeAdapter
 
 from exporter.plain_text import plain
-from workload.durable import make_folder
 from workload.errors import StorageError, UsageError
+from workload.files.atomic_file import make_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import requests
 
 from workload.child_environment import PYTHON, child_environment
-from workload.durable import make_folder
 from workload.errors import StorageError
+from workload.files.atomic_file import make_folder
 from workload.paths import cache_dir
 from workload.ports import free_port
 from workload.process import ChildProcess, await_ready

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator, PercentFormatter
 
-from workload import durable
+from workload.files import atomic_file as durable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

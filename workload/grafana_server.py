@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Self
 
 from workload.child_environment import child_environment
 from workload.claim import ANYBODY
-from workload.durable import make_folder
 from workload.errors import StorageError, UsageError
+from workload.files.atomic_file import make_folder
 from workload.grafana import Grafana, GrafanaError
 from workload.paths import asset
 from workload.place import Place

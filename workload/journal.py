@@ -18,8 +18,8 @@ from concurrent.futures import Future
 from contextlib import ExitStack, closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Self
 
-from workload.durable import OWNER_ONLY, hold, make_folder
 from workload.errors import StorageError, UsageError
+from workload.files.atomic_file import OWNER_ONLY, hold, make_folder
 from workload.integrity import (
     add_checksums,
     check,

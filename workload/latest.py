@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from workload import durable
-from workload.enclosed import json_of
+from workload.files import atomic_file as durable
+from workload.files.enclosed import json_of
 
 if TYPE_CHECKING:
     from pathlib import Path

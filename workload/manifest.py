@@ -134,7 +134,7 @@ class Manifest(BaseModel):
 
 
 def manifest_in(folder: Path) -> Manifest:
-    """Return the manifest in a run's folder, which `workload.enclosed` has let in.
+    """Return the manifest in a run's folder, which `workload.files.enclosed` has let in.
 
     Raises:
         UsageError: there is none, or it is damaged or of another release.

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from exporter.web.server import BackgroundServer
-from workload.enclosed import text_of
 from workload.errors import UsageError
+from workload.files.enclosed import text_of
 from workload.own_thread import in_own_thread
 from workload.soak.alert import WATCHDOG
 from workload.soak.rules import steering_alerts

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from workload.arms import parse_arms
 from workload.bundle import Bundle
-from workload.enclosed import json_of, run_folder
 from workload.errors import UsageError
 from workload.experiments import EXPERIMENTS
 from workload.experiments.ab import ab_experiment
+from workload.files.enclosed import json_of, run_folder
 from workload.manifest import manifest_in, readable
 from workload.run import footer
 

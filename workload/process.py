@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Self
 import psutil
 
 from workload.child_environment import child_environment
-from workload.durable import make_folder
 from workload.engine.listener import listeners
 from workload.errors import DependencyDownError, UsageError
+from workload.files.atomic_file import make_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workload.child_environment import INSTALLER, child_environment
-from workload.durable import make_folder
 from workload.errors import MissingPartError
+from workload.files.atomic_file import make_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

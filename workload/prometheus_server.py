@@ -12,9 +12,9 @@ import yaml
 
 from workload.alertmanager_access import PASSWORD, USER, folder_of
 from workload.claim import ANYBODY, Claim
-from workload.durable import make_folder
 from workload.engine.listener import find_listener
 from workload.errors import DependencyDownError, StorageError, UsageError
+from workload.files.atomic_file import make_folder
 from workload.limits import LimitedAdapter
 from workload.live_alerts import alerts_of_the_living
 from workload.paths import asset

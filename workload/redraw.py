@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workload import durable
 from workload.analysis.untold import settle
-from workload.cells import text_in
 from workload.dashboards.catalogue import dashboard_of
 from workload.drawing import Drawing
-from workload.enclosed import text_of
 from workload.errors import UsageError
 from workload.evidence import Evidence
 from workload.experiment import Experiment
 from workload.export.stored import holds
 from workload.figures import draw
+from workload.files import atomic_file as durable
+from workload.files.csv_cells import text_in
+from workload.files.enclosed import text_of
 from workload.kv_cache.run import FIGURES as KV_CACHE_FIGURES
 from workload.latest import folder_to_redraw
 from workload.manifest import readable

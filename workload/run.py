@@ -17,7 +17,6 @@ from workload.claiming import claimant, engine_of
 from workload.corpus.default import open_corpus, require_same_corpus
 from workload.corpus.embedding import MiniLmEmbedder
 from workload.drawing import Drawing
-from workload.enclosed import run_folder
 from workload.engine.attach import AttachLauncher
 from workload.engine.docker import docker_launcher
 from workload.engine.endpoint import open_client
@@ -28,6 +27,7 @@ from workload.engine.shared import SharedEngine
 from workload.errors import UsageError
 from workload.evidence import Evidence, retriever
 from workload.experiment import OfflineExperiment
+from workload.files.enclosed import run_folder
 from workload.history import NOTHING, read_history
 from workload.journal import Journal
 from workload.latest import publish

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import psutil
 from pydantic import TypeAdapter
 
-from workload import durable
 from workload.claim import Claim
+from workload.files import atomic_file as durable
 from workload.process import left_of
 
 if TYPE_CHECKING:

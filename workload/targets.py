@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import unquote, urlsplit
 
-from workload import durable
 from workload.errors import UsageError
+from workload.files import atomic_file as durable
 from workload.paths import NAME_PATTERN
 
 if TYPE_CHECKING:

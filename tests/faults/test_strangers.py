@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from tests.stubs.home import untouched
 from tests.stubs.inputs import JSON_VALUES, answer, many
 from tests.stubs.run import ACCOUNTING
-from workload import durable
 from workload.cli import run_command_line
 from workload.errors import Hop2RagError, UsageError
+from workload.files import atomic_file as durable
 from workload.manifest import Manifest, manifest_in
 from workload.past import open_run
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workload.enclosed import json_of
 from workload.errors import UsageError
+from workload.files.enclosed import json_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

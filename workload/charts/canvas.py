@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 from matplotlib.figure import Figure
 
-from workload import durable
 from workload.figures import COLOURS, WIDTH_INCHES, png, write_footer
+from workload.files import atomic_file as durable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

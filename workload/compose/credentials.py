@@ -7,9 +7,9 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from workload import durable
-from workload.enclosed import text_of
 from workload.errors import StorageError
+from workload.files import atomic_file as durable
+from workload.files.enclosed import text_of
 
 if TYPE_CHECKING:
     from pathlib import Path

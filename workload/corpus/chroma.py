@@ -11,8 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from workload.enclosed import refuse_ways_out
 from workload.errors import DependencyDownError, Hop2RagError, StorageError, UsageError
+from workload.files.enclosed import refuse_ways_out
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

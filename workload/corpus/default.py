@@ -16,8 +16,8 @@ from workload.corpus.questions import load, mapped_types
 from workload.corpus.served import ServedStore, build_served
 from workload.corpus.store import Store, check
 from workload.corpus.synthetic import generate
-from workload.durable import make_folder
 from workload.errors import UsageError
+from workload.files.atomic_file import make_folder
 from workload.paths import cache_dir
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from workload import durable
 from workload.corpus.chance import Chance
 from workload.errors import StorageError, UsageError
+from workload.files import atomic_file as durable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -24,8 +24,8 @@ from workload.corpus.manifest import Manifest, content_hash, manifest_path, read
 from workload.corpus.memory import index_bytes, require_memory
 from workload.corpus.probe import probe
 from workload.corpus.store import check
-from workload.enclosed import refuse_ways_out
 from workload.errors import DependencyDownError, UsageError
+from workload.files.enclosed import refuse_ways_out
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -7,9 +7,9 @@ import json
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING
 
-from workload import durable
-from workload.enclosed import json_of
 from workload.errors import StorageError, UsageError
+from workload.files import atomic_file as durable
+from workload.files.enclosed import json_of
 from workload.paths import inside
 
 if TYPE_CHECKING:

@@ -10,11 +10,11 @@ from workload.analysis.untold import settle
 from workload.bundle import Bundle
 from workload.demo.recording import MAX_BYTES, PACKED, unpack
 from workload.drawing import Drawing
-from workload.enclosed import refuse_ways_out
 from workload.errors import UsageError
 from workload.evidence import Evidence
 from workload.experiment import Experiment
 from workload.experiments import EXPERIMENTS
+from workload.files.enclosed import refuse_ways_out
 from workload.manifest import manifest_in, readable
 from workload.paths import inside
 from workload.report import REPORT, render, section_of

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from workload.bundle import MANIFEST
-from workload.durable import OWNER_ONLY, make_folder
-from workload.enclosed import json_of, refuse_ways_out
 from workload.errors import StorageError, UsageError
+from workload.files.atomic_file import OWNER_ONLY, make_folder
+from workload.files.enclosed import json_of, refuse_ways_out
 from workload.manifest import DAMAGE, Count, Name, Time, Word
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from urllib.parse import urlencode
 
 from workload.child_environment import child_environment
 from workload.demo.recording import SERIES, unpack
-from workload.durable import make_folder
 from workload.errors import StorageError, UsageError
+from workload.files.atomic_file import make_folder
 from workload.place import Place
 from workload.process import ChildProcess, await_ready
 from workload.prometheus import PrometheusClient

@@ -7,7 +7,7 @@ import io
 import math
 from typing import TYPE_CHECKING
 
-from workload.cells import cell
+from workload.files.csv_cells import cell
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

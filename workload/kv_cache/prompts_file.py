@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from workload.analysis.structure import AgentCall
-from workload.enclosed import text_of
 from workload.errors import UsageError
+from workload.files.enclosed import text_of
 from workload.kv_cache.source import SentCall, Source
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from pydantic import TypeAdapter
 
 from workload import journal, manifest
 from workload.analysis.structure import AgentCall
-from workload.enclosed import run_folder
 from workload.errors import UsageError
+from workload.files.enclosed import run_folder
 from workload.kv_cache.prompts_file import ChatMessage
 from workload.kv_cache.simulated import ORIGIN as SIMULATED
 from workload.kv_cache.simulated import PHASE

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import ConfigDict, Field, TypeAdapter
 
-from workload.enclosed import text_of
 from workload.errors import UsageError
+from workload.files.enclosed import text_of
 from workload.manifest import LATEST_SECONDS, Count
 from workload.soak.stream import Item, QuestionStream
 

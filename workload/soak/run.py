@@ -13,9 +13,9 @@ from workload.bundle import open_bundle
 from workload.claiming import claimant, engine_of
 from workload.corpus.default import open_corpus, require_same_corpus
 from workload.corpus.embedding import MiniLmEmbedder
-from workload.enclosed import run_folder
 from workload.engine.profile import PROFILES
 from workload.errors import UsageError
+from workload.files.enclosed import run_folder
 from workload.manifest import manifest_in, readable
 from workload.paths import cache_dir
 from workload.prometheus_binary import find_alertmanager, find_prometheus
