@@ -16,17 +16,17 @@ import numpy as np
 from scipy.stats import bootstrap, norm
 
 from exporter.agent.busy import BusySeconds
-from workload.analysis.curvature import power, quadratic_share
 from workload.analysis.eviction import hashed, replay, smallest_pool
-from workload.analysis.growth import fit_growth
 from workload.analysis.overlap import GENERATION, RETRIEVAL, Span, activities
-from workload.analysis.percentiles import percentile
-from workload.analysis.scaling import efficiencies
 from workload.analysis.structure import AgentCall, common_prefix, reuse_structure, shared_prefixes
-from workload.analysis.throughput import Level
-from workload.analysis.usl import fit_usl
-from workload.analysis.wall import is_wall, slope_ratio
 from workload.prefix import PrefixIndex
+from workload.statistics.curvature import power, quadratic_share
+from workload.statistics.growth import fit_growth
+from workload.statistics.percentiles import percentile
+from workload.statistics.scaling import efficiencies
+from workload.statistics.throughput import Level
+from workload.statistics.usl import fit_usl
+from workload.statistics.wall import is_wall, slope_ratio
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workload.analysis.paired import mean_ci, median_ci
-from workload.analysis.resampling import percentile_interval
-from workload.analysis.throughput import Request, full_level
+from workload.statistics.paired import mean_ci, median_ci
+from workload.statistics.resampling import percentile_interval
+from workload.statistics.throughput import Request, full_level
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
 
-    from workload.analysis.paired import Interval
+    from workload.statistics.paired import Interval
 
     Draw = Callable[[np.random.Generator, int], NDArray[np.float64]]
 

@@ -33,7 +33,6 @@ from workload.agent.nodes import Hop2RagNodes
 from workload.agent.replay import Recorded, ReplayLlm
 from workload.agent.retrieval import Execution, Retrieval
 from workload.analysis.ab import end_to_end
-from workload.analysis.paired import compare
 from workload.corpus.default import open_corpus
 from workload.corpus.embedding import MiniLmEmbedder
 from workload.corpus.hotpotqa import draw
@@ -43,6 +42,7 @@ from workload.journal import Journal
 from workload.load import Tally
 from workload.results import read_run
 from workload.settings import load_settings
+from workload.statistics.paired import compare
 
 if TYPE_CHECKING:
     from workload.agent.replay import Script

@@ -32,7 +32,6 @@ from workload.agent.prefetch import Planted, Prefetch
 from workload.agent.replay import Recorded, ReplayLlm
 from workload.agent.retrieval import Retrieval
 from workload.analysis.ab import end_to_end
-from workload.analysis.paired import compare
 from workload.analysis.prefetched import bound_by_question, share_of_bound, told
 from workload.corpus.hotpotqa import Question
 from workload.drive import Driver, Phase
@@ -40,6 +39,7 @@ from workload.gate import EngineGate
 from workload.journal import Journal
 from workload.load import Tally
 from workload.results import read_run
+from workload.statistics.paired import compare
 
 if TYPE_CHECKING:
     from workload.agent.replay import Script

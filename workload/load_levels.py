@@ -17,8 +17,8 @@ from workload.results import total
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from workload.analysis.throughput import Level
     from workload.results import Measured, RunData
+    from workload.statistics.throughput import Level
 
 ENGINE = (
     "running_peak",

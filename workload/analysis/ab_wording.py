@@ -6,8 +6,8 @@ from typing import Any
 
 from workload.analysis.ab import COMPARED
 from workload.analysis.drift import doubts
-from workload.analysis.paired import pairing_in_words
 from workload.analysis.wording import change, interval, number, percent
+from workload.statistics.paired import pairing_in_words
 
 # Under this the model answers so badly that a change of F1 says nothing about an option.
 MIN_F1 = 0.3

@@ -8,22 +8,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workload.analysis.bounds import bounded
-from workload.analysis.curvature import power, quadratic_share
-from workload.analysis.growth import design, fit_growth
 from workload.analysis.physics import kv_bytes_per_token, prefill_cost
-from workload.analysis.resampling import TAILS, wild_responses
-from workload.analysis.wall import is_wall, slope_ratio
 from workload.errors import UsageError
 from workload.results import told_usage
+from workload.statistics.curvature import power, quadratic_share
+from workload.statistics.growth import design, fit_growth
+from workload.statistics.resampling import TAILS, wild_responses
+from workload.statistics.wall import is_wall, slope_ratio
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from workload.analysis.growth import Fit, Growth
     from workload.prometheus import Series
     from workload.results import Row
+    from workload.statistics.growth import Fit, Growth
 
 # Over fewer tokens the time of the last chunk weighs more than that of a token.
 MIN_DECODED = 8

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workload.analysis.percentiles import is_given
 from workload.promql.gpu_memory import KV_USAGE_NAMES
 from workload.promql.vllm_metrics import ITL_BUCKETS
+from workload.statistics.percentiles import is_given
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

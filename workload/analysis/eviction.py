@@ -18,8 +18,8 @@ from workload.prefix import block_hashes
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from workload.analysis.paired import Interval
     from workload.analysis.pool import Block
+    from workload.statistics.paired import Interval
 
 
 @dataclass(frozen=True)

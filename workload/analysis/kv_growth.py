@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workload.analysis.resampling import percentile_interval, wild_responses
+from workload.statistics.resampling import percentile_interval, wild_responses
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

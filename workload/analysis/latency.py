@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workload.analysis.percentiles import percentiles
 from workload.results import ENDED, group, told_usage
+from workload.statistics.percentiles import percentiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -18,10 +18,10 @@ from workload.analysis.bounds import bounded
 from workload.analysis.latency import answered, distribution, ended, spread
 from workload.analysis.memory import Line, summed
 from workload.analysis.rate import Rate
-from workload.analysis.scaling import efficiencies
-from workload.analysis.throughput import CLOSED, MIN_REQUESTS, OPEN, Level, Request, full_level, full_window
-from workload.analysis.usl import fit_usl
 from workload.results import group
+from workload.statistics.scaling import efficiencies
+from workload.statistics.throughput import CLOSED, MIN_REQUESTS, OPEN, Level, Request, full_level, full_window
+from workload.statistics.usl import fit_usl
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workload.analysis.overlap import Span, busy_union
-from workload.analysis.percentiles import quantile
 from workload.analysis.spans import active_at, lies_in, pauses
+from workload.statistics.percentiles import quantile
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
-    from workload.analysis.paired import Interval
     from workload.results import Row
+    from workload.statistics.paired import Interval
 
 # How far the achieved interval may lie from the one that was asked for before the run is refused.
 INTERVAL_TOLERANCE = 0.2

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from workload.analysis.paired import Interval
+    from workload.statistics.paired import Interval
 
 RETRIEVAL: Final = "retrieval"
 GENERATION: Final = "generation"

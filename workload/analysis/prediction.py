@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from workload.analysis.costs import Costs
-    from workload.analysis.paired import Interval
     from workload.results import Row, RunData
+    from workload.statistics.paired import Interval
 
 # What the prediction knows of; an arm that differs in anything else is left unpredicted.
 PREDICTABLE = frozenset(

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 from scipy.stats import binomtest
 
-from workload.analysis.paired import LEVEL
+from workload.statistics.paired import LEVEL
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from workload.analysis.paired import Interval
+    from workload.statistics.paired import Interval
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from workload.analysis.wording import interval, number
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from workload.analysis.paired import Interval
+    from workload.statistics.paired import Interval
 
 
 @dataclass(frozen=True)

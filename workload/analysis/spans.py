@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from workload.analysis.paired import Interval
     from workload.experiment import Window
     from workload.results import Measured, Row, RunData
+    from workload.statistics.paired import Interval
 
 
 @dataclass(frozen=True)

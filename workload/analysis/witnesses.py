@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from workload.analysis.memory import Line
-    from workload.analysis.paired import Interval
     from workload.analysis.spans import Load
+    from workload.statistics.paired import Interval
 
 COUNTER_TOLERANCE = 0.01
 SERVER_TOLERANCE_POINTS = 3.0

@@ -8,11 +8,11 @@ from matplotlib.ticker import PercentFormatter
 
 from workload.analysis.levels import load_of
 from workload.analysis.rate import note
-from workload.analysis.throughput import CLOSED
 from workload.analysis.wording import percent
 from workload.charts.canvas import DARK, name, save, sheet
 from workload.charts.concurrency import CONCURRENCY, level_axis
 from workload.charts.marks import Mark, draw_marks
+from workload.statistics.throughput import CLOSED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,12 +9,12 @@ import numpy as np
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter, NullLocator, PercentFormatter, ScalarFormatter
 
 from workload.analysis.rate import note
-from workload.analysis.throughput import CLOSED
 from workload.analysis.wording import number, percent
 from workload.charts.canvas import name, save, sheet
 from workload.charts.marks import Mark, draw_marks
 from workload.figures import COLOURS
 from workload.panels.concurrency import ALL
+from workload.statistics.throughput import CLOSED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

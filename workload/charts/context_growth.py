@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workload.analysis.context import decode_points, fit_band, prefill_points
-from workload.analysis.growth import fit_growth
 from workload.analysis.latency import accumulated
 from workload.analysis.wording import number, percent
 from workload.charts.canvas import DARK, GREY, MARKERS, NODE_COLOURS, duration, legend, name, save, sheet
 from workload.figures import COLOURS
 from workload.panels.context_growth import ALL
 from workload.results import group
+from workload.statistics.growth import fit_growth
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

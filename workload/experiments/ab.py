@@ -13,12 +13,12 @@ from workload.analysis.ab_wording import headline, verdicts
 from workload.analysis.cache import witnesses
 from workload.analysis.drift import control_of
 from workload.analysis.engine_effects import engine_effects
-from workload.analysis.paired import compare, mean_ci, median, median_ci
 from workload.analysis.prediction import predict
 from workload.analysis.prefetched import DRAFTED_FROM, bound_by_question, share_of_bound, told
 from workload.analysis.wording import number
 from workload.charts.ab import draw
 from workload.experiment import Arm, Experiment
+from workload.statistics.paired import compare, mean_ci, median, median_ci
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 from workload.analysis.ab import quality, quality_in_words
 from workload.analysis.levels import scaling
-from workload.analysis.percentiles import NEEDED
 from workload.analysis.rate import estimators, in_words
 from workload.analysis.wording import given, interval, number, percent
 from workload.charts.concurrency import draw
 from workload.experiment import Arm, Experiment, Point, levels
 from workload.load import poisson
 from workload.load_levels import measured_level
+from workload.statistics.percentiles import NEEDED
 
 if TYPE_CHECKING:
-    from workload.analysis.throughput import Level
     from workload.results import Row, RunData
     from workload.settings import Settings
+    from workload.statistics.throughput import Level
 
 LOW, HIGH = Arm("low", "seqs-16"), Arm("high", "seqs-64-16k")
 # Twice the largest level of the plan: an open loop beyond it measures its own queue.

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 from workload.agent.state import NODES
 from workload.analysis import latency
 from workload.analysis.ab import quality
-from workload.analysis.percentiles import NEEDED
 from workload.analysis.wording import interval, number, percent
 from workload.charts.latency import draw
 from workload.experiment import Arm, Experiment
+from workload.statistics.percentiles import NEEDED
 
 if TYPE_CHECKING:
     from workload.results import RunData

@@ -9,13 +9,13 @@ from workload.analysis.ab import COMPARED, CONTROL, amdahl, diverged, quality
 from workload.analysis.cache import witnesses
 from workload.analysis.drift import control_of, doubts
 from workload.analysis.levels import full_part, load_of, throughput
-from workload.analysis.paired import compare, pairing_in_words
 from workload.analysis.rate import estimators, in_words
 from workload.analysis.wording import change, interval, number, percent
 from workload.charts.caching_levels import draw_levels
 from workload.drawing import draw_panels
 from workload.experiment import Arm, Experiment
 from workload.panels.vllm_metrics import FIGURES
+from workload.statistics.paired import compare, pairing_in_words
 
 if TYPE_CHECKING:
     from pathlib import Path

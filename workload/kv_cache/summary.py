@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workload.analysis.paired import compare, mean_ci
-from workload.analysis.percentiles import quantile
 from workload.analysis.structure import BLOCK_SIZES, Bound, Cell, reuse_structure, shared_prefixes
 from workload.kv_cache.bounds import (
     eviction_steps,
@@ -21,6 +19,8 @@ from workload.kv_cache.bounds import (
     uncached_by_question,
 )
 from workload.kv_cache.parts import PARTS, parts_of
+from workload.statistics.paired import compare, mean_ci
+from workload.statistics.percentiles import quantile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

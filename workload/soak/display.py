@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from workload.analysis.percentiles import quantile
 from workload.analysis.wording import given, percent
 from workload.soak.record import Stretch
+from workload.statistics.percentiles import quantile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

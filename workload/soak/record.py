@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workload.analysis.percentiles import quantile
 from workload.journal import opened, refuse_foreign_tables
+from workload.statistics.percentiles import quantile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workload.analysis.trends import SLIGHT_SHARE, median, share, trend
 from workload.analysis.wording import number, percent
 from workload.soak.record import Stretch
+from workload.statistics.trends import SLIGHT_SHARE, median, share, trend
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

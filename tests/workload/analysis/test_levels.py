@@ -22,9 +22,9 @@ from workload.analysis.levels import (
     send_lag,
     throughput,
 )
-from workload.analysis.throughput import CLOSED, OPEN, Level
 from workload.experiment import Window
 from workload.prometheus import Series
+from workload.statistics.throughput import CLOSED, OPEN, Level
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,10 +10,10 @@ import pytest
 
 from tests.stubs.drawing import drawing_of
 from tests.stubs.run import call, measured, question, run_of
-from workload.analysis.throughput import CLOSED, OPEN
 from workload.experiments.concurrency import CONCURRENCY, HIGH, LOW, MAX_IN_FLIGHT, headline, points, reduce, verdicts
 from workload.promql.vllm_metrics import IN_SYSTEM_SECONDS
 from workload.settings import load_settings
+from workload.statistics.throughput import CLOSED, OPEN
 
 if TYPE_CHECKING:
     from pathlib import Path

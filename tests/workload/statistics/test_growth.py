@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from workload.analysis.growth import Shape, fit_growth
+from workload.statistics.growth import Shape, fit_growth
 
 Floats = NDArray[np.float64]
 TOKENS: Floats = np.repeat(np.linspace(256, 8192, 12), 4)

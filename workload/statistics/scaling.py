@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from math import hypot
 from typing import TYPE_CHECKING
 
-from workload.analysis.throughput import MIN_REQUESTS, around
+from workload.statistics.throughput import MIN_REQUESTS, around
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from workload.analysis.paired import Interval
-    from workload.analysis.throughput import Level
+    from workload.statistics.paired import Interval
+    from workload.statistics.throughput import Level
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from workload.analysis.curvature import power, quadratic_share
+from workload.statistics.curvature import power, quadratic_share
 
 Floats = NDArray[np.float64]
 TOKENS: Floats = np.repeat(np.linspace(256, 8192, 12), 4)

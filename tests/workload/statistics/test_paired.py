@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workload.analysis.paired import LEVEL, MIN_PAIRS, compare, mean_ci, median_ci
+from workload.statistics.paired import LEVEL, MIN_PAIRS, compare, mean_ci, median_ci
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -21,14 +21,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.stats import t
 
-from workload.analysis.paired import LEVEL
+from workload.statistics.paired import LEVEL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
-    from workload.analysis.paired import Interval
+    from workload.statistics.paired import Interval
 
 CLOSED = "answers, each by the share of its time between the first and the last instant at which all workers were busy"
 OPEN = "answers that ended between the first answer and the last arrival"

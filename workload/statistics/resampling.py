@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workload.analysis.paired import LEVEL
+from workload.statistics.paired import LEVEL
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from workload.analysis.paired import Interval
+    from workload.statistics.paired import Interval
 
 TAILS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
 

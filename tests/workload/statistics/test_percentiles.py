@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import bootstrap
 
-from workload.analysis.percentiles import NEEDED, is_given, percentile, percentiles, quantile, ranks, smallest_sample
+from workload.statistics.percentiles import NEEDED, is_given, percentile, percentiles, quantile, ranks, smallest_sample
 
 
 @pytest.mark.parametrize(("p", "least"), [(0.50, 6), (0.95, 59), (0.99, 299)])

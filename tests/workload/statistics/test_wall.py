@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from workload.analysis.growth import fit_growth
-from workload.analysis.wall import is_wall, slope_ratio
+from workload.statistics.growth import fit_growth
+from workload.statistics.wall import is_wall, slope_ratio
 
 Floats = NDArray[np.float64]
 TOKENS: Floats = np.repeat(np.linspace(256, 8192, 12), 4)

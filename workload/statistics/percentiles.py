@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.stats import binom
 
-from workload.analysis.paired import LEVEL
+from workload.statistics.paired import LEVEL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from workload.analysis.paired import Interval
+    from workload.statistics.paired import Interval
 
 MEDIAN = 0.50
 REPORTED = (MEDIAN, 0.95, 0.99)

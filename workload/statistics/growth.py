@@ -5,7 +5,7 @@ variance and the hinge's knot. Sources: Hurvich and Tsai 1989, doi:10.1093/biome
 doi:10.1214/aos/1176344136. Shapes within 2 of the best AICc are a tie (Burnham and Anderson 2004,
 doi:10.1177/0049124104268644), which BIC decides. Both criteria assume noise of one size; where it grows with the
 time, about one straight line in nine is drawn as a slight hinge, so verdicts rest on the intervals of
-`workload.analysis.curvature` and `workload.analysis.wall`, which do not assume it.
+`workload.statistics.curvature` and `workload.statistics.wall`, which do not assume it.
 """
 
 from __future__ import annotations

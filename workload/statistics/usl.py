@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.optimize import nnls
 
-from workload.analysis.resampling import percentile_interval
+from workload.statistics.resampling import percentile_interval
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from workload.analysis.paired import Interval
-    from workload.analysis.throughput import Level
+    from workload.statistics.paired import Interval
+    from workload.statistics.throughput import Level
 
 MIN_LEVELS = 6
 RESAMPLES = 999

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workload.analysis.growth import design
-from workload.analysis.resampling import percentile_interval, ratios, wild_responses
+from workload.statistics.growth import design
+from workload.statistics.resampling import percentile_interval, ratios, wild_responses
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from workload.analysis.paired import Interval
+    from workload.statistics.paired import Interval
 
 RESAMPLES = 1_999
 RESAMPLES_A_SIMULATION = 399

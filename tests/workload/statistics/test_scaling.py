@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from workload.analysis.scaling import efficiencies
-from workload.analysis.throughput import Level
+from workload.statistics.scaling import efficiencies
+from workload.statistics.throughput import Level
 
 
 def random_level(concurrency: int, requests: int, mean_seconds: float, seed: int) -> Level:

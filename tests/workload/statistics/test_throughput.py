@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workload.analysis.throughput import Request, full_level, full_window
+from workload.statistics.throughput import Request, full_level, full_window
 
 
 def back_to_back(start: float, durations: list[float]) -> list[Request]:

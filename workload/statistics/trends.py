@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.stats import theilslopes
 
-from workload.analysis.paired import LEVEL
+from workload.statistics.paired import LEVEL
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from workload.analysis.trends import MIN_BINS, MIN_PER_BIN, median, share, trend
+from workload.statistics.trends import MIN_BINS, MIN_PER_BIN, median, share, trend
 
 HOUR = 3600.0
 

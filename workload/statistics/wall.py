@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workload.analysis.growth import KNOT_QUANTILES, KNOTS, design, knots
-from workload.analysis.resampling import percentile_interval, ratios, wild_responses
+from workload.statistics.growth import KNOT_QUANTILES, KNOTS, design, knots
+from workload.statistics.resampling import percentile_interval, ratios, wild_responses
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from workload.analysis.growth import Growth
-    from workload.analysis.paired import Interval
+    from workload.statistics.growth import Growth
+    from workload.statistics.paired import Interval
 
 RESAMPLES = 999
 # Between 4 and 7 a shape has "considerably less support" (Burnham and Anderson 2004, doi:10.1177/0049124104268644).

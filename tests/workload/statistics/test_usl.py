@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from workload.analysis.throughput import Level
-from workload.analysis.usl import fit_usl
+from workload.statistics.throughput import Level
+from workload.statistics.usl import fit_usl
 
 LEVELS = (1, 2, 4, 8, 16, 32)
 

@@ -1,0 +1,1 @@
+"""How sure a number is: percentiles, pairs, resampling, growth and fits."""
