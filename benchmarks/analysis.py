@@ -16,10 +16,7 @@ import numpy as np
 from scipy.stats import bootstrap, norm
 
 from exporter.agent.busy import BusySeconds
-from workload.analysis.eviction import hashed, replay, smallest_pool
 from workload.analysis.overlap import GENERATION, RETRIEVAL, Span, activities
-from workload.analysis.structure import AgentCall, common_prefix, reuse_structure, shared_prefixes
-from workload.prefix import PrefixIndex
 from workload.statistics.curvature import power, quadratic_share
 from workload.statistics.growth import fit_growth
 from workload.statistics.percentiles import percentile
@@ -27,6 +24,9 @@ from workload.statistics.scaling import efficiencies
 from workload.statistics.throughput import Level
 from workload.statistics.usl import fit_usl
 from workload.statistics.wall import is_wall, slope_ratio
+from workload.theory.eviction import hashed, replay, smallest_pool
+from workload.theory.prefix import PrefixIndex
+from workload.theory.structure import AgentCall, common_prefix, reuse_structure, shared_prefixes
 
 if TYPE_CHECKING:
     from collections.abc import Callable

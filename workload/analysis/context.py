@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workload.analysis.bounds import bounded
-from workload.analysis.physics import kv_bytes_per_token, prefill_cost
 from workload.errors import UsageError
 from workload.results import told_usage
 from workload.statistics.curvature import power, quadratic_share
 from workload.statistics.growth import design, fit_growth
 from workload.statistics.resampling import TAILS, wild_responses
 from workload.statistics.wall import is_wall, slope_ratio
+from workload.theory.physics import kv_bytes_per_token, prefill_cost
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from workload.analysis.physics import kv_bytes_per_token, read_config
 from workload.engine.key import REFUSALS, unanswered
 from workload.errors import DependencyDownError, UsageError
+from workload.theory.physics import kv_bytes_per_token, read_config
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -6,8 +6,8 @@ from collections import defaultdict, deque
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from workload.analysis.eviction import hashed, replay, smallest_pool
-from workload.prefix import PrefixIndex
+from workload.theory.eviction import hashed, replay, smallest_pool
+from workload.theory.prefix import PrefixIndex
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

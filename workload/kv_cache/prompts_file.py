@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from workload.analysis.structure import AgentCall
 from workload.errors import UsageError
 from workload.files.enclosed import text_of
 from workload.kv_cache.source import SentCall, Source
+from workload.theory.structure import AgentCall
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -25,13 +25,13 @@ from workload.agent.prompts import LAYOUTS
 from workload.agent.retrieval import Retrieval
 from workload.agent.reuse import ReuseOrder
 from workload.agent.state import LLM_NODES, NODES
-from workload.analysis.structure import AgentCall
 from workload.drive import Driver, Phase
 from workload.errors import UsageError
 from workload.gate import EngineGate
 from workload.kv_cache.reader import PerfectReader
 from workload.kv_cache.source import SentCall
 from workload.load import Tally
+from workload.theory.structure import AgentCall
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

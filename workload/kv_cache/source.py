@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from workload.agent.state import Message
-    from workload.analysis.structure import AgentCall
     from workload.statistics.paired import Interval
+    from workload.theory.structure import AgentCall
 
 # vLLM's own on CUDA; used where no engine says otherwise, and never alone: every size is reported.
 CUDA_BLOCK_SIZE = 16

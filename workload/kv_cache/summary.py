@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workload.analysis.structure import BLOCK_SIZES, Bound, Cell, reuse_structure, shared_prefixes
 from workload.kv_cache.bounds import (
     eviction_steps,
     interleaved,
@@ -21,15 +20,16 @@ from workload.kv_cache.bounds import (
 from workload.kv_cache.parts import PARTS, parts_of
 from workload.statistics.paired import compare, mean_ci
 from workload.statistics.percentiles import quantile
+from workload.theory.structure import BLOCK_SIZES, Bound, Cell, reuse_structure, shared_prefixes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from workload.analysis.structure import AgentCall
     from workload.kv_cache.source import SentCall, Source
     from workload.kv_cache.tokenizer import ChatTokenizer
+    from workload.theory.structure import AgentCall
 
 # All pairs of so many calls are compared in seconds; the picture says how many it shows.
 MAX_PICTURED_CALLS = 600

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workload.agent.prompts import LAYOUTS
-from workload.analysis.structure import AgentCall
 from workload.kv_cache.bounds import (
     eviction_steps,
     in_pool,
@@ -19,6 +18,7 @@ from workload.kv_cache.bounds import (
     uncached_by_question,
 )
 from workload.kv_cache.source import EngineTold, SentCall
+from workload.theory.structure import AgentCall
 
 if TYPE_CHECKING:
     from tests.workload.kv_cache.conftest import Simulation

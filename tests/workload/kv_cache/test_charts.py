@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from matplotlib.text import Text
 
-from workload.analysis.structure import AgentCall
 from workload.charts import canvas
 from workload.kv_cache.run import FIGURES
 from workload.kv_cache.simulated import ORIGIN
 from workload.kv_cache.source import SentCall, Source
 from workload.kv_cache.summary import summarize
+from workload.theory.structure import AgentCall
 
 if TYPE_CHECKING:
     from collections.abc import Callable

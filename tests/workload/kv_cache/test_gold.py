@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 
 from tests.workload.kv_cache.test_simulated import GOLD, said
-from workload.analysis.structure import AgentCall
 from workload.kv_cache.gold import gold_in_words, gold_passages
 from workload.kv_cache.reader import PerfectReader
 from workload.kv_cache.source import SentCall
+from workload.theory.structure import AgentCall
 
 WHOLE = replace(GOLD, supporting_facts=(("Aba", 0), ("Ben", 0)))
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from workload.analysis.structure import BLOCK_SIZES, AgentCall
 from workload.experiments.kv_cache import KV_CACHE
 from workload.kv_cache.simulated import ORIGIN
 from workload.kv_cache.source import EngineTold, SentCall, Source
 from workload.kv_cache.summary import summarize
+from workload.theory.structure import BLOCK_SIZES, AgentCall
 
 if TYPE_CHECKING:
     from tests.workload.kv_cache.conftest import Simulation

@@ -14,11 +14,11 @@ import pytest
 
 from tests.stubs.engine import StubCache
 from workload.agent.prompts import LAYOUTS
-from workload.analysis.structure import common_prefix
 from workload.kv_cache.bounds import reusable_by_call
 from workload.kv_cache.source import Source
 from workload.kv_cache.summary import summarize
-from workload.prefix import PrefixIndex
+from workload.theory.prefix import PrefixIndex
+from workload.theory.structure import common_prefix
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from workload.analysis.physics import kv_bytes_per_token, prefill_cost
 from workload.errors import UsageError
+from workload.theory.physics import kv_bytes_per_token, prefill_cost
 
 QWEN_7B: dict[str, Any] = {
     "hidden_size": 3584,

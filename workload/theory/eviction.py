@@ -1,6 +1,6 @@
 """The reuse bound under a pool of N blocks: calls replayed against vLLM's own order of eviction.
 
-Calls one after the other are replayed exactly; without a pool's end the result is the bound of `workload.prefix`.
+Calls one after the other are replayed exactly; without a pool's end the result is the bound of `workload.theory.prefix`.
 Of calls that overlap in time three things are simpler than in the engine: a call takes the blocks of its output when
 it starts; its prompt's blocks can be found from that moment; one that does not fit waits instead of pushing another
 out.
@@ -12,14 +12,14 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from workload.analysis.pool import BlockPool
-from workload.prefix import block_hashes
+from workload.theory.pool import BlockPool
+from workload.theory.prefix import block_hashes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from workload.analysis.pool import Block
     from workload.statistics.paired import Interval
+    from workload.theory.pool import Block
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workload.analysis.structure import BLOCK_SIZES, AgentCall, common_prefix, reuse_structure, shared_prefixes
 from workload.errors import UsageError
-from workload.prefix import PrefixIndex
+from workload.theory.prefix import PrefixIndex
+from workload.theory.structure import BLOCK_SIZES, AgentCall, common_prefix, reuse_structure, shared_prefixes
 
 ids = st.lists(st.integers(0, 2), max_size=14)
 agent_calls = st.lists(

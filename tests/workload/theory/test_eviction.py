@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workload.analysis.eviction import Call, eviction_curve, hashed, replay, smallest_pool
-from workload.analysis.pool import BlockPool
-from workload.prefix import PrefixIndex
+from workload.theory.eviction import Call, eviction_curve, hashed, replay, smallest_pool
+from workload.theory.pool import BlockPool
+from workload.theory.prefix import PrefixIndex
 
 ids = st.lists(st.integers(0, 2), max_size=14)
 raw_calls = st.lists(st.tuples(ids, ids, st.sampled_from(["", "salt"])), max_size=12)
