@@ -29,7 +29,7 @@ from workload.ports import free_port
 from workload.process import ChildProcess
 from workload.prometheus import PrometheusClient
 from workload.prometheus_server import HOST, loopback_session
-from workload.selectors import selector
+from workload.promql.selectors import selector
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

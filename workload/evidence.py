@@ -19,7 +19,7 @@ from workload.api_processes import joined
 from workload.errors import UsageError
 from workload.prometheus import CounterResetError, NoDataError
 from workload.promql.gpu_memory import PROCESS_MEMORY
-from workload.selectors import NOT_WARM_UP, selector
+from workload.promql.selectors import NOT_WARM_UP, selector
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping

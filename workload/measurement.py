@@ -13,11 +13,11 @@ from workload.experiment import Point, Window
 from workload.load import Tally
 from workload.process import process_tree
 from workload.prometheus import CounterResetError, NoDataError
+from workload.promql.selectors import selector
 from workload.promql.vllm_metrics import COUNTERS
 from workload.results import Measured
 from workload.scraped import require_ours
 from workload.scrapes import wait_for_scrapes
-from workload.selectors import selector
 from workload.sweep import question_id, sweep
 from workload.targets import MEASURED, TIMELINES, WARM_UP
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.workload.test_prometheus_client import client_of, result
 from workload.cli import run_command_line
 from workload.prometheus import MAX_POINTS, NoDataError
-from workload.selectors import selector
+from workload.promql.selectors import selector
 from workload.targets import ArmLabels, TargetFiles
 
 if TYPE_CHECKING:

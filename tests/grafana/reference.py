@@ -19,7 +19,7 @@ from workload.paths import asset
 from workload.ports import free_port
 from workload.prometheus import PrometheusClient
 from workload.prometheus_server import loopback_session
-from workload.selectors import selector
+from workload.promql.selectors import selector
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -19,7 +19,7 @@ from workload.dashboards.files import FOLDER, contents, render
 from workload.experiments import EXPERIMENTS
 from workload.panels import overview, prompts, vllm_metrics
 from workload.panels.panel import Panel
-from workload.vllm_facts import load_facts
+from workload.promql.vllm_facts import load_facts
 
 if TYPE_CHECKING:
     from pathlib import Path

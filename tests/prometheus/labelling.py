@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from workload.selectors import selector
+from workload.promql.selectors import selector
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -13,7 +13,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from workload.paths import asset
-from workload.selectors import selector
+from workload.promql.selectors import selector
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,7 @@ import yaml
 
 from tests.prometheus.labelling import BY_KUBERNETES, OF_KUBERNETES, TWICE, WAYS, parsed
 from workload.paths import asset
-from workload.rules import TARGET_LABELS
+from workload.promql.recording_rules import TARGET_LABELS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -13,8 +13,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from workload.paths import asset
 from workload.prometheus_server import render_config
-from workload.rules import main, render
-from workload.vllm_facts import Fact, MetricName, load_facts
+from workload.promql.recording_rules import main, render
+from workload.promql.vllm_facts import Fact, MetricName, load_facts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,9 +25,9 @@ NAMES = [(fact, name) for fact in FACTS.values() for name in fact.names]
 
 
 def test_committed_rules_are_the_rendered_ones() -> None:
-    """A stale, missing or orphaned file would be what Prometheus runs: `python -m workload.rules` rewrites them."""
+    """A stale, missing or orphaned file would be what Prometheus runs: `python -m workload.promql.recording_rules` rewrites them."""
     committed = {path.name: path.read_text() for path in asset("prometheus/rules").iterdir()}
-    assert committed == render(), "run `python -m workload.rules` and commit the difference"
+    assert committed == render(), "run `python -m workload.promql.recording_rules` and commit the difference"
 
 
 def test_rewriting_removes_what_is_no_longer_rendered(tmp_path: Path) -> None:

@@ -26,8 +26,8 @@ from workload.experiments import EXPERIMENTS
 from workload.paths import asset, cache_dir
 from workload.ports import free_port
 from workload.prometheus_binary import PrometheusBinary, find_prometheus
+from workload.promql.selectors import selector
 from workload.results import Measured
-from workload.selectors import selector
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

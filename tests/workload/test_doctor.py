@@ -13,7 +13,7 @@ from packaging.version import Version
 
 from workload.doctor.exposition import judge, original_name, read_exposition
 from workload.doctor.finding import Finding, exit_code
-from workload.vllm_facts import load_facts
+from workload.promql.vllm_facts import load_facts
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workload.selectors import label_matcher, selector
+from workload.promql.selectors import label_matcher, selector
 
 
 @given(value=st.text(st.characters(exclude_categories=["Cs"])))

@@ -18,8 +18,8 @@ from workload.ports import free_port
 from workload.prometheus import CounterResetError, NoDataError, PrometheusError
 from workload.prometheus_binary import PrometheusBinary, find_prometheus
 from workload.prometheus_server import LocalPrometheus, render_config
+from workload.promql.selectors import selector
 from workload.scrapes import wait_for_scrapes
-from workload.selectors import selector
 from workload.targets import ArmLabels
 
 if TYPE_CHECKING:

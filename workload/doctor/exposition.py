@@ -15,7 +15,7 @@ from workload.engine.facts import CACHE_CONFIG
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from workload.vllm_facts import Fact
+    from workload.promql.vllm_facts import Fact
 
 PART = "vLLM"
 NO_METRICS = Finding(

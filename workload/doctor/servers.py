@@ -16,7 +16,7 @@ from workload.doctor.finding import Finding, down
 from workload.engine.key import REFUSALS, REMEDY, unanswered
 from workload.prometheus import NoDataError, PrometheusError
 from workload.prometheus_binary import LOSES_SAMPLES
-from workload.vllm_facts import load_facts
+from workload.promql.vllm_facts import load_facts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,7 +9,7 @@ from workload.paths import cache_dir
 from workload.prometheus import NoDataError, PrometheusClient
 from workload.prometheus_binary import find_prometheus
 from workload.prometheus_server import HOST, LocalPrometheus, loopback_session
-from workload.selectors import selector
+from workload.promql.selectors import selector
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

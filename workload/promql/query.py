@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from workload.selectors import NOT_WARM_UP, label_matcher
+from workload.promql.selectors import NOT_WARM_UP, label_matcher
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from workload.prometheus import NoDataError, PrometheusError
+from workload.promql.selectors import selector
 from workload.promql.soak import COUNTER, TARGET, WHOLE
-from workload.selectors import selector
 
 if TYPE_CHECKING:
     from workload.prometheus import PrometheusClient

@@ -1,6 +1,6 @@
 """Recording rules for vLLM, written from the table of facts: one name per fact, whatever the release.
 
-`python -m workload.rules` rewrites the committed files. Each rule reads the job `vllm` only (`vllm-fast` scrapes the
+`python -m workload.promql.recording_rules` rewrites the committed files. Each rule reads the job `vllm` only (`vllm-fast` scrapes the
 same server), takes the current name or, where that is absent, an older one, and aggregates away what tells the parts of
 one server apart: its engines and its API processes. Every other label of a target survives, whatever it is called.
 `new or old` works where a release shows both names, each aggregated first and told apart by target and model alone: a
@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from textwrap import wrap
 
-from workload.selectors import selector
-from workload.vllm_facts import Fact, load_facts
+from workload.promql.selectors import selector
+from workload.promql.vllm_facts import Fact, load_facts
 
 RATE_WINDOW = "10s"
 LATENCY_WINDOW = "1m"
@@ -39,7 +39,7 @@ PARTS = "engine, pid"
 JOB = {"job": "vllm"}
 UP = selector("up", JOB)
 
-HEADER = "# Written by `python -m workload.rules` from ../vllm_metrics.yaml; edit that, or workload/rules.py.\n"
+HEADER = "# Written by `python -m workload.promql.recording_rules` from ../vllm_metrics.yaml; edit that, or workload/promql/recording_rules.py.\n"
 
 
 @dataclass(frozen=True)
