@@ -26,10 +26,10 @@ from workload.agent.state import NODES
 from workload.demo.recording import find_recordings
 from workload.paths import asset
 from workload.ports import free_port
-from workload.process import ChildProcess
-from workload.prometheus import PrometheusClient
-from workload.prometheus_server import HOST, loopback_session
 from workload.promql.selectors import selector
+from workload.services.process import ChildProcess
+from workload.services.prometheus import PrometheusClient
+from workload.services.prometheus_server import HOST, loopback_session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from prometheus_client import Metric
 
-    from workload.prometheus_binary import PrometheusBinary
+    from workload.services.prometheus_binary import PrometheusBinary
 
 # On a boundary of two hours, so that all lies in one block of the store.
 START = 1_700_006_400

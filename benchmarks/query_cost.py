@@ -27,9 +27,9 @@ from machine import describe
 from workload.dashboards.catalogue import DASHBOARDS
 from workload.export.answers import Span, finest_of, is_instant, step_of
 from workload.paths import cache_dir
-from workload.prometheus_binary import find_prometheus
-from workload.prometheus_server import loopback_session
 from workload.promql.query import RANGE, RATE_INTERVAL, rate_interval
+from workload.services.prometheus_binary import find_prometheus
+from workload.services.prometheus_server import loopback_session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -33,9 +33,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import psutil
 from machine import describe
 
-from workload.engine.listener import find_listener
 from workload.journal import read
 from workload.ports import free_port
+from workload.services.listener import find_listener
 from workload.soak.plan import seconds_of
 
 if TYPE_CHECKING:

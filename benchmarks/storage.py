@@ -25,7 +25,7 @@ from exporter.reference import gpu_families
 from workload.agent.state import NODES
 from workload.demo.recording import SERIES, find_recordings, unpack
 from workload.paths import asset, cache_dir
-from workload.prometheus_binary import find_prometheus
+from workload.services.prometheus_binary import find_prometheus
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

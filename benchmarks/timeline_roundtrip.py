@@ -28,13 +28,13 @@ from exporter.gpu.replay import COLUMNS, ReplayReader, read_traces
 from exporter.gpu.sampler_metrics import SAMPLE_INTERVAL_SECONDS
 from exporter.gpu.schedule import Deadlines
 from workload.paths import cache_dir
-from workload.prometheus import NoDataError
-from workload.prometheus_binary import find_prometheus
-from workload.prometheus_server import LocalPrometheus, loopback_session
-from workload.targets import ArmLabels
+from workload.services.prometheus import NoDataError
+from workload.services.prometheus_binary import find_prometheus
+from workload.services.prometheus_server import LocalPrometheus, loopback_session
+from workload.services.targets import ArmLabels
 
 if TYPE_CHECKING:
-    from workload.prometheus import PrometheusClient
+    from workload.services.prometheus import PrometheusClient
 
 BASE_BYTES = 50_000_000_000
 SWING_BYTES = 1_000_000_000

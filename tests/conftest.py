@@ -9,7 +9,7 @@ import pytest
 from hypothesis import settings
 
 from workload.paths import cache_dir
-from workload.prometheus_binary import FOLDER_VARIABLE, PrometheusBinary, find_prometheus
+from workload.services.prometheus_binary import FOLDER_VARIABLE, PrometheusBinary, find_prometheus
 
 # A property is about results; how long an example took on a busy machine is not one.
 settings.register_profile("untimed", deadline=None)

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Protocol
 
 from workload.engine.endpoint import check_url
 from workload.errors import UsageError
-from workload.grafana import Grafana, GrafanaError
 from workload.promql.annotations import ACTION_TAG, WINDOW_TAG
+from workload.services.grafana import Grafana, GrafanaError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from workload.experiment import Window
-    from workload.targets import ArmLabels
+    from workload.services.targets import ArmLabels
 
 URL_VARIABLE, TOKEN_VARIABLE, TOKEN_FILE_VARIABLE = "GRAFANA_URL", "GRAFANA_TOKEN", "GRAFANA_TOKEN_FILE"
 

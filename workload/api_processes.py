@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workload.prometheus import Series
+from workload.services.prometheus import Series
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

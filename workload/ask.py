@@ -11,7 +11,6 @@ from rich.table import Table
 from rich.text import Text
 
 from exporter.plain_text import plain
-from workload.claim import Claim
 from workload.claiming import claimant, engine_of
 from workload.compose.services import LIVE
 from workload.console import say
@@ -20,14 +19,15 @@ from workload.corpus.embedding import MiniLmEmbedder
 from workload.engine.attach import AttachLauncher
 from workload.engine.profile import DEFAULT, PROFILES
 from workload.paths import cache_dir
-from workload.prometheus import PrometheusClient
-from workload.prometheus_server import HOST, loopback_session, targets_folder
 from workload.run import greet, launcher_of
-from workload.scraped import scraped
-from workload.scrapes import wait_for_scrapes
+from workload.services.ownership import Claim
+from workload.services.prometheus import PrometheusClient
+from workload.services.prometheus_server import HOST, loopback_session, targets_folder
+from workload.services.scrape_registration import scraped
+from workload.services.scrapes import wait_for_scrapes
+from workload.services.targets import TargetFiles
 from workload.standing import read_standing
 from workload.subject import subject
-from workload.targets import TargetFiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from workload.agent.graph import Answer
-    from workload.claim import Claimant
     from workload.engine.launcher import Launcher, RunningEngine
+    from workload.services.ownership import Claimant
     from workload.settings import Settings
     from workload.standing import Standing
     from workload.subject import Subject

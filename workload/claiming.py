@@ -6,10 +6,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from workload.claim import Claim, Claimant, engine_claim
 from workload.engine.docker import ENDPOINT as DOCKER_ENDPOINT
 from workload.paths import cache_dir
-from workload.prometheus_server import HOST
+from workload.services.ownership import Claim, Claimant, engine_claim
+from workload.services.prometheus_server import HOST
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING
 
-from workload.claim import Claim
 from workload.compose.services import LIVE
 from workload.drive import Phase
 from workload.engine.profile import PROFILES
 from workload.gate import ENGINE_REASONS
 from workload.load import Tally
+from workload.services.ownership import Claim
 from workload.subject import subject
 
 if TYPE_CHECKING:
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from workload.corpus.embedding import Embedder
     from workload.corpus.hotpotqa import Question
     from workload.engine.launcher import Launcher, RunningEngine
+    from workload.services.targets import TargetFiles
     from workload.settings import Settings
     from workload.subject import Subject
-    from workload.targets import TargetFiles
 
 PAUSE_POLL_SECONDS = 1.0
 

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from workload.claim import Claim, engine_claim
 from workload.errors import DependencyDownError, UsageError
 from workload.paths import cache_dir
-from workload.process import left_of, stop_all
-from workload.prometheus_server import HOST, targets_folder
+from workload.services.ownership import Claim, engine_claim
+from workload.services.process import left_of, stop_all
+from workload.services.prometheus_server import HOST, targets_folder
 from workload.standing import forget, read_standing
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from workload.claim import Owner
+    from workload.services.ownership import Owner
     from workload.standing import Standing
 
 STOP_SECONDS = 90.0

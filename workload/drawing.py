@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from workload.bundle import Bundle
     from workload.panels.data import Trace
     from workload.panels.panel import Figure, Panel
-    from workload.prometheus import PrometheusClient
     from workload.results import RunData
+    from workload.services.prometheus import PrometheusClient
 
 
 @dataclass(frozen=True)

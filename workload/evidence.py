@@ -17,9 +17,9 @@ import numpy as np
 from workload import journal
 from workload.api_processes import joined
 from workload.errors import UsageError
-from workload.prometheus import CounterResetError, NoDataError
 from workload.promql.gpu_memory import PROCESS_MEMORY
 from workload.promql.selectors import NOT_WARM_UP, selector
+from workload.services.prometheus import CounterResetError, NoDataError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from workload.bundle import Bundle
     from workload.corpus.embedding import Embedder
     from workload.experiment import Window
-    from workload.prometheus import PrometheusClient, Sample, Series
     from workload.results import Measured, RunData
+    from workload.services.prometheus import PrometheusClient, Sample, Series
     from workload.settings import Settings
 
     Retrieve = Callable[[str], frozenset[str]]

@@ -10,10 +10,10 @@ import numpy as np
 from workload.analysis.context import during
 from workload.analysis.kv_growth import Held, tokens_of
 from workload.analysis.memory import Line, summed
-from workload.prometheus import Series
 from workload.promql.concurrency import PREEMPTIONS, WAITING_CALLS
 from workload.promql.gpu_memory import FAST_JOB, KV_USAGE_NAMES, RESIDENT
 from workload.results import told_usage
+from workload.services.prometheus import Series
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

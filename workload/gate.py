@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from workload.agent.backoff import Breaker
 from workload.errors import DependencyDownError, Hop2RagError
-from workload.own_thread import in_own_thread
+from workload.services.own_thread import in_own_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,15 +11,15 @@ from workload import results
 from workload.drive import Phase
 from workload.experiment import Point, Window
 from workload.load import Tally
-from workload.process import process_tree
-from workload.prometheus import CounterResetError, NoDataError
 from workload.promql.selectors import selector
 from workload.promql.vllm_metrics import COUNTERS
 from workload.results import Measured
-from workload.scraped import require_ours
-from workload.scrapes import wait_for_scrapes
+from workload.services.process import process_tree
+from workload.services.prometheus import CounterResetError, NoDataError
+from workload.services.scrape_registration import require_ours
+from workload.services.scrapes import wait_for_scrapes
+from workload.services.targets import MEASURED, TIMELINES, WARM_UP
 from workload.sweep import question_id, sweep
-from workload.targets import MEASURED, TIMELINES, WARM_UP
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from workload.drive import Driver
     from workload.engine.launcher import RunningEngine
     from workload.history import History
-    from workload.prometheus import PrometheusClient
+    from workload.services.prometheus import PrometheusClient
+    from workload.services.targets import ArmLabels, PhaseLabel, TargetFiles
     from workload.subject import Subject
-    from workload.targets import ArmLabels, PhaseLabel, TargetFiles
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from workload.analysis.spans import Load
     from workload.evidence import Evidence
-    from workload.prometheus import Series
+    from workload.services.prometheus import Series
 
 
 @dataclass(frozen=True)

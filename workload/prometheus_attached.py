@@ -5,10 +5,10 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Self
 
-from workload.claim import ANYBODY, Claim
 from workload.errors import DependencyDownError
-from workload.prometheus import PrometheusClient
-from workload.targets import TargetFiles
+from workload.services.ownership import ANYBODY, Claim
+from workload.services.prometheus import PrometheusClient
+from workload.services.targets import TargetFiles
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import requests
 
-    from workload.claim import Claimant
+    from workload.services.ownership import Claimant
 
 
 class AttachedPrometheus:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from workload.panels.panel import Panel
     from workload.past import PastRun
-    from workload.prometheus import PrometheusClient
+    from workload.services.prometheus import PrometheusClient
 
 
 def redraw(found: PastRun, client: PrometheusClient) -> list[Path]:

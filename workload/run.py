@@ -12,7 +12,6 @@ from workload.agent.replay import read_script
 from workload.analysis.untold import settle
 from workload.annotations import annotator, find_grafana
 from workload.bundle import Bundle, open_bundle
-from workload.claim import ANYBODY, Claimant
 from workload.claiming import claimant, engine_of
 from workload.corpus.default import open_corpus, require_same_corpus
 from workload.corpus.embedding import MiniLmEmbedder
@@ -33,17 +32,18 @@ from workload.journal import Journal
 from workload.latest import publish
 from workload.manifest import manifest_in, readable
 from workload.paths import cache_dir
-from workload.prometheus import PrometheusClient
 from workload.prometheus_attached import AttachedPrometheus
-from workload.prometheus_binary import find_prometheus
-from workload.prometheus_server import HOST, LocalPrometheus, loopback_session, targets_folder
 from workload.report import REPORT, render, section_of
 from workload.results import read_run
 from workload.resume import settings_to_go_on
 from workload.runner import Runner
+from workload.services.ownership import ANYBODY, Claimant
+from workload.services.prometheus import PrometheusClient
+from workload.services.prometheus_binary import find_prometheus
+from workload.services.prometheus_server import HOST, LocalPrometheus, loopback_session, targets_folder
+from workload.services.targets import TargetFiles
+from workload.services.tracing import engine_flags
 from workload.settings import AGENT_OPTIONS, PLACES, Settings
-from workload.targets import TargetFiles
-from workload.tracing import engine_flags
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

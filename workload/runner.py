@@ -8,14 +8,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from workload.annotations import mark_window, no_marks
-from workload.companion import exporter_beside, exporter_elsewhere
 from workload.corpus.hotpotqa import draw
 from workload.corpus.watch import StoreWatch
 from workload.measurement import Measurement
-from workload.scraped import leaving
+from workload.services.exporter_process import exporter_beside, exporter_elsewhere
+from workload.services.scrape_registration import leaving
+from workload.services.targets import ArmLabels, instance_of
 from workload.settings import with_options
 from workload.subject import subject
-from workload.targets import ArmLabels, instance_of
 from workload.turns import Reuse, turns
 
 if TYPE_CHECKING:
@@ -34,10 +34,10 @@ if TYPE_CHECKING:
     from workload.experiment import Experiment, Point
     from workload.history import History
     from workload.journal import Journal
-    from workload.prometheus import PrometheusClient
     from workload.results import Measured
+    from workload.services.prometheus import PrometheusClient
+    from workload.services.targets import TargetFiles
     from workload.settings import Settings
-    from workload.targets import TargetFiles
     from workload.turns import Turn
 
 

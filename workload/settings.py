@@ -18,7 +18,7 @@ from workload.engine.key import FILE_VARIABLE, refuse_secrets
 from workload.errors import UsageError
 from workload.load import MAX_CONCURRENCY
 from workload.paths import NAME_PATTERN
-from workload.targets import ADDRESS_PATTERN
+from workload.services.targets import ADDRESS_PATTERN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import psutil
 from pydantic import TypeAdapter
 
-from workload.claim import Claim
 from workload.files import atomic_file as durable
-from workload.process import left_of
+from workload.services.ownership import Claim
+from workload.services.process import left_of
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -35,8 +35,8 @@ from workload.gate import EngineGate
 from workload.heap import settled_heap
 from workload.instruments import Instruments
 from workload.kv_cache.tokenizer import token_counter
-from workload.targets import MEASURED, WARM_UP
-from workload.tracing import exported_spans
+from workload.services.targets import MEASURED, WARM_UP
+from workload.services.tracing import exported_spans
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -49,8 +49,8 @@ if TYPE_CHECKING:
     from workload.engine.facts import EngineFacts
     from workload.engine.launcher import RunningEngine
     from workload.journal import Journal
+    from workload.services.targets import PhaseLabel
     from workload.settings import Settings
-    from workload.targets import PhaseLabel
 
 EVERY_INTERFACE = {"0.0.0.0", "[::]"}  # noqa: S104 - only where the user says so
 # The first vLLM release that takes `structured_outputs` in a request.

@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from workload.alertmanager import LocalAlertmanager
-from workload.alertmanager_access import USER
-from workload.claim import Claim, Claimant, InUseError, engine_claim
 from workload.compose.services import LIVE
 from workload.engine.launcher import UP, wanted
 from workload.engine.profile import PROFILES
 from workload.errors import MissingPartError, UsageError
-from workload.grafana_server import LocalGrafana, find_grafana_server
 from workload.paths import cache_dir
-from workload.prometheus_binary import find_alertmanager, find_prometheus
-from workload.prometheus_server import HOST, LocalPrometheus, loopback_session
-from workload.scraped import wait_until_left
+from workload.services.alert_webhook import PATH
+from workload.services.alertmanager import LocalAlertmanager
+from workload.services.alertmanager_access import USER
+from workload.services.grafana_server import LocalGrafana, find_grafana_server
+from workload.services.ownership import Claim, Claimant, InUseError, engine_claim
+from workload.services.prometheus_binary import find_alertmanager, find_prometheus
+from workload.services.prometheus_server import HOST, LocalPrometheus, loopback_session
+from workload.services.scrape_registration import wait_until_left
 from workload.settings import RETENTION_SIZE
-from workload.soak.webhook import PATH
 from workload.standing import Standing, forget, standing_claim
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from workload.engine.launcher import ProcessLauncher
     from workload.engine.profile import VllmProfile
-    from workload.process import ChildProcess
+    from workload.services.process import ChildProcess
 
 POLL_SECONDS = 0.5
 REMEDY = "Wait for its end or stop it, or pick other ports."

@@ -12,7 +12,7 @@ import yaml
 from workload.compose.configs import CHANGES, FOLDER, contents, render
 from workload.errors import MissingPartError, UsageError
 from workload.paths import cache_dir
-from workload.prometheus_binary import find_alertmanager, find_prometheus
+from workload.services.prometheus_binary import find_alertmanager, find_prometheus
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tests.exporter.conftest import FakeNvml, FakeReader
-    from workload.prometheus_binary import PrometheusBinary
+    from workload.services.prometheus_binary import PrometheusBinary
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 PLAIN_TEXT = {"Accept-Encoding": "identity"}

@@ -18,8 +18,8 @@ from workload.agent.llm import Llm
 from workload.agent.prompts import Clues, Decision, Decomposition
 from workload.doctor.exposition import read_exposition
 from workload.engine.facts import cache_config, facts_from
-from workload.prometheus import PrometheusError
-from workload.soak.alert import Message as Webhook
+from workload.services.alert import Message as Webhook
+from workload.services.prometheus import PrometheusError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

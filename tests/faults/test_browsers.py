@@ -10,14 +10,14 @@ import pytest
 import requests
 import yaml
 
-from workload.alertmanager import LocalAlertmanager
 from workload.errors import MissingPartError
 from workload.paths import cache_dir
 from workload.ports import free_port
-from workload.prometheus import PrometheusError
-from workload.prometheus_binary import find_alertmanager, find_prometheus
-from workload.prometheus_reload import reload_by_signal
-from workload.prometheus_server import LocalPrometheus, loopback_session
+from workload.services.alertmanager import LocalAlertmanager
+from workload.services.prometheus import PrometheusError
+from workload.services.prometheus_binary import find_alertmanager, find_prometheus
+from workload.services.prometheus_reload import reload_by_signal
+from workload.services.prometheus_server import LocalPrometheus, loopback_session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

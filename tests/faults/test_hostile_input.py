@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from tests.workload.test_prometheus_client import client_of, result
 from workload.cli import run_command_line
-from workload.prometheus import MAX_POINTS, NoDataError
 from workload.promql.selectors import selector
-from workload.targets import ArmLabels, TargetFiles
+from workload.services.prometheus import MAX_POINTS, NoDataError
+from workload.services.targets import ArmLabels, TargetFiles
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -34,7 +34,7 @@ from workload.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from workload.targets import PhaseLabel
+    from workload.services.targets import PhaseLabel
 
 ROOT = Path(__file__).parents[2]
 RUN = ("run", "latency", "--limit", "30", "--max-hops", "1", "--concurrency", "2", "--no-figures")

@@ -13,7 +13,7 @@ import pytest
 
 from workload.bundle import Bundle
 from workload.files import atomic_file as durable
-from workload.targets import ArmLabels, TargetFiles
+from workload.services.targets import ArmLabels, TargetFiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

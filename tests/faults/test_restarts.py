@@ -25,14 +25,14 @@ from workload.journal import Journal
 from workload.measurement import Measurement
 from workload.paths import cache_dir
 from workload.ports import free_port
-from workload.prometheus_binary import find_prometheus
-from workload.prometheus_server import LocalPrometheus, loopback_session
 from workload.promql.selectors import selector
 from workload.promql.vllm_metrics import HITS, QUERIES
 from workload.report import verdicts_of
+from workload.services.prometheus_binary import find_prometheus
+from workload.services.prometheus_server import LocalPrometheus, loopback_session
+from workload.services.targets import MEASURED, ArmLabels
 from workload.settings import Settings
 from workload.subject import subject
-from workload.targets import MEASURED, ArmLabels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

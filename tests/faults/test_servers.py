@@ -9,14 +9,14 @@ import pytest
 
 from tests.stubs.services import ALERTMANAGER, FAULTS, GRAFANA, PROMETHEUS, StubService
 from tests.stubs.vllm import StubVllm
-from workload import limits
 from workload.doctor.servers import examine_grafana, examine_prometheus, examine_vllm
 from workload.engine.endpoint import open_client
 from workload.engine.facts import read_facts
 from workload.engine.probe import ask_canary
 from workload.errors import DependencyDownError
-from workload.prometheus import PrometheusClient
-from workload.prometheus_server import loopback_session
+from workload.services import limits
+from workload.services.prometheus import PrometheusClient
+from workload.services.prometheus_server import loopback_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

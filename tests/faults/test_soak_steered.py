@@ -18,15 +18,15 @@ import requests
 from tests.stubs.alerts import alert, body
 from tests.stubs.soak import assembly
 from tests.stubs.vllm import StubVllm, Turn
-from workload.alertmanager import LocalAlertmanager
 from workload.errors import MissingPartError
 from workload.journal import read
 from workload.paths import cache_dir
 from workload.ports import free_port
-from workload.prometheus_binary import find_alertmanager, find_prometheus
-from workload.prometheus_server import HOST, LocalPrometheus, loopback_session
+from workload.services.alert_webhook import PATH
+from workload.services.alertmanager import LocalAlertmanager
+from workload.services.prometheus_binary import find_alertmanager, find_prometheus
+from workload.services.prometheus_server import HOST, LocalPrometheus, loopback_session
 from workload.soak.record import SoakRecord
-from workload.soak.webhook import PATH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -14,15 +14,15 @@ from rich.progress import Progress
 from tests.stubs.agent import StubEmbedder, StubStore
 from tests.stubs.world import StubPrometheus
 from workload import ask, continuous, run
-from workload.claim import Claim, Claimant, engine_claim
 from workload.corpus.default import Corpus
 from workload.corpus.synthetic import generate
 from workload.errors import DependencyDownError
 from workload.experiments import EXPERIMENTS
+from workload.services.ownership import Claim, Claimant, engine_claim
+from workload.services.targets import TargetFiles
 from workload.settings import Settings, load_settings
 from workload.soak import run as soak_run
 from workload.soak.plan import load_plan
-from workload.targets import TargetFiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

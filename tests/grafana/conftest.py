@@ -17,14 +17,14 @@ from workload.demo.recording import find_recordings
 from workload.demo.server import serve
 from workload.paths import asset, cache_dir
 from workload.ports import free_port
-from workload.prometheus_binary import find_prometheus
+from workload.services.prometheus_binary import find_prometheus
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from workload.demo.recording import Recording
-    from workload.prometheus import PrometheusClient
-    from workload.prometheus_binary import PrometheusBinary
+    from workload.services.prometheus import PrometheusClient
+    from workload.services.prometheus_binary import PrometheusBinary
 
     Known = dict[str, dict[str, set[str]]]
 

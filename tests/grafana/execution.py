@@ -10,12 +10,12 @@ import numpy as np
 
 from tests.grafana.expansion import expand, seconds
 from tests.grafana.lint import panels
-from workload.prometheus import NoDataError, PrometheusError
+from workload.services.prometheus import NoDataError, PrometheusError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from workload.prometheus import PrometheusClient
+    from workload.services.prometheus import PrometheusClient
 
     Json = dict[str, Any]
 

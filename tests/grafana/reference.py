@@ -17,15 +17,15 @@ from tests.grafana.expositions import Sample, samples
 from workload.agent.state import NODES
 from workload.paths import asset
 from workload.ports import free_port
-from workload.prometheus import PrometheusClient
-from workload.prometheus_server import loopback_session
 from workload.promql.selectors import selector
+from workload.services.prometheus import PrometheusClient
+from workload.services.prometheus_server import loopback_session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from workload.prometheus_binary import PrometheusBinary
+    from workload.services.prometheus_binary import PrometheusBinary
 
 START, LENGTH_SECONDS, SCRAPE_SECONDS = 1_700_000_000, 90, 1
 END = START + LENGTH_SECONDS

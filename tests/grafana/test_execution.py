@@ -12,13 +12,13 @@ from tests.grafana.expansion import expand
 from tests.grafana.lint import panels, selectors
 from tests.grafana.reference import END, RUN, START
 from workload.dashboards.catalogue import DASHBOARDS
-from workload.prometheus import NoDataError
 from workload.promql.overview import ARM_ANSWERED, ARM_HIT_SHARE
+from workload.services.prometheus import NoDataError
 
 if TYPE_CHECKING:
     from tests.grafana.execution import Shown
     from workload.demo.recording import Recording
-    from workload.prometheus import PrometheusClient
+    from workload.services.prometheus import PrometheusClient
 
 pytestmark = pytest.mark.prometheus
 # Series that no figure reads are left out of a recording, and an alert or an error of the driver is not in every run.

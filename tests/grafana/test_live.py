@@ -19,7 +19,7 @@ from workload.dashboards.catalogue import DASHBOARDS
 from workload.dashboards.files import contents
 from workload.export.capture import PIXELS
 from workload.export.snapshot import embed
-from workload.grafana import Grafana, png_size
+from workload.services.grafana import Grafana, png_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

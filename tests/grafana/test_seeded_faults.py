@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.grafana.execution import Shown
-    from workload.prometheus import PrometheusClient
+    from workload.services.prometheus import PrometheusClient
 
     Json = dict[str, Any]
     Known = dict[str, dict[str, set[str]]]

@@ -9,13 +9,13 @@ import pytest
 import yaml
 
 from workload.paths import asset, cache_dir
-from workload.prometheus_binary import find_prometheus
+from workload.services.prometheus_binary import find_prometheus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from workload.prometheus_binary import PrometheusBinary
+    from workload.services.prometheus_binary import PrometheusBinary
 
     Promtool = Callable[..., str]
     RuleTest = Callable[[Mapping[str, str], Mapping[str, Mapping[str, float]]], None]

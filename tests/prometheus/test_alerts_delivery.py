@@ -15,16 +15,16 @@ import yaml
 from workload.errors import MissingPartError
 from workload.paths import asset, cache_dir
 from workload.ports import free_port
-from workload.process import ChildProcess
-from workload.prometheus_binary import IN_OWN_NAMESPACE, AlertmanagerBinary, find_alertmanager
-from workload.prometheus_server import LocalPrometheus, loopback_session
-from workload.targets import ArmLabels
+from workload.services.process import ChildProcess
+from workload.services.prometheus_binary import IN_OWN_NAMESPACE, AlertmanagerBinary, find_alertmanager
+from workload.services.prometheus_server import LocalPrometheus, loopback_session
+from workload.services.targets import ArmLabels
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from workload.prometheus_binary import PrometheusBinary
+    from workload.services.prometheus_binary import PrometheusBinary
 
 CONFIG = asset("prometheus/alertmanager.yml")
 TOKEN = "a-token-of-this-test"

@@ -12,9 +12,9 @@ from packaging.version import Version
 from prometheus_client.parser import text_string_to_metric_families
 
 from workload.paths import asset
-from workload.prometheus_server import render_config
 from workload.promql.recording_rules import main, render
 from workload.promql.vllm_facts import Fact, MetricName, load_facts
+from workload.services.prometheus_server import render_config
 
 if TYPE_CHECKING:
     from collections.abc import Callable

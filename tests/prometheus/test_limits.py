@@ -15,16 +15,16 @@ from workload.compose.configs import contents
 from workload.doctor.servers import examine_prometheus
 from workload.paths import asset
 from workload.ports import free_port
-from workload.prometheus import NoDataError
-from workload.prometheus_server import LocalPrometheus, loopback_session, render_config
-from workload.targets import ArmLabels
+from workload.services.prometheus import NoDataError
+from workload.services.prometheus_server import LocalPrometheus, loopback_session, render_config
+from workload.services.targets import ArmLabels
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from workload.prometheus import PrometheusClient
-    from workload.prometheus_binary import PrometheusBinary
+    from workload.services.prometheus import PrometheusClient
+    from workload.services.prometheus_binary import PrometheusBinary
 
 LIMITS = ("body_size_limit", "sample_limit", "label_limit", "label_name_length_limit", "label_value_length_limit")
 EXCEEDED = (

@@ -6,7 +6,7 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from workload.soak.alert import Message
+from workload.services.alert import Message
 
 BEGINNING = datetime(2025, 1, 31, 12, tzinfo=UTC)
 NEVER = "0001-01-01T00:00:00Z"

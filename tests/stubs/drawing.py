@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 from workload.bundle import Bundle
 from workload.drawing import Drawing
-from workload.prometheus import NoDataError
+from workload.services.prometheus import NoDataError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from workload.experiment import Experiment
-    from workload.prometheus import PrometheusClient
     from workload.results import RunData
+    from workload.services.prometheus import PrometheusClient
 
 RUN = "20250131-235959-x"
 

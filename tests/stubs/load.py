@@ -18,8 +18,8 @@ from workload.bundle import Bundle
 from workload.evidence import Evidence
 from workload.experiment import Window
 from workload.journal import Journal
-from workload.prometheus import NoDataError, PrometheusClient, Sample, Series
 from workload.results import Measured, RunData
+from workload.services.prometheus import NoDataError, PrometheusClient, Sample, Series
 from workload.settings import Settings
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ import numpy as np
 from workload.dashboards.catalogue import Dashboard, Row
 from workload.export.answers import Span
 from workload.panels.panel import Line, Panel
-from workload.prometheus import NoDataError, PrometheusClient, Sample, Series
-from workload.prometheus_server import loopback_session
 from workload.promql.query import Query
+from workload.services.prometheus import NoDataError, PrometheusClient, Sample, Series
+from workload.services.prometheus_server import loopback_session
 
 if TYPE_CHECKING:
     from workload.panels.panel import Kind, Unit

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from workload.claim import Claimant
 from workload.engine.install import EngineInstallation
 from workload.engine.launcher import UP, ProcessLauncher
 from workload.errors import Hop2RagError
 from workload.paths import cache_dir
+from workload.services.ownership import Claimant
 from workload.up import Ports, stay_up
 
 

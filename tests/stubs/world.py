@@ -24,8 +24,8 @@ from workload.engine.endpoint import open_client
 from workload.engine.facts import read_facts
 from workload.engine.launcher import RunningEngine
 from workload.journal import Journal
-from workload.prometheus import NoDataError, PrometheusClient, Sample, Series
-from workload.targets import JOBS, TIMELINES, TargetFiles
+from workload.services.prometheus import NoDataError, PrometheusClient, Sample, Series
+from workload.services.targets import JOBS, TIMELINES, TargetFiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from workload.api_processes import joined
-from workload.prometheus import Series
+from workload.services.prometheus import Series
 
 TIMES = np.array([1.0, 2.0, 3.0])
 ENGINE = {"job": "vllm-fast", "instance": "h:1", "engine": "0"}

@@ -25,15 +25,15 @@ from workload.experiment import Experiment
 from workload.experiments import EXPERIMENTS
 from workload.paths import asset, cache_dir
 from workload.ports import free_port
-from workload.prometheus_binary import PrometheusBinary, find_prometheus
 from workload.promql.selectors import selector
 from workload.results import Measured
+from workload.services.prometheus_binary import PrometheusBinary, find_prometheus
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from workload.drawing import Drawing
-    from workload.prometheus import PrometheusClient
+    from workload.services.prometheus import PrometheusClient
 
 FIXTURE = asset("tests/fixtures/reference-run")
 RECORDINGS = find_recordings(FIXTURE)

@@ -17,7 +17,7 @@ from rich.console import Console
 from workload.dashboards.catalogue import DASHBOARDS
 from workload.doctor.finding import Finding, exit_code, show
 from workload.doctor.servers import examine, examine_grafana, examine_prometheus, examine_vllm
-from workload.prometheus import PrometheusClient
+from workload.services.prometheus import PrometheusClient
 
 NEWEST = (Path(__file__).parents[1] / "fixtures" / "vllm_eras" / "0.32.0.prom").read_text()
 

@@ -10,9 +10,9 @@ import pytest
 
 from tests.stubs.run import call, measured, run_of
 from workload.footprint import footprints
-from workload.prometheus import Series
 from workload.promql.concurrency import PREEMPTIONS, WAITING_CALLS
 from workload.promql.gpu_memory import KV_USAGE_NAMES, RESIDENT
+from workload.services.prometheus import Series
 
 if TYPE_CHECKING:
     from workload.evidence import Evidence

@@ -18,7 +18,7 @@ from workload.journal import Journal, read
 from workload.load import Tally, poisson
 from workload.measurement import Measurement
 from workload.results import WARM_UP
-from workload.targets import ArmLabels
+from workload.services.targets import ArmLabels
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,7 +12,7 @@ from workload.experiment import Window
 from workload.panels.data import MAX_POINTS, MIN_STEP_SECONDS, fetch, step_of
 from workload.panels.gpu_memory import UTILIZATION
 from workload.panels.vllm_metrics import HIT_RATIO, REQUESTS
-from workload.prometheus import NoDataError, PrometheusClient, QueryError, Series
+from workload.services.prometheus import NoDataError, PrometheusClient, QueryError, Series
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -21,13 +21,13 @@ from workload.journal import Journal
 from workload.measurement import Measurement
 from workload.paths import cache_dir
 from workload.ports import free_port
-from workload.prometheus_binary import find_prometheus
-from workload.prometheus_server import LocalPrometheus, loopback_session
 from workload.promql.overview import ARM_ANSWERED
 from workload.promql.vllm_metrics import QUESTIONS_ANSWERED
+from workload.services.prometheus_binary import find_prometheus
+from workload.services.prometheus_server import LocalPrometheus, loopback_session
+from workload.services.targets import ArmLabels
 from workload.settings import Settings
 from workload.subject import subject
-from workload.targets import ArmLabels
 
 if TYPE_CHECKING:
     from pathlib import Path

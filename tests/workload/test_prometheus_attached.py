@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from workload.claim import Claim
-from workload.companion import exporter_elsewhere
 from workload.errors import DependencyDownError
 from workload.ports import free_port
 from workload.prometheus_attached import AttachedPrometheus
-from workload.prometheus_server import loopback_session
-from workload.targets import ArmLabels, TargetFiles
+from workload.services.exporter_process import exporter_elsewhere
+from workload.services.ownership import Claim
+from workload.services.prometheus_server import loopback_session
+from workload.services.targets import ArmLabels, TargetFiles
 
 if TYPE_CHECKING:
     from pathlib import Path

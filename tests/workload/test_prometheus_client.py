@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from requests.adapters import BaseAdapter
 
 from workload.errors import DependencyDownError
-from workload.prometheus import (
+from workload.services.prometheus import (
     MAX_POINTS,
     CounterResetError,
     NoDataError,

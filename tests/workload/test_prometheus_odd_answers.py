@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.workload.test_prometheus_client import client_of, result
-from workload.prometheus import NoDataError, PrometheusClient, PrometheusError
+from workload.services.prometheus import NoDataError, PrometheusClient, PrometheusError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

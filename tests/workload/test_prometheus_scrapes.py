@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 import pytest
 
-from workload.prometheus import NoDataError, PrometheusClient, PrometheusError, Series
-from workload.scrapes import wait_for_scrapes
-from workload.targets import ArmLabels
+from workload.services.prometheus import NoDataError, PrometheusClient, PrometheusError, Series
+from workload.services.scrapes import wait_for_scrapes
+from workload.services.targets import ArmLabels
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -20,16 +20,16 @@ from workload.latest import publish
 from workload.panels.data import Trace
 from workload.panels.vllm_metrics import HIT_RATIO, KV_USAGE
 from workload.past import open_run
-from workload.prometheus import NoDataError
 from workload.redraw import read_traces, redraw
 from workload.results import RunData
+from workload.services.prometheus import NoDataError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from workload.drawing import Drawing
-    from workload.prometheus import PrometheusClient
+    from workload.services.prometheus import PrometheusClient
 
 RUN = "20250131-235959-vllm-metrics"
 ENGINE = {"version": "0.32.0", "model": "stub", "block_size": 16, "prefix_caching": None}

@@ -16,8 +16,8 @@ from workload.experiment import Arm, Point, levels
 from workload.history import History
 from workload.measurement import Measurement
 from workload.runner import Runner
+from workload.services.targets import ArmLabels
 from workload.settings import Settings
-from workload.targets import ArmLabels
 from workload.turns import Turn
 
 if TYPE_CHECKING:

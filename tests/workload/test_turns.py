@@ -12,7 +12,7 @@ from workload.experiment import Arm
 from workload.history import NOTHING
 from workload.measurement import Measurement
 from workload.results import WARM_UP
-from workload.targets import ArmLabels
+from workload.services.targets import ArmLabels
 from workload.turns import Reuse, Turn, turns
 
 A, B, C = (Arm(name, "base") for name in "abc")

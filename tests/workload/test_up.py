@@ -22,25 +22,25 @@ from rich.progress import Progress
 
 from tests.stubs.agent import StubEmbedder, StubStore
 from workload import ask
-from workload.claim import Claim, Claimant, engine_claim, keeping
 from workload.compose.services import LIVE
 from workload.corpus.default import Corpus
 from workload.corpus.synthetic import generate
 from workload.down import bring_down
 from workload.engine.install import EngineInstallation
 from workload.engine.launcher import ProcessLauncher
-from workload.engine.listener import find_listener
 from workload.engine.profile import PROFILES
 from workload.errors import UsageError
 from workload.paths import cache_dir
 from workload.ports import free_port
-from workload.process import left_of
-from workload.prometheus import NoDataError
-from workload.prometheus_binary import PrometheusBinary, find_alertmanager, find_prometheus
-from workload.prometheus_server import LocalPrometheus, alertmanager_in, loopback_session
+from workload.services.listener import find_listener
+from workload.services.ownership import Claim, Claimant, engine_claim, keeping
+from workload.services.process import left_of
+from workload.services.prometheus import NoDataError
+from workload.services.prometheus_binary import PrometheusBinary, find_alertmanager, find_prometheus
+from workload.services.prometheus_server import LocalPrometheus, alertmanager_in, loopback_session
+from workload.services.targets import ArmLabels
 from workload.settings import load_settings
 from workload.standing import FILE, Standing, read_standing
-from workload.targets import ArmLabels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

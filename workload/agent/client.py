@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx2
 import openai
 
-from workload.trust import trusted
+from workload.services.trust import trusted
 
 CONNECT_TIMEOUT_SECONDS = 5.0
 # vLLM closes a connection after 5 s without a request (VLLM_HTTP_TIMEOUT_KEEP_ALIVE); no call may meet that moment.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 from workload.agent import ranking
 from workload.agent.context import EVERYTHING
 from workload.agent.prompts import DONE, Clues, Decision, Decomposition, Layout, messages
-from workload.own_thread import in_own_thread
+from workload.services.own_thread import in_own_thread
 
 if TYPE_CHECKING:
     from workload.agent.context import Context

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 import httpx
 
 from workload.errors import DependencyDownError
-from workload.own_thread import in_own_thread
+from workload.services.own_thread import in_own_thread
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable

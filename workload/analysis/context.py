@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from workload.prometheus import Series
     from workload.results import Row
+    from workload.services.prometheus import Series
     from workload.statistics.growth import Fit, Growth
 
 # Over fewer tokens the time of the last chunk weighs more than that of a token.

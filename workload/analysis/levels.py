@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from workload.experiment import Window
-    from workload.prometheus import Series
     from workload.results import Row
+    from workload.services.prometheus import Series
 
 Loop = Literal["closed", "open"]
 SHORTEST_OPEN = 5

@@ -25,7 +25,7 @@ def demo(
     from workload.demo.recording import find_recordings  # noqa: PLC0415
     from workload.demo.server import links, serve  # noqa: PLC0415
     from workload.printing import print_finished  # noqa: PLC0415
-    from workload.prometheus_binary import find_prometheus  # noqa: PLC0415
+    from workload.services.prometheus_binary import find_prometheus  # noqa: PLC0415
 
     recordings = find_recordings(recording or asset("tests/fixtures/reference-run"))
     cache = cache_dir()

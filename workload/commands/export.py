@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from workload.past import PastRun
-    from workload.prometheus import PrometheusClient
+    from workload.services.prometheus import PrometheusClient
 
 Run = Annotated[str, typer.Option("--run", help="The run, as its folder under results/runs is called.")]
 Results = Annotated[Path, typer.Option(help="Where results lie.", envvar="HOP2RAG_RESULTS")]

@@ -53,10 +53,10 @@ def load(
     from workload.continuous import ContinuousLoad  # noqa: PLC0415
     from workload.corpus.default import open_corpus  # noqa: PLC0415
     from workload.corpus.embedding import MiniLmEmbedder  # noqa: PLC0415
-    from workload.notices import Notices  # noqa: PLC0415
     from workload.run import greet, prometheus_client, targets_of  # noqa: PLC0415
+    from workload.services.alert_confirmation import confirmer  # noqa: PLC0415
+    from workload.services.alert_listener import Notices  # noqa: PLC0415
     from workload.settings import load_settings  # noqa: PLC0415
-    from workload.soak.confirming import confirmer  # noqa: PLC0415
 
     settings = load_settings(
         {

@@ -25,10 +25,10 @@ def up(
     engine_args: EngineArgs = None,
 ) -> None:
     """Start engine, Prometheus, Alertmanager and an installed Grafana on 127.0.0.1, until Ctrl-C or `hop2rag down`."""
-    from workload.claim import Claimant  # noqa: PLC0415
     from workload.engine.launcher import UP  # noqa: PLC0415
     from workload.engine.own import process_launcher  # noqa: PLC0415
     from workload.paths import cache_dir  # noqa: PLC0415
+    from workload.services.ownership import Claimant  # noqa: PLC0415
     from workload.settings import RETENTION_SIZE, SIZE_PATTERN  # noqa: PLC0415
     from workload.up import Ports, stay_up  # noqa: PLC0415
 
@@ -66,8 +66,8 @@ def doctor(
     from workload.doctor.servers import examine  # noqa: PLC0415
     from workload.engine.endpoint import check_url, open_client, parse_endpoint  # noqa: PLC0415
     from workload.engine.key import read_key  # noqa: PLC0415
-    from workload.prometheus import PrometheusClient  # noqa: PLC0415
-    from workload.prometheus_server import loopback_session  # noqa: PLC0415
+    from workload.services.prometheus import PrometheusClient  # noqa: PLC0415
+    from workload.services.prometheus_server import loopback_session  # noqa: PLC0415
 
     with ExitStack() as stack:
         vllm = stack.enter_context(open_client(parse_endpoint(vllm_endpoint), key=read_key()))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from workload import targets
-from workload.targets import ArmLabels, TargetFiles
+from workload.services import targets
+from workload.services.targets import ArmLabels, TargetFiles
 
 if TYPE_CHECKING:
     from pathlib import Path

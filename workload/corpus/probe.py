@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from workload.child_environment import PYTHON, child_environment
 from workload.corpus.chroma import MARK_CONTENT, RESTORE, open_collection, opened, unusable
 from workload.errors import DependencyDownError
+from workload.services.child_environment import PYTHON, child_environment
 
 # How Chroma's hnswlib begins its header: version, offset, room, vectors, and the bytes of each in data_level0.bin.
 HNSW_HEADER = struct.Struct("<iQQQQ")

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from workload.demo.recording import Recording
     from workload.manifest import Manifest
-    from workload.prometheus import PrometheusClient
     from workload.run import Finished
+    from workload.services.prometheus import PrometheusClient
 
 FILES = re.compile(r"manifest\.json|summary\.json|journal\.sqlite|nvml/nvml_[A-Za-z0-9_.-]{1,64}\.csv")
 

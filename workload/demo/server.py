@@ -12,21 +12,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
-from workload.child_environment import child_environment
 from workload.demo.recording import SERIES, unpack
 from workload.errors import StorageError, UsageError
 from workload.files.atomic_file import make_folder
-from workload.place import Place
-from workload.process import ChildProcess, await_ready
-from workload.prometheus import PrometheusClient
-from workload.prometheus_server import HOST, READY_TIMEOUT_SECONDS, loopback_session
 from workload.promql.vllm_metrics import KV_USAGE
+from workload.services.child_environment import child_environment
+from workload.services.process import ChildProcess, await_ready
+from workload.services.prometheus import PrometheusClient
+from workload.services.prometheus_server import HOST, READY_TIMEOUT_SECONDS, loopback_session
+from workload.services.server_port import Place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from workload.demo.recording import Recording
-    from workload.prometheus_binary import PrometheusBinary
+    from workload.services.prometheus_binary import PrometheusBinary
 
 IMPORT_TIMEOUT_SECONDS = 120.0
 

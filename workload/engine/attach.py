@@ -10,10 +10,10 @@ from urllib.parse import urlsplit
 from workload.engine.endpoint import TIMEOUT_SECONDS, open_client, parse_endpoint
 from workload.engine.facts import EngineFacts, read_facts
 from workload.engine.launcher import RunningEngine, command_line
-from workload.engine.listener import Listener, find_listener, server_flags
 from workload.engine.probe import ask_canary
 from workload.engine.profile import SERVER_MODULE, Device, VllmProfile, environment
 from workload.errors import DependencyDownError, UsageError
+from workload.services.listener import Listener, find_listener, server_flags
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -16,7 +16,7 @@ import httpx
 
 from workload.engine.key import KeyAuth
 from workload.errors import UsageError
-from workload.limits import LimitedTransport
+from workload.services.limits import LimitedTransport
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -145,7 +145,7 @@ def open_client(
     """Return a client for a checked endpoint: no proxy (it would be measured too), no redirects (unchecked).
 
     `key` goes where an engine asks for it and nowhere else, see `workload.engine.key`. Answers are limited in size and
-    time; see `workload.limits`.
+    time; see `workload.services.limits`.
     """
     return httpx.Client(
         base_url=endpoint,

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from workload.child_environment import INSTALLER, child_environment
 from workload.errors import MissingPartError, StorageError
 from workload.files.atomic_file import make_folder
+from workload.services.child_environment import INSTALLER, child_environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -7,18 +7,18 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from workload.child_environment import ENGINE, SPANS, child_environment
-from workload.claim import ANYBODY, Claim
 from workload.engine.diagnosis import explain_death
 from workload.engine.endpoint import TIMEOUT_SECONDS, open_client
 from workload.engine.facts import EngineFacts, read_facts
 from workload.engine.key import OWN_VARIABLE
-from workload.engine.listener import Listener, find_listener, server_flags
 from workload.engine.probe import ask_canary, wait_ready
 from workload.engine.profile import Device, VllmProfile, environment
 from workload.errors import DependencyDownError, UsageError
-from workload.place import Place
-from workload.process import ChildProcess, require_own
+from workload.services.child_environment import ENGINE, SPANS, child_environment
+from workload.services.listener import Listener, find_listener, server_flags
+from workload.services.ownership import ANYBODY, Claim
+from workload.services.process import ChildProcess, require_own
+from workload.services.server_port import Place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from workload.claim import Claimant, Owner
     from workload.engine.install import EngineInstallation
+    from workload.services.ownership import Claimant, Owner
 
 HOST = "127.0.0.1"
 UP = "hop2rag up"

@@ -7,20 +7,20 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from workload.child_environment import ENGINE, child_environment
-from workload.claim import ANYBODY
 from workload.engine.install import EngineInstallation, install
 from workload.engine.key import OWN_VARIABLE, read_key
 from workload.engine.launcher import ProcessLauncher
 from workload.errors import MissingPartError
+from workload.services.child_environment import ENGINE, child_environment
+from workload.services.ownership import ANYBODY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rich.console import Console
 
-    from workload.claim import Claimant
     from workload.engine.profile import Device
+    from workload.services.ownership import Claimant
 
 INSPECT_TIMEOUT_SECONDS = 120.0
 """Importing PyTorch from a cold disk takes its time."""

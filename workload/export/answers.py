@@ -9,8 +9,8 @@ import numpy as np
 
 from workload.dashboards.panel_model import legend, min_interval
 from workload.panels.panel import PLACEHOLDER
-from workload.prometheus import NoDataError, Series
 from workload.promql.query import RANGE
+from workload.services.prometheus import NoDataError, Series
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from workload.panels.panel import Line, Panel
-    from workload.prometheus import PrometheusClient
+    from workload.services.prometheus import PrometheusClient
 
 # As many points as a panel of this width has pixels; Grafana's rule.
 MAX_POINTS = 1000

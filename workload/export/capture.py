@@ -13,7 +13,7 @@ from workload.export.picture import Shown, draw
 from workload.export.snapshot import embed
 from workload.export.table import to_csv
 from workload.files import atomic_file as durable
-from workload.grafana import GrafanaError, NoRendererError
+from workload.services.grafana import GrafanaError, NoRendererError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
     from workload.dashboards.catalogue import Dashboard
     from workload.export.answers import Answer, Span
-    from workload.grafana import Grafana
     from workload.panels.panel import Panel
-    from workload.prometheus import PrometheusClient
+    from workload.services.grafana import Grafana
+    from workload.services.prometheus import PrometheusClient
 
 PIXELS = (1000, 500)
 PROMQL = "promql.json"

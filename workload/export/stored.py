@@ -6,10 +6,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from workload.paths import cache_dir
-from workload.prometheus import NoDataError, PrometheusClient
-from workload.prometheus_binary import find_prometheus
-from workload.prometheus_server import HOST, LocalPrometheus, loopback_session
 from workload.promql.selectors import selector
+from workload.services.prometheus import NoDataError, PrometheusClient
+from workload.services.prometheus_binary import find_prometheus
+from workload.services.prometheus_server import HOST, LocalPrometheus, loopback_session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

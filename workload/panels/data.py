@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workload.prometheus import NoDataError, Series
+from workload.services.prometheus import NoDataError, Series
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from workload.experiment import Window
     from workload.panels.panel import Panel
-    from workload.prometheus import PrometheusClient
+    from workload.services.prometheus import PrometheusClient
 
 # More points than this do not fit a figure's width.
 MAX_POINTS = 600

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from workload.own_thread import OneByOne
+from workload.services.own_thread import OneByOne
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from typing import Any
 
-    from workload.soak.alert import Alert
+    from workload.services.alert import Alert
 
 _Tasks = set[asyncio.Task[None]]
 CAPTURE_SECONDS, MARK_SECONDS, FINISH_SECONDS = 180.0, 30.0, 30.0

@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 
 from exporter.agent.soak import SoakMetrics
 from workload.agent.reuse import ReuseOrder
-from workload.companion import exporter_beside
 from workload.corpus.watch import StoreWatch
 from workload.engine.kept import KeptEngine
 from workload.engine.probe import ask_canary
@@ -19,11 +18,13 @@ from workload.engine.profile import PROFILES
 from workload.errors import Hop2RagError, StorageError
 from workload.heap import share_one_arena
 from workload.journal import Journal
-from workload.scraped import scraped
+from workload.services.alert_confirmation import confirmer
+from workload.services.exporter_process import exporter_beside
+from workload.services.scrape_registration import scraped
+from workload.services.targets import ArmLabels
 from workload.settings import PLACES
 from workload.soak.checkpoint import read_checkpoint, stream_of
 from workload.soak.clock import steady
-from workload.soak.confirming import confirmer
 from workload.soak.display import Display, Recent
 from workload.soak.pace import Ending, Pace
 from workload.soak.possession import keep_possession
@@ -40,7 +41,6 @@ from workload.soak.steering import Steering
 from workload.soak.watching import served, watchers
 from workload.soak.worth import judged
 from workload.subject import subject
-from workload.targets import ArmLabels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -49,15 +49,15 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from workload.agent.retrieval import DocumentStore
-    from workload.alertmanager import LocalAlertmanager
     from workload.bundle import Bundle
     from workload.corpus.embedding import Embedder
     from workload.corpus.hotpotqa import Question
     from workload.engine.launcher import Launcher, RunningEngine
-    from workload.prometheus import PrometheusClient
-    from workload.prometheus_server import LocalPrometheus
+    from workload.services.alert import Alert
+    from workload.services.alertmanager import LocalAlertmanager
+    from workload.services.prometheus import PrometheusClient
+    from workload.services.prometheus_server import LocalPrometheus
     from workload.settings import Settings
-    from workload.soak.alert import Alert
     from workload.soak.plan import SoakPlan
     from workload.soak.reporting import FinishedSoak
     from workload.subject import Subject

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from workload.bundle import Bundle
-    from workload.grafana import Grafana
-    from workload.prometheus import PrometheusClient
-    from workload.soak.alert import Alert
+    from workload.services.alert import Alert
+    from workload.services.grafana import Grafana
+    from workload.services.prometheus import PrometheusClient
 
 BEFORE_SECONDS = 600.0
 FOLDER = "captures"

@@ -8,14 +8,14 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from workload.errors import Hop2RagError
-from workload.own_thread import OneByOne
-from workload.soak.alert import WATCHDOG
+from workload.services.alert import WATCHDOG
+from workload.services.own_thread import OneByOne
 from workload.soak.pace import HEARTBEAT
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from workload.soak.alert import Alert
+    from workload.services.alert import Alert
     from workload.soak.pace import Pace
     from workload.soak.steering import Steering
 

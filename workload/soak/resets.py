@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from workload.prometheus import NoDataError, PrometheusError
 from workload.promql.selectors import selector
 from workload.promql.soak import COUNTER, TARGET, WHOLE
+from workload.services.prometheus import NoDataError, PrometheusError
 
 if TYPE_CHECKING:
-    from workload.prometheus import PrometheusClient
+    from workload.services.prometheus import PrometheusClient
 
 JOBS = ("vllm", "workload")
 SCRAPE_SECONDS = 1.0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from workload.paths import asset
-from workload.soak.alert import ACTIONS, WATCHDOG
+from workload.services.alert import ACTIONS, WATCHDOG
 
 if TYPE_CHECKING:
     from pathlib import Path

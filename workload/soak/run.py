@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from workload.alertmanager import LocalAlertmanager
 from workload.annotations import annotator, find_grafana, mark_action
 from workload.bundle import open_bundle
 from workload.claiming import claimant, engine_of
@@ -18,14 +17,15 @@ from workload.errors import UsageError
 from workload.files.enclosed import run_folder
 from workload.manifest import manifest_in, readable
 from workload.paths import cache_dir
-from workload.prometheus_binary import find_alertmanager, find_prometheus
-from workload.prometheus_server import HOST, LocalPrometheus, loopback_session
 from workload.resume import settings_to_go_on
 from workload.run import greet, launcher_of
+from workload.services.alert_webhook import PATH
+from workload.services.alertmanager import LocalAlertmanager
+from workload.services.prometheus_binary import find_alertmanager, find_prometheus
+from workload.services.prometheus_server import HOST, LocalPrometheus, loopback_session
 from workload.soak.assembly import EXPERIMENT, WATCHED_ONLY, Assembly, Surroundings
 from workload.soak.capture import keeper
 from workload.soak.plan import SoakPlan
-from workload.soak.webhook import PATH
 
 if TYPE_CHECKING:
     from rich.progress import Progress

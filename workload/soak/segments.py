@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from workload.errors import UsageError
-from workload.own_thread import in_own_thread
+from workload.services.own_thread import in_own_thread
 
 if TYPE_CHECKING:
     from workload.journal import Journal

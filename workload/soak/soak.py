@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from workload.errors import StorageError, UsageError
-from workload.own_thread import in_own_thread
+from workload.services.own_thread import in_own_thread
 from workload.soak.checkpoint import Checkpoint
 from workload.soak.display import line
 from workload.soak.pace import DISK

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from workload.errors import Hop2RagError, StoppedByAlertError, StorageError
-from workload.own_thread import in_own_thread
-from workload.soak.alert import WATCHDOG
+from workload.services.alert import WATCHDOG
+from workload.services.own_thread import in_own_thread
 from workload.soak.asides import Asides
 from workload.soak.pace import DISK, ENGINE, HEARTBEAT
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from exporter.agent.soak import SoakMetrics
     from workload.journal import Journal
-    from workload.soak.alert import Alert, Message
-    from workload.soak.confirming import Confirm
+    from workload.services.alert import Alert, Message
+    from workload.services.alert_confirmation import Confirm
     from workload.soak.pace import Pace
 
 MOST_KEYS, MOST_ALERTS = 4096, 1024

@@ -7,20 +7,20 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from exporter.web.server import BackgroundServer
-from workload.own_thread import in_own_thread
-from workload.soak.alert import readable
+from workload.services.alert import readable
+from workload.services.alert_webhook import webhook
+from workload.services.own_thread import in_own_thread
 from workload.soak.heartbeat import Heartbeat
-from workload.soak.webhook import webhook
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
     from typing import Any
 
     from exporter.agent.soak import SoakMetrics
-    from workload.alertmanager import LocalAlertmanager
-    from workload.prometheus_server import LocalPrometheus
-    from workload.soak.alert import Alert, Message
-    from workload.soak.confirming import Confirm
+    from workload.services.alert import Alert, Message
+    from workload.services.alert_confirmation import Confirm
+    from workload.services.alertmanager import LocalAlertmanager
+    from workload.services.prometheus_server import LocalPrometheus
     from workload.soak.pace import Pace
     from workload.soak.steering import Steering
 

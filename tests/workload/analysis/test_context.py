@@ -18,7 +18,7 @@ from workload.analysis.context import (
     physics_of,
     prefill_points,
 )
-from workload.prometheus import Series
+from workload.services.prometheus import Series
 
 SMOLLM2 = {
     "num_hidden_layers": 30,

@@ -23,7 +23,7 @@ from workload.analysis.levels import (
     throughput,
 )
 from workload.experiment import Window
-from workload.prometheus import Series
+from workload.services.prometheus import Series
 from workload.statistics.throughput import CLOSED, OPEN, Level
 
 if TYPE_CHECKING:

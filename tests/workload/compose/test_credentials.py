@@ -9,7 +9,7 @@ import pytest
 from workload.compose.credentials import CREDENTIALS, make
 from workload.compose.services import first_targets
 from workload.errors import StorageError
-from workload.targets import ArmLabels, TargetFiles
+from workload.services.targets import ArmLabels, TargetFiles
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,18 +11,18 @@ from rich.console import Console
 from tests.stubs.services import PROMETHEUS, StubService
 from tests.stubs.tls import own_authority
 from tests.stubs.vllm import StubVllm
-from workload import limits
 from workload.agent.client import llm_client
 from workload.engine.attach import AttachLauncher
 from workload.engine.profile import PROFILES
 from workload.errors import DependencyDownError, UsageError
 from workload.paths import cache_dir
 from workload.ports import free_port
-from workload.prometheus import PrometheusClient, PrometheusError
-from workload.prometheus_binary import find_prometheus
-from workload.prometheus_server import LocalPrometheus, loopback_session
-from workload.scrapes import wait_for_scrapes
-from workload.targets import ArmLabels, instance_of
+from workload.services import limits
+from workload.services.prometheus import PrometheusClient, PrometheusError
+from workload.services.prometheus_binary import find_prometheus
+from workload.services.prometheus_server import LocalPrometheus, loopback_session
+from workload.services.scrapes import wait_for_scrapes
+from workload.services.targets import ArmLabels, instance_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

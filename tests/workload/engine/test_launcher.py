@@ -12,9 +12,9 @@ import psutil
 import pytest
 
 from workload.engine.launcher import command_line
-from workload.engine.listener import find_listener
 from workload.engine.profile import PROFILES
 from workload.errors import DependencyDownError, UsageError
+from workload.services.listener import find_listener
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from workload.claim import Claimant, keeping
 from workload.engine import launcher as launcher_module
 from workload.engine.launcher import UP, is_lent
-from workload.engine.listener import Listener, find_listener
 from workload.engine.profile import PROFILES
 from workload.errors import Hop2RagError, UsageError
-from workload.process import ChildProcess, group_of
+from workload.services.listener import Listener, find_listener
+from workload.services.ownership import Claimant, keeping
+from workload.services.process import ChildProcess, group_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workload.engine.facts import EngineFacts
-from workload.engine.listener import server_flags
 from workload.engine.profile import PROFILES, Device, VllmProfile, environment, parse_version
 from workload.errors import UsageError
+from workload.services.listener import server_flags
 
 FACTS = EngineFacts("0.32.0", "m", "/m", 8192, 32, 1456, True, 1 << 30, None)
 RELEASES = st.tuples(st.just(0), st.integers(7, 60), st.integers(0, 9))

@@ -24,9 +24,9 @@ from workload.experiments.context_growth import (
     sweep_points,
     verdicts,
 )
-from workload.prometheus import Series
 from workload.promql.concurrency import PREEMPTIONS
 from workload.promql.gpu_memory import KV_USAGE_NAMES, RESIDENT
+from workload.services.prometheus import Series
 from workload.settings import load_settings
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from workload.drawing import Drawing
 from workload.evidence import evidence_of
 from workload.experiments import EXPERIMENTS
 from workload.experiments.gpu_memory import GPU_MEMORY, headline, reduce, verdicts
-from workload.prometheus import Series
+from workload.services.prometheus import Series
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -15,7 +15,6 @@ from workload.drawing import Drawing
 from workload.evidence import evidence_of
 from workload.experiments import EXPERIMENTS
 from workload.experiments.pipeline import PIPELINE, headline, reduce, verdicts
-from workload.prometheus import Series
 from workload.promql.pipeline import (
     BUSY_SECONDS,
     GPU_BUSY_SECONDS,
@@ -23,6 +22,7 @@ from workload.promql.pipeline import (
     REQUEST_SECONDS,
     REQUESTS_RUNNING,
 )
+from workload.services.prometheus import Series
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,7 +14,7 @@ from workload.dashboards.frame import render
 from workload.errors import StorageError
 from workload.export.answers import ask
 from workload.export.capture import PIXELS, Capture, arms_of, capture
-from workload.grafana import Grafana, png_size
+from workload.services.grafana import Grafana, png_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,7 +15,7 @@ from workload.export.picture import KINDS as DRAWN
 from workload.export.picture import Shown, draw, sketch
 from workload.export.values import text_of
 from workload.figures import COLOURS
-from workload.grafana import png_size
+from workload.services.grafana import png_size
 
 if TYPE_CHECKING:
     from pathlib import Path

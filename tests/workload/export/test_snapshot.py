@@ -12,7 +12,7 @@ from tests.stubs.grafana import TOKEN, StubGrafana
 from tests.stubs.panels import DASHBOARD, HEAT, LINES, SPAN, STAT, TABLE, KnownSeries
 from workload.export.answers import ask
 from workload.export.snapshot import embed, frames
-from workload.grafana import Grafana
+from workload.services.grafana import Grafana
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
-    from workload.soak.alert import Alert
+    from workload.services.alert import Alert
 
 
 @dataclass

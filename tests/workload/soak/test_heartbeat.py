@@ -10,8 +10,8 @@ import pytest
 
 from tests.stubs.alerts import alert
 from workload.errors import DependencyDownError
+from workload.services.alert import Alert, from_api, readable
 from workload.soak import heartbeat
-from workload.soak.alert import Alert, from_api, readable
 from workload.soak.heartbeat import CHECK_SECONDS, Heartbeat
 
 if TYPE_CHECKING:

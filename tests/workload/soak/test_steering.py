@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.stubs.alerts import alert
+from workload.services.alert import from_api
 from workload.soak import steering as steering_module
-from workload.soak.alert import from_api
 from workload.soak.rules import alert_names, steering_alerts
 
 if TYPE_CHECKING:

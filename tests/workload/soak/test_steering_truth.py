@@ -11,8 +11,8 @@ import pytest
 
 from tests.stubs.alerts import alert
 from workload.errors import DependencyDownError
+from workload.services.alert import from_api
 from workload.soak import steering as steering_module
-from workload.soak.alert import from_api
 from workload.soak.asides import MOST_CAPTURES_WAITING
 
 if TYPE_CHECKING:

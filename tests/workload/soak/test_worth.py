@@ -8,7 +8,7 @@ import pytest
 
 from tests.stubs.soak import assembly, soak
 from tests.stubs.vllm import StubVllm, Turn
-from workload.prometheus import NoDataError, PrometheusError, Sample
+from workload.services.prometheus import NoDataError, PrometheusError, Sample
 from workload.soak import soak as soak_module
 from workload.soak.pace import Ending
 from workload.soak.resets import counter_resets, recorded_share

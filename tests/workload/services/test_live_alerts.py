@@ -1,0 +1,183 @@
+"""No alert on what has ended: not after an orderly end, and not after a kill that left no mark of it."""
+
+from __future__ import annotations
+
+import http.server
+import subprocess
+import threading
+import time
+from typing import TYPE_CHECKING, Self
+
+import psutil
+import pytest
+import yaml
+
+from workload.errors import DependencyDownError
+from workload.paths import asset, cache_dir
+from workload.ports import free_port
+from workload.services.live_alerts import alerts_of_the_living
+from workload.services.prometheus import NoDataError
+from workload.services.prometheus_binary import find_prometheus
+from workload.services.prometheus_server import LocalPrometheus, loopback_session
+from workload.services.runbooks import linked, runbook_base
+from workload.services.scrape_registration import leaving, scraped
+from workload.services.targets import ArmLabels, TargetFiles
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+RUN = ArmLabels("ended", "soak", "prefix-on")
+ALERTS = sorted(asset("prometheus/prometheus.yml").parent.glob("alerts/*.yml"))
+EVALUATIONS = 12
+"""So many seconds: what is down is told after five."""
+
+
+class Target:
+    """Something that is scraped: an engine and an agent at once. It ends with the block."""
+
+    def __init__(self) -> None:
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                body = b'vllm:prompt_tokens_total 1\nhop2rag_vllm_info{version="1"} 1\n'
+                self.send_response(200)
+                self.send_header("Content-Type", "text/plain; version=0.0.4")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                """Keep the test's output clean."""
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.address = f"127.0.0.1:{self.server.server_port}"
+        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.05,))
+
+    def __enter__(self) -> Self:
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+        self.thread.join()
+
+
+@pytest.fixture
+def prometheus(tmp_path: Path) -> Callable[[], LocalPrometheus]:
+    """Return a factory of the same Prometheus, started again and again on the same data."""
+    port, binary = free_port(), find_prometheus(cache_dir())
+    return lambda: LocalPrometheus(binary, tmp_path, loopback_session(), port=port)
+
+
+def until(happened: Callable[[], object]) -> None:
+    """Wait until something has happened, at most a minute."""
+    deadline = time.monotonic() + 60
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def found(server: LocalPrometheus, query: str) -> set[str]:
+    """Return the names of the alerts that a query finds; "" for what is no alert."""
+    try:
+        return {sample.labels.get("alertname", "") for sample in server.client.query(query)}
+    except NoDataError:
+        return set()
+
+
+@pytest.mark.prometheus
+def test_a_run_that_was_killed_fires_nothing_later(prometheus: Callable[[], LocalPrometheus]) -> None:
+    """Its last samples say that all is down, and nothing says that they ended: a page at night for a dead run."""
+    server = prometheus()
+    with Target() as target:
+        server.start()
+        at = target.address
+        server.targets.write(RUN, vllm=[f"http://{at}"], exporter=[at], workload=[at])
+        until(lambda: found(server, 'count(up{run="ended"} == 1) > 3'))
+    until(lambda: found(server, 'count(up{run="ended"} == 0) > 3'))
+    assert server.child
+    psutil.Process(server.child.pid).kill()  # as a power cut does
+    server.child.stop()
+    server._place.release()  # as the kernel does when we die
+    again = prometheus()
+    again.start()
+    began = time.time()
+    try:
+        assert found(again, 'up{run="ended"} == 0'), "a query still finds it, as it would for five minutes"
+        watchdog = 'count_over_time(ALERTS{alertname="Hop2RagWatchdog"}[20s])'
+        until(lambda: found(again, f"{watchdog} > {EVALUATIONS}"))
+        assert found(again, f'timestamp(ALERTS{{run="ended",alertstate="firing"}}) > {began}') == set()
+        with Target() as alive:
+            again.targets.write(ArmLabels("now", "e", "a"), vllm=[f"http://{alive.address}"])
+            until(lambda: found(again, 'up{run="now"} == 1'))
+        until(lambda: "VllmDown" in found(again, 'ALERTS{run="now",alertstate="firing"}'))
+    finally:
+        again.stop()
+
+
+@pytest.mark.prometheus
+def test_an_orderly_end_marks_every_series(prometheus: Callable[[], LocalPrometheus]) -> None:
+    """What is scraped stops last: no scrape fails, and the next start finds nothing alive."""
+    with prometheus() as server, Target() as target:
+        told = {"vllm": [f"http://{target.address}"], "workload": [target.address]}
+        with scraped(server.targets, server.client, RUN, told):
+            pass
+        until(lambda: not found(server, 'up{run="ended"}'))
+        assert found(server, 'count_over_time(up{run="ended"}[1m])'), "it was recorded"
+        assert not found(server, 'min_over_time(up{run="ended"}[1m]) == 0'), "and never seen down"
+        server.targets.write(RUN, workload=[target.address])
+        until(lambda: found(server, 'up{run="ended",job="workload"} == 1'))
+    with prometheus() as server:
+        assert not found(server, 'up{run="ended"}'), "the end of Prometheus waits for the marks too"
+
+
+def test_the_alerts_stay_the_same_but_for_the_dead() -> None:
+    """A rule that got lost, or another `for`, would be found by nobody until it is needed."""
+    texts = [linked(path.read_text(), runbook_base()) for path in ALERTS]
+    shipped = [rule for text in texts for group in yaml.safe_load(text)["groups"] for rule in group["rules"]]
+    joined = [rule for group in yaml.safe_load(alerts_of_the_living(ALERTS, 1.0))["groups"] for rule in group["rules"]]
+    assert len(joined) == len(shipped)
+    for mine, theirs in zip(joined, shipped, strict=True):
+        assert {**mine, "expr": ""} == {**theirs, "expr": ""}
+        assert theirs["expr"].strip() in mine["expr"]
+        assert ("record" in mine) == (mine["expr"] == theirs["expr"])
+
+
+def test_the_dead_are_told_from_the_living(tmp_path: Path) -> None:
+    """Whatever other labels there are, without a run, and after a killed process of the same run."""
+    (tmp_path / "alerts.yml").write_text(alerts_of_the_living(ALERTS, 60.0))
+    alive, gone = "_x12 0x60", "0x6 _x60"
+    up = {
+        'instance="new:1",run="now",pod="p"': alive,
+        'instance="old:1",run="now"': gone,
+        'instance="dead:1",run="dead",cluster="c"': gone,
+        'instance="none:1"': alive,
+    }
+    firing = {
+        "expr": 'count by (instance) (ALERTS{alertname="ExporterDown",alertstate="firing"})',
+        "eval_time": "150s",
+        "exp_samples": [{"labels": f'{{instance="{name}"}}', "value": 1} for name in ("new:1", "none:1")],
+    }
+    test = {
+        "interval": "5s",
+        "input_series": [
+            {"series": f'up{{job="exporter",{labels}}}', "values": values} for labels, values in up.items()
+        ],
+        "promql_expr_test": [firing],
+    }
+    text = yaml.safe_dump({"rule_files": ["alerts.yml"], "evaluation_interval": "5s", "tests": [test]})
+    (tmp_path / "test.yml").write_text(text)
+    argv = [find_prometheus(cache_dir()).promtool, "test", "rules", tmp_path / "test.yml"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_targets_that_somebody_replaced_are_told_and_left(tmp_path: Path) -> None:
+    """An unknown part was not recorded: that run must not end with 0, nor take the other's targets away."""
+    mine, other = TargetFiles(tmp_path), TargetFiles(tmp_path)
+    client = LocalPrometheus(find_prometheus(cache_dir()), tmp_path, loopback_session(), port=1).client
+    mine.write(RUN, workload=["a:1"])
+    with pytest.raises(DependencyDownError, match="were replaced"), leaving(mine, client):
+        other.write(ArmLabels("second", "soak", "x"), workload=["b:1"])
+    assert other.are_ours()

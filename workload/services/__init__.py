@@ -1,0 +1,1 @@
+"""What runs beside the load: Prometheus, Alertmanager, Grafana, the exporter's process."""

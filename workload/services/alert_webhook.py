@@ -1,0 +1,100 @@
+"""The address that Alertmanager calls: authenticated, bounded, strict, and 2xx only once the action is on disk."""
+
+from __future__ import annotations
+
+import hmac
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from workload.errors import DependencyDownError, StorageError
+from workload.services.alert import Message
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from starlette.requests import Request
+
+PATH = "/alerts"
+OWN_SUFFIXES = (".local", ".localhost", ".internal", ".svc")
+"""Of names that are given within a network; no registrar sells them."""
+
+MAX_BODY_BYTES = 1024 * 1024
+
+
+def webhook(token: str, receive: Callable[[Message], Awaitable[bool]], count: Callable[[str], object]) -> Starlette:
+    """Return the application.
+
+    Args:
+        token: what the caller must present as its bearer token; compared in constant time.
+        receive: takes a message and returns, once what it caused is on disk, whether it was new.
+        count: called with the outcome of each request, one of `exporter.agent.soak.REQUESTS`.
+
+    Raises:
+        ValueError: the token is empty, so that anybody would be let in.
+    """
+    if not token:
+        raise ValueError("a webhook without a token lets everybody in")
+    expected = f"Bearer {token}".encode()
+
+    def refuse(status: int, outcome: str, why: str) -> Response:
+        count(outcome)
+        headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
+        return PlainTextResponse(f"{why}\n", status, headers)
+
+    async def post(request: Request) -> Response:
+        if _is_of_a_page(request):
+            return refuse(403, "unauthorized", "No page in a browser calls this.")
+        given = request.headers.get("authorization", "").encode("utf-8", "surrogatepass")
+        if not hmac.compare_digest(given, expected):
+            return refuse(401, "unauthorized", "Unauthorized")
+        try:
+            message = Message.model_validate_json(await _body(request))
+        except _TooLargeError:
+            return refuse(413, "too_large", f"At most {MAX_BODY_BYTES} bytes.")
+        except (ValidationError, RecursionError, ClientDisconnect):
+            return refuse(400, "malformed", "Not a message of Alertmanager's webhook, version 4 (Grafana's: 1).")
+        try:
+            is_new = await receive(message)
+        except (StorageError, DependencyDownError):
+            return PlainTextResponse("Not now: the journal cannot be written, or Prometheus cannot be asked.\n", 503)
+        count("accepted" if is_new else "duplicate")
+        return PlainTextResponse("ok\n")
+
+    return Starlette(routes=[Route(PATH, post, methods=["POST"])])
+
+
+class _TooLargeError(Exception):
+    """A body is longer than it may be."""
+
+
+async def _body(request: Request) -> bytes:
+    """Return the body of a request, of which no more is read than it may have."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            raise _TooLargeError
+    return bytes(body)
+
+
+def _is_of_a_page(request: Request) -> bool:
+    """Return whether a browser sends a request: it tells the page's origin, or came by a name that leads here.
+
+    A name that anybody may own can be made to lead to 127.0.0.1 (DNS rebinding); Alertmanager calls an address, or a
+    name of this network.
+    """
+    host = request.headers.get("host", "")
+    if "origin" in request.headers:
+        return True
+    name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
+    try:
+        ip_address(name.strip("[]"))
+    except ValueError:
+        return "." in name.rstrip(".") and not name.rstrip(".").lower().endswith(OWN_SUFFIXES)
+    return False

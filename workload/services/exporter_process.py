@@ -1,0 +1,94 @@
+"""The exporter that runs beside an engine for the length of a block, in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import requests
+
+from workload.errors import StorageError
+from workload.files.atomic_file import make_folder
+from workload.paths import cache_dir
+from workload.ports import free_port
+from workload.services.child_environment import PYTHON, child_environment
+from workload.services.process import ChildProcess, await_ready
+from workload.services.prometheus_server import loopback_session
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+READY_TIMEOUT_SECONDS = 20.0
+
+
+@contextmanager
+def exporter_beside(
+    engine_pid: int | None, sample_interval_ms: int, folder: Path, engine_port: int | None = None
+) -> Iterator[str]:
+    """Run hop2rag-exporter for this process and the engine's; yield its `host:port`, stop it at the end.
+
+    Args:
+        engine_pid: the engine's process id; None if it is not seen from here, then only this process is measured.
+        sample_interval_ms: time between two samples of GPU memory.
+        folder: where its log and its raw samples go.
+        engine_port: the engine by its port instead, where it may be started again under another process id.
+
+    Raises:
+        DependencyDownError: it did not become ready; the end of its log is in the message.
+    """
+    address = f"127.0.0.1:{free_port()}"
+    engine = ["--collector.processes.engine-pid", str(engine_pid)] if engine_pid else []
+    if engine_port:
+        engine = ["--collector.processes.engine-port", str(engine_port)]
+    argv = [
+        *(sys.executable, "-m", "exporter.cli", "--web.listen-address", address),
+        *("--nvml.sample-interval", f"{sample_interval_ms}ms", "--raw-log.directory", str(folder / "nvml")),
+        *("--collector.processes.agent-pid", str(os.getpid()), *engine),
+        *("--collector.filesystem", f"results={folder}", "--collector.filesystem", f"prometheus={cache_dir()}"),
+    ]
+    env = child_environment(PYTHON)
+    with ChildProcess(argv, folder / "exporter.log", env) as child, loopback_session() as session:
+
+        def is_ready() -> bool:
+            try:
+                return session.get(f"http://{address}/-/ready", timeout=2).ok
+            except requests.RequestException:
+                return False  # not listening yet
+
+        await_ready(child, is_ready, READY_TIMEOUT_SECONDS, "The exporter", address, "See its log.")
+        yield address
+
+
+@contextmanager
+def exporter_elsewhere(address: str, samples: Path | None, folder: Path) -> Iterator[str]:
+    """Use an exporter that runs already; at the end take over what its raw log holds of this time.
+
+    Args:
+        address: its `host:port`.
+        samples: the folder of its raw log, as it is seen here; None if it is not.
+        folder: where the samples go, as `exporter_beside` leaves them.
+
+    Raises:
+        StorageError: the samples cannot be copied.
+    """
+    began = time.time()
+    try:
+        yield address
+    finally:
+        if samples:
+            _take_samples(samples, folder / "nvml", began)
+
+
+def _take_samples(samples: Path, folder: Path, since: float) -> None:
+    try:
+        for path in samples.glob("nvml_*.csv"):
+            if path.stat().st_mtime >= since:
+                make_folder(folder)
+                shutil.copy2(path, folder / path.name)
+    except OSError as error:
+        raise StorageError(f"Cannot copy GPU samples from {samples}: {error.strerror}.", "Free some space.") from error

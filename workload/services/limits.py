@@ -1,0 +1,111 @@
+"""Answers that end: a server that floods, or drips a byte at a time, gets an error instead of our memory and patience.
+
+The time-outs of `requests` and `httpx` hold for each read, not for the whole answer, and neither limits its size.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.exceptions import HTTPError
+
+from workload.services.trust import trusted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+MAX_ANSWER_BYTES = 64 * 2**20
+"""A range of 11,000 points for some hundred series takes half of that, an exposition of vLLM a hundredth."""
+
+MAX_ANSWER_SECONDS = 60.0
+CHUNK_BYTES = 65_536
+
+
+class AnswerTooLongError(Exception):
+    """An answer did not end within the bytes or seconds allowed."""
+
+
+class AnswerTooLongForRequests(AnswerTooLongError, requests.RequestException):  # noqa: N818 - shown to users by name
+    """The same for those who catch errors of `requests`."""
+
+
+class AnswerTooLongForHttpx(AnswerTooLongError, httpx.TransportError):  # noqa: N818
+    """The same for those who catch errors of `httpx`."""
+
+
+def limited(chunks: Iterable[bytes], error: AnswerTooLongError) -> Iterator[bytes]:
+    """Pass on the chunks of an answer as they come.
+
+    Raises:
+        AnswerTooLongError: `error`, once there are more than `MAX_ANSWER_BYTES`, or after `MAX_ANSWER_SECONDS`.
+    """
+    size, deadline = 0, time.monotonic() + MAX_ANSWER_SECONDS
+    for chunk in chunks:
+        size += len(chunk)
+        if size > MAX_ANSWER_BYTES or time.monotonic() > deadline:
+            raise error
+        yield chunk
+
+
+class LimitedAdapter(HTTPAdapter):
+    """For `requests.Session.mount`: reads every answer within the limits."""
+
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        """Believe whom our other clients believe."""
+        super().init_poolmanager(*args, **options, ssl_context=trusted())
+
+    def send(self, request: requests.PreparedRequest, *_: Any, **options: Any) -> requests.Response:
+        """Send a request and read its answer.
+
+        Raises:
+            requests.RequestException: it could not be sent, or its answer did not end.
+        """
+        response = super().send(request, **{**options, "stream": True})
+        with response:
+            response._content = b"".join(limited(arrivals(response), AnswerTooLongForRequests()))  # noqa: SLF001
+        return response
+
+
+def arrivals(response: requests.Response) -> Iterator[bytes]:
+    """Yield an answer as it arrives; `iter_content` waits for a whole chunk, at whatever pace its bytes drip.
+
+    Raises:
+        requests.RequestException: it broke off, or is not encoded as it says.
+    """
+    try:
+        while piece := response.raw.read1(CHUNK_BYTES, decode_content=True):
+            yield piece
+    except HTTPError as error:
+        raise requests.ConnectionError(error) from error
+
+
+class LimitedStream(httpx.SyncByteStream):
+    """The body of an answer, within the limits."""
+
+    def __init__(self, stream: httpx.SyncByteStream) -> None:
+        self._stream = stream
+
+    def __iter__(self) -> Iterator[bytes]:
+        return limited(self._stream, AnswerTooLongForHttpx("the answer does not end"))
+
+    def close(self) -> None:
+        """Close the connection's part of the answer."""
+        self._stream.close()
+
+
+class LimitedTransport(httpx.HTTPTransport):
+    """For `httpx.Client`: every answer is read within the limits, without a proxy."""
+
+    def __init__(self) -> None:
+        super().__init__(verify=trusted(), trust_env=False)
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request; its answer is limited as it is read."""
+        response = super().handle_request(request)
+        if isinstance(response.stream, httpx.SyncByteStream):
+            response.stream = LimitedStream(response.stream)
+        return response

@@ -1,0 +1,207 @@
+"""A child process that leaves nothing behind: its own session, a log file, an orderly stop of the whole group."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import os
+import signal
+import subprocess
+import time
+from typing import TYPE_CHECKING, Self
+
+import psutil
+
+from workload.errors import DependencyDownError, UsageError
+from workload.files.atomic_file import make_folder
+from workload.services.child_environment import child_environment
+from workload.services.listener import listeners
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+PR_SET_PDEATHSIG = 1
+SURVIVOR_SECONDS = 5.0
+POLL_SECONDS = 0.05
+LIBC = "libc.so.6"
+
+
+@functools.cache
+def _prctl() -> Callable[[int, int], int]:
+    """Return Linux's prctl. It is looked up before a fork: the loader's lock may be held by another thread then."""
+    found: Callable[[int, int], int] = ctypes.CDLL(LIBC).prctl
+    return found
+
+
+class ChildProcess:
+    """A started program whose output goes to `log`.
+
+    The child leads its own session, so a Ctrl-C in the terminal reaches only us and we stop our children in order.
+
+    Args:
+        argv: the command line.
+        log: where its output goes.
+        env: all that it is told of the environment; by default what every program needs, see `child_environment`.
+    """
+
+    def __init__(self, argv: Sequence[str], log: Path, env: Mapping[str, str] | None = None) -> None:
+        self.argv = tuple(argv)
+        self.log = log
+        prctl = _prctl()
+
+        def terminate_with_parent() -> None:
+            """Run in the child before exec: ask Linux to send SIGTERM when the parent dies, even by SIGKILL."""
+            prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+        make_folder(log.parent)
+        with log.open("wb") as stream:
+            self._popen = subprocess.Popen(
+                self.argv,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                env=child_environment() if env is None else env,
+                start_new_session=True,
+                preexec_fn=terminate_with_parent,  # noqa: PLW1509 - a system call, no lock is taken
+            )
+
+    @property
+    def pid(self) -> int:
+        """The child's process id, which is its process group's id too."""
+        return self._popen.pid
+
+    @property
+    def identity(self) -> tuple[int, float]:
+        """The process id and create time, which no later process has both of."""
+        try:
+            return self.pid, psutil.Process(self.pid).create_time()
+        except psutil.NoSuchProcess:
+            return self.pid, 0.0
+
+    def leads(self, pid: int) -> bool:
+        """Return whether a process is the child or in its process group."""
+        try:
+            return os.getpgid(pid) == self.pid
+        except OSError:
+            return False  # it ended meanwhile
+
+    @property
+    def exit_code(self) -> int | None:
+        """The exit code, or None while the child runs."""
+        return self._popen.poll()
+
+    def tail(self, lines: int = 15) -> str:
+        """Return the last lines of the log."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+    def stop(self, grace_seconds: float = 15.0) -> None:
+        """Ask the child to end, then whatever is left of its process group, and at last kill what remains.
+
+        The group, not the children, is looked at: workers of a parent that was killed are no longer its children.
+        """
+        group = group_of(self.pid)
+        if self.exit_code is None:
+            self._popen.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._popen.wait(grace_seconds)
+        stop_all(group)
+        self._popen.wait(SURVIVOR_SECONDS)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
+
+
+def await_ready(
+    child: ChildProcess, is_ready: Callable[[], bool], seconds: float, name: str, address: str, remedy: str
+) -> None:
+    """Return once a server that was just started answers, and it is ours that does; else stop it.
+
+    Args:
+        child: the server.
+        is_ready: whether something answers as it should.
+        seconds: how long that may take.
+        name: what the server is, for messages.
+        address: its "host:port".
+        remedy: what to do where it did not start.
+
+    Raises:
+        UsageError: another process has the port, and it is that one which answers.
+        DependencyDownError: it stopped, or was not ready after `seconds`; the end of its log is in the message.
+    """
+    deadline = time.monotonic() + seconds
+    with contextlib.ExitStack() as unless_ready:
+        unless_ready.callback(child.stop)
+        while not is_ready():
+            if child.exit_code is not None or time.monotonic() > deadline:
+                raise DependencyDownError(
+                    f"{name} did not start on {address}. The end of {child.log}:\n{child.tail()}\n", remedy
+                )
+            time.sleep(POLL_SECONDS)
+        require_own(child, int(address.rpartition(":")[2]), name)
+        unless_ready.pop_all()
+
+
+def require_own(child: ChildProcess, port: int, name: str) -> None:
+    """Raise `UsageError` unless everybody who answers on a port of 127.0.0.1 is our child or in its group.
+
+    Two may have the port: servers that ask for SO_REUSEPORT, as vLLM does, share it, and each gets some requests.
+    """
+    found = listeners(port)
+    stranger = next((each for each in found if each.pid is None or not child.leads(each.pid)), None)
+    if stranger or not found:
+        who = stranger or "a process that is gone"
+        raise UsageError(
+            f"{name} was started, but it is {who} that answers on port {port}.", "Stop it, or pick another port."
+        )
+
+
+def group_of(leader: int) -> list[psutil.Process]:
+    """Return the living processes of a process group."""
+    return [process for process in psutil.process_iter() if _is_member(process, leader)]
+
+
+def left_of(child: tuple[int, float]) -> list[psutil.Process]:
+    """Return what lives of a child and its group, by its `ChildProcess.identity`, whoever has started it.
+
+    Linux gives a number to no new process while a group bears it, so the group of a leader that has ended is its own;
+    unless this host was started anew since, or a later process has the number.
+    """
+    pid, created = child
+    with contextlib.suppress(psutil.NoSuchProcess):
+        if psutil.Process(pid).create_time() != created:
+            return []
+    return group_of(pid) if created > psutil.boot_time() else []
+
+
+def stop_all(processes: list[psutil.Process]) -> list[psutil.Process]:
+    """Ask processes to end, kill those that do not, and return those that live on."""
+    # Asked first: a worker that frees shared memory must see the others end.
+    for send in (psutil.Process.terminate, psutil.Process.kill):
+        for process in processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                send(process)
+        _, processes = psutil.wait_procs(processes, timeout=SURVIVOR_SECONDS)
+    return processes
+
+
+def process_tree(pid: int | None) -> list[int] | None:
+    """Return the ids of a process and of all its descendants; None where it is not seen from here."""
+    if pid is None:
+        return None
+    try:
+        root = psutil.Process(pid)
+        return [root.pid, *(child.pid for child in root.children(recursive=True))]
+    except psutil.Error:
+        return None
+
+
+def _is_member(process: psutil.Process, leader: int) -> bool:
+    try:
+        return os.getpgid(process.pid) == leader and process.status() != psutil.STATUS_ZOMBIE
+    except (OSError, psutil.Error):
+        return False  # it ended meanwhile, or is another user's

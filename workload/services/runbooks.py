@@ -1,0 +1,66 @@
+"""The links from alerts to their runbooks: paths in the rule files, made absolute for whoever is not in this checkout.
+
+`python -m workload.services.runbooks https://HOST/PATH` writes them into `prometheus/alerts`, for containers and a Prometheus of
+yours. One that we start on a host gets them by itself, from HOP2RAG_RUNBOOK_BASE or, without it, as files here.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from typing import TYPE_CHECKING
+
+from workload.errors import Hop2RagError, UsageError
+from workload.paths import asset
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+BASE_VARIABLE = "HOP2RAG_RUNBOOK_BASE"
+BASE_PATTERN = re.compile(r"(https?|file)://[^\s{}'\"\\]+")
+LINK = re.compile(r"(?m)^( *runbook_url: ).*/(\w+\.md)$")
+
+
+def runbook_base(environ: Mapping[str, str] = os.environ) -> str:
+    """Return where the runbooks are: $HOP2RAG_RUNBOOK_BASE, else the folder in this checkout, as a URL.
+
+    Raises:
+        UsageError: the variable holds no URL.
+    """
+    return checked(environ.get(BASE_VARIABLE) or asset("docs/runbooks").resolve().as_uri())
+
+
+def checked(base: str) -> str:
+    """Return a base without the slash at its end.
+
+    Raises:
+        UsageError: it is no http(s) or file URL; what Prometheus would take for a template is none either.
+    """
+    if not BASE_PATTERN.fullmatch(base):
+        raise UsageError(f"The runbooks' address {base!r} is no URL.", "Write it as https://HOST/PATH.")
+    return base.rstrip("/")
+
+
+def linked(rules: str, base: str) -> str:
+    """Return the text of a rule file whose alerts link to the runbooks below `base`."""
+    return LINK.sub(lambda found: f"{found[1]}{base}/{found[2]}", rules)
+
+
+def main(arguments: Sequence[str], folder: Path | None = None) -> int:
+    """Rewrite the links in a folder of rule files, by default the shipped one."""
+    try:
+        (given,) = arguments
+        base = checked(given)
+    except (ValueError, Hop2RagError) as error:
+        print(f"usage: python -m workload.services.runbooks https://HOST/PATH ({error})", file=sys.stderr)
+        return UsageError.exit_code
+    for path in sorted((folder or asset("prometheus/alerts")).glob("*.yml")):
+        path.write_text(linked(path.read_text(), base))
+        print(path)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
