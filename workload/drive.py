@@ -9,9 +9,9 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from workload.agent.llm import LlmError
+from workload.corpus.scoring import score
 from workload.load import closed_loop, open_loop
 from workload.results import WARM_UP
-from workload.scoring import score
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

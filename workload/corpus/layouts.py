@@ -13,8 +13,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from workload.corpus.hotpotqa import Paragraph, Question
+from workload.corpus.scoring import one_form
 from workload.errors import UsageError
-from workload.scoring import one_form
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from workload.agent.state import Message
-    from workload.kv_cache.tokenizer import ChatTokenizer
+    from workload.corpus.tokenizer import ChatTokenizer
 
 PARTS = ("template", "instructions", "question", "passages", "replies")
 # How the paragraphs of the agent's prompts begin, see `workload.agent.prompts`.

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from workload.agent.state import Message
-    from workload.kv_cache.tokenizer import ChatTokenizer
+    from workload.corpus.tokenizer import ChatTokenizer
 
 ARM = "prompts"
 MAX_BYTES = 2**30

@@ -14,6 +14,7 @@ from workload.charts.token_breakdown import draw_breakdown
 from workload.corpus.default import open_corpus
 from workload.corpus.embedding import MiniLmEmbedder
 from workload.corpus.hotpotqa import draw
+from workload.corpus.tokenizer import ChatTokenizer, check_tokenizer, load_tokenizer
 from workload.engine.endpoint import open_client
 from workload.engine.facts import read_facts
 from workload.engine.install import find_installation
@@ -27,7 +28,6 @@ from workload.kv_cache.simulated import ORIGIN, REPLAYED, from_gold_facts, from_
 from workload.kv_cache.source import CUDA_BLOCK_SIZE, Source
 from workload.kv_cache.summary import summarize
 from workload.kv_cache.tables import write_tables
-from workload.kv_cache.tokenizer import ChatTokenizer, check_tokenizer, load_tokenizer
 from workload.latest import publish
 from workload.paths import cache_dir
 from workload.report import REPORT, render, section_of

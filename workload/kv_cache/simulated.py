@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     from workload.agent.state import Message
     from workload.corpus.embedding import Embedder
     from workload.corpus.hotpotqa import Question
+    from workload.corpus.tokenizer import ChatTokenizer
     from workload.journal import Journal
-    from workload.kv_cache.tokenizer import ChatTokenizer
     from workload.settings import Settings
 
     Speak = Callable[[QuestionMeter, str, int, Sequence[Message]], str]

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from workload.corpus.tokenizer import ChatTokenizer
     from workload.kv_cache.source import SentCall, Source
-    from workload.kv_cache.tokenizer import ChatTokenizer
     from workload.theory.structure import AgentCall
 
 # All pairs of so many calls are compared in seconds; the picture says how many it shows.

@@ -12,6 +12,7 @@ from rich.console import Console
 from tests.stubs.agent import StubEmbedder, StubStore
 from tests.stubs.vllm import StubVllm
 from workload.agent.client import llm_client
+from workload.corpus.tokenizer import check_tokenizer
 from workload.doctor.servers import examine_vllm
 from workload.engine.attach import AttachLauncher
 from workload.engine.endpoint import open_client
@@ -21,7 +22,6 @@ from workload.engine.launcher import RunningEngine
 from workload.engine.probe import ask_canary
 from workload.engine.profile import PROFILES
 from workload.errors import Hop2RagError, UsageError
-from workload.kv_cache.tokenizer import check_tokenizer
 from workload.settings import load_settings
 from workload.subject import subject
 from workload.sweep import calibrate

@@ -14,17 +14,17 @@ from workload.corpus.hotpotqa import unique_paragraphs
 from workload.corpus.index import build
 from workload.corpus.store import Store, check
 from workload.corpus.synthetic import generate
+from workload.corpus.tokenizer import load_tokenizer
 from workload.journal import Journal
 from workload.kv_cache.simulated import from_gold_facts, simulate
-from workload.kv_cache.tokenizer import load_tokenizer
 from workload.settings import load_settings
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from workload.corpus.hotpotqa import Question
+    from workload.corpus.tokenizer import ChatTokenizer
     from workload.kv_cache.source import SentCall
-    from workload.kv_cache.tokenizer import ChatTokenizer
 
 COLLECTION, BLOCK_SIZE = "small", 16
 

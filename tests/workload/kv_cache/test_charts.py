@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from tests.workload.kv_cache.conftest import Simulation
-    from workload.kv_cache.tokenizer import ChatTokenizer
+    from workload.corpus.tokenizer import ChatTokenizer
 
 Painted = list["Figure"]
 

@@ -12,7 +12,7 @@ from workload.kv_cache.parts import parts_of
 if TYPE_CHECKING:
     from tests.workload.kv_cache.conftest import Simulation
     from workload.agent.state import Message
-    from workload.kv_cache.tokenizer import ChatTokenizer
+    from workload.corpus.tokenizer import ChatTokenizer
 
 
 def texts_by_part(messages: list[Message], tokenizer: ChatTokenizer) -> dict[str, str]:

@@ -17,8 +17,8 @@ from workload.kv_cache.prompts_file import read_prompts
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from workload.corpus.tokenizer import ChatTokenizer
     from workload.kv_cache.source import SentCall
-    from workload.kv_cache.tokenizer import ChatTokenizer
 
 IDS = st.lists(st.integers(0, 2**32 - 1), max_size=20)
 WORDS = st.text(st.characters(codec="utf-8"), min_size=1)

@@ -15,7 +15,7 @@ from workload.theory.structure import BLOCK_SIZES, AgentCall
 
 if TYPE_CHECKING:
     from tests.workload.kv_cache.conftest import Simulation
-    from workload.kv_cache.tokenizer import ChatTokenizer
+    from workload.corpus.tokenizer import ChatTokenizer
 
 REST = {"run": "r", "chats_checked_against_the_server": 0, "quality": None}
 

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tests.workload.kv_cache.conftest import Simulation
+    from workload.corpus.tokenizer import ChatTokenizer
     from workload.kv_cache.source import SentCall
-    from workload.kv_cache.tokenizer import ChatTokenizer
 
 
 def served(calls: Sequence[SentCall], block_size: int, *, knows_outputs: bool = True) -> list[int]:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workload.scoring import mean_scores, normalize_answer, score, score_answer, score_facts
+from workload.corpus.scoring import mean_scores, normalize_answer, score, score_answer, score_facts
 
 WORDS = st.lists(
     st.sampled_from(["the", "a", "yes", "no", "noanswer", "Oran", "oran!", "river", "1874", ""]), max_size=6

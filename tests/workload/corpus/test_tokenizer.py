@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from workload.corpus.tokenizer import check_tokenizer, load_tokenizer
 from workload.errors import DependencyDownError, MissingPartError, UsageError
-from workload.kv_cache.tokenizer import check_tokenizer, load_tokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from workload.agent.state import Message
-    from workload.kv_cache.tokenizer import ChatTokenizer
+    from workload.corpus.tokenizer import ChatTokenizer
 
 CHAT: list[Message] = [{"role": "user", "content": "Which river flows through Swour?"}]
 
