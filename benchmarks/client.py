@@ -37,10 +37,10 @@ from workload.engine.install import install
 from workload.engine.launcher import ProcessLauncher
 from workload.engine.profile import PROFILES
 from workload.heap import settled_heap
-from workload.journal import Journal, read
 from workload.load import Tally, closed_loop, open_loop, poisson
 from workload.paths import cache_dir
 from workload.ports import free_port
+from workload.record.journal import Journal, read
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,7 +13,7 @@ from workload.engine.endpoint import open_client
 from workload.experiment import Window
 from workload.load import Tally
 from workload.promql.vllm_metrics import COUNTERS
-from workload.results import Measured
+from workload.record.results import Measured
 from workload.subject import subject
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from workload.corpus.hotpotqa import Question
     from workload.corpus.store import Store
     from workload.engine.launcher import RunningEngine
-    from workload.journal import Journal
+    from workload.record.journal import Journal
     from workload.settings import Settings
 
 # The engine adds to its counters after the last token has left it.

@@ -24,19 +24,19 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from condition import Bench
 from machine import describe
 
-from workload.bundle import new_run_id
 from workload.commands.options import progress_bars
 from workload.corpus.default import open_corpus
 from workload.corpus.embedding import MiniLmEmbedder
 from workload.corpus.hotpotqa import draw
 from workload.engine.profile import PROFILES
 from workload.errors import Hop2RagError
-from workload.journal import Journal
 from workload.kv_cache.bounds import in_pool
 from workload.kv_cache.recorded import read_calls
 from workload.ports import free_port
 from workload.promql.concurrency import PREEMPTIONS
 from workload.promql.vllm_metrics import HITS, QUERIES
+from workload.record.bundle import new_run_id
+from workload.record.journal import Journal
 from workload.run import launcher_of
 from workload.settings import load_settings
 
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from workload.kv_cache.source import SentCall
-    from workload.results import Measured
+    from workload.record.results import Measured
 
 POINTS_BAR = 3.0
 # The engine refuses a pool that cannot hold one prompt of full length; the agent's own are far shorter.

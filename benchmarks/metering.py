@@ -34,7 +34,7 @@ from workload.agent.metering import Meter, QuestionMeter
 from workload.agent.nodes import Hop2RagNodes
 from workload.agent.retrieval import Retrieval
 from workload.agent.state import NODES
-from workload.journal import Journal
+from workload.record.journal import Journal
 from workload.statistics.paired import compare
 
 if TYPE_CHECKING:

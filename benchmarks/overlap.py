@@ -38,9 +38,9 @@ from workload.corpus.embedding import MiniLmEmbedder
 from workload.corpus.hotpotqa import draw
 from workload.drive import Driver, Phase
 from workload.gate import EngineGate
-from workload.journal import Journal
 from workload.load import Tally
-from workload.results import read_run
+from workload.record.journal import Journal
+from workload.record.results import read_run
 from workload.settings import load_settings
 from workload.statistics.paired import compare
 

@@ -36,9 +36,9 @@ from workload.analysis.prefetched import bound_by_question, share_of_bound, told
 from workload.corpus.hotpotqa import Question
 from workload.drive import Driver, Phase
 from workload.gate import EngineGate
-from workload.journal import Journal
 from workload.load import Tally
-from workload.results import read_run
+from workload.record.journal import Journal
+from workload.record.results import read_run
 from workload.statistics.paired import compare
 
 if TYPE_CHECKING:

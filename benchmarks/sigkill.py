@@ -34,9 +34,9 @@ from machine import describe
 from tests.stubs.model import write_model
 from tests.stubs.vllm import Turn
 from tests.stubs.world import stub_world
-from workload import journal
 from workload.cli import run_command_line
 from workload.corpus.synthetic import generate
+from workload.record import journal
 
 SMALL = ("--max-hops", "1", "--seed", "7")
 RUN = ("run", "vllm-metrics", "--limit", "6", "--order", "AB", *SMALL)

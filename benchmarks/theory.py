@@ -30,16 +30,16 @@ from machine import describe
 
 from workload.analysis.cache import witnesses
 from workload.analysis.untold import settle
-from workload.bundle import new_run_id
 from workload.commands.options import progress_bars
 from workload.corpus.default import open_corpus
 from workload.corpus.embedding import MiniLmEmbedder
 from workload.corpus.hotpotqa import draw
 from workload.engine.profile import PROFILES
 from workload.errors import Hop2RagError
-from workload.journal import Journal
 from workload.ports import free_port
-from workload.results import read_run
+from workload.record.bundle import new_run_id
+from workload.record.journal import Journal
+from workload.record.results import read_run
 from workload.run import launcher_of, script_of
 from workload.settings import load_settings
 

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from workload.bundle import Bundle
     from workload.panels.data import Trace
     from workload.panels.panel import Figure, Panel
-    from workload.results import RunData
+    from workload.record.bundle import Bundle
+    from workload.record.results import RunData
     from workload.services.prometheus import PrometheusClient
 
 

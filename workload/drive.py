@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from workload.agent.llm import LlmError
 from workload.corpus.scoring import score
 from workload.load import closed_loop, open_loop
-from workload.results import WARM_UP
+from workload.record.results import WARM_UP
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

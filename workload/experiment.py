@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from workload.drawing import Drawing
     from workload.engine.profile import VllmProfile
-    from workload.results import RunData
+    from workload.record.results import RunData
     from workload.run import Finished
     from workload.settings import Settings
 

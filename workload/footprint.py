@@ -12,7 +12,7 @@ from workload.analysis.kv_growth import Held, tokens_of
 from workload.analysis.memory import Line, summed
 from workload.promql.concurrency import PREEMPTIONS, WAITING_CALLS
 from workload.promql.gpu_memory import FAST_JOB, KV_USAGE_NAMES, RESIDENT
-from workload.results import told_usage
+from workload.record.results import told_usage
 from workload.services.prometheus import Series
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from workload.evidence import Evidence
-    from workload.results import Measured, Row, RunData
+    from workload.record.evidence import Evidence
+    from workload.record.results import Measured, Row, RunData
 
 # A call that waits is in the queue at most of the instants at which it is seen, not at one of them by chance.
 MOSTLY = 0.5

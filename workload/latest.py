@@ -11,8 +11,8 @@ from workload.files.enclosed import json_of
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from workload.bundle import Bundle
     from workload.experiment import Study
+    from workload.record.bundle import Bundle
 
 
 def publish(bundle: Bundle, study: Study, summary: dict[str, Any]) -> Path:

@@ -12,12 +12,12 @@ from workload.analysis.memory import Line, summed
 from workload.promql.concurrency import PREEMPTIONS, RUNNING_CALLS, WAITING_CALLS
 from workload.promql.gpu_memory import FAST_JOB, KV_USAGE_NAMES, RESIDENT
 from workload.promql.vllm_metrics import IN_SYSTEM_SECONDS
-from workload.results import total
+from workload.record.results import total
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from workload.results import Measured, RunData
+    from workload.record.results import Measured, RunData
     from workload.statistics.throughput import Level
 
 ENGINE = (

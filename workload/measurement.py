@@ -7,13 +7,13 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from workload import results
 from workload.drive import Phase
 from workload.experiment import Point, Window
 from workload.load import Tally
 from workload.promql.selectors import selector
 from workload.promql.vllm_metrics import COUNTERS
-from workload.results import Measured
+from workload.record import results
+from workload.record.results import Measured
 from workload.services.process import process_tree
 from workload.services.prometheus import CounterResetError, NoDataError
 from workload.services.scrape_registration import require_ours
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
     from rich.progress import Progress
 
-    from workload.bundle import Bundle
     from workload.corpus.hotpotqa import Question
     from workload.corpus.watch import StoreWatch
     from workload.drive import Driver
     from workload.engine.launcher import RunningEngine
-    from workload.history import History
+    from workload.record.bundle import Bundle
+    from workload.record.history import History
     from workload.services.prometheus import PrometheusClient
     from workload.services.targets import ArmLabels, PhaseLabel, TargetFiles
     from workload.subject import Subject

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from workload.analysis.spans import Load
-    from workload.evidence import Evidence
+    from workload.record.evidence import Evidence
     from workload.services.prometheus import Series
 
 

@@ -6,19 +6,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from workload.arms import parse_arms
-from workload.bundle import Bundle
 from workload.errors import UsageError
 from workload.experiments import EXPERIMENTS
 from workload.experiments.ab import ab_experiment
 from workload.files.enclosed import json_of, run_folder
-from workload.manifest import manifest_in, readable
+from workload.record.bundle import Bundle
+from workload.record.manifest import manifest_in, readable
 from workload.run import footer
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from workload.experiment import Study
-    from workload.results import Measured
+    from workload.record.results import Measured
     from workload.settings import Settings
 
 COMPARISONS = ("ab", "optimize")

@@ -13,7 +13,6 @@ from workload.analysis.untold import settle
 from workload.dashboards.catalogue import dashboard_of
 from workload.drawing import Drawing
 from workload.errors import UsageError
-from workload.evidence import Evidence
 from workload.experiment import Experiment
 from workload.export.stored import holds
 from workload.figures import draw
@@ -22,12 +21,13 @@ from workload.files.csv_cells import text_in
 from workload.files.enclosed import text_of
 from workload.kv_cache.run import FIGURES as KV_CACHE_FIGURES
 from workload.latest import folder_to_redraw
-from workload.manifest import readable
 from workload.panels import vllm_metrics
 from workload.panels.data import Trace
 from workload.panels.panel import Figure
+from workload.record.evidence import Evidence
+from workload.record.manifest import readable
+from workload.record.results import read_run
 from workload.report import REPORT, render, section_of
-from workload.results import read_run
 from workload.run import Finished
 
 if TYPE_CHECKING:

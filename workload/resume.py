@@ -6,11 +6,11 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from workload.errors import UsageError
-from workload.manifest import readable
+from workload.record.manifest import readable
 from workload.settings import OPENED, PLACES, Settings
 
 if TYPE_CHECKING:
-    from workload.manifest import Manifest
+    from workload.record.manifest import Manifest
 
 
 def settings_to_go_on(manifest: Manifest, now: Settings, run: str) -> Settings:

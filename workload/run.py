@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from workload.agent.replay import read_script
 from workload.analysis.untold import settle
-from workload.annotations import annotator, find_grafana
-from workload.bundle import Bundle, open_bundle
 from workload.claiming import claimant, engine_of
 from workload.corpus.default import open_corpus, require_same_corpus
 from workload.corpus.embedding import MiniLmEmbedder
@@ -24,17 +22,19 @@ from workload.engine.key import read_key
 from workload.engine.own import process_launcher
 from workload.engine.shared import SharedEngine
 from workload.errors import UsageError
-from workload.evidence import Evidence, retriever
 from workload.experiment import OfflineExperiment
 from workload.files.enclosed import run_folder
-from workload.history import NOTHING, read_history
-from workload.journal import Journal
 from workload.latest import publish
-from workload.manifest import manifest_in, readable
 from workload.paths import cache_dir
 from workload.prometheus_attached import AttachedPrometheus
+from workload.record.annotations import annotator, find_grafana
+from workload.record.bundle import Bundle, open_bundle
+from workload.record.evidence import Evidence, retriever
+from workload.record.history import NOTHING, read_history
+from workload.record.journal import Journal
+from workload.record.manifest import manifest_in, readable
+from workload.record.results import read_run
 from workload.report import REPORT, render, section_of
-from workload.results import read_run
 from workload.resume import settings_to_go_on
 from workload.runner import Runner
 from workload.services.ownership import ANYBODY, Claimant
@@ -55,8 +55,8 @@ if TYPE_CHECKING:
     from workload.agent.replay import Script
     from workload.engine.launcher import Launcher
     from workload.experiment import Experiment
-    from workload.history import History
-    from workload.results import Measured
+    from workload.record.history import History
+    from workload.record.results import Measured
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from workload.annotations import mark_window, no_marks
 from workload.corpus.hotpotqa import draw
 from workload.corpus.watch import StoreWatch
 from workload.measurement import Measurement
+from workload.record.annotations import mark_window, no_marks
 from workload.services.exporter_process import exporter_beside, exporter_elsewhere
 from workload.services.scrape_registration import leaving
 from workload.services.targets import ArmLabels, instance_of
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 
     from workload.agent.replay import Script
     from workload.agent.retrieval import DocumentStore
-    from workload.annotations import Annotate
-    from workload.bundle import Bundle
     from workload.corpus.embedding import Embedder
     from workload.corpus.hotpotqa import Question
     from workload.engine.launcher import Launcher
     from workload.experiment import Experiment, Point
-    from workload.history import History
-    from workload.journal import Journal
-    from workload.results import Measured
+    from workload.record.annotations import Annotate
+    from workload.record.bundle import Bundle
+    from workload.record.history import History
+    from workload.record.journal import Journal
+    from workload.record.results import Measured
     from workload.services.prometheus import PrometheusClient
     from workload.services.targets import TargetFiles
     from workload.settings import Settings

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from workload.analysis.drafts import Draft, Need, Place
     from workload.analysis.spans import Load
-    from workload.evidence import Evidence, Retrieve
+    from workload.record.evidence import Evidence, Retrieve
 
 NOT_MEASURED = "not measured: the run was not recorded with --record-prompts"
 

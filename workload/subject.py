@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from workload.corpus.embedding import Embedder
     from workload.engine.facts import EngineFacts
     from workload.engine.launcher import RunningEngine
-    from workload.journal import Journal
+    from workload.record.journal import Journal
     from workload.services.targets import PhaseLabel
     from workload.settings import Settings
 

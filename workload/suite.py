@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from workload.bundle import open_bundle
 from workload.experiments import EXPERIMENTS
+from workload.record.bundle import open_bundle
 from workload.report import REPORT, render, section_of
 from workload.run import run_experiment
 from workload.settings import load_settings

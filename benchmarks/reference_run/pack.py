@@ -28,7 +28,7 @@ import psutil
 
 from exporter.gpu.nvml import NvmlReader
 from exporter.gpu.readings import GpuError
-from workload.integrity import keep_checksums
+from workload.record.integrity import keep_checksums
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from workload.analysis.cache import witnesses
 from workload.analysis.untold import settle
-from workload.results import Measured, RunData, read_run
+from workload.record.results import Measured, RunData, read_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from workload.errors import UsageError
-from workload.journal import Journal, read
-from workload.schema import TABLES
+from workload.record.journal import Journal, read
+from workload.record.schema import TABLES
 
 ROOT = Path(__file__).parents[2]
 CONFIG = {"limit": 5, "seed": 0}
@@ -26,7 +26,7 @@ KILLED_WRITER = """
 import asyncio, os, signal, sys
 from pathlib import Path
 from tests.faults.test_journal_damage import CONFIG, fill
-from workload.journal import Journal
+from workload.record.journal import Journal
 
 journal = Journal(Path(sys.argv[1]), CONFIG)
 asyncio.run(fill(journal, 12))

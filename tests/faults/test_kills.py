@@ -20,14 +20,14 @@ import pytest
 from tests.stubs.run import measured
 from tests.stubs.vllm import Turn
 from tests.stubs.world import stub_world
-from workload.bundle import Bundle
 from workload.cli import run_command_line
 from workload.corpus.synthetic import generate
 from workload.errors import UsageError
 from workload.experiment import Experiment
 from workload.experiments import EXPERIMENTS
-from workload.journal import Journal, read
 from workload.measurement import Measurement
+from workload.record.bundle import Bundle
+from workload.record.journal import Journal, read
 from workload.run import begin
 from workload.settings import Settings
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from workload.bundle import Bundle
 from workload.files import atomic_file as durable
+from workload.record.bundle import Bundle
 from workload.services.targets import ArmLabels, TargetFiles
 
 if TYPE_CHECKING:

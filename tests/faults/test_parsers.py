@@ -14,7 +14,6 @@ from exporter.errors import ExporterError
 from exporter.gpu.replay import read_traces
 from exporter.web.config import WebConfig, read_web_config
 from tests.stubs.inputs import JSON_VALUES, RAW, SCALARS, answer, as_json, many, shaped
-from workload.bundle import Bundle, read_manifest
 from workload.corpus.hotpotqa import Question
 from workload.corpus.manifest import manifest_path
 from workload.corpus.manifest import read_manifest as read_corpus_manifest
@@ -22,11 +21,12 @@ from workload.corpus.questions import load
 from workload.engine.endpoint import parse_endpoint
 from workload.errors import Hop2RagError, UsageError
 from workload.experiments import EXPERIMENTS
-from workload.journal import Journal, read
 from workload.kv_cache.prompts_file import read_prompts
 from workload.kv_cache.source import Source
+from workload.record.bundle import Bundle, read_manifest
+from workload.record.journal import Journal, read
+from workload.record.schema import TABLES
 from workload.run import settings_of
-from workload.schema import TABLES
 from workload.settings import ENVIRONMENT, Settings, load_settings
 from workload.soak.checkpoint import FILE, Checkpoint, read_checkpoint
 

@@ -20,7 +20,7 @@ from workload import gate as gate_module
 from workload.agent.backoff import MAX_REFUSALS, Backoff, Breaker, retry_after_seconds
 from workload.agent.llm import Llm, LlmError
 from workload.errors import DependencyDownError
-from workload.journal import read
+from workload.record.journal import read
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

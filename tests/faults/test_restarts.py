@@ -15,18 +15,18 @@ from tests.stubs.vllm import StubVllm, Turn
 from tests.stubs.world import Embedder
 from tests.workload.test_drive import questions
 from workload import gate
-from workload.bundle import Bundle
 from workload.engine.endpoint import open_client
 from workload.engine.facts import read_facts
 from workload.engine.launcher import RunningEngine
 from workload.experiment import Point
-from workload.history import NOTHING
-from workload.journal import Journal
 from workload.measurement import Measurement
 from workload.paths import cache_dir
 from workload.ports import free_port
 from workload.promql.selectors import selector
 from workload.promql.vllm_metrics import HITS, QUERIES
+from workload.record.bundle import Bundle
+from workload.record.history import NOTHING
+from workload.record.journal import Journal
 from workload.report import verdicts_of
 from workload.services.prometheus_binary import find_prometheus
 from workload.services.prometheus_server import LocalPrometheus, loopback_session
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from workload.experiment import Experiment
-    from workload.results import Measured
+    from workload.record.results import Measured
 
 LABELS = ArmLabels("20250131-235959-x", "vllm-metrics", "prefix-on")
 QUESTIONS = 8

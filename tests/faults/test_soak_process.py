@@ -15,7 +15,7 @@ import pytest
 
 from tests.stubs.soak import RUN, questions
 from tests.stubs.vllm import StubVllm, Turn
-from workload.journal import read
+from workload.record.journal import read
 from workload.soak.record import SoakRecord
 from workload.soak.stream import QuestionStream
 

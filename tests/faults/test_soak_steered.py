@@ -19,9 +19,9 @@ from tests.stubs.alerts import alert, body
 from tests.stubs.soak import assembly
 from tests.stubs.vllm import StubVllm, Turn
 from workload.errors import MissingPartError
-from workload.journal import read
 from workload.paths import cache_dir
 from workload.ports import free_port
+from workload.record.journal import read
 from workload.services.alert_webhook import PATH
 from workload.services.alertmanager import LocalAlertmanager
 from workload.services.prometheus_binary import find_alertmanager, find_prometheus

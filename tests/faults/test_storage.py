@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from matplotlib.figure import Figure
 
-from workload.bundle import Bundle, read_manifest
 from workload.charts.canvas import save
 from workload.errors import StorageError
 from workload.files import atomic_file as durable
+from workload.record.bundle import Bundle, read_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

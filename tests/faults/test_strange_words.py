@@ -21,7 +21,6 @@ from rich.table import Table
 from exporter.cli import main as exporter_main
 from exporter.plain_text import plain
 from workload.ask import Answered
-from workload.bundle import Bundle
 from workload.charts.canvas import sheet
 from workload.cli import run_command_line
 from workload.console import PlainConsole
@@ -32,6 +31,7 @@ from workload.figures import png
 from workload.files.csv_cells import cell, text_in
 from workload.panels.vllm_metrics import HIT_RATIO
 from workload.printing import print_finished, print_verdicts
+from workload.record.bundle import Bundle
 from workload.report import render, section_of
 from workload.run import Finished
 

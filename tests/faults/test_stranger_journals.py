@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from tests.stubs.inputs import JSON_VALUES, answer, many
 from tests.stubs.soak import questions
-from workload import integrity
-from workload.bundle import Bundle
 from workload.cli import run_command_line
 from workload.errors import UsageError
-from workload.journal import Journal, opened, read
-from workload.schema import TABLES
+from workload.record import integrity
+from workload.record.bundle import Bundle
+from workload.record.journal import Journal, opened, read
+from workload.record.schema import TABLES
 from workload.soak.checkpoint import FILE, Checkpoint, read_checkpoint
 from workload.soak.record import SoakRecord
 from workload.soak.stream import QuestionStream

@@ -14,11 +14,11 @@ import pytest
 
 from tests.grafana.expansion import BUILT_IN, VARIABLE
 from tests.grafana.lint import panels
-from workload.annotations import URL_VARIABLE, find_grafana
 from workload.dashboards.catalogue import DASHBOARDS
 from workload.dashboards.files import contents
 from workload.export.capture import PIXELS
 from workload.export.snapshot import embed
+from workload.record.annotations import URL_VARIABLE, find_grafana
 from workload.services.grafana import Grafana, png_size
 
 if TYPE_CHECKING:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from workload.agent.prompts import Layout
     from workload.corpus.watch import Mark
-    from workload.journal import Journal
+    from workload.record.journal import Journal
 
 DIMENSION = 4
 SUBJECTS = ("Mara Vell", "Orin Tasp", "the Glass Harbour", "Senna Dole", "the Tin Choir", "Pell", "Quay", "Ruan")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-from workload.bundle import Bundle
 from workload.drawing import Drawing
+from workload.record.bundle import Bundle
 from workload.services.prometheus import NoDataError
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from workload.experiment import Experiment
-    from workload.results import RunData
+    from workload.record.results import RunData
     from workload.services.prometheus import PrometheusClient
 
 RUN = "20250131-235959-x"

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import requests
 
-from workload.bundle import Bundle
-from workload.evidence import Evidence
 from workload.experiment import Window
-from workload.journal import Journal
-from workload.results import Measured, RunData
+from workload.record.bundle import Bundle
+from workload.record.evidence import Evidence
+from workload.record.journal import Journal
+from workload.record.results import Measured, RunData
 from workload.services.prometheus import NoDataError, PrometheusClient, Sample, Series
 from workload.settings import Settings
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from workload.evidence import Retrieve
-    from workload.results import Row
+    from workload.record.evidence import Retrieve
+    from workload.record.results import Row
 
 BLOCK_SIZE, BLOCKS, BLOCK_BYTES = 32, 101, 1000
 PROMPT_TOKENS, COMPLETION_TOKENS = 100, 20

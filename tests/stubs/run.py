@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from workload.experiment import Window
 from workload.promql.vllm_metrics import COUNTERS, HITS, PREFILL_SECONDS, QUERIES
-from workload.results import Measured, Row, RunData
+from workload.record.results import Measured, Row, RunData
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,11 +11,11 @@ from rich.console import Console
 from rich.progress import Progress
 
 from tests.stubs.agent import StubEmbedder, StubStore
-from workload.bundle import Bundle
 from workload.corpus.hotpotqa import Question
 from workload.engine.endpoint import open_client
 from workload.engine.facts import read_facts
 from workload.engine.launcher import RunningEngine
+from workload.record.bundle import Bundle
 from workload.settings import load_settings
 from workload.soak.assembly import EXPERIMENT, Assembly, Surroundings
 from workload.soak.plan import load_plan

@@ -23,7 +23,7 @@ from workload.corpus.default import Corpus
 from workload.engine.endpoint import open_client
 from workload.engine.facts import read_facts
 from workload.engine.launcher import RunningEngine
-from workload.journal import Journal
+from workload.record.journal import Journal
 from workload.services.prometheus import NoDataError, PrometheusClient, Sample, Series
 from workload.services.targets import JOBS, TIMELINES, TargetFiles
 

@@ -26,7 +26,7 @@ from workload.experiments import EXPERIMENTS
 from workload.paths import asset, cache_dir
 from workload.ports import free_port
 from workload.promql.selectors import selector
-from workload.results import Measured
+from workload.record.results import Measured
 from workload.services.prometheus_binary import PrometheusBinary, find_prometheus
 
 if TYPE_CHECKING:

@@ -25,9 +25,9 @@ from workload.drive import Driver, Phase
 from workload.engine.probe import ask_canary
 from workload.errors import DependencyDownError
 from workload.gate import EngineGate
-from workload.journal import Journal, read
 from workload.load import Tally
-from workload.results import read_run
+from workload.record.journal import Journal, read
+from workload.record.results import read_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from workload.agent.prompts import Layout
-    from workload.results import Row
+    from workload.record.results import Row
 
 PATIENCE_SECONDS = 1.0
 PLACES = ("Quay", "Ruan", "Senna", "Pell", "Tasp", "Vell", "Dole", "Mara", "Orin", "Harbour", "Choir", "Tin")

@@ -15,10 +15,10 @@ from workload.promql.gpu_memory import KV_USAGE_NAMES, RESIDENT
 from workload.services.prometheus import Series
 
 if TYPE_CHECKING:
-    from workload.evidence import Evidence
     from workload.experiment import Window
     from workload.footprint import Footprint
-    from workload.results import Measured
+    from workload.record.evidence import Evidence
+    from workload.record.results import Measured
 
 BLOCKS = 101
 

@@ -21,10 +21,10 @@ from tests.stubs.run import measured
 from workload.agent.calls import Usage
 from workload.analysis.ab import QUALITY
 from workload.experiments.latency import reduce
-from workload.history import read_history
-from workload.journal import Journal
 from workload.kv_cache.recorded import read_calls
-from workload.results import RunData, read_run
+from workload.record.history import read_history
+from workload.record.journal import Journal
+from workload.record.results import RunData, read_run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

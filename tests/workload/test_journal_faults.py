@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.workload.test_journal import CONFIG, visit_rows, write
+from tests.workload.record.test_journal import CONFIG, visit_rows, write
 from workload.errors import StorageError, UsageError
-from workload.journal import Journal, read
+from workload.record.journal import Journal, read
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

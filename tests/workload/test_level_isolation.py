@@ -13,11 +13,11 @@ from tests.stubs.vllm import StubVllm
 from workload.corpus.hotpotqa import Question
 from workload.drive import Driver, Phase
 from workload.gate import EngineGate
-from workload.history import NOTHING
-from workload.journal import Journal, read
 from workload.load import Tally, poisson
 from workload.measurement import Measurement
-from workload.results import WARM_UP
+from workload.record.history import NOTHING
+from workload.record.journal import Journal, read
+from workload.record.results import WARM_UP
 from workload.services.targets import ArmLabels
 
 if TYPE_CHECKING:

@@ -13,10 +13,10 @@ import pytest
 from tests.stubs.load import START, Rows, run_of
 from tests.workload.test_finish import ON_ENGINES, record
 from workload.arms import parse_arms
-from workload.evidence import Evidence, evidence_of
 from workload.experiments.ab import ab_experiment
 from workload.promql.vllm_metrics import COUNTERS
-from workload.results import Measured
+from workload.record.evidence import Evidence, evidence_of
+from workload.record.results import Measured
 from workload.run import finish
 
 if TYPE_CHECKING:

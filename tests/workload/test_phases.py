@@ -11,18 +11,18 @@ from tests.stubs.agent import StubStore
 from tests.stubs.vllm import StubVllm
 from tests.stubs.world import Embedder
 from tests.workload.test_drive import questions
-from workload.bundle import Bundle
 from workload.engine.endpoint import open_client
 from workload.engine.facts import read_facts
 from workload.engine.launcher import RunningEngine
 from workload.experiment import Point
-from workload.history import NOTHING
-from workload.journal import Journal
 from workload.measurement import Measurement
 from workload.paths import cache_dir
 from workload.ports import free_port
 from workload.promql.overview import ARM_ANSWERED
 from workload.promql.vllm_metrics import QUESTIONS_ANSWERED
+from workload.record.bundle import Bundle
+from workload.record.history import NOTHING
+from workload.record.journal import Journal
 from workload.services.prometheus_binary import find_prometheus
 from workload.services.prometheus_server import LocalPrometheus, loopback_session
 from workload.services.targets import ArmLabels

@@ -10,18 +10,18 @@ import numpy as np
 import pytest
 
 from tests.stubs.run import ACCOUNTING, measured
-from workload.bundle import Bundle
 from workload.cli import run_command_line
 from workload.dashboards.catalogue import dashboard_of
 from workload.errors import UsageError
 from workload.experiments import EXPERIMENTS
-from workload.journal import Journal
 from workload.latest import publish
 from workload.panels.data import Trace
 from workload.panels.vllm_metrics import HIT_RATIO, KV_USAGE
 from workload.past import open_run
+from workload.record.bundle import Bundle
+from workload.record.journal import Journal
+from workload.record.results import RunData
 from workload.redraw import read_traces, redraw
-from workload.results import RunData
 from workload.services.prometheus import NoDataError
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from rich.progress import Progress
 from tests.stubs.run import measured
 from workload.corpus.watch import Mark, StoreWatch
 from workload.experiment import Arm, Point, levels
-from workload.history import History
 from workload.measurement import Measurement
+from workload.record.history import History
 from workload.runner import Runner
 from workload.services.targets import ArmLabels
 from workload.settings import Settings
@@ -23,7 +23,7 @@ from workload.turns import Turn
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from workload.results import Measured
+    from workload.record.results import Measured
 
 ARM = Arm("prefix-on", "prefix-on")
 SWEEP, OPENED, CLOSED = Point("c1", 1, contexts=(512,)), Point("c1", 8, arrivals=(0.0, 1.0)), Point("c1", 1)

@@ -13,8 +13,8 @@ from workload.agent.llm import Llm
 from workload.drive import Phase
 from workload.engine.facts import EngineFacts
 from workload.engine.launcher import RunningEngine
-from workload.journal import Journal, read
 from workload.load import Tally
+from workload.record.journal import Journal, read
 from workload.sweep import GENERATED_TOKENS, calibrate, prompt, sweep
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workload.experiment import Arm
-from workload.history import NOTHING
 from workload.measurement import Measurement
-from workload.results import WARM_UP
+from workload.record.history import NOTHING
+from workload.record.results import WARM_UP
 from workload.services.targets import ArmLabels
 from workload.turns import Reuse, Turn, turns
 

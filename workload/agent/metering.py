@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from exporter.agent.spans import Spans
     from exporter.timeline import NodeActivity
     from workload.agent.reuse import ReuseOrder
-    from workload.journal import Journal
+    from workload.record.journal import Journal
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from workload import journal
 from workload.agent.llm import Llm, LlmError
 from workload.errors import UsageError
+from workload.record import journal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from workload.analysis.costs import steps
 from workload.analysis.wording import number
 from workload.promql.vllm_metrics import PREFILL_SECONDS
-from workload.results import total
+from workload.record.results import total
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from workload.results import Row, RunData
+    from workload.record.results import Row, RunData
 
 CONTROL = "decode_seconds_per_token"
 QUALITY = ("answer_em", "answer_f1", "facts_em", "facts_f1", "joint_f1")

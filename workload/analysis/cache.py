@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from workload.analysis.wording import ABSENT
 from workload.promql.vllm_metrics import HITS, QUERIES
-from workload.results import overlaps, total
+from workload.record.results import overlaps, total
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from workload.results import Row, RunData
+    from workload.record.results import Row, RunData
 
 
 def witnesses(data: RunData, arm: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from workload.analysis.bounds import bounded
 from workload.errors import UsageError
-from workload.results import told_usage
+from workload.record.results import told_usage
 from workload.statistics.curvature import power, quadratic_share
 from workload.statistics.growth import design, fit_growth
 from workload.statistics.resampling import TAILS, wild_responses
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from workload.results import Row
+    from workload.record.results import Row
     from workload.services.prometheus import Series
     from workload.statistics.growth import Fit, Growth
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from workload.results import Row
+    from workload.record.results import Row
 
 # A slope of fewer calls is their noise.
 MIN_CALLS = 10

@@ -10,7 +10,7 @@ from workload.analysis.overlap import critical_path
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from workload.results import Row
+    from workload.record.results import Row
 
 # Which tasks' results a task reads, as (task, hops before). That one task ran before another is no need of it: `decide`
 # reads clues and not documents, for one. A need that the question never had, such as hop 0, falls away.

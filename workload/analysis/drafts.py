@@ -19,8 +19,8 @@ from workload.agent.prompts import Clues, Decision, Decomposition
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from workload.evidence import Text
-    from workload.results import Row
+    from workload.record.evidence import Text
+    from workload.record.results import Row
 
 Source = Literal["question", "last clue", "missing fact", "half the query"]
 SOURCES: tuple[Source, ...] = get_args(Source)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from workload.experiment import Window
-    from workload.results import RunData
+    from workload.record.results import RunData
 
 
 def engine_effects(data: RunData, arm: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from workload.statistics.resampling import percentile_interval, wild_responses
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from workload.results import Row
+    from workload.record.results import Row
 
 # A context of 50 blocks is told to 2 %, the block that is not full included.
 MIN_BLOCKS = 50

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workload.results import ENDED, group, told_usage
+from workload.record.results import ENDED, group, told_usage
 from workload.statistics.percentiles import percentiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from workload.results import Row
+    from workload.record.results import Row
 
 QUARTILES = (0.25, 0.5, 0.75)
 

@@ -18,7 +18,7 @@ from workload.analysis.bounds import bounded
 from workload.analysis.latency import answered, distribution, ended, spread
 from workload.analysis.memory import Line, summed
 from workload.analysis.rate import Rate
-from workload.results import group
+from workload.record.results import group
 from workload.statistics.scaling import efficiencies
 from workload.statistics.throughput import CLOSED, MIN_REQUESTS, OPEN, Level, Request, full_level, full_window
 from workload.statistics.usl import fit_usl
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from workload.experiment import Window
-    from workload.results import Row
+    from workload.record.results import Row
     from workload.services.prometheus import Series
 
 Loop = Literal["closed", "open"]

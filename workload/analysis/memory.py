@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from workload.results import Row
+    from workload.record.results import Row
     from workload.statistics.paired import Interval
 
 # How far the achieved interval may lie from the one that was asked for before the run is refused.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from workload.analysis.costs import Costs
-    from workload.results import Row, RunData
+    from workload.record.results import Row, RunData
     from workload.statistics.paired import Interval
 
 # What the prediction knows of; an arm that differs in anything else is left unpredicted.

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from workload.analysis.drafts import Draft, Source
-    from workload.results import Row, RunData
+    from workload.record.results import Row, RunData
 
 # What the first query is drafted from, and what the later ones are; planted drafts come when a clue would.
 DRAFTED_FROM: Mapping[str, Mapping[bool, Source | None]] = {

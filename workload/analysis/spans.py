@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workload.analysis.overlap import GENERATION, RETRIEVAL, Span, busy_union
-from workload.results import overlaps
+from workload.record.results import overlaps
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from workload.experiment import Window
-    from workload.results import Measured, Row, RunData
+    from workload.record.results import Measured, Row, RunData
     from workload.statistics.paired import Interval
 
 

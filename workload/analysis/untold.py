@@ -11,10 +11,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from workload.promql.vllm_metrics import HITS
-from workload.results import PLACE, total
+from workload.record.results import PLACE, total
 
 if TYPE_CHECKING:
-    from workload.results import Measured, Row, RunData
+    from workload.record.results import Measured, Row, RunData
 
 
 def settle(data: RunData) -> RunData:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from workload.drawing import Drawing
-    from workload.results import Row
+    from workload.record.results import Row
 
 MIB, GIB = 2**20, 2**30
 CONCURRENCY = "questions at a time (closed loop)"

@@ -12,7 +12,7 @@ from workload.analysis.wording import number, percent
 from workload.charts.canvas import DARK, GREY, MARKERS, NODE_COLOURS, duration, legend, name, save, sheet
 from workload.figures import COLOURS
 from workload.panels.context_growth import ALL
-from workload.results import group
+from workload.record.results import group
 from workload.statistics.growth import fit_growth
 
 if TYPE_CHECKING:

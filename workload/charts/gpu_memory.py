@@ -12,11 +12,11 @@ from workload.analysis.spans import loads_of
 from workload.analysis.wording import in_ms, number, percent
 from workload.charts.canvas import DARK, NODE_COLOURS, PALE, name, save, sheet
 from workload.charts.memory_ranges import GIB, MIB, draw_nodes, draw_phases
-from workload.evidence import evidence_of
 from workload.figures import COLOURS
 from workload.observation import Observation, observe
 from workload.panels.gpu_memory import PANELS
-from workload.results import told_usage
+from workload.record.evidence import evidence_of
+from workload.record.results import told_usage
 
 if TYPE_CHECKING:
     from pathlib import Path

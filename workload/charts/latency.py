@@ -13,7 +13,7 @@ from workload.analysis.latency import answered
 from workload.analysis.wording import number, percent
 from workload.charts.canvas import DARK, GREY, MARKERS, NODE_COLOURS, duration, legend, name, save, sheet
 from workload.figures import COLOURS
-from workload.results import group
+from workload.record.results import group
 
 if TYPE_CHECKING:
     from pathlib import Path

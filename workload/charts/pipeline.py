@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from workload.analysis.spans import Load
     from workload.drawing import Drawing
-    from workload.results import Row
+    from workload.record.results import Row
 
 # Reranking is what the node `grade` does; embedding and searching are `retrieve`, told apart by lightness.
 STAGE_COLOURS = {"embed": NODE_COLOURS["retrieve"], "search": "#8A5A00", "rerank": NODE_COLOURS["grade"]}

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from workload.analysis.spans import Load
-    from workload.results import Row
+    from workload.record.results import Row
 
 ACTIVITY_COLOURS = dict(
     zip(

@@ -53,12 +53,12 @@ def export(
     Grafana's renderer draws the pictures where GRAFANA_URL names a Grafana that has one (token in GRAFANA_TOKEN, or in
     the file GRAFANA_TOKEN_FILE); else they are drawn here.
     """
-    from workload.annotations import find_grafana  # noqa: PLC0415 - `--help` need not load these
     from workload.dashboards.catalogue import DASHBOARDS, dashboard_of  # noqa: PLC0415
     from workload.export.answers import Span  # noqa: PLC0415
     from workload.export.capture import capture  # noqa: PLC0415
     from workload.export.stored import holds  # noqa: PLC0415
     from workload.past import open_run  # noqa: PLC0415
+    from workload.record.annotations import find_grafana  # noqa: PLC0415 - `--help` need not load these
 
     found = open_run(run, results)
     by_name = {each.name: each for each in DASHBOARDS}

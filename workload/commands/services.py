@@ -61,11 +61,11 @@ def doctor(
     """Examine vLLM, Prometheus and Grafana: what is missing, renamed or gated by a flag, and what to do."""
     from contextlib import ExitStack  # noqa: PLC0415
 
-    from workload.annotations import read_token  # noqa: PLC0415
     from workload.doctor.finding import exit_code, show  # noqa: PLC0415
     from workload.doctor.servers import examine  # noqa: PLC0415
     from workload.engine.endpoint import check_url, open_client, parse_endpoint  # noqa: PLC0415
     from workload.engine.key import read_key  # noqa: PLC0415
+    from workload.record.annotations import read_token  # noqa: PLC0415
     from workload.services.prometheus import PrometheusClient  # noqa: PLC0415
     from workload.services.prometheus_server import loopback_session  # noqa: PLC0415
 

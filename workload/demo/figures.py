@@ -7,25 +7,25 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from workload.analysis.untold import settle
-from workload.bundle import Bundle
 from workload.demo.recording import MAX_BYTES, PACKED, unpack
 from workload.drawing import Drawing
 from workload.errors import UsageError
-from workload.evidence import Evidence
 from workload.experiment import Experiment
 from workload.experiments import EXPERIMENTS
 from workload.files.enclosed import refuse_ways_out
-from workload.manifest import manifest_in, readable
 from workload.paths import inside
+from workload.record.bundle import Bundle
+from workload.record.evidence import Evidence
+from workload.record.manifest import manifest_in, readable
+from workload.record.results import read_run
 from workload.report import REPORT, render, section_of
-from workload.results import read_run
 from workload.run import finish, footer
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from workload.demo.recording import Recording
-    from workload.manifest import Manifest
+    from workload.record.manifest import Manifest
     from workload.run import Finished
     from workload.services.prometheus import PrometheusClient
 

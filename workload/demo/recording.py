@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from workload.bundle import MANIFEST
 from workload.errors import StorageError, UsageError
 from workload.files.atomic_file import OWNER_ONLY, make_folder
 from workload.files.enclosed import json_of, refuse_ways_out
-from workload.manifest import DAMAGE, Count, Name, Time, Word
+from workload.record.bundle import MANIFEST
+from workload.record.manifest import DAMAGE, Count, Name, Time, Word
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

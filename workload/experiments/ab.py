@@ -23,7 +23,7 @@ from workload.statistics.paired import compare, mean_ci, median, median_ci
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from workload.results import Row, RunData
+    from workload.record.results import Row, RunData
 
 LIMIT, MAX_HOPS, K = 8, 3, 10
 

@@ -15,7 +15,7 @@ from workload.load_levels import measured_level
 from workload.statistics.percentiles import NEEDED
 
 if TYPE_CHECKING:
-    from workload.results import Row, RunData
+    from workload.record.results import Row, RunData
     from workload.settings import Settings
     from workload.statistics.throughput import Level
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from workload.footprint import Footprint
-    from workload.results import Row, RunData
+    from workload.record.results import Row, RunData
     from workload.settings import Settings
 
 # Up to the context limit of the arm, less the question around the documents and the reply; the last one is refused.

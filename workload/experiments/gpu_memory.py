@@ -23,13 +23,13 @@ from workload.analysis.overlap import busy_union
 from workload.analysis.spans import describe, loads_of, pauses
 from workload.analysis.wording import ABSENT, in_ms, number, percent
 from workload.charts.gpu_memory import draw
-from workload.evidence import evidence_of
 from workload.experiment import Arm, Experiment
 from workload.observation import Observation, observe
-from workload.results import told_usage
+from workload.record.evidence import evidence_of
+from workload.record.results import told_usage
 
 if TYPE_CHECKING:
-    from workload.results import RunData
+    from workload.record.results import RunData
 
 NOT_ATTRIBUTED = "Several workers were active at once: memory is not attributed to nodes"
 BASE = Arm("base", "base")

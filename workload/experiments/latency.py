@@ -13,7 +13,7 @@ from workload.experiment import Arm, Experiment
 from workload.statistics.percentiles import NEEDED
 
 if TYPE_CHECKING:
-    from workload.results import RunData
+    from workload.record.results import RunData
 
 BASE = Arm("base", "base")
 

@@ -12,7 +12,6 @@ from workload.analysis.spans import describe, loads_of, pauses
 from workload.analysis.witnesses import against_counter, against_gauge, against_server, stages_beside_generation
 from workload.analysis.wording import number, percent, speedup
 from workload.charts.pipeline import draw
-from workload.evidence import evidence_of
 from workload.experiment import Arm, Experiment
 from workload.promql.pipeline import (
     BUSY_SECONDS,
@@ -22,12 +21,13 @@ from workload.promql.pipeline import (
     REQUEST_SECONDS,
     REQUESTS_RUNNING,
 )
+from workload.record.evidence import evidence_of
 from workload.speculation import speculate
 
 if TYPE_CHECKING:
     from workload.analysis.spans import Load
-    from workload.evidence import Evidence
-    from workload.results import RunData
+    from workload.record.evidence import Evidence
+    from workload.record.results import RunData
 
 BASE = Arm("base", "base")
 GPU_NOT_TOLD = "GPU not told: which served the engine is not known,"

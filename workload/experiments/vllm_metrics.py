@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from workload.drawing import Drawing
-    from workload.results import RunData
+    from workload.record.results import RunData
 
 OFF, ON = Arm("prefix-off", "prefix-off"), Arm("prefix-on", "prefix-on")
 

@@ -14,7 +14,7 @@ from workload.services.prometheus_server import HOST, LocalPrometheus, loopback_
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from workload.results import Measured
+    from workload.record.results import Measured
 
 
 @contextmanager

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import TypeAdapter
 
-from workload import journal, manifest
 from workload.errors import UsageError
 from workload.files.enclosed import run_folder
 from workload.kv_cache.prompts_file import ChatMessage
 from workload.kv_cache.simulated import ORIGIN as SIMULATED
 from workload.kv_cache.simulated import PHASE
 from workload.kv_cache.source import CUDA_BLOCK_SIZE, EngineTold, SentCall, Source
-from workload.results import read_run
+from workload.record import journal, manifest
+from workload.record.results import read_run
 from workload.theory.prefix import TOKEN_TYPE
 from workload.theory.structure import AgentCall
 

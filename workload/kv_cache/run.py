@@ -7,7 +7,6 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from workload.analysis.ab import quality
-from workload.bundle import Bundle, open_bundle
 from workload.charts.kv_cache import draw_bound
 from workload.charts.prefix_overlap import draw_heatmap
 from workload.charts.token_breakdown import draw_breakdown
@@ -20,7 +19,6 @@ from workload.engine.facts import read_facts
 from workload.engine.install import find_installation
 from workload.engine.key import read_key
 from workload.errors import MissingPartError, UsageError
-from workload.journal import Journal
 from workload.kv_cache.gold import gold_passages
 from workload.kv_cache.prompts_file import read_prompts
 from workload.kv_cache.recorded import read_recorded
@@ -30,8 +28,10 @@ from workload.kv_cache.summary import summarize
 from workload.kv_cache.tables import write_tables
 from workload.latest import publish
 from workload.paths import cache_dir
+from workload.record.bundle import Bundle, open_bundle
+from workload.record.journal import Journal
+from workload.record.results import read_run
 from workload.report import REPORT, render, section_of
-from workload.results import read_run
 from workload.run import Finished, script_of
 from workload.settings import CORPUS_SETTINGS
 

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from workload.corpus.embedding import Embedder
     from workload.corpus.hotpotqa import Question
     from workload.corpus.tokenizer import ChatTokenizer
-    from workload.journal import Journal
+    from workload.record.journal import Journal
     from workload.settings import Settings
 
     Speak = Callable[[QuestionMeter, str, int, Sequence[Message]], str]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from workload.bundle import Bundle
+    from workload.record.bundle import Bundle
 
 BOUNDS = ("share", "calls", "prompt_tokens", "reusable_tokens", "within_request_tokens", "across_requests_tokens")
 

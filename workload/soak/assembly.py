@@ -17,7 +17,7 @@ from workload.engine.probe import ask_canary
 from workload.engine.profile import PROFILES
 from workload.errors import Hop2RagError, StorageError
 from workload.heap import share_one_arena
-from workload.journal import Journal
+from workload.record.journal import Journal
 from workload.services.alert_confirmation import confirmer
 from workload.services.exporter_process import exporter_beside
 from workload.services.scrape_registration import scraped
@@ -49,10 +49,10 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from workload.agent.retrieval import DocumentStore
-    from workload.bundle import Bundle
     from workload.corpus.embedding import Embedder
     from workload.corpus.hotpotqa import Question
     from workload.engine.launcher import Launcher, RunningEngine
+    from workload.record.bundle import Bundle
     from workload.services.alert import Alert
     from workload.services.alertmanager import LocalAlertmanager
     from workload.services.prometheus import PrometheusClient

@@ -12,7 +12,7 @@ from workload.export.capture import capture
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from workload.bundle import Bundle
+    from workload.record.bundle import Bundle
     from workload.services.alert import Alert
     from workload.services.grafana import Grafana
     from workload.services.prometheus import PrometheusClient

@@ -9,14 +9,14 @@ from pydantic import ConfigDict, Field, TypeAdapter
 
 from workload.errors import UsageError
 from workload.files.enclosed import text_of
-from workload.manifest import LATEST_SECONDS, Count
+from workload.record.manifest import LATEST_SECONDS, Count
 from workload.soak.stream import Item, QuestionStream
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from workload.bundle import Bundle
     from workload.corpus.hotpotqa import Question
+    from workload.record.bundle import Bundle
     from workload.soak.record import Unfinished
 
 FILE = "checkpoint.json"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workload.journal import opened, refuse_foreign_tables
+from workload.record.journal import opened, refuse_foreign_tables
 from workload.statistics.percentiles import quantile
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from workload.soak.summary import summarise, verdicts
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from workload.bundle import Bundle
+    from workload.record.bundle import Bundle
     from workload.soak.record import SoakRecord
 
 TITLE = "What drifts in a long run?"

@@ -10,7 +10,7 @@ from workload.errors import UsageError
 from workload.services.own_thread import in_own_thread
 
 if TYPE_CHECKING:
-    from workload.journal import Journal
+    from workload.record.journal import Journal
     from workload.soak.record import SoakRecord
     from workload.soak.sending import SoakTally
 

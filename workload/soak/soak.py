@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
     from exporter.agent.soak import SoakMetrics
-    from workload.bundle import Bundle
     from workload.corpus.watch import StoreWatch
-    from workload.journal import Journal
+    from workload.record.bundle import Bundle
+    from workload.record.journal import Journal
     from workload.soak.display import Display, Recent
     from workload.soak.pace import Pace
     from workload.soak.plan import SoakPlan

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from exporter.agent.soak import SoakMetrics
-    from workload.journal import Journal
+    from workload.record.journal import Journal
     from workload.services.alert import Alert, Message
     from workload.services.alert_confirmation import Confirm
     from workload.soak.pace import Pace

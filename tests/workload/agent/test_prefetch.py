@@ -17,7 +17,7 @@ from workload.agent.nodes import Hop2RagNodes
 from workload.agent.prefetch import DraftSource, Planted, Prefetch, query_in
 from workload.agent.replay import Recorded
 from workload.agent.retrieval import Retrieval
-from workload.journal import Journal, read
+from workload.record.journal import Journal, read
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -20,8 +20,8 @@ from workload.agent.state import LLM_NODES
 from workload.corpus.hotpotqa import Question
 from workload.drive import Driver, Phase
 from workload.gate import EngineGate
-from workload.journal import Journal, read
 from workload.load import Tally
+from workload.record.journal import Journal, read
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,7 +15,7 @@ from workload.agent.nodes import Hop2RagNodes
 from workload.agent.replay import Recorded, ReplayLlm, read_script
 from workload.agent.retrieval import Retrieval
 from workload.errors import UsageError
-from workload.journal import Journal, read
+from workload.record.journal import Journal, read
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import openai
 
     from workload.agent.prompts import Layout
-    from workload.results import Row
+    from workload.record.results import Row
 
 COLUMNS = ("node", "hop", "prompt_tokens", "cached_tokens", "reusable_tokens", "completion_tokens")
 

@@ -17,7 +17,7 @@ from tests.stubs.agent import bench, client_of
 from tests.stubs.vllm import StubVllm, Turn
 from workload.agent.calls import Usage
 from workload.agent.llm import MAX_REPLY_CHARS, Llm, LlmError
-from workload.journal import Journal, read
+from workload.record.journal import Journal, read
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,7 +15,7 @@ from workload.analysis.costs import computed_beside, fit_costs
 from workload.analysis.prediction import predict
 
 if TYPE_CHECKING:
-    from workload.results import Row
+    from workload.record.results import Row
 
 
 def timed(chance: random.Random, arm: str, cost: tuple[float, float, float], stragglers: float = 0.0) -> list[Row]:

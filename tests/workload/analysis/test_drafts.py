@@ -9,7 +9,7 @@ import pytest
 
 from workload.agent.prompts import LAYOUTS, messages
 from workload.analysis.drafts import SOURCES, Draft, drafts_of, needs_of
-from workload.evidence import Text
+from workload.record.evidence import Text
 
 
 def call(number: int, node: str, hop: int = 1, start: float = 0.0, outcome: str = "ok") -> dict[str, Any]:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.stubs.run import measured, run_of
 from workload.analysis.engine_effects import engine_effects, quantile_at_most
-from workload.results import Measured, RunData
+from workload.record.results import Measured, RunData
 from workload.services.prometheus import Sample, Series
 
 if TYPE_CHECKING:

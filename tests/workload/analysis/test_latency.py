@@ -21,7 +21,7 @@ from workload.analysis.latency import (
 )
 
 if TYPE_CHECKING:
-    from workload.results import Row
+    from workload.record.results import Row
 
 
 def visit(node: str, seconds: float, number: int = 0) -> Row:

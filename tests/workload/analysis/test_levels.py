@@ -29,7 +29,7 @@ from workload.statistics.throughput import CLOSED, OPEN, Level
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from workload.results import Row
+    from workload.record.results import Row
 
 
 def asked(number: int, start: float, seconds: float, worker: int = 0, **parts: Any) -> Row:

@@ -28,7 +28,7 @@ from workload.analysis.memory import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from workload.results import Row
+    from workload.record.results import Row
 
 
 def line(*values: float, step: float = 1.0) -> Line:

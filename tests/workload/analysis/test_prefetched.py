@@ -8,7 +8,7 @@ import pytest
 
 from tests.stubs.run import call, question, run_of
 from workload.analysis.prefetched import bound_by_question, share_of_bound, told
-from workload.results import RunData
+from workload.record.results import RunData
 
 
 def draft(outcome: str, hop: int = 2, seconds: float = 1.0, waited: float = 0.0, **parts: Any) -> dict[str, Any]:

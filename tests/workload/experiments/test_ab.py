@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from workload.experiment import Experiment
-    from workload.results import Row, RunData
+    from workload.record.results import Row, RunData
 
 ARMS = parse_arms(("original", "append-only", "small:max-num-seqs=4"))
 # Seconds a token, and of a call and a question what no token changes: the prediction must find the first alone.

@@ -18,7 +18,7 @@ from workload.statistics.throughput import CLOSED, OPEN
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from workload.results import Measured, Row, RunData
+    from workload.record.results import Measured, Row, RunData
 
 FILES = ("throughput_vs_concurrency.png", "latency_vs_concurrency.png", "memory_vs_concurrency.png")
 LEVELS = (1, 2, 4)

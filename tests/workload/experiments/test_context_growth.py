@@ -32,9 +32,9 @@ from workload.settings import load_settings
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from workload.evidence import Evidence
     from workload.experiment import Window
-    from workload.results import Measured, Row, RunData
+    from workload.record.evidence import Evidence
+    from workload.record.results import Measured, Row, RunData
 
 FILES = ("context_vs_latency.png", "context_vs_memory.png", "token_accumulation.png")
 BLOCK, BLOCKS, BYTES = 32, 1000, 23_040

@@ -14,15 +14,15 @@ from exporter.gpu.rawlog_rows import HEADER
 from tests.stubs.load import BLOCK_BYTES, COMPLETION_TOKENS, ENGINE_PID, PROMPT_TOKENS, START, Rows, run_of
 from workload.charts import canvas, gpu_memory, memory_ranges
 from workload.drawing import Drawing
-from workload.evidence import evidence_of
 from workload.experiments import EXPERIMENTS
 from workload.experiments.gpu_memory import GPU_MEMORY, headline, reduce, verdicts
+from workload.record.evidence import evidence_of
 from workload.services.prometheus import Series
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from workload.results import RunData
+    from workload.record.results import RunData
 
 H200 = Path(__file__).parents[2] / "fixtures" / "h200" / "prefix_caching_on" / "nvml_10ms.csv"
 RESIDENT = "hop2rag_host_process_resident_memory_bytes"

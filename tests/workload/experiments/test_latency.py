@@ -11,7 +11,7 @@ from tests.stubs.drawing import drawing_of
 from tests.stubs.run import call, measured, question
 from workload.experiments import EXPERIMENTS
 from workload.experiments.latency import BASE, LATENCY, headline, reduce, verdicts
-from workload.results import Row, RunData
+from workload.record.results import Row, RunData
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,7 +12,6 @@ from matplotlib.text import Text
 from tests.stubs.load import START, Rows, run_of
 from workload.charts import canvas, pipeline, utilization
 from workload.drawing import Drawing
-from workload.evidence import evidence_of
 from workload.experiments import EXPERIMENTS
 from workload.experiments.pipeline import PIPELINE, headline, reduce, verdicts
 from workload.promql.pipeline import (
@@ -22,6 +21,7 @@ from workload.promql.pipeline import (
     REQUEST_SECONDS,
     REQUESTS_RUNNING,
 )
+from workload.record.evidence import evidence_of
 from workload.services.prometheus import Series
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
-    from workload.results import RunData
+    from workload.record.results import RunData
 
 # What the server and the live counter say of one question of `tests.stubs.load`.
 BUSY = {"retrieval_only": 0.08, "generation_only": 5.0, "both": 0.0, "neither": 0.003}

@@ -14,7 +14,7 @@ from workload.experiments.vllm_metrics import OFF, ON, VLLM_METRICS, headline, r
 from workload.promql.vllm_metrics import HITS, QUERIES
 
 if TYPE_CHECKING:
-    from workload.results import Row, RunData
+    from workload.record.results import Row, RunData
 
 QUESTIONS = 6
 

@@ -15,8 +15,8 @@ from workload.corpus.index import build
 from workload.corpus.store import Store, check
 from workload.corpus.synthetic import generate
 from workload.corpus.tokenizer import load_tokenizer
-from workload.journal import Journal
 from workload.kv_cache.simulated import from_gold_facts, simulate
+from workload.record.journal import Journal
 from workload.settings import load_settings
 
 if TYPE_CHECKING:

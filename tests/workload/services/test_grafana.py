@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.stubs.grafana import TOKEN, StubGrafana, png
-from workload.annotations import annotator, find_grafana, mark_action, mark_window
 from workload.errors import UsageError
 from workload.experiment import Window
+from workload.record.annotations import annotator, find_grafana, mark_action, mark_window
 from workload.services.grafana import Grafana, GrafanaError, NoRendererError, png_size
 from workload.services.targets import ArmLabels
 

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 from exporter.agent.soak import SoakMetrics
 from tests.stubs.alerts import RUN, message
 from workload.errors import DependencyDownError
-from workload.journal import Journal, read
+from workload.record.journal import Journal, read
 from workload.soak.pace import Pace
 from workload.soak.rules import steering_alerts
 from workload.soak.steering import Steering

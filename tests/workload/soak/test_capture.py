@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from tests.stubs.alerts import RUN, alert, message
 from tests.stubs.drawing import Silent
-from workload.bundle import Bundle
+from workload.record.bundle import Bundle
 from workload.soak import capture as capture_module
 from workload.soak.capture import FOLDER, keeper
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from rich.console import Console
 
-from workload.journal import Journal
+from workload.record.journal import Journal
 from workload.soak.display import Display, Recent, line, soak_progress
 from workload.soak.record import SoakRecord
 from workload.soak.summary import drift

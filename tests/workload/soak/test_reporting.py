@@ -10,7 +10,7 @@ import pytest
 
 from tests.stubs.soak import RUN, soak
 from tests.stubs.vllm import StubVllm
-from workload.bundle import Bundle
+from workload.record.bundle import Bundle
 from workload.soak import soak as soak_module
 from workload.soak.clock import steady
 from workload.soak.record import SoakRecord

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.stubs.alerts import RUN
-from workload.bundle import Bundle
 from workload.errors import UsageError
+from workload.record.bundle import Bundle
 from workload.settings import load_settings
 from workload.soak.assembly import EXPERIMENT
 from workload.soak.plan import load_plan

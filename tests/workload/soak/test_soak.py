@@ -16,7 +16,7 @@ from tests.stubs.soak import StubLauncher, soak
 from tests.stubs.vllm import StubVllm, Turn
 from workload.corpus.watch import Mark
 from workload.errors import DependencyDownError, StorageError, UsageError
-from workload.journal import read
+from workload.record.journal import read
 from workload.soak import display as display_module
 from workload.soak import soak as soak_module
 from workload.soak.record import SoakRecord

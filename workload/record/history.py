@@ -6,14 +6,14 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from workload import journal
-from workload.results import ENDED
+from workload.record import journal
+from workload.record.results import ENDED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from workload.results import Measured
+    from workload.record.results import Measured
 
 Place = tuple[str, int, str]
 """Arm, block and phase."""

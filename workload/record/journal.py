@@ -1,7 +1,7 @@
 """A run's record on disk: every question, node visit and LLM call, durable before a question is acknowledged.
 
 Texts of prompts and replies are kept only on request (`--record-prompts`); without it there are token counts and block
-hashes. One SQLite file in WAL mode, with a checksum on each row (workload/integrity.py). A writer thread owns the
+hashes. One SQLite file in WAL mode, with a checksum on each row (workload/record/integrity.py). A writer thread owns the
 connection, so no question ever waits for the disk until its own acknowledgement; what piles up meanwhile is committed
 together.
 """
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from workload.errors import StorageError, UsageError
 from workload.files.atomic_file import OWNER_ONLY, hold, make_folder
-from workload.integrity import (
+from workload.record.integrity import (
     add_checksums,
     check,
     columns,
@@ -30,7 +30,7 @@ from workload.integrity import (
     keep_checksums,
     limit_costs,
 )
-from workload.schema import LATER, SCHEMA, SCHEMA_VERSION, TABLES, pristine
+from workload.record.schema import LATER, SCHEMA, SCHEMA_VERSION, TABLES, pristine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -15,8 +15,8 @@ from exporter.gpu.readings import Load
 from tests.stubs.load import ENGINE_PID, START, Rows, run_of
 from workload.corpus.document import Document
 from workload.errors import UsageError
-from workload.evidence import evidence_of, read_raw_log, retriever
-from workload.results import RunData
+from workload.record.evidence import evidence_of, read_raw_log, retriever
+from workload.record.results import RunData
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,7 +57,9 @@ def test_the_raw_log_is_read_once_and_without_a_torn_end(tmp_path: Path, monkeyp
     line = encode_row("0", Sample(round(1000 * START), 5 * 2**30, None, None))
     (folder / "nvml_x_0.csv").write_text(HEADER + line + line[:-8])
     read: list[Path] = []
-    monkeypatch.setattr("workload.evidence.read_raw_log", lambda path: (read.append(path), read_raw_log(path))[1])
+    monkeypatch.setattr(
+        "workload.record.evidence.read_raw_log", lambda path: (read.append(path), read_raw_log(path))[1]
+    )
     for _ in range(3):
         assert evidence.gpu_samples(data.measured[0])["0"].used.tolist() == [5 * 2**30]
     assert len(read) == 1

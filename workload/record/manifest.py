@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from workload.bundle import read_manifest
 from workload.errors import UsageError
 from workload.paths import NAME_PATTERN
-from workload.results import Measured
+from workload.record.bundle import read_manifest
+from workload.record.results import Measured
 from workload.settings import Settings
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class AccountTold(BaseModel):
 
 
 class MeasuredTold(_Strict):
-    """A row of `measured`, see `workload.results.Measured`."""
+    """A row of `measured`, see `workload.record.results.Measured`."""
 
     window: WindowTold
     engine: EngineTold

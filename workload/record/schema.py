@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from functools import cache
 
-from workload.integrity import add_checksums
+from workload.record.integrity import add_checksums
 
 SCHEMA_VERSION = 2
 SCHEMA = """

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from workload import bundle as bundle_module
-from workload import bundle as module
-from workload.bundle import Bundle, new_run_id, open_bundle, read_manifest
 from workload.errors import StorageError, UsageError
 from workload.paths import NAME_PATTERN
+from workload.record import bundle as bundle_module
+from workload.record import bundle as module
+from workload.record.bundle import Bundle, new_run_id, open_bundle, read_manifest
 
 if TYPE_CHECKING:
     from pathlib import Path

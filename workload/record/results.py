@@ -7,14 +7,14 @@ from dataclasses import asdict, dataclass, replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from workload import journal
 from workload.experiment import Window
+from workload.record import journal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from workload.evidence import Evidence
+    from workload.record.evidence import Evidence
 
 Row = dict[str, Any]
 WARM_UP = "warm-up"

@@ -8,14 +8,14 @@ import pytest
 
 from tests.stubs.run import call, measured, question, run_of
 from workload.errors import UsageError
-from workload.journal import Journal
 from workload.promql.vllm_metrics import HITS, QUERIES
-from workload.results import WARM_UP, Measured, group, read_run, total
+from workload.record.journal import Journal
+from workload.record.results import WARM_UP, Measured, group, read_run, total
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from workload.results import Row
+    from workload.record.results import Row
 
 PLACE = {"attempt": 1, "worker": "0", "intended_at": 0.0, "started_at": 0.0, "type": "bridge", "duration_seconds": 1.0}
 CALL = {"node": "decide", "hop": 1, "started_at": 0.0, "duration_seconds": 1.0, "outcome": "ok"}

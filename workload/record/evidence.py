@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workload import journal
-from workload.api_processes import joined
 from workload.errors import UsageError
 from workload.promql.gpu_memory import PROCESS_MEMORY
 from workload.promql.selectors import NOT_WARM_UP, selector
+from workload.record import journal
+from workload.record.api_processes import joined
 from workload.services.prometheus import CounterResetError, NoDataError
 
 if TYPE_CHECKING:
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
     from workload.agent.retrieval import DocumentStore
     from workload.agent.state import Message
-    from workload.bundle import Bundle
     from workload.corpus.embedding import Embedder
     from workload.experiment import Window
-    from workload.results import Measured, RunData
+    from workload.record.bundle import Bundle
+    from workload.record.results import Measured, RunData
     from workload.services.prometheus import PrometheusClient, Sample, Series
     from workload.settings import Settings
 

@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 
 from workload.errors import UsageError
-from workload.journal import Journal, read
+from workload.record.journal import Journal, read
 
 CONFIG = {"limit": 5, "seed": 0}
 WRITER = """
 import asyncio, sys
 from pathlib import Path
-from tests.workload.test_journal import CONFIG, visit_rows
-from workload.journal import Journal
+from tests.workload.record.test_journal import CONFIG, visit_rows
+from workload.record.journal import Journal
 
 async def main():
     journal = Journal(Path(sys.argv[1]), CONFIG)
