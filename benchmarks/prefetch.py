@@ -32,7 +32,7 @@ from workload.agent.prefetch import Planted, Prefetch
 from workload.agent.replay import Recorded, ReplayLlm
 from workload.agent.retrieval import Retrieval
 from workload.analysis.ab import end_to_end
-from workload.analysis.prefetched import bound_by_question, share_of_bound, told
+from workload.analysis.prefetch_outcome import bound_by_question, share_of_bound, told
 from workload.corpus.hotpotqa import Question
 from workload.drive import Driver, Phase
 from workload.gate import EngineGate

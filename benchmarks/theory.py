@@ -29,7 +29,7 @@ from condition import Bench
 from machine import describe
 
 from workload.analysis.cache import witnesses
-from workload.analysis.untold import settle
+from workload.analysis.cache_inferred import settle
 from workload.commands.options import progress_bars
 from workload.corpus.default import open_corpus
 from workload.corpus.embedding import MiniLmEmbedder

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workload.analysis.untold import settle
+from workload.analysis.cache_inferred import settle
 from workload.dashboards.catalogue import dashboard_of
 from workload.drawing import Drawing
 from workload.errors import UsageError

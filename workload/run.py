@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from workload.agent.replay import read_script
-from workload.analysis.untold import settle
+from workload.analysis.cache_inferred import settle
 from workload.claiming import claimant, engine_of
 from workload.corpus.default import open_corpus, require_same_corpus
 from workload.corpus.embedding import MiniLmEmbedder

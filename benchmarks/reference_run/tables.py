@@ -18,7 +18,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from workload.analysis.cache import witnesses
-from workload.analysis.untold import settle
+from workload.analysis.cache_inferred import settle
 from workload.record.results import Measured, RunData, read_run
 
 if TYPE_CHECKING:

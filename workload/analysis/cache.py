@@ -21,7 +21,7 @@ def witnesses(data: RunData, arm: str) -> dict[str, Any]:
     where vLLM counts nothing, where one of them was not told, and where `unknown` accounts for the difference: calls
     that were cut, whose tokens the engine may have counted and no response told. Only calls inside closed windows are
     taken: an interrupted window has no counters. What the engine was sent besides, such as a warm-up after a restart,
-    is in `besides`. `inferred_calls` were told no cached tokens and count as 0, see `workload.analysis.untold`.
+    is in `besides`. `inferred_calls` were told no cached tokens and count as 0, see `workload.analysis.cache_inferred`.
     `differences` lists every call whose cached tokens are not the bound.
     """
     calls = [call for call in data.calls_of(arm) if call["is_windowed"]]

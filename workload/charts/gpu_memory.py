@@ -8,12 +8,12 @@ import numpy as np
 
 from workload.agent.state import NODES
 from workload.analysis.memory import Line, blind_stretches, fragmentation, size, where_of
+from workload.analysis.memory_observed import Observation, observe
 from workload.analysis.spans import loads_of
 from workload.analysis.wording import in_ms, number, percent
 from workload.charts.canvas import DARK, NODE_COLOURS, PALE, name, save, sheet
 from workload.charts.memory_ranges import GIB, MIB, draw_nodes, draw_phases
 from workload.figures import COLOURS
-from workload.observation import Observation, observe
 from workload.panels.gpu_memory import PANELS
 from workload.record.evidence import evidence_of
 from workload.record.results import told_usage

@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from workload.analysis.untold import settle
+from workload.analysis.cache_inferred import settle
 from workload.demo.recording import MAX_BYTES, PACKED, unpack
 from workload.drawing import Drawing
 from workload.errors import UsageError

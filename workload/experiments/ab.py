@@ -14,7 +14,7 @@ from workload.analysis.cache import witnesses
 from workload.analysis.drift import control_of
 from workload.analysis.engine_effects import engine_effects
 from workload.analysis.prediction import predict
-from workload.analysis.prefetched import DRAFTED_FROM, bound_by_question, share_of_bound, told
+from workload.analysis.prefetch_outcome import DRAFTED_FROM, bound_by_question, share_of_bound, told
 from workload.analysis.wording import number
 from workload.charts.ab import draw
 from workload.experiment import Arm, Experiment

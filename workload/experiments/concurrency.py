@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from workload.analysis.ab import quality, quality_in_words
 from workload.analysis.levels import scaling
+from workload.analysis.levels_observed import measured_level
 from workload.analysis.rate import estimators, in_words
 from workload.analysis.wording import given, interval, number, percent
 from workload.charts.concurrency import draw
 from workload.experiment import Arm, Experiment, Point, levels
 from workload.load import poisson
-from workload.load_levels import measured_level
 from workload.statistics.percentiles import NEEDED
 
 if TYPE_CHECKING:

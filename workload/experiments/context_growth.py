@@ -8,17 +8,17 @@ from workload.analysis import latency
 from workload.analysis.ab import quality, quality_in_words
 from workload.analysis.context import decode_points, growth_of, onset, physics_of, prefill_points
 from workload.analysis.kv_growth import kv_growth
+from workload.analysis.memory_of_calls import footprints
 from workload.analysis.wording import number, percent
 from workload.charts.canvas import duration
 from workload.charts.context_growth import draw
 from workload.experiment import Arm, Experiment, Point
-from workload.footprint import footprints
 from workload.theory.physics import read_config
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from workload.footprint import Footprint
+    from workload.analysis.memory_of_calls import Footprint
     from workload.record.results import Row, RunData
     from workload.settings import Settings
 

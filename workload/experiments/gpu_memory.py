@@ -19,12 +19,12 @@ from workload.analysis.memory import (
     spread,
     where_of,
 )
+from workload.analysis.memory_observed import Observation, observe
 from workload.analysis.overlap import busy_union
 from workload.analysis.spans import describe, loads_of, pauses
 from workload.analysis.wording import ABSENT, in_ms, number, percent
 from workload.charts.gpu_memory import draw
 from workload.experiment import Arm, Experiment
-from workload.observation import Observation, observe
 from workload.record.evidence import evidence_of
 from workload.record.results import told_usage
 

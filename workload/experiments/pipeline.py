@@ -8,6 +8,7 @@ from workload.analysis.ab import quality, quality_in_words
 from workload.analysis.dependencies import paths_of
 from workload.analysis.memory import Line, summed
 from workload.analysis.overlap import busy_union, serial_seconds
+from workload.analysis.prefetch_accuracy import speculate
 from workload.analysis.spans import describe, loads_of, pauses
 from workload.analysis.witnesses import against_counter, against_gauge, against_server, stages_beside_generation
 from workload.analysis.wording import number, percent, speedup
@@ -22,7 +23,6 @@ from workload.promql.pipeline import (
     REQUESTS_RUNNING,
 )
 from workload.record.evidence import evidence_of
-from workload.speculation import speculate
 
 if TYPE_CHECKING:
     from workload.analysis.spans import Load

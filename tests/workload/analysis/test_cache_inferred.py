@@ -6,7 +6,7 @@ import pytest
 
 from tests.stubs.run import call, measured, run_of
 from workload.analysis.cache import witnesses
-from workload.analysis.untold import settle
+from workload.analysis.cache_inferred import settle
 
 PLACED = {"block": 0, "phase": "c1", "segment": 0}
 

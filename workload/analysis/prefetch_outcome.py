@@ -6,13 +6,13 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
 from workload.analysis.ab import end_to_end
-from workload.analysis.drafts import drafts_of, needs_of
-from workload.analysis.prefetch import Hop, prefetch_bound
+from workload.analysis.prefetch_bound import Hop, prefetch_bound
+from workload.analysis.prefetch_drafts import drafts_of, needs_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from workload.analysis.drafts import Draft, Source
+    from workload.analysis.prefetch_drafts import Draft, Source
     from workload.record.results import Row, RunData
 
 # What the first query is drafted from, and what the later ones are; planted drafts come when a clue would.

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.stubs.run import call, question, run_of
-from workload.analysis.prefetched import bound_by_question, share_of_bound, told
+from workload.analysis.prefetch_outcome import bound_by_question, share_of_bound, told
 from workload.record.results import RunData
 
 

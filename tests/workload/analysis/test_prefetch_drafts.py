@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from workload.agent.prompts import LAYOUTS, messages
-from workload.analysis.drafts import SOURCES, Draft, drafts_of, needs_of
+from workload.analysis.prefetch_drafts import SOURCES, Draft, drafts_of, needs_of
 from workload.record.evidence import Text
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workload.analysis.prefetch import Hop, draft_accuracy, prefetch_bound
+from workload.analysis.prefetch_bound import Hop, draft_accuracy, prefetch_bound
 
 seconds = st.floats(0, 100)
 hops = st.builds(Hop, seconds, seconds, st.none() | seconds, st.just(0.0))

@@ -6,13 +6,13 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from workload.agent.prefetch import same_query
-from workload.analysis.drafts import SOURCES, drafts_of, needs_of
-from workload.analysis.prefetch import Hop, draft_accuracy, prefetch_bound
+from workload.analysis.prefetch_bound import Hop, draft_accuracy, prefetch_bound
+from workload.analysis.prefetch_drafts import SOURCES, drafts_of, needs_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from workload.analysis.drafts import Draft, Need, Place
+    from workload.analysis.prefetch_drafts import Draft, Need, Place
     from workload.analysis.spans import Load
     from workload.record.evidence import Evidence, Retrieve
 

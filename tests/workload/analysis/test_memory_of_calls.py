@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from tests.stubs.run import call, measured, run_of
-from workload.footprint import footprints
+from workload.analysis.memory_of_calls import footprints
 from workload.promql.concurrency import PREEMPTIONS, WAITING_CALLS
 from workload.promql.gpu_memory import KV_USAGE_NAMES, RESIDENT
 from workload.services.prometheus import Series
 
 if TYPE_CHECKING:
+    from workload.analysis.memory_of_calls import Footprint
     from workload.experiment import Window
-    from workload.footprint import Footprint
     from workload.record.evidence import Evidence
     from workload.record.results import Measured
 
