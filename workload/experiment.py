@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from rich.progress import Progress
 
-    from workload.drawing import Drawing
+    from workload.charts.drawing import Drawing
     from workload.engine.profile import VllmProfile
     from workload.record.results import RunData
     from workload.run import Finished

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from workload.analysis.cache_inferred import settle
+from workload.charts.drawing import Drawing
+from workload.charts.time_series import draw
 from workload.dashboards.catalogue import dashboard_of
-from workload.drawing import Drawing
 from workload.errors import UsageError
 from workload.experiment import Experiment
 from workload.export.stored import holds
-from workload.figures import draw
 from workload.files import atomic_file as durable
 from workload.files.csv_cells import text_in
 from workload.files.enclosed import text_of

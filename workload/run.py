@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from workload.agent.replay import read_script
 from workload.analysis.cache_inferred import settle
+from workload.charts.drawing import Drawing
 from workload.claiming import claimant, engine_of
 from workload.corpus.default import open_corpus, require_same_corpus
 from workload.corpus.embedding import MiniLmEmbedder
-from workload.drawing import Drawing
 from workload.engine.attach import AttachLauncher
 from workload.engine.docker import docker_launcher
 from workload.engine.endpoint import open_client

@@ -22,12 +22,12 @@ from exporter.cli import main as exporter_main
 from exporter.plain_text import plain
 from workload.ask import Answered
 from workload.charts.canvas import sheet
+from workload.charts.time_series import png
 from workload.cli import run_command_line
 from workload.console import PlainConsole
 from workload.engine.facts import EngineFacts, facts_from
 from workload.export.answers import Answer
 from workload.export.table import to_csv
-from workload.figures import png
 from workload.files.csv_cells import cell, text_in
 from workload.panels.vllm_metrics import HIT_RATIO
 from workload.printing import print_finished, print_verdicts

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-from workload.drawing import Drawing
+from workload.charts.drawing import Drawing
 from workload.record.bundle import Bundle
 from workload.services.prometheus import NoDataError
 

@@ -32,7 +32,7 @@ from workload.services.prometheus_binary import PrometheusBinary, find_prometheu
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from workload.drawing import Drawing
+    from workload.charts.drawing import Drawing
     from workload.services.prometheus import PrometheusClient
 
 FIXTURE = asset("tests/fixtures/reference-run")

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from workload.drawing import Drawing
+    from workload.charts.drawing import Drawing
     from workload.services.prometheus import PrometheusClient
 
 RUN = "20250131-235959-vllm-metrics"

@@ -9,14 +9,14 @@ from matplotlib.ticker import PercentFormatter
 from workload.analysis.ab import CONTROL
 from workload.analysis.wording import percent
 from workload.charts.canvas import DARK, name, save, sheet
-from workload.figures import COLOURS
+from workload.charts.time_series import COLOURS
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from matplotlib.axes import Axes
 
-    from workload.drawing import Drawing
+    from workload.charts.drawing import Drawing
 
 PANELS = (
     ("end_to_end_seconds", "End-to-end time of a question"),

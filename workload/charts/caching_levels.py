@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from workload.drawing import Drawing
+    from workload.charts.drawing import Drawing
 
 Levels = dict[str, dict[str, Any]]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from matplotlib.figure import Figure
 
-from workload.figures import COLOURS, WIDTH_INCHES, png, write_footer
+from workload.charts.time_series import COLOURS, WIDTH_INCHES, png, write_footer
 from workload.files import atomic_file as durable
 
 if TYPE_CHECKING:

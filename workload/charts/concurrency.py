@@ -12,7 +12,7 @@ from workload.analysis.rate import note
 from workload.analysis.wording import number, percent
 from workload.charts.canvas import name, save, sheet
 from workload.charts.marks import Mark, draw_marks
-from workload.figures import COLOURS
+from workload.charts.time_series import COLOURS
 from workload.panels.concurrency import ALL
 from workload.statistics.throughput import CLOSED
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-    from workload.drawing import Drawing
+    from workload.charts.drawing import Drawing
     from workload.record.results import Row
 
 MIB, GIB = 2**20, 2**30

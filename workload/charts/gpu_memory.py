@@ -13,7 +13,7 @@ from workload.analysis.spans import loads_of
 from workload.analysis.wording import in_ms, number, percent
 from workload.charts.canvas import DARK, NODE_COLOURS, PALE, name, save, sheet
 from workload.charts.memory_ranges import GIB, MIB, draw_nodes, draw_phases
-from workload.figures import COLOURS
+from workload.charts.time_series import COLOURS
 from workload.panels.gpu_memory import PANELS
 from workload.record.evidence import evidence_of
 from workload.record.results import told_usage
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-    from workload.drawing import Drawing
+    from workload.charts.drawing import Drawing
 
 # Samples further apart than this many usual distances have others missing between them.
 GAP = 2.5

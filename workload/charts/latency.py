@@ -12,7 +12,7 @@ from workload.agent.state import NODES
 from workload.analysis.latency import answered
 from workload.analysis.wording import number, percent
 from workload.charts.canvas import DARK, GREY, MARKERS, NODE_COLOURS, duration, legend, name, save, sheet
-from workload.figures import COLOURS
+from workload.charts.time_series import COLOURS
 from workload.record.results import group
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-    from workload.drawing import Drawing
+    from workload.charts.drawing import Drawing
 
 ENDINGS = ("done", "enough", "max_hops", "error")
 JITTER = 0.16

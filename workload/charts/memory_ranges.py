@@ -8,7 +8,7 @@ from workload.agent.state import NODES
 from workload.analysis.memory import size
 from workload.analysis.wording import percent
 from workload.charts.canvas import DARK, GREY, NODE_COLOURS, name, save, sheet
-from workload.figures import COLOURS
+from workload.charts.time_series import COLOURS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

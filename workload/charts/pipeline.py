@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from workload.analysis.spans import Load
-    from workload.drawing import Drawing
+    from workload.charts.drawing import Drawing
     from workload.record.results import Row
 
 # Reranking is what the node `grade` does; embedding and searching are `retrieve`, told apart by lightness.

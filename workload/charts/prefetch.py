@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from workload.analysis.wording import speedup
 from workload.charts.canvas import DARK, GREY, name
-from workload.figures import COLOURS
+from workload.charts.time_series import COLOURS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,7 +10,7 @@ from matplotlib.ticker import PercentFormatter
 
 from workload.charts.canvas import PALE, save
 from workload.charts.kv_cache import cells_of, divide_hops, footer, label_of, mark, share_of
-from workload.figures import WIDTH_INCHES, write_footer
+from workload.charts.time_series import WIDTH_INCHES, write_footer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

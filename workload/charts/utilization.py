@@ -9,7 +9,7 @@ from matplotlib.ticker import PercentFormatter
 from workload.analysis.wording import number, percent
 from workload.charts.canvas import DARK, GREY, PALE, name, save, sheet
 from workload.charts.prefetch import draw_prefetch
-from workload.figures import COLOURS
+from workload.charts.time_series import COLOURS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

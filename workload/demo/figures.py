@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from workload.analysis.cache_inferred import settle
+from workload.charts.drawing import Drawing
 from workload.demo.recording import MAX_BYTES, PACKED, unpack
-from workload.drawing import Drawing
 from workload.errors import UsageError
 from workload.experiment import Experiment
 from workload.experiments import EXPERIMENTS

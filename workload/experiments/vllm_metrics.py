@@ -12,7 +12,7 @@ from workload.analysis.levels import full_part, load_of, throughput
 from workload.analysis.rate import estimators, in_words
 from workload.analysis.wording import change, interval, number, percent
 from workload.charts.caching_levels import draw_levels
-from workload.drawing import draw_panels
+from workload.charts.drawing import draw_panels
 from workload.experiment import Arm, Experiment
 from workload.panels.vllm_metrics import FIGURES
 from workload.statistics.paired import compare, pairing_in_words
@@ -20,7 +20,7 @@ from workload.statistics.paired import compare, pairing_in_words
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from workload.drawing import Drawing
+    from workload.charts.drawing import Drawing
     from workload.record.results import RunData
 
 OFF, ON = Arm("prefix-off", "prefix-off"), Arm("prefix-on", "prefix-on")

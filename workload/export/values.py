@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from matplotlib.ticker import FuncFormatter, MultipleLocator
 
 from workload.charts.canvas import duration
-from workload.figures import AXIS_LABELS, binary_bytes
+from workload.charts.time_series import AXIS_LABELS, binary_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

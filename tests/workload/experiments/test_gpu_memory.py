@@ -13,7 +13,7 @@ from matplotlib.text import Text
 from exporter.gpu.rawlog_rows import HEADER
 from tests.stubs.load import BLOCK_BYTES, COMPLETION_TOKENS, ENGINE_PID, PROMPT_TOKENS, START, Rows, run_of
 from workload.charts import canvas, gpu_memory, memory_ranges
-from workload.drawing import Drawing
+from workload.charts.drawing import Drawing
 from workload.experiments import EXPERIMENTS
 from workload.experiments.gpu_memory import GPU_MEMORY, headline, reduce, verdicts
 from workload.record.evidence import evidence_of

@@ -11,7 +11,7 @@ from matplotlib.text import Text
 
 from tests.stubs.load import START, Rows, run_of
 from workload.charts import canvas, pipeline, utilization
-from workload.drawing import Drawing
+from workload.charts.drawing import Drawing
 from workload.experiments import EXPERIMENTS
 from workload.experiments.pipeline import PIPELINE, headline, reduce, verdicts
 from workload.promql.pipeline import (

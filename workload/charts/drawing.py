@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from workload.figures import draw
+from workload.charts.time_series import draw
 from workload.panels.data import fetch
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from matplotlib import image
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
-from workload.figures import AXIS_LABELS, COLOURS, FOOTER_CHARS, binary_bytes, binary_step, draw
+from workload.charts.time_series import AXIS_LABELS, COLOURS, FOOTER_CHARS, binary_bytes, binary_step, draw
 from workload.panels.data import Trace
 from workload.panels.vllm_metrics import CACHE_METRICS, FIGURES, HIT_RATIO, REQUESTS
 
