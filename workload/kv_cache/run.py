@@ -7,9 +7,6 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from workload.analysis.ab import quality
-from workload.charts.kv_cache import draw_bound
-from workload.charts.prefix_overlap import draw_heatmap
-from workload.charts.token_breakdown import draw_breakdown
 from workload.corpus.default import open_corpus
 from workload.corpus.embedding import MiniLmEmbedder
 from workload.corpus.hotpotqa import draw
@@ -19,6 +16,9 @@ from workload.engine.facts import read_facts
 from workload.engine.install import find_installation
 from workload.engine.key import read_key
 from workload.errors import MissingPartError, UsageError
+from workload.kv_cache.chart_kv_cache import draw_bound
+from workload.kv_cache.chart_prefix_overlap import draw_heatmap
+from workload.kv_cache.chart_token_breakdown import draw_breakdown
 from workload.kv_cache.gold import gold_passages
 from workload.kv_cache.prompts_file import read_prompts
 from workload.kv_cache.recorded import read_recorded

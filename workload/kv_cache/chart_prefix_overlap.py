@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from workload.charts.canvas import PALE, save
-from workload.charts.kv_cache import cells_of, divide_hops, footer, label_of, mark, share_of
 from workload.charts.time_series import WIDTH_INCHES, write_footer
+from workload.kv_cache.chart_kv_cache import cells_of, divide_hops, footer, label_of, mark, share_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,8 +9,8 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import StrMethodFormatter
 
 from workload.charts.canvas import DARK, GREY, MARKERS, name, save, sheet
-from workload.charts.kv_cache import cells_of, divide_hops, footer, label_of, mark
 from workload.charts.time_series import COLOURS
+from workload.kv_cache.chart_kv_cache import cells_of, divide_hops, footer, label_of, mark
 from workload.kv_cache.parts import PARTS
 
 if TYPE_CHECKING:
