@@ -36,8 +36,8 @@ from workload.agent.llm import Llm
 from workload.engine.install import install
 from workload.engine.launcher import ProcessLauncher
 from workload.engine.profile import PROFILES
-from workload.heap import settled_heap
-from workload.load import Tally, closed_loop, open_loop, poisson
+from workload.harness.loops import Tally, closed_loop, open_loop, poisson
+from workload.harness.process_memory import settled_heap
 from workload.paths import cache_dir
 from workload.ports import free_port
 from workload.record.journal import Journal, read

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from workload.drive import Phase
 from workload.engine.endpoint import open_client
 from workload.experiment import Window
-from workload.load import Tally
+from workload.harness.driver import Phase
+from workload.harness.loops import Tally
+from workload.harness.system_under_test import subject
 from workload.promql.vllm_metrics import COUNTERS
 from workload.record.results import Measured
-from workload.subject import subject
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

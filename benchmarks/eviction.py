@@ -30,6 +30,7 @@ from workload.corpus.embedding import MiniLmEmbedder
 from workload.corpus.hotpotqa import draw
 from workload.engine.profile import PROFILES
 from workload.errors import Hop2RagError
+from workload.harness.run import launcher_of
 from workload.kv_cache.bounds import in_pool
 from workload.kv_cache.recorded import read_calls
 from workload.ports import free_port
@@ -37,7 +38,6 @@ from workload.promql.concurrency import PREEMPTIONS
 from workload.promql.vllm_metrics import HITS, QUERIES
 from workload.record.bundle import new_run_id
 from workload.record.journal import Journal
-from workload.run import launcher_of
 from workload.settings import load_settings
 
 if TYPE_CHECKING:

@@ -36,9 +36,9 @@ from workload.analysis.ab import end_to_end
 from workload.corpus.default import open_corpus
 from workload.corpus.embedding import MiniLmEmbedder
 from workload.corpus.hotpotqa import draw
-from workload.drive import Driver, Phase
-from workload.gate import EngineGate
-from workload.load import Tally
+from workload.harness.driver import Driver, Phase
+from workload.harness.health_gate import EngineGate
+from workload.harness.loops import Tally
 from workload.record.journal import Journal
 from workload.record.results import read_run
 from workload.settings import load_settings

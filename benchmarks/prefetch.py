@@ -34,9 +34,9 @@ from workload.agent.retrieval import Retrieval
 from workload.analysis.ab import end_to_end
 from workload.analysis.prefetch_outcome import bound_by_question, share_of_bound, told
 from workload.corpus.hotpotqa import Question
-from workload.drive import Driver, Phase
-from workload.gate import EngineGate
-from workload.load import Tally
+from workload.harness.driver import Driver, Phase
+from workload.harness.health_gate import EngineGate
+from workload.harness.loops import Tally
 from workload.record.journal import Journal
 from workload.record.results import read_run
 from workload.statistics.paired import compare

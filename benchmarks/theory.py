@@ -36,11 +36,11 @@ from workload.corpus.embedding import MiniLmEmbedder
 from workload.corpus.hotpotqa import draw
 from workload.engine.profile import PROFILES
 from workload.errors import Hop2RagError
+from workload.harness.run import launcher_of, script_of
 from workload.ports import free_port
 from workload.record.bundle import new_run_id
 from workload.record.journal import Journal
 from workload.record.results import read_run
-from workload.run import launcher_of, script_of
 from workload.settings import load_settings
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from workload.charts.drawing import Drawing
     from workload.engine.profile import VllmProfile
+    from workload.harness.run import Finished
     from workload.record.results import RunData
-    from workload.run import Finished
     from workload.settings import Settings
 
 Order = Literal["AB", "ABBA"]
@@ -76,7 +76,7 @@ class Window:
     """The time in which one point of one block was measured, warm-up outside.
 
     `start` and `end` are instants of scrapes, in seconds since the epoch. `segment` counts from 0; a further one
-    follows an interruption. `block` is the arm's turn, counted from 0; see `workload.turns`.
+    follows an interruption. `block` is the arm's turn, counted from 0; see `workload.harness.blocks`.
     """
 
     arm: str

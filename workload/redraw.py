@@ -19,6 +19,7 @@ from workload.export.stored import holds
 from workload.files import atomic_file as durable
 from workload.files.csv_cells import text_in
 from workload.files.enclosed import text_of
+from workload.harness.run import Finished
 from workload.kv_cache.run import FIGURES as KV_CACHE_FIGURES
 from workload.latest import folder_to_redraw
 from workload.panels import vllm_metrics
@@ -28,7 +29,6 @@ from workload.record.evidence import Evidence
 from workload.record.manifest import readable
 from workload.record.results import read_run
 from workload.report import REPORT, render, section_of
-from workload.run import Finished
 
 if TYPE_CHECKING:
     from pathlib import Path

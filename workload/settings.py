@@ -16,7 +16,7 @@ from workload.agent.retrieval import Execution
 from workload.engine.endpoint import check_url, parse_endpoint
 from workload.engine.key import FILE_VARIABLE, refuse_secrets
 from workload.errors import UsageError
-from workload.load import MAX_CONCURRENCY
+from workload.harness.loops import MAX_CONCURRENCY
 from workload.paths import NAME_PATTERN
 from workload.services.targets import ADDRESS_PATTERN
 

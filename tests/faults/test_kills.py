@@ -25,10 +25,10 @@ from workload.corpus.synthetic import generate
 from workload.errors import UsageError
 from workload.experiment import Experiment
 from workload.experiments import EXPERIMENTS
-from workload.measurement import Measurement
+from workload.harness.measurement import Measurement
+from workload.harness.run import begin
 from workload.record.bundle import Bundle
 from workload.record.journal import Journal, read
-from workload.run import begin
 from workload.settings import Settings
 
 if TYPE_CHECKING:

@@ -21,12 +21,12 @@ from workload.corpus.questions import load
 from workload.engine.endpoint import parse_endpoint
 from workload.errors import Hop2RagError, UsageError
 from workload.experiments import EXPERIMENTS
+from workload.harness.run import settings_of
 from workload.kv_cache.prompts_file import read_prompts
 from workload.kv_cache.source import Source
 from workload.record.bundle import Bundle, read_manifest
 from workload.record.journal import Journal, read
 from workload.record.schema import TABLES
-from workload.run import settings_of
 from workload.settings import ENVIRONMENT, Settings, load_settings
 from workload.soak.checkpoint import FILE, Checkpoint, read_checkpoint
 

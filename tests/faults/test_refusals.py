@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from tests.stubs.agent import bench, client_of
 from tests.stubs.vllm import StubVllm, Turn
-from tests.workload.test_drive import Load
-from workload import gate as gate_module
+from tests.workload.harness.test_driver import Load
 from workload.agent.backoff import MAX_REFUSALS, Backoff, Breaker, retry_after_seconds
 from workload.agent.llm import Llm, LlmError
 from workload.errors import DependencyDownError
+from workload.harness import health_gate as gate_module
 from workload.record.journal import read
 
 if TYPE_CHECKING:

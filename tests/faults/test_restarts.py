@@ -13,13 +13,14 @@ from rich.progress import Progress
 from tests.stubs.agent import StubStore
 from tests.stubs.vllm import StubVllm, Turn
 from tests.stubs.world import Embedder
-from tests.workload.test_drive import questions
-from workload import gate
+from tests.workload.harness.test_driver import questions
 from workload.engine.endpoint import open_client
 from workload.engine.facts import read_facts
 from workload.engine.launcher import RunningEngine
 from workload.experiment import Point
-from workload.measurement import Measurement
+from workload.harness import health_gate as gate
+from workload.harness.measurement import Measurement
+from workload.harness.system_under_test import subject
 from workload.paths import cache_dir
 from workload.ports import free_port
 from workload.promql.selectors import selector
@@ -32,7 +33,6 @@ from workload.services.prometheus_binary import find_prometheus
 from workload.services.prometheus_server import LocalPrometheus, loopback_session
 from workload.services.targets import MEASURED, ArmLabels
 from workload.settings import Settings
-from workload.subject import subject
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -20,7 +20,6 @@ from rich.table import Table
 
 from exporter.cli import main as exporter_main
 from exporter.plain_text import plain
-from workload.ask import Answered
 from workload.charts.canvas import sheet
 from workload.charts.time_series import png
 from workload.cli import run_command_line
@@ -29,11 +28,12 @@ from workload.engine.facts import EngineFacts, facts_from
 from workload.export.answers import Answer
 from workload.export.table import to_csv
 from workload.files.csv_cells import cell, text_in
+from workload.harness.ask import Answered
+from workload.harness.run import Finished
 from workload.panels.vllm_metrics import HIT_RATIO
 from workload.printing import print_finished, print_verdicts
 from workload.record.bundle import Bundle
 from workload.report import render, section_of
-from workload.run import Finished
 
 if TYPE_CHECKING:
     from workload.experiment import Study

@@ -13,11 +13,11 @@ from rich.progress import Progress
 
 from tests.stubs.agent import StubEmbedder, StubStore
 from tests.stubs.world import StubPrometheus
-from workload import ask, continuous, run
 from workload.corpus.default import Corpus
 from workload.corpus.synthetic import generate
 from workload.errors import DependencyDownError
 from workload.experiments import EXPERIMENTS
+from workload.harness import ask, continuous, run
 from workload.services.ownership import Claim, Claimant, engine_claim
 from workload.services.targets import TargetFiles
 from workload.settings import Settings, load_settings

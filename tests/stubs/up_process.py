@@ -14,9 +14,9 @@ from rich.console import Console
 from workload.engine.install import EngineInstallation
 from workload.engine.launcher import UP, ProcessLauncher
 from workload.errors import Hop2RagError
+from workload.harness.stay_up import Ports, stay_up
 from workload.paths import cache_dir
 from workload.services.ownership import Claimant
-from workload.up import Ports, stay_up
 
 
 def main(python: str, engine: str, prometheus: str, alertmanager: str) -> int:

@@ -161,13 +161,13 @@ def stub_world(
         return Corpus(store or StubStore(), questions)  # type: ignore[arg-type]
 
     replaced: dict[str, Any] = {
-        "workload.run.launcher_of": lambda *_: StubLauncher(script),
-        "workload.run.MiniLmEmbedder": Embedder,
-        "workload.run.open_corpus": corpus,
-        "workload.run.find_prometheus": lambda _: None,
-        "workload.run.LocalPrometheus": StubPrometheus,
-        "workload.run.Journal": WatchedJournal,
-        "workload.runner.exporter_beside": lambda *_: nullcontext("127.0.0.1:1"),
+        "workload.harness.run.launcher_of": lambda *_: StubLauncher(script),
+        "workload.harness.run.MiniLmEmbedder": Embedder,
+        "workload.harness.run.open_corpus": corpus,
+        "workload.harness.run.find_prometheus": lambda _: None,
+        "workload.harness.run.LocalPrometheus": StubPrometheus,
+        "workload.harness.run.Journal": WatchedJournal,
+        "workload.harness.runner.exporter_beside": lambda *_: nullcontext("127.0.0.1:1"),
         "workload.kv_cache.run.MiniLmEmbedder": Embedder,
         "workload.kv_cache.run.open_corpus": corpus,
         "workload.kv_cache.run.find_installation": lambda _: SimpleNamespace(model=model),

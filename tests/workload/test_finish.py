@@ -12,12 +12,12 @@ import pytest
 from tests.stubs.load import Rows, run_of
 from workload.experiment import Experiment
 from workload.experiments import EXPERIMENTS
+from workload.harness.run import finish
 from workload.promql.vllm_metrics import COUNTERS
 from workload.record.evidence import Evidence, evidence_of
 from workload.record.journal import Journal
 from workload.record.results import Measured
 from workload.record.schema import TABLES
-from workload.run import finish
 
 if TYPE_CHECKING:
     from pathlib import Path

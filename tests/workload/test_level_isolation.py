@@ -11,10 +11,10 @@ import pytest
 from tests.stubs.agent import agent_of, bench, client_of
 from tests.stubs.vllm import StubVllm
 from workload.corpus.hotpotqa import Question
-from workload.drive import Driver, Phase
-from workload.gate import EngineGate
-from workload.load import Tally, poisson
-from workload.measurement import Measurement
+from workload.harness.driver import Driver, Phase
+from workload.harness.health_gate import EngineGate
+from workload.harness.loops import Tally, poisson
+from workload.harness.measurement import Measurement
 from workload.record.history import NOTHING
 from workload.record.journal import Journal, read
 from workload.record.results import WARM_UP

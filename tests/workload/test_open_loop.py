@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from workload.corpus.hotpotqa import Question
 from workload.errors import DependencyDownError
-from workload.load import Tally, open_loop, poisson
+from workload.harness.loops import Tally, open_loop, poisson
 
 FATES = st.sampled_from(["ok", "ok", "timeout", "raise", "hang", "gate"])
 

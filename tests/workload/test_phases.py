@@ -10,12 +10,13 @@ from rich.progress import Progress
 from tests.stubs.agent import StubStore
 from tests.stubs.vllm import StubVllm
 from tests.stubs.world import Embedder
-from tests.workload.test_drive import questions
+from tests.workload.harness.test_driver import questions
 from workload.engine.endpoint import open_client
 from workload.engine.facts import read_facts
 from workload.engine.launcher import RunningEngine
 from workload.experiment import Point
-from workload.measurement import Measurement
+from workload.harness.measurement import Measurement
+from workload.harness.system_under_test import subject
 from workload.paths import cache_dir
 from workload.ports import free_port
 from workload.promql.overview import ARM_ANSWERED
@@ -27,7 +28,6 @@ from workload.services.prometheus_binary import find_prometheus
 from workload.services.prometheus_server import LocalPrometheus, loopback_session
 from workload.services.targets import ArmLabels
 from workload.settings import Settings
-from workload.subject import subject
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,9 +10,9 @@ import pytest
 from rich.console import Console
 
 from workload.experiments import EXPERIMENTS
+from workload.harness.run import Finished
 from workload.printing import print_finished
 from workload.report import marks_of, render, section_of, verdicts_of
-from workload.run import Finished
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,12 +13,12 @@ from rich.progress import Progress
 from tests.stubs.run import measured
 from workload.corpus.watch import Mark, StoreWatch
 from workload.experiment import Arm, Point, levels
-from workload.measurement import Measurement
+from workload.harness.blocks import Turn
+from workload.harness.measurement import Measurement
+from workload.harness.runner import Runner
 from workload.record.history import History
-from workload.runner import Runner
 from workload.services.targets import ArmLabels
 from workload.settings import Settings
-from workload.turns import Turn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -198,11 +198,11 @@ def optimize(
 
 def conduct(name: str, flags: dict[str, Any], option: list[str] | None, resume: str | None, *, is_live: bool) -> None:
     """Run the comparison that the flags ask for and print what it found."""
-    from workload.ab import compare_arms  # noqa: PLC0415 - `--help` need not load the numeric libraries
     from workload.arms import parse_arms, read_options  # noqa: PLC0415
     from workload.experiments.ab import LIMIT, MAX_HOPS, K  # noqa: PLC0415
+    from workload.harness.comparison import compare_arms  # noqa: PLC0415 - `--help` need not load the numeric libraries
+    from workload.harness.run import settings_of  # noqa: PLC0415
     from workload.printing import print_finished  # noqa: PLC0415
-    from workload.run import settings_of  # noqa: PLC0415
     from workload.settings import load_settings, with_options  # noqa: PLC0415
 
     if is_live and flags["replay"]:

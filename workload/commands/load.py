@@ -47,13 +47,13 @@ def load(
 
     It steps aside while an experiment runs, and while an alert asks for a pause. Its series carry run="live".
     """
-    from workload.ask import standing_launcher, starting_again  # noqa: PLC0415
-    from workload.claiming import engine_of  # noqa: PLC0415
     from workload.commands.run import given  # noqa: PLC0415 - `--help` need not load the numeric libraries
-    from workload.continuous import ContinuousLoad  # noqa: PLC0415
     from workload.corpus.default import open_corpus  # noqa: PLC0415
     from workload.corpus.embedding import MiniLmEmbedder  # noqa: PLC0415
-    from workload.run import greet, prometheus_client, targets_of  # noqa: PLC0415
+    from workload.harness.ask import standing_launcher, starting_again  # noqa: PLC0415
+    from workload.harness.continuous import ContinuousLoad  # noqa: PLC0415
+    from workload.harness.engine_lock import engine_of  # noqa: PLC0415
+    from workload.harness.run import greet, prometheus_client, targets_of  # noqa: PLC0415
     from workload.services.alert_confirmation import confirmer  # noqa: PLC0415
     from workload.services.alert_listener import Notices  # noqa: PLC0415
     from workload.settings import load_settings  # noqa: PLC0415

@@ -107,8 +107,8 @@ def run(
     from workload.arms import read_options  # noqa: PLC0415
     from workload.experiment import Experiment  # noqa: PLC0415 - `--help` need not load the numeric libraries
     from workload.experiments import EXPERIMENTS  # noqa: PLC0415
+    from workload.harness.run import run_experiment, settings_of  # noqa: PLC0415
     from workload.printing import print_finished  # noqa: PLC0415
-    from workload.run import run_experiment, settings_of  # noqa: PLC0415
     from workload.settings import load_settings, with_options  # noqa: PLC0415
 
     if experiment not in EXPERIMENTS:
@@ -181,7 +181,7 @@ def ask(
     otlp_endpoint: OtlpEndpoint = None,
 ) -> None:
     """Ask one question and print the trace, node by node. Starts the engine if none is up."""
-    from workload.ask import ask_once  # noqa: PLC0415
+    from workload.harness.ask import ask_once  # noqa: PLC0415
     from workload.settings import load_settings  # noqa: PLC0415
 
     settings = load_settings(

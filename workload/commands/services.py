@@ -27,10 +27,10 @@ def up(
     """Start engine, Prometheus, Alertmanager and an installed Grafana on 127.0.0.1, until Ctrl-C or `hop2rag down`."""
     from workload.engine.launcher import UP  # noqa: PLC0415
     from workload.engine.own import process_launcher  # noqa: PLC0415
+    from workload.harness.stay_up import Ports, stay_up  # noqa: PLC0415
     from workload.paths import cache_dir  # noqa: PLC0415
     from workload.services.ownership import Claimant  # noqa: PLC0415
     from workload.settings import RETENTION_SIZE, SIZE_PATTERN  # noqa: PLC0415
-    from workload.up import Ports, stay_up  # noqa: PLC0415
 
     if (engine_python is None) != (model is None):
         raise UsageError("An engine of your own needs both --engine-python and --model.", "See --help.")
@@ -44,7 +44,7 @@ def up(
 
 def down() -> None:
     """Stop what `hop2rag up` started, in order."""
-    from workload.down import bring_down  # noqa: PLC0415
+    from workload.harness.take_down import bring_down  # noqa: PLC0415
 
     out.print(bring_down())
 

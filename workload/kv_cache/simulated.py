@@ -25,12 +25,12 @@ from workload.agent.prompts import LAYOUTS
 from workload.agent.retrieval import Retrieval
 from workload.agent.reuse import ReuseOrder
 from workload.agent.state import LLM_NODES, NODES
-from workload.drive import Driver, Phase
 from workload.errors import UsageError
-from workload.gate import EngineGate
+from workload.harness.driver import Driver, Phase
+from workload.harness.health_gate import EngineGate
+from workload.harness.loops import Tally
 from workload.kv_cache.reader import PerfectReader
 from workload.kv_cache.source import SentCall
-from workload.load import Tally
 from workload.theory.structure import AgentCall
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ from workload.engine.kept import KeptEngine
 from workload.engine.probe import ask_canary
 from workload.engine.profile import PROFILES
 from workload.errors import Hop2RagError, StorageError
-from workload.heap import share_one_arena
+from workload.harness.process_memory import share_one_arena
+from workload.harness.system_under_test import subject
 from workload.record.journal import Journal
 from workload.services.alert_confirmation import confirmer
 from workload.services.exporter_process import exporter_beside
@@ -40,7 +41,6 @@ from workload.soak.soak import Soak, free_bytes
 from workload.soak.steering import Steering
 from workload.soak.watching import served, watchers
 from workload.soak.worth import judged
-from workload.subject import subject
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from workload.corpus.embedding import Embedder
     from workload.corpus.hotpotqa import Question
     from workload.engine.launcher import Launcher, RunningEngine
+    from workload.harness.system_under_test import Subject
     from workload.record.bundle import Bundle
     from workload.services.alert import Alert
     from workload.services.alertmanager import LocalAlertmanager
@@ -60,7 +61,6 @@ if TYPE_CHECKING:
     from workload.settings import Settings
     from workload.soak.plan import SoakPlan
     from workload.soak.reporting import FinishedSoak
-    from workload.subject import Subject
 
     Capture = Callable[[Alert, float], str]
     Mark = Callable[[float, str, str], None]

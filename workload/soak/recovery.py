@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from workload.agent.backoff import Breaker
 from workload.errors import DependencyDownError, Hop2RagError
-from workload.gate import ENGINE_REASONS
+from workload.harness.health_gate import ENGINE_REASONS
 from workload.services.own_thread import in_own_thread
 from workload.soak.pace import ENGINE
 

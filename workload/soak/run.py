@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from workload.claiming import claimant, engine_of
 from workload.corpus.default import open_corpus, require_same_corpus
 from workload.corpus.embedding import MiniLmEmbedder
 from workload.engine.profile import PROFILES
 from workload.errors import UsageError
 from workload.files.enclosed import run_folder
+from workload.harness.engine_lock import claimant, engine_of
+from workload.harness.resume import settings_to_go_on
+from workload.harness.run import greet, launcher_of
 from workload.paths import cache_dir
 from workload.record.annotations import annotator, find_grafana, mark_action
 from workload.record.bundle import open_bundle
 from workload.record.manifest import manifest_in, readable
-from workload.resume import settings_to_go_on
-from workload.run import greet, launcher_of
 from workload.services.alert_webhook import PATH
 from workload.services.alertmanager import LocalAlertmanager
 from workload.services.prometheus_binary import find_alertmanager, find_prometheus

@@ -8,14 +8,14 @@ from heapq import heappop, heappush
 from random import Random
 from typing import TYPE_CHECKING, Any, Protocol
 
-from workload.drive import Phase
-from workload.gate import ENGINE_REASONS
-from workload.load import Tally, counted
+from workload.harness.driver import Phase
+from workload.harness.health_gate import ENGINE_REASONS
+from workload.harness.loops import Tally, counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from workload.drive import Driver
+    from workload.harness.driver import Driver
     from workload.soak.pace import Pace
     from workload.soak.stream import Item, QuestionStream
 

@@ -18,9 +18,9 @@ from workload.agent.prompts import LAYOUTS, messages, preambles
 from workload.agent.retrieval import Retrieval
 from workload.agent.state import LLM_NODES
 from workload.corpus.hotpotqa import Question
-from workload.drive import Driver, Phase
-from workload.gate import EngineGate
-from workload.load import Tally
+from workload.harness.driver import Driver, Phase
+from workload.harness.health_gate import EngineGate
+from workload.harness.loops import Tally
 from workload.record.journal import Journal, read
 
 if TYPE_CHECKING:

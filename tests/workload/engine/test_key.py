@@ -22,9 +22,9 @@ from workload.engine.launcher import RunningEngine
 from workload.engine.probe import ask_canary
 from workload.engine.profile import PROFILES
 from workload.errors import Hop2RagError, UsageError
+from workload.harness.sweep import calibrate
+from workload.harness.system_under_test import subject
 from workload.settings import load_settings
-from workload.subject import subject
-from workload.sweep import calibrate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

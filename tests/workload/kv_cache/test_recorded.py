@@ -12,12 +12,12 @@ import pytest_asyncio
 from tests.stubs.agent import agent_of, bench, client_of
 from tests.stubs.run import measured
 from tests.stubs.vllm import StubVllm, by_node
-from workload.drive import Driver, Phase
 from workload.errors import UsageError
-from workload.gate import EngineGate
+from workload.harness.driver import Driver, Phase
+from workload.harness.health_gate import EngineGate
+from workload.harness.loops import Tally
 from workload.kv_cache.bounds import reusable_by_call, told_by_engine
 from workload.kv_cache.recorded import read_calls, read_recorded
-from workload.load import Tally
 from workload.record.bundle import Bundle
 from workload.record.journal import Journal
 from workload.record.results import WARM_UP

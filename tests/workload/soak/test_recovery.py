@@ -12,7 +12,7 @@ import pytest
 from exporter.agent.instruments import ERROR_REASONS
 from workload.agent.backoff import MAX_REFUSALS, Breaker
 from workload.errors import DependencyDownError
-from workload.gate import ENGINE_REASONS
+from workload.harness.health_gate import ENGINE_REASONS
 from workload.soak.pace import Pace
 from workload.soak.recovery import HUNG_SECONDS, Recovery
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 COUNT = """
 import ctypes, sys, threading
 from pathlib import Path
-from workload.heap import share_one_arena
+from workload.harness.process_memory import share_one_arena
 
 if sys.argv[1] == "shared":
     share_one_arena()

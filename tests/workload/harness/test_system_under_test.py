@@ -14,8 +14,8 @@ from tests.stubs.agent import StubEmbedder, StubStore
 from tests.stubs.vllm import StubVllm, Turn
 from workload.engine.endpoint import open_client
 from workload.engine.facts import read_facts
+from workload.harness.system_under_test import Subject, reachable, subject
 from workload.settings import load_settings
-from workload.subject import Subject, reachable, subject
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -28,12 +28,12 @@ from workload.agent.retrieval import Retrieval
 from workload.agent.reuse import ReuseOrder
 from workload.agent.sleep import EngineSleep
 from workload.corpus.tokenizer import token_counter
-from workload.drive import Driver
 from workload.engine.endpoint import open_client
 from workload.engine.probe import ask_canary
 from workload.engine.profile import parse_version
-from workload.gate import EngineGate
-from workload.heap import settled_heap
+from workload.harness.driver import Driver
+from workload.harness.health_gate import EngineGate
+from workload.harness.process_memory import settled_heap
 from workload.instruments import Instruments
 from workload.services.targets import MEASURED, WARM_UP
 from workload.services.tracing import exported_spans

@@ -16,16 +16,16 @@ import pytest
 from tests.stubs.agent import Bench, StubStore, agent_of, bench, client_of
 from tests.stubs.run import measured
 from tests.stubs.vllm import TOO_LONG, StubVllm, Turn, by_node, node_of
-from workload import gate as gate_module
 from workload.agent.backoff import Breaker
 from workload.agent.state import LLM_NODES
 from workload.analysis.cache import witnesses
 from workload.corpus.hotpotqa import Question
-from workload.drive import Driver, Phase
 from workload.engine.probe import ask_canary
 from workload.errors import DependencyDownError
-from workload.gate import EngineGate
-from workload.load import Tally
+from workload.harness import health_gate as gate_module
+from workload.harness.driver import Driver, Phase
+from workload.harness.health_gate import EngineGate
+from workload.harness.loops import Tally
 from workload.record.journal import Journal, read
 from workload.record.results import read_run
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from workload.agent.replay import read_script
 from workload.analysis.cache_inferred import settle
 from workload.charts.drawing import Drawing
-from workload.claiming import claimant, engine_of
 from workload.corpus.default import open_corpus, require_same_corpus
 from workload.corpus.embedding import MiniLmEmbedder
 from workload.engine.attach import AttachLauncher
@@ -24,6 +23,9 @@ from workload.engine.shared import SharedEngine
 from workload.errors import UsageError
 from workload.experiment import OfflineExperiment
 from workload.files.enclosed import run_folder
+from workload.harness.engine_lock import claimant, engine_of
+from workload.harness.resume import settings_to_go_on
+from workload.harness.runner import Runner
 from workload.latest import publish
 from workload.paths import cache_dir
 from workload.prometheus_attached import AttachedPrometheus
@@ -35,8 +37,6 @@ from workload.record.journal import Journal
 from workload.record.manifest import manifest_in, readable
 from workload.record.results import read_run
 from workload.report import REPORT, render, section_of
-from workload.resume import settings_to_go_on
-from workload.runner import Runner
 from workload.services.ownership import ANYBODY, Claimant
 from workload.services.prometheus import PrometheusClient
 from workload.services.prometheus_binary import find_prometheus
@@ -218,7 +218,7 @@ def begin(
 
 
 def settings_of(experiment: str, now: Settings, run: str) -> Settings:
-    """Return the settings of a run that is to go on; see `workload.resume.settings_to_go_on`.
+    """Return the settings of a run that is to go on; see `workload.harness.resume.settings_to_go_on`.
 
     Raises:
         UsageError: there is no such run, it was another experiment, or its manifest is damaged or wants other files.

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from workload.agent.state import Message
-    from workload.drive import Phase
     from workload.engine.launcher import RunningEngine
-    from workload.load import Tally
-    from workload.subject import Subject
+    from workload.harness.driver import Phase
+    from workload.harness.loops import Tally
+    from workload.harness.system_under_test import Subject
 
 NODE = "generate"
 # Enough steps for a time per token, and a decode long enough to be seen by a scrape every 100 ms.

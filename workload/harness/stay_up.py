@@ -13,6 +13,7 @@ from workload.compose.services import LIVE
 from workload.engine.launcher import UP, wanted
 from workload.engine.profile import PROFILES
 from workload.errors import MissingPartError, UsageError
+from workload.harness.stay_up_state import Standing, forget, standing_claim
 from workload.paths import cache_dir
 from workload.services.alert_webhook import PATH
 from workload.services.alertmanager import LocalAlertmanager
@@ -23,7 +24,6 @@ from workload.services.prometheus_binary import find_alertmanager, find_promethe
 from workload.services.prometheus_server import HOST, LocalPrometheus, loopback_session
 from workload.services.scrape_registration import wait_until_left
 from workload.settings import RETENTION_SIZE
-from workload.standing import Standing, forget, standing_claim
 
 if TYPE_CHECKING:
     from pathlib import Path

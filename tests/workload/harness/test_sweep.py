@@ -10,18 +10,18 @@ import pytest
 from tests.stubs.agent import bench, client_of
 from tests.stubs.vllm import TOO_LONG, StubVllm, Turn
 from workload.agent.llm import Llm
-from workload.drive import Phase
 from workload.engine.facts import EngineFacts
 from workload.engine.launcher import RunningEngine
-from workload.load import Tally
+from workload.harness.driver import Phase
+from workload.harness.loops import Tally
+from workload.harness.sweep import GENERATED_TOKENS, calibrate, prompt, sweep
 from workload.record.journal import Journal, read
-from workload.sweep import GENERATED_TOKENS, calibrate, prompt, sweep
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from workload.subject import Subject
+    from workload.harness.system_under_test import Subject
 
 TEXTS = ["The Tin Choir was founded in 1903 near the river.", "Mara Vell lived in the Glass Harbour until 1950."]
 PHASE = Phase("sweep", 0, "sweep", 0, "salt")

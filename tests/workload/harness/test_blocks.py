@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workload.experiment import Arm
-from workload.measurement import Measurement
+from workload.harness.blocks import Reuse, Turn, turns
+from workload.harness.measurement import Measurement
 from workload.record.history import NOTHING
 from workload.record.results import WARM_UP
 from workload.services.targets import ArmLabels
-from workload.turns import Reuse, Turn, turns
 
 A, B, C = (Arm(name, "base") for name in "abc")
 ABBA = (A, B, B, A)

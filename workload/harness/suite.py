@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from workload.experiments import EXPERIMENTS
+from workload.harness.run import run_experiment
 from workload.record.bundle import open_bundle
 from workload.report import REPORT, render, section_of
-from workload.run import run_experiment
 from workload.settings import load_settings
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from workload.experiment import Study
-    from workload.run import Finished
+    from workload.harness.run import Finished
 
 # The plan's order, and last the summary of latency that it lists beside them.
 ORDER = ("kv-cache", "gpu-memory", "vllm-metrics", "pipeline", "context-growth", "concurrency", "latency")

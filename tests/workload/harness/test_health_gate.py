@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from exporter.agent.instruments import ERROR_REASONS
-from workload import gate as gate_module
 from workload.errors import DependencyDownError
-from workload.gate import ENGINE_REASONS, EngineGate
+from workload.harness import health_gate as gate_module
+from workload.harness.health_gate import ENGINE_REASONS, EngineGate
 
 if TYPE_CHECKING:
     from collections.abc import Callable

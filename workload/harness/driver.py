@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from workload.agent.llm import LlmError
 from workload.corpus.scoring import score
-from workload.load import closed_loop, open_loop
+from workload.harness.loops import closed_loop, open_loop
 from workload.record.results import WARM_UP
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from workload.agent.metering import Meter
     from workload.agent.priming import Primer
     from workload.corpus.hotpotqa import Question
-    from workload.gate import EngineGate
-    from workload.load import Tally
+    from workload.harness.health_gate import EngineGate
+    from workload.harness.loops import Tally
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Driver:
         advance: Callable[[], None],
         arrivals: Sequence[float] = (),
     ) -> None:
-        """Ask all questions in a closed loop, or at their `arrivals` in an open one; see `workload.load`.
+        """Ask all questions in a closed loop, or at their `arrivals` in an open one; see `workload.harness.loops`.
 
         `tally` keeps account also when this raises, `advance` is called after each question.
 

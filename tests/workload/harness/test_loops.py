@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from workload.corpus.hotpotqa import Question
 from workload.errors import DependencyDownError, UsageError
-from workload.load import Tally, closed_loop
+from workload.harness.loops import Tally, closed_loop
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

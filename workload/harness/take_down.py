@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 import psutil
 
 from workload.errors import DependencyDownError, UsageError
+from workload.harness.stay_up_state import forget, read_standing
 from workload.paths import cache_dir
 from workload.services.ownership import Claim, engine_claim
 from workload.services.process import left_of, stop_all
 from workload.services.prometheus_server import HOST, targets_folder
-from workload.standing import forget, read_standing
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from workload.harness.stay_up_state import Standing
     from workload.services.ownership import Owner
-    from workload.standing import Standing
 
 STOP_SECONDS = 90.0
 

@@ -21,15 +21,16 @@ from rich.console import Console
 from rich.progress import Progress
 
 from tests.stubs.agent import StubEmbedder, StubStore
-from workload import ask
 from workload.compose.services import LIVE
 from workload.corpus.default import Corpus
 from workload.corpus.synthetic import generate
-from workload.down import bring_down
 from workload.engine.install import EngineInstallation
 from workload.engine.launcher import ProcessLauncher
 from workload.engine.profile import PROFILES
 from workload.errors import UsageError
+from workload.harness import ask
+from workload.harness.stay_up_state import FILE, Standing, read_standing
+from workload.harness.take_down import bring_down
 from workload.paths import cache_dir
 from workload.ports import free_port
 from workload.services.listener import find_listener
@@ -40,7 +41,6 @@ from workload.services.prometheus_binary import PrometheusBinary, find_alertmana
 from workload.services.prometheus_server import LocalPrometheus, alertmanager_in, loopback_session
 from workload.services.targets import ArmLabels
 from workload.settings import load_settings
-from workload.standing import FILE, Standing, read_standing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -14,11 +14,11 @@ from rich.console import Console
 
 from tests.stubs.agent import StubEmbedder, StubStore
 from tests.stubs.vllm import StubVllm, Turn
-from workload.continuous import ContinuousLoad
 from workload.corpus.default import Corpus
 from workload.corpus.synthetic import generate
 from workload.engine.endpoint import open_client
 from workload.engine.facts import read_facts
+from workload.harness.continuous import ContinuousLoad
 from workload.services.ownership import Claim, InUseError
 from workload.services.targets import ArmLabels, TargetFiles
 from workload.settings import load_settings

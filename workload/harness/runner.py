@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 from workload.corpus.hotpotqa import draw
 from workload.corpus.watch import StoreWatch
-from workload.measurement import Measurement
+from workload.harness.blocks import Reuse, turns
+from workload.harness.measurement import Measurement
+from workload.harness.system_under_test import subject
 from workload.record.annotations import mark_window, no_marks
 from workload.services.exporter_process import exporter_beside, exporter_elsewhere
 from workload.services.scrape_registration import leaving
 from workload.services.targets import ArmLabels, instance_of
 from workload.settings import with_options
-from workload.subject import subject
-from workload.turns import Reuse, turns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from workload.corpus.hotpotqa import Question
     from workload.engine.launcher import Launcher
     from workload.experiment import Experiment, Point
+    from workload.harness.blocks import Turn
     from workload.record.annotations import Annotate
     from workload.record.bundle import Bundle
     from workload.record.history import History
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from workload.services.prometheus import PrometheusClient
     from workload.services.targets import TargetFiles
     from workload.settings import Settings
-    from workload.turns import Turn
 
 
 def asked_at(point: Point, settings: Settings) -> int:

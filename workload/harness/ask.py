@@ -11,23 +11,23 @@ from rich.table import Table
 from rich.text import Text
 
 from exporter.plain_text import plain
-from workload.claiming import claimant, engine_of
 from workload.compose.services import LIVE
 from workload.console import say
 from workload.corpus.default import open_corpus
 from workload.corpus.embedding import MiniLmEmbedder
 from workload.engine.attach import AttachLauncher
 from workload.engine.profile import DEFAULT, PROFILES
+from workload.harness.engine_lock import claimant, engine_of
+from workload.harness.run import greet, launcher_of
+from workload.harness.stay_up_state import read_standing
+from workload.harness.system_under_test import subject
 from workload.paths import cache_dir
-from workload.run import greet, launcher_of
 from workload.services.ownership import Claim
 from workload.services.prometheus import PrometheusClient
 from workload.services.prometheus_server import HOST, loopback_session, targets_folder
 from workload.services.scrape_registration import scraped
 from workload.services.scrapes import wait_for_scrapes
 from workload.services.targets import TargetFiles
-from workload.standing import read_standing
-from workload.subject import subject
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,10 +37,10 @@ if TYPE_CHECKING:
 
     from workload.agent.graph import Answer
     from workload.engine.launcher import Launcher, RunningEngine
+    from workload.harness.stay_up_state import Standing
+    from workload.harness.system_under_test import Subject
     from workload.services.ownership import Claimant
     from workload.settings import Settings
-    from workload.standing import Standing
-    from workload.subject import Subject
 
 TOKEN_COLUMNS = ("prompt_tokens", "cached_tokens", "reusable_tokens", "completion_tokens")
 

@@ -7,9 +7,10 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from workload.drive import Phase
 from workload.experiment import Point, Window
-from workload.load import Tally
+from workload.harness.driver import Phase
+from workload.harness.loops import Tally
+from workload.harness.sweep import question_id, sweep
 from workload.promql.selectors import selector
 from workload.promql.vllm_metrics import COUNTERS
 from workload.record import results
@@ -19,7 +20,6 @@ from workload.services.prometheus import CounterResetError, NoDataError
 from workload.services.scrape_registration import require_ours
 from workload.services.scrapes import wait_for_scrapes
 from workload.services.targets import MEASURED, TIMELINES, WARM_UP
-from workload.sweep import question_id, sweep
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,18 +28,18 @@ if TYPE_CHECKING:
 
     from workload.corpus.hotpotqa import Question
     from workload.corpus.watch import StoreWatch
-    from workload.drive import Driver
     from workload.engine.launcher import RunningEngine
+    from workload.harness.driver import Driver
+    from workload.harness.system_under_test import Subject
     from workload.record.bundle import Bundle
     from workload.record.history import History
     from workload.services.prometheus import PrometheusClient
     from workload.services.targets import ArmLabels, PhaseLabel, TargetFiles
-    from workload.subject import Subject
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """One block: a running engine, the agent on it, and everyone who watches; for `cache` see `workload.turns.Turn`."""
+    """One block: a running engine, the agent on it, and everyone who watches; for `cache` see `workload.harness.blocks.Turn`."""
 
     engine: RunningEngine
     subject: Subject

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from workload.arms import parse_arms
 from workload.experiments.ab import ab_experiment, recording
-from workload.run import run_experiment
+from workload.harness.run import run_experiment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from workload.experiment import Arm, Experiment
-    from workload.run import Finished
+    from workload.harness.run import Finished
     from workload.settings import Settings
 
 QUESTIONS_A_TURN = 3

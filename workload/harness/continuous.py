@@ -9,12 +9,12 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from workload.compose.services import LIVE
-from workload.drive import Phase
 from workload.engine.profile import PROFILES
-from workload.gate import ENGINE_REASONS
-from workload.load import Tally
+from workload.harness.driver import Phase
+from workload.harness.health_gate import ENGINE_REASONS
+from workload.harness.loops import Tally
+from workload.harness.system_under_test import subject
 from workload.services.ownership import Claim
-from workload.subject import subject
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from workload.corpus.embedding import Embedder
     from workload.corpus.hotpotqa import Question
     from workload.engine.launcher import Launcher, RunningEngine
+    from workload.harness.system_under_test import Subject
     from workload.services.targets import TargetFiles
     from workload.settings import Settings
-    from workload.subject import Subject
 
 PAUSE_POLL_SECONDS = 1.0
 

@@ -1,0 +1,1 @@
+"""How an experiment runs: from its settings to its windows."""
