@@ -28,7 +28,7 @@ from workload.promql.vllm_metrics import HITS, QUERIES
 from workload.record.bundle import Bundle
 from workload.record.history import NOTHING
 from workload.record.journal import Journal
-from workload.report import verdicts_of
+from workload.report.page import verdicts_of
 from workload.services.prometheus_binary import find_prometheus
 from workload.services.prometheus_server import LocalPrometheus, loopback_session
 from workload.services.targets import MEASURED, ArmLabels

@@ -23,7 +23,6 @@ from exporter.plain_text import plain
 from workload.charts.canvas import sheet
 from workload.charts.time_series import png
 from workload.cli import run_command_line
-from workload.console import PlainConsole
 from workload.engine.facts import EngineFacts, facts_from
 from workload.export.answers import Answer
 from workload.export.table import to_csv
@@ -31,9 +30,10 @@ from workload.files.csv_cells import cell, text_in
 from workload.harness.ask import Answered
 from workload.harness.run import Finished
 from workload.panels.vllm_metrics import HIT_RATIO
-from workload.printing import print_finished, print_verdicts
 from workload.record.bundle import Bundle
-from workload.report import render, section_of
+from workload.report.console import PlainConsole
+from workload.report.headlines import print_finished, print_verdicts
+from workload.report.page import render, section_of
 
 if TYPE_CHECKING:
     from workload.experiment import Study

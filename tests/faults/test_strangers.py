@@ -16,8 +16,8 @@ from tests.stubs.run import ACCOUNTING
 from workload.cli import run_command_line
 from workload.errors import Hop2RagError, UsageError
 from workload.files import atomic_file as durable
-from workload.past import open_run
 from workload.record.manifest import Manifest, manifest_in
+from workload.report.past_run import open_run
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -24,7 +24,7 @@ def demo(
     from workload.demo.figures import draw_run  # noqa: PLC0415 - `--help` need not load these
     from workload.demo.recording import find_recordings  # noqa: PLC0415
     from workload.demo.server import links, serve  # noqa: PLC0415
-    from workload.printing import print_finished  # noqa: PLC0415
+    from workload.report.headlines import print_finished  # noqa: PLC0415
     from workload.services.prometheus_binary import find_prometheus  # noqa: PLC0415
 
     recordings = find_recordings(recording or asset("tests/fixtures/reference-run"))

@@ -13,7 +13,7 @@ from workload.errors import UsageError
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from workload.past import PastRun
+    from workload.report.past_run import PastRun
     from workload.services.prometheus import PrometheusClient
 
 Run = Annotated[str, typer.Option("--run", help="The run, as its folder under results/runs is called.")]
@@ -25,8 +25,8 @@ PrometheusUrl = Annotated[
 
 def figures(run: Run, results: Results = Path("results"), prometheus_url: PrometheusUrl = None) -> None:
     """Draw a run's figures again: from Prometheus while it has the run, else from the CSV that the run left."""
-    from workload.past import open_run  # noqa: PLC0415 - `--help` need not load the numeric libraries
-    from workload.redraw import redraw  # noqa: PLC0415
+    from workload.report.past_run import open_run  # noqa: PLC0415 - `--help` need not load the numeric libraries
+    from workload.report.redraw import redraw  # noqa: PLC0415
 
     found = open_run(run, results)
     with _series_of(found, prometheus_url) as client:
@@ -57,8 +57,8 @@ def export(
     from workload.export.answers import Span  # noqa: PLC0415
     from workload.export.capture import capture  # noqa: PLC0415
     from workload.export.stored import holds  # noqa: PLC0415
-    from workload.past import open_run  # noqa: PLC0415
     from workload.record.annotations import find_grafana  # noqa: PLC0415 - `--help` need not load these
+    from workload.report.past_run import open_run  # noqa: PLC0415
 
     found = open_run(run, results)
     by_name = {each.name: each for each in DASHBOARDS}

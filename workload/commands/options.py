@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from workload.console import PlainConsole
+from workload.report.console import PlainConsole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

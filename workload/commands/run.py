@@ -108,7 +108,7 @@ def run(
     from workload.experiment import Experiment  # noqa: PLC0415 - `--help` need not load the numeric libraries
     from workload.experiments import EXPERIMENTS  # noqa: PLC0415
     from workload.harness.run import run_experiment, settings_of  # noqa: PLC0415
-    from workload.printing import print_finished  # noqa: PLC0415
+    from workload.report.headlines import print_finished  # noqa: PLC0415
     from workload.settings import load_settings, with_options  # noqa: PLC0415
 
     if experiment not in EXPERIMENTS:

@@ -19,7 +19,7 @@ from workload.record.bundle import Bundle
 from workload.record.evidence import Evidence
 from workload.record.manifest import manifest_in, readable
 from workload.record.results import read_run
-from workload.report import REPORT, render, section_of
+from workload.report.page import REPORT, render, section_of
 
 if TYPE_CHECKING:
     from pathlib import Path

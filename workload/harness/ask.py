@@ -12,7 +12,6 @@ from rich.text import Text
 
 from exporter.plain_text import plain
 from workload.compose.services import LIVE
-from workload.console import say
 from workload.corpus.default import open_corpus
 from workload.corpus.embedding import MiniLmEmbedder
 from workload.engine.attach import AttachLauncher
@@ -22,6 +21,7 @@ from workload.harness.run import greet, launcher_of
 from workload.harness.stay_up_state import read_standing
 from workload.harness.system_under_test import subject
 from workload.paths import cache_dir
+from workload.report.console import say
 from workload.services.ownership import Claim
 from workload.services.prometheus import PrometheusClient
 from workload.services.prometheus_server import HOST, loopback_session, targets_folder

@@ -26,7 +26,6 @@ from workload.files.enclosed import run_folder
 from workload.harness.engine_lock import claimant, engine_of
 from workload.harness.resume import settings_to_go_on
 from workload.harness.runner import Runner
-from workload.latest import publish
 from workload.paths import cache_dir
 from workload.prometheus_attached import AttachedPrometheus
 from workload.record.annotations import annotator, find_grafana
@@ -36,7 +35,8 @@ from workload.record.history import NOTHING, read_history
 from workload.record.journal import Journal
 from workload.record.manifest import manifest_in, readable
 from workload.record.results import read_run
-from workload.report import REPORT, render, section_of
+from workload.report.latest_results import publish
+from workload.report.page import REPORT, render, section_of
 from workload.services.ownership import ANYBODY, Claimant
 from workload.services.prometheus import PrometheusClient
 from workload.services.prometheus_binary import find_prometheus

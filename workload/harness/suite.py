@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from workload.experiments import EXPERIMENTS
 from workload.harness.run import run_experiment
 from workload.record.bundle import open_bundle
-from workload.report import REPORT, render, section_of
+from workload.report.page import REPORT, render, section_of
 from workload.settings import load_settings
 
 if TYPE_CHECKING:

@@ -27,12 +27,12 @@ from workload.kv_cache.simulated import ORIGIN, REPLAYED, from_gold_facts, from_
 from workload.kv_cache.source import CUDA_BLOCK_SIZE, Source
 from workload.kv_cache.summary import summarize
 from workload.kv_cache.tables import write_tables
-from workload.latest import publish
 from workload.paths import cache_dir
 from workload.record.bundle import Bundle, open_bundle
 from workload.record.journal import Journal
 from workload.record.results import read_run
-from workload.report import REPORT, render, section_of
+from workload.report.latest_results import publish
+from workload.report.page import REPORT, render, section_of
 from workload.settings import CORPUS_SETTINGS
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from workload.console import say
-from workload.report import REPORT
+from workload.report.console import say
+from workload.report.page import REPORT
 from workload.soak.summary import verdicts
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from exporter.plain_text import plain
-from workload.console import say
-from workload.report import REPORT, marks_of, verdicts_of
+from workload.report.console import say
+from workload.report.page import REPORT, marks_of, verdicts_of
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -14,14 +14,14 @@ from workload.cli import run_command_line
 from workload.dashboards.catalogue import dashboard_of
 from workload.errors import UsageError
 from workload.experiments import EXPERIMENTS
-from workload.latest import publish
 from workload.panels.data import Trace
 from workload.panels.vllm_metrics import HIT_RATIO, KV_USAGE
-from workload.past import open_run
 from workload.record.bundle import Bundle
 from workload.record.journal import Journal
 from workload.record.results import RunData
-from workload.redraw import read_traces, redraw
+from workload.report.latest_results import publish
+from workload.report.past_run import open_run
+from workload.report.redraw import read_traces, redraw
 from workload.services.prometheus import NoDataError
 
 if TYPE_CHECKING:

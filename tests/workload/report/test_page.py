@@ -11,13 +11,13 @@ from rich.console import Console
 
 from workload.experiments import EXPERIMENTS
 from workload.harness.run import Finished
-from workload.printing import print_finished
-from workload.report import marks_of, render, section_of, verdicts_of
+from workload.report.headlines import print_finished
+from workload.report.page import marks_of, render, section_of, verdicts_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from workload.report import Section
+    from workload.report.page import Section
 
 SILENT: Any = SimpleNamespace(verdicts=lambda _: [])
 SCORES = {"questions": 3, "answer_em": 0.0, "answer_f1": 0.25, "facts_em": 0.0, "facts_f1": 0.5, "joint_f1": 0.125}

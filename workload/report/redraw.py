@@ -21,20 +21,20 @@ from workload.files.csv_cells import text_in
 from workload.files.enclosed import text_of
 from workload.harness.run import Finished
 from workload.kv_cache.run import FIGURES as KV_CACHE_FIGURES
-from workload.latest import folder_to_redraw
 from workload.panels import vllm_metrics
 from workload.panels.data import Trace
 from workload.panels.panel import Figure
 from workload.record.evidence import Evidence
 from workload.record.manifest import readable
 from workload.record.results import read_run
-from workload.report import REPORT, render, section_of
+from workload.report.latest_results import folder_to_redraw
+from workload.report.page import REPORT, render, section_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from workload.panels.panel import Panel
-    from workload.past import PastRun
+    from workload.report.past_run import PastRun
     from workload.services.prometheus import PrometheusClient
 
 
