@@ -27,8 +27,9 @@ from workload.settings import PLACES
 from workload.soak.checkpoint import read_checkpoint, stream_of
 from workload.soak.clock import steady
 from workload.soak.display import Display, Recent
+from workload.soak.outcome import judged
+from workload.soak.ownership_watch import keep_possession
 from workload.soak.pace import Ending, Pace
-from workload.soak.possession import keep_possession
 from workload.soak.record import SoakRecord
 from workload.soak.recovery import Recovery
 from workload.soak.reporting import report
@@ -40,7 +41,6 @@ from workload.soak.signals import orderly
 from workload.soak.soak import Soak, free_bytes
 from workload.soak.steering import Steering
 from workload.soak.watching import served, watchers
-from workload.soak.worth import judged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence

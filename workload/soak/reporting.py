@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from workload.analysis.wording import given, number, percent
-from workload.charts.soak import draw
 from workload.report.page import QUALITY, RANDOM_WEIGHTS, REPORT, Section, render
+from workload.soak.chart import draw
 from workload.soak.summary import summarise, verdicts
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from workload.errors import Hop2RagError, StoppedByAlertError, StorageError
 from workload.services.alert import WATCHDOG
 from workload.services.own_thread import in_own_thread
-from workload.soak.asides import Asides
+from workload.soak.alert_effects import Asides
 from workload.soak.pace import DISK, ENGINE, HEARTBEAT
 
 if TYPE_CHECKING:

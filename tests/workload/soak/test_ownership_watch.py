@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
+from workload.soak.ownership_watch import keep_possession
 from workload.soak.pace import Ending, Pace
-from workload.soak.possession import keep_possession
 
 
 @pytest.mark.parametrize("lost", ["targets", "receiver", None])

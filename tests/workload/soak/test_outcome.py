@@ -10,9 +10,9 @@ from tests.stubs.soak import assembly, soak
 from tests.stubs.vllm import StubVllm, Turn
 from workload.services.prometheus import NoDataError, PrometheusError, Sample
 from workload.soak import soak as soak_module
+from workload.soak.outcome import judged
 from workload.soak.pace import Ending
 from workload.soak.resets import counter_resets, recorded_share
-from workload.soak.worth import judged
 
 if TYPE_CHECKING:
     from pathlib import Path
