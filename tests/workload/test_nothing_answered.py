@@ -12,8 +12,8 @@ import pytest
 
 from tests.stubs.load import START, Rows, run_of
 from tests.workload.test_finish import ON_ENGINES, record
-from workload.arms import parse_arms
 from workload.experiments.ab import ab_experiment
+from workload.experiments.arms import parse_arms
 from workload.harness.run import finish
 from workload.promql.vllm_metrics import COUNTERS
 from workload.record.evidence import Evidence, evidence_of

@@ -104,9 +104,9 @@ def run(
     resume: Annotated[str | None, typer.Option(help="Go on with this interrupted run, with its settings.")] = None,
 ) -> None:
     """Run an experiment: starts what is not up, measures, draws the figures, stops what it started."""
-    from workload.arms import read_options  # noqa: PLC0415
     from workload.experiment import Experiment  # noqa: PLC0415 - `--help` need not load the numeric libraries
     from workload.experiments import EXPERIMENTS  # noqa: PLC0415
+    from workload.experiments.arms import read_options  # noqa: PLC0415
     from workload.harness.run import run_experiment, settings_of  # noqa: PLC0415
     from workload.report.headlines import print_finished  # noqa: PLC0415
     from workload.settings import load_settings, with_options  # noqa: PLC0415

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from workload.arms import parse_arms
 from workload.experiments.ab import ab_experiment, recording
+from workload.experiments.arms import parse_arms
 from workload.harness.run import run_experiment
 
 if TYPE_CHECKING:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from workload.arms import parse_arms
 from workload.errors import UsageError
 from workload.experiments import EXPERIMENTS
 from workload.experiments.ab import ab_experiment
+from workload.experiments.arms import parse_arms
 from workload.files.enclosed import json_of, run_folder
 from workload.harness.run import footer
 from workload.record.bundle import Bundle

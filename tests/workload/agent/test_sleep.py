@@ -16,9 +16,9 @@ from workload.agent.llm import Llm
 from workload.agent.nodes import Hop2RagNodes
 from workload.agent.retrieval import Retrieval
 from workload.agent.sleep import EngineSleep
-from workload.arms import parse_arm
 from workload.engine.endpoint import open_client
 from workload.errors import DependencyDownError, UsageError
+from workload.experiments.arms import parse_arm
 from workload.settings import load_settings, with_options
 
 if TYPE_CHECKING:

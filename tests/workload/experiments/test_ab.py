@@ -12,9 +12,9 @@ from tests.stubs.run import call, measured, question, run_of
 from workload.analysis.ab_wording import verdicts
 from workload.analysis.costs import fit_costs
 from workload.analysis.prediction import predict
-from workload.arms import parse_arms
 from workload.charts.ab import title_of
 from workload.experiments.ab import ab_experiment, differing, recording
+from workload.experiments.arms import parse_arms
 
 if TYPE_CHECKING:
     from pathlib import Path

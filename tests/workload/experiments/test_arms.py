@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from workload.arms import parse_arm, parse_arms
 from workload.cli import run_command_line
 from workload.commands.ab import ENGINE_LIST, OVERLAP_LIST, SHORT_LIST
 from workload.engine.profile import PROFILES
 from workload.errors import UsageError
+from workload.experiments.arms import parse_arm, parse_arms
 from workload.settings import load_settings, with_options
 
 
