@@ -18,6 +18,7 @@ from exporter.web.server import MetricsServer
 from workload.agent.client import llm_client
 from workload.agent.context import EVERYTHING, Context
 from workload.agent.graph import Hop2Rag
+from workload.agent.instruments import Instruments
 from workload.agent.llm import Llm
 from workload.agent.metering import Meter
 from workload.agent.nodes import Hop2RagNodes
@@ -34,7 +35,6 @@ from workload.engine.profile import parse_version
 from workload.harness.driver import Driver
 from workload.harness.health_gate import EngineGate
 from workload.harness.process_memory import settled_heap
-from workload.instruments import Instruments
 from workload.services.targets import MEASURED, WARM_UP
 from workload.services.tracing import exported_spans
 
