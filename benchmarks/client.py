@@ -36,11 +36,12 @@ from workload.agent.llm import Llm
 from workload.engine.install import install
 from workload.engine.launcher import ProcessLauncher
 from workload.engine.profile import PROFILES
-from workload.harness.loops import Tally, closed_loop, open_loop, poisson
+from workload.experiments.arrivals import poisson
+from workload.harness.loops import Tally, closed_loop, open_loop
 from workload.harness.process_memory import settled_heap
 from workload.paths import cache_dir
-from workload.ports import free_port
 from workload.record.journal import Journal, read
+from workload.services.process import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

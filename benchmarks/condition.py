@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from prometheus_client.parser import text_string_to_metric_families
 
 from workload.engine.endpoint import open_client
-from workload.experiment import Window
 from workload.harness.driver import Phase
 from workload.harness.loops import Tally
 from workload.harness.system_under_test import subject
 from workload.promql.vllm_metrics import COUNTERS
 from workload.record.results import Measured
+from workload.record.window import Window
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

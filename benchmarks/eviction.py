@@ -33,11 +33,11 @@ from workload.errors import Hop2RagError
 from workload.harness.run import launcher_of
 from workload.kv_cache.bounds import in_pool
 from workload.kv_cache.recorded import read_calls
-from workload.ports import free_port
 from workload.promql.concurrency import PREEMPTIONS
 from workload.promql.vllm_metrics import HITS, QUERIES
 from workload.record.bundle import new_run_id
 from workload.record.journal import Journal
+from workload.services.process import free_port
 from workload.settings import load_settings
 
 if TYPE_CHECKING:

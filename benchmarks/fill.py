@@ -25,9 +25,8 @@ from exporter.timeline import MEMORY_USED, NODE_ACTIVE
 from workload.agent.state import NODES
 from workload.demo.recording import find_recordings
 from workload.paths import asset
-from workload.ports import free_port
 from workload.promql.selectors import selector
-from workload.services.process import ChildProcess
+from workload.services.process import ChildProcess, free_port
 from workload.services.prometheus import PrometheusClient
 from workload.services.prometheus_server import HOST, loopback_session
 

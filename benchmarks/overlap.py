@@ -31,7 +31,7 @@ from tests.stubs.vllm import StubVllm, Turn
 from workload.agent.graph import Hop2Rag
 from workload.agent.nodes import Hop2RagNodes
 from workload.agent.replay import Recorded, ReplayLlm
-from workload.agent.retrieval import Execution, Retrieval
+from workload.agent.retrieval import Retrieval
 from workload.analysis.ab import end_to_end
 from workload.corpus.default import open_corpus
 from workload.corpus.embedding import MiniLmEmbedder
@@ -41,7 +41,7 @@ from workload.harness.health_gate import EngineGate
 from workload.harness.loops import Tally
 from workload.record.journal import Journal
 from workload.record.results import read_run
-from workload.settings import load_settings
+from workload.settings import Execution, load_settings
 from workload.statistics.paired import compare
 
 if TYPE_CHECKING:

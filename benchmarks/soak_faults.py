@@ -33,9 +33,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import psutil
 from machine import describe
 
-from workload.ports import free_port
 from workload.record.journal import read
 from workload.services.listener import find_listener
+from workload.services.process import free_port
 from workload.soak.plan import seconds_of
 
 if TYPE_CHECKING:

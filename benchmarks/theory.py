@@ -37,10 +37,10 @@ from workload.corpus.hotpotqa import draw
 from workload.engine.profile import PROFILES
 from workload.errors import Hop2RagError
 from workload.harness.run import launcher_of, script_of
-from workload.ports import free_port
 from workload.record.bundle import new_run_id
 from workload.record.journal import Journal
 from workload.record.results import read_run
+from workload.services.process import free_port
 from workload.settings import load_settings
 
 if TYPE_CHECKING:

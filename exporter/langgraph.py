@@ -1,6 +1,7 @@
 """Meters any LangGraph app through LangChain's callbacks, without a change to its nodes.
 
-The instruments are those of our own agent (`exporter.agent.instruments`), so its dashboards, rules and alerts fit the app too.
+The instruments are those of our own agent (`exporter.agent.instruments`), so its dashboards, rules and alerts fit the
+app too.
 Needs the extra `langgraph`: `pip install ".[langgraph]"` in a checkout.
 """
 
@@ -18,9 +19,8 @@ from prometheus_client import CollectorRegistry
 from exporter.agent.busy import BusySeconds
 from exporter.agent.instruments import AgentMetrics, metering_failures
 from exporter.agent.llm_failures import reason_of
-from exporter.agent.runs import CANCELLED, Runs
+from exporter.agent.runs import CANCELLED, Runs, Usage
 from exporter.agent.spans import NO_SPANS
-from exporter.question import Usage
 from exporter.timeline import NodeActivity
 from exporter.web.server import MetricsServer
 
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     from langchain_core.outputs import LLMResult
 
+    from exporter.agent.runs import Run
     from exporter.agent.spans import Spans
-    from exporter.question import Run
 
 _LOG = logging.getLogger("exporter.langgraph")
 MAX_NODES = 32  # each that calls a model has some 170 series

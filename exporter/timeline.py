@@ -6,12 +6,11 @@ scrape interval, so a missed scrape or two loses nothing; what is sent again is 
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-
-from exporter.labels import LabelSet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -146,3 +145,30 @@ class NodeActivity:
                 now_ms = self._clock_ms()
                 visits.add_edge(now_ms, int(visits.inside > 0))
                 visits.prune(now_ms - self._window_ms)
+
+
+OTHER = "other"
+
+
+_PLAIN = re.compile(r"[A-Za-z0-9._:+-]{1,64}")
+
+
+class LabelSet:
+    """Admits the first `limit` distinct plain values; every other value becomes "other".
+
+    Plain means 1 to 64 ASCII letters, digits, dots, dashes, underscores, colons or plus signs: no prompt, path or
+    megabyte of text can become a label. `known` values are admitted from the start and count towards the limit.
+    """
+
+    def __init__(self, limit: int, known: tuple[str, ...] = ()) -> None:
+        self._limit = limit
+        self._admitted = set(known)
+
+    def admit(self, value: str) -> str:
+        """Return `value` if it belongs to the set or still fits, else "other"."""
+        if value in self._admitted:
+            return value
+        if len(self._admitted) >= self._limit or not _PLAIN.fullmatch(value):
+            return OTHER
+        self._admitted.add(value)
+        return value

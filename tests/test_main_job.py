@@ -12,7 +12,7 @@ from workload.cli import run_command_line
 from workload.engine.install import find_installation
 from workload.errors import MissingPartError
 from workload.paths import cache_dir
-from workload.ports import free_port
+from workload.services.process import free_port
 
 if TYPE_CHECKING:
     from pathlib import Path

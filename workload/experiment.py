@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from workload.engine.profile import PROFILES
@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 
     from workload.charts.drawing import Drawing
     from workload.engine.profile import VllmProfile
-    from workload.harness.run import Finished
-    from workload.record.results import RunData
+    from workload.record.results import Finished, RunData
     from workload.settings import Settings
 
 Order = Literal["AB", "ABBA"]
@@ -69,26 +68,6 @@ def levels(settings: Settings) -> tuple[Point, ...]:
     """Return a point for each concurrency level of the settings, with at least `rounds` questions for each worker."""
     asked = {level: max(settings.limit, level * (settings.rounds or 0)) for level in settings.concurrency}
     return tuple(Point(f"c{level}", level, questions=number) for level, number in asked.items())
-
-
-@dataclass(frozen=True)
-class Window:
-    """The time in which one point of one block was measured, warm-up outside.
-
-    `start` and `end` are instants of scrapes, in seconds since the epoch. `segment` counts from 0; a further one
-    follows an interruption. `block` is the arm's turn, counted from 0; see `workload.harness.blocks`.
-    """
-
-    arm: str
-    block: int
-    point: str
-    segment: int
-    start: float
-    end: float
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the window for a manifest."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)

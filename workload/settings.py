@@ -9,19 +9,24 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from workload.agent.context import Selection
-from workload.agent.prefetch import DraftSource
-from workload.agent.prompts import Layout
-from workload.agent.retrieval import Execution
 from workload.engine.endpoint import check_url, parse_endpoint
 from workload.engine.key import FILE_VARIABLE, refuse_secrets
 from workload.errors import UsageError
-from workload.harness.loops import MAX_CONCURRENCY
 from workload.paths import NAME_PATTERN
+from workload.services.prometheus_server import RETENTION_SIZE
 from workload.services.targets import ADDRESS_PATTERN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+MAX_CONCURRENCY = 1024
+DraftSource = Literal["off", "question", "last-clue", "missing-fact", "planted"]
+"""Where a draft comes from. All but `off` draft the first query from the question; `planted` takes the later ones from
+the record that is replayed, right as often as asked, to measure prefetch apart from the drafts' quality."""
+Execution = Literal["threads", "blocking", "batched"]
+Selection = Literal["all", "truncate", "importance", "progressive"]
+Layout = Literal["original", "instructions-first", "append-only"]
+
 
 # Every variable that has a meaning, and the setting it gives; the last wins, and flags win over the environment.
 ENVIRONMENT = {
@@ -50,8 +55,6 @@ ENVIRONMENT = {
 OTHER_VARIABLES = {"HOP2RAG_CACHE", "HOP2RAG_PROMETHEUS", "HOP2RAG_RUNBOOK_BASE", FILE_VARIABLE}
 PREFIX = "HOP2RAG_"
 
-RETENTION_SIZE = "10GB"
-"""What our own Prometheus keeps at most, the oldest first to go: days of an engine, and never the whole disk."""
 
 SIZE_PATTERN = r"^[1-9]\d{0,5}(MB|GB|TB)$"
 

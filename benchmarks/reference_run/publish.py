@@ -19,7 +19,7 @@ from workload.demo.figures import draw_run
 from workload.demo.recording import find_recordings
 from workload.demo.server import serve
 from workload.paths import asset, cache_dir
-from workload.ports import free_port
+from workload.services.process import free_port
 from workload.services.prometheus_binary import find_prometheus
 
 if TYPE_CHECKING:

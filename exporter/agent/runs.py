@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,6 @@ from opentelemetry.trace import INVALID_SPAN
 
 from exporter.agent.instruments import ERROR_REASONS, OTHER, closed, hop_label
 from exporter.agent.spans import NO_SPANS, REQUEST_MODEL, TIME_TO_FIRST_CHUNK, fail, make_current, tell_usage
-from exporter.question import Question, Run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator
@@ -220,3 +220,54 @@ class Runs:
         if run.usage.cached_tokens is not None:
             metrics.expect(metrics.cached_prompt_tokens)
             metrics.cached_prompt_tokens.labels(node, hop).inc(run.usage.cached_tokens)
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Tokens of one call, as the server counted them; None where it did not tell."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int | None
+
+
+@dataclass(eq=False)
+class Question:
+    """One question: its open runs, its slot on the timeline, and the steps in which each node has run.
+
+    `active` is when its last run was opened.
+    """
+
+    worker: int = 0
+    active: float = 0.0
+    open: dict[UUID, Run] = field(default_factory=dict)
+    steps: dict[str, dict[Hashable, int]] = field(default_factory=dict)
+
+    def hop(self, node: str, step: Hashable) -> int:
+        """Return how often the node has run, from 1; visits of the same step count once."""
+        steps = self.steps.setdefault(node, {})
+        return steps.setdefault(step, len(steps) + 1)
+
+    @property
+    def hops(self) -> int:
+        """Return the visits of the node that ran most often."""
+        return max((len(steps) for steps in self.steps.values()), default=0)
+
+
+@dataclass
+class Run:
+    """One open run. Closing `timing` records it; the other fields say what to record.
+
+    `span` is its own, or that of the run it lies in. `reason` says why it failed, and is None when it did not.
+    """
+
+    question: Question
+    node: str
+    hop: int
+    started: float
+    span: Span
+    is_question: bool = False
+    ttft: float | None = None
+    usage: Usage | None = None
+    reason: str | None = None
+    timing: ExitStack = field(default_factory=ExitStack)

@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.timeline import NODE_ACTIVE, NodeActivity
+from exporter.timeline import NODE_ACTIVE, OTHER, LabelSet, NodeActivity
 
 
 class FakeClock:
@@ -148,3 +148,18 @@ def test_64_workers_fit_a_scrape() -> None:
             activity.leave(f"w{worker}", nodes[(step + worker) % 11])
         clock.now_ms += 50
     assert 600 <= activity.expose().count(b"\n") <= 1_000
+
+
+def test_known_values_are_kept_and_overflow_is_other() -> None:
+    """Fault row 5: the 10,000th name must not become the 10,000th series."""
+    labels = LabelSet(3, known=("decide",))
+    assert [labels.admit(value) for value in ("decide", "a", "b", "c", "a")] == ["decide", "a", "b", OTHER, "a"]
+
+
+@given(st.lists(st.text(), max_size=50))
+def test_what_is_admitted_is_plain_and_bounded(values: list[str]) -> None:
+    """Whatever comes in, a label is short ASCII without quotes or line ends, so an exposition cannot be forged."""
+    labels = LabelSet(5)
+    admitted = {labels.admit(value) for value in values}
+    assert len(admitted) <= 6
+    assert all(value.isascii() and value.isprintable() and '"' not in value for value in admitted)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from workload.agent.metering import QuestionMeter
-    from workload.agent.state import Message
+    from workload.engine.message import Message
 
 EXPOSITIONS = st.lists(
     st.sampled_from(["# TYPE vllm:x counter", "vllm:x_total 1", 'vllm:x_total{a="', "# HELP", 'up{job="a"} NaN'])

@@ -12,8 +12,8 @@ import yaml
 
 from workload.errors import MissingPartError
 from workload.paths import cache_dir
-from workload.ports import free_port
 from workload.services.alertmanager import LocalAlertmanager
+from workload.services.process import free_port
 from workload.services.prometheus import PrometheusError
 from workload.services.prometheus_binary import find_alertmanager, find_prometheus
 from workload.services.prometheus_reload import reload_by_signal

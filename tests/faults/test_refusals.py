@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from workload.agent.metering import QuestionMeter
-    from workload.agent.state import Message
+    from workload.engine.message import Message
 
 ASKED: list[Message] = [{"role": "user", "content": "Who founded the Tin Choir?"}]
 NOW = datetime(2025, 1, 31, 12, 0, 0, tzinfo=UTC)

@@ -22,13 +22,13 @@ from workload.harness import health_gate as gate
 from workload.harness.measurement import Measurement
 from workload.harness.system_under_test import subject
 from workload.paths import cache_dir
-from workload.ports import free_port
 from workload.promql.selectors import selector
 from workload.promql.vllm_metrics import HITS, QUERIES
 from workload.record.bundle import Bundle
 from workload.record.history import NOTHING
 from workload.record.journal import Journal
 from workload.report.page import verdicts_of
+from workload.services.process import free_port
 from workload.services.prometheus_binary import find_prometheus
 from workload.services.prometheus_server import LocalPrometheus, loopback_session
 from workload.services.targets import MEASURED, ArmLabels

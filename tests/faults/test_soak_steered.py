@@ -20,10 +20,10 @@ from tests.stubs.soak import assembly
 from tests.stubs.vllm import StubVllm, Turn
 from workload.errors import MissingPartError
 from workload.paths import cache_dir
-from workload.ports import free_port
 from workload.record.journal import read
 from workload.services.alert_webhook import PATH
 from workload.services.alertmanager import LocalAlertmanager
+from workload.services.process import free_port
 from workload.services.prometheus_binary import find_alertmanager, find_prometheus
 from workload.services.prometheus_server import HOST, LocalPrometheus, loopback_session
 from workload.soak.record import SoakRecord

@@ -24,13 +24,12 @@ from workload.charts.canvas import sheet
 from workload.charts.time_series import png
 from workload.cli import run_command_line
 from workload.engine.facts import EngineFacts, facts_from
-from workload.export.answers import Answer
-from workload.export.table import to_csv
+from workload.export.answers import Answer, to_csv
 from workload.files.csv_cells import cell, text_in
 from workload.harness.ask import Answered
-from workload.harness.run import Finished
 from workload.panels.vllm_metrics import HIT_RATIO
 from workload.record.bundle import Bundle
+from workload.record.results import Finished
 from workload.report.console import PlainConsole
 from workload.report.headlines import print_finished, print_verdicts
 from workload.report.page import render, section_of

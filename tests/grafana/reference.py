@@ -16,8 +16,8 @@ from exporter.timeline import MEMORY_USED, NODE_ACTIVE
 from tests.grafana.expositions import Sample, samples
 from workload.agent.state import NODES
 from workload.paths import asset
-from workload.ports import free_port
 from workload.promql.selectors import selector
+from workload.services.process import free_port
 from workload.services.prometheus import PrometheusClient
 from workload.services.prometheus_server import loopback_session
 

@@ -14,8 +14,7 @@ import yaml
 
 from workload.errors import MissingPartError
 from workload.paths import asset, cache_dir
-from workload.ports import free_port
-from workload.services.process import ChildProcess
+from workload.services.process import ChildProcess, free_port
 from workload.services.prometheus_binary import IN_OWN_NAMESPACE, AlertmanagerBinary, find_alertmanager
 from workload.services.prometheus_server import LocalPrometheus, loopback_session
 from workload.services.targets import ArmLabels

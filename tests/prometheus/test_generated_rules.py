@@ -25,7 +25,7 @@ NAMES = [(fact, name) for fact in FACTS.values() for name in fact.names]
 
 
 def test_committed_rules_are_the_rendered_ones() -> None:
-    """A stale, missing or orphaned file would be what Prometheus runs: `python -m workload.promql.recording_rules` rewrites them."""
+    """A stale, missing or orphaned file is run too; `python -m workload.promql.recording_rules` writes them."""
     committed = {path.name: path.read_text() for path in asset("prometheus/rules").iterdir()}
     assert committed == render(), "run `python -m workload.promql.recording_rules` and commit the difference"
 

@@ -14,7 +14,7 @@ import yaml
 from workload.compose.configs import contents
 from workload.doctor.servers import examine_prometheus
 from workload.paths import asset
-from workload.ports import free_port
+from workload.services.process import free_port
 from workload.services.prometheus import NoDataError
 from workload.services.prometheus_server import LocalPrometheus, loopback_session, render_config
 from workload.services.targets import ArmLabels

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     import openai
     from numpy.typing import NDArray
 
-    from workload.agent.prompts import Layout
     from workload.corpus.watch import Mark
     from workload.record.journal import Journal
+    from workload.settings import Layout
 
 DIMENSION = 4
 SUBJECTS = ("Mara Vell", "Orin Tasp", "the Glass Harbour", "Senna Dole", "the Tin Choir", "Pell", "Quay", "Ruan")

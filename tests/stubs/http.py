@@ -7,7 +7,7 @@ import threading
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Self
 
-from workload.ports import free_port
+from workload.services.process import free_port
 
 if TYPE_CHECKING:
     import ssl

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import requests
 
-from workload.experiment import Window
 from workload.record.bundle import Bundle
 from workload.record.evidence import Evidence
 from workload.record.journal import Journal
 from workload.record.results import Measured, RunData
+from workload.record.window import Window
 from workload.services.prometheus import NoDataError, PrometheusClient, Sample, Series
 from workload.settings import Settings
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from workload.experiment import Window
 from workload.promql.vllm_metrics import COUNTERS, HITS, PREFILL_SECONDS, QUERIES
 from workload.record.results import Measured, Row, RunData
+from workload.record.window import Window
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -24,9 +24,9 @@ from workload.errors import UsageError
 from workload.experiment import Experiment
 from workload.experiments import EXPERIMENTS
 from workload.paths import asset, cache_dir
-from workload.ports import free_port
 from workload.promql.selectors import selector
 from workload.record.results import Measured
+from workload.services.process import free_port
 from workload.services.prometheus_binary import PrometheusBinary, find_prometheus
 
 if TYPE_CHECKING:

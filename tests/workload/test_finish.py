@@ -14,9 +14,9 @@ from workload.experiment import Experiment
 from workload.experiments import EXPERIMENTS
 from workload.harness.run import finish
 from workload.promql.vllm_metrics import COUNTERS
-from workload.record.evidence import Evidence, evidence_of
+from workload.record.evidence import Evidence
 from workload.record.journal import Journal
-from workload.record.results import Measured
+from workload.record.results import Measured, evidence_of
 from workload.record.schema import TABLES
 
 if TYPE_CHECKING:

@@ -11,9 +11,10 @@ import pytest
 from tests.stubs.agent import agent_of, bench, client_of
 from tests.stubs.vllm import StubVllm
 from workload.corpus.hotpotqa import Question
+from workload.experiments.arrivals import poisson
 from workload.harness.driver import Driver, Phase
 from workload.harness.health_gate import EngineGate
-from workload.harness.loops import Tally, poisson
+from workload.harness.loops import Tally
 from workload.harness.measurement import Measurement
 from workload.record.history import NOTHING
 from workload.record.journal import Journal, read

@@ -16,8 +16,8 @@ from workload.experiments.ab import ab_experiment
 from workload.experiments.arms import parse_arms
 from workload.harness.run import finish
 from workload.promql.vllm_metrics import COUNTERS
-from workload.record.evidence import Evidence, evidence_of
-from workload.record.results import Measured
+from workload.record.evidence import Evidence
+from workload.record.results import Measured, evidence_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

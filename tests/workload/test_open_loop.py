@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from workload.corpus.hotpotqa import Question
 from workload.errors import DependencyDownError
-from workload.harness.loops import Tally, open_loop, poisson
+from workload.experiments.arrivals import poisson
+from workload.harness.loops import Tally, open_loop
 
 FATES = st.sampled_from(["ok", "ok", "timeout", "raise", "hang", "gate"])
 

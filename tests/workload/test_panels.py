@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from tests.stubs.run import measured
-from workload.experiment import Window
 from workload.panels.data import MAX_POINTS, MIN_STEP_SECONDS, fetch, step_of
 from workload.panels.gpu_memory import UTILIZATION
 from workload.panels.vllm_metrics import HIT_RATIO, REQUESTS
+from workload.record.window import Window
 from workload.services.prometheus import NoDataError, PrometheusClient, QueryError, Series
 
 if TYPE_CHECKING:

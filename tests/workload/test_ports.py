@@ -6,7 +6,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from workload import ports
-from workload.ports import PORTS, free_port
+from workload.services.process import PORTS, free_port
 
 if TYPE_CHECKING:
     import pytest

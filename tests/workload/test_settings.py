@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from workload.errors import UsageError
-from workload.harness.run import told_options
 from workload.paths import NAME_PATTERN, inside
+from workload.report.footer import told_options
 from workload.settings import ENVIRONMENT, OPENED, OTHER_VARIABLES, PLACES, Settings, load_settings, with_options
 
 if TYPE_CHECKING:

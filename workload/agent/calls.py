@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from workload.agent.metering import QuestionMeter
     from workload.agent.reuse import Arrival
-    from workload.agent.state import Message
+    from workload.engine.message import Message
 
 
 # What the journal's 64-bit columns hold, and a counter may be raised by.

@@ -7,7 +7,7 @@ in the evidence, so supporting facts are found among all that was retrieved.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from workload.agent import ranking
 
@@ -16,10 +16,9 @@ if TYPE_CHECKING:
 
     from workload.agent.state import Hop2RagState
     from workload.corpus.document import Document
+    from workload.settings import Selection
 
     Place = tuple[int, int]  # of a document, and of a sentence in it
-
-Selection = Literal["all", "truncate", "importance", "progressive"]
 
 
 def count_nothing(_: str) -> int:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from workload.agent.calls import CallMeter
     from workload.agent.metering import QuestionMeter
-    from workload.agent.state import Message
+    from workload.engine.message import Message
 
 # A reply has at most some hundred tokens; a server that goes on beyond this, in text or in token ids, does not answer.
 MAX_REPLY_CHARS = 65_536

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from workload.agent import ranking
 from workload.agent.context import EVERYTHING
-from workload.agent.prompts import DONE, Clues, Decision, Decomposition, Layout, messages
+from workload.agent.prompts import DONE, Clues, Decision, Decomposition, messages
 from workload.services.own_thread import in_own_thread
 
 if TYPE_CHECKING:
@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from workload.agent.prefetch import Prefetch
     from workload.agent.retrieval import Retrieval
     from workload.agent.sleep import EngineSleep
-    from workload.agent.state import Hop2RagState, Message
+    from workload.agent.state import Hop2RagState
     from workload.corpus.document import Document
+    from workload.engine.message import Message
+    from workload.settings import Layout
 
 KEPT_AFTER_RERANK = 5
 NEW_DOCUMENTS_A_HOP = 3

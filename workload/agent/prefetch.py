@@ -10,7 +10,9 @@ import asyncio
 import json
 from dataclasses import dataclass, field
 from random import Random
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
+
+from workload.agent.draft import Draft
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,53 +22,7 @@ if TYPE_CHECKING:
     from workload.agent.retrieval import Retrieval
     from workload.agent.state import Hop2RagState
     from workload.corpus.document import Document
-
-DraftSource = Literal["off", "question", "last-clue", "missing-fact", "planted"]
-"""Where a draft comes from. All but `off` draft the first query from the question; `planted` takes the later ones from
-the record that is replayed, right as often as asked, to measure prefetch apart from the drafts' quality."""
-
-
-@dataclass(eq=False)
-class Draft:
-    """A retrieval under way for a guessed query."""
-
-    query: str
-    hop: int
-    started: float
-    work: asyncio.Task[tuple[list[Document], float]]
-    is_settled: bool = False
-
-    async def claim(self, query: str, meter: QuestionMeter) -> list[Document] | None:
-        """Return the documents if the draft was right, else None; either way it is settled.
-
-        Raises:
-            Hop2RagError: the draft was right, and its retrieval failed as the real one would have.
-        """
-        if not same_query(query, self.query):
-            self.drop(meter, "wrong")
-            return None
-        needed = meter.meter.monotonic()
-        try:
-            documents, ended = await self.work
-        finally:
-            self.is_settled = True
-        meter.prefetched(self.hop, "used", self.started, ended - self.started, max(0.0, ended - needed))
-        return documents
-
-    def drop(self, meter: QuestionMeter, outcome: Literal["wrong", "unneeded"]) -> None:
-        """Give the draft up; what it took until now, or until it had ended, was for nothing."""
-        if self.is_settled:
-            return
-        self.is_settled = True
-        is_whole = self.work.done() and not self.work.cancelled() and self.work.exception() is None
-        ended = self.work.result()[1] if is_whole else meter.meter.monotonic()
-        self.work.cancel()
-        meter.prefetched(self.hop, outcome, self.started, ended - self.started, 0.0)
-
-
-def same_query(one: str, other: str) -> bool:
-    """Return whether two queries are the same text, white space aside: then any store finds the same documents."""
-    return one.split() == other.split()
+    from workload.settings import DraftSource
 
 
 @dataclass(frozen=True)

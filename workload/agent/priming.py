@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from workload.agent.llm import Llm
     from workload.agent.metering import Meter
-    from workload.agent.prompts import Layout
+    from workload.settings import Layout
 
 QUESTION_ID = "preamble"
 

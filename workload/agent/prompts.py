@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
-if TYPE_CHECKING:
-    from workload.agent.state import Hop2RagState, Message
-    from workload.corpus.document import Document
+from workload.settings import Layout
 
-Layout = Literal["original", "instructions-first", "append-only"]
+if TYPE_CHECKING:
+    from workload.agent.state import Hop2RagState
+    from workload.corpus.document import Document
+    from workload.engine.message import Message
+
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 DONE = "DONE"
 # With these limits the longest reply fits the node's token limit, so decoding by schema ends in valid JSON.

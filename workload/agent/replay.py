@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from workload.agent.metering import QuestionMeter
-    from workload.agent.state import Message
+    from workload.engine.message import Message
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING
 
 from workload.corpus.batching import QueryBatcher
 
@@ -14,21 +14,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from workload.agent.metering import QuestionMeter
-    from workload.corpus.document import Document
+    from workload.corpus.document import Document, DocumentStore
     from workload.corpus.embedding import Embedder
-    from workload.corpus.watch import Mark
-
-Execution = Literal["threads", "blocking", "batched"]
-
-
-class DocumentStore(Protocol):
-    """A vector store; `search` blocks."""
-
-    def search(self, vector: NDArray[np.float32], k: int) -> list[Document]:
-        """Return at most `k` documents, nearest first."""
-
-    def mark(self) -> Mark | None:
-        """Return the store's state, see `workload.corpus.watch`."""
+    from workload.settings import Execution
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Literal, TypedDict
 
-from workload.agent.prefetch import Draft  # noqa: TC001 - LangGraph reads the state's annotations at run time
+from workload.agent.draft import Draft  # noqa: TC001 - LangGraph reads the annotations of the state at run time
 from workload.corpus.document import Document  # noqa: TC001 - LangGraph reads the state's annotations at run time
+from workload.engine.message import Message  # noqa: TC001 - LangGraph reads the annotations of the state at run time
 
 LLM_NODES = ("decompose", "extract_clues", "decide", "generate")
 NODES = (
@@ -21,13 +22,6 @@ NODES = (
     "finalize",
 )
 Termination = Literal["", "done", "enough", "max_hops"]
-
-
-class Message(TypedDict):
-    """One chat message."""
-
-    role: Literal["system", "user", "assistant"]
-    content: str
 
 
 class Hop2RagState(TypedDict, total=False):

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workload.analysis.bounds import bounded
 from workload.errors import UsageError
 from workload.record.results import told_usage
 from workload.statistics.curvature import power, quadratic_share
 from workload.statistics.growth import design, fit_growth
-from workload.statistics.resampling import TAILS, wild_responses
+from workload.statistics.resampling import TAILS, bounded, wild_responses
 from workload.statistics.wall import is_wall, slope_ratio
 from workload.theory.physics import kv_bytes_per_token, prefill_cost
 

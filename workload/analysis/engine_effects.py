@@ -13,8 +13,8 @@ from workload.statistics.percentiles import is_given
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from workload.experiment import Window
     from workload.record.results import RunData
+    from workload.record.window import Window
 
 
 def engine_effects(data: RunData, arm: str) -> dict[str, Any]:

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from workload.analysis.bounds import bounded
 from workload.analysis.latency import answered, distribution, ended, spread
 from workload.analysis.memory import Line, summed
 from workload.analysis.rate import Rate
 from workload.record.results import group
+from workload.statistics.resampling import bounded
 from workload.statistics.scaling import efficiencies
 from workload.statistics.throughput import CLOSED, MIN_REQUESTS, OPEN, Level, Request, full_level, full_window
 from workload.statistics.usl import fit_usl
@@ -26,8 +26,8 @@ from workload.statistics.usl import fit_usl
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from workload.experiment import Window
     from workload.record.results import Row
+    from workload.record.window import Window
     from workload.services.prometheus import Series
 
 Loop = Literal["closed", "open"]

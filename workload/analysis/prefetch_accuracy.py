@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from workload.agent.prefetch import same_query
+from workload.agent.draft import same_query
 from workload.analysis.prefetch_bound import Hop, draft_accuracy, prefetch_bound
 from workload.analysis.prefetch_drafts import SOURCES, drafts_of, needs_of
 
@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
     from workload.analysis.prefetch_drafts import Draft, Need, Place
     from workload.analysis.spans import Load
-    from workload.record.evidence import Evidence, Retrieve
+    from workload.corpus.retrieve import Retrieve
+    from workload.record.evidence import Evidence
 
 NOT_MEASURED = "not measured: the run was not recorded with --record-prompts"
 

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from workload.experiment import Window
     from workload.record.results import Measured, Row, RunData
+    from workload.record.window import Window
     from workload.statistics.paired import Interval
 
 

@@ -15,8 +15,7 @@ from workload.charts.canvas import DARK, NODE_COLOURS, PALE, name, save, sheet
 from workload.charts.memory_ranges import GIB, MIB, draw_nodes, draw_phases
 from workload.charts.time_series import COLOURS
 from workload.panels.gpu_memory import PANELS
-from workload.record.evidence import evidence_of
-from workload.record.results import told_usage
+from workload.record.results import evidence_of, told_usage
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -81,8 +81,8 @@ def soak(
     from workload.settings import load_settings  # noqa: PLC0415 - `--help` need not load the numeric libraries
     from workload.soak.display import soak_progress  # noqa: PLC0415
     from workload.soak.plan import load_plan  # noqa: PLC0415
+    from workload.soak.reporting import show  # noqa: PLC0415
     from workload.soak.run import Ports, resumed, run_soak  # noqa: PLC0415
-    from workload.soak.show import show  # noqa: PLC0415
 
     if not duration and not resume:
         raise UsageError("A soak wants a --duration, such as 8h.", "Or go on with an earlier one: --resume RUN.")

@@ -5,10 +5,15 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from workload.corpus.watch import Mark
 
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[^a-z\s])")
 
@@ -46,3 +51,13 @@ def _stored_sentences(value: object) -> tuple[str, ...]:
         return ()
     whole = isinstance(sentences, list) and all(isinstance(sentence, str) for sentence in sentences)
     return tuple(sentences) if whole else ()
+
+
+class DocumentStore(Protocol):
+    """A vector store; `search` blocks."""
+
+    def search(self, vector: NDArray[np.float32], k: int) -> list[Document]:
+        """Return at most `k` documents, nearest first."""
+
+    def mark(self) -> Mark | None:
+        """Return the store's state, see `workload.corpus.watch`."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from workload.agent.state import Message
+    from workload.engine.message import Message
 
 FILES = ("tokenizer.json", "tokenizer_config.json")
 

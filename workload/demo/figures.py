@@ -13,20 +13,21 @@ from workload.errors import UsageError
 from workload.experiment import Experiment
 from workload.experiments import EXPERIMENTS
 from workload.files.enclosed import refuse_ways_out
-from workload.harness.run import finish, footer
+from workload.harness.run import finish
 from workload.paths import inside
 from workload.record.bundle import Bundle
 from workload.record.evidence import Evidence
 from workload.record.manifest import manifest_in, readable
 from workload.record.results import read_run
+from workload.report.footer import footer
 from workload.report.page import REPORT, render, section_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from workload.demo.recording import Recording
-    from workload.harness.run import Finished
     from workload.record.manifest import Manifest
+    from workload.record.results import Finished
     from workload.services.prometheus import PrometheusClient
 
 FILES = re.compile(r"manifest\.json|summary\.json|journal\.sqlite|nvml/nvml_[A-Za-z0-9_.-]{1,64}\.csv")

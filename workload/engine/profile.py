@@ -8,15 +8,18 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 from workload.errors import UsageError
+from workload.services.listener import SERVER_MODULE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from workload.engine.facts import EngineFacts
 
+DEFAULT = "prefix-on"
+"""What `hop2rag up`, `ask` and `soak` start unless told otherwise: the same, so that each uses the other's engine."""
+
 Device = Literal["cpu", "cuda"]
 
-SERVER_MODULE = "vllm.entrypoints.openai.api_server"
 OLDEST = (0, 6, 5)
 """The first release with `--no-enable-prefix-caching`: before it an arm "off" cannot be asked for."""
 
@@ -194,6 +197,3 @@ PROFILES: Mapping[str, VllmProfile] = MappingProxyType(
         )
     }
 )
-
-DEFAULT = "prefix-on"
-"""What `hop2rag up`, `ask` and `soak` start unless told otherwise: the same, so that each uses the other's engine."""

@@ -11,7 +11,7 @@ from workload.analysis.rate import estimators, in_words
 from workload.analysis.wording import given, interval, number, percent
 from workload.charts.concurrency import draw
 from workload.experiment import Arm, Experiment, Point, levels
-from workload.harness.loops import poisson
+from workload.experiments.arrivals import poisson
 from workload.statistics.percentiles import NEEDED
 
 if TYPE_CHECKING:

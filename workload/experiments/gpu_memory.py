@@ -25,8 +25,7 @@ from workload.analysis.spans import describe, loads_of, pauses
 from workload.analysis.wording import ABSENT, in_ms, number, percent
 from workload.charts.gpu_memory import draw
 from workload.experiment import Arm, Experiment
-from workload.record.evidence import evidence_of
-from workload.record.results import told_usage
+from workload.record.results import evidence_of, told_usage
 
 if TYPE_CHECKING:
     from workload.record.results import RunData

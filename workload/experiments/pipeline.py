@@ -22,7 +22,7 @@ from workload.promql.pipeline import (
     REQUEST_SECONDS,
     REQUESTS_RUNNING,
 )
-from workload.record.evidence import evidence_of
+from workload.record.results import evidence_of
 
 if TYPE_CHECKING:
     from workload.analysis.spans import Load

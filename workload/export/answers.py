@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from workload.dashboards.panel_model import legend, min_interval
+from workload.files.csv_cells import cell
 from workload.panels.panel import PLACEHOLDER
 from workload.promql.query import RANGE
 from workload.services.prometheus import NoDataError, Series
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -113,3 +117,26 @@ def _evaluate(client: PrometheusClient, promql: str, span: Span, step: float | N
         return [Series(one.labels, np.array([one.time]), np.array([one.value])) for one in found]
     except NoDataError:
         return []
+
+
+def by_bucket(answers: Sequence[Answer]) -> tuple[list[str], NDArray[np.float64]]:
+    """Return the upper bounds, ascending, and the counts, of shape (bounds, times), NaN where nothing is known."""
+    ordered = sorted(answers, key=lambda answer: float(answer.labels["le"]))
+    below = np.array([answer.values for answer in ordered])
+    counts = np.diff(below, axis=0, prepend=np.zeros((1, below.shape[1])))
+    # Rates of buckets that were scraped together differ by rounding only.
+    return [answer.labels["le"] for answer in ordered], np.maximum(counts, 0.0)
+
+
+def to_csv(answers: Sequence[Answer]) -> str:
+    """Return `series`, a column for each label, `time` in seconds since the epoch, `value`; gaps are left out."""
+    names = sorted({name for answer in answers for name in answer.labels if name != "__name__"})
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["series", *names, "time", "value"])
+    for answer in answers:
+        labels = [cell(answer.labels.get(name, "")) for name in names]
+        for time, value in zip(answer.times.tolist(), answer.values.tolist(), strict=True):
+            if not math.isnan(value):
+                writer.writerow([answer.line.legend or answer.line.query.name, *labels, f"{time:.3f}", repr(value)])
+    return text.getvalue()

@@ -8,10 +8,9 @@ from datetime import UTC, datetime
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from workload.export.answers import ask, promql_of
+from workload.export.answers import ask, promql_of, to_csv
 from workload.export.picture import Shown, draw
 from workload.export.snapshot import embed
-from workload.export.table import to_csv
 from workload.files import atomic_file as durable
 from workload.services.grafana import GrafanaError, NoRendererError
 

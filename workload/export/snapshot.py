@@ -7,7 +7,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from workload.dashboards.frame import render
-from workload.export.buckets import by_bucket
+from workload.export.answers import by_bucket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

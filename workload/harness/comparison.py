@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from workload.experiment import Arm, Experiment
-    from workload.harness.run import Finished
+    from workload.record.results import Finished
     from workload.settings import Settings
 
 QUESTIONS_A_TURN = 3

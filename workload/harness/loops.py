@@ -7,11 +7,10 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
-from itertools import accumulate
-from random import Random
 from typing import TYPE_CHECKING, Any
 
 from workload.errors import UsageError
+from workload.settings import MAX_CONCURRENCY
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
     Ask = Callable[[Question, str], Awaitable[str | None]]
     AskAt = Callable[[Question, str, float], Awaitable[str | None]]
     Ended = Callable[[str | None], Awaitable[None]]
-
-MAX_CONCURRENCY = 1024
 
 
 @dataclass
@@ -141,12 +138,6 @@ async def open_loop(
                         group.create_task(serve(question, heappop(free), start + seconds))
     except BaseExceptionGroup as failures:
         raise failures.exceptions[0] from None
-
-
-def poisson(rate: float, number: int, seed: int) -> tuple[float, ...]:
-    """Return `number` arrivals, in seconds, of users who know nothing of each other: `rate` a second."""
-    random = Random(seed)
-    return tuple(accumulate(random.expovariate(rate) for _ in range(number)))
 
 
 async def counted(answer: Awaitable[str | None], tally: Tally) -> str | None:

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from workload.experiment import Point, Window
+from workload.experiment import Point
 from workload.harness.driver import Phase
 from workload.harness.loops import Tally
 from workload.harness.sweep import question_id, sweep
@@ -15,6 +15,7 @@ from workload.promql.selectors import selector
 from workload.promql.vllm_metrics import COUNTERS
 from workload.record import results
 from workload.record.results import Measured
+from workload.record.window import Window
 from workload.services.process import process_tree
 from workload.services.prometheus import CounterResetError, NoDataError
 from workload.services.scrape_registration import require_ours
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Measurement:
-    """One block: a running engine, the agent on it, and everyone who watches; for `cache` see `workload.harness.blocks.Turn`."""
+    """One block: a running engine, the agent on it, and what observes both (`cache`: see `workload.harness.blocks`)."""
 
     engine: RunningEngine
     subject: Subject

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from workload.analysis.cache_inferred import settle
 from workload.charts.drawing import Drawing
 from workload.corpus.default import open_corpus, require_same_corpus
 from workload.corpus.embedding import MiniLmEmbedder
+from workload.corpus.retrieve import retriever
 from workload.engine.attach import AttachLauncher
 from workload.engine.docker import docker_launcher
 from workload.engine.endpoint import open_client
@@ -27,27 +27,32 @@ from workload.harness.engine_lock import claimant, engine_of
 from workload.harness.resume import settings_to_go_on
 from workload.harness.runner import Runner
 from workload.paths import cache_dir
-from workload.prometheus_attached import AttachedPrometheus
 from workload.record.annotations import annotator, find_grafana
 from workload.record.bundle import Bundle, open_bundle
-from workload.record.evidence import Evidence, retriever
+from workload.record.evidence import Evidence
 from workload.record.history import NOTHING, read_history
 from workload.record.journal import Journal
 from workload.record.manifest import manifest_in, readable
-from workload.record.results import read_run
+from workload.record.results import Finished, read_run
+from workload.report.footer import footer
 from workload.report.latest_results import publish
 from workload.report.page import REPORT, render, section_of
 from workload.services.ownership import ANYBODY, Claimant
 from workload.services.prometheus import PrometheusClient
+from workload.services.prometheus_attached import AttachedPrometheus
 from workload.services.prometheus_binary import find_prometheus
-from workload.services.prometheus_server import HOST, LocalPrometheus, loopback_session, targets_folder
+from workload.services.prometheus_server import (
+    HOST,
+    LocalPrometheus,
+    loopback_session,
+    targets_folder,
+)
 from workload.services.targets import TargetFiles
 from workload.services.tracing import engine_flags
-from workload.settings import AGENT_OPTIONS, PLACES, Settings
+from workload.settings import PLACES, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from rich.console import Console
     from rich.progress import Progress
@@ -57,16 +62,6 @@ if TYPE_CHECKING:
     from workload.experiment import Experiment
     from workload.record.history import History
     from workload.record.results import Measured
-
-
-@dataclass(frozen=True)
-class Finished:
-    """A finished run: its id, its summary and the files that a user looks at."""
-
-    run_id: str
-    summary: dict[str, Any]
-    files: tuple[Path, ...]
-    bundle: Path
 
 
 def launcher_of(settings: Settings, console: Console) -> Launcher:
@@ -259,27 +254,3 @@ def finish(experiment: Experiment, evidence: Evidence, measured: Sequence[Measur
     finished = Finished(bundle.run_id, summary, tuple(files), bundle.folder)
     bundle.write_text(REPORT, render(experiment.title, [section_of(experiment, finished)]))
     return finished
-
-
-def footer(run_id: str, settings: Settings, measured: Sequence[Measured]) -> str:
-    """Return what a copied picture must still say: the run, the engine, the model, sizes, windows, and a replay."""
-    engine = measured[0].engine
-    windows = [part.window.end - part.window.start for part in measured]
-    seconds = " and ".join(f"{length:.0f} s" for length in windows)
-    if len(windows) > 2:
-        seconds = f"{sum(windows):.0f} s in {len(windows)} windows"
-    sent = sum(part.accounting["sent"] for part in measured)
-    random = "; RANDOM WEIGHTS" if engine.get("has_random_weights") else ""
-    replay = f"\nREPLAY of {settings.replay}: the timing is real, the texts are recorded" if settings.replay else ""
-    return (
-        f"run {run_id}; vLLM {engine['version']}; {engine['model']}{random}; block size {engine['block_size']}; "
-        f"{told_options(settings)}; measured for {seconds}; {sent} questions sent{replay}"
-    )
-
-
-def told_options(settings: Settings) -> str:
-    """Return the layout and what else of the agent's options is not as by default, then the arms."""
-    fields = type(settings).model_fields
-    names = (name for name in AGENT_OPTIONS if name == "layout" or getattr(settings, name) != fields[name].default)
-    told = [f"{name.replace('_', ' ')} {getattr(settings, name)}" for name in names if name not in {"k", "max_hops"}]
-    return ", ".join(told) + (f"; arms {' | '.join(settings.arms)}" if settings.arms else "")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from workload.agent.replay import Script
-    from workload.agent.retrieval import DocumentStore
+    from workload.corpus.document import DocumentStore
     from workload.corpus.embedding import Embedder
     from workload.corpus.hotpotqa import Question
     from workload.engine.launcher import Launcher

@@ -21,9 +21,8 @@ from workload.services.alertmanager_access import USER
 from workload.services.grafana_server import LocalGrafana, find_grafana_server
 from workload.services.ownership import Claim, Claimant, InUseError, engine_claim
 from workload.services.prometheus_binary import find_alertmanager, find_prometheus
-from workload.services.prometheus_server import HOST, LocalPrometheus, loopback_session
+from workload.services.prometheus_server import HOST, RETENTION_SIZE, LocalPrometheus, loopback_session
 from workload.services.scrape_registration import wait_until_left
-from workload.settings import RETENTION_SIZE
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from workload.experiment import Study
-    from workload.harness.run import Finished
+    from workload.record.results import Finished
 
 # The plan's order, and last the summary of latency that it lists beside them.
 ORDER = ("kv-cache", "gpu-memory", "vllm-metrics", "pipeline", "context-growth", "concurrency", "latency")

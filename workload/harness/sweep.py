@@ -16,8 +16,8 @@ from workload.errors import DependencyDownError
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-    from workload.agent.state import Message
     from workload.engine.launcher import RunningEngine
+    from workload.engine.message import Message
     from workload.harness.driver import Phase
     from workload.harness.loops import Tally
     from workload.harness.system_under_test import Subject

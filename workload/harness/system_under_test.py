@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from workload.agent.replay import Script
-    from workload.agent.retrieval import DocumentStore
+    from workload.corpus.document import DocumentStore
     from workload.corpus.embedding import Embedder
     from workload.engine.facts import EngineFacts
     from workload.engine.launcher import RunningEngine

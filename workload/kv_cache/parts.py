@@ -9,8 +9,8 @@ from workload.agent.prompts import INSTRUCTIONS, PREAMBLE, REPAIR
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from workload.agent.state import Message
     from workload.corpus.tokenizer import ChatTokenizer
+    from workload.engine.message import Message
 
 PARTS = ("template", "instructions", "question", "passages", "replies")
 # How the paragraphs of the agent's prompts begin, see `workload.agent.prompts`.

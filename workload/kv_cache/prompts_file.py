@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from workload.agent.state import Message
     from workload.corpus.tokenizer import ChatTokenizer
+    from workload.engine.message import Message
 
 ARM = "prompts"
 MAX_BYTES = 2**30

@@ -15,8 +15,8 @@ from workload.agent.prompts import MAX_CLUE_CHARS, MAX_QUERY_CHARS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from workload.agent.state import Message
     from workload.corpus.hotpotqa import Question
+    from workload.engine.message import Message
 
 MAX_CLUES = 3
 

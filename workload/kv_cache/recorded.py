@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from workload.agent.state import Message
+    from workload.engine.message import Message
 
 SWEEP = "sweep"
 CHAT = TypeAdapter(tuple[ChatMessage, ...])

@@ -16,7 +16,7 @@ from workload.engine.facts import read_facts
 from workload.engine.install import find_installation
 from workload.engine.key import read_key
 from workload.errors import MissingPartError, UsageError
-from workload.harness.run import Finished, script_of
+from workload.harness.run import script_of
 from workload.kv_cache.chart_kv_cache import draw_bound
 from workload.kv_cache.chart_prefix_overlap import draw_heatmap
 from workload.kv_cache.chart_token_breakdown import draw_breakdown
@@ -30,7 +30,7 @@ from workload.kv_cache.tables import write_tables
 from workload.paths import cache_dir
 from workload.record.bundle import Bundle, open_bundle
 from workload.record.journal import Journal
-from workload.record.results import read_run
+from workload.record.results import Finished, read_run
 from workload.report.latest_results import publish
 from workload.report.page import REPORT, render, section_of
 from workload.settings import CORPUS_SETTINGS

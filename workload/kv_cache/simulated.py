@@ -41,11 +41,11 @@ if TYPE_CHECKING:
 
     from workload.agent.metering import QuestionMeter
     from workload.agent.replay import Script
-    from workload.agent.retrieval import DocumentStore
-    from workload.agent.state import Message
+    from workload.corpus.document import DocumentStore
     from workload.corpus.embedding import Embedder
     from workload.corpus.hotpotqa import Question
     from workload.corpus.tokenizer import ChatTokenizer
+    from workload.engine.message import Message
     from workload.record.journal import Journal
     from workload.settings import Settings
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from workload.agent.state import Message
+    from workload.engine.message import Message
     from workload.statistics.paired import Interval
     from workload.theory.structure import AgentCall
 

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from workload.experiment import Window
     from workload.panels.panel import Panel
+    from workload.record.window import Window
     from workload.services.prometheus import PrometheusClient
 
 # More points than this do not fit a figure's width.

@@ -1,8 +1,9 @@
 """Recording rules for vLLM, written from the table of facts: one name per fact, whatever the release.
 
-`python -m workload.promql.recording_rules` rewrites the committed files. Each rule reads the job `vllm` only (`vllm-fast` scrapes the
-same server), takes the current name or, where that is absent, an older one, and aggregates away what tells the parts of
-one server apart: its engines and its API processes. Every other label of a target survives, whatever it is called.
+`python -m workload.promql.recording_rules` rewrites the committed files. Each rule reads the job `vllm` only
+(`vllm-fast` scrapes the same server), takes the current name or, where that is absent, an older one, and aggregates
+away what tells the parts of one server apart: its engines and its API processes. Every other label of a target
+survives, whatever it is called.
 `new or old` works where a release shows both names, each aggregated first and told apart by target and model alone: a
 pattern on the name would count twice, and so would a label that only one of them carries.
 """
@@ -39,7 +40,7 @@ PARTS = "engine, pid"
 JOB = {"job": "vllm"}
 UP = selector("up", JOB)
 
-HEADER = "# Written by `python -m workload.promql.recording_rules` from ../vllm_metrics.yaml; edit that, or workload/promql/recording_rules.py.\n"
+HEADER = "# Written by `python -m workload.promql.recording_rules` from ../vllm_metrics.yaml; edit one of these two.\n"
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ def _group(name: str, rules: list[Rule], interval: str = "") -> str:
     return "\n".join(lines) + "\n"
 
 
-def main(folder: Path = Path(__file__).parent.parent / "prometheus" / "rules") -> int:
+def main(folder: Path = Path(__file__).parents[2] / "prometheus" / "rules") -> int:
     """Rewrite the rule files in the checkout and remove those that are no longer rendered."""
     folder.mkdir(exist_ok=True)
     files = render()

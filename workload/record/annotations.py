@@ -14,7 +14,7 @@ from workload.services.grafana import Grafana, GrafanaError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from workload.experiment import Window
+    from workload.record.window import Window
     from workload.services.targets import ArmLabels
 
 URL_VARIABLE, TOKEN_VARIABLE, TOKEN_FILE_VARIABLE = "GRAFANA_URL", "GRAFANA_TOKEN", "GRAFANA_TOKEN_FILE"

@@ -156,7 +156,7 @@ class Bundle:
         return self.write_text(name, json.dumps(value, indent=2, default=str) + "\n")
 
     def write_csv(self, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Path:
-        """Write a CSV file at once or not at all; see `workload.files.csv_cells` for texts that a spreadsheet would compute."""
+        """Write a CSV file whole or not at all; `workload.files.csv_cells` guards against formulas."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerows([cell(value) for value in row] for row in (header, *rows))

@@ -22,21 +22,18 @@ from workload.record.api_processes import joined
 from workload.services.prometheus import CounterResetError, NoDataError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from workload.agent.retrieval import DocumentStore
-    from workload.agent.state import Message
-    from workload.corpus.embedding import Embedder
-    from workload.experiment import Window
+    from workload.corpus.retrieve import Retrieve
+    from workload.engine.message import Message
     from workload.record.bundle import Bundle
-    from workload.record.results import Measured, RunData
+    from workload.record.results import Measured
+    from workload.record.window import Window
     from workload.services.prometheus import PrometheusClient, Sample, Series
     from workload.settings import Settings
-
-    Retrieve = Callable[[str], frozenset[str]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,26 +160,6 @@ class Evidence:
             row["call"]: Text(json.loads(row["messages"]), row["reply"])
             for row in journal.read(self.bundle.journal, "call_text")
         }
-
-
-def evidence_of(data: RunData) -> Evidence:
-    """Return what else can be asked about a run.
-
-    Raises:
-        ValueError: there is only its journal.
-    """
-    if data.evidence is None:
-        raise ValueError("this run's data are its journal alone")
-    return data.evidence
-
-
-def retriever(embedder: Embedder, store: DocumentStore, k: int) -> Retrieve:
-    """Return the agent's retrieval, as its node `retrieve` does it, for use after the load."""
-
-    def retrieve(query: str) -> frozenset[str]:
-        return frozenset(document.id for document in store.search(embedder.encode([query])[0], k))
-
-    return retrieve
 
 
 def read_raw_log(path: Path) -> Iterator[tuple[str, float, float, float]]:

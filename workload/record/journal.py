@@ -1,9 +1,9 @@
 """A run's record on disk: every question, node visit and LLM call, durable before a question is acknowledged.
 
 Texts of prompts and replies are kept only on request (`--record-prompts`); without it there are token counts and block
-hashes. One SQLite file in WAL mode, with a checksum on each row (workload/record/integrity.py). A writer thread owns the
-connection, so no question ever waits for the disk until its own acknowledgement; what piles up meanwhile is committed
-together.
+hashes. One SQLite file in WAL mode, with a checksum on each row (workload/record/integrity.py). A writer thread owns
+the connection, so no question ever waits for the disk until its own acknowledgement; what piles up meanwhile is
+committed together.
 """
 
 from __future__ import annotations

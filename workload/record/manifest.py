@@ -47,7 +47,7 @@ class _Strict(BaseModel):
 
 
 class WindowTold(_Strict):
-    """A measured window, see `workload.experiment.Window`."""
+    """A measured window, see `workload.record.window.Window`."""
 
     arm: Name
     block: Count

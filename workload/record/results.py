@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass, replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from workload.experiment import Window
 from workload.record import journal
+from workload.record.evidence import Evidence
+from workload.record.window import Window
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -174,3 +175,24 @@ def total(rows: Iterable[Row], column: str) -> int | None:
     """Return a column's sum; None when a row does not have it: what was not told is not zero."""
     values = [row[column] for row in rows]
     return None if None in values else sum(values)
+
+
+def evidence_of(data: RunData) -> Evidence:
+    """Return what else can be asked about a run.
+
+    Raises:
+        ValueError: there is only its journal.
+    """
+    if data.evidence is None:
+        raise ValueError("this run's data are its journal alone")
+    return data.evidence
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished run: its id, its summary and the files that a user looks at."""
+
+    run_id: str
+    summary: dict[str, Any]
+    files: tuple[Path, ...]
+    bundle: Path

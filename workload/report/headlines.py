@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from workload.experiment import Study
-    from workload.harness.run import Finished
+    from workload.record.results import Finished
 
 
 def print_finished(console: Console, experiment: Study, finished: Finished) -> None:

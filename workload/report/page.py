@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from workload.experiment import Study
-    from workload.harness.run import Finished
+    from workload.record.results import Finished
 
 REPORT = "report.html"
 RANDOM_WEIGHTS = "RANDOM WEIGHTS: tokens and times are real; answers, EM and F1 are those of a model that says noise."

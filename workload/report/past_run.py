@@ -10,9 +10,9 @@ from workload.experiments import EXPERIMENTS
 from workload.experiments.ab import ab_experiment
 from workload.experiments.arms import parse_arms
 from workload.files.enclosed import json_of, run_folder
-from workload.harness.run import footer
 from workload.record.bundle import Bundle
 from workload.record.manifest import manifest_in, readable
+from workload.report.footer import footer
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -19,14 +19,13 @@ from workload.export.stored import holds
 from workload.files import atomic_file as durable
 from workload.files.csv_cells import text_in
 from workload.files.enclosed import text_of
-from workload.harness.run import Finished
 from workload.kv_cache.run import FIGURES as KV_CACHE_FIGURES
 from workload.panels import vllm_metrics
 from workload.panels.data import Trace
 from workload.panels.panel import Figure
 from workload.record.evidence import Evidence
 from workload.record.manifest import readable
-from workload.record.results import read_run
+from workload.record.results import Finished, read_run
 from workload.report.latest_results import folder_to_redraw
 from workload.report.page import REPORT, render, section_of
 

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 from exporter.web.server import BackgroundServer
 from workload.errors import UsageError
 from workload.files.enclosed import text_of
-from workload.services.alert import WATCHDOG
+from workload.services.alert import WATCHDOG, steering_alerts
 from workload.services.alert_webhook import webhook
 from workload.services.own_thread import in_own_thread
-from workload.soak.rules import steering_alerts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

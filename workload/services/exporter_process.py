@@ -14,9 +14,8 @@ import requests
 from workload.errors import StorageError
 from workload.files.atomic_file import make_folder
 from workload.paths import cache_dir
-from workload.ports import free_port
 from workload.services.child_environment import PYTHON, child_environment
-from workload.services.process import ChildProcess, await_ready
+from workload.services.process import ChildProcess, await_ready, free_port
 from workload.services.prometheus_server import loopback_session
 
 if TYPE_CHECKING:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from workload.engine.profile import SERVER_MODULE
-
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+
+SERVER_MODULE = "vllm.entrypoints.openai.api_server"
+
 
 REACHED_BY_LOOPBACK = frozenset({"127.0.0.1", "0.0.0.0", "::", "::ffff:127.0.0.1"})  # noqa: S104 - names
 """The addresses of listeners that a connection to 127.0.0.1 may reach."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import requests
@@ -24,13 +25,15 @@ from workload.services.prometheus_reload import reload_by_signal
 from workload.services.scrape_registration import wait_until_left, wait_until_stale
 from workload.services.server_port import Place
 from workload.services.targets import TargetFiles
-from workload.settings import RETENTION_SIZE
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from workload.services.ownership import Claimant
     from workload.services.prometheus_binary import PrometheusBinary
+
+RETENTION_SIZE = "10GB"
+"""The most that our own Prometheus keeps, the oldest going first: days of an engine, never the whole disk."""
 
 HOST = "127.0.0.1"
 ALERTS = "alerts/*.yml"

@@ -1,7 +1,8 @@
 """The links from alerts to their runbooks: paths in the rule files, made absolute for whoever is not in this checkout.
 
-`python -m workload.services.runbooks https://HOST/PATH` writes them into `prometheus/alerts`, for containers and a Prometheus of
-yours. One that we start on a host gets them by itself, from HOP2RAG_RUNBOOK_BASE or, without it, as files here.
+`python -m workload.services.runbooks https://HOST/PATH` writes them into `prometheus/alerts`, for containers and a
+Prometheus of yours. One that we start on a host gets them by itself, from HOP2RAG_RUNBOOK_BASE or, without it,
+as files here.
 """
 
 from __future__ import annotations

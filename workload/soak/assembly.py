@@ -19,6 +19,7 @@ from workload.errors import Hop2RagError, StorageError
 from workload.harness.process_memory import share_one_arena
 from workload.harness.system_under_test import subject
 from workload.record.journal import Journal
+from workload.services.alert import steering_alerts
 from workload.services.alert_confirmation import confirmer
 from workload.services.exporter_process import exporter_beside
 from workload.services.scrape_registration import scraped
@@ -33,13 +34,12 @@ from workload.soak.pace import Ending, Pace
 from workload.soak.record import SoakRecord
 from workload.soak.recovery import Recovery
 from workload.soak.reporting import report
-from workload.soak.resets import counter_resets, recorded_share
-from workload.soak.rules import steering_alerts
 from workload.soak.segments import Segments
 from workload.soak.sending import Sender
 from workload.soak.signals import orderly
 from workload.soak.soak import Soak, free_bytes
 from workload.soak.steering import Steering
+from workload.soak.summary import counter_resets, recorded_share
 from workload.soak.watching import served, watchers
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
     from rich.progress import Progress
 
-    from workload.agent.retrieval import DocumentStore
+    from workload.corpus.document import DocumentStore
     from workload.corpus.embedding import Embedder
     from workload.corpus.hotpotqa import Question
     from workload.engine.launcher import Launcher, RunningEngine

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from workload.errors import UsageError
-from workload.harness.loops import MAX_CONCURRENCY
+from workload.settings import MAX_CONCURRENCY
 
 UNITS = {"d": 86_400, "h": 3600, "m": 60, "s": 1}
 DURATION = re.compile(r"(?=.)(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?", re.ASCII)

@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from workload.analysis.wording import given, number, percent
+from workload.report.console import say
 from workload.report.page import QUALITY, RANDOM_WEIGHTS, REPORT, Section, render
 from workload.soak.chart import draw
 from workload.soak.summary import summarise, verdicts
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from rich.console import Console
 
     from workload.record.bundle import Bundle
     from workload.soak.record import SoakRecord
@@ -83,3 +86,13 @@ def _cell(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{reason}: {count}" for reason, count in value.items()) or "0"
     return str(value)
+
+
+def show(console: Console, finished: FinishedSoak) -> None:
+    """Print the verdicts, and where the report is."""
+    say(console, f"soak, run {finished.run_id}", "bold")
+    for sentence in verdicts(finished.summary):
+        say(console, f"- {sentence}")
+    say(console, f"Report: {finished.bundle / REPORT}", wraps=False)
+    if finished.summary["status"] != "finished":
+        say(console, f"Go on with: hop2rag soak --resume {finished.run_id}", wraps=False)

@@ -166,7 +166,7 @@ class Steering:
         return not self._dry_run
 
     def ignored(self, reason: str, number: int = 1) -> None:
-        """Count and log alerts of which nothing is done, by a reason of `exporter.agent.soak.IGNORED`; not by their names."""
+        """Count and log alerts that are ignored, by a reason of `exporter.agent.soak.IGNORED`, not by name."""
         self._metrics.ignored.labels(reason).inc(number)
         log.warning("%d alert(s) that asked for something were ignored: %s", number, reason)
 

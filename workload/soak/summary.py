@@ -10,12 +10,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workload.analysis.wording import number, percent
+from workload.promql.selectors import selector
+from workload.promql.vllm_metrics import COUNTER, TARGET, WHOLE
+from workload.services.prometheus import NoDataError, PrometheusError
 from workload.soak.record import Stretch
 from workload.statistics.trends import SLIGHT_SHARE, median, share, trend
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from workload.services.prometheus import PrometheusClient
     from workload.soak.record import SoakRecord
 
 EVERYTHING = Stretch(0, 0)
@@ -161,3 +165,40 @@ def drift(title: str, unit: str, found: dict[str, Any] | None) -> str:
     signed = [f"{'+' if value > 0 else ''}{write(value)}" for value in (found["slope_per_hour"], low, high)]
     level = f"{write(found['level'])}{f' {unit}' if unit else ''}"
     return f"{title}: {level} in the middle, {signed[0]}{per_hour} [{signed[1]}, {signed[2]}]: {verdict}."
+
+
+JOBS = ("vllm", "workload")
+
+
+SCRAPE_SECONDS = 1.0
+"""The interval of both jobs in prometheus/prometheus.yml."""
+
+
+def counter_resets(client: PrometheusClient | None, run: str) -> int | None:
+    """Return the resets in the whole run, all its processes included; None where Prometheus cannot tell."""
+    if client is None:
+        return None
+    try:
+        found = client.query(f"resets({selector(COUNTER, {'run': run, 'job': 'vllm'})}[{WHOLE}])")
+    except PrometheusError:
+        return None
+    return round(sum(sample.value for sample in found))
+
+
+def recorded_share(client: PrometheusClient | None, run: str, elapsed_seconds: float) -> float | None:
+    """Return how much of a run's time was scraped under its name, engine and runner both; None if that is not known.
+
+    A run whose targets were taken away from it, or whose Prometheus was away, has measured nothing meanwhile.
+    """
+    if client is None or elapsed_seconds <= 0:
+        return None
+    shares = []
+    for job in JOBS:
+        try:
+            good = client.query(f"sum(sum_over_time({selector(TARGET, {'run': run, 'job': job})}[{WHOLE}]))")[0].value
+        except NoDataError:
+            good = 0.0
+        except PrometheusError:
+            return None
+        shares.append(min(1.0, good * SCRAPE_SECONDS / elapsed_seconds))
+    return min(shares)

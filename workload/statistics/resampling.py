@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from math import isfinite
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -51,3 +53,10 @@ def wild_responses(
     leverage = np.minimum(np.square(basis).sum(axis=1), 1 - 1e-9)
     signs = rng.integers(0, 2, (resamples, len(response))) * 2 - 1
     return np.asarray(fitted + signs * ((response - fitted) / (1 - leverage)), dtype=np.float64)
+
+
+def bounded(value: float | Sequence[float]) -> Any:
+    """Return a number, or an interval, without infinities."""
+    if isinstance(value, Sequence):
+        return [bounded(part) for part in value]
+    return value if isfinite(value) else None

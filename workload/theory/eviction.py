@@ -1,6 +1,6 @@
 """The reuse bound under a pool of N blocks: calls replayed against vLLM's own order of eviction.
 
-Calls one after the other are replayed exactly; without a pool's end the result is the bound of `workload.theory.prefix`.
+Calls one after the other are replayed exactly; with an endless pool it is the bound of `workload.theory.prefix`.
 Of calls that overlap in time three things are simpler than in the engine: a call takes the blocks of its output when
 it starts; its prompt's blocks can be found from that moment; one that does not fit waits instead of pushing another
 out.

@@ -9,12 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.stubs.agent import document
-from workload.agent.context import EVERYTHING, Context, Selection
+from workload.agent.context import EVERYTHING, Context
 from workload.agent.prompts import messages
 
 if TYPE_CHECKING:
     from workload.agent.state import Hop2RagState
     from workload.corpus.document import Document
+    from workload.settings import Selection
 
 CUTTING: tuple[Selection, ...] = ("truncate", "importance", "progressive")
 FOUND = [document(number) for number in range(5)]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import openai
 
     from workload.agent.metering import QuestionMeter
-    from workload.agent.state import Message
+    from workload.engine.message import Message
 
 ASKED: list[Message] = [{"role": "user", "content": "Who founded the Tin Choir?"}]
 SHORT_SECONDS = 1.0

@@ -14,7 +14,7 @@ from tests.stubs.vllm import StubVllm, Turn, by_node
 from workload.agent.graph import Hop2Rag
 from workload.agent.llm import Llm
 from workload.agent.nodes import Hop2RagNodes
-from workload.agent.prefetch import DraftSource, Planted, Prefetch, query_in
+from workload.agent.prefetch import Planted, Prefetch, query_in
 from workload.agent.replay import Recorded
 from workload.agent.retrieval import Retrieval
 from workload.record.journal import Journal, read
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from workload.corpus.document import Document
+    from workload.settings import DraftSource
 
 QUESTION = "When was the Tin Choir founded?"
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import openai
 
     from tests.stubs.vllm import StubVllm
-    from workload.agent.prompts import Layout
+    from workload.settings import Layout
 
 PLACE = {"arm": "a", "block": 0, "phase": "warm-up", "segment": 0}
 

@@ -16,8 +16,9 @@ from workload.agent.state import LLM_NODES
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from workload.agent.prompts import Layout
-    from workload.agent.state import Hop2RagState, Message
+    from workload.agent.state import Hop2RagState
+    from workload.engine.message import Message
+    from workload.settings import Layout
 
 MAX_INSTRUCTION_TOKENS = 120
 

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     import openai
 
-    from workload.agent.prompts import Layout
     from workload.record.results import Row
+    from workload.settings import Layout
 
 COLUMNS = ("node", "hop", "prompt_tokens", "cached_tokens", "reusable_tokens", "completion_tokens")
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.stubs.agent import Bench
-    from workload.agent.state import Message
+    from workload.engine.message import Message
 
 ASKED: list[Message] = [{"role": "user", "content": "Who founded the Tin Choir in the year of the long winter?"}]
 NO_COUNTS: list[Any] = [-1, 2**63, 10**30, 1.0, 3.7, math.nan, math.inf, True, "7", [1], {}, {"value": 1}]

@@ -13,7 +13,7 @@ from workload.record.results import Measured, RunData
 from workload.services.prometheus import Sample, Series
 
 if TYPE_CHECKING:
-    from workload.experiment import Window
+    from workload.record.window import Window
 
 COUNTS = {0.01: 0.0, 0.025: 90.0, 0.05: 99.0, float("inf"): 100.0}
 

@@ -22,7 +22,7 @@ from workload.analysis.levels import (
     send_lag,
     throughput,
 )
-from workload.experiment import Window
+from workload.record.window import Window
 from workload.services.prometheus import Series
 from workload.statistics.throughput import CLOSED, OPEN, Level
 

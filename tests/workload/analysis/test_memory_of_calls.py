@@ -16,9 +16,9 @@ from workload.services.prometheus import Series
 
 if TYPE_CHECKING:
     from workload.analysis.memory_of_calls import Footprint
-    from workload.experiment import Window
     from workload.record.evidence import Evidence
     from workload.record.results import Measured
+    from workload.record.window import Window
 
 BLOCKS = 101
 

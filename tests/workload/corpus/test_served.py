@@ -15,8 +15,7 @@ from workload.corpus.index import build
 from workload.corpus.served import MARK_COUNT, ServedStore, build_served, served
 from workload.corpus.store import Store, check
 from workload.errors import DependencyDownError, UsageError
-from workload.ports import free_port
-from workload.services.process import ChildProcess
+from workload.services.process import ChildProcess, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

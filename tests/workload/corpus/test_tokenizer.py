@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from workload.agent.state import Message
     from workload.corpus.tokenizer import ChatTokenizer
+    from workload.engine.message import Message
 
 CHAT: list[Message] = [{"role": "user", "content": "Which river flows through Swour?"}]
 

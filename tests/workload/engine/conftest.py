@@ -12,7 +12,7 @@ from rich.console import Console
 
 from workload.engine.install import EngineInstallation
 from workload.engine.launcher import ProcessLauncher
-from workload.ports import free_port
+from workload.services.process import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable

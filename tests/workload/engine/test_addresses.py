@@ -16,8 +16,8 @@ from workload.engine.attach import AttachLauncher
 from workload.engine.profile import PROFILES
 from workload.errors import DependencyDownError, UsageError
 from workload.paths import cache_dir
-from workload.ports import free_port
 from workload.services import limits
+from workload.services.process import free_port
 from workload.services.prometheus import PrometheusClient, PrometheusError
 from workload.services.prometheus_binary import find_prometheus
 from workload.services.prometheus_server import LocalPrometheus, loopback_session

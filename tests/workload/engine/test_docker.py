@@ -11,8 +11,9 @@ from docker.errors import APIError
 
 from tests.stubs.vllm import StubVllm
 from workload.engine.docker import CONFIG_HASH, PROJECT, SERVICE, DockerLauncher
-from workload.engine.profile import PROFILES, SERVER_MODULE
+from workload.engine.profile import PROFILES
 from workload.errors import DependencyDownError, UsageError
+from workload.services.listener import SERVER_MODULE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

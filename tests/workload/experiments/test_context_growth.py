@@ -32,9 +32,9 @@ from workload.settings import load_settings
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from workload.experiment import Window
     from workload.record.evidence import Evidence
     from workload.record.results import Measured, Row, RunData
+    from workload.record.window import Window
 
 FILES = ("context_vs_latency.png", "context_vs_memory.png", "token_accumulation.png")
 BLOCK, BLOCKS, BYTES = 32, 1000, 23_040

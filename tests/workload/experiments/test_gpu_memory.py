@@ -16,7 +16,7 @@ from workload.charts import canvas, gpu_memory, memory_ranges
 from workload.charts.drawing import Drawing
 from workload.experiments import EXPERIMENTS
 from workload.experiments.gpu_memory import GPU_MEMORY, headline, reduce, verdicts
-from workload.record.evidence import evidence_of
+from workload.record.results import evidence_of
 from workload.services.prometheus import Series
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from workload.promql.pipeline import (
     REQUEST_SECONDS,
     REQUESTS_RUNNING,
 )
-from workload.record.evidence import evidence_of
+from workload.record.results import evidence_of
 from workload.services.prometheus import Series
 
 if TYPE_CHECKING:

@@ -7,8 +7,7 @@ import csv
 import numpy as np
 
 from tests.stubs.panels import BARS, LINES, SILENT, SPAN, STATES, KnownSeries, panel
-from workload.export.answers import Span, ask, step_of
-from workload.export.table import to_csv
+from workload.export.answers import Span, ask, step_of, to_csv
 
 
 def test_a_panel_is_asked_for_one_run_over_the_whole_time() -> None:

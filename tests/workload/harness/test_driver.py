@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
-    from workload.agent.prompts import Layout
     from workload.record.results import Row
+    from workload.settings import Layout
 
 PATIENCE_SECONDS = 1.0
 PLACES = ("Quay", "Ruan", "Senna", "Pell", "Tasp", "Vell", "Dole", "Mara", "Orin", "Harbour", "Choir", "Tin")

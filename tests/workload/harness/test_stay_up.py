@@ -32,10 +32,9 @@ from workload.harness import ask
 from workload.harness.stay_up_state import FILE, Standing, read_standing
 from workload.harness.take_down import bring_down
 from workload.paths import cache_dir
-from workload.ports import free_port
 from workload.services.listener import find_listener
 from workload.services.ownership import Claim, Claimant, engine_claim, keeping
-from workload.services.process import left_of
+from workload.services.process import free_port, left_of
 from workload.services.prometheus import NoDataError
 from workload.services.prometheus_binary import PrometheusBinary, find_alertmanager, find_prometheus
 from workload.services.prometheus_server import LocalPrometheus, alertmanager_in, loopback_session

@@ -11,8 +11,8 @@ from workload.kv_cache.parts import parts_of
 
 if TYPE_CHECKING:
     from tests.workload.kv_cache.conftest import Simulation
-    from workload.agent.state import Message
     from workload.corpus.tokenizer import ChatTokenizer
+    from workload.engine.message import Message
 
 
 def texts_by_part(messages: list[Message], tokenizer: ChatTokenizer) -> dict[str, str]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from tests.workload.kv_cache.conftest import Simulation
-    from workload.agent.state import Message
+    from workload.engine.message import Message
 
 SCHEMAS: dict[str, type[BaseModel]] = {"decompose": Decomposition, "extract_clues": Clues, "decide": Decision}
 GOLD = Question(

@@ -14,9 +14,10 @@ from exporter.gpu.rawlog_rows import HEADER, encode_row
 from exporter.gpu.readings import Load
 from tests.stubs.load import ENGINE_PID, START, Rows, run_of
 from workload.corpus.document import Document
+from workload.corpus.retrieve import retriever
 from workload.errors import UsageError
-from workload.record.evidence import evidence_of, read_raw_log, retriever
-from workload.record.results import RunData
+from workload.record.evidence import read_raw_log
+from workload.record.results import RunData, evidence_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

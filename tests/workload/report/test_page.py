@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from workload.experiments import EXPERIMENTS
-from workload.harness.run import Finished
+from workload.record.results import Finished
 from workload.report.headlines import print_finished
 from workload.report.page import marks_of, render, section_of, verdicts_of
 

@@ -18,12 +18,11 @@ from workload.engine.launcher import ProcessLauncher
 from workload.engine.own import inspect_engine
 from workload.engine.profile import PROFILES
 from workload.paths import asset, cache_dir
-from workload.ports import free_port
 from workload.services.alertmanager import LocalAlertmanager
 from workload.services.child_environment import DOWNLOAD, ENGINE, INSTALLER, PLAIN, PYTHON, child_environment
 from workload.services.exporter_process import exporter_beside
 from workload.services.grafana_server import GrafanaBinary, LocalGrafana
-from workload.services.process import ChildProcess
+from workload.services.process import ChildProcess, free_port
 from workload.services.prometheus_binary import find_alertmanager, find_prometheus
 from workload.services.prometheus_server import LocalPrometheus, loopback_session
 

@@ -9,8 +9,8 @@ import pytest
 
 from tests.stubs.grafana import TOKEN, StubGrafana, png
 from workload.errors import UsageError
-from workload.experiment import Window
 from workload.record.annotations import annotator, find_grafana, mark_action, mark_window
+from workload.record.window import Window
 from workload.services.grafana import Grafana, GrafanaError, NoRendererError, png_size
 from workload.services.targets import ArmLabels
 

@@ -12,8 +12,8 @@ import yaml
 
 from workload.errors import DependencyDownError, UsageError
 from workload.paths import asset
-from workload.ports import free_port
 from workload.services.grafana_server import GrafanaBinary, LocalGrafana, find_grafana_server
+from workload.services.process import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import socket
 
-from workload.engine.profile import SERVER_MODULE
-from workload.services.listener import Listener, find_listener, server_flags
+from workload.services.listener import SERVER_MODULE, Listener, find_listener, server_flags
 
 
 def test_the_owner_of_a_port_is_found() -> None:

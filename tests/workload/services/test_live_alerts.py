@@ -14,8 +14,8 @@ import yaml
 
 from workload.errors import DependencyDownError
 from workload.paths import asset, cache_dir
-from workload.ports import free_port
 from workload.services.live_alerts import alerts_of_the_living
+from workload.services.process import free_port
 from workload.services.prometheus import NoDataError
 from workload.services.prometheus_binary import find_prometheus
 from workload.services.prometheus_server import LocalPrometheus, loopback_session

@@ -14,8 +14,8 @@ import yaml
 
 from workload.errors import DependencyDownError, UsageError
 from workload.paths import asset, cache_dir
-from workload.ports import free_port
 from workload.promql.selectors import selector
+from workload.services.process import free_port
 from workload.services.prometheus import CounterResetError, NoDataError, PrometheusError
 from workload.services.prometheus_binary import PrometheusBinary, find_prometheus
 from workload.services.prometheus_server import LocalPrometheus, render_config

@@ -14,8 +14,8 @@ from exporter.agent.soak import SoakMetrics
 from tests.stubs.alerts import RUN, message
 from workload.errors import DependencyDownError
 from workload.record.journal import Journal, read
+from workload.services.alert import steering_alerts
 from workload.soak.pace import Pace
-from workload.soak.rules import steering_alerts
 from workload.soak.steering import Steering
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from workload.services.prometheus import NoDataError, PrometheusError, Sample
 from workload.soak import soak as soak_module
 from workload.soak.outcome import judged
 from workload.soak.pace import Ending
-from workload.soak.resets import counter_resets, recorded_share
+from workload.soak.summary import counter_resets, recorded_share
 
 if TYPE_CHECKING:
     from pathlib import Path

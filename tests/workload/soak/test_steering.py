@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.stubs.alerts import alert
-from workload.services.alert import from_api
+from workload.services.alert import alert_names, from_api, steering_alerts
 from workload.soak import steering as steering_module
-from workload.soak.rules import alert_names, steering_alerts
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,0 +1,55 @@
+"""A draft of the next query, searched for while the model still writes the real one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from workload.agent.metering import QuestionMeter
+    from workload.corpus.document import Document
+
+
+@dataclass(eq=False)
+class Draft:
+    """A retrieval under way for a guessed query."""
+
+    query: str
+    hop: int
+    started: float
+    work: asyncio.Task[tuple[list[Document], float]]
+    is_settled: bool = False
+
+    async def claim(self, query: str, meter: QuestionMeter) -> list[Document] | None:
+        """Return the documents if the draft was right, else None; either way it is settled.
+
+        Raises:
+            Hop2RagError: the draft was right, and its retrieval failed as the real one would have.
+        """
+        if not same_query(query, self.query):
+            self.drop(meter, "wrong")
+            return None
+        needed = meter.meter.monotonic()
+        try:
+            documents, ended = await self.work
+        finally:
+            self.is_settled = True
+        meter.prefetched(self.hop, "used", self.started, ended - self.started, max(0.0, ended - needed))
+        return documents
+
+    def drop(self, meter: QuestionMeter, outcome: Literal["wrong", "unneeded"]) -> None:
+        """Give the draft up; what it took until now, or until it had ended, was for nothing."""
+        if self.is_settled:
+            return
+        self.is_settled = True
+        is_whole = self.work.done() and not self.work.cancelled() and self.work.exception() is None
+        ended = self.work.result()[1] if is_whole else meter.meter.monotonic()
+        self.work.cancel()
+        meter.prefetched(self.hop, outcome, self.started, ended - self.started, 0.0)
+
+
+def same_query(one: str, other: str) -> bool:
+    """Return whether two queries are the same text, white space aside: then any store finds the same documents."""
+    return one.split() == other.split()

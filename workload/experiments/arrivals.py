@@ -1,0 +1,12 @@
+"""When an open loop sends its questions."""
+
+from __future__ import annotations
+
+from itertools import accumulate
+from random import Random
+
+
+def poisson(rate: float, number: int, seed: int) -> tuple[float, ...]:
+    """Return `number` arrivals, in seconds, of users who know nothing of each other: `rate` a second."""
+    random = Random(seed)
+    return tuple(accumulate(random.expovariate(rate) for _ in range(number)))

@@ -1,0 +1,36 @@
+"""What a copied picture must still say: which run, engine, model and options it shows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from workload.settings import AGENT_OPTIONS, Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from workload.record.results import Measured
+
+
+def footer(run_id: str, settings: Settings, measured: Sequence[Measured]) -> str:
+    """Return what a copied picture must still say: the run, the engine, the model, sizes, windows, and a replay."""
+    engine = measured[0].engine
+    windows = [part.window.end - part.window.start for part in measured]
+    seconds = " and ".join(f"{length:.0f} s" for length in windows)
+    if len(windows) > 2:
+        seconds = f"{sum(windows):.0f} s in {len(windows)} windows"
+    sent = sum(part.accounting["sent"] for part in measured)
+    random = "; RANDOM WEIGHTS" if engine.get("has_random_weights") else ""
+    replay = f"\nREPLAY of {settings.replay}: the timing is real, the texts are recorded" if settings.replay else ""
+    return (
+        f"run {run_id}; vLLM {engine['version']}; {engine['model']}{random}; block size {engine['block_size']}; "
+        f"{told_options(settings)}; measured for {seconds}; {sent} questions sent{replay}"
+    )
+
+
+def told_options(settings: Settings) -> str:
+    """Return the layout and what else of the agent's options is not as by default, then the arms."""
+    fields = type(settings).model_fields
+    names = (name for name in AGENT_OPTIONS if name == "layout" or getattr(settings, name) != fields[name].default)
+    told = [f"{name.replace('_', ' ')} {getattr(settings, name)}" for name in names if name not in {"k", "max_hops"}]
+    return ", ".join(told) + (f"; arms {' | '.join(settings.arms)}" if settings.arms else "")
