@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from workload.charts.drawing import Drawing
     from workload.engine.profile import VllmProfile
+    from workload.panels.panel import Figure
     from workload.record.results import Finished, RunData
     from workload.settings import Settings
 
@@ -102,9 +103,15 @@ class Study:
 
 @dataclass(frozen=True, kw_only=True)
 class OfflineExperiment(Study):
-    """An experiment that needs no engine; `conduct` takes it, the settings, the display and the run's name, if any."""
+    """An experiment that needs no engine.
+
+    Attributes:
+        conduct: runs it; takes the experiment, the settings, the display and the name of a run that was begun, if any.
+        draw: draws the summary's pictures into a folder and returns their paths.
+    """
 
     conduct: Callable[[OfflineExperiment, Settings, Progress, str | None], Finished]
+    draw: Callable[[dict[str, Any], Path], Sequence[Path]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +125,7 @@ class Experiment(Study):
         points: the loads of each block.
         warm_up: questions asked before each window of an engine's first block, under a cache salt of their own.
         keeps_engine: whether arms of one profile share an engine, told apart by cache salts alone.
+        figures: those of its pictures that are nothing but panels, so that the kept CSV can be drawn again.
     """
 
     arms: tuple[Arm, ...]
@@ -126,6 +134,7 @@ class Experiment(Study):
     points: Callable[[Settings], tuple[Point, ...]] = levels
     warm_up: int = 1
     keeps_engine: bool = False
+    figures: tuple[Figure, ...] = ()
 
     def blocks(self, order: Order) -> tuple[Arm, ...]:
         """Return the arms in the order in which they run. ABBA balances drift; AB leaves order and arm confounded.

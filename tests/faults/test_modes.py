@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from workload.files import atomic_file as durable
+from workload.files import atomic_file
 from workload.record.bundle import Bundle
 from workload.services.targets import ArmLabels, TargetFiles
 
@@ -39,7 +39,7 @@ def mode(path: Path) -> int:
 def test_row_29_modes_do_not_depend_on_the_umask(tmp_path: Path) -> None:
     """Folders above a run's were made with the umask alone: a group's 002 opened them to the group."""
     bundle = Bundle(tmp_path / "a" / "results", "run")
-    files = [bundle.write_text("panels/x.csv", "x"), durable.write(bundle.figures("ab") / "x.png", b"x")]
+    files = [bundle.write_text("panels/x.csv", "x"), atomic_file.write(bundle.figures("ab") / "x.png", b"x")]
     folders = [each for path in files for each in path.parents if each.is_relative_to(tmp_path / "a")]
     assert {mode(path) for path in files} == {0o600}
     assert {mode(path) for path in folders} == {0o700}

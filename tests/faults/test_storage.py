@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from workload.charts.canvas import save
 from workload.errors import StorageError
-from workload.files import atomic_file as durable
+from workload.files import atomic_file
 from workload.record.bundle import Bundle, read_manifest
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def test_row_15_a_disk_that_fills_up_keeps_the_last_checkpoint(mount: Mount) -> 
 
     def fill() -> None:
         for size in range(4096, 10**6, 4096):
-            durable.write(path, "x" * size)
+            atomic_file.write(path, "x" * size)
             written.append(size)
 
     with pytest.raises(StorageError, match="No space left"):
@@ -120,5 +120,5 @@ def test_row_15_a_folder_in_the_file_s_place_is_no_traceback(tmp_path: Path) -> 
     """Whatever the file system refuses is an error with a cause and a remedy."""
     (tmp_path / "taken").mkdir()
     with pytest.raises(StorageError, match="taken cannot be written"):
-        durable.write(tmp_path / "taken", "x")
+        atomic_file.write(tmp_path / "taken", "x")
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]

@@ -15,7 +15,8 @@ from tests.stubs.inputs import JSON_VALUES, answer, many
 from tests.stubs.run import ACCOUNTING
 from workload.cli import run_command_line
 from workload.errors import Hop2RagError, UsageError
-from workload.files import atomic_file as durable
+from workload.experiments.lookup import study_of
+from workload.files import atomic_file
 from workload.record.manifest import Manifest, manifest_in
 from workload.report.past_run import open_run
 
@@ -152,7 +153,7 @@ def test_row_21_a_draft_is_never_somebody_elses_file(home: Path) -> None:
     """Who can guess a draft's name lays a link under it; a link in a file's place is replaced."""
     for name in ("x.json", "x.json.draft", ".x.json.draft"):
         (home / name).symlink_to(home / "mine" / "canary")
-    durable.write(home / "x.json", "new")
+    atomic_file.write(home / "x.json", "new")
     assert (home / "x.json").read_text() == "new"
     assert not (home / "x.json").is_symlink()
     assert untouched(home)
@@ -207,7 +208,7 @@ def test_row_21_any_run_that_is_drawn_again_is_whole_or_refused(tmp_path: Path, 
     (folder / "summary.json").write_text(json.dumps(summary))
     manifest = answer(lambda: manifest_in(folder), UsageError)
     assert manifest is None or isinstance(manifest, Manifest)
-    found = answer(lambda: open_run(RUN, tmp_path), Hop2RagError)
+    found = answer(lambda: open_run(RUN, tmp_path, study_of), Hop2RagError)
     if found is not None and found.measured:
         answer(lambda: found.footer, Hop2RagError)
         assert all(0 <= part.window.end - part.window.start < 10**7 for part in found.measured)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from matplotlib.figure import Figure
 
 from workload.charts.time_series import COLOURS, WIDTH_INCHES, png, write_footer
-from workload.files import atomic_file as durable
+from workload.files import atomic_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,4 +64,4 @@ def duration(seconds: float) -> str:
 
 def save(canvas: Figure, path: Path) -> Path:
     """Write the figure and return its path."""
-    return durable.write(path, png(canvas))
+    return atomic_file.write(path, png(canvas))

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator, PercentFormatter
 
-from workload.files import atomic_file as durable
+from workload.files import atomic_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -75,7 +75,7 @@ def draw(figure: Figure, traces: Mapping[str, Sequence[Trace]], arms: Sequence[s
         frameon=False,
     )
     write_footer(canvas, footer)
-    durable.write(path, png(canvas))
+    atomic_file.write(path, png(canvas))
 
 
 def png(canvas: Canvas) -> bytes:

@@ -200,7 +200,7 @@ def conduct(name: str, flags: dict[str, Any], option: list[str] | None, resume: 
     """Run the comparison that the flags ask for and print what it found."""
     from workload.experiments.ab import LIMIT, MAX_HOPS, K  # noqa: PLC0415
     from workload.experiments.arms import parse_arms, read_options  # noqa: PLC0415
-    from workload.harness.comparison import compare_arms  # noqa: PLC0415 - `--help` need not load the numeric libraries
+    from workload.experiments.comparison import compare_arms  # noqa: PLC0415 - `--help` need not load the numeric libraries
     from workload.harness.run import settings_of  # noqa: PLC0415
     from workload.report.headlines import print_finished  # noqa: PLC0415
     from workload.settings import load_settings, with_options  # noqa: PLC0415

@@ -25,10 +25,11 @@ PrometheusUrl = Annotated[
 
 def figures(run: Run, results: Results = Path("results"), prometheus_url: PrometheusUrl = None) -> None:
     """Draw a run's figures again: from Prometheus while it has the run, else from the CSV that the run left."""
-    from workload.report.past_run import open_run  # noqa: PLC0415 - `--help` need not load the numeric libraries
+    from workload.experiments.lookup import study_of  # noqa: PLC0415 - `--help` need not load the numeric libraries
+    from workload.report.past_run import open_run  # noqa: PLC0415
     from workload.report.redraw import redraw  # noqa: PLC0415
 
-    found = open_run(run, results)
+    found = open_run(run, results, study_of)
     with _series_of(found, prometheus_url) as client:
         for path in redraw(found, client):
             out.print(str(path), soft_wrap=True, highlight=False)
@@ -54,13 +55,14 @@ def export(
     the file GRAFANA_TOKEN_FILE); else they are drawn here.
     """
     from workload.dashboards.catalogue import DASHBOARDS, dashboard_of  # noqa: PLC0415
+    from workload.experiments.lookup import study_of  # noqa: PLC0415
     from workload.export.answers import Span  # noqa: PLC0415
     from workload.export.capture import capture  # noqa: PLC0415
     from workload.export.stored import holds  # noqa: PLC0415
     from workload.record.annotations import find_grafana  # noqa: PLC0415 - `--help` need not load these
     from workload.report.past_run import open_run  # noqa: PLC0415
 
-    found = open_run(run, results)
+    found = open_run(run, results, study_of)
     by_name = {each.name: each for each in DASHBOARDS}
     if dashboard and dashboard not in by_name:
         raise UsageError(f"There is no dashboard {dashboard!r}.", f"There are: {', '.join(by_name)}.")

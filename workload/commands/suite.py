@@ -33,7 +33,7 @@ def suite(
 ) -> None:
     """Run all experiments in the plan's order and bind them into one report."""
     from workload.experiments import EXPERIMENTS  # noqa: PLC0415 - `--help` need not load the numeric libraries
-    from workload.harness.suite import run_suite  # noqa: PLC0415
+    from workload.experiments.suite import run_suite  # noqa: PLC0415
     from workload.report.headlines import print_verdicts  # noqa: PLC0415
 
     flags = {

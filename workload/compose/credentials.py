@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from workload.errors import StorageError
-from workload.files import atomic_file as durable
+from workload.files import atomic_file
 from workload.files.enclosed import text_of
 
 if TYPE_CHECKING:
@@ -68,5 +68,5 @@ def _made(path: Path, length: int) -> bool:
         pass
     if not path.parent.is_dir():
         raise StorageError(f"Cannot write {path}: there is no such folder.", remedy)
-    durable.write(path, secrets.token_urlsafe(length), 0o444)
+    atomic_file.write(path, secrets.token_urlsafe(length), 0o444)
     return True

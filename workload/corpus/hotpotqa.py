@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from workload.corpus.chance import Chance
 from workload.errors import StorageError, UsageError
-from workload.files import atomic_file as durable
+from workload.files import atomic_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -69,7 +69,7 @@ def dump(questions: Iterable[Question], path: Path) -> None:
     lines = ",\n".join(_line(question) for question in questions)
     if not path.parent.is_dir():
         raise StorageError(f"{path} cannot be written: there is no such folder.", "Pick another path.")
-    durable.write(path, f"[\n{lines}\n]\n")
+    atomic_file.write(path, f"[\n{lines}\n]\n")
 
 
 def _line(question: Question) -> str:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING
 
 from workload.errors import StorageError, UsageError
-from workload.files import atomic_file as durable
+from workload.files import atomic_file
 from workload.files.enclosed import json_of
 from workload.paths import inside
 
@@ -77,7 +77,7 @@ def write_manifest(manifest: Manifest, persist_dir: Path) -> None:
     Raises:
         StorageError: the disk is full or not writable.
     """
-    durable.write(manifest_path(persist_dir, manifest.collection), json.dumps(asdict(manifest), indent=2))
+    atomic_file.write(manifest_path(persist_dir, manifest.collection), json.dumps(asdict(manifest), indent=2))
 
 
 def _not_a_manifest(path: Path) -> UsageError:

@@ -7,7 +7,7 @@ from typing import Any
 from workload.analysis.wording import ABSENT, interval, number, percent
 from workload.experiment import OfflineExperiment
 from workload.kv_cache.gold import gold_in_words
-from workload.kv_cache.run import conduct
+from workload.kv_cache.run import conduct, draw_figures
 
 SHOWN_SIZES = (16, 32)
 
@@ -105,6 +105,7 @@ KV_CACHE = OfflineExperiment(
     folder="kv_cache",
     title="How much of the prompts could a prefix cache serve?",
     conduct=conduct,
+    draw=draw_figures,
     headline=headline,
     columns=(
         "prompts",

@@ -176,6 +176,7 @@ VLLM_METRICS = Experiment(
     title="What does the prefix cache bring?",
     arms=(OFF, ON),
     draw=draw,
+    figures=FIGURES,
     reduce=reduce,
     headline=headline,
     columns=("", OFF.name, ON.name, "paired change"),

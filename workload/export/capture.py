@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from workload.export.answers import ask, promql_of, to_csv
 from workload.export.picture import Shown, draw
 from workload.export.snapshot import embed
-from workload.files import atomic_file as durable
+from workload.files import atomic_file
 from workload.services.grafana import GrafanaError, NoRendererError
 
 if TYPE_CHECKING:
@@ -86,13 +86,13 @@ def capture(
     for panel in panels:
         pictures.append(folder / f"{panel.key}.png")
         if picture := renderer.draw(panel):
-            durable.write(pictures[-1], picture)
+            atomic_file.write(pictures[-1], picture)
             made += 1
         else:
             draw(panel, answers[panel.key], shown, pictures[-1])
-        tables.append(durable.write(folder / f"{panel.key}.csv", to_csv(answers[panel.key])))
+        tables.append(atomic_file.write(folder / f"{panel.key}.csv", to_csv(answers[panel.key])))
         advance()
-    tables.append(durable.write(folder / PROMQL, json.dumps(promql, indent=2) + "\n"))
+    tables.append(atomic_file.write(folder / PROMQL, json.dumps(promql, indent=2) + "\n"))
     kept = None
     if grafana and keeps_snapshot:
         start, end = (datetime.fromtimestamp(at, UTC) for at in (span.start, span.end))

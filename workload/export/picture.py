@@ -14,7 +14,7 @@ from matplotlib.transforms import Bbox
 
 from workload.charts.canvas import GREY, NODE_COLOURS, save, sheet
 from workload.charts.time_series import COLOURS, DASHES
-from workload.export.buckets import by_bucket
+from workload.export.answers import by_bucket
 from workload.export.values import axis, text_of
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import psutil
 from pydantic import TypeAdapter
 
-from workload.files import atomic_file as durable
+from workload.files import atomic_file
 from workload.services.ownership import Claim
 from workload.services.process import left_of
 
@@ -41,7 +41,7 @@ class Standing:
 
     def write(self, cache: Path) -> None:
         """Keep it in the cache. Raises `StorageError` where that cannot be."""
-        durable.write(cache / FILE, RECORD.dump_json(self))
+        atomic_file.write(cache / FILE, RECORD.dump_json(self))
 
     def having(self, name: str, child: tuple[int, float] | None) -> Standing:
         """Return it with one more server, or with one less."""

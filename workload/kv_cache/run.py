@@ -37,6 +37,7 @@ from workload.settings import CORPUS_SETTINGS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from rich.progress import Progress
 
@@ -188,8 +189,13 @@ def finish(experiment: OfflineExperiment, settings: Settings, bundle: Bundle, su
     bundle.write_json("summary.json", summary)
     write_tables(bundle, summary)
     folder = publish(bundle, experiment, summary)
-    files = [paint(summary, folder / name) for name, paint in FIGURES.items()] if settings.figures else ()
+    files = experiment.draw(summary, folder) if settings.figures else ()
     bundle.note(status="finished", finished=datetime.now(UTC).isoformat(timespec="seconds"))
     finished = Finished(bundle.run_id, summary, tuple(files), bundle.folder)
     bundle.write_text(REPORT, render(experiment.title, [section_of(experiment, finished)]))
     return finished
+
+
+def draw_figures(summary: dict[str, Any], folder: Path) -> list[Path]:
+    """Draw the experiment's pictures into a folder and return their paths."""
+    return [paint(summary, folder / name) for name, paint in FIGURES.items()]

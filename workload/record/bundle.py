@@ -12,7 +12,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from workload.errors import StorageError, UsageError
-from workload.files import atomic_file as durable
+from workload.files import atomic_file
 from workload.files.csv_cells import cell
 from workload.files.enclosed import json_of, run_folder
 from workload.paths import inside
@@ -72,8 +72,8 @@ def open_bundle(root: Path, run_id: str | None, experiment: str) -> Bundle:
         run = first if number == 1 else f"{first}-{number}"
         folder = run_folder(root, run)
         try:
-            durable.make_folder(folder.parent)
-            folder.mkdir(mode=durable.OWNERS_FOLDER)
+            atomic_file.make_folder(folder.parent)
+            folder.mkdir(mode=atomic_file.OWNERS_FOLDER)
         except FileExistsError:
             continue
         except OSError:
@@ -97,7 +97,7 @@ class Bundle:
         self._manifest: dict[str, Any] = {}
         self._promql: dict[str, list[str]] = {}
         try:
-            durable.make_folder(self.folder)
+            atomic_file.make_folder(self.folder)
             space = os.statvfs(self.folder)
         except OSError as error:
             raise StorageError(f"{root} cannot be written: {error.strerror}.", "Choose another --results.") from error
@@ -168,4 +168,4 @@ class Bundle:
         Raises:
             StorageError: it could not be written; what was there before is untouched.
         """
-        return durable.write(self.folder / name, text)
+        return atomic_file.write(self.folder / name, text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from workload.files import atomic_file as durable
+from workload.files import atomic_file
 from workload.files.enclosed import json_of
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def publish(bundle: Bundle, study: Study, summary: dict[str, Any]) -> Path:
     if not _is_of(folder / study.summary_file, bundle.run_id):
         for picture in folder.glob("*.png"):
             picture.unlink(missing_ok=True)
-    durable.write(folder / study.summary_file, json.dumps(summary, indent=2) + "\n")
+    atomic_file.write(folder / study.summary_file, json.dumps(summary, indent=2) + "\n")
     return folder
 
 

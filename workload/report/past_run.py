@@ -6,30 +6,25 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from workload.errors import UsageError
-from workload.experiments import EXPERIMENTS
-from workload.experiments.ab import ab_experiment
-from workload.experiments.arms import parse_arms
 from workload.files.enclosed import json_of, run_folder
 from workload.record.bundle import Bundle
 from workload.record.manifest import manifest_in, readable
 from workload.report.footer import footer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
-    from workload.experiment import Study
+    from workload.experiment import Experiment, OfflineExperiment
     from workload.record.results import Measured
     from workload.settings import Settings
-
-COMPARISONS = ("ab", "optimize")
-"""What `hop2rag ab` and `optimize` call their runs; their arms were typed."""
 
 
 @dataclass(frozen=True)
 class PastRun:
     """A run as its bundle tells it; `measured` is empty where there was no engine."""
 
-    study: Study
+    study: Experiment | OfflineExperiment
     bundle: Bundle
     settings: Settings
     measured: tuple[Measured, ...]
@@ -53,8 +48,10 @@ class PastRun:
         return f"{self.label}\n{told}" if self.label else told
 
 
-def open_run(run: str, results: Path) -> PastRun:
-    """Return a run of the results folder.
+def open_run(
+    run: str, results: Path, study_of: Callable[[str, Settings, str], Experiment | OfflineExperiment]
+) -> PastRun:
+    """Return a run of the results folder; `study_of` finds its experiment by name, settings and run.
 
     Raises:
         UsageError: there is none of this name, its files are damaged, or it has not been finished.
@@ -63,7 +60,7 @@ def open_run(run: str, results: Path) -> PastRun:
     manifest = manifest_in(folder)
     with readable(run):
         settings = manifest.known_settings
-    study = _study(manifest.experiment, settings, run)
+    study = study_of(manifest.experiment, settings, run)
     try:
         summary = dict(json_of(folder / "summary.json"))
     except (OSError, ValueError, TypeError) as error:
@@ -74,13 +71,3 @@ def open_run(run: str, results: Path) -> PastRun:
     bundle = Bundle(results, run)
     bundle.resume()
     return PastRun(study, bundle, settings, manifest.past_windows, summary, manifest.label)
-
-
-def _study(name: str, settings: Settings, run: str) -> Study:
-    """Return the experiment of a run; a comparison of arms that were typed is made from its settings again."""
-    if name in COMPARISONS and settings.arms:
-        with readable(run):
-            return ab_experiment(parse_arms(settings.arms), name, name)
-    if name not in EXPERIMENTS:
-        raise UsageError(f"{run} is no run of an experiment.", f"There are: {', '.join((*EXPERIMENTS, *COMPARISONS))}.")
-    return EXPERIMENTS[name]

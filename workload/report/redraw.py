@@ -14,13 +14,11 @@ from workload.charts.drawing import Drawing
 from workload.charts.time_series import draw
 from workload.dashboards.catalogue import dashboard_of
 from workload.errors import UsageError
-from workload.experiment import Experiment
+from workload.experiment import OfflineExperiment
 from workload.export.stored import holds
-from workload.files import atomic_file as durable
+from workload.files import atomic_file
 from workload.files.csv_cells import text_in
 from workload.files.enclosed import text_of
-from workload.kv_cache.run import FIGURES as KV_CACHE_FIGURES
-from workload.panels import vllm_metrics
 from workload.panels.data import Trace
 from workload.panels.panel import Figure
 from workload.record.evidence import Evidence
@@ -32,6 +30,7 @@ from workload.report.page import REPORT, render, section_of
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from workload.experiment import Experiment
     from workload.panels.panel import Panel
     from workload.report.past_run import PastRun
     from workload.services.prometheus import PrometheusClient
@@ -56,8 +55,8 @@ def redraw(found: PastRun, client: PrometheusClient) -> list[Path]:
 def _redraw(found: PastRun, client: PrometheusClient) -> list[Path]:
     folder = folder_to_redraw(found.bundle, found.study)
     summary = found.summary
-    if not isinstance(found.study, Experiment):
-        files = [paint(found.summary, folder / name) for name, paint in KV_CACHE_FIGURES.items()]
+    if isinstance(found.study, OfflineExperiment):
+        files = list(found.study.draw(found.summary, folder))
     elif found.measured and holds(client, found.run, found.measured):
         evidence = Evidence(client, found.study.name, found.bundle, found.settings)
         data = settle(read_run(found.bundle.journal, found.measured, evidence))
@@ -77,7 +76,7 @@ def _redraw(found: PastRun, client: PrometheusClient) -> list[Path]:
     else:
         return draw_kept(found, found.study, folder)
     # what the pictures show stands beside them, worked out by the same release
-    durable.write(folder / found.study.summary_file, json.dumps(summary, indent=2) + "\n")
+    atomic_file.write(folder / found.study.summary_file, json.dumps(summary, indent=2) + "\n")
     finished = Finished(found.run, summary, tuple(files), found.bundle.folder)
     found.bundle.write_text(REPORT, render(found.study.title, [section_of(found.study, finished)]))
     return files
@@ -92,11 +91,7 @@ def draw_kept(found: PastRun, experiment: Experiment, folder: Path) -> list[Path
     kept = {path.stem: path for path in (found.bundle.folder / "panels").glob("*.csv")}
     shown = dashboard_of(experiment.name)
     panels = {panel.key: panel for row in shown.rows for panel in row.panels if panel.key in kept}
-    whole = [
-        figure
-        for figure in (vllm_metrics.FIGURES if experiment.name == "vllm-metrics" else ())
-        if all(panel.key in kept for panel in figure.panels)
-    ]
+    whole = [figure for figure in experiment.figures if all(panel.key in kept for panel in figure.panels)]
     in_figures = {panel.key for figure in whole for panel in figure.panels}
     alone = [
         Figure(f"panel_{key}.png", panel.title, (panel,)) for key, panel in panels.items() if key not in in_figures

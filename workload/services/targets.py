@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import unquote, urlsplit
 
 from workload.errors import UsageError
-from workload.files import atomic_file as durable
+from workload.files import atomic_file
 from workload.paths import NAME_PATTERN
 
 if TYPE_CHECKING:
@@ -172,5 +172,5 @@ class TargetFiles:
 
     def _replace(self, job: str, groups: Sequence[Mapping[str, object]]) -> None:
         text = json.dumps(groups, indent=2) + "\n"
-        path = durable.write(self.folder / f"{job}.json", text, FOR_PROMETHEUS)
+        path = atomic_file.write(self.folder / f"{job}.json", text, FOR_PROMETHEUS)
         self._mine[path.name] = text

@@ -14,6 +14,7 @@ from workload.cli import run_command_line
 from workload.dashboards.catalogue import dashboard_of
 from workload.errors import UsageError
 from workload.experiments import EXPERIMENTS
+from workload.experiments.lookup import study_of
 from workload.panels.data import Trace
 from workload.panels.vllm_metrics import HIT_RATIO, KV_USAGE
 from workload.record.bundle import Bundle
@@ -94,7 +95,7 @@ def test_while_prometheus_has_it_everything_is_drawn(results: Path, monkeypatch:
     told = {"reduce": lambda _: {}, "headline": lambda _: [], "verdicts": lambda _: ["Fine."]}
     study = replace(cast("Any", EXPERIMENTS["vllm-metrics"]), draw=draw, **told)
     monkeypatch.setitem(EXPERIMENTS, "vllm-metrics", study)
-    assert redraw(open_run(RUN, results), client(has_run=True)) == []
+    assert redraw(open_run(RUN, results, study_of), client(has_run=True)) == []
     (drawing,) = seen
     assert drawing.folder == results / "hop2rag" / "vllm_metrics"
     assert isinstance(drawing.data, RunData)
@@ -112,7 +113,7 @@ def test_what_an_older_version_worked_out_is_worked_out_anew(results: Path, monk
     Bundle(results, RUN).write_json(
         "summary.json", {"experiment": "vllm-metrics", "run": RUN, "rate": "old", "order": "AB"}
     )
-    redraw(open_run(RUN, results), client(has_run=True))
+    redraw(open_run(RUN, results, study_of), client(has_run=True))
     assert (seen[0].summary["rate"], seen[0].summary["order"]) == ("new", "AB")
 
 
@@ -125,7 +126,7 @@ def test_row_26_an_earlier_run_is_not_drawn_beside_a_later_one(
     told = {"reduce": lambda _: {}, "headline": lambda _: [], "verdicts": lambda _: [], "draw": lambda _: []}
     monkeypatch.setitem(EXPERIMENTS, "vllm-metrics", replace(cast("Any", EXPERIMENTS["vllm-metrics"]), **told))
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    drawn = redraw(open_run(RUN, results), client(has_run=has_run))
+    drawn = redraw(open_run(RUN, results, study_of), client(has_run=has_run))
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     own = results / "runs" / RUN / "figures"
     assert {path.parent for path in drawn} <= {own}
@@ -148,12 +149,12 @@ def test_a_recordings_label_stays_in_the_picture(results: Path) -> None:
     """Drawn again, an H200's figure must not turn into one of this host."""
     bundle = Bundle(results, RUN)
     bundle.note(**bundle.resume(), label="Recorded elsewhere.")
-    assert open_run(RUN, results).footer.startswith("Recorded elsewhere.\nrun ")
+    assert open_run(RUN, results, study_of).footer.startswith("Recorded elsewhere.\nrun ")
 
 
 def test_without_prometheus_the_csv_is_drawn(results: Path) -> None:
     """A figure all of whose panels were kept comes back whole; the report, which needs more, stays as it was."""
-    paths = redraw(open_run(RUN, results), client(has_run=False))
+    paths = redraw(open_run(RUN, results, study_of), client(has_run=False))
     assert [path.name for path in paths] == ["cache_metrics.png"]
     assert paths[0].stat().st_size > 10_000
     assert not (results / "runs" / RUN / "report.html").exists()
@@ -162,7 +163,7 @@ def test_without_prometheus_the_csv_is_drawn(results: Path) -> None:
 def test_a_panel_without_its_figure_is_drawn_alone(results: Path) -> None:
     """Half of what was measured is better than none of it."""
     (results / "runs" / RUN / "panels" / f"{KV_USAGE.key}.csv").unlink()
-    assert [path.name for path in redraw(open_run(RUN, results), client(has_run=False))] == [
+    assert [path.name for path in redraw(open_run(RUN, results, study_of), client(has_run=False))] == [
         f"panel_{HIT_RATIO.key}.png"
     ]
 
@@ -172,7 +173,7 @@ def test_nothing_left_is_said(results: Path) -> None:
     for path in (results / "runs" / RUN / "panels").glob("*.csv"):
         path.unlink()
     with pytest.raises(UsageError, match="Nothing is left to draw"):
-        redraw(open_run(RUN, results), client(has_run=False))
+        redraw(open_run(RUN, results, study_of), client(has_run=False))
 
 
 def test_csv_comes_back_as_it_was_written(results: Path) -> None:
@@ -251,7 +252,7 @@ def test_a_prometheus_that_is_not_there_is_named(results: Path, capsys: pytest.C
 def test_a_comparison_of_typed_arms_is_known_again(results: Path) -> None:
     """Its arms are in no module, only in the run's own settings."""
     manifest(results, {"experiment": "ab", "settings": {**SETTINGS, "arms": ["original", "append-only"]}})
-    found = open_run(RUN, results)
+    found = open_run(RUN, results, study_of)
     assert found.study.name == "ab"
     assert dashboard_of(found.study.name).uid == "hop2rag-overview"
     assert dashboard_of("latency").uid == "hop2rag-latency"

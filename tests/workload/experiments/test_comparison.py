@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from rich.console import Console
 
+from workload.experiments import comparison as ab
 from workload.experiments.ab import recording
-from workload.harness import comparison as ab
-from workload.harness.comparison import compare_arms
+from workload.experiments.comparison import compare_arms
 from workload.settings import load_settings
 
 if TYPE_CHECKING:
