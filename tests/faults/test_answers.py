@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from tests.stubs.agent import bench
 from tests.stubs.inputs import JSON_VALUES, SCALARS, answer, as_json, many, shaped
-from tests.workload.test_prometheus_client import client_of
+from tests.workload.services.test_prometheus_client import client_of
 from workload.agent.llm import Llm
 from workload.agent.prompts import Clues, Decision, Decomposition
 from workload.doctor.exposition import read_exposition

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.workload.test_prometheus_client import client_of, result
+from tests.workload.services.test_prometheus_client import client_of, result
 from workload.cli import run_command_line
 from workload.promql.selectors import selector
 from workload.services.prometheus import MAX_POINTS, NoDataError

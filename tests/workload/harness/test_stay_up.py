@@ -44,7 +44,7 @@ from workload.settings import load_settings
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 STUB = Path(__file__).with_name("engine") / "stub_vllm.py"
 
 pytestmark = pytest.mark.prometheus

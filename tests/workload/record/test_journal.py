@@ -53,7 +53,7 @@ def test_row_14_what_was_acknowledged_survives_a_kill(tmp_path: Path) -> None:
     """SIGKILL right after an acknowledgement: that question is whole on disk, and the journal opens again."""
     path = tmp_path / "journal.sqlite"
     command = [sys.executable, "-c", WRITER, str(path)]
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[3])
     assert child.stdout
     acknowledged = -1
     while acknowledged < 25:

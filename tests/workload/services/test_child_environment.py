@@ -26,7 +26,7 @@ from workload.services.process import ChildProcess, free_port
 from workload.services.prometheus_binary import find_alertmanager, find_prometheus
 from workload.services.prometheus_server import LocalPrometheus, loopback_session
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 STUB = ROOT / "tests" / "workload" / "engine" / "stub_vllm.py"
 GRAFANA = """
 import http.server, os

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.stubs.load import START, Rows, run_of
-from tests.workload.test_finish import ON_ENGINES, record
+from tests.workload.harness.test_finish import ON_ENGINES, record
 from workload.experiments.ab import ab_experiment
 from workload.experiments.arms import parse_arms
 from workload.harness.run import finish

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from workload.agent.metering import Meter
 
-WORKLOAD = Path(__file__).parents[2] / "workload"
+WORKLOAD = Path(__file__).parents[3] / "workload"
 ARM = "base"
 # What tells one attempt from another, and nothing of what was measured.
 IDENTITY = {"id", "question", "started_at", "intended_at", "segment", "attempt", "is_windowed"}

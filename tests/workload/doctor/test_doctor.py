@@ -18,7 +18,7 @@ from workload.promql.vllm_facts import load_facts
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-FIXTURES = Path(__file__).parents[1] / "fixtures"
+FIXTURES = Path(__file__).parents[2] / "fixtures"
 EXPOSITIONS = sorted([*(FIXTURES / "vllm_eras").glob("*.prom"), *(FIXTURES / "vllm").glob("*.prom")])
 FACTS = load_facts()
 RECORDED = [fact for fact in FACTS.values() if fact.record]

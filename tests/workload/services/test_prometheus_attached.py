@@ -12,7 +12,8 @@ from workload.errors import DependencyDownError
 from workload.services.exporter_process import exporter_elsewhere
 from workload.services.ownership import Claim
 from workload.services.process import free_port
-from workload.services.prometheus_attached import AttachedPrometheus, loopback_session
+from workload.services.prometheus_attached import AttachedPrometheus
+from workload.services.prometheus_server import loopback_session
 from workload.services.targets import ArmLabels, TargetFiles
 
 if TYPE_CHECKING:

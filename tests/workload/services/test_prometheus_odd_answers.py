@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.workload.test_prometheus_client import client_of, result
+from tests.workload.services.test_prometheus_client import client_of, result
 from workload.services.prometheus import NoDataError, PrometheusClient, PrometheusError
 
 if TYPE_CHECKING:

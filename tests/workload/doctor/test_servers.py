@@ -19,7 +19,7 @@ from workload.doctor.finding import Finding, exit_code, show
 from workload.doctor.servers import examine, examine_grafana, examine_prometheus, examine_vllm
 from workload.services.prometheus import PrometheusClient
 
-NEWEST = (Path(__file__).parents[1] / "fixtures" / "vllm_eras" / "0.32.0.prom").read_text()
+NEWEST = (Path(__file__).parents[2] / "fixtures" / "vllm_eras" / "0.32.0.prom").read_text()
 
 
 def http_client(answers: dict[str, httpx.Response | Exception]) -> httpx.Client:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import ModuleType
 
-TESTS = Path(__file__).parents[1]
+TESTS = Path(__file__).parents[2]
 GOLDEN = TESTS / "golden" / "queries.txt"
 LABELS = {"run": "20250131-235959-x", "experiment": "vllm-metrics", "arm": "prefix-on"}
 TIMELINES = (MEMORY_USED, NODE_ACTIVE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING
 
-from workload import ports
+from workload.services import process
 from workload.services.process import PORTS, free_port
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def test_one_in_use_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody may listen there already."""
     taken = free_port()
     free = free_port()
-    monkeypatch.setattr(ports, "_ORDER", iter([taken, free]))
+    monkeypatch.setattr(process, "_ORDER", iter([taken, free]))
     with socket.create_server(("127.0.0.1", taken)):
         assert free_port() == free
 
