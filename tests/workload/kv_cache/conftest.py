@@ -8,13 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from rich.progress import Progress
 
-from tests.stubs.model import write_model
 from tests.workload.corpus.conftest import WordEmbedder
 from workload.corpus.hotpotqa import unique_paragraphs
 from workload.corpus.index import build
 from workload.corpus.store import Store, check
-from workload.corpus.synthetic import generate
-from workload.corpus.tokenizer import load_tokenizer
 from workload.kv_cache.simulated import from_gold_facts, simulate
 from workload.record.journal import Journal
 from workload.settings import load_settings
@@ -27,24 +24,6 @@ if TYPE_CHECKING:
     from workload.kv_cache.source import SentCall
 
 COLLECTION, BLOCK_SIZE = "small", 16
-
-
-@pytest.fixture(scope="session")
-def questions() -> tuple[Question, ...]:
-    """Questions about a small invented world."""
-    return generate(questions=12, passages=60, seed=3)
-
-
-@pytest.fixture(scope="session")
-def model_folder(tmp_path_factory: pytest.TempPathFactory, questions: tuple[Question, ...]) -> Path:
-    """A folder with a byte-level tokenizer of some thousand merges and a chat template like ChatML."""
-    return write_model(tmp_path_factory.mktemp("model") / "tiny-chat", questions)
-
-
-@pytest.fixture(scope="session")
-def tokenizer(model_folder: Path) -> ChatTokenizer:
-    """The tokenizer of that folder."""
-    return load_tokenizer(model_folder)
 
 
 @pytest.fixture(scope="session")

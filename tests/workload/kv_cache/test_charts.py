@@ -35,8 +35,8 @@ def painted(monkeypatch: pytest.MonkeyPatch) -> Painted:
         found.append(figure)
         return canvas.save(figure, path)
 
-    for module in ("kv_cache", "prefix_overlap", "token_breakdown"):
-        monkeypatch.setattr(f"workload.charts.{module}.save", save)
+    for module in ("chart_kv_cache", "chart_prefix_overlap", "chart_token_breakdown"):
+        monkeypatch.setattr(f"workload.kv_cache.{module}.save", save)
     return found
 
 

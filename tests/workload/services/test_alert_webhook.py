@@ -23,7 +23,7 @@ from workload.soak.watching import served
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from tests.workload.soak.conftest import Helm
+    from tests.workload.conftest import Helm
 
 TOKEN = "a-token-of-this-test"
 RIGHT = {"Authorization": f"Bearer {TOKEN}"}

@@ -17,7 +17,7 @@ from workload.soak.heartbeat import CHECK_SECONDS, Heartbeat
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from tests.workload.soak.conftest import Helm
+    from tests.workload.conftest import Helm
 
 BEAT = alert("Hop2RagWatchdog", "")
 SAFE_WITHIN_SECONDS = 180.0

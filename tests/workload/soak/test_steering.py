@@ -16,7 +16,7 @@ from workload.soak import steering as steering_module
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.workload.soak.conftest import Helm
+    from tests.workload.conftest import Helm
 
 DOWN, HUNG = alert("VllmDown", "pause"), alert("VllmHung", "pause")
 DOWN_ENDED = alert("VllmDown", "pause", "resolved")

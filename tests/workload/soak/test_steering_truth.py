@@ -18,7 +18,7 @@ from workload.soak.alert_effects import MOST_CAPTURES_WAITING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.workload.soak.conftest import Helm
+    from tests.workload.conftest import Helm
 
 DOWN, DOWN_ENDED = alert("VllmDown", "pause"), alert("VllmDown", "pause", "resolved")
 QUEUE = alert("VllmQueueGrowing", "reduce")

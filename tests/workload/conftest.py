@@ -1,4 +1,4 @@
-"""A steering without a load: its pace, its journal, an engine that answers when told to, and a clock of its own."""
+"""What several rooms test with: a steering of a soak that is called by hand, and a tokenizer as in a model's folder."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from prometheus_client import CollectorRegistry
 
 from exporter.agent.soak import SoakMetrics
 from tests.stubs.alerts import RUN, message
+from tests.stubs.model import write_model
+from workload.corpus.synthetic import generate
+from workload.corpus.tokenizer import load_tokenizer
 from workload.errors import DependencyDownError
 from workload.record.journal import Journal, read
 from workload.services.alert import steering_alerts
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
+    from workload.corpus.hotpotqa import Question
+    from workload.corpus.tokenizer import ChatTokenizer
     from workload.services.alert import Alert
 
 
@@ -123,3 +128,21 @@ def helm(tmp_path: Path) -> Iterator[Callable[..., Helm]]:
     yield make
     for one in made:
         one.journal.close()
+
+
+@pytest.fixture(scope="session")
+def questions() -> tuple[Question, ...]:
+    """Questions about a small invented world."""
+    return generate(questions=12, passages=60, seed=3)
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory, questions: tuple[Question, ...]) -> Path:
+    """A folder with a byte-level tokenizer of some thousand merges and a chat template like ChatML."""
+    return write_model(tmp_path_factory.mktemp("model") / "tiny-chat", questions)
+
+
+@pytest.fixture(scope="session")
+def tokenizer(model_folder: Path) -> ChatTokenizer:
+    """The tokenizer of that folder."""
+    return load_tokenizer(model_folder)
