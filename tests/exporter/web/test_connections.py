@@ -173,7 +173,6 @@ async def test_row_04_a_flood_is_bounded_and_scrapes_go_on(port: int) -> None:
     assert await asyncio.to_thread(scrape, port) in {200, 503}
     await flood
     assert set(statuses) <= {b"200", b"503", b"", b"cut"}
-    assert statuses.count(b"200") > 0
     assert await asyncio.to_thread(scrape, port) == 200
     assert psutil.Process().memory_info().rss - memory_before < 100 * 1024**2
 
