@@ -227,7 +227,7 @@ def test_what_ask_does_is_scraped_on_the_engine_that_is_up(bench: Bench, monkeyp
     assert bench.standing.children["engine"] == before
     query = 'max_over_time(hop2rag_questions_total{run="live",job="workload"}[1m]) > 0'
     assert scraped(bench.local(), query), "its one question was recorded before its metrics ended"
-    assert not scraped(bench.local(), 'last_over_time(up{job="workload"}[1m]) == 0'), "and it was not asked after its end"
+    assert not scraped(bench.local(), 'last_over_time(up{job="workload"}[1m]) == 0'), "nor asked after its end"
     assert bring_down(bench.cache) == "Stopped the engine and what watched it."
 
 
