@@ -52,14 +52,21 @@ def test_every_flag_exists() -> None:
     assert named <= known
 
 
-def test_the_plans_commands_are_accepted() -> None:
-    """The plan gives these commands with their flags; each is parsed here, without being run."""
+def test_every_experiments_command_is_accepted() -> None:
+    """A reader copies these commands with their flags; each is parsed here, without being run."""
     block = README.split("## Experiments")[1].split("```sh\n")[1].split("```")[0]
     commands = [line.split()[1:] for line in block.splitlines()]
     assert {words[1] for words in commands} == set(EXPERIMENTS)
     for words in commands:
         context = find_command(words[:1]).make_context("run", list(words[1:]))
         assert context.params["experiment"] == words[1]
+
+
+def test_the_plan_is_mapped_to_the_same_commands() -> None:
+    """Whoever comes from the plan must find the README's commands, each once."""
+    block = README.split("## Experiments")[1].split("```sh\n")[1].split("```")[0]
+    plan = (ROOT / "docs" / "plan.md").read_text()
+    assert sorted(re.findall(r"`(hop2rag run [^`]+)`", plan)) == sorted(block.splitlines())
 
 
 def test_the_table_lists_the_experiments() -> None:
@@ -81,12 +88,20 @@ def test_the_chinese_guide_covers_every_command_and_figure() -> None:
     assert [line for line in block.splitlines() if f"`{line}`" not in CHINESE] == []
 
 
+def folders_in(*parents: str) -> set[str]:
+    """Return the folders below some of the repository's that are part of it."""
+    there = (path for parent in parents for path in (ROOT / parent).iterdir() if path.is_dir())
+    kept = {str(path.relative_to(ROOT)) for path in there if not path.name.startswith((".", "__"))}
+    return kept - {"results", "dist", "build"}
+
+
 def test_the_file_tree_is_the_tree() -> None:
-    """A newcomer finds every folder that is named, and no folder is left unnamed."""
-    tree = README.split("## File tree")[1].split("```")[1]
-    named = set(re.findall(r"^([a-z]+)/", tree, re.MULTILINE))
-    there = {path.name for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith((".", "__"))}
-    assert named == there - {"results", "dist"}
+    """A newcomer finds every folder that is named, and no folder is left unnamed, the packages' own included."""
+    named, package = [], ""
+    for indent, name in re.findall(r"^( *)([a-z_]+)/ ", README.split("## File tree")[1].split("```")[1], re.MULTILINE):
+        package = package if indent else name
+        named.append(f"{package}/{name}" if indent else name)
+    assert sorted(named) == sorted(folders_in(".") | folders_in("exporter", "workload"))
 
 
 def test_every_picture_is_there() -> None:
