@@ -1,0 +1,112 @@
+"""Fifteen faults of kinds that were in no list when the dashboard tests were written.
+
+Each one is seeded into every dashboard in which it can occur. They show a number that is wrong, or a time, a scope or
+an emptiness that the reader takes for another; none of them breaks the JSON, PromQL or a name.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from tests.grafana.lint import panels
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Json = dict[str, Any]
+    Seed = Callable[[Json], bool]
+
+AGENT_RATE = re.compile(r"rate\((hop2rag_\w+_total\{[^}]*\})\[\$__rate_interval\]\)")
+
+
+def _targets(dashboard: Json, *kinds: str) -> Iterator[tuple[Json, Json]]:
+    for panel in panels(dashboard):
+        if not kinds or panel["type"] in kinds:
+            yield from ((panel, target) for target in panel["targets"])
+
+
+def _rewritten(old: str, new: str, *kinds: str) -> Seed:
+    """Return the fault of a pattern replaced in the first query that has it."""
+
+    def seed(dashboard: Json) -> bool:
+        for _, target in _targets(dashboard, *kinds):
+            if re.search(old, target["expr"]):
+                target["expr"] = re.sub(old, new, target["expr"])
+                return True
+        return False
+
+    return seed
+
+
+def _of_first(kind: str, change: Callable[[Json], object]) -> Seed:
+    """Return the fault of a change to the first panel of a kind."""
+
+    def seed(dashboard: Json) -> bool:
+        found = next((panel for panel in panels(dashboard) if panel["type"] == kind), None)
+        if found:
+            change(found)
+        return found is not None
+
+    return seed
+
+
+def _per_second_as_increase(dashboard: Json) -> bool:
+    for panel, target in _targets(dashboard, "timeseries"):
+        if panel["fieldConfig"]["defaults"]["unit"] in {"eps", "reqps"} and AGENT_RATE.search(target["expr"]):
+            target["expr"] = target["expr"].replace("rate(", "increase(")
+            return True
+    return False
+
+
+def _hundredfold(dashboard: Json) -> bool:
+    for panel, target in _targets(dashboard, "timeseries", "stat"):
+        if panel["fieldConfig"]["defaults"]["unit"] == "percentunit":
+            target["expr"] = f"100 * ({target['expr']})"
+            return True
+    return False
+
+
+def _arms_pooled(dashboard: Json) -> bool:
+    for _, target in _targets(dashboard, "timeseries", "bargauge"):
+        if "by (arm, " in target["expr"] and "{{arm}}" in target["legendFormat"]:
+            target["expr"] = target["expr"].replace("by (arm, ", "by (")
+            target["legendFormat"] = target["legendFormat"].replace("{{arm}}", "").strip()
+            return True
+    return False
+
+
+def _forgetful_link(dashboard: Json) -> bool:
+    dashboard["links"][0]["keepTime"] = False
+    return True
+
+
+def _stale_variable(dashboard: Json) -> bool:
+    run = next(each for each in dashboard["templating"]["list"] if each["name"] == "run")
+    run["refresh"] = 0
+    return True
+
+
+FURTHER_FAULTS: dict[str, Seed] = {
+    "a query is asked an hour earlier": _rewritten(r"(\{[^}]*\})(\[\$__rate_interval\])", r"\1\2 offset 1h"),
+    "only the largest series is shown": _rewritten(r"^(.+)$", r"topk(1, \1)", "timeseries"),
+    "a dead source reads 0": _rewritten(r"^(.+)$", r"(\1) or vector(0)", "stat"),
+    "both jobs of an engine are summed": _rewritten(r'job="vllm(-fast)?"', 'job=~"vllm.*"', "timeseries"),
+    "arms are pooled": _arms_pooled,
+    "the rate of a gauge": _rewritten(
+        r"(vllm:num_requests_running|hop2rag_node_active|nvml_power_watts)(\{[^}]*\})(\[[^]]*\])?",
+        r"rate(\1\2[$__rate_interval])",
+        "timeseries",
+    ),
+    "an increase under a unit per second": _per_second_as_increase,
+    "the least under a title of the most": _rewritten(r"max_over_time\(", "min_over_time(", "stat", "timeseries"),
+    "a share times a hundred": _hundredfold,
+    "a panel with a time of its own": _of_first("timeseries", lambda panel: panel.update(timeFrom="6h")),
+    "too few points for a peak": _of_first("timeseries", lambda panel: panel.update(maxDataPoints=10)),
+    "a line across a gap": _of_first(
+        "timeseries", lambda panel: panel["fieldConfig"]["defaults"]["custom"].update(spanNulls=True)
+    ),
+    "nothing reads 0": _of_first("stat", lambda panel: panel["fieldConfig"]["defaults"].update(noValue="0")),
+    "a link forgets the time": _forgetful_link,
+    "a variable that is never asked again": _stale_variable,
+}
