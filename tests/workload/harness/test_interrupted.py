@@ -166,7 +166,7 @@ def test_row_14_a_run_that_was_cut_anywhere_tells_what_an_uncut_one_tells(
 
 def test_nothing_else_reads_what_counts_from_a_journal() -> None:
     """A second reader would have a rule of its own for what counts; the texts, a replay and a soak are none of it."""
-    allowed = {"results.py", "history.py", "agent/replay.py"}
+    allowed = {"record/results.py", "record/history.py", "agent/replay.py"}
     pattern = re.compile(r"journal\.read\w*\([^)]*(\"question\"|\"llm_call\"|\"node_visit\"|\"stage\"|\"prefetch\")")
     found = {
         path.relative_to(WORKLOAD).as_posix() for path in WORKLOAD.rglob("*.py") if pattern.search(path.read_text())

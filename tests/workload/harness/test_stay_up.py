@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).parents[3]
-STUB = Path(__file__).with_name("engine") / "stub_vllm.py"
+STUB = ROOT / "tests" / "workload" / "engine" / "stub_vllm.py"
 
 pytestmark = pytest.mark.prometheus
 
