@@ -18,7 +18,7 @@ from workload.corpus.synthetic import generate
 from workload.errors import DependencyDownError
 from workload.experiments import EXPERIMENTS
 from workload.harness import ask, continuous, run
-from workload.services.ownership import Claim, Claimant, engine_claim
+from workload.services.locks import FileLock, Requester, engine_lock
 from workload.services.targets import TargetFiles
 from workload.settings import Settings, load_settings
 from workload.soak import run as soak_run
@@ -112,7 +112,7 @@ def test_row_22_the_second_waits_and_is_told_for_whom(
             ended.append(error)
 
     thread = threading.Thread(target=go)
-    with engine_claim(tmp_path / "cache", "127.0.0.1:8123").at_once(Claimant(owner, "first")):
+    with engine_lock(tmp_path / "cache", "127.0.0.1:8123").acquire_now(Requester(owner, "first")):
         thread.start()
         assert said.waits.wait(60)
         assert f"Waiting for the engine on 127.0.0.1:8123, which is in use by {owner} (run first, process" in said.text
@@ -124,8 +124,8 @@ def test_row_22_the_second_waits_and_is_told_for_whom(
 def test_row_22_the_load_starts_no_engine_between_two_arms(tmp_path: Path) -> None:
     """Between two arms nobody listens, and the load would take the port from under the run."""
     starts, waited = list[str](), list[float]()
-    used = engine_claim(tmp_path, "127.0.0.1:8123")
-    held = used.at_once(Claimant("hop2rag run latency"))
+    used = engine_lock(tmp_path, "127.0.0.1:8123")
+    held = used.acquire_now(Requester("hop2rag run latency"))
 
     @contextmanager
     def start(_: object) -> Iterator[Any]:
@@ -160,6 +160,6 @@ def test_row_22_a_killed_owner_keeps_nobody_waiting(tmp_path: Path) -> None:
     """The record of a process that is gone is a record, and no lock."""
     (tmp_path / "claims").mkdir()
     (tmp_path / "claims" / "engine-127.0.0.1-8123").write_text('{"command": "hop2rag soak", "pid": 1, "since": 0}')
-    assert engine_claim(tmp_path, "127.0.0.1:8123").owner() is None
-    with engine_claim(tmp_path, "127.0.0.1:8123").at_once():
-        assert Claim(tmp_path).owner() is None
+    assert engine_lock(tmp_path, "127.0.0.1:8123").owner() is None
+    with engine_lock(tmp_path, "127.0.0.1:8123").acquire_now():
+        assert FileLock(tmp_path).owner() is None

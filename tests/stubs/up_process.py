@@ -16,7 +16,7 @@ from workload.engine.launcher import UP, ProcessLauncher
 from workload.errors import Hop2RagError
 from workload.harness.stay_up import Ports, stay_up
 from workload.paths import cache_dir
-from workload.services.ownership import Claimant
+from workload.services.locks import Requester
 
 
 def main(python: str, engine: str, prometheus: str, alertmanager: str) -> int:
@@ -24,7 +24,7 @@ def main(python: str, engine: str, prometheus: str, alertmanager: str) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     console = Console(width=200)
     installation = EngineInstallation(Path(python), Path("model"), "stub-model", "0.32.0")
-    by = Claimant(UP, say=console.print)
+    by = Requester(UP, say=console.print)
     launcher = ProcessLauncher(installation, cache_dir() / "logs", console, int(engine), cache=cache_dir(), by=by)
     try:
         stay_up("prefix-on", launcher, Ports(int(prometheus), int(alertmanager), 9, 9), console)

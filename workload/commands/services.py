@@ -29,7 +29,7 @@ def up(
     from workload.engine.own import process_launcher  # noqa: PLC0415
     from workload.harness.stay_up import Ports, stay_up  # noqa: PLC0415
     from workload.paths import cache_dir  # noqa: PLC0415
-    from workload.services.ownership import Claimant  # noqa: PLC0415
+    from workload.services.locks import Requester  # noqa: PLC0415
     from workload.services.prometheus_server import RETENTION_SIZE  # noqa: PLC0415
     from workload.settings import SIZE_PATTERN  # noqa: PLC0415
 
@@ -39,7 +39,7 @@ def up(
     if not re.fullmatch(SIZE_PATTERN, retention):
         raise UsageError(f"--prometheus-retention-size {retention!r} is no size.", "Write it as 500MB, 10GB or 1TB.")
     extra = shlex.split(engine_args or "")
-    launcher = process_launcher(engine_python, model, extra, engine_port, cache_dir(), out, Claimant(UP))
+    launcher = process_launcher(engine_python, model, extra, engine_port, cache_dir(), out, Requester(UP))
     stay_up(profile, launcher, Ports(prometheus_port, alertmanager_port, webhook_port, grafana_port), out, retention)
 
 

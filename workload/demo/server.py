@@ -20,7 +20,7 @@ from workload.services.child_environment import child_environment
 from workload.services.process import ChildProcess, await_ready
 from workload.services.prometheus import PrometheusClient
 from workload.services.prometheus_server import HOST, READY_TIMEOUT_SECONDS, loopback_session
-from workload.services.server_port import Place
+from workload.services.server_port import ServerPort
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -48,7 +48,7 @@ def serve(
         DependencyDownError: Prometheus did not start.
         StorageError: the folder cannot be written.
     """
-    place = Place(folder.parent, "Prometheus", port)
+    place = ServerPort(folder.parent, "Prometheus", port)
     place.take_alone()
     with ExitStack() as stack:
         stack.callback(place.release)

@@ -16,9 +16,9 @@ from workload.engine.profile import Device, VllmProfile, environment
 from workload.errors import DependencyDownError, UsageError
 from workload.services.child_environment import ENGINE, SPANS, child_environment
 from workload.services.listener import Listener, find_listener, server_flags
-from workload.services.ownership import ANYBODY, Claim
+from workload.services.locks import FOLDER, THIS_COMMAND, FileLock
 from workload.services.process import ChildProcess, require_own
-from workload.services.server_port import Place
+from workload.services.server_port import ServerPort
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from workload.engine.install import EngineInstallation
-    from workload.services.ownership import Claimant, Owner
+    from workload.services.locks import Owner, Requester
 
 HOST = "127.0.0.1"
 UP = "hop2rag up"
@@ -97,7 +97,7 @@ class ProcessLauncher:
         canary_timeout_seconds: float = TIMEOUT_SECONDS,
         key: str | None = None,
         cache: Path | None = None,
-        by: Claimant = ANYBODY,
+        by: Requester = THIS_COMMAND,
     ) -> None:
         self.port = port
         self.child: ChildProcess | None = None
@@ -142,13 +142,13 @@ class ProcessLauncher:
             DependencyDownError: the engine died, was not ready in time, or does not show what it was started with.
         """
         argv = self.argv(profile)
-        place = Place(self._cache, "the engine", self.port, self._by)
+        port = ServerPort(self._cache, "the engine", self.port, self._by)
         with ExitStack() as stack:
-            stack.callback(place.release)
+            stack.callback(port.release)
             if not shares:
-                place.take_alone()
-            elif not self._taken(place, profile, argv, stack):
-                yield self._reuse(profile, argv, place.keeper)
+                port.take_alone()
+            elif not self._taken(port, profile, argv, stack):
+                yield self._reuse(profile, argv, port.owner)
                 return
             if find_listener(self.port):
                 if not shares:
@@ -157,22 +157,22 @@ class ProcessLauncher:
                 return
             log = self._log_folder / f"vllm-{profile.name}.log"
             child = stack.enter_context(ChildProcess(argv, log, self._environment(profile)))
-            stack.callback(place.note, child)  # until it has ended it is no longer ready
-            place.note(child)
+            stack.callback(port.note, child)  # until it has ended it is no longer ready
+            port.note(child)
             seconds = self._await(profile, child)
             engine = self._proved(profile, argv, child.pid)
-            place.note(child, is_ready=True)
+            port.note(child, is_ready=True)
             self._console.print(
                 f"vLLM {engine.facts.version} ({profile.name}) is ready on {self._endpoint} after {seconds:.0f} s"
             )
             self.child = child
             yield engine
 
-    def _taken(self, place: Place, profile: VllmProfile, argv: tuple[str, ...], stack: ExitStack) -> bool:
+    def _taken(self, port: ServerPort, profile: VllmProfile, argv: tuple[str, ...], stack: ExitStack) -> bool:
         """Return whether the port is ours now; False if an engine is kept there that will do, or is not lent."""
-        if place.take(self._timeout_seconds):
+        if port.take(self._timeout_seconds):
             return True
-        keeper, listener = place.keeper, find_listener(self.port)
+        keeper, listener = port.owner, find_listener(self.port)
         if keeper is None or not is_lent(keeper, listener, argv) or self._will_do(listener, argv):
             return False
         self._console.print(
@@ -180,8 +180,8 @@ class ProcessLauncher:
             highlight=False,
             soft_wrap=True,
         )
-        stack.enter_context(wanted(self._cache, self.port).alone(by=self._by))
-        place.await_turn(self._timeout_seconds)
+        stack.enter_context(wanted(self._cache, self.port).acquire(by=self._by))
+        port.take_when_released(self._timeout_seconds)
         return True
 
     def _will_do(self, listener: Listener | None, argv: tuple[str, ...]) -> bool:
@@ -247,9 +247,9 @@ class ProcessLauncher:
         return RunningEngine(self._endpoint, facts, argv, pid, self._key)
 
 
-def wanted(cache: Path, port: int) -> Claim:
-    """Return the claim of whoever waits until `hop2rag up` lends its engine's port."""
-    return Claim(cache / "claims", f"the engine's port {port}", f"wanted-{port}")
+def wanted(cache: Path, port: int) -> FileLock:
+    """Return the lock of whoever waits until `hop2rag up` lends its engine's port."""
+    return FileLock(cache / FOLDER, f"the engine's port {port}", f"wanted-{port}")
 
 
 def is_lent(keeper: Owner, listener: Listener | None, argv: Sequence[str]) -> bool:

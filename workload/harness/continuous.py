@@ -14,7 +14,7 @@ from workload.harness.driver import Phase
 from workload.harness.health_gate import ENGINE_REASONS
 from workload.harness.loops import Tally
 from workload.harness.system_under_test import subject
-from workload.services.ownership import Claim
+from workload.services.locks import FileLock
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -57,7 +57,7 @@ class ContinuousLoad:
     console: Console
     held_by: Callable[[], Sequence[str]] = tuple
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
-    engine: Claim | None = None
+    engine: FileLock | None = None
 
     def run(self, laps: int | None = None) -> None:
         """Go on for ever, or for so many laps; alone on this engine and this Prometheus.
@@ -70,8 +70,8 @@ class ContinuousLoad:
             DependencyDownError: the engine or the document store does not answer.
         """
         with ExitStack() as stack:
-            for claim in self._claims():
-                stack.enter_context(claim.load().at_once())
+            for lock in self._locks():
+                stack.enter_context(lock.load_lock().acquire_now())
             self._laps(laps)
 
     def _laps(self, laps: int | None) -> None:
@@ -103,10 +103,10 @@ class ContinuousLoad:
     def _turn(self) -> Iterator[bool]:
         """Hold what an experiment would claim; the value says whether it may be used."""
         with ExitStack() as stack:
-            yield all(stack.enter_context(claim.shared()) for claim in self._claims())
+            yield all(stack.enter_context(lock.acquire_shared()) for lock in self._locks())
 
-    def _claims(self) -> list[Claim]:
-        return [Claim(self.targets.folder, "this Prometheus"), *([self.engine] if self.engine else [])]
+    def _locks(self) -> list[FileLock]:
+        return [FileLock(self.targets.folder, "this Prometheus"), *([self.engine] if self.engine else [])]
 
     async def _lap(self, under_test: Subject, questions: Sequence[Question], lap: int, random: Random) -> None:
         # Each lap has a salt of its own: a question that comes again finds nothing of its earlier self.

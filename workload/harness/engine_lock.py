@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from workload.engine.docker import ENDPOINT as DOCKER_ENDPOINT
 from workload.paths import cache_dir
-from workload.services.ownership import Claim, Claimant, engine_claim
+from workload.services.locks import FileLock, Requester, engine_lock
 from workload.services.prometheus_server import HOST
 
 if TYPE_CHECKING:
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from workload.settings import Settings
 
 
-def engine_of(settings: Settings) -> Claim:
-    """Return the claim of the engine that the settings name."""
+def engine_of(settings: Settings) -> FileLock:
+    """Return the lock of the engine that the settings name."""
     default = DOCKER_ENDPOINT if settings.launcher == "docker" else f"http://{HOST}:{settings.engine_port}"
     parts = urlsplit(settings.vllm_endpoint or default)
     port = parts.port or (443 if parts.scheme == "https" else 80)
-    return engine_claim(cache_dir(), f"{parts.hostname}:{port}")
+    return engine_lock(cache_dir(), f"{parts.hostname}:{port}")
 
 
-def claimant(console: Console, run_id: str | None = None) -> Claimant:
+def requester(console: Console, run_id: str | None = None) -> Requester:
     """Return who this process is to others that come second, and to whom it says for whom it waits."""
-    return Claimant(run=run_id, say=partial(console.print, markup=False, highlight=False, soft_wrap=True))
+    return Requester(run=run_id, say=partial(console.print, markup=False, highlight=False, soft_wrap=True))

@@ -23,7 +23,7 @@ from workload.engine.shared import SharedEngine
 from workload.errors import UsageError
 from workload.experiment import OfflineExperiment
 from workload.files.enclosed import run_folder
-from workload.harness.engine_lock import claimant, engine_of
+from workload.harness.engine_lock import engine_of, requester
 from workload.harness.resume import settings_to_go_on
 from workload.harness.runner import Runner
 from workload.paths import cache_dir
@@ -37,7 +37,7 @@ from workload.record.results import Finished, read_run
 from workload.report.footer import footer
 from workload.report.latest_results import publish
 from workload.report.page import REPORT, render, section_of
-from workload.services.ownership import ANYBODY, Claimant
+from workload.services.locks import THIS_COMMAND, Requester
 from workload.services.prometheus import PrometheusClient
 from workload.services.prometheus_attached import AttachedPrometheus
 from workload.services.prometheus_binary import find_prometheus
@@ -85,7 +85,7 @@ def launcher_of(settings: Settings, console: Console) -> Launcher:
             key=read_key(),
         )
     extra = (*settings.engine_args, *engine_flags(settings.otlp_endpoint))
-    by = claimant(console)
+    by = requester(console)
     return process_launcher(
         settings.engine_python, settings.model, extra, settings.engine_port, cache_dir(), console, by
     )
@@ -113,7 +113,7 @@ def prometheus_client(settings: Settings) -> PrometheusClient:
     return PrometheusClient(settings.prometheus_url or f"http://{HOST}:{settings.prometheus_port}", loopback_session())
 
 
-def prometheus_of(settings: Settings, by: Claimant = ANYBODY) -> LocalPrometheus | AttachedPrometheus:
+def prometheus_of(settings: Settings, by: Requester = THIS_COMMAND) -> LocalPrometheus | AttachedPrometheus:
     """Return the Prometheus that is named, else one of our own on this host.
 
     Raises:
@@ -153,11 +153,11 @@ def run_experiment(
     if history.segments:
         progress.console.print(f"Going on with {bundle.run_id}: {history.in_words()}.", markup=False, highlight=False)
     embedder.load()
-    by = claimant(progress.console, bundle.run_id)
+    by = requester(progress.console, bundle.run_id)
     watcher = prometheus_of(settings, by)
     try:
         with (
-            engine_of(settings).alone(by=by),
+            engine_of(settings).acquire(by=by),
             SharedEngine(launcher) if experiment.keeps_engine else nullcontext(launcher) as started,
             watcher as prometheus,
         ):

@@ -13,13 +13,13 @@ from workload.compose.services import LIVE
 from workload.engine.launcher import UP, wanted
 from workload.engine.profile import PROFILES
 from workload.errors import MissingPartError, UsageError
-from workload.harness.stay_up_state import Standing, forget, standing_claim
+from workload.harness.stay_up_state import Standing, forget, standing_lock
 from workload.paths import cache_dir
 from workload.services.alert_webhook import PATH
 from workload.services.alertmanager import LocalAlertmanager
 from workload.services.alertmanager_access import USER
 from workload.services.grafana_server import LocalGrafana, find_grafana_server
-from workload.services.ownership import Claim, Claimant, InUseError, engine_claim
+from workload.services.locks import FileLock, InUseError, Requester, engine_lock
 from workload.services.prometheus_binary import find_alertmanager, find_prometheus
 from workload.services.prometheus_server import HOST, RETENTION_SIZE, LocalPrometheus, loopback_session
 from workload.services.scrape_registration import wait_until_left
@@ -65,9 +65,9 @@ class Kept:
     def __post_init__(self) -> None:
         me = psutil.Process()
         port = self.launcher.port
-        self.by = Claimant(UP, say=self.console.print)
+        self.by = Requester(UP, say=self.console.print)
         self.standing = Standing(me.pid, me.create_time(), port, self.ports.prometheus, self.ports.alertmanager)
-        self.engine_used = engine_claim(self.cache, f"{HOST}:{port}")
+        self.engine_used = engine_lock(self.cache, f"{HOST}:{port}")
         self._engine = ExitStack()
 
     def keep(self) -> None:
@@ -78,10 +78,10 @@ class Kept:
             Hop2RagError: something did not start.
         """
         with ExitStack() as stack:
-            stack.enter_context(standing_claim(self.cache).at_once(self.by, "Stop it with: hop2rag down"))
+            stack.enter_context(standing_lock(self.cache).acquire_now(self.by, "Stop it with: hop2rag down"))
             with ExitStack() as claimed:  # nobody uses what is half up
-                for claim in self._used():
-                    claimed.enter_context(claim.at_once(self.by, REMEDY))
+                for lock in self._used():
+                    claimed.enter_context(lock.acquire_now(self.by, REMEDY))
                 self.standing.write(self.cache)
                 stack.callback(forget, self.cache)
                 told = self._start(stack)
@@ -105,21 +105,21 @@ class Kept:
                 self.console.print(f"The engine is stopped for {who}.", highlight=False)
                 self._stop_engine()
         elif "engine" not in self.standing.children:
-            with suppress(InUseError), self.engine_used.at_once(self.by):
+            with suppress(InUseError), self.engine_used.acquire_now(self.by):
                 self._start_engine()
         targets = self.prometheus.targets
-        used = Claim(targets.folder)
-        if (not targets.are_ours() or targets.addresses() != self._scraped()) and not used.load().owner():
-            with suppress(InUseError), used.at_once(self.by):
+        used = FileLock(targets.folder)
+        if (not targets.are_ours() or targets.addresses() != self._scraped()) and not used.load_lock().owner():
+            with suppress(InUseError), used.acquire_now(self.by):
                 self._scrape()
 
-    def _used(self) -> list[Claim]:
+    def _used(self) -> list[FileLock]:
         folder = self.cache / f"prometheus-{self.ports.prometheus}" / "targets"
         state = self.cache / f"alertmanager-{self.ports.alertmanager}"
         return [
             self.engine_used,
-            Claim(folder, f"Prometheus on port {self.ports.prometheus}"),
-            Claim(state, f"Alertmanager on port {self.ports.alertmanager}"),
+            FileLock(folder, f"Prometheus on port {self.ports.prometheus}"),
+            FileLock(state, f"Alertmanager on port {self.ports.alertmanager}"),
         ]
 
     def _start(self, stack: ExitStack) -> list[str]:
@@ -193,9 +193,9 @@ class Kept:
     def _leave(self, stack: ExitStack) -> None:
         """Keep out whoever comes now, until all has ended; and have the engine scraped no more before it stops."""
         with ExitStack() as claimed:
-            for claim in self._used():
+            for lock in self._used():
                 try:
-                    claimed.enter_context(claim.at_once(self.by))
+                    claimed.enter_context(lock.acquire_now(self.by))
                 except InUseError as error:
                     self.console.print(f"{error.cause} It loses what it uses.", highlight=False)
             addresses = self.prometheus.targets.addresses()

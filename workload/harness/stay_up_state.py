@@ -10,7 +10,7 @@ import psutil
 from pydantic import TypeAdapter
 
 from workload.files import atomic_file
-from workload.services.ownership import Claim
+from workload.services.locks import FOLDER, FileLock
 from workload.services.process import left_of
 
 if TYPE_CHECKING:
@@ -64,9 +64,9 @@ def forget(cache: Path) -> None:
     (cache / FILE).unlink(missing_ok=True)
 
 
-def standing_claim(cache: Path) -> Claim:
-    """Return the claim of the one `up` of a cache."""
-    return Claim(cache / "claims", "hop2rag up of this cache", "up")
+def standing_lock(cache: Path) -> FileLock:
+    """Return the lock of the one `up` of a cache."""
+    return FileLock(cache / FOLDER, "hop2rag up of this cache", "up")
 
 
 def lives(pid: int, created: float) -> bool:

@@ -11,7 +11,7 @@ import psutil
 from workload.errors import DependencyDownError, UsageError
 from workload.harness.stay_up_state import forget, read_standing
 from workload.paths import cache_dir
-from workload.services.ownership import Claim, engine_claim
+from workload.services.locks import FileLock, engine_lock
 from workload.services.process import left_of, stop_all
 from workload.services.prometheus_server import HOST, targets_folder
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from workload.harness.stay_up_state import Standing
-    from workload.services.ownership import Owner
+    from workload.services.locks import Owner
 
 STOP_SECONDS = 90.0
 
@@ -57,9 +57,9 @@ def bring_down(cache: Path | None = None) -> str:
 
 def user_of(standing: Standing, cache: Path) -> Owner | None:
     """Return who uses the engine or Prometheus of an `up`; None if nobody does."""
-    engine = engine_claim(cache, f"{HOST}:{standing.engine_port}")
-    prometheus = Claim(targets_folder(cache, standing.prometheus_port))
-    owners = (claim.owner() for claim in (engine, prometheus))
+    engine = engine_lock(cache, f"{HOST}:{standing.engine_port}")
+    prometheus = FileLock(targets_folder(cache, standing.prometheus_port))
+    owners = (lock.owner() for lock in (engine, prometheus))
     return next((owner for owner in owners if owner and owner.pid != standing.pid), None)
 
 

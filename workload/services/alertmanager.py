@@ -16,16 +16,16 @@ from workload.files.atomic_file import make_folder
 from workload.paths import asset
 from workload.services.alertmanager_access import PASSWORD, WEB_CONFIG, basic_auth, renew, write_secret
 from workload.services.listener import find_listener
-from workload.services.ownership import ANYBODY, Claim
+from workload.services.locks import THIS_COMMAND, FileLock
 from workload.services.process import ChildProcess, await_ready
 from workload.services.prometheus_server import HOST
-from workload.services.server_port import Place
+from workload.services.server_port import ServerPort
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from workload.services.ownership import Claimant
+    from workload.services.locks import Requester
     from workload.services.prometheus_binary import AlertmanagerBinary
 
 READY_TIMEOUT_SECONDS = 30.0
@@ -127,7 +127,7 @@ class LocalAlertmanager:
         *,
         port: int = 9093,
         webhook: str,
-        by: Claimant = ANYBODY,
+        by: Requester = THIS_COMMAND,
     ) -> None:
         state = cache / f"alertmanager-{port}"
         self.address = f"{HOST}:{port}"
@@ -145,8 +145,8 @@ class LocalAlertmanager:
             "--cluster.listen-address=",
         )
         self._child: ChildProcess | None = None
-        self._place = Place(cache, "Alertmanager", port, by)
-        self._used, self._by = Claim(state, f"Alertmanager on port {port}"), by
+        self._place = ServerPort(cache, "Alertmanager", port, by)
+        self._used, self._by = FileLock(state, f"Alertmanager on port {port}"), by
         self._stack = ExitStack()
         self._before: str | None = None
 
@@ -238,7 +238,7 @@ class LocalAlertmanager:
         except (DependencyDownError, KeyError, TypeError) as error:
             if _wants_a_password(error):
                 used = ""  # ours would have taken the one that we know
-            elif keeper := self._place.keeper:
+            elif keeper := self._place.owner:
                 raise DependencyDownError(
                     f"The Alertmanager of {keeper} does not answer.", "Stop that, then try again."
                 ) from error
@@ -266,7 +266,7 @@ class LocalAlertmanager:
 
     def __enter__(self) -> Self:
         with self._stack as stack:
-            stack.enter_context(self._used.alone(by=self._by))
+            stack.enter_context(self._used.acquire(by=self._by))
             self.start()
             self._stack = stack.pop_all()
         return self

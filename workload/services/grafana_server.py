@@ -16,15 +16,15 @@ from workload.files.atomic_file import make_folder
 from workload.paths import asset
 from workload.services.child_environment import child_environment
 from workload.services.grafana import Grafana, GrafanaError
-from workload.services.ownership import ANYBODY
+from workload.services.locks import THIS_COMMAND
 from workload.services.process import ChildProcess, await_ready
 from workload.services.prometheus_server import HOST
-from workload.services.server_port import Place
+from workload.services.server_port import ServerPort
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from workload.services.ownership import Claimant
+    from workload.services.locks import Requester
 
 READY_TIMEOUT_SECONDS = 60.0
 """A first start makes its database, a migration after the other."""
@@ -75,7 +75,7 @@ class LocalGrafana:
         prometheus_url: str,
         *,
         port: int = 3000,
-        by: Claimant = ANYBODY,
+        by: Requester = THIS_COMMAND,
     ) -> None:
         self.url = f"http://{HOST}:{port}"
         self._state = cache / f"grafana-{port}"
@@ -104,7 +104,7 @@ class LocalGrafana:
             "HOP2RAG_PROMETHEUS_URL": prometheus_url,
         }
         self._child: ChildProcess | None = None
-        self._place = Place(cache, "Grafana", port, by)
+        self._place = ServerPort(cache, "Grafana", port, by)
 
     @property
     def child(self) -> ChildProcess | None:

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Self
 
 from workload.errors import DependencyDownError
-from workload.services.ownership import ANYBODY, Claim
+from workload.services.locks import THIS_COMMAND, FileLock
 from workload.services.prometheus import PrometheusClient
 from workload.services.targets import TargetFiles
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import requests
 
-    from workload.services.ownership import Claimant
+    from workload.services.locks import Requester
 
 
 class AttachedPrometheus:
@@ -29,11 +29,11 @@ class AttachedPrometheus:
         by: who claims the targets; whoever has them is waited for.
     """
 
-    def __init__(self, url: str, folder: Path, session: requests.Session, by: Claimant = ANYBODY) -> None:
+    def __init__(self, url: str, folder: Path, session: requests.Session, by: Requester = THIS_COMMAND) -> None:
         self.url = url
         self.client = PrometheusClient(url, session)
         self.targets = TargetFiles(folder)
-        self._used, self._by = Claim(folder, f"Prometheus on {self.client.url}"), by
+        self._used, self._by = FileLock(folder, f"Prometheus on {self.client.url}"), by
         self._stack = ExitStack()
         self._before: Mapping[str, str] = {}
 
@@ -44,7 +44,7 @@ class AttachedPrometheus:
             DependencyDownError: Prometheus is not ready.
         """
         with self._stack as stack:
-            stack.enter_context(self._used.alone(by=self._by))
+            stack.enter_context(self._used.acquire(by=self._by))
             if not self.client.ready():
                 raise DependencyDownError(f"Prometheus on {self.url} is not ready.", "Start it, or look at its log.")
             self._before = self.targets.read_standing()

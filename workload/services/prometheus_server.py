@@ -18,18 +18,18 @@ from workload.services.alertmanager_access import PASSWORD, USER, folder_of
 from workload.services.limits import LimitedAdapter
 from workload.services.listener import find_listener
 from workload.services.live_alerts import alerts_of_the_living
-from workload.services.ownership import ANYBODY, Claim
+from workload.services.locks import THIS_COMMAND, FileLock
 from workload.services.process import ChildProcess, await_ready
 from workload.services.prometheus import PrometheusClient, PrometheusError
 from workload.services.prometheus_reload import reload_by_signal
 from workload.services.scrape_registration import wait_until_left, wait_until_stale
-from workload.services.server_port import Place
+from workload.services.server_port import ServerPort
 from workload.services.targets import TargetFiles
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from workload.services.ownership import Claimant
+    from workload.services.locks import Requester
     from workload.services.prometheus_binary import PrometheusBinary
 
 RETENTION_SIZE = "10GB"
@@ -124,7 +124,7 @@ class LocalPrometheus:
         retention: str = "30d",
         retention_size: str = RETENTION_SIZE,
         alertmanager: str | None = None,
-        by: Claimant = ANYBODY,
+        by: Requester = THIS_COMMAND,
     ) -> None:
         self.url = f"http://{HOST}:{port}"
         self.client = PrometheusClient(self.url, session)
@@ -149,8 +149,8 @@ class LocalPrometheus:
             "--rules.alert.resend-delay=1s",
         )
         self._child: ChildProcess | None = None
-        self._place = Place(cache, "Prometheus", port, by)
-        self._used, self._by = Claim(self.targets.folder, f"Prometheus on port {port}"), by
+        self._place = ServerPort(cache, "Prometheus", port, by)
+        self._used, self._by = FileLock(self.targets.folder, f"Prometheus on port {port}"), by
         self._stack = ExitStack()
         self._before: str | None = None
         self._began = 0.0
@@ -235,7 +235,7 @@ class LocalPrometheus:
         try:
             used = self.client.flags().get("config.file")
         except PrometheusError as error:
-            if keeper := self._place.keeper:
+            if keeper := self._place.owner:
                 raise DependencyDownError(
                     f"The Prometheus of {keeper} does not answer.", "Stop that, then try again."
                 ) from error
@@ -286,7 +286,7 @@ class LocalPrometheus:
 
     def __enter__(self) -> Self:
         with self._stack as stack:
-            stack.enter_context(self._used.alone(by=self._by))
+            stack.enter_context(self._used.acquire(by=self._by))
             self.start()
             self._stack = stack.pop_all()
         return self

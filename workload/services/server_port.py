@@ -1,4 +1,4 @@
-"""The place of a server: its port, kept by one process from before the server's start until after its end."""
+"""The port of a server of ours, locked by one process from before the server's start until after its end."""
 
 from __future__ import annotations
 
@@ -7,83 +7,83 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from workload.errors import UsageError
-from workload.services.ownership import ANYBODY, ATTEMPTS, InUseError, keeping
+from workload.services.locks import ATTEMPTS, THIS_COMMAND, InUseError, port_lock
 from workload.services.process import left_of, stop_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from workload.services.ownership import Claimant, Held, Owner
+    from workload.services.locks import Owner, OwnerRecord, Requester
     from workload.services.process import ChildProcess
 
 POLL_SECONDS = 0.2
 ORPHAN_SECONDS = 15.0
-"""A server whose keeper was killed is told so by the kernel; vLLM takes some seconds to end."""
+"""The kernel signals a server whose parent was killed; vLLM then takes some seconds to end."""
 
 
-class Place:
-    """Keeps a port of this host for a server of ours.
+class ServerPort:
+    """A port of this host, reserved for a server of ours.
 
     Args:
-        cache: the folder in which all of our commands look for who keeps what.
-        what: the server, for messages.
-        port: its port.
-        by: who asks.
+        cache: the folder that holds the locks of all our commands.
+        server: the server's name, for messages.
+        port: the port.
+        by: the command that asks.
         clock: seconds, monotonic.
         sleep: waits the given seconds.
 
     Attributes:
-        keeper: who keeps it, where that is somebody else; as of the last `take`.
+        owner: the other process that owned the port at the last `take`; None if there was none.
     """
 
     def __init__(
         self,
         cache: Path,
-        what: str,
+        server: str,
         port: int,
-        by: Claimant = ANYBODY,
+        by: Requester = THIS_COMMAND,
         *,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self.keeper: Owner | None = None
-        self._claim, self._by = keeping(cache, what, port), by
-        self._what, self._port = what, port
+        self.owner: Owner | None = None
+        self._lock, self._by = port_lock(cache, server, port), by
+        self._port = port
         self._clock, self._sleep = clock, sleep
         self._stack = ExitStack()
-        self._held: Held | None = None
+        self._record: OwnerRecord | None = None
 
     def take(self, seconds: float) -> bool:
-        """Return True once the place is ours, False if somebody else keeps a server there that is ready.
+        """Return True once the port is ours, False if another process runs a ready server on it.
 
-        What is being started or stopped there is waited for, at most `seconds`; so is what a killed keeper left.
+        Waits at most `seconds` for a server that is starting or stopping, and for what a killed owner left.
 
         Raises:
-            InUseError: it was neither ready nor gone in time.
-            UsageError: what was left behind did not end.
+            InUseError: the other server was neither ready nor gone in time.
+            UsageError: a server left by a killed owner did not end.
         """
-        until, has_told = self._clock() + seconds, False
+        until, has_said = self._clock() + seconds, False
         while True:
             try:
-                return self.take_alone(1 if has_told else ATTEMPTS)
+                return self.take_alone(1 if has_said else ATTEMPTS)
             except InUseError:
-                self.keeper = self._claim.owner()
-                if self.keeper and self.keeper.is_ready:
+                self.owner = self._lock.owner()
+                if self.owner and self.owner.is_ready:
                     return False
                 if self._clock() >= until:
                     raise
-            if not has_told:
-                who = self.keeper or "another process"
-                self._by.say(f"Waiting for {who}, which starts or stops {self._claim.what}.")
-                has_told = True
+            if not has_said:
+                owner = self.owner or "another process"
+                self._by.say(f"Waiting for {owner}, which is starting or stopping {self._lock.guards}.")
+                has_said = True
             self._sleep(POLL_SECONDS)
 
-    def await_turn(self, seconds: float) -> None:
-        """Return once the place is ours, whatever server somebody else keeps there until then.
+    def take_when_released(self, seconds: float) -> None:
+        """Return once the other owner has released the port and it is ours.
 
         Raises:
-            InUseError: it was not given up in time.
+            InUseError: it was not released in time.
         """
         until = self._clock() + seconds
         while True:
@@ -97,35 +97,35 @@ class Place:
                 return
 
     def take_alone(self, attempts: int = ATTEMPTS) -> bool:
-        """Return True: the place is ours. What a killed keeper left is given time to end, and then stopped.
+        """Return True: the port is ours. A server left by a killed owner gets time to end, and is then stopped.
 
         Raises:
-            InUseError: somebody else has it, whether its server is ready or not.
-            UsageError: what a killed keeper left behind did not end.
+            InUseError: another process owns the port, whether or not its server is ready.
+            UsageError: a server left by a killed owner did not end.
         """
-        self._held = self._stack.enter_context(self._claim.at_once(self._by, attempts=attempts))
-        self.keeper = None
-        if self._held.before and self._held.before.child:
-            self._await_end(self._held.before, self._held.before.child)
+        self._record = self._stack.enter_context(self._lock.acquire_now(self._by, attempts=attempts))
+        self.owner = None
+        if self._record.killed and self._record.killed.child:
+            self._await_end(self._record.killed, self._record.killed.child)
         return True
 
     def note(self, child: ChildProcess | None, *, is_ready: bool = False) -> None:
-        """Tell the others which server is kept here, if one is, and whether it is ready."""
-        if self._held:
-            self._held.note(child=child.identity if child else None, is_ready=is_ready)
+        """Record which server runs on the port, if any, and whether it is ready."""
+        if self._record:
+            self._record.note(child=child.identity if child else None, is_ready=is_ready)
 
     def release(self) -> None:
-        """Give the place back; call it when its server has ended."""
-        self._held = None
+        """Release the port; call this once its server has ended."""
+        self._record = None
         self._stack.close()
 
-    def _await_end(self, before: Owner, child: tuple[int, float]) -> None:
+    def _await_end(self, killed: Owner, child: tuple[int, float]) -> None:
         until = self._clock() + ORPHAN_SECONDS
         while left_of(child) and self._clock() < until:
             self._sleep(POLL_SECONDS)
         if stay := stop_all(left_of(child)):
             self.release()
             raise UsageError(
-                f"{before}, which was killed, left process {stay[0].pid} behind on port {self._port}.",
-                f"It does not end; look at it: ps {stay[0].pid}",
+                f"{killed} was killed and left process {stay[0].pid} on port {self._port}, which does not end.",
+                f"Inspect it with: ps {stay[0].pid}",
             )

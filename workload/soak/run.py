@@ -12,7 +12,7 @@ from workload.corpus.embedding import MiniLmEmbedder
 from workload.engine.profile import PROFILES
 from workload.errors import UsageError
 from workload.files.enclosed import run_folder
-from workload.harness.engine_lock import claimant, engine_of
+from workload.harness.engine_lock import engine_of, requester
 from workload.harness.resume import settings_to_go_on
 from workload.harness.run import greet, launcher_of
 from workload.paths import cache_dir
@@ -68,10 +68,10 @@ def run_soak(
     annotate = annotator(grafana, partial(progress.console.print, markup=False))
     embedder.load()
     binary = find_prometheus(cache)
-    by = claimant(progress.console, bundle.run_id)
+    by = requester(progress.console, bundle.run_id)
     try:
         with ExitStack() as stack:
-            stack.enter_context(engine_of(settings).alone(by=by))
+            stack.enter_context(engine_of(settings).acquire(by=by))
             alertmanager = None
             if plan.alerts:
                 alertmanager = LocalAlertmanager(

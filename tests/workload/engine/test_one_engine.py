@@ -22,7 +22,7 @@ from workload.engine.launcher import UP, is_lent
 from workload.engine.profile import PROFILES
 from workload.errors import Hop2RagError, UsageError
 from workload.services.listener import Listener, find_listener
-from workload.services.ownership import Claimant, keeping
+from workload.services.locks import Requester, port_lock
 from workload.services.process import ChildProcess, group_of
 
 if TYPE_CHECKING:
@@ -89,15 +89,15 @@ def test_row_22_two_at_once_get_one_engine(
     monkeypatch.setenv("VLLM_STUB_GATE", str(gate))
     over = threading.Event()
 
-    def start(by: Claimant) -> None:
+    def start(by: Requester) -> None:
         with launcher(by=by).start(PROFILES["base"]) as engine:
             engines.append(engine.pid)
             over.wait(60)
 
-    first = threading.Thread(target=start, args=(Claimant("hop2rag up"),))
+    first = threading.Thread(target=start, args=(Requester("hop2rag up"),))
     first.start()
     until((tmp_path / "logs" / "vllm-base.log").exists)
-    second = threading.Thread(target=start, args=(Claimant("hop2rag ask", say=said.append),))
+    second = threading.Thread(target=start, args=(Requester("hop2rag ask", say=said.append),))
     second.start()
     until(lambda: said)
     assert f"Waiting for hop2rag up (process {os.getpid()}, since" in said[0]
@@ -151,7 +151,7 @@ def test_a_killed_keeper_holds_nothing_up(launcher: Build, tmp_path: Path, port:
 
 def test_an_engine_with_other_flags_names_its_keeper(launcher: Build) -> None:
     """The user must know what to stop, and that it is theirs."""
-    named = Claimant("hop2rag load", "live")
+    named = Requester("hop2rag load", "live")
     refused = rf"served by hop2rag load \(run live, process {os.getpid()}, since .*--no-enable-prefix-caching"
     with launcher(by=named).start(PROFILES["prefix-on"]), pytest.raises(UsageError, match=refused):
         launcher().start(PROFILES["prefix-off"]).__enter__()
@@ -160,17 +160,17 @@ def test_an_engine_with_other_flags_names_its_keeper(launcher: Build) -> None:
 def test_up_takes_no_engine_of_others(launcher: Build) -> None:
     """It would end with them, while `up` says that it is up."""
     with launcher().start(PROFILES["base"]), pytest.raises(UsageError, match=r"is in use by .*process"):
-        launcher(by=Claimant(UP)).start(PROFILES["base"], shares=False).__enter__()
+        launcher(by=Requester(UP)).start(PROFILES["base"], shares=False).__enter__()
 
 
 def test_only_up_lends_and_only_its_own_model(tmp_path: Path) -> None:
     """A model that the user has loaded for half an hour is not swapped for the packaged one."""
     flags = ("-m", "vllm.entrypoints.openai.api_server", "--host", "127.0.0.1", "--served-model-name", "m")
     ours = ("python", *flags, "--model", "m", "--no-enable-prefix-caching")
-    with keeping(tmp_path, "the engine", 1).at_once(Claimant(UP)):
-        up = keeping(tmp_path, "the engine", 1).owner()
-    with keeping(tmp_path, "the engine", 1).at_once(Claimant("hop2rag load")):
-        load = keeping(tmp_path, "the engine", 1).owner()
+    with port_lock(tmp_path, "the engine", 1).acquire_now(Requester(UP)):
+        up = port_lock(tmp_path, "the engine", 1).owner()
+    with port_lock(tmp_path, "the engine", 1).acquire_now(Requester("hop2rag load")):
+        load = port_lock(tmp_path, "the engine", 1).owner()
     assert up
     assert load
     assert is_lent(up, Listener(1, ("python", *flags, "--model", "m")), ours)

@@ -19,7 +19,7 @@ from workload.corpus.synthetic import generate
 from workload.engine.endpoint import open_client
 from workload.engine.facts import read_facts
 from workload.harness.continuous import ContinuousLoad
-from workload.services.ownership import Claim, InUseError
+from workload.services.locks import FileLock, InUseError
 from workload.services.targets import ArmLabels, TargetFiles
 from workload.settings import load_settings
 
@@ -111,8 +111,8 @@ def test_prometheus_finds_it_under_its_own_labels(stub: StubVllm, tmp_path: Path
 
 def test_it_steps_aside_for_an_experiment(stub: StubVllm, tmp_path: Path) -> None:
     """While it is claimed nothing is sent; afterwards the engine is looked at anew, since it may be another."""
-    bench, claim = Bench(stub, tmp_path), Claim(tmp_path)
-    experiment = claim.alone(lambda: None)
+    bench, lock = Bench(stub, tmp_path), FileLock(tmp_path)
+    experiment = lock.acquire(lambda: None)
     steps = iter(range(100))
     asked: list[int] = []
 

@@ -33,7 +33,7 @@ from workload.harness.stay_up_state import FILE, Standing, read_standing
 from workload.harness.take_down import bring_down
 from workload.paths import cache_dir
 from workload.services.listener import find_listener
-from workload.services.ownership import Claim, Claimant, engine_claim, keeping
+from workload.services.locks import FileLock, Requester, engine_lock, port_lock
 from workload.services.process import free_port, left_of
 from workload.services.prometheus import NoDataError
 from workload.services.prometheus_binary import PrometheusBinary, find_alertmanager, find_prometheus
@@ -165,8 +165,8 @@ def test_row_22_two_at_once_and_a_down_in_the_middle(bench: Bench) -> None:
     bench.until_up(first)
     children = dict(bench.standing.children)
     assert children.keys() >= {"engine", "Prometheus", "Alertmanager"}
-    used, refused = engine_claim(bench.cache, f"localhost:{bench.engine}"), r"hop2rag soak \(run night, process .* uses"
-    with used.at_once(Claimant("hop2rag soak", "night")), pytest.raises(UsageError, match=refused):
+    used, refused = engine_lock(bench.cache, f"localhost:{bench.engine}"), r"hop2rag soak \(run night, process .* uses"
+    with used.acquire_now(Requester("hop2rag soak", "night")), pytest.raises(UsageError, match=refused):
         bring_down(bench.cache)
     assert first.poll() is None
     assert bring_down(bench.cache) == "Stopped the engine and what watched it."
@@ -186,8 +186,8 @@ def test_runs_use_what_is_up_and_leave_it_as_it_was(bench: Bench) -> None:
     until(lambda: scraped(alone, 'up{job="vllm",run="live"} == 1'))
     before = bench.config()
     assert alertmanager_in(before) == f"127.0.0.1:{bench.alertmanager}"
-    used = engine_claim(bench.cache, f"127.0.0.1:{bench.engine}")
-    with used.alone(by=Claimant("hop2rag run latency", "r")), bench.local(sample_interval_ms=250) as prometheus:
+    used = engine_lock(bench.cache, f"127.0.0.1:{bench.engine}")
+    with used.acquire(by=Requester("hop2rag run latency", "r")), bench.local(sample_interval_ms=250) as prometheus:
         assert alertmanager_in(bench.config()) == f"127.0.0.1:{bench.alertmanager}"
         fast = {job["job_name"]: job for job in yaml.safe_load(bench.config())["scrape_configs"]}["vllm-fast"]
         assert fast["scrape_interval"] == "250ms"
@@ -251,10 +251,10 @@ def test_a_killed_up_leaves_nothing_that_is_stuck(bench: Bench) -> None:
 
 def test_the_port_of_a_run_is_not_taken(bench: Bench) -> None:
     """The run would lose its engine between two arms, or its Prometheus with our end."""
-    with keeping(bench.cache, "Prometheus", bench.prometheus).at_once(Claimant("hop2rag demo")):
+    with port_lock(bench.cache, "Prometheus", bench.prometheus).acquire_now(Requester("hop2rag demo")):
         told, _ = bench.up().communicate(timeout=60)
     assert "is in use by hop2rag demo" in told
-    with engine_claim(bench.cache, f"127.0.0.1:{bench.engine}").at_once(Claimant("hop2rag run latency", "r")):
+    with engine_lock(bench.cache, f"127.0.0.1:{bench.engine}").acquire_now(Requester("hop2rag run latency", "r")):
         told, _ = bench.up().communicate(timeout=60)
     assert "is in use by hop2rag run latency (run r, process" in told
     assert read_standing(bench.cache) is None
@@ -267,7 +267,7 @@ def test_what_the_load_does_is_scraped_while_it_lasts(bench: Bench) -> None:
     alone = bench.local()
     until(lambda: scraped(alone, 'up{job="vllm",run="live"} == 1'))
     before = alone.targets.read()
-    with Claim(alone.targets.folder).load().at_once():
+    with FileLock(alone.targets.folder).load_lock().acquire_now():
         alone.targets.write(LIVE, vllm=[f"http://127.0.0.1:{bench.engine}"], workload=["127.0.0.1:1"])
         until(lambda: scraped(alone, 'up{job="workload",run="live"} == 0'))
         assert alone.targets.are_ours()

@@ -17,7 +17,7 @@ from workload.errors import DependencyDownError, UsageError
 from workload.paths import asset
 from workload.services.alertmanager import AlertmanagerClient, LocalAlertmanager, render_config
 from workload.services.alertmanager_access import PASSWORD, WEB_CONFIG, basic_auth
-from workload.services.ownership import ANYBODY, Claim, Claimant, keeping
+from workload.services.locks import THIS_COMMAND, FileLock, Requester, port_lock
 from workload.services.prometheus_binary import AlertmanagerBinary, PrometheusBinary
 from workload.services.prometheus_server import LocalPrometheus, loopback_session
 
@@ -61,7 +61,7 @@ class Answers(HTTPServer):
         self.thread.join()
 
 
-def local(folder: Path, port: int, by: Claimant = ANYBODY) -> LocalAlertmanager:
+def local(folder: Path, port: int, by: Requester = THIS_COMMAND) -> LocalAlertmanager:
     """Return one that would run a program that is not there."""
     binary = AlertmanagerBinary(("/nowhere/alertmanager",), folder)
     return LocalAlertmanager(binary, folder, loopback_session(), port=port, webhook="http://127.0.0.1:9/alerts", by=by)
@@ -100,7 +100,7 @@ def test_ours_is_reused_and_gets_its_configuration_back(tmp_path: Path) -> None:
         config = tmp_path / f"alertmanager-{server.server_port}" / "alertmanager.yml"
         config.parent.mkdir()
         config.write_text("of up")
-        with keeping(tmp_path, "Alertmanager", server.server_port).at_once() as held:
+        with port_lock(tmp_path, "Alertmanager", server.server_port).acquire_now() as held:
             held.note(child=None, is_ready=True)
             assert alertmanager.start() is False
             assert "127.0.0.1:9/alerts" in config.read_text()
@@ -115,9 +115,9 @@ def test_ours_is_reused_and_gets_its_configuration_back(tmp_path: Path) -> None:
 def test_a_second_soak_waits_for_the_receiver(tmp_path: Path) -> None:
     """Rewritten under a running soak, the first would hear nothing more and stand still for hours."""
     said = list[str]()
-    used = Claim(tmp_path / "alertmanager-9", "Alertmanager on port 9")
-    with used.at_once(Claimant("hop2rag soak", "first")):
-        waiting = threading.Thread(target=lambda: enter(local(tmp_path, 9, Claimant("hop2rag soak", say=said.append))))
+    used = FileLock(tmp_path / "alertmanager-9", "Alertmanager on port 9")
+    with used.acquire_now(Requester("hop2rag soak", "first")):
+        waiting = threading.Thread(target=lambda: enter(local(tmp_path, 9, Requester("hop2rag soak", say=said.append))))
         waiting.start()
         while not said:
             waiting.join(0.01)

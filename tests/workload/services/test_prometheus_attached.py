@@ -10,7 +10,7 @@ import pytest
 
 from workload.errors import DependencyDownError
 from workload.services.exporter_process import exporter_elsewhere
-from workload.services.ownership import Claim
+from workload.services.locks import FileLock
 from workload.services.process import free_port
 from workload.services.prometheus_attached import AttachedPrometheus
 from workload.services.prometheus_server import loopback_session
@@ -45,7 +45,7 @@ def test_targets_of_a_killed_run_are_not_given_back(tmp_path: Path, monkeypatch:
         (tmp_path / "workload.json").write_text(json.dumps(killed))
         (tmp_path / "vllm.json").write_text(json.dumps([*mine, *killed]))
         with attached as prometheus:
-            assert Claim(tmp_path).owner(), "the targets are claimed"
+            assert FileLock(tmp_path).owner(), "the targets are claimed"
             prometheus.targets.write(ARM, vllm=["http://vllm:8000"], workload=["run:2"])
     assert json.loads((tmp_path / "workload.json").read_text()) == []
     assert json.loads((tmp_path / "vllm.json").read_text()) == mine

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from workload.services.ownership import Claimant, InUseError, keeping
+from workload.services.locks import InUseError, Requester, port_lock
 from workload.services.process import left_of
-from workload.services.server_port import ORPHAN_SECONDS, POLL_SECONDS, Place
+from workload.services.server_port import ORPHAN_SECONDS, POLL_SECONDS, ServerPort
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,21 +33,21 @@ class Clock:
             step()
 
 
-def place(folder: Path, clock: Clock, by: Claimant | None = None) -> Place:
+def server_port(folder: Path, clock: Clock, by: Requester | None = None) -> ServerPort:
     """Return a place of Prometheus at port 9090."""
-    by = by or Claimant("hop2rag run", say=lambda _: None)
-    return Place(folder, "Prometheus", 9090, by, clock=lambda: clock.now, sleep=clock.sleep)
+    by = by or Requester("hop2rag run", say=lambda _: None)
+    return ServerPort(folder, "Prometheus", 9090, by, clock=lambda: clock.now, sleep=clock.sleep)
 
 
 def test_a_server_that_starts_is_waited_for(tmp_path: Path) -> None:
     """It is neither there to be used nor absent: a second one would fight for its port and its data."""
     clock, said = Clock(), list[str]()
-    with keeping(tmp_path, "Prometheus", 9090).at_once(Claimant("hop2rag up")) as held:
-        clock.then = [lambda: None, lambda: held.note(child=None, is_ready=True)]
-        waiting = place(tmp_path, clock, Claimant("hop2rag run", say=said.append))
+    with port_lock(tmp_path, "Prometheus", 9090).acquire_now(Requester("hop2rag up")) as record:
+        clock.then = [lambda: None, lambda: record.note(child=None, is_ready=True)]
+        waiting = server_port(tmp_path, clock, Requester("hop2rag run", say=said.append))
         assert waiting.take(60) is False
-        assert waiting.keeper is not None
-        assert waiting.keeper.command == "hop2rag up"
+        assert waiting.owner is not None
+        assert waiting.owner.command == "hop2rag up"
     assert [line.partition(" (")[0] for line in said] == ["Waiting for hop2rag up"]
     assert waiting.take(60) is True
 
@@ -56,10 +56,10 @@ def test_one_that_never_gets_ready_is_not_waited_for_for_ever(tmp_path: Path) ->
     """A start that hangs must not hang the next one silently."""
     clock = Clock()
     with (
-        keeping(tmp_path, "Prometheus", 9090).at_once(Claimant("hop2rag up")),
+        port_lock(tmp_path, "Prometheus", 9090).acquire_now(Requester("hop2rag up")),
         pytest.raises(InUseError, match=r"Prometheus on port 9090 is in use by hop2rag up \(process"),
     ):
-        place(tmp_path, clock).take(60)
+        server_port(tmp_path, clock).take(60)
     assert clock.now == pytest.approx(60, abs=1)
 
 
@@ -82,7 +82,7 @@ def test_what_a_killed_keeper_left_is_stopped(tmp_path: Path, how: str) -> None:
         if how == "gone":
             end()
         clock.then = [lambda: None, end] if how == "ends" else []
-        assert place(tmp_path, clock).take(60) is True
+        assert server_port(tmp_path, clock).take(60) is True
         waited = {"ends": 2 * POLL_SECONDS, "stays": ORPHAN_SECONDS, "gone": 0.0, "another": 0.0}
         assert clock.now == pytest.approx(waited[how], abs=POLL_SECONDS)
         assert left.poll() is None if how == "another" else left.wait(10) is not None
@@ -104,5 +104,5 @@ def test_the_group_of_a_dead_leader_is_stopped_with_it(tmp_path: Path) -> None:
         owner = {"command": "hop2rag up", "pid": 1, "since": 0, "child": child}
         (tmp_path / "claims").mkdir()
         (tmp_path / "claims" / "port-9090").write_text(json.dumps(owner))
-        assert place(tmp_path, Clock()).take(60) is True
+        assert server_port(tmp_path, Clock()).take(60) is True
         assert left_of(child) == []

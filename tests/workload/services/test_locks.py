@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from workload.errors import StorageError
-from workload.services.ownership import Claim, Claimant, InUseError, engine_claim
+from workload.services.locks import FileLock, InUseError, Requester, engine_lock
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 HOLD = """
 import sys, pathlib
-from workload.services.ownership import Claim, Claimant, InUseError, engine_claim
-with Claim(pathlib.Path(sys.argv[1])).alone(lambda: None):
+from workload.services.locks import FileLock, Requester, InUseError, engine_lock
+with FileLock(pathlib.Path(sys.argv[1])).acquire(lambda: None):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -30,11 +30,11 @@ with Claim(pathlib.Path(sys.argv[1])).alone(lambda: None):
 
 def test_an_experiment_keeps_the_load_out(tmp_path: Path) -> None:
     """Two loads on one engine measure neither."""
-    with Claim(tmp_path).shared() as may_ask:
+    with FileLock(tmp_path).acquire_shared() as may_ask:
         assert may_ask
-    with Claim(tmp_path).alone(lambda: None), Claim(tmp_path).shared() as may_ask:
+    with FileLock(tmp_path).acquire(lambda: None), FileLock(tmp_path).acquire_shared() as may_ask:
         assert not may_ask
-    with Claim(tmp_path).shared() as may_ask:
+    with FileLock(tmp_path).acquire_shared() as may_ask:
         assert may_ask
 
 
@@ -43,11 +43,11 @@ def test_an_experiment_waits_for_the_question_under_way(tmp_path: Path) -> None:
     told, held = threading.Event(), threading.Event()
 
     def experiment() -> None:
-        with Claim(tmp_path).alone(told.set):
+        with FileLock(tmp_path).acquire(told.set):
             held.set()
 
     thread = threading.Thread(target=experiment)
-    with Claim(tmp_path).shared():
+    with FileLock(tmp_path).acquire_shared():
         thread.start()
         assert told.wait(10)
         assert not held.is_set()
@@ -61,40 +61,40 @@ def test_a_killed_experiment_holds_nothing(tmp_path: Path) -> None:
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
-        with Claim(tmp_path).shared() as may_ask:
+        with FileLock(tmp_path).acquire_shared() as may_ask:
             assert not may_ask
         process.kill()
         process.wait()
-    with Claim(tmp_path).shared() as may_ask:
+    with FileLock(tmp_path).acquire_shared() as may_ask:
         assert may_ask
 
 
 def test_whoever_comes_second_is_told_whose_it_is(tmp_path: Path) -> None:
     """Without a name the user is sent to ps: the command, its run, its process and its beginning say what to do."""
-    first = Claimant("hop2rag soak", "20250131-235959-soak")
+    first = Requester("hop2rag soak", "20250131-235959-soak")
     said = list[str]()
-    with Claim(tmp_path).at_once(first):
-        owner = Claim(tmp_path).owner()
+    with FileLock(tmp_path).acquire_now(first):
+        owner = FileLock(tmp_path).owner()
         assert owner is not None
         assert (owner.command, owner.run, owner.pid) == ("hop2rag soak", "20250131-235959-soak", os.getpid())
         refused = (
             rf"The engine is in use by hop2rag soak \(run 20250131-235959-soak, process {os.getpid()}, since \d{{4}}"
         )
-        with pytest.raises(InUseError, match=refused), Claim(tmp_path).at_once():
+        with pytest.raises(InUseError, match=refused), FileLock(tmp_path).acquire_now():
             pass
-        second = threading.Thread(target=lambda: Claim(tmp_path).alone(by=Claimant(say=said.append)).__enter__())
+        second = threading.Thread(target=lambda: FileLock(tmp_path).acquire(by=Requester(say=said.append)).__enter__())
         second.start()
         while not said:
             second.join(0.01)
     second.join(10)
     assert said == [f"Waiting for the engine, which is in use by {owner}. Ctrl-C gives up."]
-    assert Claim(tmp_path).owner() is None
+    assert FileLock(tmp_path).owner() is None
 
 
 def test_a_question_of_the_load_is_told_as_one(tmp_path: Path) -> None:
-    """It has no record: many may share the claim."""
-    with Claim(tmp_path).shared(), pytest.raises(InUseError, match="a question of `hop2rag load`"):
-        Claim(tmp_path).at_once().__enter__()
+    """It has no record: many may share the lock."""
+    with FileLock(tmp_path).acquire_shared(), pytest.raises(InUseError, match="a question of `hop2rag load`"):
+        FileLock(tmp_path).acquire_now().__enter__()
 
 
 @pytest.mark.parametrize(
@@ -113,28 +113,28 @@ def test_a_question_of_the_load_is_told_as_one(tmp_path: Path) -> None:
         f"{socket.gethostname()}:8000",
     ],
 )
-def test_one_engine_has_one_claim_however_it_is_named(tmp_path: Path, other: str) -> None:
+def test_one_engine_has_one_lock_however_it_is_named(tmp_path: Path, other: str) -> None:
     """`run --vllm-endpoint http://localhost:8000` and `soak` load the same engine."""
-    with engine_claim(tmp_path, "127.0.0.1:8000").at_once(), pytest.raises(InUseError):
-        engine_claim(tmp_path, other).at_once().__enter__()
-    with engine_claim(tmp_path, "127.0.0.1:8000").at_once(), engine_claim(tmp_path, "gpu-1:8000").at_once():
-        assert engine_claim(tmp_path, "127.0.0.1:8001").owner() is None
+    with engine_lock(tmp_path, "127.0.0.1:8000").acquire_now(), pytest.raises(InUseError):
+        engine_lock(tmp_path, other).acquire_now().__enter__()
+    with engine_lock(tmp_path, "127.0.0.1:8000").acquire_now(), engine_lock(tmp_path, "gpu-1:8000").acquire_now():
+        assert engine_lock(tmp_path, "127.0.0.1:8001").owner() is None
 
 
 def test_a_record_of_anything_else_is_nobody_s(tmp_path: Path) -> None:
     """A file that was cut, or is of another release, is no reason to end with a traceback."""
     for text in ("{", "[]", '{"pid": 1}', '{"command": 1, "child": 7}', "null"):
         (tmp_path / ".claim").write_text(text)
-        with Claim(tmp_path).at_once() as held:
-            assert held.before is None
+        with FileLock(tmp_path).acquire_now() as record:
+            assert record.killed is None
 
 
-def test_a_claim_is_no_link(tmp_path: Path) -> None:
+def test_a_lock_is_not_a_link(tmp_path: Path) -> None:
     """What a link in a shared folder points to must not be overwritten with our record."""
     (tmp_path / "victim").write_text("dear")
     (tmp_path / ".claim").symlink_to(tmp_path / "victim")
     with pytest.raises(StorageError):
-        Claim(tmp_path).at_once().__enter__()
+        FileLock(tmp_path).acquire_now().__enter__()
     assert (tmp_path / "victim").read_text() == "dear"
 
 
@@ -154,15 +154,15 @@ def test_no_number_in_a_record_ends_with_a_traceback(tmp_path: Path, record: str
     with (tmp_path / ".claim").open() as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         with pytest.raises(InUseError, match=r"in use by another process\."):
-            Claim(tmp_path).at_once(attempts=1).__enter__()
-    with Claim(tmp_path).at_once() as ours:
-        assert ours.before is None
+            FileLock(tmp_path).acquire_now(attempts=1).__enter__()
+    with FileLock(tmp_path).acquire_now() as ours:
+        assert ours.killed is None
 
 
 def test_a_record_is_one_line_without_escape_sequences(tmp_path: Path) -> None:
     """It is printed in the middle of a sentence."""
-    with Claim(tmp_path).at_once(Claimant("a\nb\x1b[31m", "r\n")), pytest.raises(InUseError) as refused:
-        Claim(tmp_path).at_once(attempts=1).__enter__()
+    with FileLock(tmp_path).acquire_now(Requester("a\nb\x1b[31m", "r\n")), pytest.raises(InUseError) as refused:
+        FileLock(tmp_path).acquire_now(attempts=1).__enter__()
     assert "\n" not in refused.value.cause
     assert "\x1b" not in refused.value.cause
 
@@ -180,10 +180,10 @@ def test_a_record_is_one_line_without_escape_sequences(tmp_path: Path) -> None:
 def test_a_question_is_told_to_nobody(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, argv: list[str], told: str
 ) -> None:
-    """What somebody asks is theirs; and a long one left no room for the name of who holds the claim."""
+    """What somebody asks is theirs; and a long one left no room for the name of who holds the lock."""
     monkeypatch.setattr(sys, "argv", argv)
-    with Claim(tmp_path).at_once():
-        owner = Claim(tmp_path).owner()
+    with FileLock(tmp_path).acquire_now():
+        owner = FileLock(tmp_path).owner()
     assert owner is not None
     assert owner.command == told
 
@@ -198,18 +198,18 @@ def _fails(code: int) -> Any:
 @pytest.mark.parametrize(
     ("name", "code"), [("fcntl.flock", errno.ENOLCK), ("fcntl.flock", errno.EOPNOTSUPP), ("os.pwrite", errno.ENOSPC)]
 )
-def test_a_file_system_that_cannot_hold_a_claim_is_told(
+def test_a_file_system_that_cannot_lock_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, code: int
 ) -> None:
     """A full disk, and a network's file system without locks, are no traceback (exit code 5)."""
     monkeypatch.setattr(name, _fails(code))
-    for claimed in (Claim(tmp_path).at_once(), Claim(tmp_path).alone()):
+    for lock in (FileLock(tmp_path).acquire_now(), FileLock(tmp_path).acquire()):
         with pytest.raises(StorageError, match=os.strerror(code)):
-            claimed.__enter__()
+            lock.__enter__()
 
 
-def test_a_pipe_is_no_claim(tmp_path: Path) -> None:
+def test_a_pipe_is_not_a_lock(tmp_path: Path) -> None:
     """Opened for reading and writing it would take the lock, and then no record."""
     os.mkfifo(tmp_path / ".claim")
-    with pytest.raises(StorageError, match="is no file"):
-        Claim(tmp_path).at_once().__enter__()
+    with pytest.raises(StorageError, match="is not a regular file"):
+        FileLock(tmp_path).acquire_now().__enter__()

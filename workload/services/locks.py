@@ -1,4 +1,4 @@
-"""Claims: an engine, the targets of a Prometheus or an Alertmanager has one user at a time, and one keeper."""
+"""File locks that name their owner: an engine, a Prometheus or an Alertmanager has one user at a time."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from workload.files.atomic_file import make_folder
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-FILE = ".claim"
+# On disk the locks have the names of earlier releases, so that two releases on one host see each other's.
+FILE, FOLDER = ".claim", "claims"
 OWNER_ONLY = 0o600
 ATTEMPTS, PAUSE_SECONDS = 20, 0.05
-"""Whoever asks `Claim.owner` holds a lock for an instant: it must not look like somebody who is there to stay."""
-
+"""`FileLock.owner` holds the lock for an instant, which must not look like a lasting owner."""
 
 THIS_HOST = "127.0.0.1"
 OWN_NAMES = frozenset({"localhost", "ip6-localhost", "ip6-loopback"})
@@ -40,19 +40,19 @@ ProcessId: TypeAlias = Annotated[int, Field(gt=0, lt=2**31)]
 
 
 class InUseError(UsageError):
-    """Somebody else has what was claimed (exit code 2)."""
+    """Another process holds the lock (exit code 2)."""
 
 
 @dataclass(frozen=True)
 class Owner:
-    """Who holds a claim, as the claim's file tells it to whoever comes second.
+    """The process that holds a lock, as recorded in the lock's file.
 
     Attributes:
         command: such as "hop2rag soak".
-        pid: its process id; 0 where it is not known.
-        since: when it took the claim, in seconds since the epoch.
-        run: its run, where it has one.
-        child: process id and create time of the server that it keeps there.
+        pid: its process id; 0 if unknown.
+        since: when it acquired the lock, in seconds since the epoch.
+        run: its run, if it has one.
+        child: process id and create time of the server that it runs.
         is_ready: whether that server has answered.
     """
 
@@ -77,13 +77,13 @@ RECORD_BYTES = 4096
 
 
 @dataclass(frozen=True)
-class Claimant:
-    """Who claims, and where it says for whom it waits.
+class Requester:
+    """The command that asks for a lock.
 
     Attributes:
-        command: what the user typed, without its options.
-        run: the run that it belongs to.
-        say: prints a line.
+        command: the command without its options; by default this process's.
+        run: its run, if it has one.
+        say: prints a line, such as which owner it waits for.
     """
 
     command: str = ""
@@ -91,28 +91,28 @@ class Claimant:
     say: Callable[[str], object] = lambda text: sys.stderr.write(f"{text}\n")
 
     def owner(self) -> Owner:
-        """Return what the others are told."""
+        """Return the record that other processes read."""
         return Owner(self.command or _command(), os.getpid(), time.time(), self.run)
 
 
-ANYBODY = Claimant()
+THIS_COMMAND = Requester()
 
 
-class Held:
-    """A claim that this process holds.
+class OwnerRecord:
+    """This process's record in the file of a lock that it holds.
 
     Attributes:
-        before: whose record was found: of a process that was killed while it held the claim, else None.
+        killed: the owner whose record was still there, because it was killed; None if there was no record.
     """
 
-    def __init__(self, descriptor: int, by: Claimant, path: Path) -> None:
+    def __init__(self, descriptor: int, by: Requester, path: Path) -> None:
         self._descriptor, self._path = descriptor, path
-        self.before = _read(descriptor)
+        self.killed = _read(descriptor)
         self._owner = by.owner()
         self._write()
 
     def note(self, *, child: tuple[int, float] | None, is_ready: bool) -> None:
-        """Tell the others which server is kept here, and whether it has answered."""
+        """Record which server runs under this lock, and whether it has answered."""
         self._owner = replace(self._owner, child=child, is_ready=is_ready)
         self._write()
 
@@ -123,79 +123,79 @@ class Held:
             os.ftruncate(self._descriptor, len(text))
 
 
-class Claim:
-    """A lock on a file, which names its owner.
-
-    The kernel lets go of it when a process ends, however it ends, so nobody waits for a run that was killed.
+class FileLock:
+    """A lock on a file that names its owner. The kernel releases it when the process ends, even if it is killed.
 
     Args:
-        folder: of the file; made if it is not there.
-        what: what is claimed, as messages name it.
-        name: the file's.
+        folder: the file's folder, created if it is missing.
+        guards: what the lock guards, for messages.
+        file: the file's name.
     """
 
-    def __init__(self, folder: Path, what: str = "the engine", name: str = FILE) -> None:
-        self.what = what
-        self._path = folder / name
+    def __init__(self, folder: Path, guards: str = "the engine", file: str = FILE) -> None:
+        self.guards = guards
+        self._path = folder / file
 
     @contextmanager
-    def alone(self, waiting: Callable[[], object] | None = None, by: Claimant = ANYBODY) -> Iterator[Held]:
-        """Hold it alone; whoever has it is waited for, after `waiting` was called once, or a line says for whom.
+    def acquire(
+        self, waiting: Callable[[], object] | None = None, by: Requester = THIS_COMMAND
+    ) -> Iterator[OwnerRecord]:
+        """Hold the lock exclusively; before it waits for an owner it calls `waiting`, or says which owner it waits for.
 
         Raises:
-            StorageError: the lock cannot be made.
+            StorageError: the file cannot be locked.
         """
         with self._open() as descriptor:
             if not self._soon_taken(descriptor):
                 if waiting:
                     waiting()
                 else:
-                    by.say(f"Waiting for {self.what}, which is in use by {self._user()}. Ctrl-C gives up.")
+                    by.say(f"Waiting for {self.guards}, which is in use by {self._user()}. Ctrl-C gives up.")
                 with _usable(self._path):
                     fcntl.flock(descriptor, fcntl.LOCK_EX)
             with _cleared(descriptor):
-                yield Held(descriptor, by, self._path)
+                yield OwnerRecord(descriptor, by, self._path)
 
     @contextmanager
-    def at_once(
-        self, by: Claimant = ANYBODY, remedy: str = "Wait for its end, or stop it.", attempts: int = ATTEMPTS
-    ) -> Iterator[Held]:
-        """Hold it alone, or not at all.
+    def acquire_now(
+        self, by: Requester = THIS_COMMAND, remedy: str = "Wait for its end, or stop it.", attempts: int = ATTEMPTS
+    ) -> Iterator[OwnerRecord]:
+        """Hold the lock exclusively, without waiting for an owner.
 
         Args:
-            by: who claims.
-            remedy: what to do where somebody else has it.
+            by: the command that asks.
+            remedy: what to do if another process holds the lock.
             attempts: how often to try, 50 ms apart.
 
         Raises:
-            InUseError: somebody else has it; the message names the owner.
-            StorageError: the lock cannot be made.
+            InUseError: another process holds it; the message names the owner.
+            StorageError: the file cannot be locked.
         """
         with self._open() as descriptor:
             if not self._soon_taken(descriptor, attempts):
-                raise InUseError(f"{self.what[:1].upper()}{self.what[1:]} is in use by {self._user()}.", remedy)
+                raise InUseError(f"{self.guards[:1].upper()}{self.guards[1:]} is in use by {self._user()}.", remedy)
             with _cleared(descriptor):
-                yield Held(descriptor, by, self._path)
+                yield OwnerRecord(descriptor, by, self._path)
 
     @contextmanager
-    def shared(self) -> Iterator[bool]:
-        """Hold it for one question of the continuous load; the value says whether it may be asked.
+    def acquire_shared(self) -> Iterator[bool]:
+        """Share the lock for one question of the continuous load; yield whether that was possible.
 
         Raises:
-            StorageError: the lock cannot be made.
+            StorageError: the file cannot be locked.
         """
         with self._open() as descriptor:
             yield self._taken(descriptor, fcntl.LOCK_SH)
 
-    def load(self) -> Claim:
-        """Return the claim of the one continuous load on what is claimed here."""
-        return Claim(self._path.parent, f"the continuous load on {self.what}", f"{self._path.name}.load")
+    def load_lock(self) -> FileLock:
+        """Return the lock of the one continuous load on what this lock guards."""
+        return FileLock(self._path.parent, f"the continuous load on {self.guards}", f"{self._path.name}.load")
 
     def owner(self) -> Owner | None:
-        """Return who holds it alone; None if nobody does.
+        """Return the exclusive owner; None if there is none.
 
         Raises:
-            StorageError: the lock cannot be made.
+            StorageError: the file cannot be locked.
         """
         with self._open() as descriptor:
             if self._taken(descriptor, fcntl.LOCK_SH):
@@ -229,26 +229,26 @@ class Claim:
             descriptor = os.open(self._path, flags, OWNER_ONLY)
         try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise StorageError(f"{self._path} is no file.", "Delete it.")
+                raise StorageError(f"{self._path} is not a regular file.", "Delete it.")
             yield descriptor
         finally:
             os.close(descriptor)
 
 
-def engine_claim(cache: Path, address: str) -> Claim:
-    """Return the claim of those who load the engine at `address`, a "host:port"; this host has one name in it."""
+def engine_lock(cache: Path, address: str) -> FileLock:
+    """Return the lock for loading the engine at `address`, a "host:port"; all names of this host mean one lock."""
     name, _, port = address.rpartition(":")
     host = _one_name(name)
-    return Claim(cache / "claims", f"the engine on {host}:{port}", f"engine-{host.replace(':', '_')}-{port}")
+    return FileLock(cache / FOLDER, f"the engine on {host}:{port}", f"engine-{host.replace(':', '_')}-{port}")
 
 
-def keeping(cache: Path, what: str, port: int) -> Claim:
-    """Return the claim of the process that keeps a server on `port`: from before its start until after its end."""
-    return Claim(cache / "claims", f"{what} on port {port}", f"port-{port}")
+def port_lock(cache: Path, server: str, port: int) -> FileLock:
+    """Return the lock of the process that runs `server` on `port`, from before its start until after its end."""
+    return FileLock(cache / FOLDER, f"{server} on port {port}", f"port-{port}")
 
 
 def _one_name(host: str) -> str:
-    """Return a host as claims name it: this one is 127.0.0.1 by each of its names and addresses."""
+    """Return a host as lock files name it: every name and address of this host is 127.0.0.1."""
     host = host.strip("[]").rstrip(".").lower()
     if host in OWN_NAMES or host == socket.gethostname().lower():
         return THIS_HOST
@@ -264,20 +264,20 @@ def _one_name(host: str) -> str:
 
 @contextmanager
 def _usable(path: Path) -> Iterator[None]:
-    """Say in one line that a claim's file cannot be made, locked or written; that somebody holds it passes."""
+    """Turn a failure to create, lock or write the file into `StorageError`; let `BlockingIOError` pass."""
     try:
         yield
     except BlockingIOError:
         raise
     except OSError as error:
         raise StorageError(
-            f"Cannot use {path}: {error.strerror}.", "Free space, mend its permissions, or set HOP2RAG_CACHE."
+            f"Cannot use {path}: {error.strerror}.", "Free some space, correct its permissions, or set HOP2RAG_CACHE."
         ) from error
 
 
 @contextmanager
 def _cleared(descriptor: int) -> Iterator[None]:
-    """Leave no record behind: only a process that was killed does."""
+    """Remove the record at the end; only a killed process leaves one."""
     try:
         yield
     finally:
@@ -285,13 +285,13 @@ def _cleared(descriptor: int) -> Iterator[None]:
 
 
 def _read(descriptor: int) -> Owner | None:
-    with suppress(ValueError):  # empty, or being written, or of another release
+    with suppress(ValueError):  # empty, half written, or from another release
         return RECORD.validate_json(os.pread(descriptor, RECORD_BYTES, 0))
     return None
 
 
 def _command() -> str:
-    """Return the command that this process was started with; options and questions are nobody else's."""
+    """Return this process's command without its options and without a question, which is private."""
     name = Path(sys.argv[0]).name
     words = sys.argv[1 : 3 if sys.argv[1:2] == ["run"] else 2]
     return " ".join(["hop2rag" if name == "__main__.py" else name, *(word for word in words if word[:1] != "-")])
