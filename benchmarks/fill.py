@@ -26,9 +26,9 @@ from workload.agent.state import NODES
 from workload.demo.recording import find_recordings
 from workload.paths import asset
 from workload.promql.selectors import selector
-from workload.services.process import ChildProcess, free_port
+from workload.services.process import HOST, ChildProcess, free_port
 from workload.services.prometheus import PrometheusClient
-from workload.services.prometheus_server import HOST, loopback_session
+from workload.services.prometheus_server import loopback_session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

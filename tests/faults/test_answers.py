@@ -18,7 +18,7 @@ from workload.agent.llm import Llm
 from workload.agent.prompts import Clues, Decision, Decomposition
 from workload.doctor.exposition import read_exposition
 from workload.engine.facts import cache_config, facts_from
-from workload.services.alert import Message as Webhook
+from workload.services.alert import Notification
 from workload.services.prometheus import PrometheusError
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ MESSAGES = shaped("version", "groupKey", "truncatedAlerts", "alerts", values=st.
 @example(b'{"version": "4", "groupKey": "g", "alerts": [' + b"[" * 50_000)
 def test_row_11_any_webhook_message_is_of_the_schema_or_refused(content: bytes) -> None:
     """Whoever has the token may send anything; what is taken has an alert, and a key of its own."""
-    found = answer(lambda: Webhook.model_validate_json(content), ValidationError)
+    found = answer(lambda: Notification.model_validate_json(content), ValidationError)
     if found is not None:
         assert found.alerts
         assert len(found.key) == 64

@@ -23,9 +23,9 @@ from workload.paths import cache_dir
 from workload.record.journal import read
 from workload.services.alert_webhook import PATH
 from workload.services.alertmanager import LocalAlertmanager
-from workload.services.process import free_port
+from workload.services.process import HOST, free_port
 from workload.services.prometheus_binary import find_alertmanager, find_prometheus
-from workload.services.prometheus_server import HOST, LocalPrometheus, loopback_session
+from workload.services.prometheus_server import LocalPrometheus, loopback_session
 from workload.soak.record import SoakRecord
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from workload.services.alert import Message
+from workload.services.alert import Notification
 
 BEGINNING = datetime(2025, 1, 31, 12, tzinfo=UTC)
 NEVER = "0001-01-01T00:00:00Z"
@@ -46,6 +46,6 @@ def body(*alerts: dict[str, Any], **parts: Any) -> dict[str, Any]:
     }
 
 
-def message(*alerts: dict[str, Any]) -> Message:
+def message(*alerts: dict[str, Any]) -> Notification:
     """Return a message of alerts, parsed."""
-    return Message.model_validate_json(json.dumps(body(*alerts)))
+    return Notification.model_validate_json(json.dumps(body(*alerts)))

@@ -167,7 +167,7 @@ def stub_world(
         "workload.harness.run.find_prometheus": lambda _: None,
         "workload.harness.run.LocalPrometheus": StubPrometheus,
         "workload.harness.run.Journal": WatchedJournal,
-        "workload.harness.runner.exporter_beside": lambda *_: nullcontext("127.0.0.1:1"),
+        "workload.harness.runner.start_exporter": lambda *_: nullcontext("127.0.0.1:1"),
         "workload.kv_cache.run.MiniLmEmbedder": Embedder,
         "workload.kv_cache.run.open_corpus": corpus,
         "workload.kv_cache.run.find_installation": lambda _: SimpleNamespace(model=model),

@@ -55,7 +55,7 @@ def load(
     from workload.harness.engine_lock import engine_of  # noqa: PLC0415
     from workload.harness.run import greet, prometheus_client, targets_of  # noqa: PLC0415
     from workload.services.alert_confirmation import confirmer  # noqa: PLC0415
-    from workload.services.alert_listener import Notices  # noqa: PLC0415
+    from workload.services.alert_listener import AlertListener  # noqa: PLC0415
     from workload.settings import load_settings  # noqa: PLC0415
 
     settings = load_settings(
@@ -80,14 +80,14 @@ def load(
     with progress_bars() as progress:
         corpus = open_corpus(settings, embedder, progress)
     embedder.load()
-    notices = Notices(out, confirmer(prometheus_client(settings).firing))
+    listener = AlertListener(out, confirmer(prometheus_client(settings).firing))
     with ExitStack() as stack:
         if webhook_token_file:
-            stack.enter_context(notices.listening(webhook_listen, webhook_token_file))
+            stack.enter_context(listener.listening(webhook_listen, webhook_token_file))
         launcher, targets = standing_launcher(settings, out), targets_of(settings)
 
         def held_by() -> tuple[str, ...]:
-            return (*notices.held_by(), *starting_again(settings))
+            return (*listener.pausing(), *starting_again(settings))
 
         ContinuousLoad(
             settings, rate, launcher, targets, corpus, embedder, out, held_by, engine=engine_of(settings)

@@ -26,7 +26,7 @@ def up(
 ) -> None:
     """Start engine, Prometheus, Alertmanager and an installed Grafana on 127.0.0.1, until Ctrl-C or `hop2rag down`."""
     from workload.engine.launcher import UP  # noqa: PLC0415
-    from workload.engine.own import process_launcher  # noqa: PLC0415
+    from workload.engine.selection import process_launcher  # noqa: PLC0415
     from workload.harness.stay_up import Ports, stay_up  # noqa: PLC0415
     from workload.paths import cache_dir  # noqa: PLC0415
     from workload.services.locks import Requester  # noqa: PLC0415

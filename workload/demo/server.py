@@ -17,9 +17,9 @@ from workload.errors import StorageError, UsageError
 from workload.files.atomic_file import make_folder
 from workload.promql.vllm_metrics import KV_USAGE
 from workload.services.child_environment import child_environment
-from workload.services.process import ChildProcess, await_ready
+from workload.services.process import HOST, ChildProcess, await_ready
 from workload.services.prometheus import PrometheusClient
-from workload.services.prometheus_server import HOST, READY_TIMEOUT_SECONDS, loopback_session
+from workload.services.prometheus_server import READY_TIMEOUT_SECONDS, loopback_session
 from workload.services.server_port import ServerPort
 
 if TYPE_CHECKING:

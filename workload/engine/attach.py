@@ -136,7 +136,7 @@ def refusal(profile: VllmProfile, facts: EngineFacts, listener: Listener | None)
         return "/version tells no release, so its flags and metrics are unknown"
     if mismatch := profile.mismatch(facts):
         return f"{mismatch} (vLLM {facts.version})"
-    needed = server_flags((SERVER_MODULE, *profile.untold())) or {}
+    needed = server_flags((SERVER_MODULE, *profile.unreported_flags())) or {}
     seen = (server_flags(listener.argv) if listener else None) or {}
     missing = [f"{flag} {value}".strip() for flag, value in needed.items() if seen.get(flag) != value]
     if missing:

@@ -111,9 +111,9 @@ class VllmProfile:
             flags += ["--max-model-len", str(self.max_model_len)]
         if self.num_gpu_blocks is not None:
             flags += ["--num-gpu-blocks-override", str(self.num_gpu_blocks)]
-        return (*flags, *self.untold())
+        return (*flags, *self.unreported_flags())
 
-    def untold(self) -> tuple[str, ...]:
+    def unreported_flags(self) -> tuple[str, ...]:
         """Return the flags of this profile that no server tells: only its command line can prove them."""
         flags: list[str] = []
         if self.chunked_prefill:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from workload.paths import cache_dir
 from workload.promql.selectors import selector
+from workload.services.process import HOST
 from workload.services.prometheus import NoDataError, PrometheusClient
 from workload.services.prometheus_binary import find_prometheus
-from workload.services.prometheus_server import HOST, LocalPrometheus, loopback_session
+from workload.services.prometheus_server import LocalPrometheus, loopback_session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -23,8 +23,9 @@ from workload.harness.system_under_test import subject
 from workload.paths import cache_dir
 from workload.report.console import say
 from workload.services.locks import FileLock
+from workload.services.process import HOST
 from workload.services.prometheus import PrometheusClient
-from workload.services.prometheus_server import HOST, loopback_session, targets_folder
+from workload.services.prometheus_server import loopback_session, targets_folder
 from workload.services.scrape_registration import scraped
 from workload.services.scrapes import wait_for_scrapes
 from workload.services.targets import TargetFiles

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from workload.engine.docker import ENDPOINT as DOCKER_ENDPOINT
 from workload.paths import cache_dir
 from workload.services.locks import FileLock, Requester, engine_lock
-from workload.services.prometheus_server import HOST
+from workload.services.process import HOST
 
 if TYPE_CHECKING:
     from rich.console import Console

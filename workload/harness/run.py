@@ -18,7 +18,7 @@ from workload.engine.docker import docker_launcher
 from workload.engine.endpoint import open_client
 from workload.engine.facts import read_facts
 from workload.engine.key import read_key
-from workload.engine.own import process_launcher
+from workload.engine.selection import process_launcher
 from workload.engine.shared import SharedEngine
 from workload.errors import UsageError
 from workload.experiment import OfflineExperiment
@@ -38,15 +38,11 @@ from workload.report.footer import footer
 from workload.report.latest_results import publish
 from workload.report.page import REPORT, render, section_of
 from workload.services.locks import THIS_COMMAND, Requester
+from workload.services.process import HOST
 from workload.services.prometheus import PrometheusClient
 from workload.services.prometheus_attached import AttachedPrometheus
 from workload.services.prometheus_binary import find_prometheus
-from workload.services.prometheus_server import (
-    HOST,
-    LocalPrometheus,
-    loopback_session,
-    targets_folder,
-)
+from workload.services.prometheus_server import LocalPrometheus, loopback_session, targets_folder
 from workload.services.targets import TargetFiles
 from workload.services.tracing import engine_flags
 from workload.settings import PLACES, Settings

@@ -13,7 +13,7 @@ from workload.harness.blocks import Reuse, turns
 from workload.harness.measurement import Measurement
 from workload.harness.system_under_test import subject
 from workload.record.annotations import mark_window, no_marks
-from workload.services.exporter_process import exporter_beside, exporter_elsewhere
+from workload.services.exporter_process import start_exporter, use_exporter
 from workload.services.scrape_registration import leaving
 from workload.services.targets import ArmLabels, instance_of
 from workload.settings import with_options
@@ -142,8 +142,8 @@ class Runner:
 
     def _exporter(self, engine_pid: int | None) -> AbstractContextManager[str]:
         if self.settings.exporter:
-            return exporter_elsewhere(self.settings.exporter, self.settings.gpu_samples, self.bundle.folder)
-        return exporter_beside(engine_pid, self.settings.gpu_interval_ms, self.bundle.folder)
+            return use_exporter(self.settings.exporter, self.settings.gpu_samples, self.bundle.folder)
+        return start_exporter(engine_pid, self.settings.gpu_interval_ms, self.bundle.folder)
 
     async def _points(
         self,

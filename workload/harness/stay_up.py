@@ -20,8 +20,9 @@ from workload.services.alertmanager import LocalAlertmanager
 from workload.services.alertmanager_access import USER
 from workload.services.grafana_server import LocalGrafana, find_grafana_server
 from workload.services.locks import FileLock, InUseError, Requester, engine_lock
+from workload.services.process import HOST
 from workload.services.prometheus_binary import find_alertmanager, find_prometheus
-from workload.services.prometheus_server import HOST, RETENTION_SIZE, LocalPrometheus, loopback_session
+from workload.services.prometheus_server import RETENTION_SIZE, LocalPrometheus, loopback_session
 from workload.services.scrape_registration import wait_until_left
 
 if TYPE_CHECKING:

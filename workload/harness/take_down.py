@@ -12,8 +12,8 @@ from workload.errors import DependencyDownError, UsageError
 from workload.harness.stay_up_state import forget, read_standing
 from workload.paths import cache_dir
 from workload.services.locks import FileLock, engine_lock
-from workload.services.process import left_of, stop_all
-from workload.services.prometheus_server import HOST, targets_folder
+from workload.services.process import HOST, left_of, stop_all
+from workload.services.prometheus_server import targets_folder
 
 if TYPE_CHECKING:
     from pathlib import Path

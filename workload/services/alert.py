@@ -54,7 +54,7 @@ class Alert(BaseModel):
         return self.starts_at.timestamp(), not self.is_firing
 
 
-class Message(BaseModel):
+class Notification(BaseModel):
     """A message of Alertmanager's webhook, version 4 of its schema, or of Grafana's own alerting, which calls it 1."""
 
     model_config = ConfigDict(frozen=True)

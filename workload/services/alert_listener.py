@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from workload.services.alert import Alert, Message
+    from workload.services.alert import Alert, Notification
     from workload.services.alert_confirmation import Confirm
 
 HOLDING = frozenset(rule for rule in steering_alerts() if rule[0] in {"pause", "stop"})
@@ -30,7 +30,7 @@ FORGET_SECONDS = 660.0
 
 
 @dataclass
-class Notices:
+class AlertListener:
     """The newest state of every alert that was told of, for `workload.services.alert_webhook`.
 
     Args:
@@ -44,18 +44,18 @@ class Notices:
     clock: Callable[[], float] = time.monotonic
     _newest: dict[str, tuple[Alert, float]] = field(default_factory=dict)
 
-    async def receive(self, message: Message) -> bool:
+    async def receive(self, notification: Notification) -> bool:
         """Take a message and return whether it told anything new; one that comes late changes nothing.
 
         Raises:
             DependencyDownError: Prometheus cannot be asked whether something fires that may hold the load.
         """
-        holding = [alert for alert in message.alerts if _may_hold(alert)]
+        holding = [alert for alert in notification.alerts if _may_hold(alert)]
         true = {id(alert) for alert in await in_own_thread(self.confirm, holding)} if holding else set()
-        news = [self._take(alert) for alert in message.alerts if id(alert) in true or not _may_hold(alert)]
+        news = [self._take(alert) for alert in notification.alerts if id(alert) in true or not _may_hold(alert)]
         return any(news)
 
-    def held_by(self) -> list[str]:
+    def pausing(self) -> list[str]:
         """Return the names of the alerts that ask for a pause and fire now."""
         now = self.clock()
         firing = [alert for alert, at in self._newest.values() if alert.is_firing and now - at < FORGET_SECONDS]

@@ -13,7 +13,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from workload.errors import DependencyDownError, StorageError
-from workload.services.alert import Message
+from workload.services.alert import Notification
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -27,7 +27,9 @@ OWN_SUFFIXES = (".local", ".localhost", ".internal", ".svc")
 MAX_BODY_BYTES = 1024 * 1024
 
 
-def webhook(token: str, receive: Callable[[Message], Awaitable[bool]], count: Callable[[str], object]) -> Starlette:
+def webhook(
+    token: str, receive: Callable[[Notification], Awaitable[bool]], count: Callable[[str], object]
+) -> Starlette:
     """Return the application.
 
     Args:
@@ -54,13 +56,13 @@ def webhook(token: str, receive: Callable[[Message], Awaitable[bool]], count: Ca
         if not hmac.compare_digest(given, expected):
             return refuse(401, "unauthorized", "Unauthorized")
         try:
-            message = Message.model_validate_json(await _body(request))
+            notification = Notification.model_validate_json(await _body(request))
         except _TooLargeError:
             return refuse(413, "too_large", f"At most {MAX_BODY_BYTES} bytes.")
         except (ValidationError, RecursionError, ClientDisconnect):
             return refuse(400, "malformed", "Not a message of Alertmanager's webhook, version 4 (Grafana's: 1).")
         try:
-            is_new = await receive(message)
+            is_new = await receive(notification)
         except (StorageError, DependencyDownError):
             return PlainTextResponse("Not now: the journal cannot be written, or Prometheus cannot be asked.\n", 503)
         count("accepted" if is_new else "duplicate")

@@ -17,8 +17,7 @@ from workload.paths import asset
 from workload.services.alertmanager_access import PASSWORD, WEB_CONFIG, basic_auth, renew, write_secret
 from workload.services.listener import find_listener
 from workload.services.locks import THIS_COMMAND, FileLock
-from workload.services.process import ChildProcess, await_ready
-from workload.services.prometheus_server import HOST
+from workload.services.process import HOST, ChildProcess, await_ready
 from workload.services.server_port import ServerPort
 
 if TYPE_CHECKING:

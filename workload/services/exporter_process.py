@@ -26,7 +26,7 @@ READY_TIMEOUT_SECONDS = 20.0
 
 
 @contextmanager
-def exporter_beside(
+def start_exporter(
     engine_pid: int | None, sample_interval_ms: int, folder: Path, engine_port: int | None = None
 ) -> Iterator[str]:
     """Run hop2rag-exporter for this process and the engine's; yield its `host:port`, stop it at the end.
@@ -64,13 +64,13 @@ def exporter_beside(
 
 
 @contextmanager
-def exporter_elsewhere(address: str, samples: Path | None, folder: Path) -> Iterator[str]:
+def use_exporter(address: str, samples: Path | None, folder: Path) -> Iterator[str]:
     """Use an exporter that runs already; at the end take over what its raw log holds of this time.
 
     Args:
         address: its `host:port`.
         samples: the folder of its raw log, as it is seen here; None if it is not.
-        folder: where the samples go, as `exporter_beside` leaves them.
+        folder: where the samples go, as `start_exporter` leaves them.
 
     Raises:
         StorageError: the samples cannot be copied.

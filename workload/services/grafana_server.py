@@ -17,8 +17,7 @@ from workload.paths import asset
 from workload.services.child_environment import child_environment
 from workload.services.grafana import Grafana, GrafanaError
 from workload.services.locks import THIS_COMMAND
-from workload.services.process import ChildProcess, await_ready
-from workload.services.prometheus_server import HOST
+from workload.services.process import HOST, ChildProcess, await_ready
 from workload.services.server_port import ServerPort
 
 if TYPE_CHECKING:

@@ -12,16 +12,16 @@ from urllib.parse import urlsplit
 from exporter.agent.soak import SoakMetrics
 from workload.agent.reuse import ReuseOrder
 from workload.corpus.watch import StoreWatch
-from workload.engine.kept import KeptEngine
 from workload.engine.probe import ask_canary
 from workload.engine.profile import PROFILES
+from workload.engine.supervised import SupervisedEngine
 from workload.errors import Hop2RagError, StorageError
 from workload.harness.process_memory import share_one_arena
 from workload.harness.system_under_test import subject
 from workload.record.journal import Journal
 from workload.services.alert import steering_alerts
 from workload.services.alert_confirmation import confirmer
-from workload.services.exporter_process import exporter_beside
+from workload.services.exporter_process import start_exporter
 from workload.services.scrape_registration import scraped
 from workload.services.targets import ArmLabels
 from workload.settings import PLACES
@@ -134,7 +134,7 @@ class Assembly:
             self._stands = SoakRecord(self.bundle.journal).unfinished() if has_journal else None
             journal.close_interrupted()
             kept = stack.enter_context(
-                KeptEngine(self.around.launcher, PROFILES[self.plan.profile], restarts=self.around.owns_engine)
+                SupervisedEngine(self.around.launcher, PROFILES[self.plan.profile], restarts=self.around.owns_engine)
             )
             facts = kept.engine.facts
             blocks = facts.num_gpu_blocks
@@ -174,14 +174,14 @@ class Assembly:
             return
         port = urlsplit(engine.endpoint).port if engine.pid else None
         interval = self.settings.gpu_interval_ms
-        exporter = self.stack.enter_context(exporter_beside(None, interval, self.bundle.folder, engine_port=port))
+        exporter = self.stack.enter_context(start_exporter(None, interval, self.bundle.folder, engine_port=port))
         labels = ArmLabels(self.bundle.run_id, EXPERIMENT, self.plan.profile)
         told = {"vllm": [engine.endpoint], "exporter": [exporter], "workload": [under_test.address]}
         self.stack.enter_context(scraped(prometheus.targets, prometheus.client, labels, told))
         self._scraper = prometheus.client
 
     async def _run(
-        self, journal: Journal, record: SoakRecord, kept: KeptEngine, under_test: Subject, pace: Pace
+        self, journal: Journal, record: SoakRecord, kept: SupervisedEngine, under_test: Subject, pace: Pace
     ) -> None:
         plan, around, run_id, stands = self.plan, self.around, self.bundle.run_id, self._stands
         rules = steering_alerts()
@@ -265,7 +265,7 @@ class Assembly:
             )
             await soak.run()
 
-    def _report(self, record: SoakRecord, ending: Ending, kept: KeptEngine) -> FinishedSoak:
+    def _report(self, record: SoakRecord, ending: Ending, kept: SupervisedEngine) -> FinishedSoak:
         status = {0: "finished", 6: "stopped"}.get(ending.exit_code, "interrupted")
         point = read_checkpoint(self.bundle)
         recorded = recorded_share(self._scraper, self.bundle.run_id, point.elapsed_seconds if point else 0.0)

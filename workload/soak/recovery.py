@@ -15,7 +15,7 @@ from workload.soak.pace import ENGINE
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from workload.engine.kept import KeptEngine
+    from workload.engine.supervised import SupervisedEngine
     from workload.soak.pace import Pace
 
 POLL_SECONDS = 1.0
@@ -40,7 +40,7 @@ class Recovery:
     def __init__(
         self,
         probe: Callable[[], object],
-        kept: KeptEngine,
+        kept: SupervisedEngine,
         pace: Pace,
         note: Callable[[str, str], None],
         patience_seconds: float,

@@ -21,8 +21,9 @@ from workload.record.bundle import open_bundle
 from workload.record.manifest import manifest_in, readable
 from workload.services.alert_webhook import PATH
 from workload.services.alertmanager import LocalAlertmanager
+from workload.services.process import HOST
 from workload.services.prometheus_binary import find_alertmanager, find_prometheus
-from workload.services.prometheus_server import HOST, LocalPrometheus, loopback_session
+from workload.services.prometheus_server import LocalPrometheus, loopback_session
 from workload.soak.assembly import EXPERIMENT, WATCHED_ONLY, Assembly, Surroundings
 from workload.soak.capture import keeper
 from workload.soak.plan import SoakPlan

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from exporter.agent.soak import SoakMetrics
     from workload.record.journal import Journal
-    from workload.services.alert import Alert, Message
+    from workload.services.alert import Alert, Notification
     from workload.services.alert_confirmation import Confirm
     from workload.soak.pace import Pace
 
@@ -97,29 +97,29 @@ class Steering:
         self.beaten_at = monotonic()
         self.is_in_doubt = False
 
-    async def receive(self, message: Message) -> bool:
+    async def receive(self, notification: Notification) -> bool:
         """Take a message; return False if it is a repetition. When this returns, what it caused is on disk.
 
         Raises:
             DependencyDownError: Prometheus cannot be asked; nothing is done, and the message may be sent again.
             StorageError: the journal cannot be written.
         """
-        if any(alert.name == WATCHDOG and alert.is_firing for alert in message.alerts):
+        if any(alert.name == WATCHDOG and alert.is_firing for alert in notification.alerts):
             self.beaten_at = self._monotonic()  # the same message each time: a repetition is what it is for
-        is_new = message.key not in self._keys
+        is_new = notification.key not in self._keys
         if is_new:
-            _remember(self._keys, message.key, None, MOST_KEYS)
-            asking = [alert for alert in message.alerts if alert.action and alert.name != WATCHDOG]
+            _remember(self._keys, notification.key, None, MOST_KEYS)
+            asking = [alert for alert in notification.alerts if alert.action and alert.name != WATCHDOG]
             ours = [alert for alert in asking if self._may_steer(alert)]
             if unknown := sum((alert.action, alert.name) not in self._rules for alert in asking):
                 self.ignored("unknown", unknown)
             try:
                 true = await self._true_of(ours)
             except Hop2RagError:
-                self._keys.pop(message.key, None)
+                self._keys.pop(notification.key, None)
                 raise
             if len(true) < len(ours):
-                self._keys.pop(message.key, None)  # it may come true yet
+                self._keys.pop(notification.key, None)  # it may come true yet
                 self.ignored("unconfirmed", len(ours) - len(true))
             for alert in true:
                 told = self._told.get(alert.fingerprint)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from exporter.agent.soak import SoakMetrics
-    from workload.services.alert import Alert, Message
+    from workload.services.alert import Alert, Notification
     from workload.services.alert_confirmation import Confirm
     from workload.services.alertmanager import LocalAlertmanager
     from workload.services.prometheus_server import LocalPrometheus
@@ -36,8 +36,8 @@ async def served(steering: Steering, metrics: SoakMetrics, token: str, port: int
     """
     loop = asyncio.get_running_loop()
 
-    async def receive(message: Message) -> bool:
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(steering.receive(message), loop))
+    async def receive(notification: Notification) -> bool:
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(steering.receive(notification), loop))
 
     def count(outcome: str) -> None:
         metrics.requests.labels(outcome).inc()

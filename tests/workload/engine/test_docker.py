@@ -57,7 +57,7 @@ class FakeContainer:
         """Return the server's process, under an id that this host does not have."""
         assert ps_args == "-eo pid,args"
         profile = next(entry for entry in self.attrs["Config"]["Env"] if entry.startswith("VLLM_PROFILE="))
-        flags = PROFILES[profile.partition("=")[2]].untold()
+        flags = PROFILES[profile.partition("=")[2]].unreported_flags()
         return {"Processes": [["1", "tini"], ["999999999", " ".join(("python", "-m", SERVER_MODULE, *flags))]]}
 
     def logs(self, tail: int) -> bytes:

@@ -104,8 +104,8 @@ def test_a_small_pool_is_asked_for_and_proved() -> None:
 
 def test_what_no_server_tells_is_listed() -> None:
     """Batching flags are on no endpoint; whoever attaches must see the command line for them."""
-    assert PROFILES["prefix-on"].untold() == ()
-    assert PROFILES["seqs-64"].untold() == ("--max-num-seqs", "64", "--max-num-batched-tokens", "8192")
+    assert PROFILES["prefix-on"].unreported_flags() == ()
+    assert PROFILES["seqs-64"].unreported_flags() == ("--max-num-seqs", "64", "--max-num-batched-tokens", "8192")
 
 
 @given(RELEASES, st.sampled_from(["", ".post1", "rc1.dev166+gd0975a4b5", "+cpu"]))
@@ -131,7 +131,7 @@ def test_a_pool_of_fixed_size_is_proved() -> None:
 )
 def test_what_needs_a_gpu_is_refused_on_a_cpu(profile: VllmProfile, flags: tuple[str, ...]) -> None:
     """VLLM would die half a minute later with a traceback; and no server tells these, so the command line must."""
-    assert profile.untold() == flags
+    assert profile.unreported_flags() == flags
     assert set(flags) <= set(argv(profile, "0.32.0"))
     with pytest.raises(UsageError, match=f"on a CPU cannot hold profile {profile.name}"):
         argv(profile, "0.32.0", "cpu")

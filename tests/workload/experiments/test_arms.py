@@ -35,7 +35,7 @@ def test_an_arm_is_what_was_typed(
 def test_an_engine_of_its_own_fields_bears_the_arms_name() -> None:
     """Its log and its refusal must not speak of a profile that it is not."""
     assert parse_arm("small:max-num-seqs=4").vllm_profile.name == "small"
-    assert parse_arm("small:max-num-seqs=4").vllm_profile.untold() == ("--max-num-seqs", "4")
+    assert parse_arm("small:max-num-seqs=4").vllm_profile.unreported_flags() == ("--max-num-seqs", "4")
     assert parse_arm("append-only").vllm_profile is PROFILES["base"]
 
 

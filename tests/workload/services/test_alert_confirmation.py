@@ -9,7 +9,7 @@ import pytest
 
 from tests.stubs.alerts import alert, body
 from workload.errors import DependencyDownError
-from workload.services.alert import Message
+from workload.services.alert import Notification
 from workload.services.alert_confirmation import confirmer
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ OWN = {"alertname": "VllmDown", "severity": "critical", "action": "pause", "inst
 def told(labels: dict[str, str], status: str = "firing") -> Alert:
     """Return an alert as a message tells it."""
     found = {**alert("VllmDown", "pause", status), "labels": labels}
-    return Message.model_validate_json(json.dumps(body(found))).alerts[0]
+    return Notification.model_validate_json(json.dumps(body(found))).alerts[0]
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from exporter.agent.soak import REQUESTS
 from tests.stubs.alerts import alert, body, message
 from workload.errors import DependencyDownError, StorageError
-from workload.services.alert import Message
+from workload.services.alert import Notification
 from workload.services.alert_webhook import MAX_BODY_BYTES, webhook
 from workload.soak.watching import served
 
@@ -34,12 +34,12 @@ class Caller:
     """Calls a webhook whose receiver notes what it gets."""
 
     def __init__(self) -> None:
-        self.received: list[Message] = []
+        self.received: list[Notification] = []
         self.outcomes: Counter[str] = Counter()
         self.failure: Exception | None = None
         self.app = webhook(TOKEN, self.receive, lambda outcome: self.outcomes.update([outcome]))
 
-    async def receive(self, found: Message) -> bool:
+    async def receive(self, found: Notification) -> bool:
         """Take a message."""
         if self.failure:
             raise self.failure
@@ -164,7 +164,7 @@ def test_an_empty_token_opens_nothing() -> None:
 def test_whatever_json_comes_it_is_refused_in_order(value: Any) -> None:
     """The parser raises nothing but its own refusal."""
     with pytest.raises(ValueError, match="validation error"):
-        Message.model_validate_json(json.dumps(value))
+        Notification.model_validate_json(json.dumps(value))
 
 
 @given(st.permutations([alert("VllmDown", "pause"), alert("VllmHung", "pause"), alert("GpuLost", "pause", second=5)]))
@@ -172,11 +172,11 @@ def test_the_key_does_not_depend_on_the_order(alerts: list[dict[str, Any]]) -> N
     """The same group told in another order is the same message; another state of one alert is not."""
     same = message(*sorted(alerts, key=lambda one: str(one["fingerprint"])))
     group = {"groupKey": "g"}
-    keys = {Message.model_validate(body(*order, **group)).key for order in (alerts, alerts[::-1])}
+    keys = {Notification.model_validate(body(*order, **group)).key for order in (alerts, alerts[::-1])}
     assert len(keys) == 1
     ended = [{**alerts[0], "status": "resolved"}, *alerts[1:]]
-    assert Message.model_validate(body(*ended, **group)).key not in keys
-    assert same.key != Message.model_validate(body(*alerts, **group)).key
+    assert Notification.model_validate(body(*ended, **group)).key not in keys
+    assert same.key != Notification.model_validate(body(*alerts, **group)).key
 
 
 async def test_row_11_over_a_socket_a_thousand_duplicates_are_one_action(helm: Callable[..., Helm]) -> None:
@@ -268,7 +268,7 @@ async def test_grafanas_own_alerts_are_understood_and_told_once(helm: Callable[.
     """It calls its version 1; refused with 400 it came again and again, and said so in Grafana's log."""
     bridge = helm()
     first, again = (
-        Message.model_validate_json(grafana(stamp, alert("VllmDown", "pause")))
+        Notification.model_validate_json(grafana(stamp, alert("VllmDown", "pause")))
         for stamp in (1_700_000_000, 1_700_000_060)
     )
     assert [await bridge.steering.receive(one) for one in (first, again)] == [True, False]
@@ -279,7 +279,7 @@ async def test_grafanas_own_alerts_are_understood_and_told_once(helm: Callable[.
 async def test_grafanas_alerts_steer_nothing_that_prometheus_does_not_confirm(helm: Callable[..., Helm]) -> None:
     """They are evaluated elsewhere, by rules that are none of ours."""
     bridge = helm(fires=set())
-    await bridge.steering.receive(Message.model_validate_json(grafana(1, alert("VllmDown", "pause"))))
+    await bridge.steering.receive(Notification.model_validate_json(grafana(1, alert("VllmDown", "pause"))))
     assert bridge.pace.holds == set()
 
 
@@ -289,5 +289,5 @@ async def test_the_test_button_of_grafana_does_nothing(helm: Callable[..., Helm]
     caller = Caller()
     content = grafana(1, alert("TestAlert", "", instance="Grafana"))
     assert (await caller.post(content)).status_code == 200
-    await bridge.steering.receive(Message.model_validate_json(content))
+    await bridge.steering.receive(Notification.model_validate_json(content))
     assert (bridge.actions(), bridge.pace.holds) == ([], set())

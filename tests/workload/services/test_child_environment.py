@@ -15,12 +15,12 @@ from workload.demo.recording import find_recordings
 from workload.demo.server import _load
 from workload.engine.install import EngineInstallation
 from workload.engine.launcher import ProcessLauncher
-from workload.engine.own import inspect_engine
 from workload.engine.profile import PROFILES
+from workload.engine.selection import inspect_engine
 from workload.paths import asset, cache_dir
 from workload.services.alertmanager import LocalAlertmanager
 from workload.services.child_environment import DOWNLOAD, ENGINE, INSTALLER, PLAIN, PYTHON, child_environment
-from workload.services.exporter_process import exporter_beside
+from workload.services.exporter_process import start_exporter
 from workload.services.grafana_server import GrafanaBinary, LocalGrafana
 from workload.services.process import ChildProcess, free_port
 from workload.services.prometheus_binary import find_alertmanager, find_prometheus
@@ -117,7 +117,7 @@ def test_prometheus_and_alertmanager_are_told_no_secret(tmp_path: Path) -> None:
 def test_the_exporter_is_told_no_secret(tmp_path: Path) -> None:
     """It serves over HTTP what it knows of processes."""
     others = psutil.Process().children()  # what earlier tests of this process have left running, such as a Prometheus
-    with exporter_beside(None, 1000, tmp_path):
+    with start_exporter(None, 1000, tmp_path):
         (exporter,) = (child for child in psutil.Process().children() if child not in others)
         assert "canary" not in str(exporter.environ())
 

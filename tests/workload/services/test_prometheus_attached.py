@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from workload.errors import DependencyDownError
-from workload.services.exporter_process import exporter_elsewhere
+from workload.services.exporter_process import use_exporter
 from workload.services.locks import FileLock
 from workload.services.process import free_port
 from workload.services.prometheus_attached import AttachedPrometheus
@@ -65,7 +65,7 @@ def test_the_samples_of_an_exporter_elsewhere_are_taken_over(tmp_path: Path) -> 
     (log / "nvml_other.txt").write_text("no samples\n")
     old = (log / "nvml_before.csv").stat()
     os.utime(log / "nvml_before.csv", (old.st_atime - 60, old.st_mtime - 60))
-    with exporter_elsewhere("exporter:9400", log, run) as address:
+    with use_exporter("exporter:9400", log, run) as address:
         assert address == "exporter:9400"
         (log / "nvml_now.csv").write_text("new\n")
     assert {path.name for path in (run / "nvml").iterdir()} == {"nvml_now.csv"}

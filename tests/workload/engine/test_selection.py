@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from workload.engine.own import process_launcher
 from workload.engine.profile import PROFILES
+from workload.engine.selection import process_launcher
 from workload.errors import MissingPartError, UsageError
 from workload.settings import load_settings
 

@@ -10,9 +10,9 @@ import psutil
 import pytest
 
 from workload.engine import kept as kept_module
-from workload.engine.kept import MOST_RESTARTS, WITHIN_SECONDS, KeptEngine
 from workload.engine.launcher import RunningEngine
 from workload.engine.profile import PROFILES
+from workload.engine.supervised import MOST_RESTARTS, WITHIN_SECONDS, SupervisedEngine
 from workload.errors import DependencyDownError, UsageError
 
 if TYPE_CHECKING:
@@ -46,9 +46,9 @@ class Launcher:
         self.waits.append(seconds)
         self.now += seconds
 
-    def kept(self) -> KeptEngine:
+    def kept(self) -> SupervisedEngine:
         """Return an engine that is kept up by this launcher, on its clock."""
-        return KeptEngine(self, PROFILES["base"], clock=lambda: self.now, sleep=self.sleep)
+        return SupervisedEngine(self, PROFILES["base"], clock=lambda: self.now, sleep=self.sleep)
 
 
 def test_it_is_started_again_after_it_was_stopped() -> None:

@@ -30,7 +30,7 @@ MOST_RESTARTS, WITHIN_SECONDS = 5, 900.0
 """The circuit breaker: an engine that needs more is not going to recover by itself."""
 
 
-class KeptEngine:
+class SupervisedEngine:
     """Brings a profile up and, on request, up again on the same endpoint. A context manager.
 
     It is started again in one thread that lives as long as the context: Linux ends a child that asked for it when the
