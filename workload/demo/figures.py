@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from workload.analysis.cache_inferred import settle
-from workload.charts.drawing import Drawing
 from workload.demo.recording import MAX_BYTES, PACKED, unpack
 from workload.errors import UsageError
 from workload.experiment import Experiment
 from workload.experiments import EXPERIMENTS
 from workload.files.enclosed import refuse_ways_out
-from workload.harness.run import finish
 from workload.paths import inside
 from workload.record.bundle import Bundle
 from workload.record.evidence import Evidence
 from workload.record.manifest import manifest_in, readable
-from workload.record.results import read_run
-from workload.report.footer import footer
-from workload.report.page import REPORT, render, section_of
+from workload.report.finish import finish
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,25 +56,9 @@ def _unpack_run(packed: Path, folder: Path) -> None:
 def _draw(
     recording: Recording, manifest: Manifest, client: PrometheusClient, bundle: Bundle
 ) -> tuple[Experiment, Finished]:
-    told = bundle.resume()
     experiment = EXPERIMENTS.get(manifest.experiment)
     if not isinstance(experiment, Experiment):
         raise UsageError(f"{bundle.run_id} is a run of {manifest.experiment}.", f"There are: {', '.join(EXPERIMENTS)}.")
-    settings = manifest.known_settings.model_copy(update={"figures": False})
-    measured = manifest.past_windows
-    evidence = Evidence(client, experiment.name, bundle, settings)
-    finished = finish(experiment, evidence, measured)
-    drawing = Drawing(
-        experiment.name,
-        tuple(arm.name for arm in experiment.arms),
-        settle(read_run(bundle.journal, measured, evidence)),
-        finished.summary,
-        client,
-        bundle,
-        bundle.figures(experiment.folder),
-        f"{recording.label}\n{footer(bundle.run_id, settings, measured)}",
-    )
-    finished = replace(finished, files=tuple(experiment.draw(drawing)))
-    bundle.note(**{**told, "label": recording.label})
-    bundle.write_text(REPORT, render(f"{experiment.title} ({recording.label})", [section_of(experiment, finished)]))
-    return experiment, finished
+    bundle.resume()
+    evidence = Evidence(client, experiment.name, bundle, manifest.known_settings)
+    return experiment, finish(experiment, evidence, manifest.past_windows, recording.label)

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from workload.agent.replay import read_script
-from workload.analysis.cache_inferred import settle
-from workload.charts.drawing import Drawing
 from workload.corpus.default import open_corpus, require_same_corpus
 from workload.corpus.embedding import MiniLmEmbedder
 from workload.corpus.retrieve import retriever
@@ -33,10 +30,7 @@ from workload.record.evidence import Evidence
 from workload.record.history import NOTHING, read_history
 from workload.record.journal import Journal
 from workload.record.manifest import manifest_in, readable
-from workload.record.results import Finished, read_run
-from workload.report.footer import footer
-from workload.report.latest_results import publish
-from workload.report.page import REPORT, render, section_of
+from workload.report.finish import finish
 from workload.services.locks import THIS_COMMAND, Requester
 from workload.services.process import HOST
 from workload.services.prometheus import PrometheusClient
@@ -48,7 +42,7 @@ from workload.services.tracing import engine_flags
 from workload.settings import PLACES, Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from rich.console import Console
     from rich.progress import Progress
@@ -57,7 +51,7 @@ if TYPE_CHECKING:
     from workload.engine.launcher import Launcher
     from workload.experiment import Experiment
     from workload.record.history import History
-    from workload.record.results import Measured
+    from workload.record.results import Finished
 
 
 def launcher_of(settings: Settings, console: Console) -> Launcher:
@@ -177,7 +171,7 @@ def run_experiment(
             retrieve = retriever(embedder, corpus.store, settings.k)
             evidence = Evidence(prometheus.client, experiment.name, bundle, settings, retrieve)
             with readable(bundle.run_id) if history.segments else nullcontext():
-                return finish(experiment, evidence, windows)
+                return finish(experiment, evidence, windows, draws=settings.figures)
     except BaseException as error:
         status = "interrupted" if isinstance(error, KeyboardInterrupt) else "aborted"
         bundle.note(status=status, why=str(error) or type(error).__name__)
@@ -225,28 +219,3 @@ def script_of(settings: Settings) -> Script | None:
     if settings.replay is None:
         return None
     return read_script(run_folder(settings.results, settings.replay) / "journal.sqlite")
-
-
-def finish(experiment: Experiment, evidence: Evidence, measured: Sequence[Measured]) -> Finished:
-    """Reduce a measured run, draw its files and complete its bundle."""
-    settings, bundle, client = evidence.settings, evidence.bundle, evidence.client
-    data = settle(read_run(bundle.journal, measured, evidence))
-    summary = {
-        "experiment": experiment.name,
-        "run": bundle.run_id,
-        "replay_of": settings.replay,
-        "order": settings.order,
-        "layout": settings.layout,
-        **experiment.reduce(data),
-        "accounting": [dict(part.accounting) for part in measured],
-    }
-    bundle.write_json("summary.json", summary)
-    folder = publish(bundle, experiment, summary)
-    arms = tuple(arm.name for arm in experiment.arms)
-    footer_ = footer(bundle.run_id, settings, measured)
-    drawing = Drawing(experiment.name, arms, data, summary, client, bundle, folder, footer_)
-    files = experiment.draw(drawing) if settings.figures else ()
-    bundle.note(status="finished", finished=datetime.now(UTC).isoformat(timespec="seconds"), warnings=client.warnings)
-    finished = Finished(bundle.run_id, summary, tuple(files), bundle.folder)
-    bundle.write_text(REPORT, render(experiment.title, [section_of(experiment, finished)]))
-    return finished

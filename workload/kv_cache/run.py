@@ -30,9 +30,9 @@ from workload.kv_cache.tables import write_tables
 from workload.paths import cache_dir
 from workload.record.bundle import Bundle, open_bundle
 from workload.record.journal import Journal
-from workload.record.results import Finished, read_run
+from workload.record.results import read_run
+from workload.report.finish import write_report
 from workload.report.latest_results import publish
-from workload.report.page import REPORT, render, section_of
 from workload.settings import CORPUS_SETTINGS
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
     from workload.engine.facts import EngineFacts
     from workload.experiment import OfflineExperiment
+    from workload.record.results import Finished
     from workload.settings import Settings
 
     FindCalls = Callable[[Bundle], Source]
@@ -191,9 +192,7 @@ def finish(experiment: OfflineExperiment, settings: Settings, bundle: Bundle, su
     folder = publish(bundle, experiment, summary)
     files = experiment.draw(summary, folder) if settings.figures else ()
     bundle.note(status="finished", finished=datetime.now(UTC).isoformat(timespec="seconds"))
-    finished = Finished(bundle.run_id, summary, tuple(files), bundle.folder)
-    bundle.write_text(REPORT, render(experiment.title, [section_of(experiment, finished)]))
-    return finished
+    return write_report(experiment, bundle, summary, files)
 
 
 def draw_figures(summary: dict[str, Any], folder: Path) -> list[Path]:

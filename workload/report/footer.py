@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from workload.record.results import Measured
 
 
-def footer(run_id: str, settings: Settings, measured: Sequence[Measured]) -> str:
-    """Return what a copied picture must still say: the run, the engine, the model, sizes, windows, and a replay."""
+def footer(run_id: str, settings: Settings, measured: Sequence[Measured], label: str = "") -> str:
+    """Return a recording's label, then the run, the engine, its model, the options, the windows, and any replay."""
     engine = measured[0].engine
     windows = [part.window.end - part.window.start for part in measured]
     seconds = " and ".join(f"{length:.0f} s" for length in windows)
@@ -22,8 +22,9 @@ def footer(run_id: str, settings: Settings, measured: Sequence[Measured]) -> str
     sent = sum(part.accounting["sent"] for part in measured)
     random = "; RANDOM WEIGHTS" if engine.get("has_random_weights") else ""
     replay = f"\nREPLAY of {settings.replay}: the timing is real, the texts are recorded" if settings.replay else ""
+    head = f"{label}\n" if label else ""
     return (
-        f"run {run_id}; vLLM {engine['version']}; {engine['model']}{random}; block size {engine['block_size']}; "
+        f"{head}run {run_id}; vLLM {engine['version']}; {engine['model']}{random}; block size {engine['block_size']}; "
         f"{told_options(settings)}; measured for {seconds}; {sent} questions sent{replay}"
     )
 

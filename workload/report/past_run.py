@@ -44,8 +44,7 @@ class PastRun:
             UsageError: the run does not say where its data come from.
         """
         with readable(self.run):
-            told = footer(self.run, self.settings, self.measured)
-        return f"{self.label}\n{told}" if self.label else told
+            return footer(self.run, self.settings, self.measured, self.label)
 
 
 def open_run(

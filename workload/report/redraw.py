@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from workload.analysis.cache_inferred import settle
-from workload.charts.drawing import Drawing
-from workload.charts.time_series import draw
+from workload.charts import time_series
 from workload.dashboards.catalogue import dashboard_of
 from workload.errors import UsageError
 from workload.experiment import OfflineExperiment
@@ -23,9 +22,9 @@ from workload.panels.data import Trace
 from workload.panels.panel import Figure
 from workload.record.evidence import Evidence
 from workload.record.manifest import readable
-from workload.record.results import Finished, read_run
+from workload.record.results import read_run
+from workload.report.finish import draw, write_report
 from workload.report.latest_results import folder_to_redraw
-from workload.report.page import REPORT, render, section_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,30 +55,19 @@ def _redraw(found: PastRun, client: PrometheusClient) -> list[Path]:
     folder = folder_to_redraw(found.bundle, found.study)
     summary = found.summary
     if isinstance(found.study, OfflineExperiment):
-        files = list(found.study.draw(found.summary, folder))
+        files = found.study.draw(found.summary, folder)
     elif found.measured and holds(client, found.run, found.measured):
         evidence = Evidence(client, found.study.name, found.bundle, found.settings)
         data = settle(read_run(found.bundle.journal, found.measured, evidence))
         # All is worked out anew: an older version's figures under today's words would be told by another estimator.
         summary = {**found.summary, **found.study.reduce(data)}
-        drawing = Drawing(
-            found.study.name,
-            tuple(arm.name for arm in found.study.arms),
-            data,
-            summary,
-            client,
-            found.bundle,
-            folder,
-            found.footer,
-        )
-        files = list(found.study.draw(drawing))
+        files = draw(found.study, evidence, data, summary, folder, found.label)
     else:
         return draw_kept(found, found.study, folder)
     # what the pictures show stands beside them, worked out by the same release
     atomic_file.write(folder / found.study.summary_file, json.dumps(summary, indent=2) + "\n")
-    finished = Finished(found.run, summary, tuple(files), found.bundle.folder)
-    found.bundle.write_text(REPORT, render(found.study.title, [section_of(found.study, finished)]))
-    return files
+    write_report(found.study, found.bundle, summary, files)
+    return list(files)
 
 
 def draw_kept(found: PastRun, experiment: Experiment, folder: Path) -> list[Path]:
@@ -104,7 +92,7 @@ def draw_kept(found: PastRun, experiment: Experiment, folder: Path) -> list[Path
     arms = tuple(arm.name for arm in experiment.arms)
     for figure in (*whole, *alone):
         traces = {panel.key: read_traces(kept[panel.key], panel) for panel in figure.panels}
-        draw(figure, traces, arms, found.footer, folder / figure.file)
+        time_series.draw(figure, traces, arms, found.footer, folder / figure.file)
     return [folder / figure.file for figure in (*whole, *alone)]
 
 

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.stubs.load import START, Rows, run_of
-from tests.workload.harness.test_finish import ON_ENGINES, record
+from tests.workload.report.test_finish import ON_ENGINES, record
 from workload.experiments.ab import ab_experiment
 from workload.experiments.arms import parse_arms
-from workload.harness.run import finish
 from workload.promql.vllm_metrics import COUNTERS
 from workload.record.evidence import Evidence
 from workload.record.results import Measured, evidence_of
+from workload.report.finish import finish
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -150,8 +150,8 @@ def test_row_26_every_experiment_ends_with_a_report(
         Measured(replace(data.measured[0].window, arm=arm, block=block), told, dict.fromkeys(COUNTERS), ACCOUNTING)
         for block, arm in enumerate(arms)
     ]
-    settings = evidence.settings.model_copy(update={"figures": tells and outcome in DRAWN})
-    finished = finish(experiment, Evidence(evidence.client, experiment.name, evidence.bundle, settings), measured)
+    run = Evidence(evidence.client, experiment.name, evidence.bundle, evidence.settings)
+    finished = finish(experiment, run, measured, draws=tells and outcome in DRAWN)
     words = [*experiment.verdicts(finished.summary), *chain.from_iterable(experiment.headline(finished.summary))]
     assert [word for word in words if NO_NUMBER.search(word)] == []
     json.dumps(finished.summary, allow_nan=False)

@@ -12,12 +12,12 @@ import pytest
 from tests.stubs.load import Rows, run_of
 from workload.experiment import Experiment
 from workload.experiments import EXPERIMENTS
-from workload.harness.run import finish
 from workload.promql.vllm_metrics import COUNTERS
 from workload.record.evidence import Evidence
 from workload.record.journal import Journal
 from workload.record.results import Measured, evidence_of
 from workload.record.schema import TABLES
+from workload.report.finish import finish
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,12 +54,12 @@ def conclude(experiment: Experiment, folder: Path, *, figures: bool) -> tuple[di
     evidence = evidence_of(data)
     record(evidence.bundle.journal, rows)
     evidence.bundle.start(experiment.name, {})
-    settings = evidence.settings.model_copy(update={"figures": figures})
     told = {"prefix_caching": False, "max_model_len": 8192, "model_path": None, **data.measured[0].engine}
     window = data.measured[0].window
     accounting = {"scheduled": 2, "sent": 2, "dropped": 0, "ok": 2, "failed": {}, "cancelled": 0}
     measured = Measured(type(window)(**{**window.as_dict(), "arm": arm}), told, dict.fromkeys(COUNTERS), accounting)
-    finish(experiment, Evidence(evidence.client, experiment.name, evidence.bundle, settings), [measured])
+    run = Evidence(evidence.client, experiment.name, evidence.bundle, evidence.settings)
+    finish(experiment, run, [measured], draws=figures)
     results = folder / "hop2rag" / experiment.folder
     return json.loads((results / experiment.summary_file).read_text()), sorted(results.glob("*.png"))
 
