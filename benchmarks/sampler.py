@@ -33,7 +33,7 @@ from exporter import cli
 from exporter.gpu.latest import Clock
 from exporter.gpu.replay import ReplayDevice
 from exporter.gpu.sampler_metrics import SAMPLE_INTERVAL_SECONDS
-from exporter.gpu.schedule import Deadlines
+from exporter.gpu.ticks import Ticks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -108,7 +108,7 @@ def run_empty_loop(output: Path) -> None:
 
     signal.signal(signal.SIGTERM, stop)
     ticks: list[tuple[float, float]] = []
-    deadlines = Deadlines(SAMPLE_INTERVAL_SECONDS, Clock())
+    deadlines = Ticks(SAMPLE_INTERVAL_SECONDS, Clock())
     while running:
         deadlines.wait()
         ticks.append((time.monotonic(), time.thread_time()))

@@ -26,7 +26,7 @@ from exporter.gpu.latest import Clock
 from exporter.gpu.readings import Memory
 from exporter.gpu.replay import COLUMNS, ReplayReader, read_traces
 from exporter.gpu.sampler_metrics import SAMPLE_INTERVAL_SECONDS
-from exporter.gpu.schedule import Deadlines
+from exporter.gpu.ticks import Ticks
 from workload.paths import cache_dir
 from workload.services.prometheus import NoDataError
 from workload.services.prometheus_binary import find_prometheus
@@ -65,7 +65,7 @@ def serve_plain_gauge(recording: Path) -> None:
     gauge = Gauge("plain_memory_used_bytes", "The same memory, as a gauge.", registry=registry)
     start_http_server(int(PLAIN.rpartition(":")[2]), "127.0.0.1", registry)
     (device,) = ReplayReader(recording).open()
-    deadlines = Deadlines(SAMPLE_INTERVAL_SECONDS, Clock())
+    deadlines = Ticks(SAMPLE_INTERVAL_SECONDS, Clock())
     while True:
         deadlines.wait()
         gauge.set(device.memory().used)

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Protocol
 
 from prometheus_client.core import GaugeMetricFamily
 
-from exporter.deadline import Deadline
+from exporter.timed_call import TimedCall
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from prometheus_client import Metric
 
-    from exporter.deadline import Asked
+    from exporter.timed_call import PendingCall
 
 _LOG = logging.getLogger("exporter.collector")
 COLLECT_SECONDS = 0.7  # Prometheus gives a scrape of ours one second
@@ -52,8 +52,8 @@ class Collectors:
         clock: Callable[[], float] = time.perf_counter,
         seconds: float = COLLECT_SECONDS,
     ) -> None:
-        self._deadlines = {
-            name: Deadline(partial(_families_of, collector), seconds, f"collect-{name}", clock)
+        self._calls = {
+            name: TimedCall(partial(_families_of, collector), seconds, f"collect-{name}", clock)
             for name, collector in collectors.items()
         }
         self._failing: set[str] = set()
@@ -70,27 +70,27 @@ class Collectors:
             "Time the collector took for this scrape, or has been at it without an answer.",
             labels=["collector"],
         )
-        asked = {name: deadline.begin() for name, deadline in self._deadlines.items()}
-        for name, question in asked.items():
-            families, is_complete = self._families(name, question)
-            duration.add_metric([name], question.age)
+        asked = {name: call.begin() for name, call in self._calls.items()}
+        for name, pending in asked.items():
+            families, is_complete = self._families(name, pending)
+            duration.add_metric([name], pending.age)
             success.add_metric([name], float(is_complete))
             yield from families
         yield success
         yield duration
 
-    def _families(self, name: str, question: Asked[list[Metric]]) -> tuple[list[Metric], bool]:
+    def _families(self, name: str, pending: PendingCall[list[Metric]]) -> tuple[list[Metric], bool]:
         """Return the collector's families and whether they are all: the one place that logs and goes on.
 
         A collector that keeps failing is logged once, not once a scrape.
         """
         try:
-            families = question.wait()
+            families = pending.wait()
         except IncompleteError as error:
             self._say(name, "Collector %s lacks %s, until that works again.", error)
             return error.families, False
         except TimeoutError:
-            self._say(name, "Collector %s has not answered within %g s; its series are missing.", question.seconds)
+            self._say(name, "Collector %s has not answered within %g s; its series are missing.", pending.seconds)
             return [], False
         except BaseException as error:  # noqa: BLE001 - whatever a collector does, the scrape is answered
             self._say(name, "Collector %s failed; its series are missing until it works again.", cause=error)

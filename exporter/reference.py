@@ -16,7 +16,7 @@ from exporter.collector import Collectors
 from exporter.gpu.families import GpuCollector
 from exporter.gpu.latest import Clock, GpuRecord
 from exporter.gpu.rawlog import RawLogMetrics
-from exporter.gpu.readings import GpuInfo, History, Load, Memory, Pcie, Processes, Status, Xids
+from exporter.gpu.readings import BusyTime, GpuInfo, Memory, Pcie, Processes, Status, Utilization, Xids
 from exporter.gpu.sampler_metrics import SamplerMetrics
 from exporter.host.filesystem import FilesystemCollector
 from exporter.host.processes import ProcessCollector, Target
@@ -71,7 +71,14 @@ def complete_record() -> GpuRecord:
     record = GpuRecord(CompleteGpu(), clock, depth=2)  # type: ignore[arg-type]
     for _ in range(2):
         record.put_memory(Memory(used=1, total=1, free=0), clock.monotonic())
-    readings = (Load(1, 1, 1), History(1, 1, 1), Status(1, 1, 1, 1, 1, 1), Xids(1, 1), Pcie(1, 1), Processes(((1, 1),)))
+    readings = (
+        Utilization(1, 1, 1),
+        BusyTime(1, 1, 1),
+        Status(1, 1, 1, 1, 1, 1),
+        Xids(1, 1),
+        Pcie(1, 1),
+        Processes(((1, 1),)),
+    )
     for reading in readings:
         record.put(reading)
     return record

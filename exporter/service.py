@@ -13,7 +13,7 @@ from prometheus_client import ProcessCollector as OwnProcessCollector
 
 from exporter.collector import Collector, Collectors
 from exporter.errors import MissingPartError
-from exporter.gpu.devices import Fleet
+from exporter.gpu.devices import Gpus
 from exporter.gpu.families import GpuCollector
 from exporter.gpu.nvml import NvmlReader
 from exporter.gpu.rawlog import RawLog, RawLogMetrics
@@ -88,10 +88,10 @@ class Exporter:
         )
         OwnProcessCollector(registry=self.registry)
         self._metrics = SamplerMetrics(self.registry, config.sample_interval_seconds)
-        self.fleet = Fleet(reader or self._reader(), self._make_sampler)
+        self.gpus = Gpus(reader or self._reader(), self._make_sampler)
         self.registry.register(Collectors(self._collectors()))
         self._raw_log = (
-            RawLog(config.raw_log_directory, lambda: self.fleet.records, RawLogMetrics(self.registry))
+            RawLog(config.raw_log_directory, lambda: self.gpus.records, RawLogMetrics(self.registry))
             if config.raw_log_directory and config.gpu
             else None
         )
@@ -104,7 +104,7 @@ class Exporter:
             host=config.host,
             port=config.port,
             title="Hop2Rag exporter" + (" (replaying a recording)" if config.replay_file else ""),
-            ready=lambda: self.fleet.is_settled or not config.gpu,
+            ready=lambda: self.gpus.is_settled or not config.gpu,
             limits=Limits(connections=config.max_connections),
             tls=tls.context(web_file.parent) if tls and web_file else None,
             users=web.basic_auth_users,
@@ -119,10 +119,10 @@ class Exporter:
         """
         address = self._server.start()
         if self._config.gpu:
-            self.fleet.start(patience_seconds=OPEN_SECONDS if self._config.require_gpu else 0.0)
-            if self._config.require_gpu and self.fleet.failure:
+            self.gpus.start(patience_seconds=OPEN_SECONDS if self._config.require_gpu else 0.0)
+            if self._config.require_gpu and self.gpus.failure:
                 raise MissingPartError(
-                    f"No GPU can be read: {self.fleet.failure}.",
+                    f"No GPU can be read: {self.gpus.failure}.",
                     "Install the NVIDIA driver or leave out --require-gpu.",
                 )
         if self._raw_log:
@@ -134,7 +134,7 @@ class Exporter:
         """Stop serving and sampling, and write the rest of the raw log."""
         self._server.close()
         if self._config.gpu:
-            self.fleet.stop()
+            self.gpus.stop()
         if self._raw_log:
             self._raw_log.stop()
 
@@ -148,7 +148,7 @@ class Exporter:
     def _collectors(self) -> dict[str, Collector]:
         collectors: dict[str, Collector] = {}
         if self._config.gpu:
-            collectors["gpu"] = GpuCollector(lambda: self.fleet.records, lambda: self.fleet.is_up)
+            collectors["gpu"] = GpuCollector(lambda: self.gpus.records, lambda: self.gpus.is_up)
         if self._config.host_totals:
             collectors["host"] = HostCollector()
         if self._config.targets:
@@ -158,4 +158,4 @@ class Exporter:
         return collectors
 
     def _timeline(self) -> bytes:
-        return expose_memory(self.fleet.records, time.time_ns() // 1_000_000, self._config.timeline_window_ms)
+        return expose_memory(self.gpus.records, time.time_ns() // 1_000_000, self._config.timeline_window_ms)

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from machine import describe
 
-READINGS = ("memory", "load", "history", "status", "pcie", "processes")
+READINGS = ("memory", "utilization", "busy_time", "status", "pcie", "processes")
 CALLS, SLOW_SECONDS = 300, 3.0
 START_SECONDS = 30.0
 

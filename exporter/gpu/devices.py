@@ -20,7 +20,7 @@ _LOG = logging.getLogger("exporter.gpu.devices")
 STOP_SECONDS = 0.5  # for all GPUs together
 
 
-class Fleet:
+class Gpus:
     """Opens a backend in a thread of its own, for even that can hang, and starts a sampler for each GPU.
 
     Without a driver it tries again with growing pauses and says so once.
@@ -36,7 +36,7 @@ class Fleet:
         self._samplers: list[GpuSampler] = []
         self._tried = threading.Event()
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._open, name="fleet", daemon=True)
+        self._thread = threading.Thread(target=self._open, name="open-gpus", daemon=True)
         self.failure: str | None = "has not answered yet"
 
     @property

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-from exporter.gpu.readings import History, Load, Memory, Pcie, Processes, Reading, Status, Xids
+from exporter.gpu.readings import BusyTime, Memory, Pcie, Processes, Reading, Status, Utilization, Xids
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -36,7 +36,7 @@ def _latest(kind: type[Reading], attribute: str) -> Callable[[GpuRecord], float 
 
 def _utilization(record: GpuRecord) -> float | None:
     """Return the newest sample of the driver's buffer where there is one, else the polled duty cycle."""
-    buffered, polled = record.fresh(History), record.fresh(Load)
+    buffered, polled = record.fresh(BusyTime), record.fresh(Utilization)
     if buffered is not None and buffered.latest is not None:
         return buffered.latest
     return polled.utilization if polled else None
@@ -58,7 +58,9 @@ FIELDS = (
     Field(
         "nvml_memory_total_bytes", "Device memory installed, or given to the MIG instance.", _latest(Memory, "total")
     ),
-    Field("nvml_power_watts", "Power draw, instantaneous where the driver tells it.", _latest(Load, "power_watts")),
+    Field(
+        "nvml_power_watts", "Power draw, instantaneous where the driver tells it.", _latest(Utilization, "power_watts")
+    ),
     Field(
         "nvml_utilization_ratio",
         "Share of the driver's last averaging period in which a kernel ran, 0 to 1; a duty cycle, not a fill level.",
@@ -67,17 +69,17 @@ FIELDS = (
     Field(
         "nvml_utilization_refresh_seconds",
         "How often the driver renews the utilisation; a finer line than this is fiction.",
-        _latest(History, "refresh_seconds"),
+        _latest(BusyTime, "refresh_seconds"),
     ),
     Field(
         "nvml_busy_seconds_total",
         "Time in which a kernel ran: the integral of every utilisation sample of the driver's buffer.",
-        _latest(History, "busy_seconds"),
+        _latest(BusyTime, "busy_seconds"),
     ),
     Field(
         "nvml_memory_utilization_ratio",
         "Share of the averaging period in which device memory was read or written, 0 to 1.",
-        _latest(Load, "memory_utilization"),
+        _latest(Utilization, "memory_utilization"),
     ),
     Field("nvml_energy_joules_total", "Energy drawn since the driver was loaded.", _latest(Status, "energy_joules")),
     Field("nvml_temperature_celsius", "Temperature of the GPU's core.", _latest(Status, "temperature_celsius")),

@@ -7,7 +7,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
 
-from exporter.gpu.readings import Load, Memory, Reading, Status
+from exporter.gpu.readings import Memory, Reading, Status, Utilization
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +27,7 @@ class Clock:
     sleep: Callable[[float], None] = time.sleep
 
 
-class Sample(NamedTuple):
+class MemorySample(NamedTuple):
     """Memory in use at one tick, with what was last known of load and status.
 
     `epoch` counts how often the wall clock was set back before: times ascend within an epoch, not across.
@@ -35,7 +35,7 @@ class Sample(NamedTuple):
 
     ts_ms: int
     used_bytes: int
-    load: Load | None
+    utilization: Utilization | None
     status: Status | None
     epoch: int = 0
 
@@ -58,7 +58,7 @@ class GpuRecord:
         self._latest: dict[type, tuple[float, Reading]] = {}
         self._last_answer: float | None = None
         self._is_lost = False
-        self.samples: deque[Sample] = deque(maxlen=depth)
+        self.samples: deque[MemorySample] = deque(maxlen=depth)
 
     @property
     def info(self) -> GpuInfo:
@@ -77,7 +77,7 @@ class GpuRecord:
         return None if self._last_answer is None else self._clock.monotonic() - self._last_answer
 
     @property
-    def timeline(self) -> list[Sample]:
+    def timeline(self) -> list[MemorySample]:
         """The samples since the wall clock was last set back, ascending in time."""
         samples = list(self.samples.copy())
         return [sample for sample in samples if sample.epoch == samples[-1].epoch]
@@ -103,7 +103,7 @@ class GpuRecord:
             epoch = last.epoch + (ts_ms < last.ts_ms - SET_BACK_MS)
             if epoch == last.epoch:  # a late tick may share the next one's millisecond, but a timeline must ascend
                 ts_ms = max(ts_ms, last.ts_ms + 1)
-        self.samples.append(Sample(ts_ms, memory.used, self.fresh(Load), self.fresh(Status), epoch))
+        self.samples.append(MemorySample(ts_ms, memory.used, self.fresh(Utilization), self.fresh(Status), epoch))
 
     def fresh(self, kind: type[R]) -> R | None:
         """Return the latest reading of a kind, or None if there is none young enough to be true."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from exporter.gpu.nvml_calls import LOST, Calls, known, percent
 from exporter.gpu.nvml_utilization import UtilizationBuffer
 from exporter.gpu.nvml_xids import XidWatch
-from exporter.gpu.readings import GpuError, GpuInfo, History, Load, Memory, Pcie, Processes, Status, Xids
+from exporter.gpu.readings import BusyTime, GpuError, GpuInfo, Memory, Pcie, Processes, Status, Utilization, Xids
 from exporter.plain_text import plain
 
 if TYPE_CHECKING:
@@ -142,16 +142,16 @@ class NvmlDevice:
             return None
         return Memory(used=used, total=total, free=free)
 
-    def load(self) -> Load:
+    def utilization(self) -> Utilization:
         """Read power, instantaneous where the driver has it, and the duty cycles."""
         rates = self._call.optional("nvmlDeviceGetUtilizationRates", self._handle)
-        return Load(
+        return Utilization(
             power_watts=self._power_watts(),
             utilization=None if rates is None else percent(rates.gpu),
             memory_utilization=None if rates is None else percent(rates.memory),
         )
 
-    def history(self) -> History | None:
+    def busy_time(self) -> BusyTime | None:
         """Read the driver's utilisation buffer; None where there is none."""
         return self._utilization.read(self._handle)
 

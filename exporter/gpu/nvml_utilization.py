@@ -7,7 +7,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from exporter.gpu.nvml_calls import percent
-from exporter.gpu.readings import History
+from exporter.gpu.readings import BusyTime
 
 if TYPE_CHECKING:
     from exporter.gpu.nvml_calls import Calls
@@ -23,9 +23,9 @@ class UtilizationBuffer:
         self._call = call
         self._handle: Any = None
         self._last_us = 0
-        self._reading: History | None = None
+        self._reading: BusyTime | None = None
 
-    def read(self, handle: Any) -> History | None:
+    def read(self, handle: Any) -> BusyTime | None:
         """Return the history so far; None until the driver has told anything."""
         if handle is not self._handle:  # a driver that was loaded anew counts its time from another start
             self._handle, self._last_us = handle, 0
@@ -35,13 +35,13 @@ class UtilizationBuffer:
         samples = [(time_us, ratio) for time_us, ratio in told if ratio is not None]
         if not samples:
             return self._reading
-        before = self._reading or History(busy_seconds=0.0)
+        before = self._reading or BusyTime(busy_seconds=0.0)
         known_since_us = self._last_us or samples[0][0]
         times_us = [known_since_us, *(time_us for time_us, _ in samples)]
         steps = [(later - earlier) / MICROSECONDS for earlier, later in pairwise(times_us)]
         seen = [(step, ratio) for step, (_, ratio) in zip(steps, samples, strict=True) if 0 < step <= UNSEEN_SECONDS]
         self._last_us = times_us[-1]
-        self._reading = History(
+        self._reading = BusyTime(
             busy_seconds=before.busy_seconds + sum(step * ratio for step, ratio in seen),
             latest=samples[-1][1],
             refresh_seconds=median(step for step, _ in seen) if seen else before.refresh_seconds,

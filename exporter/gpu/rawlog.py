@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from prometheus_client import CollectorRegistry
 
-    from exporter.gpu.latest import GpuRecord, Sample
+    from exporter.gpu.latest import GpuRecord, MemorySample
 
 _LOG = logging.getLogger("exporter.gpu.rawlog")
 WRITE_SECONDS = 1.0
@@ -127,7 +127,7 @@ class RawLog:
             for epoch, samples in groupby(new, key=lambda sample: sample.epoch):
                 self._append(gpu, epoch, list(samples))
 
-    def _append(self, gpu: str, epoch: int, samples: Sequence[Sample]) -> None:
+    def _append(self, gpu: str, epoch: int, samples: Sequence[MemorySample]) -> None:
         if gpu in self._written and self._written[gpu][0] != epoch:
             self._files.begin()
         self._files.append("".join(encode_row(gpu, sample) for sample in samples).encode())

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from exporter.gpu.readings import Load, Status
+from exporter.gpu.readings import Status, Utilization
 from exporter.gpu.replay import COLUMNS
 
 if TYPE_CHECKING:
-    from exporter.gpu.latest import Sample
+    from exporter.gpu.latest import MemorySample
 
 HEADER = ",".join((COLUMNS[0], "gpu", *COLUMNS[1:])) + "\n"
 
 
-def encode_row(gpu: str, sample: Sample) -> str:
+def encode_row(gpu: str, sample: MemorySample) -> str:
     """Return one line of the CSV; what is not known is an empty cell."""
-    load, status = sample.load or Load(), sample.status or Status()
+    utilization, status = sample.utilization or Utilization(), sample.status or Status()
     cells = (
         sample.ts_ms,
         gpu,
         sample.used_bytes,
-        _scaled(load.utilization, 100),
-        _scaled(load.memory_utilization, 100),
-        _scaled(load.power_watts, 1000),
+        _scaled(utilization.utilization, 100),
+        _scaled(utilization.memory_utilization, 100),
+        _scaled(utilization.power_watts, 1000),
         _scaled(status.sm_clock_hertz, 1e-6),
         _scaled(status.temperature_celsius, 1),
     )

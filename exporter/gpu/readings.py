@@ -45,7 +45,7 @@ class Memory:
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
+class Utilization:
     """Power in watts and duty cycles 0 to 1. Read every 100 ms: 5 us, and the values change no faster."""
 
     max_age_seconds: ClassVar[float] = 2.0
@@ -56,7 +56,7 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True)
-class History:
+class BusyTime:
     """Utilisation from the driver's own buffer. Read every second: 3 ms.
 
     `busy_seconds` is the integral of the duty cycle since the first reading, `refresh_seconds` the true spacing of the
@@ -121,7 +121,7 @@ class Processes:
     used_by_pid: tuple[tuple[int, int], ...] = ()
 
 
-Reading = Memory | Load | History | Status | Xids | Pcie | Processes
+Reading = Memory | Utilization | BusyTime | Status | Xids | Pcie | Processes
 
 
 class GpuDevice(Protocol):
@@ -138,10 +138,10 @@ class GpuDevice(Protocol):
     def memory(self) -> Memory | None:
         """Read the memory in use; None where the GPU answers without telling it."""
 
-    def load(self) -> Load | None:
+    def utilization(self) -> Utilization | None:
         """Read power and duty cycles."""
 
-    def history(self) -> History | None:
+    def busy_time(self) -> BusyTime | None:
         """Read the driver's utilisation buffer."""
 
     def status(self) -> Status | None:

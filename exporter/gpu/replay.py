@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from exporter.errors import UsageError
 from exporter.files import check_file
-from exporter.gpu.readings import GpuInfo, Load, Memory, Status
+from exporter.gpu.readings import GpuInfo, Memory, Status, Utilization
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -33,7 +33,7 @@ class Frame:
 
     ts_ms: float
     memory: Memory
-    load: Load
+    utilization: Utilization
     status: Status
 
 
@@ -76,11 +76,11 @@ class ReplayDevice:
         """Return the memory recorded at this point."""
         return self._frame().memory
 
-    def load(self) -> Load:
+    def utilization(self) -> Utilization:
         """Return the power and duty cycles recorded at this point."""
-        return self._frame().load
+        return self._frame().utilization
 
-    def history(self) -> None:
+    def busy_time(self) -> None:
         """Return None: a trace has no driver buffer."""
 
     def status(self) -> Status:
@@ -157,7 +157,9 @@ def _frame(row: Mapping[str, str]) -> Frame:
     return Frame(
         ts_ms=ts_ms,
         memory=Memory(used=int(_within(int(row["mem_used_bytes"]), MOST))),
-        load=Load(number("power_mw", 0.001), number("sm_util_pct", 0.01, 100), number("mem_util_pct", 0.01, 100)),
+        utilization=Utilization(
+            number("power_mw", 0.001), number("sm_util_pct", 0.01, 100), number("mem_util_pct", 0.01, 100)
+        ),
         status=Status(temperature_celsius=number("temp_c"), sm_clock_hertz=number("sm_mhz", MEGAHERTZ)),
     )
 

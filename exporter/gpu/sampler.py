@@ -1,4 +1,4 @@
-"""Samples one GPU: memory at absolute deadlines, everything slower at intervals of its own."""
+"""Samples one GPU: memory at absolute ticks, everything slower at intervals of its own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from exporter.gpu.latest import Clock, GpuRecord
 from exporter.gpu.readings import GpuError
 from exporter.gpu.sampler_metrics import SAMPLE_INTERVAL_SECONDS
-from exporter.gpu.schedule import Deadlines
+from exporter.gpu.ticks import Ticks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -45,8 +45,8 @@ class Tier:
 def tiers_of(device: GpuDevice, *, pcie: bool, processes: bool) -> list[Tier]:
     """Return the readings besides memory; the two that are dear or label by process only where asked for."""
     tiers = [
-        Tier(device.load, TIER_TICK_SECONDS),
-        Tier(device.history, 1.0),
+        Tier(device.utilization, TIER_TICK_SECONDS),
+        Tier(device.busy_time, 1.0),
         Tier(device.status, 1.0),
         Tier(device.xids, 1.0),
     ]
@@ -80,7 +80,7 @@ class GpuSampler:
         self._interval = metrics.interval.labels(gpu)
         self._missed = metrics.missed.labels(gpu)
         self._errors = metrics.errors
-        self._deadlines = Deadlines(interval_seconds, self._clock)
+        self._ticks = Ticks(interval_seconds, self._clock)
         self._last_sampled: float | None = None
         self._pause_seconds = BACKOFF_SECONDS[0]
         self._without_memory = 0
@@ -103,7 +103,7 @@ class GpuSampler:
 
     def tick(self) -> None:
         """Wait for the next deadline and read the memory once; recover the GPU if it is lost."""
-        if missed := self._deadlines.wait():
+        if missed := self._ticks.wait():
             self._missed.inc(missed)
         now = self._clock.monotonic()
         try:
@@ -135,10 +135,10 @@ class GpuSampler:
             self.tick()
 
     def _begin_anew(self, pause_seconds: float) -> None:
-        """Wait, and let the deadlines begin with now; what lies between two samples then is no interval of ours."""
+        """Wait, and let the ticks begin with now; what lies between two samples then is no interval of ours."""
         if pause_seconds:
             self._stopping.wait(pause_seconds)
-        self._deadlines = Deadlines(self._interval_seconds, self._clock)
+        self._ticks = Ticks(self._interval_seconds, self._clock)
         self._last_sampled = None
 
     def _recover(self) -> None:

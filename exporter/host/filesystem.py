@@ -11,8 +11,8 @@ import psutil
 from prometheus_client.core import GaugeMetricFamily
 
 from exporter.collector import COLLECT_SECONDS, IncompleteError
-from exporter.deadline import Deadline
 from exporter.errors import UsageError
+from exporter.timed_call import TimedCall
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -37,7 +37,7 @@ class FilesystemCollector:
 
     def __init__(self, volumes: Mapping[str, Path], seconds: float = VOLUME_SECONDS) -> None:
         self._volumes = {
-            volume: Deadline(partial(psutil.disk_usage, str(path)), seconds, f"volume-{volume}")
+            volume: TimedCall(partial(psutil.disk_usage, str(path)), seconds, f"volume-{volume}")
             for volume, path in volumes.items()
         }
 
@@ -56,10 +56,10 @@ class FilesystemCollector:
             labels=["volume"],
         )
         missing = []
-        asked = {volume: deadline.begin() for volume, deadline in self._volumes.items()}
-        for volume, question in asked.items():
+        asked = {volume: call.begin() for volume, call in self._volumes.items()}
+        for volume, pending in asked.items():
             try:
-                usage = question.wait()
+                usage = pending.wait()
             except OSError as error:  # TimeoutError is one
                 missing.append(f"{volume} ({error.strerror or 'no answer'})")
             else:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pynvml
 import pytest
 
-from exporter.gpu.readings import GpuError, GpuInfo, History, Load, Memory, Pcie, Processes, Status, Xids
+from exporter.gpu.readings import BusyTime, GpuError, GpuInfo, Memory, Pcie, Processes, Status, Utilization, Xids
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,15 +57,15 @@ class FakeDevice:
         self._obey()
         return Memory(used=self.used, total=16 * GIB, free=16 * GIB - self.used)
 
-    def load(self) -> Load:
+    def utilization(self) -> Utilization:
         """Read or fail."""
         self._obey()
-        return Load(power_watts=350.0, utilization=0.5, memory_utilization=0.25)
+        return Utilization(power_watts=350.0, utilization=0.5, memory_utilization=0.25)
 
-    def history(self) -> History:
+    def busy_time(self) -> BusyTime:
         """Read or fail."""
         self._obey()
-        return History(busy_seconds=12.5, latest=0.75, refresh_seconds=0.2)
+        return BusyTime(busy_seconds=12.5, latest=0.75, refresh_seconds=0.2)
 
     def status(self) -> Status:
         """Read or fail."""

@@ -119,7 +119,7 @@ def test_a_signal_ends_it_in_order(
 
 HANGS = {
     "collector": "import psutil; psutil.disk_usage = forever",
-    "driver": "from exporter.gpu.replay import ReplayDevice; ReplayDevice.load = ReplayDevice.status = forever",
+    "driver": "from exporter.gpu.replay import ReplayDevice; ReplayDevice.utilization = ReplayDevice.status = forever",
     "raw log": "from exporter.gpu.rawlog_files import RawLogFiles; RawLogFiles.append = forever",
     "everything": "from exporter.service import Exporter; Exporter.stop = forever",
 }

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 
 from exporter.collector import Collectors
-from exporter.deadline import Deadline
+from exporter.timed_call import TimedCall
 from exporter.web.exposition import encode_text
 from exporter.web.pages import negotiate
 
@@ -127,7 +127,7 @@ def test_row_25_a_hanging_collector_costs_its_own_series(caplog: pytest.LogCaptu
         "Collector hanging has not answered within 0.2 s; its series are missing."
     ]
     hanging.go.set()
-    collectors._deadlines["hanging"].begin().answer.result(30)
+    collectors._calls["hanging"].begin().answer.result(30)
     collectors = Collectors({"hanging": hanging}, seconds=30)
     assert "late 1.0" in scrape(collectors)
 
@@ -135,20 +135,20 @@ def test_row_25_a_hanging_collector_costs_its_own_series(caplog: pytest.LogCaptu
 def test_a_collector_that_hangs_already_is_not_waited_for() -> None:
     """Each scrape would take the whole deadline, and two at a time the next one's."""
     now, hanging = [0.0], Hanging()
-    deadline = Deadline(lambda: list(hanging.collect()), 3600, "test", lambda: now[0])
-    question = deadline.begin()
+    call = TimedCall(lambda: list(hanging.collect()), 3600, "test", lambda: now[0])
+    pending = call.begin()
     now[0] += 3601
     with pytest.raises(TimeoutError):
-        deadline.begin().wait()  # at once: an hour is longer than any test
-    assert deadline.begin() is question
+        call.begin().wait()  # at once: an hour is longer than any test
+    assert call.begin() is pending
     hanging.go.set()
 
 
 def test_scrapes_at_the_same_time_share_a_collection() -> None:
     """Two Prometheus servers must not make two threads walk the same thousand processes."""
     hanging = Hanging()
-    deadline = Deadline(lambda: list(hanging.collect()), 30, "test")
-    first, second = deadline.begin(), deadline.begin()
+    call = TimedCall(lambda: list(hanging.collect()), 30, "test")
+    first, second = call.begin(), call.begin()
     hanging.go.set()
     assert first.wait() is second.wait()
     assert hanging.asked == 1
@@ -161,13 +161,13 @@ def test_the_time_of_a_collector_is_its_own() -> None:
     def clock() -> float:
         return now[0]
 
-    quick, slow = Deadline(lambda: 1, 30, "quick", clock), Deadline(hanging.go.wait, 30, "slow", clock)
+    quick, slow = TimedCall(lambda: 1, 30, "quick", clock), TimedCall(hanging.go.wait, 30, "slow", clock)
     asked = slow.begin(), quick.begin()
     asked[1].wait()
     now[0] += 5
     hanging.go.set()
     asked[0].wait()
-    assert [question.age for question in asked] == [5, 0]
+    assert [pending.age for pending in asked] == [5, 0]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from exporter.gpu.families import FIELDS, TOP_PROCESSES, GpuCollector
 from exporter.gpu.latest import Clock, GpuRecord
-from exporter.gpu.readings import Load, Memory, Processes, Status
+from exporter.gpu.readings import Memory, Processes, Status, Utilization
 
 if TYPE_CHECKING:
     from tests.exporter.conftest import FakeDevice, FakeTime
@@ -33,7 +33,7 @@ def expose(*records: GpuRecord) -> str:
 
 def test_every_field_of_a_complete_gpu_is_served(record: GpuRecord, device: FakeDevice, fake_time: FakeTime) -> None:
     """A metric that no reading feeds would be documented and never seen."""
-    for reading in (device.load(), device.history(), device.status(), device.xids(), device.pcie()):
+    for reading in (device.utilization(), device.busy_time(), device.status(), device.xids(), device.pcie()):
         record.put(reading)
     record.put_memory(device.memory(), fake_time.now)
     text = expose(record)
@@ -44,7 +44,7 @@ def test_every_field_of_a_complete_gpu_is_served(record: GpuRecord, device: Fake
 
 def test_fields_that_a_gpu_lacks_are_absent(record: GpuRecord) -> None:
     """An invented zero is the worst thing an exporter can say."""
-    record.put(Load())
+    record.put(Utilization())
     record.put(Status())
     text = expose(record)
     names = {line.partition(" ")[0].partition("{")[0] for line in text.splitlines()}
@@ -79,7 +79,7 @@ def test_xids_are_served_of_a_lost_gpu(record: GpuRecord, device: FakeDevice) ->
 
 def test_polled_utilisation_stands_in_for_a_missing_history(record: GpuRecord) -> None:
     """Drivers without the sample buffer still tell a duty cycle."""
-    record.put(Load(utilization=0.5))
+    record.put(Utilization(utilization=0.5))
     assert 'nvml_utilization_ratio{gpu="0"} 0.5' in expose(record)
 
 

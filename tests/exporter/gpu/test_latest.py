@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.gpu.latest import Clock, GpuRecord
-from exporter.gpu.readings import Load, Memory, Status
+from exporter.gpu.readings import Memory, Status, Utilization
 from exporter.timeline import expose_memory
 
 if TYPE_CHECKING:
@@ -33,12 +33,12 @@ def test_before_the_first_reading_nothing_is_known(record: GpuRecord) -> None:
 def test_row_03_old_readings_are_not_served(record: GpuRecord, fake_time: FakeTime) -> None:
     """Fault row 3: while a call hangs, the age grows and no frozen value is shown."""
     record.put_memory(Memory(used=1), fake_time.now)
-    record.put(Load(power_watts=2.0))
+    record.put(Utilization(power_watts=2.0))
     fake_time.now += 1.9
     assert record.fresh(Memory) == Memory(used=1)
     fake_time.now += 0.2
     assert record.fresh(Memory) is None
-    assert record.fresh(Load) is None
+    assert record.fresh(Utilization) is None
     assert record.age_seconds == pytest.approx(2.1)
 
 
@@ -56,8 +56,8 @@ def test_nothing_is_served_while_memory_is_not_read(record: GpuRecord, fake_time
     """After a loss a slow thread may still deliver a value that was under way: it must not appear."""
     record.put_memory(Memory(used=1), fake_time.now)
     record.clear()
-    record.put(Load(power_watts=2.0))
-    assert record.fresh(Load) is None
+    record.put(Utilization(power_watts=2.0))
+    assert record.fresh(Utilization) is None
 
 
 @given(st.lists(st.integers(-3_000, 500), max_size=40))

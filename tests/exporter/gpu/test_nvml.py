@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from exporter.gpu.nvml import NvmlReader
-from exporter.gpu.readings import GpuError, Load, Status
+from exporter.gpu.readings import GpuError, Status, Utilization
 
 if TYPE_CHECKING:
     from tests.exporter.conftest import FakeNvml
@@ -30,9 +30,9 @@ def test_a_gpu_that_tells_only_memory_has_no_other_value(nvml: FakeNvml) -> None
     """A 0 for a sensor that does not exist would be drawn as a measurement."""
     gpu = NvmlReader(nvml).open()[0]
     assert gpu.memory().used == 4 * 1024**3
-    assert gpu.load() == Load()
+    assert gpu.utilization() == Utilization()
     assert gpu.status() == Status()
-    assert gpu.history() is None
+    assert gpu.busy_time() is None
     assert (gpu.pcie().sent, gpu.processes().used_by_pid) == (None, ())
 
 
@@ -47,9 +47,9 @@ def test_units_are_base_units(nvml: FakeNvml) -> None:
         "nvmlDeviceGetPcieThroughput": 3,
     }
     gpu = NvmlReader(nvml).open()[0]
-    load = gpu.load()
-    assert load.power_watts == pytest.approx(121.049)
-    assert (load.utilization, load.memory_utilization) == (0.5, 0.2)
+    utilization = gpu.utilization()
+    assert utilization.power_watts == pytest.approx(121.049)
+    assert (utilization.utilization, utilization.memory_utilization) == (0.5, 0.2)
     status = gpu.status()
     assert (status.energy_joules, status.sm_clock_hertz, status.temperature_celsius) == (5.0, 1.98e9, 41)
     assert gpu.pcie().received == 3 * 1024
@@ -59,9 +59,9 @@ def test_instantaneous_power_is_preferred(nvml: FakeNvml) -> None:
     """The plain call averages over a second on recent GPUs and hides what a node draws."""
     field = SimpleNamespace(nvmlReturn=0, value=SimpleNamespace(uiVal=700_000))
     nvml.answers |= {"nvmlDeviceGetFieldValues": [field], "nvmlDeviceGetPowerUsage": 1}
-    assert NvmlReader(nvml).open()[0].load().power_watts == 700.0
+    assert NvmlReader(nvml).open()[0].utilization().power_watts == 700.0
     field.nvmlReturn = nvml.NVML_ERROR_NOT_SUPPORTED
-    assert NvmlReader(nvml).open()[0].load().power_watts == 0.001
+    assert NvmlReader(nvml).open()[0].utilization().power_watts == 0.001
 
 
 def test_a_failure_carries_nvmls_name(nvml: FakeNvml) -> None:
@@ -149,24 +149,24 @@ def test_utilisation_history_is_integrated_without_gaps(nvml: FakeNvml) -> None:
     """Every sample of the driver's buffer counts once, whenever it is read."""
     gpu = NvmlReader(nvml).open()[0]
     nvml.answers["nvmlDeviceGetSamples"] = samples((1_000_000, 100), (1_200_000, 50), (1_400_000, 0))
-    first = gpu.history()
+    first = gpu.busy_time()
     assert first is not None
     assert first.busy_seconds == pytest.approx(0.1)
     assert first.latest == 0.0
     assert first.refresh_seconds == pytest.approx(0.2)
     nvml.answers["nvmlDeviceGetSamples"] = samples((1_600_000, 100))
-    second = gpu.history()
+    second = gpu.busy_time()
     assert second is not None
     assert second.busy_seconds == pytest.approx(0.3)
     nvml.fail("nvmlDeviceGetSamples", "NOT_FOUND")
-    assert gpu.history() == second
+    assert gpu.busy_time() == second
 
 
 def test_an_unseen_time_is_not_credited(nvml: FakeNvml) -> None:
     """After a minute without samples nobody knows what ran; a full minute at the last value would be invented."""
     gpu = NvmlReader(nvml).open()[0]
     nvml.answers["nvmlDeviceGetSamples"] = samples((1_000_000, 100), (61_000_000, 100), (61_200_000, 100))
-    reading = gpu.history()
+    reading = gpu.busy_time()
     assert reading is not None
     assert reading.busy_seconds == pytest.approx(0.2)
 
@@ -181,9 +181,9 @@ def test_the_history_goes_on_after_the_driver_was_loaded_anew(nvml: FakeNvml) ->
 
     nvml.answers["nvmlDeviceGetSamples"] = give
     gpu = NvmlReader(nvml).open()[0]
-    gpu.history()
+    gpu.busy_time()
     gpu.reopen()
-    reading = gpu.history()
+    reading = gpu.busy_time()
     assert asked == [0, 0]
     assert reading is not None
     assert reading.busy_seconds == pytest.approx(0.2)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from exporter.gpu.nvml import NvmlReader
-from exporter.gpu.readings import GpuError, Load, Memory, Processes, Status
+from exporter.gpu.readings import GpuError, Memory, Processes, Status, Utilization
 
 if TYPE_CHECKING:
     from exporter.gpu.nvml import NvmlDevice
@@ -42,7 +42,7 @@ def test_row_25_memory_that_is_not_told_loses_no_gpu(
     nvml.fail("nvmlDeviceGetMemoryInfo", code)
     gpu = NvmlReader(nvml).open()[0]
     assert [gpu.memory(), gpu.memory()] == [None, None]
-    assert gpu.load().power_watts == pytest.approx(11.2)
+    assert gpu.utilization().power_watts == pytest.approx(11.2)
     assert [record.message for record in caplog.records] == [
         f"GPU 0 (NVIDIA GB10) does not tell its memory: {code}. Its other series are served."
     ]
@@ -124,9 +124,11 @@ SENSORS = {
 
 
 def told(gpu: NvmlDevice) -> int:
-    """Return how many fields of load and status have a value."""
-    load, status = gpu.load(), gpu.status()
-    fields = [getattr(load, name) for name in Load.__slots__] + [getattr(status, name) for name in Status.__slots__]
+    """Return how many fields of utilization and status have a value."""
+    utilization, status = gpu.utilization(), gpu.status()
+    fields = [getattr(utilization, name) for name in Utilization.__slots__] + [
+        getattr(status, name) for name in Status.__slots__
+    ]
     return sum(value is not None for value in fields)
 
 

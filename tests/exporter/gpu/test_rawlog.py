@@ -12,7 +12,7 @@ from exporter.errors import StorageError
 from exporter.gpu.latest import Clock, GpuRecord
 from exporter.gpu.rawlog import RawLog, RawLogMetrics
 from exporter.gpu.rawlog_rows import HEADER
-from exporter.gpu.readings import Load, Status
+from exporter.gpu.readings import Status, Utilization
 from exporter.gpu.replay import read_traces
 from tests.exporter.rawlogs import fill
 
@@ -31,7 +31,7 @@ def record(device: FakeDevice, fake_time: FakeTime) -> GpuRecord:
 def test_what_is_logged_replays_as_it_was(tmp_path: Path, record: GpuRecord, fake_time: FakeTime) -> None:
     """A run can be looked at again only if its log is a recording."""
     fill(record, fake_time, 2)
-    record.put(Load(power_watts=350.0, utilization=0.5))
+    record.put(Utilization(power_watts=350.0, utilization=0.5))
     record.put(Status(temperature_celsius=41.0, sm_clock_hertz=1.98e9))
     fill(record, fake_time, 1)
     log = RawLog(tmp_path, lambda: [record], RawLogMetrics(CollectorRegistry()))
@@ -40,8 +40,8 @@ def test_what_is_logged_replays_as_it_was(tmp_path: Path, record: GpuRecord, fak
     (path,) = tmp_path.iterdir()
     (frames,) = read_traces(path).values()
     assert [frame.ts_ms for frame in frames] == [sample.ts_ms for sample in record.samples]
-    assert frames[0].load == Load()
-    assert frames[2].load == Load(power_watts=350.0, utilization=0.5)
+    assert frames[0].utilization == Utilization()
+    assert frames[2].utilization == Utilization(power_watts=350.0, utilization=0.5)
     assert frames[2].status == Status(temperature_celsius=41.0, sm_clock_hertz=1.98e9)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 

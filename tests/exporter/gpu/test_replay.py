@@ -32,7 +32,7 @@ def test_the_h200_recording_plays(recording: Path, fake_time: FakeTime) -> None:
     assert "replay" in gpu.info.name
     assert gpu.memory().used == 136_132_296_704
     assert gpu.memory().total is None
-    assert gpu.load().power_watts == pytest.approx(120.288)
+    assert gpu.utilization().power_watts == pytest.approx(120.288)
     assert gpu.status().sm_clock_hertz == 1.98e9
 
 
@@ -51,7 +51,7 @@ def test_a_recording_loops(tmp_path: Path, fake_time: FakeTime) -> None:
 def test_empty_cells_are_absent(tmp_path: Path, fake_time: FakeTime) -> None:
     """What was not recorded is not zero."""
     (gpu,) = ReplayReader(write(tmp_path, HEADER + "0,1,,,,,\n"), fake_time.monotonic).open()
-    assert gpu.load().power_watts is None
+    assert gpu.utilization().power_watts is None
     assert gpu.status().temperature_celsius is None
 
 

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from exporter.gpu import sampler as module
 from exporter.gpu.latest import Clock
-from exporter.gpu.readings import GpuError, Load, Memory, Pcie, Processes, Status, Xids
+from exporter.gpu.readings import GpuError, Memory, Pcie, Processes, Status, Utilization, Xids
 from exporter.gpu.sampler import GpuSampler, tiers_of
 from exporter.gpu.sampler_metrics import SamplerMetrics
 
@@ -49,7 +49,7 @@ def test_every_tier_is_read(
 ) -> None:
     """The slow readings run beside the memory samples."""
     record = start(device).record
-    for kind in (Memory, Load, Status, Pcie, Processes):
+    for kind in (Memory, Utilization, Status, Pcie, Processes):
         wait_until(lambda kind=kind: record.fresh(kind) is not None)
 
 
@@ -67,7 +67,7 @@ def test_a_reading_that_hangs_costs_only_itself(
     device.status = status  # type: ignore[method-assign]
     record = start(device).record
     asked.wait()
-    for kind in (Memory, Load, Pcie, Processes, Xids):
+    for kind in (Memory, Utilization, Pcie, Processes, Xids):
         wait_until(lambda kind=kind: record.fresh(kind) is not None)
     assert record.fresh(Status) is None
     hangs.set()
@@ -146,11 +146,11 @@ def test_a_gpu_that_does_not_tell_its_memory_is_up(
     """A GB10 has no memory of its own; it is asked seldom, misses no sample, and its other values are served."""
     device.memory = lambda: None  # type: ignore[method-assign,assignment,return-value]
     for _ in range(30):
-        stepped._read(device.load)
+        stepped._read(device.utilization)
         stepped.tick()
         assert stepped.record.is_up
     assert stepped.record.fresh(Memory) is None
-    assert stepped.record.fresh(Load) is not None
+    assert stepped.record.fresh(Utilization) is not None
     assert not stepped.record.samples
     assert device.reopened == 0
     assert fake_time.now >= 1000 + 20 * 0.5
@@ -251,7 +251,7 @@ def test_row_02_a_lost_gpu_vanishes_is_counted_and_comes_back(
     wait_until(lambda: record.is_up)
     device.failure = "GPU_IS_LOST"
     wait_until(lambda: not record.is_up)
-    assert record.fresh(Load) is None
+    assert record.fresh(Utilization) is None
     wait_until(lambda: device.reopened >= 2)
     assert metrics.errors.labels("0", "GPU_IS_LOST")._value.get() >= 2
     device.failure = None
@@ -289,7 +289,7 @@ def test_a_failing_slow_reading_costs_only_itself(
     record = start(device).record
     wait_until(lambda: metrics.errors.labels("0", "UNKNOWN")._value.get() >= 1)
     assert record.fresh(Status) is None
-    wait_until(lambda: record.fresh(Load) is not None)
+    wait_until(lambda: record.fresh(Utilization) is not None)
 
 
 def test_fields_that_failed_are_counted(stepped: GpuSampler, device: FakeDevice, metrics: SamplerMetrics) -> None:

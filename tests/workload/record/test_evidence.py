@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from exporter.gpu.latest import Sample
+from exporter.gpu.latest import MemorySample
 from exporter.gpu.rawlog_rows import HEADER, encode_row
-from exporter.gpu.readings import Load
+from exporter.gpu.readings import Utilization
 from tests.stubs.load import ENGINE_PID, START, Rows, run_of
 from workload.corpus.document import Document
 from workload.corpus.retrieve import retriever
@@ -34,13 +34,13 @@ def test_the_raw_log_is_read_as_the_exporter_writes_it(tmp_path: Path) -> None:
     folder.mkdir()
     now = round(1000 * START)
     rows = [
-        Sample(now, 5 * 2**30, Load(power_watts=300.0, utilization=0.25), None),
-        Sample(now + 10, 6 * 2**30, None, None),
+        MemorySample(now, 5 * 2**30, Utilization(power_watts=300.0, utilization=0.25), None),
+        MemorySample(now + 10, 6 * 2**30, None, None),
     ]
     for gpu in ("0", "1:3"):
         text = HEADER + "".join(encode_row(gpu, row) for row in rows)
         (folder / f"nvml_x_{gpu[0]}.csv").write_text(text)
-    (folder / "nvml_x_9.csv").write_text(HEADER + encode_row("0", Sample(now - 10_000, 1, None, None)))
+    (folder / "nvml_x_9.csv").write_text(HEADER + encode_row("0", MemorySample(now - 10_000, 1, None, None)))
     found = evidence.gpu_samples(data.measured[0])
     assert list(found) == ["0", "1:3"]
     assert found["0"].used.tolist() == [5 * 2**30, 6 * 2**30]  # what lies before the window is not of it
@@ -55,7 +55,7 @@ def test_the_raw_log_is_read_once_and_without_a_torn_end(tmp_path: Path, monkeyp
     evidence = evidence_of(data)
     folder = evidence.bundle.folder / "nvml"
     folder.mkdir()
-    line = encode_row("0", Sample(round(1000 * START), 5 * 2**30, None, None))
+    line = encode_row("0", MemorySample(round(1000 * START), 5 * 2**30, None, None))
     (folder / "nvml_x_0.csv").write_text(HEADER + line + line[:-8])
     read: list[Path] = []
     monkeypatch.setattr(
@@ -84,7 +84,7 @@ def test_of_several_gpus_those_count_that_served_the_engine(
     evidence, (part,) = evidence_of(data), data.measured
     folder = evidence.bundle.folder / "nvml"
     folder.mkdir()
-    sample = Sample(round(1000 * START), 5 * 2**30, None, None)
+    sample = MemorySample(round(1000 * START), 5 * 2**30, None, None)
     (folder / "nvml_x.csv").write_text(HEADER + "".join(encode_row(gpu, sample) for gpu in "0123"))
     assert list(evidence.gpu_samples(part)) == served
     assert list(evidence.seen_gpus(part.window)) == ["0", "1", "2", "3"]

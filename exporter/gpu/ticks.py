@@ -1,4 +1,4 @@
-"""Absolute deadlines, so that a sampler does not drift."""
+"""The instants at which a sampler reads: on a fixed grid, so that it does not drift."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ if TYPE_CHECKING:
     from exporter.gpu.latest import Clock
 
 
-class Deadlines:
-    """Instants `interval_seconds` apart from the first on, so that lateness never adds up."""
+class Ticks:
+    """Instants `interval_seconds` apart, counted from the first one, so that delays never accumulate."""
 
     def __init__(self, interval_seconds: float, clock: Clock) -> None:
         self._interval = interval_seconds
@@ -17,7 +17,7 @@ class Deadlines:
         self._next = clock.monotonic()
 
     def wait(self) -> int:
-        """Sleep until the next deadline; return how many had passed already and are given up."""
+        """Sleep until the next tick; return the number of ticks that had already passed and are skipped."""
         late = self._clock.monotonic() - self._next
         missed = max(0, int(late / self._interval))
         self._next += missed * self._interval

@@ -1,4 +1,4 @@
-"""Deadlines that do not drift."""
+"""Ticks that do not drift."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.gpu.latest import Clock
-from exporter.gpu.schedule import Deadlines
+from exporter.gpu.ticks import Ticks
 
 if TYPE_CHECKING:
     from tests.exporter.conftest import FakeTime
 
 
 @given(st.lists(st.floats(0, 0.05), min_size=1, max_size=50))
-def test_deadlines_never_drift(work_seconds: list[float]) -> None:
+def test_ticks_never_drift(work_seconds: list[float]) -> None:
     """A loop that sleeps "10 ms after the work" falls behind for ever; every tick must lie on the first one's grid."""
     now = 50.0
 
@@ -23,10 +23,10 @@ def test_deadlines_never_drift(work_seconds: list[float]) -> None:
         nonlocal now
         now += seconds
 
-    deadlines = Deadlines(0.010, Clock(lambda: now, lambda: now, sleep))
+    grid = Ticks(0.010, Clock(lambda: now, lambda: now, sleep))
     ticks = 0
     for work in work_seconds:
-        ticks += deadlines.wait() + 1
+        ticks += grid.wait() + 1
         due = 50.0 + (ticks - 1) * 0.010
         assert due - 1e-9 <= now < due + 0.010 + 1e-9
         now += work
@@ -34,7 +34,7 @@ def test_deadlines_never_drift(work_seconds: list[float]) -> None:
 
 def test_missed_deadlines_are_counted(fake_time: FakeTime) -> None:
     """A gap in the samples must be visible, not silently closed up."""
-    deadlines = Deadlines(0.010, Clock(fake_time.monotonic, fake_time.wall, fake_time.sleep))
-    assert deadlines.wait() == 0
+    ticks = Ticks(0.010, Clock(fake_time.monotonic, fake_time.wall, fake_time.sleep))
+    assert ticks.wait() == 0
     fake_time.now += 0.055
-    assert deadlines.wait() == 4
+    assert ticks.wait() == 4
