@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from tests.prometheus.labelling import BY_KUBERNETES, OF_KUBERNETES, TWICE, WAYS, parsed
+from tests.prometheus.narrowing import written
 from workload.paths import asset
 from workload.promql.recording_rules import TARGET_LABELS
 
@@ -77,9 +78,7 @@ def test_no_label_changes_an_alert(cases: Path, way: str, found_promtool: Callab
     suite["rule_files"] = [str((cases.parent / file).resolve()) for file in suite["rule_files"]]
     suite["tests"] = [changed for test in suite["tests"] if (changed := relabelled(test, way))]
     assert suite["tests"]
-    file = tmp_path / "test.yml"
-    file.write_text(yaml.safe_dump(suite))
-    found_promtool("test", "rules", file)
+    found_promtool("test", "rules", *written(suite, tmp_path))
 
 
 def joins(expression: str) -> Iterator[tuple[str, str | None]]:

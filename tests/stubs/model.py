@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast
 
 from workload.corpus.hotpotqa import unique_paragraphs
 
@@ -25,6 +24,8 @@ TEMPLATE = (
 
 def write_model(folder: Path, questions: Sequence[Question]) -> Path:
     """Write a byte-level tokenizer of some thousand merges and a chat template like ChatML; return the folder."""
+    from transformers import PreTrainedTokenizerFast  # seconds to import, and few tests need it
+
     library = Tokenizer(models.BPE())
     library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     library.decoder = decoders.ByteLevel()

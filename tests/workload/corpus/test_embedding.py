@@ -8,7 +8,6 @@ import sys
 
 import numpy as np
 import pytest
-import torch
 
 from workload.corpus import embedding
 from workload.corpus.embedding import MiniLmEmbedder
@@ -46,6 +45,8 @@ def test_a_text_gets_the_same_vector_in_any_batch(model: MiniLmEmbedder) -> None
 
 def test_a_query_takes_one_thread_and_a_batch_takes_all(model: MiniLmEmbedder, monkeypatch: pytest.MonkeyPatch) -> None:
     """Threads of a short text wait for one another, and for an engine that has the cores; a batch is worth them."""
+    import torch
+
     model.load()
     used: list[int] = []
     whole = model._model.encode
