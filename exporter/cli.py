@@ -16,7 +16,7 @@ import psutil
 import typer
 from prometheus_client import disable_created_metrics
 
-from exporter.errors import ExporterError, UsageError
+from exporter.errors import ActionableError, UsageError
 from exporter.host.filesystem import FLAG as FILESYSTEM_FLAG
 from exporter.host.filesystem import parse_volumes
 from exporter.host.processes import Target
@@ -182,7 +182,7 @@ def export(
         psutil.PROCFS_PATH = str(procfs)
         sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
         serve_until_signal(Exporter(config))
-    except ExporterError as error:
+    except ActionableError as error:
         typer.echo(plain(f"hop2rag-exporter: {error}"), err=True)
         raise typer.Exit(error.exit_code) from None
 

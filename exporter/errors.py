@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 
-class ExporterError(Exception):
+class ActionableError(Exception):
     """A failure the user can act on; `exit_code` becomes the process's exit code."""
 
     exit_code: ClassVar[int] = 1
@@ -16,19 +16,19 @@ class ExporterError(Exception):
         self.remedy = remedy
 
 
-class UsageError(ExporterError):
+class UsageError(ActionableError):
     """A flag or a configuration file is wrong (exit code 2)."""
 
     exit_code = 2
 
 
-class MissingPartError(ExporterError):
+class MissingPartError(ActionableError):
     """A required part, such as a GPU, is not there (exit code 3)."""
 
     exit_code = 3
 
 
-class StorageError(ExporterError):
+class StorageError(ActionableError):
     """The disk is full, read-only or not ours (exit code 5)."""
 
     exit_code = 5

@@ -12,7 +12,7 @@ import typer
 from prometheus_client import disable_created_metrics
 from rich.text import Text
 
-from exporter.errors import ExporterError
+from exporter.errors import ActionableError
 from workload.commands import compose, corpus, engine, run, services, suite
 from workload.commands.ab import ab, optimize
 from workload.commands.dashboards import dashboards
@@ -21,7 +21,6 @@ from workload.commands.export import export, figures
 from workload.commands.load import load
 from workload.commands.options import err, out
 from workload.commands.soak import soak
-from workload.errors import Hop2RagError
 
 # What is private gets its mode where it is made; nothing that this process or a child makes is open to be changed.
 NOBODY_ELSE_WRITES = 0o022
@@ -97,7 +96,7 @@ def run_command_line(arguments: list[str]) -> int:
     signal.signal(signal.SIGTERM, terminate)
     try:
         code = app(arguments, standalone_mode=False)
-    except (Hop2RagError, ExporterError) as error:
+    except ActionableError as error:
         _print_error(str(error))
         return error.exit_code
     except typer.TyperException as error:

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from exporter.errors import ActionableError
 
 
-class Hop2RagError(Exception):
-    """A failure the user can act on. `exit_code` is the process's exit code; see docs/exit-codes in the README."""
-
-    exit_code: ClassVar[int] = 1
-
-    def __init__(self, cause: str, remedy: str = "") -> None:
-        super().__init__(f"{cause} {remedy}".strip())
-        self.cause = cause
-        self.remedy = remedy
+class Hop2RagError(ActionableError):
+    """A failure of the workload that the user can act on; the README's table of exit codes lists `exit_code`."""
 
 
 class UsageError(Hop2RagError):

@@ -24,7 +24,7 @@ import psutil
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter.errors import ExporterError
+from exporter.errors import ActionableError
 from exporter.gpu.nvml import NvmlReader
 from exporter.gpu.readings import GpuError
 from exporter.gpu.replay import ReplayReader
@@ -119,7 +119,7 @@ def print_readings(replay: Path | None) -> None:
     """Print the cost of each reading of the first GPU."""
     try:
         device = (ReplayReader(replay) if replay else NvmlReader()).open()[0]
-    except (GpuError, ExporterError, IndexError) as error:
+    except (GpuError, ActionableError, IndexError) as error:
         print(f"readings: not run, no GPU answers ({error})")
         return
     print(f"{device.info.name}, driver {device.info.driver}, backend {device.info.backend}")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import uvicorn
 
-from exporter.errors import ExporterError, UsageError
+from exporter.errors import ActionableError, UsageError
 from exporter.web.auth import BasicAuth
 from exporter.web.connections import BoundedProtocol, Limits
 from exporter.web.listener import Door
@@ -118,7 +118,7 @@ class BackgroundServer:
         self._thread = threading.Thread(target=self._server.run, args=([listener],), name="http-server", daemon=True)
         self._thread.start()
         if not self._server.accepting.wait(START_SECONDS):
-            raise ExporterError(f"The server did not start within {START_SECONDS:.0f} s.", "See the log.")
+            raise ActionableError(f"The server did not start within {START_SECONDS:.0f} s.", "See the log.")
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     def close(self) -> None:

@@ -10,7 +10,7 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from exporter.errors import ExporterError
+from exporter.errors import ActionableError
 from exporter.gpu.replay import read_traces
 from exporter.web.config import WebConfig, read_web_config
 from tests.stubs.inputs import JSON_VALUES, RAW, SCALARS, answer, as_json, many, shaped
@@ -70,7 +70,7 @@ def test_row_20_any_web_config_is_strict_or_refused(tmp_path: Path, content: byt
     """A setting that is silently ignored is a hole, and YAML can name code."""
     path = tmp_path / "web.yml"
     path.write_bytes(content)
-    found = answer(lambda: read_web_config(path), ExporterError)
+    found = answer(lambda: read_web_config(path), ActionableError)
     assert found is None or WebConfig.model_validate(yaml.safe_load(content) or {}) == found
 
 
@@ -177,7 +177,7 @@ def test_row_02_any_recording_runs_forward_or_is_refused(tmp_path: Path, rows: l
     path = tmp_path / "trace.csv"
     text = "\n".join([head, *(",".join(row) for row in rows)])
     path.write_text(text, encoding="utf-8", errors="surrogatepass", newline="")
-    found = answer(lambda: read_traces(path), ExporterError)
+    found = answer(lambda: read_traces(path), ActionableError)
     for trace in (found or {}).values():
         times = [frame.ts_ms for frame in trace]
         assert times == sorted(times)

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from exporter.errors import ExporterError
-from workload.errors import Hop2RagError
+from exporter.errors import ActionableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,7 +41,7 @@ def answer(parse: Callable[[], Any], *errors: type[Exception]) -> Any:
         return parse()
     except errors as error:
         refusal = error
-    if isinstance(refusal, Hop2RagError | ExporterError):
+    if isinstance(refusal, ActionableError):
         assert str(refusal)
         assert "\n" not in str(refusal)
     return None
