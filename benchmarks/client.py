@@ -238,12 +238,12 @@ def on_the_stub(ours: Ours, theirs: GuideLlm, calls: int, seconds: float) -> tup
         row("CPU per call, ms", *cpus, 2, "no higher"),
         row("median latency there, ms", *([1e3 * s.latency for s in side] for side in (own, other)), 1),
         row(
-            f"open loop at {half:.0f} calls/s: late at the stub, median, ms",
+            f"open loop at {half:.0f} calls/s: lateness at the stub, median, ms",
             [at(my_lags, 0.5)],
             [at(other_lags, 0.5)],
             2,
         ),
-        row("late at the stub, p99, ms", [at(my_lags, 0.99)], [at(other_lags, 0.99)], 2, "ours < 5"),
+        row("lateness at the stub, p99, ms", [at(my_lags, 0.99)], [at(other_lags, 0.99)], 2, "ours < 5"),
         row("median latency there, ms", [1e3 * mine.latency], [1e3 * other_open.latency], 1),
     ]
     is_met = mean(rates[0]) >= mean(rates[1]) and mean(cpus[0]) <= mean(cpus[1])
@@ -263,7 +263,7 @@ def on_the_engine(ours: Ours, theirs: GuideLlm, url: str, model: str, calls: int
             samples[client].append(theirs.load(url, model, prompts, ENGINE_TOKENS, streams))
     both = samples["ours"], samples["theirs"]
     return [
-        row(f"engine, {ENGINE_STREAMS} at a time: calls/s", *([s.rate for s in side] for side in both), 2),
+        row(f"engine, concurrency {ENGINE_STREAMS}: calls/s", *([s.rate for s in side] for side in both), 2),
         row("median latency, ms", *([1e3 * s.latency for s in side] for side in both), 0),
         row("median time to first token, ms", *([1e3 * statistics.median(s.ttfts) for s in side] for side in both), 0),
     ]
@@ -282,7 +282,7 @@ def main() -> int:
     installation = install(cache_dir(), Console(stderr=True))
     with tempfile.TemporaryDirectory() as name:
         ours, theirs = Ours(Path(name)), fastest(given.guidellm, Path(name), installation.model)
-        title = f"| | ours | guidellm {theirs.version()}, {theirs.workers} worker(s) | bar |\n|---|---|---|---|"
+        title = f"| | ours | guidellm {theirs.version()}, {theirs.workers} worker(s) | limit |\n|---|---|---|---|"
         rows, is_met = on_the_stub(ours, theirs, given.calls, given.seconds)
         print("\n".join([title, *rows]), flush=True)
         if given.engine:

@@ -107,7 +107,7 @@ def main() -> int:
                 taken = asyncio.run(ask(server, journal, asked, retrieval, block, given.in_flight))
                 seconds[arm].append(taken)
         data = read_run(path, ())
-    print("| retrieval | questions/s, whole run | a question, median | paired change [95 %] | embed + search |")
+    print("| retrieval | questions/s, whole run | question, median | paired change [95 %] | embed + search |")
     print("|---|---|---|---|---|")
     first = data.by_question("blocking", end_to_end)
     for arm in ("blocking", "threads", "batched"):

@@ -130,8 +130,8 @@ def main() -> int:
     parser.add_argument("--in-flight", type=int, default=8)
     given = parser.parse_args()
     print(
-        "| latency | planted | drafts that came true | off, median | change, paired [95 %] | saved, mean | bound | "
-        "share of bound | searched in vain |\n|---|---|---|---|---|---|---|---|---|"
+        "| latency | planted | right drafts | off, median | change, paired [95 %] | saved, mean | bound | "
+        "share of bound | wasted search time |\n|---|---|---|---|---|---|---|---|---|"
     )
     met = [measure(latency, given.questions, given.in_flight) for latency in LATENCIES_SECONDS]
     print(

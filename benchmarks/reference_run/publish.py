@@ -1,9 +1,9 @@
-"""Work the published results of a recording out again: figures, JSON and reports, and old beside new answers a second.
+"""Recompute the published results of a recording: figures, JSON and reports, and throughput by both estimators.
 
 Usage: python publish.py [--recording FOLDER] [--published FOLDER]
 
 Every number comes from the recording: its journals and its series, which a Prometheus of its own serves. A file is
-replaced where it is published already; what the recording does not hold is left alone, and named at the end.
+replaced where it is published already; what the recording lacks is left unchanged, and listed at the end.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def main() -> None:
                         written.add(target)
                 kept = json.loads((recording.folder / "runs" / run / "summary.json").read_text())
                 rows += compared(kept, finished.summary, report)
-    print("| run | arm | at a time | published | now [95 %] | over the whole run | published over now |")
+    print("| run | arm | concurrency | published | now [95 %] | over the whole run | published over now |")
     print("|---|---|---|---|---|---|---|")
     print("\n".join(rows))
     left = sorted({path for path in arguments.published.rglob("*.*") if path.suffix != ".md"} - written)

@@ -4,7 +4,7 @@ Usage: python tables.py RESULTS_DIR [--floor 339]        (what `hop2rag run --re
 
 Hits: a row for each load of an arm with prefix caching on; "equal" counts calls that hit exactly what the bound
 predicts. Where several calls are in prefill at once, the engine's order is not the order of sending.
-Decoding: tokens a second of one stream, the median over calls of (tokens - 1) / (time after the first token). `--floor`
+Decoding: tokens per second of one stream, the median over calls of (tokens - 1) / (time after the first token). `--floor`
 is the rate at which the GPU could read the weights once a token: bandwidth / bytes of weights.
 """
 
@@ -88,12 +88,12 @@ def main() -> None:
     """Print both tables."""
     parser = argparse.ArgumentParser()
     parser.add_argument("results", type=Path)
-    parser.add_argument("--floor", type=float, help="tokens a second that memory bandwidth allows one stream")
+    parser.add_argument("--floor", type=float, help="tokens per second that memory bandwidth allows one stream")
     arguments = parser.parse_args()
     found = [load for run in sorted((arguments.results / "runs").iterdir()) for load in loads(run)]
     columns = ("run", "arm", "load", "block", "calls", "prompt tokens", "measured", "bound", "points", "equal")
     show(columns, hits(found))
-    show(("run", "arm", "load", "calls", "tokens/s of a stream", "of the floor"), decoding(found, arguments.floor))
+    show(("run", "arm", "load", "calls", "tokens/s per stream", "of the limit"), decoding(found, arguments.floor))
 
 
 if __name__ == "__main__":
