@@ -4,8 +4,8 @@ Usage: python tables.py RESULTS_DIR [--floor 339]        (what `hop2rag run --re
 
 Hits: a row for each load of an arm with prefix caching on; "equal" counts calls that hit exactly what the bound
 predicts. Where several calls are in prefill at once, the engine's order is not the order of sending.
-Decoding: tokens per second of one stream, the median over calls of (tokens - 1) / (time after the first token). `--floor`
-is the rate at which the GPU could read the weights once a token: bandwidth / bytes of weights.
+Decoding: tokens per second of one stream, the median over calls of (tokens - 1) / (time after the first token).
+`--floor` is the rate at which the GPU could read the weights once per token: bandwidth / bytes of weights.
 """
 
 from __future__ import annotations
