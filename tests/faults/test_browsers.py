@@ -110,7 +110,7 @@ def test_a_reload_by_signal_takes_what_is_right_and_refuses_what_is_not(
 ) -> None:
     """A run that goes on with the configuration of another would record at another interval than it says."""
     prometheus = pair[0]
-    pid = prometheus._child.pid if prometheus._child else 0
+    pid = prometheus.child.pid if prometheus.child else 0
     config: Path = prometheus._config
     before = config.read_text()
     try:

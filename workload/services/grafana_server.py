@@ -1,32 +1,26 @@
-"""A Grafana of our own on 127.0.0.1, where one is installed: provisioned with our dashboards, started, stopped."""
+"""Runs the installed Grafana on 127.0.0.1, provisioned with our dashboards."""
 
 from __future__ import annotations
 
 import os
 import secrets
 import shutil
-import socket
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
-from workload.errors import StorageError, UsageError
-from workload.files.atomic_file import make_folder
+from workload.files import atomic_file
 from workload.paths import asset
 from workload.services.child_environment import child_environment
 from workload.services.grafana import Grafana, GrafanaError
+from workload.services.local_server import LocalServer
 from workload.services.locks import THIS_COMMAND
-from workload.services.process import HOST, ChildProcess, await_ready
-from workload.services.server_port import ServerPort
+from workload.services.process import HOST
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from workload.services.locks import Requester
-
-READY_TIMEOUT_SECONDS = 60.0
-"""A first start makes its database, a migration after the other."""
 
 ANSWER_SECONDS = 2.0
 DEFAULTS = Path("conf", "defaults.ini")
@@ -43,9 +37,9 @@ class GrafanaBinary:
 
 
 def find_grafana_server(environ: Mapping[str, str] = os.environ) -> GrafanaBinary | None:
-    """Return the Grafana on PATH; None where there is none, or where its folder is not found.
+    """Return the Grafana on PATH; None if there is none, or its folder is not found.
 
-    Its folder is that of GF_PATHS_HOME, else the one that holds the binary's `bin`, else where packages put it.
+    Its folder is GF_PATHS_HOME, else the one that holds the binary's `bin`, else where packages put it.
     """
     path = environ.get("PATH", "")
     if found := shutil.which("grafana", path=path):
@@ -60,12 +54,15 @@ def find_grafana_server(environ: Mapping[str, str] = os.environ) -> GrafanaBinar
     return GrafanaBinary(command, home) if home else None
 
 
-class LocalGrafana:
-    """Grafana under `cache/grafana-PORT`: database, plugins, log, and the password of its admin. A context manager.
+class LocalGrafana(LocalServer):
+    """Grafana, provisioned with our dashboards.
 
-    Whoever reaches 127.0.0.1 may look, without a password; changes want the admin's, which is made on the first start
-    and kept in `password_file`, readable by its owner only.
+    Anyone who reaches 127.0.0.1 can view it without a password; changes need the admin's, which the first start
+    generates in `password_file`, readable by its owner only.
     """
+
+    name = "Grafana"
+    remedy = "Take it off PATH to do without."
 
     def __init__(
         self,
@@ -76,18 +73,18 @@ class LocalGrafana:
         port: int = 3000,
         by: Requester = THIS_COMMAND,
     ) -> None:
-        self.url = f"http://{HOST}:{port}"
-        self._state = cache / f"grafana-{port}"
-        self.password_file = self._state / "admin-password"
-        self._binary, self._port = binary, port
+        super().__init__(cache, port, by)
+        self.password_file = self._folder / "admin-password"
         self._client = Grafana(self.url, timeout_s=ANSWER_SECONDS)
+        self._argv = (*binary.command, "--homepath", str(binary.home))
         assets = asset("grafana")
         self._environment = {
+            **child_environment(),
             "GF_SERVER_HTTP_ADDR": HOST,
             "GF_SERVER_HTTP_PORT": str(port),
-            "GF_PATHS_DATA": str(self._state / "data"),
-            "GF_PATHS_LOGS": str(self._state / "logs"),
-            "GF_PATHS_PLUGINS": str(self._state / "plugins"),
+            "GF_PATHS_DATA": str(self._folder / "data"),
+            "GF_PATHS_LOGS": str(self._folder / "logs"),
+            "GF_PATHS_PLUGINS": str(self._folder / "plugins"),
             "GF_PATHS_PROVISIONING": str(assets / "provisioning"),
             "GF_SECURITY_ADMIN_PASSWORD__FILE": str(self.password_file),
             "GF_AUTH_ANONYMOUS_ENABLED": "true",
@@ -102,68 +99,18 @@ class LocalGrafana:
             "HOP2RAG_GRAFANA": str(assets),
             "HOP2RAG_PROMETHEUS_URL": prometheus_url,
         }
-        self._child: ChildProcess | None = None
-        self._place = ServerPort(cache, "Grafana", port, by)
 
-    @property
-    def child(self) -> ChildProcess | None:
-        """The server, while it runs."""
-        return self._child
-
-    def start(self) -> None:
-        """Return once it is ready.
-
-        Raises:
-            UsageError: something else has the port.
-            DependencyDownError: it stopped or was not ready in time; the end of its log is in the message.
-            StorageError: its folder cannot be written.
-        """
-        self._place.take_alone()
-        with ExitStack() as unless_ready:
-            unless_ready.callback(self._place.release)
-            with socket.socket() as probe:
-                probe.settimeout(1.0)
-                if probe.connect_ex((HOST, self._port)) == 0:
-                    raise UsageError(f"Address {HOST}:{self._port} is in use.", "Pick another with --grafana-port.")
-            self._write_password()
-            log = self._state / "grafana.log"
-            argv = (*self._binary.command, "--homepath", str(self._binary.home))
-            child = ChildProcess(argv, log, {**child_environment(), **self._environment})
-            self._place.note(child)
-            remedy = "Take it off PATH to do without."
-            address = f"{HOST}:{self._port}"
-            await_ready(child, self._is_ready, READY_TIMEOUT_SECONDS, "Grafana", address, remedy)
-            unless_ready.pop_all()
-        self._child = child
-        self._place.note(child, is_ready=True)
-
-    def stop(self) -> None:
-        """Stop it; its database stays for the next start."""
-        if self._child is not None:
-            self._place.note(self._child)
-            self._child.stop()
-            self._child = None
-        self._place.release()
-
-    def _is_ready(self) -> bool:
+    def is_ready(self) -> bool:
+        """Return whether it answers and its database is up."""
         try:
             return self._client.health().get("database") == "ok"
         except GrafanaError:
             return False
 
-    def _write_password(self) -> None:
-        try:
-            make_folder(self._state)
-            with open(os.open(self.password_file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as stream:  # noqa: PTH123
-                stream.write(secrets.token_urlsafe(PASSWORD_BYTES))
-        except FileExistsError:
-            return  # the password of an earlier start
-        except OSError as error:
-            raise StorageError(f"Cannot write {self._state}: {error.strerror}.", "Set HOP2RAG_CACHE.") from error
+    def _is_ours(self) -> bool:
+        self._client.health()
+        return False  # a Grafana does not show on which files it runs
 
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.stop()
+    def _prepare(self) -> None:
+        if not self.password_file.exists():
+            atomic_file.write(self.password_file, secrets.token_urlsafe(PASSWORD_BYTES))

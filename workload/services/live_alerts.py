@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def alerts_of_the_living(files: Iterable[Path], since: float) -> str:
+def alerts_on_live_targets(files: Iterable[Path], since: float) -> str:
     """Return the rule groups of `files` as one file, whose alerts are silent on what was last scraped before `since`.
 
     An alert without a `run` is of no run, such as those on Prometheus itself, and stays as it is. Links to runbooks are

@@ -224,10 +224,11 @@ _ORDER = cycle(random.SystemRandom().sample(PORTS, len(PORTS)))
 
 def free_port() -> int:
     """Return a port of 127.0.0.1 that nobody uses now, and that no outgoing connection takes meanwhile."""
-    return next(port for port in _ORDER if _is_free(port))
+    return next(port for port in _ORDER if is_free(port))
 
 
-def _is_free(port: int) -> bool:
+def is_free(port: int) -> bool:
+    """Return whether a server could listen on a port of 127.0.0.1."""
     with socket.socket() as tried:
         tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: ends of old connections are no use
         try:

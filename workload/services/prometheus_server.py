@@ -1,29 +1,27 @@
-"""A Prometheus of our own on 127.0.0.1: its configuration rendered for this host, started, reused, stopped."""
+"""Runs Prometheus on 127.0.0.1, its configuration rendered for this host."""
 
 from __future__ import annotations
 
-import socket
 import time
-from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import requests
 import yaml
 
-from workload.errors import DependencyDownError, StorageError, UsageError
-from workload.files.atomic_file import make_folder
+from workload.errors import UsageError
+from workload.files import atomic_file
 from workload.paths import asset
 from workload.services.alertmanager_access import PASSWORD, USER, folder_of
 from workload.services.limits import LimitedAdapter
 from workload.services.listener import find_listener
-from workload.services.live_alerts import alerts_of_the_living
-from workload.services.locks import THIS_COMMAND, FileLock
-from workload.services.process import ChildProcess, await_ready
-from workload.services.prometheus import PrometheusClient, PrometheusError
+from workload.services.live_alerts import alerts_on_live_targets
+from workload.services.local_server import SharedServer
+from workload.services.locks import THIS_COMMAND
+from workload.services.process import HOST
+from workload.services.prometheus import PrometheusClient
 from workload.services.prometheus_reload import reload_by_signal
 from workload.services.scrape_registration import wait_until_left, wait_until_stale
-from workload.services.server_port import ServerPort
 from workload.services.targets import TargetFiles
 
 if TYPE_CHECKING:
@@ -33,12 +31,10 @@ if TYPE_CHECKING:
     from workload.services.prometheus_binary import PrometheusBinary
 
 RETENTION_SIZE = "10GB"
-"""The most that our own Prometheus keeps, the oldest going first: days of an engine, never the whole disk."""
+"""The most that our Prometheus stores, days of one engine; it then deletes the oldest blocks."""
 
-HOST = "127.0.0.1"
 ALERTS = "alerts/*.yml"
 READY_TIMEOUT_SECONDS = 60.0
-"""A start replays the write-ahead log: seconds after an hour-long run, far less after a short one."""
 
 
 def render_config(
@@ -58,19 +54,19 @@ def render_config(
         targets: the folder of the `file_sd` files.
         port: where Prometheus itself listens.
         sample_interval_ms: the interval and time-out of vllm-fast.
-        alertmanager: the "host:port" that alerts go to, or None: they are evaluated and stored, and go nowhere.
-        password_file: what Alertmanager asks for, if it does; see `workload.services.alertmanager_access`.
-        alerts: a file that stands for those of the template, see `workload.services.live_alerts`.
+        alertmanager: the "host:port" to send alerts to; None to evaluate and store them only.
+        password_file: Alertmanager's password, if it asks for one; see `workload.services.alertmanager_access`.
+        alerts: a rule file in place of the template's alerts; see `workload.services.live_alerts`.
     """
     config: dict[str, Any] = yaml.safe_load(template.read_text())
     config["rule_files"] = [
         str(alerts if alerts and pattern == ALERTS else template.parent / pattern) for pattern in config["rule_files"]
     ]
     if alertmanager:
-        told: dict[str, Any] = {"static_configs": [{"targets": [alertmanager]}]}
+        server: dict[str, Any] = {"static_configs": [{"targets": [alertmanager]}]}
         if password_file:
-            told["basic_auth"] = {"username": USER, "password_file": str(password_file)}
-        config["alerting"] = {"alertmanagers": [told]}
+            server["basic_auth"] = {"username": USER, "password_file": str(password_file)}
+        config["alerting"] = {"alertmanagers": [server]}
     else:
         del config["alerting"]
     for job in config["scrape_configs"]:
@@ -84,21 +80,18 @@ def render_config(
 
 
 def alertmanager_in(config: str) -> str | None:
-    """Return the "host:port" that a rendered configuration sends its alerts to; None if they go nowhere."""
+    """Return the "host:port" to which a rendered configuration sends its alerts; None if it sends none."""
     alerting = yaml.safe_load(config).get("alerting")
     return str(alerting["alertmanagers"][0]["static_configs"][0]["targets"][0]) if alerting else None
 
 
 def targets_folder(cache: Path, port: int) -> Path:
-    """Return where the Prometheus of ours on `port` reads its targets from."""
+    """Return the folder from which our Prometheus on `port` reads its targets."""
     return cache / f"prometheus-{port}" / "targets"
 
 
 def loopback_session() -> requests.Session:
-    """Return an HTTP session that asks our own servers directly, whatever proxy the environment names.
-
-    Its answers are limited in size and time; see `workload.services.limits`.
-    """
+    """Return an HTTP session that bypasses any proxy and limits the size and time of answers (`services.limits`)."""
     session = requests.Session()
     session.trust_env = False
     for scheme in ("http://", "https://"):
@@ -106,12 +99,18 @@ def loopback_session() -> requests.Session:
     return session
 
 
-class LocalPrometheus:
-    """Prometheus under `cache/prometheus-PORT`: configuration, targets, data and log.
+class LocalPrometheus(SharedServer):
+    """Prometheus, which scrapes the targets of one command at a time.
 
-    As a context manager it is ours alone: started, or reused where somebody keeps one of ours, and whoever has its
-    targets is waited for. `start` and `stop` alone keep one for others.
+    Attributes:
+        client: asks it.
+        targets: its target files. A start clears them, so nothing is scraped under the name of an earlier arm.
     """
+
+    name = "Prometheus"
+    # A start replays the write-ahead log: seconds after a run of an hour.
+    ready_seconds = READY_TIMEOUT_SECONDS
+    remedy = "Pick another port with --prometheus-port, or another HOP2RAG_CACHE if its data are at fault."
 
     def __init__(
         self,
@@ -126,171 +125,76 @@ class LocalPrometheus:
         alertmanager: str | None = None,
         by: Requester = THIS_COMMAND,
     ) -> None:
-        self.url = f"http://{HOST}:{port}"
-        self.client = PrometheusClient(self.url, session)
-        state = cache / f"prometheus-{port}"
         self.targets = TargetFiles(targets_folder(cache, port))
-        self._config, self._alerts = state / "prometheus.yml", state / "alerts.yml"
-        self._log = state / "prometheus.log"
-        self._port = port
+        super().__init__(cache, port, by, config="prometheus.yml", users=self.targets.folder)
+        self.client = PrometheusClient(self.url, session)
+        self._alerts = self._folder / "alerts.yml"
         self._sample_interval_ms = sample_interval_ms
         self._alertmanager = alertmanager
         self._cache = cache
         self._argv = (
             str(binary.prometheus),
             f"--config.file={self._config}",
-            f"--web.listen-address={HOST}:{port}",
+            f"--web.listen-address={self.address}",
             # No page of another origin may read what is measured; the default lets every one.
             "--web.cors.origin=^$",
-            f"--storage.tsdb.path={state / 'data'}",
+            f"--storage.tsdb.path={self._folder / 'data'}",
             f"--storage.tsdb.retention.time={retention}",
             f"--storage.tsdb.retention.size={retention_size}",
-            # What Alertmanager did not get is sent again at once: its default, a minute, is too long for steering.
+            # An alert that Alertmanager did not receive is sent again at once: a minute is too long for steering.
             "--rules.alert.resend-delay=1s",
         )
-        self._child: ChildProcess | None = None
-        self._place = ServerPort(cache, "Prometheus", port, by)
-        self._used, self._by = FileLock(self.targets.folder, f"Prometheus on port {port}"), by
-        self._stack = ExitStack()
-        self._before: str | None = None
         self._began = 0.0
 
     def start(self, *, shares: bool = True) -> bool:
-        """Return True once a Prometheus started here is ready, False when one of ours is kept already and now reused.
-
-        One that is reused gets our interval; its alerts go where they went unless we have an Alertmanager of our own;
-        `stop` gives it its configuration back and leaves it running. It begins without targets, so nothing is scraped
-        under an earlier arm's name.
-
-        Args:
-            shares: whether one that somebody else keeps will do.
-
-        Raises:
-            UsageError: something else has the port, or somebody else keeps one that will not do.
-            DependencyDownError: Prometheus stopped or was not ready in time; the end of its log is in the message.
-            StorageError: the configuration or the targets cannot be written.
-        """
-        if not (self._place.take(READY_TIMEOUT_SECONDS) if shares else self._place.take_alone()):
-            self._require_ours()
-            self._before = self._config.read_text()
-            self._write_config(alertmanager_in(self._before))
-            self._reload()
+        """Start or share it as `SharedServer.start`; a shared one keeps its Alertmanager unless we have our own."""
+        is_started = super().start(shares=shares)
+        if not is_started:
             self._drop_targets()
-            return False
-        with ExitStack() as unless_ready:
-            unless_ready.callback(self._place.release)
-            self._require_free()
-            self._began = time.time()
-            alerts = asset("prometheus/prometheus.yml").parent.glob(ALERTS)
-            self._write(self._alerts, alerts_of_the_living(sorted(alerts), self._began))
-            self._write_config()
-            self.targets.clear()
-            child = ChildProcess(self._argv, self._log)
-            self._place.note(child)
-            remedy = "Pick another port with --prometheus-port, or another HOP2RAG_CACHE if its data are at fault."
-            await_ready(child, self.client.ready, READY_TIMEOUT_SECONDS, "Prometheus", f"{HOST}:{self._port}", remedy)
-            unless_ready.pop_all()
-        self._child = child
-        self._place.note(child, is_ready=True)
-        return True
+        return is_started
 
-    def stop(self) -> None:
-        """Stop the Prometheus that `start` started, and keep its data; or give one that was reused its configuration.
+    def is_ready(self) -> bool:
+        """Return whether it answers and has finished its start."""
+        return self.client.ready()
 
-        Raises:
-            PrometheusError: one that was reused does not answer.
-            StorageError: its configuration cannot be written.
-        """
-        with ExitStack() as stack:
-            stack.callback(self._place.release)
-            if self._child is not None:
-                self._place.note(self._child)
-                stack.callback(self._child.stop)
-                self._child = None
-                self._drop_targets()
-                wait_until_stale(self.client, self._began)
-        if self._before is not None:
-            self._write(self._config, self._before)
-            self._before = None
-            if self.client.ready():
-                self._reload()
+    def _is_ours(self) -> bool:
+        return self.client.flags().get("config.file") == str(self._config)
 
-    @property
-    def child(self) -> ChildProcess | None:
-        """The server, if it was started here."""
-        return self._child
+    def _prepare(self) -> None:
+        self._began = time.time()
+        alerts = asset("prometheus/prometheus.yml").parent.glob(ALERTS)
+        atomic_file.write(self._alerts, alerts_on_live_targets(sorted(alerts), self._began))
+        self._configure()
+        self.targets.clear()
 
-    def _require_free(self) -> None:
-        with socket.socket() as probe:
-            probe.settimeout(1.0)
-            if probe.connect_ex((HOST, self._port)) != 0:
-                return
-        self._require_ours()
-        raise UsageError(
-            f"A Prometheus of ours runs on {self.url}, and no command of this cache keeps it.",
-            f"Stop it: {find_listener(self._port)}.",
+    def _configure(self, theirs: str | None = None) -> None:
+        alertmanager = self._alertmanager or (alertmanager_in(theirs) if theirs else None)
+        password = folder_of(self._cache, alertmanager) / PASSWORD if alertmanager else None
+        text = render_config(
+            asset("prometheus/prometheus.yml"),
+            targets=self.targets.folder,
+            port=self._port.number,
+            sample_interval_ms=self._sample_interval_ms,
+            alertmanager=alertmanager,
+            password_file=password if password and password.exists() else None,
+            alerts=self._alerts,
         )
-
-    def _require_ours(self) -> None:
-        try:
-            used = self.client.flags().get("config.file")
-        except PrometheusError as error:
-            if keeper := self._place.owner:
-                raise DependencyDownError(
-                    f"The Prometheus of {keeper} does not answer.", "Stop that, then try again."
-                ) from error
-            raise UsageError(
-                f"Address {HOST}:{self._port} is in use, not by Prometheus.", "Pick another with --prometheus-port."
-            ) from error
-        if used != str(self._config):
-            raise UsageError(
-                f"A Prometheus of someone else runs on {self.url} (its configuration is {used}).",
-                "Stop it, or pick another port with --prometheus-port.",
-            )
+        atomic_file.write(self._config, text)
 
     def _reload(self) -> None:
-        listener = find_listener(self._port)
+        listener = find_listener(self._port.number)
         if listener is None or listener.pid is None:
-            raise UsageError(f"The Prometheus on {self.url} is another user's.", "Pick another with --prometheus-port.")
+            raise UsageError(
+                f"The Prometheus on {self.url} belongs to another user.", "Pick another with --prometheus-port."
+            )
         reload_by_signal(listener.pid, self.client)
 
+    def _finish(self) -> None:
+        self._drop_targets()
+        wait_until_stale(self.client, self._began)
+
     def _drop_targets(self) -> None:
-        """End what is scraped, before what is scraped ends."""
+        """Stop scraping the targets before they end."""
         addresses = self.targets.addresses()
         self.targets.clear()
         wait_until_left(self.client, addresses)
-
-    def _write_config(self, kept: str | None = None) -> None:
-        """Write our configuration; alerts go to our Alertmanager, else to the one that is `kept`."""
-        alertmanager = self._alertmanager or kept
-        password = folder_of(self._cache, alertmanager) / PASSWORD if alertmanager else None
-        self._write(
-            self._config,
-            render_config(
-                asset("prometheus/prometheus.yml"),
-                targets=self.targets.folder,
-                port=self._port,
-                sample_interval_ms=self._sample_interval_ms,
-                alertmanager=alertmanager,
-                password_file=password if password and password.exists() else None,
-                alerts=self._alerts,
-            ),
-        )
-
-    def _write(self, path: Path, text: str) -> None:
-        try:
-            make_folder(path.parent)
-            path.write_text(text)
-        except OSError as error:
-            raise StorageError(f"Cannot write {path}: {error.strerror}.", "Set HOP2RAG_CACHE.") from error
-
-    def __enter__(self) -> Self:
-        with self._stack as stack:
-            stack.enter_context(self._used.acquire(by=self._by))
-            self.start()
-            self._stack = stack.pop_all()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        with self._stack:
-            self.stop()

@@ -28,7 +28,7 @@ class ServerPort:
     Args:
         cache: the folder that holds the locks of all our commands.
         server: the server's name, for messages.
-        port: the port.
+        number: the port.
         by: the command that asks.
         clock: seconds, monotonic.
         sleep: waits the given seconds.
@@ -41,15 +41,15 @@ class ServerPort:
         self,
         cache: Path,
         server: str,
-        port: int,
+        number: int,
         by: Requester = THIS_COMMAND,
         *,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.owner: Owner | None = None
-        self._lock, self._by = port_lock(cache, server, port), by
-        self._port = port
+        self._lock, self._by = port_lock(cache, server, number), by
+        self.number = number
         self._clock, self._sleep = clock, sleep
         self._stack = ExitStack()
         self._record: OwnerRecord | None = None
@@ -126,6 +126,6 @@ class ServerPort:
         if stay := stop_all(left_of(child)):
             self.release()
             raise UsageError(
-                f"{killed} was killed and left process {stay[0].pid} on port {self._port}, which does not end.",
+                f"{killed} was killed and left process {stay[0].pid} on port {self.number}, which does not end.",
                 f"Inspect it with: ps {stay[0].pid}",
             )

@@ -81,9 +81,9 @@ def test_every_receiver_calls_the_runner_with_its_token(tmp_path: Path) -> None:
 def test_the_token_is_made_once_and_for_its_owner_alone(tmp_path: Path) -> None:
     """Whoever reads it can stop a run; whoever changes it cuts off the Alertmanager that is running."""
     first = local(tmp_path, 9)
-    first._write()
+    first._prepare()
     token = first.token
-    local(tmp_path, 9)._write()
+    local(tmp_path, 9)._prepare()
     assert local(tmp_path, 9).token == token
     assert len(token) >= 40
     assert stat.S_IMODE(first.token_file.stat().st_mode) == 0o600
@@ -100,8 +100,8 @@ def test_ours_is_reused_and_gets_its_configuration_back(tmp_path: Path) -> None:
         config = tmp_path / f"alertmanager-{server.server_port}" / "alertmanager.yml"
         config.parent.mkdir()
         config.write_text("of up")
-        with port_lock(tmp_path, "Alertmanager", server.server_port).acquire_now() as held:
-            held.note(child=None, is_ready=True)
+        with port_lock(tmp_path, "Alertmanager", server.server_port).acquire_now() as record:
+            record.note(child=None, is_ready=True)
             assert alertmanager.start() is False
             assert "127.0.0.1:9/alerts" in config.read_text()
             assert alertmanager.calls_us()
@@ -136,10 +136,10 @@ def enter(alertmanager: LocalAlertmanager) -> None:
 @pytest.mark.parametrize(
     ("answer", "cause"),
     [
-        ((200, json.dumps({"config": {"original": "route: {}"}})), "of someone else"),
-        ((200, "[]"), "not by Alertmanager"),
-        ((404, ""), "not by Alertmanager"),
-        ((401, "Unauthorized"), "of someone else"),
+        ((200, json.dumps({"config": {"original": "route: {}"}})), "Another Alertmanager"),
+        ((200, "[]"), "but not by Alertmanager"),
+        ((404, ""), "but not by Alertmanager"),
+        ((401, "Unauthorized"), "Another Alertmanager"),
     ],
 )
 def test_somebody_else_s_is_left_alone(tmp_path: Path, answer: tuple[int, str], cause: str) -> None:
@@ -174,7 +174,7 @@ def test_its_password_is_new_with_each_start_and_for_its_owner_alone(tmp_path: P
     umask = os.umask(0)
     try:
         alertmanager = local(tmp_path, 9)
-        alertmanager._write(renews=True)
+        alertmanager._prepare()
     finally:
         os.umask(umask)
     folder = alertmanager.token_file.parent
@@ -183,19 +183,19 @@ def test_its_password_is_new_with_each_start_and_for_its_owner_alone(tmp_path: P
     digest = yaml.safe_load((folder / WEB_CONFIG).read_text())["basic_auth_users"][user]
     assert bcrypt.checkpw(password.encode(), digest.encode())
     assert password not in " ".join(alertmanager._argv)
-    alertmanager._write()
+    alertmanager._configure()
     assert basic_auth(folder) == (user, password)
-    alertmanager._write(renews=True)
+    alertmanager._prepare()
     assert basic_auth(folder) != (user, password)
 
 
 def test_prometheus_is_told_where_the_password_lies_and_not_what_it_is(tmp_path: Path) -> None:
     """Its configuration can be read over its API by whoever reaches it."""
     alertmanager = local(tmp_path, 9)
-    alertmanager._write(renews=True)
+    alertmanager._prepare()
     binary = PrometheusBinary(tmp_path, tmp_path, (2, 42, 0))
     prometheus = LocalPrometheus(binary, tmp_path, loopback_session(), port=8, alertmanager=alertmanager.address)
-    prometheus._write_config()
+    prometheus._configure()
     text = (tmp_path / "prometheus-8" / "prometheus.yml").read_text()
     (told,) = yaml.safe_load(text)["alerting"]["alertmanagers"]
     folder = alertmanager.token_file.parent

@@ -63,7 +63,7 @@ def test_it_is_started_with_our_folder(tmp_path: Path) -> None:
     assert told["GF_PATHS_PROVISIONING"] == str(asset("grafana") / "provisioning")
     assert {value for name, value in told.items() if "ANALYTICS" in name or "NEWS" in name} == {"false"}
     assert len(password) >= 32
-    with LocalGrafana(binary, tmp_path, "http://127.0.0.1:9090", port=running._port):
+    with LocalGrafana(binary, tmp_path, "http://127.0.0.1:9090", port=running._port.number):
         assert running.password_file.read_text() == password
 
 
@@ -89,7 +89,10 @@ def test_a_taken_port_is_refused(tmp_path: Path) -> None:
     binary = find_grafana_server(install(tmp_path / "grafana"))
     assert binary
     port = free_port()
-    with LocalGrafana(binary, tmp_path, "http://127.0.0.1:9090", port=port), pytest.raises(UsageError, match="in use"):
+    with (
+        LocalGrafana(binary, tmp_path, "http://127.0.0.1:9090", port=port),
+        pytest.raises(UsageError, match="Another Grafana"),
+    ):
         LocalGrafana(binary, tmp_path / "second", "http://127.0.0.1:9090", port=port).start()
 
 

@@ -14,7 +14,7 @@ import yaml
 
 from workload.errors import DependencyDownError
 from workload.paths import asset, cache_dir
-from workload.services.live_alerts import alerts_of_the_living
+from workload.services.live_alerts import alerts_on_live_targets
 from workload.services.process import free_port
 from workload.services.prometheus import NoDataError
 from workload.services.prometheus_binary import find_prometheus
@@ -99,7 +99,7 @@ def test_a_run_that_was_killed_fires_nothing_later(prometheus: Callable[[], Loca
     assert server.child
     psutil.Process(server.child.pid).kill()  # as a power cut does
     server.child.stop()
-    server._place.release()  # as the kernel does when we die
+    server._port.release()  # as the kernel does when we die
     again = prometheus()
     again.start()
     began = time.time()
@@ -136,7 +136,9 @@ def test_the_alerts_stay_the_same_but_for_the_dead() -> None:
     """A rule that got lost, or another `for`, would be found by nobody until it is needed."""
     texts = [linked(path.read_text(), runbook_base()) for path in ALERTS]
     shipped = [rule for text in texts for group in yaml.safe_load(text)["groups"] for rule in group["rules"]]
-    joined = [rule for group in yaml.safe_load(alerts_of_the_living(ALERTS, 1.0))["groups"] for rule in group["rules"]]
+    joined = [
+        rule for group in yaml.safe_load(alerts_on_live_targets(ALERTS, 1.0))["groups"] for rule in group["rules"]
+    ]
     assert len(joined) == len(shipped)
     for mine, theirs in zip(joined, shipped, strict=True):
         assert {**mine, "expr": ""} == {**theirs, "expr": ""}
@@ -146,7 +148,7 @@ def test_the_alerts_stay_the_same_but_for_the_dead() -> None:
 
 def test_the_dead_are_told_from_the_living(tmp_path: Path) -> None:
     """Whatever other labels there are, without a run, and after a killed process of the same run."""
-    (tmp_path / "alerts.yml").write_text(alerts_of_the_living(ALERTS, 60.0))
+    (tmp_path / "alerts.yml").write_text(alerts_on_live_targets(ALERTS, 60.0))
     alive, gone = "_x12 0x60", "0x6 _x60"
     up = {
         'instance="new:1",run="now",pod="p"': alive,

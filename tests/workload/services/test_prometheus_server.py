@@ -122,10 +122,10 @@ def test_an_arm_is_measured_exactly_and_nothing_stays(
         assert again.start() is False
         again.stop()
         assert client.ready(), "a Prometheus that was reused is left running"
-        with pytest.raises(UsageError, match=r"someone else.*--prometheus-port"):
+        with pytest.raises(UsageError, match=r"(?s)Another Prometheus.*--prometheus-port"):
             LocalPrometheus(binary, tmp_path / "elsewhere", session, port=port).start()
         ours.targets.clear()
-        pid = ours._child.pid if ours._child else 0
+        pid = ours.child.pid if ours.child else 0
         assert psutil.pid_exists(pid)
     assert not psutil.pid_exists(pid)
     assert not ours.client.ready()
@@ -147,7 +147,7 @@ def test_a_start_that_fails_shows_the_end_of_the_log(
 def test_a_port_of_another_program_is_refused(tmp_path: Path, session: requests.Session) -> None:
     """The message names the flag, since 9090 is a popular port."""
     nowhere = PrometheusBinary(tmp_path / "prometheus", tmp_path / "promtool", (2, 42, 0))
-    with StubTarget() as stub, pytest.raises(UsageError, match=r"in use, not by Prometheus.*--prometheus-port"):
+    with StubTarget() as stub, pytest.raises(UsageError, match=r"in use, but not by Prometheus.*--prometheus-port"):
         LocalPrometheus(nowhere, tmp_path, session, port=int(stub.address.rpartition(":")[2])).start()
 
 

@@ -10,7 +10,7 @@ import yaml
 
 from workload.errors import UsageError
 from workload.paths import asset
-from workload.services.live_alerts import alerts_of_the_living
+from workload.services.live_alerts import alerts_on_live_targets
 from workload.services.runbooks import BASE_VARIABLE, checked, linked, main, runbook_base
 
 FILES = sorted(asset("prometheus/alerts").glob("*.yml"))
@@ -26,7 +26,7 @@ def links(text: str) -> list[str]:
 def test_on_a_host_every_link_is_absolute_and_leads_to_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without an address that somebody has given, the pages of this very checkout are the ones that fit."""
     monkeypatch.delenv(BASE_VARIABLE, raising=False)
-    found = links(alerts_of_the_living(FILES, 0.0))
+    found = links(alerts_on_live_targets(FILES, 0.0))
     assert found
     assert all(Path(unquote(urlsplit(link).path)).is_file() and link.startswith("file:///") for link in found)
 
@@ -34,7 +34,7 @@ def test_on_a_host_every_link_is_absolute_and_leads_to_a_page(monkeypatch: pytes
 def test_a_base_that_is_given_is_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """One place: a link that keeps the old base is dead at night."""
     monkeypatch.setenv(BASE_VARIABLE, BASE + "/")
-    found = links(alerts_of_the_living(FILES, 0.0))
+    found = links(alerts_on_live_targets(FILES, 0.0))
     assert {link.rpartition("/")[0] for link in found} == {BASE}
 
 
