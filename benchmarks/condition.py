@@ -51,7 +51,7 @@ class Bench:
         Raises:
             Hop2RagError: the engine or the store stopped answering.
         """
-        concurrency = settings.concurrency[0]
+        concurrency = settings.load.concurrency[0]
         phase = Phase(name, 0, f"c{concurrency}", 0, f"{self.run}-{name}")
         tally = Tally(len(self.questions))
         task = self.progress.add_task(name, total=tally.scheduled)

@@ -63,7 +63,7 @@ def measure(flags: argparse.Namespace, progress: Progress, folder: Path) -> Iter
     given |= {"concurrency": (flags.concurrency,), "record_prompts": True, "engine_port": free_port()}
     settings = load_settings(given)
     embedder = MiniLmEmbedder()
-    corpus = open_corpus(settings, embedder, progress)
+    corpus = open_corpus(settings.corpus, settings.places.chroma_url, embedder, progress)
     embedder.load()
     run = new_run_id("eviction", datetime.now(UTC))
     questions = draw(corpus.questions, flags.limit, flags.seed)
@@ -72,7 +72,7 @@ def measure(flags: argparse.Namespace, progress: Progress, folder: Path) -> Iter
         for blocks in map(int, flags.pools.split(",")):
             name = f"pool-{blocks}"
             profile = replace(PROFILES["prefix-on"], name=name, max_model_len=MAX_MODEL_LEN, num_gpu_blocks=blocks)
-            with launcher_of(settings, progress.console).start(profile) as engine:
+            with launcher_of(settings.engine, settings.places, progress.console).start(profile) as engine:
                 measured = bench.measure(engine, settings, name)
             yield compared(read_calls(journal.path)[name], measured)
 

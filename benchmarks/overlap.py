@@ -93,7 +93,8 @@ def main() -> int:
     given = parser.parse_args()
     embedder = MiniLmEmbedder()
     with Progress(console=Console(stderr=True)) as progress:
-        corpus = open_corpus(load_settings({"limit": 1, "max_hops": 1, "k": 10}), embedder, progress)
+        settings = load_settings({"limit": 1, "max_hops": 1, "k": 10})
+        corpus = open_corpus(settings.corpus, settings.places.chroma_url, embedder, progress)
     embedder.load()
     asked = draw(corpus.questions, given.questions, 0)
     arms: tuple[Execution, ...] = get_args(Execution)

@@ -61,14 +61,14 @@ def measure(flags: argparse.Namespace, progress: Progress, folder: Path) -> list
     common |= {"questions": flags.questions, "persist_dir": flags.persist_dir, "collection": flags.collection}
     common |= {"vllm_endpoint": flags.vllm_endpoint, "engine_port": free_port()}
     settings = load_settings(common)
-    script = script_of(settings)
+    script = script_of(settings.load.replay, settings.places.results)
     embedder = MiniLmEmbedder()
-    corpus = open_corpus(settings, embedder, progress)
+    corpus = open_corpus(settings.corpus, settings.places.chroma_url, embedder, progress)
     embedder.load()
     known = [question for question in corpus.questions if script is None or question.id in script]
     run = new_run_id("theory", datetime.now(UTC))
     rows = []
-    launcher = launcher_of(settings, progress.console)
+    launcher = launcher_of(settings.engine, settings.places, progress.console)
     with (
         Journal(folder / "journal.sqlite", {"benchmark": "theory"}) as journal,
         launcher.start(PROFILES["prefix-on"]) as engine,

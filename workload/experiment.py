@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from workload.engine.profile import VllmProfile
     from workload.panels.panel import Figure
     from workload.record.results import Finished, RunData
-    from workload.settings import Settings
+    from workload.settings import LoadSettings, Settings
 
 Order = Literal["AB", "ABBA"]
 
@@ -48,13 +48,13 @@ class Arm:
 
     Attributes:
         points: the loads of an arm that is no side of a comparison; by default they are the experiment's.
-        options: settings of the agent that differ from the run's; see `workload.settings.AGENT_OPTIONS`.
+        options: settings of the agent that differ from the run's; see `workload.settings.AgentOptions`.
         engine: fields of the profile that differ from the one named.
     """
 
     name: str
     profile: str
-    points: Callable[[Settings], tuple[Point, ...]] | None = None
+    points: Callable[[LoadSettings], tuple[Point, ...]] | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     engine: Mapping[str, Any] = field(default_factory=dict)
 
@@ -65,9 +65,9 @@ class Arm:
         return replace(found, name=self.name, **self.engine) if self.engine else found
 
 
-def levels(settings: Settings) -> tuple[Point, ...]:
-    """Return a point for each concurrency level of the settings, with at least `rounds` questions for each worker."""
-    asked = {level: max(settings.limit, level * (settings.rounds or 0)) for level in settings.concurrency}
+def levels(load: LoadSettings) -> tuple[Point, ...]:
+    """Return a point for each concurrency level of the load, with at least `rounds` questions for each worker."""
+    asked = {level: max(load.limit, level * (load.rounds or 0)) for level in load.concurrency}
     return tuple(Point(f"c{level}", level, questions=number) for level, number in asked.items())
 
 
@@ -131,7 +131,7 @@ class Experiment(Study):
     arms: tuple[Arm, ...]
     reduce: Callable[[RunData], dict[str, Any]]
     draw: Callable[[Drawing], Sequence[Path]]
-    points: Callable[[Settings], tuple[Point, ...]] = levels
+    points: Callable[[LoadSettings], tuple[Point, ...]] = levels
     warm_up: int = 1
     keeps_engine: bool = False
     figures: tuple[Figure, ...] = ()
@@ -144,6 +144,6 @@ class Experiment(Study):
         is_comparison = len(self.arms) > 1 and not any(arm.points for arm in self.arms)
         return (*self.arms, *reversed(self.arms)) if order == "ABBA" and is_comparison else self.arms
 
-    def points_of(self, arm: Arm, settings: Settings) -> tuple[Point, ...]:
+    def points_of(self, arm: Arm, load: LoadSettings) -> tuple[Point, ...]:
         """Return the loads of an arm."""
-        return (arm.points or self.points)(settings)
+        return (arm.points or self.points)(load)

@@ -1,4 +1,4 @@
-"""Settings of a run, from flags and environment; frozen, checked before anything starts, an unknown key is an error."""
+"""The settings of a run, from flags and environment: frozen, and checked before anything starts."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 MAX_CONCURRENCY = 1024
 DraftSource = Literal["off", "question", "last-clue", "missing-fact", "planted"]
-"""Where a draft comes from. All but `off` draft the first query from the question; `planted` takes the later ones from
-the record that is replayed, right as often as asked, to measure prefetch apart from the drafts' quality."""
+"""Where drafts of queries come from. All but `off` draft the first query from the question; `planted` takes the later
+ones from the replayed run and makes a given share of them right, to measure prefetch apart from the drafts' quality."""
 Execution = Literal["threads", "blocking", "batched"]
 Selection = Literal["all", "truncate", "importance", "progressive"]
 Layout = Literal["original", "instructions-first", "append-only"]
 
 
-# Every variable that has a meaning, and the setting it gives; the last wins, and flags win over the environment.
+# The setting that each variable gives. Of two variables for one setting the later wins; a flag wins over both.
 ENVIRONMENT = {
     "AGRAG_PERSIST_DIR": "persist_dir",
     "AGRAG_COLLECTION_NAME": "collection",
@@ -51,11 +51,9 @@ ENVIRONMENT = {
     "HOP2RAG_ENGINE_COMMAND": "engine_command",
     "HOP2RAG_TOKENIZER": "tokenizer",
 }
-# Read elsewhere, at the moment they are needed; see workload/paths.py, prometheus_binary.py and engine/key.py.
+# Read elsewhere, when they are needed: workload/paths.py, services/prometheus_binary.py, engine/key.py.
 OTHER_VARIABLES = {"HOP2RAG_CACHE", "HOP2RAG_PROMETHEUS", "HOP2RAG_RUNBOOK_BASE", FILE_VARIABLE}
 PREFIX = "HOP2RAG_"
-
-
 SIZE_PATTERN = r"^[1-9]\d{0,5}(MB|GB|TB)$"
 
 Endpoint = Annotated[str, AfterValidator(parse_endpoint)]
@@ -64,35 +62,52 @@ PrometheusUrl = Annotated[str, AfterValidator(partial(check_url, given_by="HOP2R
 CollectorUrl = Annotated[str, AfterValidator(partial(check_url, given_by="--otlp-endpoint"))]
 
 
-class Settings(BaseModel):
-    """What a run is asked to do. Times in seconds unless the name says otherwise.
-
-    Where its services run already, as in docker-compose.yml, it starts none.
-
-    Attributes:
-        interleave: the questions that an arm answers before it is the next arm's turn; None for all of them.
-        vllm_endpoint: the engine; with `arm_patience` an arm that it does not hold is waited for so long, and
-            `engine_command` is shown, in which `{profile}` stands for the profile that is needed.
-        served_model: which of a running engine's models answers, an adapter too; the first where None.
-        chroma_url: a Chroma server that holds the collection.
-        prometheus_url: Prometheus, which reads the `file_sd` files in the folder `targets`.
-        exporter: the exporter, as "host:port"; `gpu_samples` is the folder of its raw log.
-        listen: "host:port" at which the agent's metrics are served, where Prometheus is on another host; of a host of
-            zeros the targets name this machine.
-    """
-
+class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+
+class LoadSettings(_Part):
+    """The load that a run puts on the agent, and how it is measured. A run that is resumed keeps all of it.
+
+    Times in seconds unless the name says otherwise.
+
+    Attributes:
+        limit: questions per arm.
+        rate: questions per second of the open loops.
+        rounds: the fewest questions per worker of a concurrency level; None for no lower bound.
+        contexts: prompt lengths of the context-growth sweep, in tokens.
+        interleave: questions per block, after which the next arm's block begins; None for one block per arm and round.
+        replay: the recorded run whose replies are replayed.
+        from_run: the run whose recorded prompts kv-cache reads.
+        request_timeout: the limit of one LLM call.
+        engine_patience: how long the engine may be silent before the run ends.
+        arms: as typed, see `workload.experiments.arms`.
+    """
+
     limit: int = Field(ge=1, le=100_000)
-    max_hops: int = Field(ge=1, le=10)
-    k: int = Field(ge=1, le=100)
     concurrency: tuple[Annotated[int, Field(ge=1, le=MAX_CONCURRENCY)], ...] = Field(default=(1,), min_length=1)
     rate: tuple[Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)], ...] = ()
     rounds: int | None = Field(default=None, ge=1, le=1000)
     contexts: tuple[Annotated[int, Field(ge=64, le=1_000_000)], ...] = ()
     order: Literal["AB", "ABBA"] = "ABBA"
     interleave: int | None = Field(default=None, ge=1)
+    record_prompts: bool = False
+    replay: str | None = Field(default=None, pattern=NAME_PATTERN)
+    from_run: str | None = Field(default=None, pattern=NAME_PATTERN)
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    vllm_interval_ms: int = Field(default=100, ge=50, le=10_000)
+    gpu_interval_ms: int = Field(default=10, ge=5, le=1000)
+    request_timeout: float = Field(default=120.0, gt=0, le=3600, allow_inf_nan=False)
+    engine_patience: float = Field(default=60.0, gt=0, le=3600, allow_inf_nan=False)
+    arms: tuple[str, ...] = ()
+
+
+class AgentOptions(_Part):
+    """How the agent answers a question. An arm may set each of these differently from its run."""
+
     layout: Layout = "original"
+    k: int = Field(ge=1, le=100)
+    max_hops: int = Field(ge=1, le=10)
     primed: bool = False
     retrieval: Execution = "threads"
     retrieval_delay: float = Field(default=0.0, ge=0, le=60, allow_inf_nan=False)
@@ -101,26 +116,59 @@ class Settings(BaseModel):
     sleeping: bool = False
     context: Selection = "all"
     context_budget: int = Field(default=512, ge=32, le=1_000_000)
-    record_prompts: bool = False
-    replay: str | None = Field(default=None, pattern=NAME_PATTERN)
-    from_run: str | None = Field(default=None, pattern=NAME_PATTERN)
-    prompts: Path | None = None
-    tokenizer: Path | None = None
-    seed: int = Field(default=0, ge=0, lt=2**63)
-    vllm_interval_ms: int = Field(default=100, ge=50, le=10_000)
-    gpu_interval_ms: int = Field(default=10, ge=5, le=1000)
-    figures: bool = True
-    request_timeout: float = Field(default=120.0, gt=0, le=3600, allow_inf_nan=False)
-    engine_patience: float = Field(default=60.0, gt=0, le=3600, allow_inf_nan=False)
-    prometheus_port: int = Field(default=9090, ge=1, le=65_535)
-    prometheus_retention_size: str = Field(default=RETENTION_SIZE, pattern=SIZE_PATTERN)
-    engine_port: int = Field(default=8000, ge=1, le=65_535)
+
+
+class EngineSettings(_Part):
+    """The programs and files of the engine. A run that is resumed takes them from its own command line.
+
+    Attributes:
+        engine_python: the interpreter that starts vLLM; None for the packaged engine.
+        model: the model's folder or repository.
+        served_model: the model of a running engine that answers, or an adapter; None for its first model.
+        tokenizer: the folder of a model, by whose tokenizer tokens are counted; None for the engine's own.
+    """
+
     engine_python: Path | None = None
     model: str | None = Field(default=None, min_length=1)
     engine_args: Annotated[tuple[str, ...], AfterValidator(refuse_secrets)] = ()
+    served_model: str | None = Field(default=None, min_length=1, max_length=256)
+    tokenizer: Path | None = None
+
+
+class CorpusSettings(_Part):
+    """The files that are asked and searched. A run that is resumed takes them from its own command line.
+
+    Attributes:
+        prompts: a file of prompts for kv-cache, in place of a corpus.
+    """
+
+    persist_dir: Path | None = None
+    collection: str | None = Field(default=None, pattern=NAME_PATTERN)
+    questions: Path | None = None
+    prompts: Path | None = None
+
+
+class Places(_Part):
+    """Where services and results are: all that may differ when a run is resumed, because it changes no measurement.
+
+    A run starts the services that are not named here. docker-compose.yml names all of them.
+
+    Attributes:
+        vllm_endpoint: a running engine. With `arm_patience`, a run waits up to that many seconds for an engine that
+            matches the arm's profile, and shows `engine_command` with the profile's name for `{profile}`.
+        chroma_url: a Chroma server that has the collection.
+        prometheus_url: a Prometheus that reads the `file_sd` files in the folder `targets`.
+        exporter: a running exporter, as "host:port"; `gpu_samples` is the folder of its raw log.
+        listen: "host:port" at which the agent's metrics are served. With 0.0.0.0 or [::], for a Prometheus on another
+            host, the targets name this machine.
+        figures: whether figures are drawn.
+    """
+
+    prometheus_port: int = Field(default=9090, ge=1, le=65_535)
+    prometheus_retention_size: str = Field(default=RETENTION_SIZE, pattern=SIZE_PATTERN)
+    engine_port: int = Field(default=8000, ge=1, le=65_535)
     launcher: Literal["docker"] | None = None
     vllm_endpoint: Endpoint | None = None
-    served_model: str | None = Field(default=None, min_length=1, max_length=256)
     arm_patience: float = Field(default=0.0, ge=0, le=86_400, allow_inf_nan=False)
     engine_command: str | None = None
     chroma_url: ChromaUrl | None = None
@@ -130,86 +178,70 @@ class Settings(BaseModel):
     gpu_samples: Path | None = None
     listen: str = Field(default="127.0.0.1:0", pattern=ADDRESS_PATTERN)
     otlp_endpoint: CollectorUrl | None = None
-    questions: Path | None = None
-    persist_dir: Path | None = None
-    collection: str | None = Field(default=None, pattern=NAME_PATTERN)
     results: Path = Path("results")
-    arms: tuple[str, ...] = ()
-
-    @model_validator(mode="after")
-    def _one_engine(self) -> Settings:
-        if (self.engine_python is None) != (self.model is None):
-            raise ValueError("an engine of your own needs both --engine-python and --model")
-        if self.vllm_endpoint and (self.engine_python or self.engine_args):
-            raise ValueError("--vllm-endpoint names a running engine; leave out what would start another one")
-        if self.served_model and not (self.vllm_endpoint or self.launcher):
-            raise ValueError("--served-model chooses a model of a running engine; name it with --vllm-endpoint")
-        return self
-
-    @model_validator(mode="after")
-    def _one_store(self) -> Settings:
-        if self.collection and not (self.persist_dir or self.chroma_url):
-            raise ValueError("--collection names a part of a store; name the store with --persist-dir")
-        return self
-
-    @model_validator(mode="after")
-    def _services(self) -> Settings:
-        if (self.prometheus_url is None) != (self.targets is None):
-            raise ValueError("a running Prometheus needs both HOP2RAG_PROMETHEUS_URL and HOP2RAG_TARGETS")
-        for name, theirs in (("vllm_interval_ms", self.prometheus_url), ("gpu_interval_ms", self.exporter)):
-            if theirs and getattr(self, name) != type(self).model_fields[name].default:
-                raise ValueError(f"--sample-interval is for services that a run starts; that of {theirs} is its own")
-        if self.chroma_url and self.persist_dir:
-            raise ValueError("HOP2RAG_CHROMA_URL and --persist-dir name two stores; leave one out")
-        return self
+    figures: bool = True
 
 
-# What may differ when a run goes on: where the services are, not what is measured.
-PLACES = {
-    "arm_patience",
-    "chroma_url",
-    "engine_command",
-    "engine_port",
-    "exporter",
-    "figures",
-    "gpu_samples",
-    "launcher",
-    "listen",
-    "otlp_endpoint",
-    "prometheus_port",
-    "prometheus_retention_size",
-    "prometheus_url",
-    "results",
-    "targets",
-    "vllm_endpoint",
+PARTS: dict[str, type[_Part]] = {
+    "load": LoadSettings,
+    "agent": AgentOptions,
+    "engine": EngineSettings,
+    "corpus": CorpusSettings,
+    "places": Places,
 }
-# What is started or opened: a run that goes on takes it from its own command line, never from its folder.
-OPENED = (
-    "engine_python",
-    "model",
-    "engine_args",
-    "served_model",
-    "persist_dir",
-    "collection",
-    "questions",
-    "prompts",
-    "tokenizer",
-)
-CORPUS_SETTINGS = ("questions", "persist_dir", "collection", "chroma_url")
-# What the agent does with a question; an arm may set these against the run's.
-AGENT_OPTIONS = (
-    "layout",
-    "k",
-    "max_hops",
-    "primed",
-    "retrieval",
-    "retrieval_delay",
-    "prefetch",
-    "draft_accuracy",
-    "sleeping",
-    "context",
-    "context_budget",
-)
+MEASURED = ("load", "agent", "engine", "corpus")
+"""The parts that decide what is measured: they stay the same when a run is resumed."""
+PART_OF = {name: part for part, model in PARTS.items() for name in model.model_fields}
+"""The part of each setting. No two parts share a name, so flags, variables and manifests name settings flat."""
+
+
+class Settings(_Part):
+    """What a run is asked to do, in parts; a function takes the part that it uses."""
+
+    load: LoadSettings
+    agent: AgentOptions
+    engine: EngineSettings = EngineSettings()
+    corpus: CorpusSettings = CorpusSettings()
+    places: Places = Places()
+
+    @classmethod
+    def of(cls, flat: Mapping[str, Any]) -> Settings:
+        """Return settings from their flat form.
+
+        Raises:
+            ValidationError: a name is unknown or a value not allowed.
+        """
+        parts = {part: {name: flat[name] for name in PARTS[part].model_fields if name in flat} for part in PARTS}
+        return cls.model_validate({name: value for name, value in flat.items() if name not in PART_OF} | parts)
+
+    def flat(self, *parts: str) -> dict[str, Any]:
+        """Return the settings of some parts, by default of all, by name, as manifests and journals have them."""
+        kept = (getattr(self, part).model_dump(mode="json") for part in parts or PARTS)
+        return {name: value for part in kept for name, value in part.items()}
+
+    def changed(self, **values: Any) -> Settings:
+        """Return the settings with some values changed, checked again."""
+        return Settings.of({**self.flat(), **values})
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Settings:
+        engine, corpus, places = self.engine, self.corpus, self.places
+        if (engine.engine_python is None) != (engine.model is None):
+            raise ValueError("an engine of your own needs both --engine-python and --model")
+        if places.vllm_endpoint and (engine.engine_python or engine.engine_args):
+            raise ValueError("--vllm-endpoint names a running engine; leave out what would start another one")
+        if engine.served_model and not (places.vllm_endpoint or places.launcher):
+            raise ValueError("--served-model chooses a model of a running engine; name it with --vllm-endpoint")
+        if corpus.collection and not (corpus.persist_dir or places.chroma_url):
+            raise ValueError("--collection names a part of a store; name the store with --persist-dir")
+        if corpus.persist_dir and places.chroma_url:
+            raise ValueError("HOP2RAG_CHROMA_URL and --persist-dir name two stores; leave one out")
+        if (places.prometheus_url is None) != (places.targets is None):
+            raise ValueError("a running Prometheus needs both HOP2RAG_PROMETHEUS_URL and HOP2RAG_TARGETS")
+        for name, running in (("vllm_interval_ms", places.prometheus_url), ("gpu_interval_ms", places.exporter)):
+            if running and getattr(self.load, name) != LoadSettings.model_fields[name].default:
+                raise ValueError(f"--sample-interval is for services that a run starts; {running} keeps its own")
+        return self
 
 
 def load_settings(flags: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> Settings:
@@ -227,29 +259,30 @@ def load_settings(flags: Mapping[str, Any], environ: Mapping[str, str] = os.envi
 
 
 def with_options(settings: Settings, options: Mapping[str, Any]) -> Settings:
-    """Return the settings with some options of the agent set otherwise.
+    """Return the settings with some of the agent's options changed.
 
     Raises:
-        UsageError: an option is unknown, or its value is not possible.
+        UsageError: an option is unknown, or its value is not allowed.
     """
-    if unknown := sorted(options.keys() - set(AGENT_OPTIONS)):
-        raise UsageError(f"There is no option {unknown[0]!r} of the agent.", f"There are: {', '.join(AGENT_OPTIONS)}.")
-    found = _checked({**settings.model_dump(), **options}) if options else settings
-    if found.prefetch == "planted" and found.replay is None:
-        raise UsageError("Planted drafts come from a record.", "Name the run to replay with --replay.")
-    if found.sleeping and found.concurrency != (1,):
-        raise UsageError("A sleeping engine aborts what other questions have in flight.", "Use --concurrency 1.")
+    known = AgentOptions.model_fields
+    if unknown := sorted(options.keys() - known.keys()):
+        raise UsageError(f"The agent has no option {unknown[0]!r}.", f"Its options are {', '.join(known)}.")
+    found = _checked({**settings.flat(), **options}) if options else settings
+    if found.agent.prefetch == "planted" and found.load.replay is None:
+        raise UsageError("Planted drafts come from a recorded run.", "Name the run with --replay.")
+    if found.agent.sleeping and found.load.concurrency != (1,):
+        raise UsageError("A sleeping engine aborts the other questions in flight.", "Use --concurrency 1.")
     return found
 
 
-def _checked(given: Mapping[str, Any]) -> Settings:
+def _checked(flat: Mapping[str, Any]) -> Settings:
     try:
-        return Settings.model_validate(given)
+        return Settings.of(flat)
     except ValidationError as error:
         first = error.errors()[0]
-        if not (name := ".".join(str(part) for part in first["loc"])):
+        if not (name := ".".join(str(place) for place in first["loc"] if place not in PARTS)):
             raise UsageError(f"{first['msg'].removeprefix('Value error, ')}.", "See --help.") from error
         raise UsageError(
-            f"--{name.replace('_', '-')} = {first['input']!r} is not possible: {first['msg'].lower()}.",
+            f"--{name.replace('_', '-')} = {first['input']!r} is not allowed: {first['msg'].lower()}.",
             "See --help for what is allowed.",
         ) from error

@@ -178,8 +178,8 @@ def test_the_workload_understands_its_environment(services: dict[str, dict[str, 
     """An unknown variable is an error, by design: also in the container."""
     environment = {**SERVICES["workload"]["environment"], **services["workload"]["environment"]}
     settings = load_settings({"limit": 1, "max_hops": 3, "k": 10}, environment)
-    assert settings.prometheus_url == "http://prometheus:9090"
-    assert "{profile}" in (settings.engine_command or "")
+    assert settings.places.prometheus_url == "http://prometheus:9090"
+    assert "{profile}" in (settings.places.engine_command or "")
 
 
 def test_the_exporter_understands_its_flags_and_finds_the_engine() -> None:

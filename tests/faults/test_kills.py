@@ -184,7 +184,9 @@ def test_row_16_windows_without_their_questions_are_refused(tmp_path: Path) -> N
             bundle.journal.write_bytes(content)
         with pytest.raises(UsageError, match="holds nothing of the 1 windows"):
             begin(
-                Bundle(tmp_path, "run"), cast("Experiment", EXPERIMENTS["latency"]), Settings(limit=1, max_hops=1, k=1)
+                Bundle(tmp_path, "run"),
+                cast("Experiment", EXPERIMENTS["latency"]),
+                Settings.of({"limit": 1, "max_hops": 1, "k": 1}),
             )
 
 

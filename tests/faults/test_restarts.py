@@ -57,7 +57,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPromet
 
 def measure(prometheus: LocalPrometheus, stub: StubVllm, folder: Path, labels: ArmLabels) -> Measured:
     """Measure a point of eight questions as a run does; only the exporter is left out."""
-    settings = Settings(limit=QUESTIONS, max_hops=1, k=10)
+    settings = Settings.of({"limit": QUESTIONS, "max_hops": 1, "k": 10})
     with open_client(stub.url) as http:
         engine = RunningEngine(stub.url, read_facts(http), None, None)
     bundle = Bundle(folder, labels.run)

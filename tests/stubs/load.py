@@ -173,7 +173,7 @@ def run_of(
     The engine's process is `ENGINE_PID`; `pids_by_gpu` tells which processes have memory on which GPU.
     """
     bundle = Bundle(folder, "20250131-235959-x")
-    settings = Settings(limit=1, max_hops=3, k=10)
+    settings = Settings.of({"limit": 1, "max_hops": 3, "k": 10})
     with Journal(bundle.journal, {}) as journal:
         for row, reply in zip(rows.calls, replies or (), strict=False):
             messages = json.dumps([{"role": "user", "content": "Question: Who?\n\nClues:"}])

@@ -70,7 +70,7 @@ def assembly(url: str, folder: Path, flags: dict[str, Any], *, corpus: int = 7, 
     if bundle.is_begun:
         bundle.resume()
     else:
-        bundle.start(EXPERIMENT, settings.model_dump(mode="json"))
+        bundle.start(EXPERIMENT, settings.flat())
         bundle.note(plan=plan.model_dump(mode="json"))
     surroundings = Surroundings(
         **{

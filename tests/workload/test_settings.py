@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,15 @@ from pydantic import ValidationError
 from workload.errors import UsageError
 from workload.paths import NAME_PATTERN, inside
 from workload.report.footer import told_options
-from workload.settings import ENVIRONMENT, OPENED, OTHER_VARIABLES, PLACES, Settings, load_settings, with_options
+from workload.settings import (
+    ENVIRONMENT,
+    OTHER_VARIABLES,
+    PART_OF,
+    PARTS,
+    Settings,
+    load_settings,
+    with_options,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -145,8 +154,8 @@ def test_flags_win_over_the_environment_and_it_over_defaults() -> None:
         "AGRAG_PERSIST_DIR": "s",
     }
     settings = load_settings(GIVEN | {"collection": "mine", "layout": None}, environ)
-    assert (settings.collection, settings.prometheus_port) == ("mine", 9191)
-    assert (str(settings.results), settings.layout) == ("results", "original")
+    assert (settings.corpus.collection, settings.places.prometheus_port) == ("mine", 9191)
+    assert (str(settings.places.results), settings.agent.layout) == ("results", "original")
 
 
 @pytest.mark.parametrize("variable", sorted(ENVIRONMENT))
@@ -170,25 +179,25 @@ def test_every_variable_of_the_table_is_read(variable: str) -> None:
         "AGRAG_COLLECTION_NAME": {"AGRAG_PERSIST_DIR": "x"},
     }
     environ = {**(pair if variable in pair else {}), **needed.get(variable, {}), variable: value}
-    assert str(getattr(load_settings(GIVEN, environ), ENVIRONMENT[variable])) == value
+    assert str(load_settings(GIVEN, environ).flat()[ENVIRONMENT[variable]]) == value
 
 
 def test_foreign_variables_are_none_of_our_business() -> None:
     """The rest of a shell's environment must not stop a run."""
-    assert load_settings(GIVEN, {"PATH": os.defpath, "AGRAG_MODEL": "x", "HOP2RAGS": "x"}).limit == 20
+    assert load_settings(GIVEN, {"PATH": os.defpath, "AGRAG_MODEL": "x", "HOP2RAGS": "x"}).load.limit == 20
 
 
 def test_settings_are_frozen() -> None:
     """What a manifest says at the start must hold at the end."""
     with pytest.raises(ValidationError, match="frozen"):
-        load_settings(GIVEN, {}).limit = 5
+        load_settings(GIVEN, {}).load.limit = 5
 
 
 def test_settings_survive_a_manifest() -> None:
     """A run that goes on is compared with its manifest; what JSON changes would be refused as another run."""
     settings = load_settings(GIVEN | {"vllm_endpoint": "http://127.0.0.1:8000/v1/"}, {})
-    assert settings.vllm_endpoint == "http://127.0.0.1:8000"
-    assert Settings.model_validate_json(settings.model_dump_json()) == settings
+    assert settings.places.vllm_endpoint == "http://127.0.0.1:8000"
+    assert Settings.of(json.loads(json.dumps(settings.flat()))) == settings
 
 
 def test_a_footer_tells_every_option_that_is_not_as_by_default() -> None:
@@ -197,7 +206,7 @@ def test_a_footer_tells_every_option_that_is_not_as_by_default() -> None:
     assert told_options(plain) == "layout original"
     told = told_options(with_options(plain, {"retrieval_delay": "0.2", "primed": True}))
     assert told == "layout original, primed True, retrieval delay 0.2"
-    arms = plain.model_copy(update={"arms": ("original", "late:retrieval-delay=1.2")})
+    arms = plain.changed(arms=("original", "late:retrieval-delay=1.2"))
     assert told_options(arms) == "layout original; arms original | late:retrieval-delay=1.2"
 
 
@@ -228,10 +237,19 @@ def test_the_interval_of_a_running_service_is_its_own() -> None:
 
 def test_a_run_that_goes_on_is_told_every_path_anew() -> None:
     """A setting that names a file, a program or a service and is taken from a run's folder would be a stranger's."""
-    assert set(OPENED) <= Settings.model_fields.keys()
-    assert Settings.model_fields.keys() >= PLACES
-    paths = {name for name, field in Settings.model_fields.items() if "Path" in str(field.annotation)}
-    ends = {
-        name for name in Settings.model_fields if name.endswith(("_url", "_endpoint", "_command", "_python", "_args"))
-    }
-    assert paths | ends <= {*OPENED, *PLACES}
+    fields = {name: field for part in PARTS.values() for name, field in part.model_fields.items()}
+    paths = {name for name, field in fields.items() if "Path" in str(field.annotation)}
+    ends = {name for name in fields if name.endswith(("_url", "_endpoint", "_command", "_python", "_args"))}
+    assert {PART_OF[name] for name in paths | ends} == {"engine", "corpus", "places"}
+
+
+def test_no_two_parts_have_a_setting_of_the_same_name() -> None:
+    """Flags, variables and manifests name a setting without its part."""
+    assert len(PART_OF) == sum(len(part.model_fields) for part in PARTS.values())
+    assert {name: field.annotation for name, field in Settings.model_fields.items()} == PARTS
+
+
+def test_a_folder_cannot_name_a_program_under_the_name_of_a_part() -> None:
+    """The manifest of a stranger's run may hold any key; a part given as a whole would replace what was typed."""
+    found = Settings.of({**GIVEN, "engine": {"engine_python": "/evil", "model": "m"}})
+    assert found.engine.engine_python is None

@@ -212,8 +212,8 @@ def conduct(name: str, flags: dict[str, Any], option: list[str] | None, resume: 
         load_settings({"limit": LIMIT, "max_hops": MAX_HOPS, "k": K, **given}), read_options(option or ())
     )
     settings = settings_of(name, settings, resume) if resume else settings
-    replays = settings if is_live or settings.replay else settings.model_copy(update={"replay": "trajectory"})
-    for each in parse_arms(settings.arms):
+    replays = settings if is_live or settings.load.replay else settings.changed(replay="trajectory")
+    for each in parse_arms(settings.load.arms):
         with_options(replays, each.options)  # refused before anything starts
     with progress_bars() as progress:
         experiment, finished = compare_arms(settings, progress, resume, name=name, is_live=is_live)

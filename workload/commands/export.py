@@ -107,4 +107,4 @@ def export(
 def _series_of(found: PastRun, url: str | None) -> AbstractContextManager[PrometheusClient]:
     from workload.export.stored import prometheus_of_runs  # noqa: PLC0415
 
-    return prometheus_of_runs(url, found.settings.prometheus_port)
+    return prometheus_of_runs(url, found.settings.places.prometheus_port)

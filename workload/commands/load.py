@@ -74,21 +74,21 @@ def load(
             "seed": seed,
         }
     )
-    greet(settings)
+    greet(settings.engine, settings.places)
     out.print("Opening the corpus; the first time it is indexed.")
     embedder = MiniLmEmbedder()
     with progress_bars() as progress:
-        corpus = open_corpus(settings, embedder, progress)
+        corpus = open_corpus(settings.corpus, settings.places.chroma_url, embedder, progress)
     embedder.load()
-    listener = AlertListener(out, confirmer(prometheus_client(settings).firing))
+    listener = AlertListener(out, confirmer(prometheus_client(settings.places).firing))
     with ExitStack() as stack:
         if webhook_token_file:
             stack.enter_context(listener.listening(webhook_listen, webhook_token_file))
-        launcher, targets = standing_launcher(settings, out), targets_of(settings)
+        launcher, targets = standing_launcher(settings.engine, settings.places, out), targets_of(settings.places)
 
         def held_by() -> tuple[str, ...]:
-            return (*listener.pausing(), *starting_again(settings))
+            return (*listener.pausing(), *starting_again(settings.places))
 
         ContinuousLoad(
-            settings, rate, launcher, targets, corpus, embedder, out, held_by, engine=engine_of(settings)
+            settings, rate, launcher, targets, corpus, embedder, out, held_by, engine=engine_of(settings.places)
         ).run()

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from workload.corpus.document import DocumentStore
     from workload.corpus.embedding import Embedder
     from workload.corpus.hotpotqa import Question
-    from workload.settings import Settings
+    from workload.settings import CorpusSettings
 
 QUESTIONS, PASSAGES, SEED = 200, 600, 0
 COLLECTION = f"synthetic-{PASSAGES}"
@@ -75,8 +75,8 @@ class Corpus:
         return asdict(self.source) if self.source else None
 
 
-def open_corpus(settings: Settings, embedder: Embedder, progress: Progress) -> Corpus:
-    """Return the corpus that the settings name, checked; what is not indexed yet is, and the next run finds it.
+def open_corpus(settings: CorpusSettings, chroma_url: str | None, embedder: Embedder, progress: Progress) -> Corpus:
+    """Return the corpus that the settings name, checked. Passages that are not indexed yet are indexed once.
 
     Raises:
         UsageError: the store or the file of questions does not fit, or a store is named without its questions.
@@ -90,12 +90,12 @@ def open_corpus(settings: Settings, embedder: Embedder, progress: Progress) -> C
     folder = cache_dir() / "corpus"
     path = settings.questions or _synthetic(folder)
     questions = load(path)
-    if settings.chroma_url:
+    if chroma_url:
         collection = settings.collection or (DEFAULT_COLLECTION if settings.questions else COLLECTION)
         paragraphs = unique_paragraphs(questions)
-        count = build_served(paragraphs, settings.chroma_url, collection, embedder, progress=progress)
-        store: DocumentStore = ServedStore(settings.chroma_url, collection)
-        where = settings.chroma_url
+        count = build_served(paragraphs, chroma_url, collection, embedder, progress=progress)
+        store: DocumentStore = ServedStore(chroma_url, collection)
+        where = chroma_url
     else:
         persist_dir, collection = settings.persist_dir, settings.collection or DEFAULT_COLLECTION
         if persist_dir is None:

@@ -12,7 +12,7 @@ from workload.engine.profile import PROFILES, VllmProfile
 from workload.errors import UsageError
 from workload.experiment import Arm
 from workload.paths import NAME_PATTERN
-from workload.settings import AGENT_OPTIONS
+from workload.settings import AgentOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,8 +52,8 @@ def parse_arm(text: str) -> Arm:
     if profile not in PROFILES:
         raise UsageError(f"There is no profile {profile!r}.", f"There are: {', '.join(PROFILES)}.")
     engine = {key: options.pop(key) for key in ENGINE_FIELDS if key in options}
-    if unknown := sorted(options.keys() - set(AGENT_OPTIONS)):
-        known = ", ".join(("profile", *AGENT_OPTIONS, *ENGINE_FIELDS)).replace("_", "-")
+    if unknown := sorted(options.keys() - AgentOptions.model_fields.keys()):
+        known = ", ".join(("profile", *AgentOptions.model_fields, *ENGINE_FIELDS)).replace("_", "-")
         raise UsageError(f"Arm {name}: there is no option {unknown[0]!r}.", f"There are: {known}.")
     arm = Arm(name, profile, options=options, engine=_engine(name, engine))
     if options.get("sleeping") and not arm.vllm_profile.sleep_mode:

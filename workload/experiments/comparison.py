@@ -36,20 +36,20 @@ def compare_arms(
     Raises:
         Hop2RagError: with the exit code of its class.
     """
-    arms = parse_arms(settings.arms)
+    arms = parse_arms(settings.load.arms)
     experiment = ab_experiment(arms, name, name)
-    if run_id is None and settings.interleave is None:
-        settings = settings.model_copy(update={"interleave": _interleave(arms, settings)})
-    if settings.replay is None and not is_live and run_id is None:
+    if run_id is None and settings.load.interleave is None:
+        settings = settings.changed(interleave=_interleave(arms, settings.load.concurrency))
+    if settings.load.replay is None and not is_live and run_id is None:
         progress.console.print(f"Recording a trajectory on {arms[0].name}, which every arm then replays")
-        wanted = {"record_prompts": True, "order": "AB", "interleave": None, "concurrency": (1,), "figures": False}
-        recorded = run_experiment(recording(arms[0]), settings.model_copy(update=wanted), progress)
-        settings = settings.model_copy(update={"replay": recorded.run_id})
+        alone = settings.changed(record_prompts=True, order="AB", interleave=None, concurrency=(1,), figures=False)
+        recorded = run_experiment(recording(arms[0]), alone, progress)
+        settings = settings.changed(replay=recorded.run_id)
     return experiment, run_experiment(experiment, settings, progress, run_id)
 
 
-def _interleave(arms: Sequence[Arm], settings: Settings) -> int | None:
+def _interleave(arms: Sequence[Arm], concurrency: Sequence[int]) -> int | None:
     """Return the questions of a turn: few, so that arms meet the same weather; all where turns restart the engine."""
     if len({arm.vllm_profile.unnamed for arm in arms}) > 1:
         return None
-    return QUESTIONS_A_TURN * max(settings.concurrency)
+    return QUESTIONS_A_TURN * max(concurrency)

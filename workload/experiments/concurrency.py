@@ -16,7 +16,7 @@ from workload.statistics.percentiles import NEEDED
 
 if TYPE_CHECKING:
     from workload.record.results import Row, RunData
-    from workload.settings import Settings
+    from workload.settings import LoadSettings
     from workload.statistics.throughput import Level
 
 LOW, HIGH = Arm("low", "seqs-16"), Arm("high", "seqs-64-16k")
@@ -26,11 +26,11 @@ MAX_IN_FLIGHT = 128
 SMALL_LAG = 0.01
 
 
-def points(settings: Settings) -> tuple[Point, ...]:
+def points(load: LoadSettings) -> tuple[Point, ...]:
     """Return a closed loop for each concurrency, then an open loop for each rate."""
-    arrivals = {rate: poisson(rate, settings.limit, settings.seed) for rate in settings.rate}
+    arrivals = {rate: poisson(rate, load.limit, load.seed) for rate in load.rate}
     opened = (Point(f"r{rate:g}", MAX_IN_FLIGHT, arrivals=found) for rate, found in arrivals.items())
-    return (*levels(settings), *opened)
+    return (*levels(load), *opened)
 
 
 def reduce(data: RunData) -> dict[str, Any]:

@@ -20,20 +20,20 @@ if TYPE_CHECKING:
 
     from workload.analysis.memory_of_calls import Footprint
     from workload.record.results import Row, RunData
-    from workload.settings import Settings
+    from workload.settings import LoadSettings
 
 # Up to the context limit of the arm, less the question around the documents and the reply; the last one is refused.
 LENGTHS = (512, 1024, 2048, 3072, 4096, 5120, 6144, 7680, 8704)
 MAX_ROUNDS = 3
 
 
-def sweep_points(settings: Settings) -> tuple[Point, ...]:
+def sweep_points(load: LoadSettings) -> tuple[Point, ...]:
     """Return the sweep: each length once a round, up and down in turn so that drift is no growth.
 
     There is one round, and one more for every ten questions.
     """
-    lengths = sorted(settings.contexts or LENGTHS)
-    rounds = min(MAX_ROUNDS, 1 + settings.limit // 10)
+    lengths = sorted(load.contexts or LENGTHS)
+    rounds = min(MAX_ROUNDS, 1 + load.limit // 10)
     order = (length for number in range(rounds) for length in (reversed(lengths) if number % 2 else lengths))
     return (Point("sweep", 1, contexts=tuple(order)),)
 

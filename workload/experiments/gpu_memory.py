@@ -38,7 +38,7 @@ STANDS_IN = "the engine's resident memory stands in for device memory"
 def reduce(data: RunData) -> dict[str, Any]:
     """Return peaks, phases, nodes, hops, fragmentation and sampling quality of each load."""
     evidence = evidence_of(data)
-    asked = evidence.settings.gpu_interval_ms / 1000
+    asked = evidence.settings.load.gpu_interval_ms / 1000
     return {
         "fragmentation_kind": "internal only: paged attention leaves no external kind, any free block serves anyone",
         "kv_resident_but_idle": "not told by this engine: blocks kept for reuse count as free",

@@ -24,9 +24,9 @@ def study_of(name: str, settings: Settings, run: str) -> Experiment | OfflineExp
     Raises:
         UsageError: there is no such experiment, or the arms cannot be read.
     """
-    if name in COMPARISONS and settings.arms:
+    if name in COMPARISONS and settings.load.arms:
         with readable(run):
-            return ab_experiment(parse_arms(settings.arms), name, name)
+            return ab_experiment(parse_arms(settings.load.arms), name, name)
     if name not in EXPERIMENTS:
         raise UsageError(f"{run} is no run of an experiment.", f"There are: {', '.join((*EXPERIMENTS, *COMPARISONS))}.")
     return EXPERIMENTS[name]

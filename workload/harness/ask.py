@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from workload.harness.stay_up_state import Standing
     from workload.harness.system_under_test import Subject
     from workload.services.locks import Requester
-    from workload.settings import Settings
+    from workload.settings import EngineSettings, Places, Settings
 
 TOKEN_COLUMNS = ("prompt_tokens", "cached_tokens", "reusable_tokens", "completion_tokens")
 
@@ -87,16 +87,16 @@ def ask_once(question: str, settings: Settings, progress: Progress, show: Callab
     Where `hop2rag up` keeps that engine, its Prometheus scrapes the agent too.
     """
     embedder = MiniLmEmbedder()
-    greet(settings)
-    corpus = open_corpus(settings, embedder, progress)
+    places = settings.places
+    greet(settings.engine, places)
+    corpus = open_corpus(settings.corpus, places.chroma_url, embedder, progress)
     by = requester(progress.console)
+    choose_launcher = launcher_of if starting_again(places) else standing_launcher
     with (
-        engine_of(settings).acquire(by=by),
-        (launcher_of if starting_again(settings) else standing_launcher)(settings, progress.console).start(
-            PROFILES[DEFAULT]
-        ) as engine,
+        engine_of(places).acquire(by=by),
+        choose_launcher(settings.engine, places, progress.console).start(PROFILES[DEFAULT]) as engine,
         subject(engine, settings, corpus.store, embedder) as under_test,
-        watched(settings, engine, under_test, embedder.load, by),
+        watched(places, engine, under_test, embedder.load, by),
     ):
         meter = under_test.meter.question("0", "other")
         answer = under_test.run(under_test.driver.agent.answer(question, meter))
@@ -104,31 +104,31 @@ def ask_once(question: str, settings: Settings, progress: Progress, show: Callab
         show(Answered(answer, meter.visits, meter.calls))
 
 
-def standing_of(settings: Settings) -> Standing | None:
-    """Return the `hop2rag up` that keeps the engine of the settings, if one runs."""
+def standing_of(places: Places) -> Standing | None:
+    """Return the `hop2rag up` that keeps the engine on this port, if one runs."""
     standing = read_standing(cache_dir())
-    return standing if standing and standing.lives and standing.engine_port == settings.engine_port else None
+    return standing if standing and standing.lives and standing.engine_port == places.engine_port else None
 
 
-def standing_launcher(settings: Settings, console: Console) -> Launcher:
+def standing_launcher(engine: EngineSettings, places: Places, console: Console) -> Launcher:
     """Return what attaches to the engine that `hop2rag up` keeps, whatever its flags; else the launcher of a run."""
-    if settings.vllm_endpoint or not standing_of(settings):
-        return launcher_of(settings, console)
-    return AttachLauncher(f"http://{HOST}:{settings.engine_port}", console)
+    if places.vllm_endpoint or not standing_of(places):
+        return launcher_of(engine, places, console)
+    return AttachLauncher(f"http://{HOST}:{places.engine_port}", console)
 
 
-def starting_again(settings: Settings) -> tuple[str, ...]:
+def starting_again(places: Places) -> tuple[str, ...]:
     """Return, in words, that `hop2rag up` has lent its engine's port and not yet started its engine again."""
-    standing = None if settings.vllm_endpoint else standing_of(settings)
+    standing = None if places.vllm_endpoint else standing_of(places)
     return ("hop2rag up starts its engine",) if standing and "engine" not in standing.children else ()
 
 
 @contextmanager
 def watched(
-    settings: Settings, engine: RunningEngine, under_test: Subject, meanwhile: Callable[[], object], by: Requester
+    places: Places, engine: RunningEngine, under_test: Subject, meanwhile: Callable[[], object], by: Requester
 ) -> Iterator[None]:
     """Have the Prometheus of a running `up` scrape the agent and its engine while the block lasts, if there is one."""
-    cache, standing = cache_dir(), standing_of(settings)
+    cache, standing = cache_dir(), standing_of(places)
     if not standing:
         meanwhile()
         yield

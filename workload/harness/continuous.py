@@ -81,13 +81,13 @@ class ContinuousLoad:
             with ExitStack() as stack:
                 engine = self._attach(stack)
                 under_test = stack.enter_context(subject(engine, self.settings, self.corpus.store, self.embedder))
-                exporter = [self.settings.exporter] if self.settings.exporter else []
+                exporter = [self.settings.places.exporter] if self.settings.places.exporter else []
                 with self._turn() as may_ask:
                     if may_ask:
                         workload = [under_test.address]
                         self.targets.write(LIVE, vllm=[engine.endpoint], exporter=exporter, workload=workload)
                 self.console.print(f"Lap {lap}: one question at a time, {self.rate:g} a second at the most")
-                random = Random(f"{self.settings.seed}-{lap}")
+                random = Random(f"{self.settings.load.seed}-{lap}")
                 questions = random.sample(self.corpus.questions, len(self.corpus.questions))
                 under_test.run(self._lap(under_test, questions, lap, random))
 

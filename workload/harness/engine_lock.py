@@ -14,13 +14,13 @@ from workload.services.process import HOST
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from workload.settings import Settings
+    from workload.settings import Places
 
 
-def engine_of(settings: Settings) -> FileLock:
+def engine_of(places: Places) -> FileLock:
     """Return the lock of the engine that the settings name."""
-    default = DOCKER_ENDPOINT if settings.launcher == "docker" else f"http://{HOST}:{settings.engine_port}"
-    parts = urlsplit(settings.vllm_endpoint or default)
+    default = DOCKER_ENDPOINT if places.launcher == "docker" else f"http://{HOST}:{places.engine_port}"
+    parts = urlsplit(places.vllm_endpoint or default)
     port = parts.port or (443 if parts.scheme == "https" else 80)
     return engine_lock(cache_dir(), f"{parts.hostname}:{port}")
 

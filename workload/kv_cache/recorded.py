@@ -83,5 +83,5 @@ def _origin(run: str, found: manifest.Manifest) -> str:
     if found.experiment == "kv-cache":
         return f"{SIMULATED}; kept in run {run}"
     settings = found.known_settings
-    texts = f"a REPLAY of {settings.replay}" if settings.replay else "prompts as they were sent"
-    return f"recorded run {run} ({found.experiment}, layout {settings.layout}): {texts}"
+    texts = f"a REPLAY of {settings.load.replay}" if settings.load.replay else "prompts as they were sent"
+    return f"recorded run {run} ({found.experiment}, layout {settings.agent.layout}): {texts}"

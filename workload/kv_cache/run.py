@@ -33,7 +33,7 @@ from workload.record.journal import Journal
 from workload.record.results import read_run
 from workload.report.finish import write_report
 from workload.report.latest_results import publish
-from workload.settings import CORPUS_SETTINGS
+from workload.settings import CorpusSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,12 +68,12 @@ def conduct(
 
     @cache
     def tokenizer() -> ChatTokenizer:
-        return load_tokenizer(settings.tokenizer or find_installation(cache_dir()).model)
+        return load_tokenizer(settings.engine.tokenizer or find_installation(cache_dir()).model)
 
     engine = told_by_endpoint(settings)
     find_calls = source_of(settings, tokenizer, (engine and engine.block_size) or CUDA_BLOCK_SIZE, progress)
-    bundle = open_bundle(settings.results, run_id, experiment.name)
-    bundle.start(experiment.name, used(settings).model_dump(mode="json"))
+    bundle = open_bundle(settings.places.results, run_id, experiment.name)
+    bundle.start(experiment.name, used(settings).flat())
     try:
         source = find_calls(bundle)
         known = tokenizer_for(source, settings, tokenizer)
@@ -97,28 +97,29 @@ def conduct(
 
 def used(settings: Settings) -> Settings:
     """Return the settings without those of a corpus, where prompts come from elsewhere and no corpus is opened."""
-    if not (settings.from_run or settings.prompts):
+    if not (settings.load.from_run or settings.corpus.prompts):
         return settings
-    return settings.model_copy(update=dict.fromkeys(CORPUS_SETTINGS))
+    unused = CorpusSettings.model_fields.keys() - {"prompts"} | {"chroma_url"}
+    return settings.changed(**dict.fromkeys(unused))
 
 
 def source_of(
     settings: Settings, tokenizer: Callable[[], ChatTokenizer], block_size: int, progress: Progress
 ) -> FindCalls:
     """Return how the calls are found, once what the settings name has been found to be there."""
-    if settings.from_run and settings.prompts:
+    if settings.load.from_run and settings.corpus.prompts:
         raise UsageError("Both --from-run and --prompts are given.", "Name one source of prompts.")
-    if settings.from_run:
-        recorded = read_recorded(settings.results, settings.from_run)
+    if settings.load.from_run:
+        recorded = read_recorded(settings.places.results, settings.load.from_run)
         return lambda _: recorded
-    if settings.prompts:
-        prompts = read_prompts(settings.prompts, tokenizer, block_size)
+    if settings.corpus.prompts:
+        prompts = read_prompts(settings.corpus.prompts, tokenizer, block_size)
         return lambda _: prompts
-    script = script_of(settings)
+    script = script_of(settings.load.replay, settings.places.results)
     embedder = MiniLmEmbedder()
     library = tokenizer()
-    corpus = open_corpus(settings, embedder, progress)
-    asked = draw(corpus.questions, settings.limit, settings.seed)
+    corpus = open_corpus(settings.corpus, settings.places.chroma_url, embedder, progress)
+    asked = draw(corpus.questions, settings.load.limit, settings.load.seed)
     if script is None and (blind := sum(not question.supporting_facts for question in asked)):
         raise UsageError(
             f"{blind} of {len(asked)} questions have no supporting facts, by which the simulation reads.",
@@ -127,14 +128,16 @@ def source_of(
     speak, origin = from_gold_facts(asked), ORIGIN
     if script is not None:
         asked = tuple(question for question in asked if question.id in script)
-        speak, origin = from_record(script), REPLAYED.format(run=settings.replay)
+        speak, origin = from_record(script), REPLAYED.format(run=settings.load.replay)
     if not asked:
-        raise UsageError(f"Run {settings.replay} recorded none of these questions.", "Name the questions it asked.")
+        raise UsageError(
+            f"Run {settings.load.replay} recorded none of these questions.", "Name the questions it asked."
+        )
 
     def find(bundle: Bundle) -> Source:
         bundle.journal.unlink(missing_ok=True)
         bundle.note(corpus=corpus.told())
-        with Journal(bundle.journal, settings.model_dump(mode="json")) as journal:
+        with Journal(bundle.journal, settings.flat()) as journal:
             arms = simulate(asked, speak, corpus.store, embedder, library, settings, block_size, journal, progress)
         return Source(
             "simulated" if script is None else "replayed",
@@ -142,7 +145,7 @@ def source_of(
             arms,
             block_size,
             gold=gold_passages(asked, next(iter(arms.values()))),
-            wanted=settings.limit,
+            wanted=settings.load.limit,
             asked=len(asked),
         )
 
@@ -151,10 +154,10 @@ def source_of(
 
 def told_by_endpoint(settings: Settings) -> EngineFacts | None:
     """Return the facts of the server that is named, if one is: its block size, and its tokenizer to check ours by."""
-    if settings.vllm_endpoint is None:
+    if settings.places.vllm_endpoint is None:
         return None
-    with open_client(settings.vllm_endpoint, key=read_key()) as client:
-        return read_facts(client, settings.served_model)
+    with open_client(settings.places.vllm_endpoint, key=read_key()) as client:
+        return read_facts(client, settings.engine.served_model)
 
 
 def tokenizer_for(source: Source, settings: Settings, tokenizer: Callable[[], ChatTokenizer]) -> ChatTokenizer | None:
@@ -164,7 +167,7 @@ def tokenizer_for(source: Source, settings: Settings, tokenizer: Callable[[], Ch
     try:
         return tokenizer()
     except MissingPartError:
-        if source.kind == "recorded" and settings.tokenizer is None:
+        if source.kind == "recorded" and settings.engine.tokenizer is None:
             return None
         raise
 
@@ -173,7 +176,7 @@ def check_sample(source: Source, settings: Settings, engine: EngineFacts, tokeni
     """Return how many chats, evenly drawn from all, the server's tokenizer turned into the same ids."""
     chats = [sent.messages for calls in source.arms.values() for sent in calls if sent.messages]
     sample = chats[:: max(1, len(chats) // CHECKED_CHATS)][:CHECKED_CHATS]
-    with open_client(str(settings.vllm_endpoint), key=read_key()) as client:
+    with open_client(str(settings.places.vllm_endpoint), key=read_key()) as client:
         return check_tokenizer(tokenizer, client, engine.model, sample)
 
 
@@ -190,7 +193,7 @@ def finish(experiment: OfflineExperiment, settings: Settings, bundle: Bundle, su
     bundle.write_json("summary.json", summary)
     write_tables(bundle, summary)
     folder = publish(bundle, experiment, summary)
-    files = experiment.draw(summary, folder) if settings.figures else ()
+    files = experiment.draw(summary, folder) if settings.places.figures else ()
     bundle.note(status="finished", finished=datetime.now(UTC).isoformat(timespec="seconds"))
     return write_report(experiment, bundle, summary, files)
 

@@ -135,9 +135,14 @@ def simulate(
     found: dict[str, list[SentCall]] = {}
     for layout in LAYOUTS:
         llm = SimulatedLlm(tokenizer=tokenizer, speak=speak)
-        nodes = Hop2RagNodes(llm, Retrieval(embedder, store, settings.k), settings.max_hops, layout)
+        nodes = Hop2RagNodes(llm, Retrieval(embedder, store, settings.agent.k), settings.agent.max_hops, layout)
         meter = Meter(
-            metrics, NodeActivity(lambda: 0), BusySeconds(), ReuseOrder(block_size), journal, settings.record_prompts
+            metrics,
+            NodeActivity(lambda: 0),
+            BusySeconds(),
+            ReuseOrder(block_size),
+            journal,
+            settings.load.record_prompts,
         )
         driver = Driver(Hop2Rag(nodes), meter, EngineGate(lambda: None))
         task = progress.add_task(f"{layout}: simulated", total=len(questions))

@@ -13,7 +13,7 @@ from workload.errors import UsageError
 from workload.paths import NAME_PATTERN
 from workload.record.bundle import read_manifest
 from workload.record.results import Measured
-from workload.settings import Settings
+from workload.settings import PART_OF, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -115,9 +115,7 @@ class Manifest(BaseModel):
     @property
     def known_settings(self) -> Settings:
         """The settings of a run that is only looked at; one of an older release may have some that are gone."""
-        return Settings.model_validate(
-            {name: value for name, value in self.settings.items() if name in Settings.model_fields}
-        )
+        return Settings.of({name: value for name, value in self.settings.items() if name in PART_OF})
 
     @property
     def windows(self) -> tuple[Measured, ...]:

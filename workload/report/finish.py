@@ -39,9 +39,9 @@ def finish(
     summary = {
         "experiment": experiment.name,
         "run": bundle.run_id,
-        "replay_of": settings.replay,
-        "order": settings.order,
-        "layout": settings.layout,
+        "replay_of": settings.load.replay,
+        "order": settings.load.order,
+        "layout": settings.agent.layout,
         **experiment.reduce(data),
         "accounting": [dict(part.accounting) for part in measured],
     }

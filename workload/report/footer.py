@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from workload.settings import AGENT_OPTIONS, Settings
+from workload.settings import AgentOptions, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +21,8 @@ def footer(run_id: str, settings: Settings, measured: Sequence[Measured], label:
         seconds = f"{sum(windows):.0f} s in {len(windows)} windows"
     sent = sum(part.accounting["sent"] for part in measured)
     random = "; RANDOM WEIGHTS" if engine.get("has_random_weights") else ""
-    replay = f"\nREPLAY of {settings.replay}: the timing is real, the texts are recorded" if settings.replay else ""
+    replayed = settings.load.replay
+    replay = f"\nREPLAY of {replayed}: the timing is real, the texts are recorded" if replayed else ""
     head = f"{label}\n" if label else ""
     return (
         f"{head}run {run_id}; vLLM {engine['version']}; {engine['model']}{random}; block size {engine['block_size']}; "
@@ -31,7 +32,10 @@ def footer(run_id: str, settings: Settings, measured: Sequence[Measured], label:
 
 def told_options(settings: Settings) -> str:
     """Return the layout and what else of the agent's options is not as by default, then the arms."""
-    fields = type(settings).model_fields
-    names = (name for name in AGENT_OPTIONS if name == "layout" or getattr(settings, name) != fields[name].default)
-    told = [f"{name.replace('_', ' ')} {getattr(settings, name)}" for name in names if name not in {"k", "max_hops"}]
-    return ", ".join(told) + (f"; arms {' | '.join(settings.arms)}" if settings.arms else "")
+    default = {name: field.default for name, field in AgentOptions.model_fields.items()}
+    told = [
+        f"{name.replace('_', ' ')} {value}"
+        for name, value in settings.agent
+        if name == "layout" or (name not in {"k", "max_hops"} and value != default[name])
+    ]
+    return ", ".join(told) + (f"; arms {' | '.join(settings.load.arms)}" if settings.load.arms else "")

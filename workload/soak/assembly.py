@@ -24,7 +24,7 @@ from workload.services.alert_confirmation import confirmer
 from workload.services.exporter_process import start_exporter
 from workload.services.scrape_registration import scraped
 from workload.services.targets import ArmLabels
-from workload.settings import PLACES
+from workload.settings import MEASURED
 from workload.soak.checkpoint import read_checkpoint, stream_of
 from workload.soak.clock import steady
 from workload.soak.display import Display, Recent
@@ -126,7 +126,7 @@ class Assembly:
         self._before, has_journal = read_checkpoint(self.bundle), self.bundle.journal.exists()
         with self.stack as stack:
             config = {
-                "settings": self.settings.model_dump(mode="json", exclude=PLACES),
+                "settings": self.settings.flat(*MEASURED),
                 "plan": self.plan.model_dump(mode="json", exclude=WATCHED_ONLY),
             }
             journal = stack.enter_context(Journal(self.bundle.journal, config))
@@ -173,7 +173,7 @@ class Assembly:
         if prometheus is None:
             return
         port = urlsplit(engine.endpoint).port if engine.pid else None
-        interval = self.settings.gpu_interval_ms
+        interval = self.settings.load.gpu_interval_ms
         exporter = self.stack.enter_context(start_exporter(None, interval, self.bundle.folder, engine_port=port))
         labels = ArmLabels(self.bundle.run_id, EXPERIMENT, self.plan.profile)
         told = {"vllm": [engine.endpoint], "exporter": [exporter], "workload": [under_test.address]}
@@ -195,7 +195,7 @@ class Assembly:
             steering.note(action, detail)
 
         breaker = under_test.llm.breaker
-        recovery = Recovery(probe, kept, pace, note, self.settings.engine_patience, breaker=breaker)
+        recovery = Recovery(probe, kept, pace, note, self.settings.load.engine_patience, breaker=breaker)
         steering = Steering(
             pace,
             journal,
@@ -214,7 +214,7 @@ class Assembly:
         sender = Sender(
             under_test.driver,
             recovery,
-            stream_of(around.questions, self.settings.seed, stands),
+            stream_of(around.questions, self.settings.load.seed, stands),
             pace,
             plan.profile,
             lambda: segments.number,
@@ -222,8 +222,8 @@ class Assembly:
             plan.repeats,
             plan.rate,
             plan.questions,
-            self.settings.request_timeout,
-            self.settings.seed,
+            self.settings.load.request_timeout,
+            self.settings.load.seed,
         )
         segments = Segments(journal, record, sender.tally, number)
         if stands and stands.open_segment:
@@ -285,8 +285,8 @@ class Assembly:
         load = f"{self.plan.rate:g} questions/s" if self.plan.rate else f"{self.plan.concurrency} at a time"
         footer = (
             f"run {self.bundle.run_id}; vLLM {facts.version}; {facts.model}; profile {self.plan.profile}; "
-            f"block size {facts.block_size}; layout {self.settings.layout}; "
+            f"block size {facts.block_size}; layout {self.settings.agent.layout}; "
             f"{load}; {steered}"
             f"{' (DRY RUN)' if self.plan.dry_run else ''}"
         )
-        return report(self.bundle, record, told, footer, draws=self.settings.figures)
+        return report(self.bundle, record, told, footer, draws=self.settings.places.figures)

@@ -54,15 +54,15 @@ def run_soak(
     if plan.profile not in PROFILES:
         raise UsageError(f"There is no profile {plan.profile!r}.", f"There are: {', '.join(PROFILES)}.")
     cache, embedder = cache_dir(), MiniLmEmbedder()
-    greet(settings)
-    corpus = open_corpus(settings, embedder, progress)
-    launcher = launcher_of(settings, progress.console)
-    bundle = open_bundle(settings.results, run_id, EXPERIMENT)
+    greet(settings.engine, settings.places)
+    corpus = open_corpus(settings.corpus, settings.places.chroma_url, embedder, progress)
+    launcher = launcher_of(settings.engine, settings.places, progress.console)
+    bundle = open_bundle(settings.places.results, run_id, EXPERIMENT)
     if bundle.is_begun:
         require_same_corpus(bundle.run_id, bundle.resume().get("corpus"), corpus.told())
         bundle.note(status="running")
     else:
-        bundle.start(EXPERIMENT, settings.model_dump(mode="json"))
+        bundle.start(EXPERIMENT, settings.flat())
         bundle.note(plan=plan.model_dump(mode="json"))
     bundle.note(corpus=corpus.told())
     grafana = find_grafana()
@@ -72,7 +72,7 @@ def run_soak(
     by = requester(progress.console, bundle.run_id)
     try:
         with ExitStack() as stack:
-            stack.enter_context(engine_of(settings).acquire(by=by))
+            stack.enter_context(engine_of(settings.places).acquire(by=by))
             alertmanager = None
             if plan.alerts:
                 alertmanager = LocalAlertmanager(
@@ -88,16 +88,16 @@ def run_soak(
                 binary,
                 cache,
                 loopback_session(),
-                port=settings.prometheus_port,
-                retention_size=settings.prometheus_retention_size,
-                sample_interval_ms=settings.vllm_interval_ms,
+                port=settings.places.prometheus_port,
+                retention_size=settings.places.prometheus_retention_size,
+                sample_interval_ms=settings.load.vllm_interval_ms,
                 alertmanager=alertmanager.address if alertmanager else None,
                 by=by,
             )
             stack.enter_context(prometheus)
             around = Surroundings(
                 launcher,
-                settings.vllm_endpoint is None,
+                settings.places.vllm_endpoint is None,
                 corpus.store,
                 embedder,
                 corpus.questions,
@@ -125,7 +125,7 @@ def resumed(now: Settings, plan: SoakPlan, run: str) -> tuple[Settings, SoakPlan
     Raises:
         UsageError: there is no such run, it was no soak, or its manifest is damaged or wants other files.
     """
-    manifest = manifest_in(run_folder(now.results, run))
+    manifest = manifest_in(run_folder(now.places.results, run))
     if manifest.experiment != EXPERIMENT:
         raise UsageError(f"Run {run} is of {manifest.experiment}, not a soak.", "Go on with it by `hop2rag run`.")
     watched = {name: getattr(plan, name) for name in WATCHED_ONLY}

@@ -21,7 +21,7 @@ from workload.agent.calls import Usage
 from workload.agent.graph import Hop2Rag, build
 from workload.agent.llm import Llm, LlmError
 from workload.agent.state import NODES
-from workload.settings import Settings
+from workload.settings import LoadSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -183,7 +183,7 @@ def test_what_ended_well_is_observed_beside_no_failure() -> None:
 def test_no_time_within_the_time_out_lies_beyond_the_buckets(buckets: Sequence[float]) -> None:
     """A quantile in the last bucket is told as its lower bound: a call of 110 s read as 60 s."""
     client = inspect.signature(Llm).parameters["timeout_seconds"].default
-    assert buckets[-1] >= client == Settings.model_fields["request_timeout"].default
+    assert buckets[-1] >= client == LoadSettings.model_fields["request_timeout"].default
 
 
 def test_row_05_ten_thousand_names_make_one_series_more() -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         ("latency", ["--collection", "nosuch"], "--persist-dir"),
         ("latency", ["--served-model", "lora-a"], "--vllm-endpoint"),
         ("latency", ["--option", "colour=red"], "no option 'colour'"),
-        ("latency", ["--option", "prefetch=planted"], "Name the run to replay with --replay"),
+        ("latency", ["--option", "prefetch=planted"], "Name the run with --replay"),
     ],
 )
 def test_a_flag_of_another_experiment_is_refused(

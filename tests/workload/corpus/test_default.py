@@ -42,7 +42,7 @@ def opened(embedder: WordEmbedder, **given: Any) -> tuple[Corpus, str]:
     said = io.StringIO()
     settings = load_settings({"limit": 1, "max_hops": 1, "k": 2, **given}, {})
     with Progress(console=Console(file=said, width=300)) as progress:
-        return open_corpus(settings, embedder, progress), said.getvalue()
+        return open_corpus(settings.corpus, settings.places.chroma_url, embedder, progress), said.getvalue()
 
 
 def test_row_27_questions_without_a_store_are_indexed_and_used(tmp_path: Path, embedder: WordEmbedder) -> None:

@@ -68,7 +68,7 @@ def test_a_comparison_needs_two_arms_that_can_be_told_apart(texts: list[str], sa
 def test_options_of_an_arm_win_over_the_runs() -> None:
     """The run's layout is what the other arms have."""
     settings = load_settings({"limit": 1, "max_hops": 1, "k": 5, "layout": "append-only"}, {})
-    assert with_options(settings, {"layout": "original"}).layout == "original"
+    assert with_options(settings, {"layout": "original"}).agent.layout == "original"
     assert with_options(settings, {}) is settings
     with pytest.raises(UsageError, match="no option 'limit'"):
         with_options(settings, {"limit": 3})

@@ -43,11 +43,16 @@ def test_a_trajectory_is_recorded_on_the_first_arm_and_then_replayed(runs: list[
     """Without it each arm would take its own paths, and the arms would do unequal work."""
     experiment, _ = compare_arms(settings_with(), PROGRESS)
     (recorded, once), (compared, replayed) = runs
-    assert (recorded, once.record_prompts, once.concurrency, once.replay) == ("trajectory", True, (1,), None)
-    assert (compared, replayed.replay, replayed.concurrency) == ("ab", "run-of-trajectory", (4,))
-    assert replayed.record_prompts is False
+    assert (recorded, once.load.record_prompts, once.load.concurrency, once.load.replay) == (
+        "trajectory",
+        True,
+        (1,),
+        None,
+    )
+    assert (compared, replayed.load.replay, replayed.load.concurrency) == ("ab", "run-of-trajectory", (4,))
+    assert replayed.load.record_prompts is False
     assert experiment.keeps_engine
-    assert (once.limit, once.seed) == (replayed.limit, replayed.seed)
+    assert (once.load.limit, once.load.seed) == (replayed.load.limit, replayed.load.seed)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +63,7 @@ def test_nothing_is_recorded_where_it_is_not_needed(
 ) -> None:
     """A named record, arms that answer for themselves, and a run that goes on and knows its record."""
     compare_arms(settings_with(**flags), PROGRESS, **more)
-    assert [(name, settings.replay) for name, settings in runs] == [("ab", flags.get("replay"))]
+    assert [(name, settings.load.replay) for name, settings in runs] == [("ab", flags.get("replay"))]
 
 
 def test_the_record_is_of_the_first_arm(runs: list[tuple[str, Settings]], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,10 +96,10 @@ def test_arms_on_one_engine_take_short_turns(
     """Arms that need engines of their own would restart them at each turn; the record has one arm and no turns."""
     compare_arms(settings_with(**flags), PROGRESS)
     (_, recorded), (_, compared) = runs
-    assert (recorded.interleave, compared.interleave) == (None, size)
+    assert (recorded.load.interleave, compared.load.interleave) == (None, size)
 
 
 def test_a_run_that_goes_on_keeps_its_turns(runs: list[tuple[str, Settings]]) -> None:
     """Else its blocks would be others than those that its journal holds."""
     compare_arms(settings_with(), PROGRESS, "begun")
-    assert [settings.interleave for _, settings in runs] == [None]
+    assert [settings.load.interleave for _, settings in runs] == [None]

@@ -63,7 +63,7 @@ def summarise(data: RunData) -> dict[str, Any]:
 def test_points_are_the_levels_and_then_the_rates() -> None:
     """`--concurrency 1,2 --rate 0.5`: the arrivals are drawn from the seed, one for each question."""
     flags = {"limit": 20, "max_hops": 3, "k": 10, "concurrency": ["1", "2"], "rate": ["0.5"]}
-    found = points(load_settings(flags, {}))
+    found = points(load_settings(flags, {}).load)
     assert [point.name for point in found] == ["c1", "c2", "r0.5"]
     assert [len(point.arrivals) for point in found] == [0, 0, 20]
     assert found[2].concurrency == MAX_IN_FLIGHT

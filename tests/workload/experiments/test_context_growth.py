@@ -185,8 +185,8 @@ def test_a_pool_that_is_not_told_confirms_no_bytes(tmp_path: Path) -> None:
 
 
 def settings_of(**flags: Any) -> Any:
-    """Return settings."""
-    return load_settings({"limit": 20, "max_hops": 5, "k": 10} | flags, {})
+    """Return what is asked."""
+    return load_settings({"limit": 20, "max_hops": 5, "k": 10} | flags, {}).load
 
 
 def test_the_sweep_goes_up_and_down_and_beyond_the_limit() -> None:

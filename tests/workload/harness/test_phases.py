@@ -50,7 +50,7 @@ def test_row_30_two_levels_count_what_they_measured_and_nothing_else(tmp_path: P
     ):
         with open_client(stub.url) as http:
             engine = RunningEngine(stub.url, read_facts(http), None, None)
-        settings = Settings(limit=ASKED, max_hops=1, k=10)
+        settings = Settings.of({"limit": ASKED, "max_hops": 1, "k": 10})
         with subject(engine, settings, store, Embedder(), journal) as under_test:
             measurement = Measurement(
                 engine,

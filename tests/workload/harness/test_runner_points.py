@@ -46,9 +46,9 @@ def test_what_has_a_window_is_done(point: Point) -> None:
 
 def test_a_wide_level_asks_enough_for_each_worker() -> None:
     """Twenty questions for 64 workers are all ramp: nobody is ever busy beside everybody else."""
-    settings = Settings(limit=20, max_hops=3, k=10, concurrency=(1, 8, 64), rounds=3)
-    assert [point.questions for point in levels(settings)] == [20, 24, 192]
-    assert [point.questions for point in levels(settings.model_copy(update={"rounds": None}))] == [20, 20, 20]
+    settings = Settings.of({"limit": 20, "max_hops": 3, "k": 10, "concurrency": (1, 8, 64), "rounds": 3})
+    assert [point.questions for point in levels(settings.load)] == [20, 24, 192]
+    assert [point.questions for point in levels(settings.changed(rounds=None).load)] == [20, 20, 20]
 
 
 async def test_a_window_tells_that_the_store_changed() -> None:
@@ -78,6 +78,9 @@ async def test_a_window_is_marked_once_it_is_on_disk() -> None:
     bundle = SimpleNamespace(note=lambda measured: seen.append(len(measured)))
     labels = ArmLabels("r1", "vllm-metrics", "prefix-on")
     measurement = cast("Measurement", SimpleNamespace(point=point, labels=labels, timelines=timelines))
-    parts = cast("Runner", SimpleNamespace(bundle=bundle, annotate=annotate, settings=SimpleNamespace(limit=2)))
+    parts = cast(
+        "Runner",
+        SimpleNamespace(bundle=bundle, annotate=annotate, settings=SimpleNamespace(load=SimpleNamespace(limit=2))),
+    )
     await Runner._points(parts, measurement, [CLOSED], [], [], "t", [])
     assert seen == [1, (1000.0, 1060.0, "vllm-metrics: prefix-on, c1 (run r1)"), "timelines"]

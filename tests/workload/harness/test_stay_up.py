@@ -281,6 +281,6 @@ def test_ask_does_not_attach_to_an_engine_that_is_lent(bench: Bench, monkeypatch
     me = psutil.Process()
     lent = Standing(me.pid, me.create_time(), bench.engine, bench.prometheus, bench.alertmanager)
     lent.write(bench.cache)
-    assert ask.starting_again(settings)
+    assert ask.starting_again(settings.places)
     lent.having("engine", (me.pid, me.create_time())).write(bench.cache)
-    assert not ask.starting_again(settings)
+    assert not ask.starting_again(settings.places)

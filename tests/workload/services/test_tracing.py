@@ -60,17 +60,17 @@ def test_an_endpoint_is_a_url() -> None:
     sizes = {"limit": 1, "max_hops": 1, "k": 1}
     with pytest.raises(UsageError, match="--otlp-endpoint"):
         load_settings({**sizes, "otlp_endpoint": "127.0.0.1:4317"}, {})
-    assert load_settings({**sizes, "otlp_endpoint": "http://127.0.0.1:4317"}, {}).otlp_endpoint
+    assert load_settings({**sizes, "otlp_endpoint": "http://127.0.0.1:4317"}, {}).places.otlp_endpoint
 
 
 def test_the_standard_variables_name_the_collector() -> None:
     """Who has set them for every service should not have to say it again; the one for traces is the more specific."""
     sizes = {"limit": 1, "max_hops": 1, "k": 1}
     environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://all:4317"}
-    assert load_settings(sizes, environ).otlp_endpoint == "http://all:4317"
+    assert load_settings(sizes, environ).places.otlp_endpoint == "http://all:4317"
     environ = {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://traces:4317", **environ}
-    assert load_settings(sizes, environ).otlp_endpoint == "http://traces:4317"
-    assert load_settings(sizes, {}).otlp_endpoint is None
+    assert load_settings(sizes, environ).places.otlp_endpoint == "http://traces:4317"
+    assert load_settings(sizes, {}).places.otlp_endpoint is None
 
 
 def test_an_engine_that_is_started_exports_to_the_same_place(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,5 +78,6 @@ def test_an_engine_that_is_started_exports_to_the_same_place(monkeypatch: pytest
     started: list[Any] = []
     monkeypatch.setattr("workload.harness.run.process_launcher", lambda *given: started.append(given[2]))
     for flags in ({}, {"otlp_endpoint": "http://127.0.0.1:4317"}):
-        launcher_of(load_settings({"limit": 1, "max_hops": 1, "k": 1, **flags}, {}), Console(file=StringIO()))
+        settings = load_settings({"limit": 1, "max_hops": 1, "k": 1, **flags}, {})
+        launcher_of(settings.engine, settings.places, Console(file=StringIO()))
     assert started == [(), ("--otlp-traces-endpoint", "http://127.0.0.1:4317")]

@@ -24,7 +24,7 @@ def begun(folder: Path, experiment: str) -> None:
     """Write the manifest of a run with a seed, a concurrency and a port of its own."""
     settings = load_settings({**BASIC, "seed": 7, "engine_port": 8001, "results": folder}, {})
     bundle = Bundle(folder, RUN)
-    bundle.start(experiment, settings.model_dump(mode="json"))
+    bundle.start(experiment, settings.flat())
     bundle.note(plan=load_plan({"duration": "8h", "concurrency": 4}).model_dump(mode="json"))
 
 
@@ -33,7 +33,7 @@ def test_a_soak_goes_on_with_its_own_settings_and_todays_places(tmp_path: Path) 
     begun(tmp_path, EXPERIMENT)
     now = load_settings({**BASIC, "seed": 1, "engine_port": 9001, "results": tmp_path}, {})
     settings, plan = resumed(now, load_plan({"duration": "1s", "dry_run": True}), RUN)
-    assert (settings.seed, settings.engine_port) == (7, 9001)
+    assert (settings.load.seed, settings.places.engine_port) == (7, 9001)
     assert (plan.duration, plan.concurrency, plan.dry_run) == (28_800.0, 4, True)
 
 
