@@ -19,7 +19,9 @@ README = (ROOT / "README.md").read_text()
 CHINESE = (ROOT / "docs" / "README.zh-CN.md").read_text()
 SERVED = {"python": "python", "model": "m", "served_model_name": "m"}
 COMMANDS = dict.fromkeys(re.findall(r"`(hop2rag (?!-)[^`]*)`", README + CHINESE))
-COLUMNS = re.compile(r"^\| `(?P<name>[a-z-]+)` \| .* \| `(?P<folder>[a-z_]+)/`(?P<files>[^|]*)\|$", re.MULTILINE)
+COLUMNS = re.compile(
+    r"^\| `(?P<name>[a-z-]+)` \| (?P<question>.*) \| `(?P<folder>[a-z_]+)/`(?P<files>[^|]*)\|$", re.MULTILINE
+)
 
 
 def find_command(words: list[str]) -> Any:
@@ -74,6 +76,12 @@ def test_the_table_lists_the_experiments() -> None:
     rows = {match["name"]: match["folder"] for match in COLUMNS.finditer(README)}
     commands = {name: name for name in ("ab", "optimize")}  # their arms are typed, so they are no fixed experiments
     assert rows == {name: experiment.folder for name, experiment in EXPERIMENTS.items()} | commands
+
+
+def test_the_table_asks_what_the_experiments_ask() -> None:
+    """The question of the README's row is the title of the figure and of the report."""
+    questions = {match["name"]: match["question"].partition(" (")[0] for match in COLUMNS.finditer(README)}
+    assert {name: questions[name] for name in EXPERIMENTS} == {name: one.title for name, one in EXPERIMENTS.items()}
 
 
 def test_the_chinese_guide_covers_every_command_and_figure() -> None:

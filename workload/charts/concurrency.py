@@ -40,7 +40,7 @@ def draw(drawing: Drawing) -> list[Path]:
 def draw_throughput(drawing: Drawing) -> Path:
     """Draw successes a second and efficiency against concurrency, with what each arm would reach ideally."""
     rows = [row for row in _closed(drawing) if row["throughput"]["per_second"] is not None]
-    title = "What do more questions at a time bring?"
+    title = "What does higher concurrency gain?"
     if rows:
         best = max(rows, key=lambda row: row["throughput"]["per_second"])
         rate = number(best["throughput"]["per_second"])

@@ -135,7 +135,7 @@ def _scaling(summary: dict[str, Any], arm: str) -> list[str]:
 CONCURRENCY = Experiment(
     name="concurrency",
     folder="concurrency",
-    title="What do more questions at a time bring?",
+    title="What does higher concurrency gain?",
     arms=(LOW, HIGH),
     points=points,
     reduce=reduce,

@@ -103,7 +103,7 @@ def _engine(arm: str, told: dict[str, Any], size: int) -> str:
 KV_CACHE = OfflineExperiment(
     name="kv-cache",
     folder="kv_cache",
-    title="How much of the prompts could a prefix cache serve?",
+    title="How many prompt tokens could a prefix cache serve?",
     conduct=conduct,
     draw=draw_figures,
     headline=headline,

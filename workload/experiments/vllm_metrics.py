@@ -173,7 +173,7 @@ def draw(drawing: Drawing) -> list[Path]:
 VLLM_METRICS = Experiment(
     name="vllm-metrics",
     folder="vllm_metrics",
-    title="What does the prefix cache bring?",
+    title="What does the prefix cache save?",
     arms=(OFF, ON),
     draw=draw,
     figures=FIGURES,
