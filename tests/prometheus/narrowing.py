@@ -14,24 +14,30 @@ if TYPE_CHECKING:
 
     Json = dict[str, Any]
 
-ALERT = re.compile(r'alertname="(\w+)"')
 NAME = re.compile(r"[\w:]+")
 
 
-def written(suite: Json, folder: Path) -> Iterator[Path]:
-    """Write a suite of rule tests, whose rule files are absolute, once for each set of alerts that its tests expect.
+def read_suite(cases: Path) -> Json:
+    """Read a suite of rule tests; its rule files become absolute."""
+    suite: Json = yaml.load(cases.read_text(), Loader=yaml.CSafeLoader)
+    return suite | {"rule_files": [str((cases.parent / file).resolve()) for file in suite["rule_files"]]}
 
-    Each time beside the rules that these alerts read; yields the files for promtool.
+
+def write_narrowed(suite: Json, folder: Path) -> Iterator[Path]:
+    """Write a suite once for each set of alerts that its tests expect, with the rules that these alerts read.
+
+    Yields the files for promtool.
     """
-    files = [yaml.safe_load(Path(file).read_text()) for file in suite["rule_files"]]
+    files = [yaml.load(Path(file).read_text(), Loader=yaml.CSafeLoader) for file in suite["rule_files"]]
+    groups = [group for file in files for group in file["groups"]]
+    known = {name_of(rule) for group in groups for rule in group["rules"] if "alert" in rule}
     by_alerts: dict[frozenset[str], list[Json]] = {}
     for test in suite["tests"]:
-        named = frozenset(name for each in test["promql_expr_test"] for name in ALERT.findall(each["expr"]))
-        by_alerts.setdefault(named, []).append(test)
+        expected = str(test.get("alert_rule_test") or test["promql_expr_test"])
+        by_alerts.setdefault(frozenset(known.intersection(NAME.findall(expected))), []).append(test)
     for number, (alerts, tests) in enumerate(by_alerts.items()):
         rules, path = folder / f"rules-{number}.yml", folder / f"test-{number}.yml"
-        groups = list(narrowed([group for file in files for group in file["groups"]], alerts))
-        rules.write_text(json.dumps({"groups": groups}))
+        rules.write_text(json.dumps({"groups": list(narrowed(groups, alerts))}))
         path.write_text(json.dumps(suite | {"rule_files": [str(rules)], "tests": tests}))
         yield path
 

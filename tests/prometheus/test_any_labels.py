@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from tests.prometheus.labelling import BY_KUBERNETES, OF_KUBERNETES, TWICE, WAYS, parsed
-from tests.prometheus.narrowing import written
+from tests.prometheus.narrowing import read_suite, write_narrowed
 from workload.paths import asset
 from workload.promql.recording_rules import TARGET_LABELS
 
@@ -74,11 +74,10 @@ def test_no_label_changes_an_alert(cases: Path, way: str, found_promtool: Callab
 
     Whoever is woken must find the target: what labels it has are on the alert.
     """
-    suite = yaml.safe_load(cases.read_text())
-    suite["rule_files"] = [str((cases.parent / file).resolve()) for file in suite["rule_files"]]
+    suite = read_suite(cases)
     suite["tests"] = [changed for test in suite["tests"] if (changed := relabelled(test, way))]
     assert suite["tests"]
-    found_promtool("test", "rules", *written(suite, tmp_path))
+    found_promtool("test", "rules", *write_narrowed(suite, tmp_path))
 
 
 def joins(expression: str) -> Iterator[tuple[str, str | None]]:
