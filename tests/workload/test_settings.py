@@ -58,17 +58,23 @@ def with_(name: str, value: Any) -> dict[str, Any]:
     return GIVEN | {name: [value] if name == "concurrency" else value}
 
 
-@pytest.mark.parametrize("value", HOSTILE_NUMBERS, ids=repr)
-@pytest.mark.parametrize("name", NUMBERS)
-def test_row_20_impossible_numbers_are_refused(name: str, value: Any) -> None:
-    """NaN compares false with every limit and -1 means "no limit" elsewhere; both would only show hours later."""
-    with pytest.raises(UsageError) as refused:
+def refusal(name: str, value: Any) -> str:
+    """Return how a number is refused, "" where it is accepted."""
+    try:
         load_settings(with_(name, value), {})
-    text = str(refused.value)
-    assert f"--{name.replace('_', '-')}" in text
-    assert repr(value) in text
-    assert "\n" not in text
-    assert refused.value.exit_code == 2
+    except UsageError as error:
+        return str(error)
+    return ""
+
+
+def test_row_20_impossible_numbers_are_refused() -> None:
+    """NaN compares false with every limit and -1 means "no limit" elsewhere; both would only show hours later."""
+    said = {(name, repr(value)): refusal(name, value) for name in NUMBERS for value in HOSTILE_NUMBERS}
+    assert {
+        case: text
+        for case, text in said.items()
+        if f"--{case[0].replace('_', '-')}" not in text or case[1] not in text or "\n" in text
+    } == {}
 
 
 @pytest.mark.parametrize("value", [-1, 2**63, float("nan"), 1.5])

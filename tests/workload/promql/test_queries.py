@@ -61,7 +61,6 @@ WARM_UP_TOO = {
     "arm_spans",
     *(query.name for query in vars(exporter_health).values() if isinstance(query, Query)),
 }
-NAMED = pytest.mark.parametrize("query", QUERIES, ids=lambda query: query.name)
 
 
 def scoped(query: Query) -> str:
@@ -126,32 +125,51 @@ def test_names_are_unique() -> None:
     assert len(names) == len(set(names)) > 0
 
 
-@NAMED
-def test_both_forms_are_valid(query: Query) -> None:
+def refusal(promql: str) -> str | None:
+    """Return why Prometheus would refuse a query, None if it would not."""
+    try:
+        promql_parser.parse(promql)
+    except ValueError as error:
+        return str(error)
+    return "a variable of Grafana is left" if "$" in promql else None
+
+
+def test_both_forms_are_valid() -> None:
     """A query that Prometheus refuses is found here and not at the end of an hour's run."""
-    promql_parser.parse(scoped(query))
-    promql_parser.parse(query.grafana().replace("$__rate_interval", "4s").replace("$__range", "1h"))
-    assert "$" not in scoped(query)
+    forms = {(query.name, "figure"): scoped(query) for query in QUERIES}
+    for query in QUERIES:
+        forms[query.name, "grafana"] = (
+            query.grafana().replace("$__rate_interval", "4s").replace("$__range", "1h").replace('"$', '"')
+        )
+    refused = {form: why for form, promql in forms.items() if (why := refusal(promql))}
+    assert refused == {}
 
 
-@NAMED
-def test_every_metric_exists(query: Query, known: set[str]) -> None:
+def test_every_metric_exists(known: set[str]) -> None:
     """Names come from recorded servers, from our own instruments and from our rules; from nowhere else."""
-    for selector, _ in selectors(scoped(query)):
-        assert selector.name in known, f"{selector.name} is exposed by nothing"
+    read = {(query.name, selector.name) for query in QUERIES for selector, _ in selectors(scoped(query))}
+    assert {(query, metric) for query, metric in read if metric not in known} == set()
 
 
-@NAMED
-def test_every_selector_is_of_one_arm_and_one_job(query: Query) -> None:
+def breaches(query: Query) -> Iterator[str]:
+    """Yield in what a query is not of one arm, of one job, and of the measured phase alone."""
+    text, found = scoped(query), [selector for selector, _ in selectors(scoped(query))]
+    for selector in found:
+        labels = matchers(selector)
+        if not labels.items() >= LABELS.items():
+            yield f"{selector} is of any arm"
+        if "job" not in labels and str(selector.name).startswith("vllm:"):
+            yield f"{selector} is of any job"
+    if 'phase!="warmup"' not in text and query.name not in WARM_UP_TOO:
+        yield "the warm-up counts"
+    for name in GRAFANA_SCOPE:
+        if query.grafana().count(f'{name}=~"${name}"') != len(found):
+            yield f"Grafana's {name} is not in every selector"
+
+
+def test_every_selector_is_of_one_arm_and_one_job() -> None:
     """Without the run's labels a panel mixes runs; without the job everything of vLLM counts twice."""
-    for selector, _ in selectors(scoped(query)):
-        found = matchers(selector)
-        assert found.items() >= LABELS.items()
-        assert "job" in found or not str(selector.name).startswith("vllm:")
-        assert 'phase!="warmup"' in scoped(query) or query.name in WARM_UP_TOO
-    assert all(
-        query.grafana().count(f'{name}=~"${name}"') == len(list(selectors(scoped(query)))) for name in GRAFANA_SCOPE
-    )
+    assert {query.name: found for query in QUERIES if (found := list(breaches(query)))} == {}
 
 
 def outermost(node: promql_parser.Expr) -> list[promql_parser.AggregateExpr]:
@@ -165,12 +183,15 @@ def outermost(node: promql_parser.Expr) -> list[promql_parser.AggregateExpr]:
     return [each for argument in getattr(node, "args", ()) for each in outermost(argument)]
 
 
-@NAMED
-def test_every_query_gives_one_line_an_arm(query: Query) -> None:
-    """A figure draws one series a query; of two, one would be lost without a word: all but the arm is summed away."""
-    kept = [node.modifier.labels for node in outermost(promql_parser.parse(scoped(query))) if node.modifier]
-    assert kept
-    assert query in DASHBOARD_ONLY or all(set(labels) <= {"arm", "le"} for labels in kept)
+def test_every_query_gives_one_line_per_arm() -> None:
+    """A figure draws one series per query and would lose a second one silently: all but the arm is summed away."""
+    kept = {
+        query: [set(node.modifier.labels) for node in outermost(promql_parser.parse(scoped(query))) if node.modifier]
+        for query in QUERIES
+    }
+    assert [query.name for query, labels in kept.items() if not labels] == []
+    drawn = {query.name: labels for query, labels in kept.items() if query not in DASHBOARD_ONLY}
+    assert {name: labels for name, labels in drawn.items() if not all(each <= {"arm", "le"} for each in labels)} == {}
 
 
 def reads_timeline_barely(expression: str) -> bool:
@@ -178,10 +199,9 @@ def reads_timeline_barely(expression: str) -> bool:
     return any(selector.name in TIMELINES and not is_ranged for selector, is_ranged in selectors(expression))
 
 
-@NAMED
-def test_no_timeline_is_read_bare(query: Query) -> None:
+def test_no_timeline_is_read_bare() -> None:
     """Explicit timestamps get no staleness marker: read bare, a node that was left would stay active for 5 minutes."""
-    assert not reads_timeline_barely(scoped(query))
+    assert [query.name for query in QUERIES if reads_timeline_barely(scoped(query))] == []
     assert reads_timeline_barely(f"sum({NODE_ACTIVE}) and last_over_time({MEMORY_USED}[2s])")
 
 
@@ -199,15 +219,22 @@ def test_the_window_of_a_rate_is_grafana_s(step: float, scrape: float, expected:
     assert rate_interval(step, scrape) == expected
 
 
-@pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel.key)
-def test_every_panel_asks_known_queries_and_says_why(panel: Panel) -> None:
-    """A panel holds no PromQL of its own, tells its lines apart, and names the metrics that it is made of."""
-    assert all(line.query in QUERIES for line in panel.lines)
+def gaps(panel: Panel) -> Iterator[str]:
+    """Yield what a reader of a panel would miss."""
     legends = [line.legend for line in panel.lines]
-    assert len(legends) == len(set(legends))
-    assert all(legends) or len(legends) == 1 or panel.kind == "table"
-    assert panel.title
-    assert panel.why.endswith(".")
+    if not all(line.query in QUERIES for line in panel.lines):
+        yield "a query of its own"
+    if len(legends) != len(set(legends)):
+        yield "two lines of one name"
+    if not all(legends) and len(legends) > 1 and panel.kind != "table":
+        yield "a line without a name"
+    if not panel.title or not panel.why.endswith("."):
+        yield "no title, or no sentence that says why"
+
+
+def test_every_panel_asks_known_queries_and_says_why() -> None:
+    """A panel has no PromQL of its own, tells its lines apart, and says what it is for."""
+    assert {panel.key: found for panel in PANELS if (found := list(gaps(panel)))} == {}
 
 
 def test_panels_have_names_of_their_own() -> None:
@@ -218,13 +245,14 @@ def test_panels_have_names_of_their_own() -> None:
 WINDOW = re.compile(r"\[([^\]:]+)\]|(?:_rate|:rate|_increase)(\d+\w)")
 
 
-@pytest.mark.parametrize(
-    "panel", [panel for panel in PANELS if panel.kind == "timeseries"], ids=lambda panel: panel.key
-)
-def test_one_panel_has_one_window(panel: Panel) -> None:
-    """Two rates over 10 s and over 4 s were drawn as lines to compare: one of them is smoother and later."""
+def windows(panel: Panel) -> set[str]:
+    """Return the times over which a panel's rates are taken."""
     rates = [line.query.expression for line in panel.lines]
-    windows = {
-        found[1] or found[2] for text in rates for found in WINDOW.finditer(text) if "last_over_time" not in text
-    }
-    assert len(windows) <= 1, windows
+    return {found[1] or found[2] for text in rates for found in WINDOW.finditer(text) if "last_over_time" not in text}
+
+
+def test_one_panel_has_one_window() -> None:
+    """Two rates over 10 s and over 4 s were drawn as lines to compare: one of them is smoother and later."""
+    found = {panel.key: windows(panel) for panel in PANELS if panel.kind == "timeseries"}
+    assert any(found.values())
+    assert {key: widths for key, widths in found.items() if len(widths) > 1} == {}
