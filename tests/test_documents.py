@@ -24,17 +24,17 @@ PAGES = [path for path in WRITTEN if path.suffix == ".md"]
 PATH = re.compile(rf"(?<![\w/.}}-])(?:{'|'.join(FOLDERS)})/[\w./-]+\.(?:py|md|ya?ml|toml|json|sh|lock|html|png)\b")
 MODULE = re.compile(rf"(?:`|-m |from |import )((?:{'|'.join(PACKAGES)})(?:\.(?!json\b)[A-Za-z_]\w*)+)")
 LINK = re.compile(r"\]\((?!https?:)([^)#]*)(#[^)]*)?\)")
+METRIC = re.compile(r"(?<![\w/.-])(?:(?:hop2rag|nvml)_|instance:|vllm:)[a-z0-9_:]+(?![\w*{./-])")
+LISTS = ("docs/metrics.md", "prometheus/rules/vllm.yml", "prometheus/vllm_metrics.yaml")
 PLAN = re.compile(r"\b[Tt]he plan(?:'s)?\b")
 GLOSSARY = ROOT / "docs" / "glossary.md"
 MAX_TERMS = 25
-# Files that a run writes, and an installed copy of the repository: not in the tree.
-ELSEWHERE = ("tests/fixtures/grafana/", "prometheus/targets/", "workload/assets/")
 
 
 def missing_paths(text: str) -> list[str]:
     """Return the paths of ours that a text names and that are not there."""
     named = dict.fromkeys(PATH.findall(text))
-    return [name for name in named if not name.startswith(ELSEWHERE) and not (ROOT / name).exists()]
+    return [name for name in named if not (ROOT / name).exists()]
 
 
 def is_there(module: str) -> bool:
@@ -89,6 +89,23 @@ def test_every_link_between_pages_leads_somewhere() -> None:
         if target and not (page.parent / target).exists()
     ]
     assert broken == []
+
+
+def missing_metrics(text: str) -> list[str]:
+    """Return the metrics that a text names and that neither we, nor our rules, nor any release of vLLM has."""
+    known = {name for path in LISTS for name in re.findall(r"[\w:]+", (ROOT / path).read_text())}
+    known |= {f"{name}{part}" for name in known for part in ("_total", "_count", "_sum", "_bucket")}
+    return sorted({*METRIC.findall(text)} - known)
+
+
+def test_every_metric_that_a_page_names_exists() -> None:
+    """A query that is copied from a page must find its series; the changelog alone names what there was."""
+    texts = {str(path.relative_to(ROOT)): path.read_text() for path in PAGES if path.name != "CHANGELOG.md"}
+    assert {page: lost for page, text in texts.items() if (lost := missing_metrics(text))} == {}
+    assert missing_metrics("`hop2rag_gone_total`, `hop2rag_hops_count`, `vllm:gone`") == [
+        "hop2rag_gone_total",
+        "vllm:gone",
+    ]
 
 
 def test_the_picture_shows_a_questions_way_through_modules() -> None:
