@@ -97,9 +97,13 @@ def test_the_chinese_guide_covers_every_command_and_figure() -> None:
 
 
 def folders_in(*parents: str) -> set[str]:
-    """Return the folders below some of the repository's that are part of it."""
+    """Return the folders below some of the repository's that are part of it; a moved one may leave its cache behind."""
     there = (path for parent in parents for path in (ROOT / parent).iterdir() if path.is_dir())
-    kept = {str(path.relative_to(ROOT)) for path in there if not path.name.startswith((".", "__"))}
+    kept = {
+        str(path.relative_to(ROOT))
+        for path in there
+        if not path.name.startswith((".", "__")) and any(inner.name != "__pycache__" for inner in path.iterdir())
+    }
     return kept - {"results", "dist", "build"}
 
 
