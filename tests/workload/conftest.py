@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 from exporter.agent.soak import SoakMetrics
 from tests.stubs.alerts import RUN, message
 from tests.stubs.model import write_model
+from workload.charts import canvas, time_series
 from workload.corpus.synthetic import generate
 from workload.corpus.tokenizer import load_tokenizer
 from workload.errors import DependencyDownError
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
     from typing import Any
+
+    from matplotlib.figure import Figure
 
     from workload.corpus.hotpotqa import Question
     from workload.corpus.tokenizer import ChatTokenizer
@@ -146,3 +149,15 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory, questions: tuple[Ques
 def tokenizer(model_folder: Path) -> ChatTokenizer:
     """The tokenizer of that folder."""
     return load_tokenizer(model_folder)
+
+
+@pytest.fixture
+def laid_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lay pictures out, texts, ticks and all, and leave out their pixels, which take most of the time."""
+
+    def png(sheet: Figure) -> bytes:
+        sheet.draw_without_rendering()
+        return b"\x89PNG"
+
+    for module in (time_series, canvas):
+        monkeypatch.setattr(module, "png", png)

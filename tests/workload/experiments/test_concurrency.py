@@ -109,6 +109,7 @@ def test_words_are_of_the_numbers() -> None:
     assert headline(summary)[2][1:3] == ("0.889\n[0.889, 0.889]", "0.889")
 
 
+@pytest.mark.usefixtures("laid_out")
 def test_percentiles_that_few_answers_cannot_give_are_not_drawn(tmp_path: Path) -> None:
     """Levels of three answers have a median and nothing else, in the table, in JSON and in the picture."""
     data = run()
@@ -153,6 +154,7 @@ def test_pictures_come_from_the_summary_and_leave_it_alone(tmp_path: Path) -> No
     assert json.dumps(summary) == before
 
 
+@pytest.mark.usefixtures("laid_out")
 def test_a_run_without_an_answer_is_told_and_drawn(tmp_path: Path) -> None:
     """A dead engine fails every question; the run must end in words and empty pictures, not in a traceback."""
     data = run()

@@ -163,6 +163,7 @@ def test_pictures_come_from_the_summary_and_leave_it_alone(tmp_path: Path) -> No
     assert json.dumps(summary) == before
 
 
+@pytest.mark.usefixtures("laid_out")
 def test_a_run_without_a_sweep_is_told_and_drawn(tmp_path: Path) -> None:
     """Two questions and a dead engine in the second arm: nothing can be fitted, and that is what is said."""
     data = run(tmp_path)

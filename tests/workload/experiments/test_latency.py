@@ -84,6 +84,7 @@ def test_pictures_come_from_the_summary_and_leave_it_alone(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("answers", [1, 3, 8, 19])
+@pytest.mark.usefixtures("laid_out")
 def test_a_percentile_that_few_answers_cannot_give_is_a_dash(tmp_path: Path, answers: int) -> None:
     """P95 and P99 of one, three or eight questions were printed and drawn: they were the slowest question."""
     data = run(answers)
@@ -95,6 +96,7 @@ def test_a_percentile_that_few_answers_cannot_give_is_a_dash(tmp_path: Path, ans
     assert len(LATENCY.draw(drawing_of(LATENCY, data, summary, tmp_path))) == 3
 
 
+@pytest.mark.usefixtures("laid_out")
 def test_a_run_without_an_answer_is_told_and_drawn(tmp_path: Path) -> None:
     """A dead engine fails every question; the run must end in words and empty pictures, not in a traceback."""
     data = run(0)

@@ -107,7 +107,7 @@ def nothing_asked(rows: Rows) -> None:
         table.clear()
 
 
-# A picture takes most of the time; these leave least to draw.
+# A picture takes most of the time, even without its pixels; these leave least to draw.
 DRAWN = (all_failed, all_refused_before_a_call, no_tokens, nothing_asked)
 OUTCOMES = (
     all_answered,
@@ -128,6 +128,7 @@ AB = ab_experiment(parse_arms(["original", "append-only", "early:prefetch=last-c
 @pytest.mark.parametrize("tells", [True, False], ids=["engine tells", "engine tells nothing"])
 @pytest.mark.parametrize("outcome", OUTCOMES, ids=lambda outcome: outcome.__name__)
 @pytest.mark.parametrize("experiment", [*ON_ENGINES, AB], ids=lambda experiment: experiment.name)
+@pytest.mark.usefixtures("laid_out")
 def test_row_26_every_experiment_ends_with_a_report(
     experiment: Experiment,
     outcome: Callable[[Rows], None],

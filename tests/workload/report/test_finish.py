@@ -70,6 +70,7 @@ def test_without_figures_the_json_is_the_same(experiment: Experiment, tmp_path: 
     drawn, pictures = conclude(experiment, tmp_path / "with", figures=True)
     plain, none = conclude(experiment, tmp_path / "without", figures=False)
     assert len(pictures) >= 2
+    assert all(picture.stat().st_size > 10_000 for picture in pictures)
     assert none == []
     assert plain == drawn
     assert {found["questions"] for found in plain["quality"].values()} >= {2}
