@@ -24,10 +24,13 @@ from typing import TYPE_CHECKING, Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from machine import describe
+from opentelemetry.trace import INVALID_SPAN
 
+from exporter.agent.recorder import AgentQuestion
+from exporter.agent.usage import Usage
 from tests.stubs.agent import StubEmbedder, StubStore, bench, client_of
 from tests.stubs.vllm import StubVllm, Turn
-from workload.agent.calls import CallMeter, Usage
+from workload.agent.calls import CallMeter
 from workload.agent.graph import Hop2Rag
 from workload.agent.llm import Llm
 from workload.agent.metering import Meter, QuestionMeter
@@ -66,11 +69,14 @@ class SilentQuestion(QuestionMeter):
     @contextmanager
     def call(self, node: str, hop: int) -> Iterator[CallMeter]:  # noqa: ARG002 - as above
         """Give a call that forgets."""
-        yield SilentCall(self, "", 0, 0.0, self.meter.reuse.send(""))
+        yield SilentCall()
 
 
 class SilentCall(CallMeter):
-    """Forgets what it is told."""
+    """Forgets everything."""
+
+    def __init__(self) -> None:
+        self.span, self.ttft, self.reason = INVALID_SPAN, None, None
 
     def first_token(self) -> None:
         """Do nothing."""
@@ -138,9 +144,9 @@ def gaps_ms(question: QuestionMeter) -> list[float]:
 async def question_seconds(agent: Hop2Rag, meter: Meter, number: int, gaps: list[float], *, is_metered: bool) -> float:
     """Return how long one question takes, its acknowledgement included; `gaps` gets those between its visits, in ms."""
     kind = QuestionMeter if is_metered else SilentQuestion
-    now = meter.monotonic()
+    now = meter.recorder.clock()
     salt = f"{number}-{is_metered}"
-    question = kind(meter, "0", "bridge", salt, now, now, 0.0)
+    question = kind(meter, "0", salt, AgentQuestion(meter.recorder), now, 0.0)
     start = time.perf_counter()
     if is_metered:
         place = {"arm": "a", "block": 0, "phase": "c1", "segment": 0, "attempt": 1}

@@ -1,7 +1,6 @@
 """Meters any LangGraph app through LangChain's callbacks, without a change to its nodes.
 
-The instruments are those of our own agent (`exporter.agent.instruments`), so its dashboards, rules and alerts fit the
-app too.
+The instruments and the recorder are those of our own agent, so its dashboards, rules and alerts fit the app too.
 Needs the extra `langgraph`: `pip install ".[langgraph]"` in a checkout.
 """
 
@@ -19,8 +18,10 @@ from prometheus_client import CollectorRegistry
 from exporter.agent.busy import BusySeconds
 from exporter.agent.instruments import AgentMetrics, metering_failures
 from exporter.agent.llm_failures import reason_of
-from exporter.agent.runs import CANCELLED, Runs, Usage
-from exporter.agent.spans import NO_SPANS
+from exporter.agent.recorder import Recorder, reason_of_failure
+from exporter.agent.runs import Runs
+from exporter.agent.spans import NO_TRACING
+from exporter.agent.usage import Usage
 from exporter.timeline import NodeActivity
 from exporter.web.server import MetricsServer
 
@@ -31,17 +32,17 @@ if TYPE_CHECKING:
     from langchain_core.outputs import LLMResult
 
     from exporter.agent.runs import Run
-    from exporter.agent.spans import Spans
+    from exporter.agent.spans import AgentTracer
 
 _LOG = logging.getLogger("exporter.langgraph")
 MAX_NODES = 32  # each that calls a model has some 170 series
-STEP_TAG = "graph:step:"  # on the run of a node, and on none of the runs inside it
+STEP_TAG = "graph:step:"  # on the run of a node, and not on the runs inside it
 
 P = ParamSpec("P")
 
 
 def _guarded(event: Callable[P, None]) -> Callable[P, None]:
-    """Let events take turns, and keep their failures out of the app: counted each time, logged once."""
+    """Serialize events, and keep their failures out of the app: each one is counted, the first one is logged."""
 
     @wraps(event)
     def take(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -58,24 +59,24 @@ def _guarded(event: Callable[P, None]) -> Callable[P, None]:
 class MeteringHandler(BaseCallbackHandler):
     """Counts and times the questions, node visits, LLM calls and retriever calls of a LangGraph app.
 
-    A question is one invocation: the outermost run that the handler sees. A node's `hop` is how often the node has run
-    in its question, a question's hops are those of the node that ran most often. The time to the first token is known
-    of models that stream, cached tokens of servers that tell them; what is not told is not counted.
+    A question is one invocation of the app. A node's `hop` is how often the node has run in its question; a question's
+    hops are those of the node that ran most often. Time to first token needs a model that streams, cached tokens a
+    server that reports them; what is not reported is not counted.
 
-    One handler serves any number of questions at a time. It runs inline as plain functions, so an async app needs no
-    task for each token, and a sync app no event loop.
+    One handler serves any number of concurrent questions. It runs inline as plain functions, so an async app needs no
+    task per token, and a sync app no event loop.
 
     Args:
-        nodes: the app's nodes, as in `app.nodes`; what is not among them is counted as `other`, and so is what comes
-            after the first 32.
-        llm_nodes: those of them that call a language model (default: any may).
-        registry: where the instruments are registered (default: a registry of its own).
+        nodes: the app's nodes, as in `app.nodes`; any other node is counted as `other`, and so is every node after the
+            first 32.
+        llm_nodes: the nodes that call a language model (default: any may).
+        registry: where the instruments are registered (default: a new registry).
         clock: seconds, monotonic.
-        spans: exports a trace of each question, such as `Spans(trace.get_tracer("app"), "my-agent")`.
+        tracer: exports a trace of each question, such as `AgentTracer(trace.get_tracer("app"), "my-agent")`.
 
     Attributes:
-        registry: holds the instruments, for an app that has a metrics endpoint already.
-        address: "host:port", once `serve` was called.
+        registry: contains the instruments, for an app that already has a metrics endpoint.
+        address: "host:port", once `serve` has been called.
     """
 
     run_inline = True
@@ -87,7 +88,7 @@ class MeteringHandler(BaseCallbackHandler):
         *,
         registry: CollectorRegistry | None = None,
         clock: Callable[[], float] = time.perf_counter,
-        spans: Spans = NO_SPANS,
+        tracer: AgentTracer = NO_TRACING,
     ) -> None:
         names = [name for name in nodes if not name.startswith("__")]  # LangGraph's own: __start__, __end__
         self.registry = CollectorRegistry() if registry is None else registry
@@ -102,17 +103,18 @@ class MeteringHandler(BaseCallbackHandler):
         busy = BusySeconds(clock)
         self.registry.register(busy)
         self._activity = NodeActivity(lambda: time.time_ns() // 1_000_000)
-        self._runs = Runs(metrics, self._activity, busy, clock, spans, self._forgot)
+        recorder = Recorder(metrics=metrics, activity=self._activity, busy=busy, clock=clock, tracer=tracer)
+        self._runs = Runs(recorder, self._dropped)
         self._lock = threading.Lock()
         self._has_failed = False
-        self._has_forgotten = False
+        self._has_dropped = False
         self._server: MetricsServer | None = None
 
     def serve(self, port: int = 0, host: str = "127.0.0.1") -> Self:
         """Serve /metrics and /metrics/timeline from a thread of this process, and return the handler.
 
         Args:
-            port: 0 for a free one; see `address`.
+            port: the port, 0 for a free one; see `address`.
             host: the address to listen on.
 
         Raises:
@@ -136,92 +138,62 @@ class MeteringHandler(BaseCallbackHandler):
             self._has_failed = True
             _LOG.exception("An event could not be metered; from now on such failures are only counted.")
 
-    def _forgot(self) -> None:
-        """Count a question whose end was never told, and log the first."""
+    def _dropped(self) -> None:
+        """Count a question or a run whose end was never reported, and log the first one."""
         self._failures.inc()
-        if not self._has_forgotten:
-            self._has_forgotten = True
-            _LOG.warning(
-                "A question's end was never told; it counts as cancelled, and from now on such are only counted."
-            )
+        if not self._has_dropped:
+            self._has_dropped = True
+            _LOG.warning("The app never reported the end of a question; it counts as cancelled, as later ones will.")
 
     @_guarded
-    def on_chain_start(
-        self,
-        *_: Any,
-        run_id: UUID,
-        parent_run_id: UUID | None = None,
-        tags: list[str] | None = None,
-        metadata: dict[str, Any] | None = None,
-        **__: Any,
-    ) -> None:
-        """Open a question, a node's visit, or a run that only leads to others."""
-        run = self._open(run_id, parent_run_id, metadata)
-        if parent_run_id is None:
+    def on_chain_start(self, *_: Any, run_id: UUID, **event: Any) -> None:
+        """Open a question, a node visit, or a run that only leads to others."""
+        run, metadata = self._open(run_id, event), event.get("metadata")
+        if event.get("parent_run_id") is None:
             self._runs.ask(run)
-        if metadata and any(tag.startswith(STEP_TAG) for tag in tags or ()):
-            # a subgraph counts its own steps, from 1 in each visit
+        if metadata and any(tag.startswith(STEP_TAG) for tag in event.get("tags") or ()):
+            # a subgraph numbers its steps from 1 in each visit
             scope = str(metadata.get("langgraph_checkpoint_ns", "")).rpartition("|")[0]
             self._runs.visit(run, (scope, metadata.get("langgraph_step")))
 
     @_guarded
-    def on_tool_start(
-        self,
-        *_: Any,
-        run_id: UUID,
-        parent_run_id: UUID | None = None,
-        metadata: dict[str, Any] | None = None,
-        **__: Any,
-    ) -> None:
+    def on_tool_start(self, *_: Any, run_id: UUID, **event: Any) -> None:
         """Open a run that may lead to a retriever or a model."""
-        self._open(run_id, parent_run_id, metadata)
+        self._open(run_id, event)
 
     @_guarded
-    def on_retriever_start(
-        self,
-        *_: Any,
-        run_id: UUID,
-        parent_run_id: UUID | None = None,
-        metadata: dict[str, Any] | None = None,
-        **__: Any,
-    ) -> None:
-        """Open a retriever's call: stage `search`, for LangChain does not tell the query's embedding apart."""
-        self._runs.retrieve(self._open(run_id, parent_run_id, metadata))
+    def on_retriever_start(self, *_: Any, run_id: UUID, **event: Any) -> None:
+        """Open a retriever's call as stage `search`: LangChain does not report the query's embedding separately."""
+        self._runs.retrieve(self._open(run_id, event))
 
     @_guarded
-    def on_llm_start(
-        self,
-        *_: Any,
-        run_id: UUID,
-        parent_run_id: UUID | None = None,
-        metadata: dict[str, Any] | None = None,
-        **__: Any,
-    ) -> None:
+    def on_llm_start(self, *_: Any, run_id: UUID, **event: Any) -> None:
         """Open an LLM call."""
-        self._runs.call(self._open(run_id, parent_run_id, metadata), str((metadata or {}).get("ls_model_name", "")))
+        model = (event.get("metadata") or {}).get("ls_model_name", "")
+        self._runs.call(self._open(run_id, event), str(model))
 
     on_chat_model_start = on_llm_start
 
     @_guarded
     def on_llm_new_token(self, token: Any, *_: Any, run_id: UUID, chunk: Any = None, **__: Any) -> None:
-        """Note the first token; the empty piece that opens a stream is none."""
-        if token or says_something(getattr(chunk, "message", None)):
-            self._runs.token(run_id)
+        """Record the time to first token; ignore the empty chunk that opens a stream."""
+        if (token or has_content(getattr(chunk, "message", None))) and (call := self._runs.call_of(run_id)):
+            call.first_token()
 
     @_guarded
     def on_llm_end(self, response: LLMResult, *_: Any, run_id: UUID, **__: Any) -> None:
-        """Close an LLM call with what its server told."""
+        """Close an LLM call with the server's usage."""
         try:
-            if run := self._runs.find(run_id):
-                run.usage = told_usage(response)
+            if call := self._runs.call_of(run_id):
+                call.usage = usage_of(response)
         finally:
             self._runs.close(run_id)
 
     @_guarded
     def on_llm_error(self, error: BaseException, *_: Any, run_id: UUID, **__: Any) -> None:
-        """Close an LLM call that failed, by its reason."""
-        run = self._runs.find(run_id)
-        self._runs.close(run_id, reason_of(error, has_begun=run is not None and run.ttft is not None))
+        """Close an LLM call that failed."""
+        call = self._runs.call_of(run_id)
+        self._runs.close(run_id, reason_of(error, has_begun=call is not None and call.ttft is not None))
 
     @_guarded
     def on_chain_end(self, *_: Any, run_id: UUID, **__: Any) -> None:
@@ -232,29 +204,32 @@ class MeteringHandler(BaseCallbackHandler):
 
     @_guarded
     def on_chain_error(self, error: BaseException, *_: Any, run_id: UUID, **__: Any) -> None:
-        """Close a run that failed; whoever cancels or abandons a question raises what is no `Exception`."""
-        self._runs.close(run_id, type(error).__name__ if isinstance(error, Exception) else CANCELLED)
+        """Close a run that failed or was cancelled."""
+        self._runs.close(run_id, reason_of_failure(error))
 
     on_tool_error = on_retriever_error = on_chain_error
 
-    def _open(self, run_id: UUID, parent_run_id: UUID | None, metadata: Mapping[str, Any] | None) -> Run:
-        return self._runs.open(run_id, parent_run_id, str((metadata or {}).get("langgraph_node", "")))
+    def _open(self, run_id: UUID, event: Mapping[str, Any]) -> Run:
+        node = (event.get("metadata") or {}).get("langgraph_node", "")
+        return self._runs.open(run_id, event.get("parent_run_id"), str(node))
 
 
-def says_something(message: Any) -> bool:
-    """Return whether a streamed message without text carries a tool call or a thought."""
+def has_content(message: Any) -> bool:
+    """Return whether a streamed message without text carries a tool call or reasoning."""
     return bool(getattr(message, "tool_call_chunks", None) or getattr(message, "additional_kwargs", None))
 
 
-def told_usage(response: LLMResult) -> Usage | None:
-    """Return the tokens of a call, None if the response does not tell them.
+def usage_of(response: LLMResult) -> Usage | None:
+    """Return the tokens of a call, None if the response does not contain them.
 
-    They are the message's `usage_metadata`; of it, `input_token_details.cache_read` is vLLM's
+    They are the message's `usage_metadata`, whose `input_token_details.cache_read` is vLLM's
     `usage.prompt_tokens_details.cached_tokens`.
+
+    Raises:
+        ValueError: a count is impossible.
     """
     message = getattr(response.generations[0][0], "message", None)
-    told = getattr(message, "usage_metadata", None)
-    if not told:
+    usage = getattr(message, "usage_metadata", None)
+    if not usage:
         return None
-    cached = told.get("input_token_details", {}).get("cache_read")
-    return Usage(told["input_tokens"], told["output_tokens"], cached)
+    return Usage(usage["input_tokens"], usage["output_tokens"], usage.get("input_token_details", {}).get("cache_read"))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[1]
 DOCUMENT = (ROOT / "docs" / "opentelemetry.md").read_text()
-OURS, _, OF_VLLM = DOCUMENT.partition("vLLM names its attributes")
+OURS, _, OF_VLLM = DOCUMENT.partition("vLLM's attributes follow")
 NAMED = set(re.findall(r"`((?:gen_ai|error)\.[a-z_.]+)`", OURS))
 
 

@@ -20,7 +20,7 @@ ACTIVITIES = ("retrieval_only", "generation_only", "both", "neither")
 class BusySeconds(Collector):
     """Splits the wall time of a load into four activities that add up to it.
 
-    Time is credited when something starts or ends, and at each scrape, so a counter moves during a long call too.
+    Time is credited when an activity starts or ends, and at each scrape, so a counter moves during a long call too.
 
     Args:
         clock: seconds, monotonic.
@@ -35,7 +35,7 @@ class BusySeconds(Collector):
 
     @contextmanager
     def accounting(self) -> Iterator[None]:
-        """Account for the time inside the block; outside of it none is credited."""
+        """Credit the time inside the block, and no other."""
         with self._lock:
             self._since = self._clock()
         try:
@@ -48,11 +48,17 @@ class BusySeconds(Collector):
     @contextmanager
     def busy(self, resource: Resource) -> Iterator[None]:
         """Mark `resource` as busy inside the block; blocks may overlap and nest."""
-        self._change(resource, 1)
+        self.change(resource, 1)
         try:
             yield
         finally:
-            self._change(resource, -1)
+            self.change(resource, -1)
+
+    def change(self, resource: Resource, step: int) -> None:
+        """Mark `resource` as busy once more (`step` 1) or once less (-1)."""
+        with self._lock:
+            self._credit()
+            self._running[resource] += step
 
     def seconds(self) -> dict[str, float]:
         """Return seconds by activity, credited up to now."""
@@ -70,11 +76,6 @@ class BusySeconds(Collector):
         for activity, seconds in self.seconds().items():
             family.add_metric([activity], seconds)
         yield family
-
-    def _change(self, resource: Resource, step: int) -> None:
-        with self._lock:
-            self._credit()
-            self._running[resource] += step
 
     def _credit(self) -> None:
         if self._since is None:

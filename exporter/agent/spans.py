@@ -1,7 +1,7 @@
 """OpenTelemetry spans of an agent, under the names of the GenAI semantic conventions where those have one.
 
 question (invoke_agent) > node visit > retrieval stage or LLM call (chat). No text of a question, a document, a prompt
-or a reply ever enters a span, an exception's message neither. docs/opentelemetry.md maps the names.
+or a reply ever enters a span, nor does the message of an exception. docs/opentelemetry.md maps the names.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from opentelemetry.context import attach
+from opentelemetry.context import attach, get_current
 from opentelemetry.trace import (
     NoOpTracer,
     SpanKind,
@@ -21,14 +21,14 @@ from opentelemetry.trace import (
 )
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from exporter.agent.instruments import ERROR_REASONS
-
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from opentelemetry.context import Context
     from opentelemetry.trace import Span, Tracer
     from opentelemetry.util.types import AttributeValue
+
+    from exporter.agent.usage import Usage
 
 AGENT_NAME = "gen_ai.agent.name"
 ERROR_TYPE = "error.type"
@@ -44,11 +44,11 @@ STAGE_OPERATIONS = {"embed": "embeddings", "search": "retrieval"}  # the convent
 _PROPAGATOR = TraceContextTextMapPropagator()
 
 
-class Spans:
-    """Starts spans; without a tracer they record nothing and cost some microseconds each.
+class AgentTracer:
+    """Starts the spans of an agent; without a tracer they record nothing and cost some microseconds each.
 
     Args:
-        tracer: of a provider that exports.
+        tracer: a tracer of a provider that exports spans.
         agent: the agent's name.
     """
 
@@ -57,12 +57,12 @@ class Spans:
         self._agent = agent
 
     def question(self, context: Context | None = None) -> Span:
-        """Start the span of a question inside the span that is current in `context`, by default in this one."""
+        """Start the span of a question inside the span that is current in `context`, by default the current context."""
         attributes = {OPERATION: "invoke_agent", AGENT_NAME: self._agent}
         return self._tracer.start_span(f"invoke_agent {self._agent}", context, attributes=attributes)
 
     def node(self, question: Span, node: str, hop: int) -> Span:
-        """Start the span of a node's visit."""
+        """Start the span of a node visit."""
         return self._tracer.start_span(node, set_span_in_context(question), attributes=_place(node, hop))
 
     def stage(self, parent: Span, stage: str, hop: int) -> Span:
@@ -78,31 +78,34 @@ class Spans:
         return self._tracer.start_span("chat", set_span_in_context(parent), SpanKind.CLIENT, attributes)
 
 
-NO_SPANS = Spans()
+NO_TRACING = AgentTracer()
 
 
 @contextmanager
-def within(span: Span) -> Iterator[Span]:
-    """Make a span current inside the block, and end it there; an exception's message, which may quote, stays out."""
+def current(span: Span) -> Iterator[None]:
+    """Make a span current inside the block, where there is a trace; an exception leaves no message in it."""
     if not span.get_span_context().is_valid:
-        yield span
+        yield
         return
-    with use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False):
-        try:
-            yield span
-        except BaseException as error:
-            reason = getattr(error, "reason", None)
-            fail(span, reason if reason in ERROR_REASONS else type(error).__name__)
-            raise
+    with use_span(span, record_exception=False, set_status_on_exception=False):
+        yield
 
 
-def make_current(span: Span) -> None:
-    """Make a span current for the rest of the running task or thread, where there is a trace.
+def make_current(span: Span) -> Callable[[], None]:
+    """Make a span current in the running task or thread, where there is a trace; return what ends that.
 
-    An HTTP client that is instrumented for OpenTelemetry then sends its trace context along.
+    An HTTP client that is instrumented for OpenTelemetry then propagates the trace context.
     """
-    if span.get_span_context().is_valid:
-        attach(set_span_in_context(span))
+    if not span.get_span_context().is_valid:
+        return lambda: None
+    outer = get_current()
+    attach(set_span_in_context(span))
+
+    def leave() -> None:
+        if get_current_span() is span:  # a run may end in another task than it began in
+            attach(outer)
+
+    return leave
 
 
 def current_or(span: Span) -> Span:
@@ -117,16 +120,18 @@ def fail(span: Span, kind: str) -> None:
     span.set_status(Status(StatusCode.ERROR))
 
 
-def tell_usage(span: Span, prompt_tokens: int, completion_tokens: int, cached_tokens: int | None) -> None:
-    """Set the tokens of a call, as the server counted them; what it did not tell is left out."""
-    span.set_attribute(USAGE_INPUT, prompt_tokens)
-    span.set_attribute(USAGE_OUTPUT, completion_tokens)
-    if cached_tokens is not None:
-        span.set_attribute(USAGE_CACHED, cached_tokens)
+def set_usage(span: Span, usage: Usage) -> None:
+    """Set the tokens of a call, as the server counted them, and its finish reason; unknown ones are left out."""
+    span.set_attribute(USAGE_INPUT, usage.prompt_tokens)
+    span.set_attribute(USAGE_OUTPUT, usage.completion_tokens)
+    if usage.cached_tokens is not None:
+        span.set_attribute(USAGE_CACHED, usage.cached_tokens)
+    if usage.finish_reason is not None:
+        span.set_attribute(FINISH_REASONS, [usage.finish_reason])
 
 
 def trace_headers(span: Span) -> dict[str, str]:
-    """Return the W3C headers (`traceparent`) that let a server's own spans nest under it; none without a trace."""
+    """Return the W3C headers (`traceparent`) that nest a server's spans under this one; empty without a trace."""
     carrier: dict[str, str] = {}
     _PROPAGATOR.inject(carrier, set_span_in_context(span))
     return carrier

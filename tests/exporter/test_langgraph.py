@@ -249,7 +249,7 @@ async def test_an_answer_without_a_message_is_no_open_call() -> None:
     """A library's response of another shape costs its tokens, not the call's time."""
     app, handler = metered(CorrectiveRag(model()))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("exporter.langgraph.told_usage", lambda _: {}["message"])
+        patch.setattr("exporter.langgraph.usage_of", lambda _: {}["message"])
         await app.ainvoke({"question": "Why?"})
     assert value(handler, "hop2rag_metering_failures_total") == 4
     assert by_node(handler, "hop2rag_llm_call_duration_seconds_count") == [0, 2, 1, 1]

@@ -66,7 +66,7 @@ def test_runs_of_parents_that_were_never_seen_do_not_pile_up(handler: MeteringHa
     for _ in range(1000):
         getattr(handler, event)({}, [], run_id=uuid4(), parent_run_id=uuid4())
     assert len(handler._runs) <= 20
-    assert len(handler._runs._questions) <= 20
+    assert len(handler._runs._trees) <= 20
     assert forgotten(handler) == 980
 
 
@@ -108,7 +108,7 @@ def test_questions_that_end_are_no_failures(handler: MeteringHandler, fake_time:
         handler.on_chain_end({}, run_id=question)
         fake_time.now += 60
     assert forgotten(handler) == 0
-    assert len(handler._runs._questions) == 0
+    assert len(handler._runs._trees) == 0
     assert value(handler, "hop2rag_questions_total", outcome="ok", termination="done") == 1000
 
 

@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from exporter.agent.spans import Spans
+from exporter.agent.spans import AgentTracer
 from exporter.langgraph import MeteringHandler
 from tests.stubs.corrective import CACHED, PROMPT_TOKENS, ChatModel, CorrectiveRag
 
@@ -36,7 +36,7 @@ async def traced(agent: CorrectiveRag) -> tuple[ReadableSpan, ...]:
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(exported))
     app = agent.app()
-    handler = MeteringHandler(app.nodes, spans=Spans(provider.get_tracer("test"), "crag"))
+    handler = MeteringHandler(app.nodes, tracer=AgentTracer(provider.get_tracer("test"), "crag"))
     with suppress(ConnectionError):
         await app.ainvoke({"question": "TOPSECRET?"}, {"callbacks": [handler]})
     return exported.get_finished_spans()

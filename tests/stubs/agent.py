@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import zlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -11,6 +12,8 @@ from prometheus_client import CollectorRegistry
 
 from exporter.agent.busy import BusySeconds
 from exporter.agent.instruments import AgentMetrics
+from exporter.agent.recorder import Recorder
+from exporter.agent.spans import NO_TRACING
 from exporter.timeline import NodeActivity
 from workload.agent.backoff import Backoff, Breaker
 from workload.agent.client import llm_client
@@ -24,11 +27,12 @@ from workload.agent.state import LLM_NODES, NODES
 from workload.corpus.document import Document
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import openai
     from numpy.typing import NDArray
 
+    from exporter.agent.spans import AgentTracer
     from workload.corpus.watch import Mark
     from workload.record.journal import Journal
     from workload.settings import Layout
@@ -95,12 +99,22 @@ class Bench:
         return self.registry.get_sample_value(name, labels)
 
 
-def bench(block_size: int | None = 16, journal: Journal | None = None) -> Bench:
+def bench(
+    block_size: int | None = 16,
+    journal: Journal | None = None,
+    *,
+    keeps_text: bool = False,
+    clock: Callable[[], float] = time.perf_counter,
+    wall: Callable[[], float] = time.time,
+    tracer: AgentTracer = NO_TRACING,
+) -> Bench:
     """Return fresh instruments."""
     registry = CollectorRegistry()
     metrics = AgentMetrics(registry, NODES, LLM_NODES)
-    activity, busy = NodeActivity(lambda: 0), BusySeconds()
-    return Bench(registry, Meter(metrics, activity, busy, ReuseOrder(block_size), journal))
+    recorder = Recorder(
+        metrics=metrics, activity=NodeActivity(lambda: 0), busy=BusySeconds(), clock=clock, tracer=tracer
+    )
+    return Bench(registry, Meter(recorder, ReuseOrder(block_size), journal, keeps_text, wall))
 
 
 def client_of(url: str, timeout: float = 10.0) -> openai.AsyncOpenAI:

@@ -31,7 +31,7 @@ class Draft:
         if not same_query(query, self.query):
             self.drop(meter, "wrong")
             return None
-        needed = meter.meter.monotonic()
+        needed = meter.recorder.clock()
         try:
             documents, ended = await self.work
         finally:
@@ -45,7 +45,7 @@ class Draft:
             return
         self.is_settled = True
         is_whole = self.work.done() and not self.work.cancelled() and self.work.exception() is None
-        ended = self.work.result()[1] if is_whole else meter.meter.monotonic()
+        ended = self.work.result()[1] if is_whole else meter.recorder.clock()
         self.work.cancel()
         meter.prefetched(self.hop, outcome, self.started, ended - self.started, 0.0)
 

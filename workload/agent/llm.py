@@ -12,8 +12,8 @@ from pydantic import BaseModel, ValidationError
 
 from exporter.agent.instruments import OTHER
 from exporter.agent.llm_failures import reason_of
+from exporter.agent.usage import Usage
 from workload.agent.backoff import Backoff, Breaker, retry_after_seconds
-from workload.agent.calls import Usage
 from workload.agent.prompts import REPAIR
 
 if TYPE_CHECKING:
@@ -208,7 +208,8 @@ class Llm:
         asked = list(messages)
         for attempt in range(MAX_REPAIRS + 1):
             if attempt:
-                question.meter.metrics.json_repairs.labels(question.meter.metrics.llm_node(node)).inc()
+                metrics = question.recorder.metrics
+                metrics.json_repairs.labels(metrics.llm_node(node)).inc()
             text = await self.complete(question, node, hop, asked, max_tokens, schema)
             try:
                 return schema.model_validate_json(text), text

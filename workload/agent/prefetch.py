@@ -63,7 +63,7 @@ class Prefetch:
         hop = state["hop"] + (node == "extract_clues")
         if self.source == "off" or hop > max_hops or not (query := self._query(node, state, hop, meter)):
             return None
-        started = meter.meter.monotonic()
+        started = meter.recorder.clock()
         work = asyncio.create_task(self._find(query, meter))
         self.tasks.add(work)  # the event loop alone would let go of it
         work.add_done_callback(self._forget)
@@ -79,9 +79,9 @@ class Prefetch:
         return state["missing"] if node == "decide" and self.source == "missing-fact" else ""
 
     async def _find(self, query: str, meter: QuestionMeter) -> tuple[list[Document], float]:
-        with meter.meter.busy.busy("retrieval"):
+        with meter.recorder.busy.busy("retrieval"):
             documents = await self.retrieval.search(await self.retrieval.embed(query))
-        return documents, meter.meter.monotonic()
+        return documents, meter.recorder.clock()
 
     def _forget(self, work: asyncio.Task[tuple[list[Document], float]]) -> None:
         self.tasks.discard(work)

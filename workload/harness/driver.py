@@ -82,7 +82,7 @@ class Driver:
                 await self.prime(phase)
 
         if arrivals:
-            await open_loop(ask, questions, arrivals, concurrency, tally, ended, self.meter.monotonic)
+            await open_loop(ask, questions, arrivals, concurrency, tally, ended, self.meter.recorder.clock)
         else:
             await closed_loop(ask, questions, concurrency, tally, ended)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import uvloop
 
 from exporter.agent.busy import BusySeconds
+from exporter.agent.recorder import Recorder
 from exporter.timeline import NodeActivity
 from exporter.web.server import MetricsServer
 from workload.agent.client import llm_client
@@ -136,10 +137,11 @@ def subject(
     )
     address = reachable(server.start())
     try:
-        with exported_spans(places.otlp_endpoint) as spans:
+        with exported_spans(places.otlp_endpoint) as tracer:
             drivers: dict[PhaseLabel, Driver] = {}
             for phase, metrics in instruments.metrics.items():
-                meter = Meter(metrics, activity, busy, reuse, journal, load.record_prompts, wall=wall, spans=spans)
+                recorder = Recorder(metrics=metrics, activity=activity, busy=busy, tracer=tracer)
+                meter = Meter(recorder, reuse, journal, load.record_prompts, wall)
                 primer = Primer(llm, meter, agent.layout) if agent.primed else None
                 drivers[phase] = Driver(Hop2Rag(nodes), meter, gate, primer)
             yield Subject(drivers[MEASURED], drivers[WARM_UP], llm, busy, instruments, address)

@@ -15,8 +15,9 @@ from prometheus_client import CollectorRegistry
 
 from exporter.agent.busy import BusySeconds
 from exporter.agent.instruments import AgentMetrics
+from exporter.agent.recorder import Recorder
+from exporter.agent.usage import Usage
 from exporter.timeline import NodeActivity
-from workload.agent.calls import Usage
 from workload.agent.graph import Hop2Rag
 from workload.agent.llm import Llm
 from workload.agent.metering import Meter
@@ -136,14 +137,8 @@ def simulate(
     for layout in LAYOUTS:
         llm = SimulatedLlm(tokenizer=tokenizer, speak=speak)
         nodes = Hop2RagNodes(llm, Retrieval(embedder, store, settings.agent.k), settings.agent.max_hops, layout)
-        meter = Meter(
-            metrics,
-            NodeActivity(lambda: 0),
-            BusySeconds(),
-            ReuseOrder(block_size),
-            journal,
-            settings.load.record_prompts,
-        )
+        recorder = Recorder(metrics=metrics, activity=NodeActivity(lambda: 0), busy=BusySeconds())
+        meter = Meter(recorder, ReuseOrder(block_size), journal, settings.load.record_prompts)
         driver = Driver(Hop2Rag(nodes), meter, EngineGate(lambda: None))
         task = progress.add_task(f"{layout}: simulated", total=len(questions))
         phase = Phase(layout, 0, PHASE, 0, salt="")

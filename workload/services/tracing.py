@@ -6,7 +6,7 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from exporter.agent.spans import Spans
+from exporter.agent.spans import AgentTracer
 from workload.errors import MissingPartError, UsageError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"
 
 
 @contextmanager
-def exported_spans(endpoint: str | None, environ: Mapping[str, str] = os.environ) -> Iterator[Spans]:
+def exported_spans(endpoint: str | None, environ: Mapping[str, str] = os.environ) -> Iterator[AgentTracer]:
     """Yield what starts spans; they are exported by gRPC, and the last of them when the block ends.
 
     A collector that does not answer costs its spans, never the run: the exporter logs it.
@@ -32,7 +32,7 @@ def exported_spans(endpoint: str | None, environ: Mapping[str, str] = os.environ
         UsageError: a variable asks for a protocol other than gRPC.
     """
     if endpoint is None:
-        yield Spans()
+        yield AgentTracer()
         return
     protocol = next((environ[name] for name in PROTOCOLS if environ.get(name)), "grpc")
     if protocol != "grpc":
@@ -50,7 +50,7 @@ def exported_spans(endpoint: str | None, environ: Mapping[str, str] = os.environ
     provider = TracerProvider(resource=Resource.create({"service.name": service}), shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint)))
     try:
-        yield Spans(provider.get_tracer("hop2rag"), AGENT)
+        yield AgentTracer(provider.get_tracer("hop2rag"), AGENT)
     finally:
         provider.shutdown()
 

@@ -127,7 +127,7 @@ class Sender:
             send()
 
     async def _open(self, send: Callable[[float], None], rate: float) -> None:
-        clock, random = self.driver.meter.monotonic, Random(f"{self.seed}:{self.segment()}")
+        clock, random = self.driver.meter.recorder.clock, Random(f"{self.seed}:{self.segment()}")
         due = clock()
         while True:
             due += random.expovariate(rate * self.pace.level / self.pace.wanted)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,8 +15,8 @@ import pytest
 from prometheus_client import Histogram
 
 from exporter.agent.instruments import NODE_BUCKETS, QUESTION_BUCKETS, TTFT_BUCKETS
+from exporter.agent.usage import Usage
 from tests.stubs.agent import bench
-from workload.agent.calls import Usage
 from workload.agent.graph import Hop2Rag, build
 from workload.agent.llm import Llm, LlmError
 from workload.agent.state import NODES
@@ -70,7 +69,7 @@ class TimedNodes:
 async def test_each_node_takes_what_it_took() -> None:
     """Each duration is the node's own, and between two of them lies nothing of either."""
     clock = SteppedClock(100.0)
-    meter = replace(bench().meter, monotonic=clock, wall=SteppedClock(1_000.0))
+    meter = bench(clock=clock, wall=SteppedClock(1_000.0)).meter
     question = meter.question("0", "bridge")
     await Hop2Rag(cast("Hop2RagNodes", TimedNodes(clock))).answer("When?", question)
     visits = question.visits
@@ -99,7 +98,7 @@ def test_no_node_is_as_long_as_the_next() -> None:
 def test_row_19_a_wall_clock_that_jumps_changes_no_duration() -> None:
     """NTP or a suspended laptop moves the wall clock by an hour; instants of a question stay in their order."""
     monotonic, wall = SteppedClock(100.0), SteppedClock(1_700_000_000.0)
-    meter = replace(bench().meter, monotonic=monotonic, wall=wall)
+    meter = bench(clock=monotonic, wall=wall).meter
     question = meter.question("0", "bridge")
     for jump in (-3600.0, 3600.0):
         wall.now += jump
@@ -112,10 +111,9 @@ def test_row_19_a_wall_clock_that_jumps_changes_no_duration() -> None:
 
 def test_latency_counts_from_the_intended_start() -> None:
     """A question that had to wait for its turn has waited; leaving that out is coordinated omission."""
-    measured = bench()
     monotonic = SteppedClock(10.0)
-    meter = replace(measured.meter, monotonic=monotonic, wall=SteppedClock(0.0))
-    question = meter.question("0", "bridge", intended=7.0)
+    measured = bench(clock=monotonic, wall=SteppedClock(0.0))
+    question = measured.meter.question("0", "bridge", intended=7.0)
     monotonic.now = 11.0
     question.close("ok", "enough", 2, {})
     assert measured.value("hop2rag_question_duration_seconds_sum") == 4.0
@@ -138,7 +136,7 @@ async def test_row_26_what_failed_is_counted_and_is_no_latency(failure: BaseExce
     assert question.calls[0]["duration_seconds"] >= 0
     assert measured.value("hop2rag_node_active", node="decide") == 0
     question.close("failed" if reason else "cancelled", "error", 0, {})
-    assert observed(measured.meter.metrics) == 0
+    assert observed(measured.meter.recorder.metrics) == 0
     assert measured.value("hop2rag_node_failures_total", node="decide") == 1
     assert measured.value("hop2rag_retrieval_failures_total", stage="rerank") == 1
     assert measured.value("hop2rag_llm_errors_total", node="decide", reason=reason or "cancelled") == 1
@@ -193,11 +191,11 @@ def test_row_05_ten_thousand_names_make_one_series_more() -> None:
     question = measured.meter.question("0", "bridge")
     with question.node("grade", 1):
         pass
-    before = series_of(measured.meter.metrics)
+    before = series_of(measured.meter.recorder.metrics)
     for name in hostile:
         with question.node(name, 1):
             pass
-    assert series_of(measured.meter.metrics) == before + 1
+    assert series_of(measured.meter.recorder.metrics) == before + 1
     assert measured.value("hop2rag_node_duration_seconds_count", node="other") == len(hostile)
 
 

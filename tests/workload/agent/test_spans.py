@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,7 +11,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
-from exporter.agent.spans import Spans
+from exporter.agent.spans import AgentTracer
 from tests.stubs.agent import StubStore, agent_of, bench, document
 from tests.stubs.vllm import StubVllm, Turn, by_node
 from workload.agent.llm import Llm
@@ -39,7 +38,7 @@ def meter(exported: InMemorySpanExporter) -> Meter:
     """Return a meter that traces."""
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(exported))
-    return replace(bench().meter, spans=Spans(provider.get_tracer("test"), "Hop2Rag"))
+    return bench(tracer=AgentTracer(provider.get_tracer("test"), "Hop2Rag")).meter
 
 
 async def ask(client: openai.AsyncOpenAI, meter: Meter, text: str = "When?", **more: Any) -> None:

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from exporter.agent.usage import Usage
 from tests.stubs.agent import bench
 from tests.stubs.run import measured
-from workload.agent.calls import Usage
 from workload.analysis.ab import QUALITY
 from workload.experiments.latency import reduce
 from workload.kv_cache.recorded import read_calls
@@ -118,9 +118,7 @@ def run(path: Path, asked: Mapping[str, int], cuts: Sequence[tuple[int, bool]]) 
         done = history.acknowledged.get(place, frozenset())
         before = history.interrupted.get(place, {})
         with MortalJournal(path, {}) as journal:
-            meter = dataclasses.replace(
-                bench(16, journal).meter, monotonic=clock, wall=clock, keeps_text=True, activity=bench().meter.activity
-            )
+            meter = bench(16, journal, keeps_text=True, clock=clock, wall=clock).meter
             process = Process(journal, meter, clock, steps, is_killed)
             try:
                 for name, hops in asked.items():
