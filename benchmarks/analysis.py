@@ -25,7 +25,7 @@ from workload.statistics.throughput import Level
 from workload.statistics.usl import fit_usl
 from workload.statistics.wall import is_wall, slope_ratio
 from workload.theory.eviction import hashed, replay, smallest_pool
-from workload.theory.prefix import PrefixIndex
+from workload.theory.reuse_bound import PrefixIndex
 from workload.theory.structure import AgentCall, common_prefix, reuse_structure, shared_prefixes
 
 if TYPE_CHECKING:

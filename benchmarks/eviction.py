@@ -31,8 +31,8 @@ from workload.corpus.hotpotqa import draw
 from workload.engine.profile import PROFILES
 from workload.errors import Hop2RagError
 from workload.harness.run import launcher_of
-from workload.kv_cache.bounds import in_pool
 from workload.kv_cache.recorded import read_calls
+from workload.kv_cache.reuse_bounds import in_pool
 from workload.promql.concurrency import PREEMPTIONS
 from workload.promql.vllm_metrics import HITS, QUERIES
 from workload.record.bundle import new_run_id

@@ -9,7 +9,7 @@ import platform
 import random
 import time
 
-from workload.theory.prefix import PrefixIndex
+from workload.theory.reuse_bound import PrefixIndex
 
 PROMPTS = 400
 TOKENS_A_PROMPT = 2_000

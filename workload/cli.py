@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from importlib.metadata import version
 from typing import Annotated
@@ -20,11 +19,12 @@ from workload.commands.demo import demo
 from workload.commands.export import export, figures
 from workload.commands.load import load
 from workload.commands.options import err, out
+from workload.commands.signals import EXIT_INTERRUPTED, Termination
 from workload.commands.soak import soak
 
 # What is private gets its mode where it is made; nothing that this process or a child makes is open to be changed.
 NOBODY_ELSE_WRITES = 0o022
-EXIT_USAGE, EXIT_INTERRUPTED, EXIT_TERMINATED = 2, 130, 143
+EXIT_USAGE = 2
 
 app = typer.Typer(
     name="hop2rag",
@@ -84,16 +84,7 @@ def run_command_line(arguments: list[str]) -> int:
     os.environ["LANGSMITH_TRACING"] = "false"
     os.environ.pop("OPENAI_LOG", None)  # at "debug" the client would log every prompt
     disable_created_metrics()  # type: ignore[no-untyped-call]
-    was_terminated = False
-
-    def terminate(*_: object) -> None:
-        nonlocal was_terminated
-        was_terminated = True
-        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as for `hop2rag up &` in a script
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.raise_signal(signal.SIGINT)
-
-    signal.signal(signal.SIGTERM, terminate)
+    termination = Termination()
     try:
         code = app(arguments, standalone_mode=False)
     except ActionableError as error:
@@ -107,7 +98,7 @@ def run_command_line(arguments: list[str]) -> int:
         code = EXIT_INTERRUPTED
     if code == EXIT_INTERRUPTED:  # typer, too, turns an interruption into this code
         err.print("Interrupted; what was acknowledged is in the journal.")
-        return EXIT_TERMINATED if was_terminated else EXIT_INTERRUPTED
+        return termination.exit_code
     return code if isinstance(code, int) else 0
 
 

@@ -22,7 +22,7 @@ from workload.agent.llm import Llm
 from workload.agent.metering import Meter
 from workload.agent.nodes import Hop2RagNodes
 from workload.agent.retrieval import Retrieval
-from workload.agent.reuse import ReuseOrder
+from workload.agent.reuse_order import ReuseOrder
 from workload.agent.state import LLM_NODES, NODES
 from workload.corpus.document import Document
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
     from exporter.agent.usage import Usage
-    from workload.agent.reuse import ReuseOrder
+    from workload.agent.reuse_order import ReuseOrder
     from workload.engine.message import Message
 
 

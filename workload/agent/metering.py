@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from exporter.agent.recorder import Recorder
-    from workload.agent.reuse import ReuseOrder
+    from workload.agent.reuse_order import ReuseOrder
     from workload.record.journal import Journal
 
 

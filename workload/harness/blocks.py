@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import TYPE_CHECKING
 
-from workload.agent.reuse import ReuseOrder
+from workload.agent.reuse_order import ReuseOrder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -27,7 +27,7 @@ from workload.agent.prefetch import Planted, Prefetch
 from workload.agent.priming import Primer
 from workload.agent.replay import ReplayLlm
 from workload.agent.retrieval import Retrieval
-from workload.agent.reuse import ReuseOrder
+from workload.agent.reuse_order import ReuseOrder
 from workload.agent.sleep import EngineSleep
 from workload.corpus.tokenizer import token_counter
 from workload.engine.endpoint import open_client

@@ -15,7 +15,7 @@ from workload.kv_cache.simulated import PHASE
 from workload.kv_cache.source import CUDA_BLOCK_SIZE, EngineTold, SentCall, Source
 from workload.record import journal, manifest
 from workload.record.results import read_run
-from workload.theory.prefix import TOKEN_TYPE
+from workload.theory.reuse_bound import TOKEN_TYPE
 from workload.theory.structure import AgentCall
 
 if TYPE_CHECKING:

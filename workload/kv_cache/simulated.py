@@ -24,7 +24,7 @@ from workload.agent.metering import Meter
 from workload.agent.nodes import Hop2RagNodes
 from workload.agent.prompts import LAYOUTS
 from workload.agent.retrieval import Retrieval
-from workload.agent.reuse import ReuseOrder
+from workload.agent.reuse_order import ReuseOrder
 from workload.agent.state import LLM_NODES, NODES
 from workload.errors import UsageError
 from workload.harness.driver import Driver, Phase

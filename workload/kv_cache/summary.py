@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workload.kv_cache.bounds import (
+from workload.kv_cache.parts import PARTS, parts_of
+from workload.kv_cache.reuse_bounds import (
     eviction_steps,
     interleaved,
     reusable_by_call,
     told_by_engine,
     uncached_by_question,
 )
-from workload.kv_cache.parts import PARTS, parts_of
 from workload.statistics.paired import compare, mean_ci
 from workload.statistics.percentiles import quantile
 from workload.theory.structure import BLOCK_SIZES, Bound, Cell, reuse_structure, shared_prefixes

@@ -15,12 +15,12 @@ from workload.paths import asset
 from workload.services.alertmanager_access import PASSWORD, USER, folder_of
 from workload.services.limits import LimitedAdapter
 from workload.services.listener import find_listener
-from workload.services.live_alerts import alerts_on_live_targets
 from workload.services.local_server import SharedServer
 from workload.services.locks import THIS_COMMAND
 from workload.services.process import HOST
 from workload.services.prometheus import PrometheusClient
 from workload.services.prometheus_reload import reload_by_signal
+from workload.services.running_targets_rules import alerts_on_live_targets
 from workload.services.scrape_registration import wait_until_left, wait_until_stale
 from workload.services.targets import TargetFiles
 
@@ -56,7 +56,7 @@ def render_config(
         sample_interval_ms: the interval and time-out of vllm-fast.
         alertmanager: the "host:port" to send alerts to; None to evaluate and store them only.
         password_file: Alertmanager's password, if it asks for one; see `workload.services.alertmanager_access`.
-        alerts: a rule file in place of the template's alerts; see `workload.services.live_alerts`.
+        alerts: a rule file in place of the template's alerts; see `workload.services.running_targets_rules`.
     """
     config: dict[str, Any] = yaml.safe_load(template.read_text())
     config["rule_files"] = [

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from exporter.agent.soak import SoakMetrics
-from workload.agent.reuse import ReuseOrder
+from workload.agent.reuse_order import ReuseOrder
 from workload.corpus.watch import StoreWatch
 from workload.engine.probe import ask_canary
 from workload.engine.profile import PROFILES

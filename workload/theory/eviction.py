@@ -1,6 +1,6 @@
 """The reuse bound under a pool of N blocks: calls replayed against vLLM's own order of eviction.
 
-Calls one after the other are replayed exactly; with an endless pool it is the bound of `workload.theory.prefix`.
+Calls one after the other are replayed exactly; with an endless pool it is the bound of `workload.theory.reuse_bound`.
 Of calls that overlap in time three things are simpler than in the engine: a call takes the blocks of its output when
 it starts; its prompt's blocks can be found from that moment; one that does not fit waits instead of pushing another
 out.
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from workload.theory.pool import BlockPool
-from workload.theory.prefix import block_hashes
+from workload.theory.reuse_bound import block_hashes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from workload.errors import UsageError
-from workload.theory.prefix import block_hashes
+from workload.theory.reuse_bound import block_hashes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

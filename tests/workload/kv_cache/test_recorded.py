@@ -16,8 +16,8 @@ from workload.errors import UsageError
 from workload.harness.driver import Driver, Phase
 from workload.harness.health_gate import EngineGate
 from workload.harness.loops import Tally
-from workload.kv_cache.bounds import reusable_by_call, told_by_engine
 from workload.kv_cache.recorded import read_calls, read_recorded
+from workload.kv_cache.reuse_bounds import reusable_by_call, told_by_engine
 from workload.record.bundle import Bundle
 from workload.record.journal import Journal
 from workload.record.results import WARM_UP

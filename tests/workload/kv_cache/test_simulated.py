@@ -12,9 +12,9 @@ from workload.agent.prompts import LAYOUTS, MAX_CLUE_CHARS, MAX_QUERY_CHARS, Clu
 from workload.agent.replay import Recorded
 from workload.corpus.hotpotqa import Paragraph, Question
 from workload.errors import UsageError
-from workload.kv_cache.bounds import reusable_by_call
 from workload.kv_cache.reader import PerfectReader, clip
 from workload.kv_cache.recorded import read_calls
+from workload.kv_cache.reuse_bounds import reusable_by_call
 from workload.kv_cache.simulated import from_record
 from workload.record.journal import read
 

@@ -14,10 +14,10 @@ import pytest
 
 from tests.stubs.engine import StubCache
 from workload.agent.prompts import LAYOUTS
-from workload.kv_cache.bounds import reusable_by_call
+from workload.kv_cache.reuse_bounds import reusable_by_call
 from workload.kv_cache.source import Source
 from workload.kv_cache.summary import summarize
-from workload.theory.prefix import PrefixIndex
+from workload.theory.reuse_bound import PrefixIndex
 from workload.theory.structure import common_prefix
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from workload.theory.eviction import Call, eviction_curve, hashed, replay, smallest_pool
 from workload.theory.pool import BlockPool
-from workload.theory.prefix import PrefixIndex
+from workload.theory.reuse_bound import PrefixIndex
 
 ids = st.lists(st.integers(0, 2), max_size=14)
 raw_calls = st.lists(st.tuples(ids, ids, st.sampled_from(["", "salt"])), max_size=12)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workload.errors import UsageError
-from workload.theory.prefix import PrefixIndex
+from workload.theory.reuse_bound import PrefixIndex
 from workload.theory.structure import BLOCK_SIZES, AgentCall, common_prefix, reuse_structure, shared_prefixes
 
 ids = st.lists(st.integers(0, 2), max_size=14)

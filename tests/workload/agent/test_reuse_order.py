@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workload.agent.reuse import Arrival, ReuseOrder
-from workload.theory.prefix import PrefixIndex, block_hashes
+from workload.agent.reuse_order import Arrival, ReuseOrder
+from workload.theory.reuse_bound import PrefixIndex, block_hashes
 
 if TYPE_CHECKING:
     from hypothesis.strategies import DrawFn
@@ -149,7 +149,7 @@ def test_ids_that_are_none_fail_their_own_call(ids: list[int]) -> None:
 def test_each_block_is_hashed_once(prompt: list[int], output: list[int], salt: str) -> None:
     """A prompt of 8,000 tokens is 500 blocks; hashed three times on the event loop it delays every other question."""
     order, hashed = ReuseOrder(2), PrefixIndex(2)
-    with patch("workload.theory.prefix.blake2b", wraps=blake2b) as digest:
+    with patch("workload.theory.reuse_bound.blake2b", wraps=blake2b) as digest:
         arrival = order.send(salt)
         order.prompt(arrival, prompt)
         order.output(arrival, output)

@@ -12,7 +12,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from workload.theory.prefix import TOKEN_TYPE, PrefixIndex, block_hashes
+from workload.theory.reuse_bound import TOKEN_TYPE, PrefixIndex, block_hashes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workload.errors import UsageError
-from workload.theory.prefix import PrefixIndex, block_hashes
+from workload.theory.reuse_bound import PrefixIndex, block_hashes
 
 # Few different tokens, so that prefixes are often shared, and some that need all four bytes.
 TOKENS = st.lists(st.sampled_from([0, 1, 2, 49_151, 2**32 - 1]), max_size=40)

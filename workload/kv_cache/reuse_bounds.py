@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from workload.theory.eviction import hashed, replay, smallest_pool
-from workload.theory.prefix import PrefixIndex
+from workload.theory.reuse_bound import PrefixIndex
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -14,12 +14,12 @@ import yaml
 
 from workload.errors import DependencyDownError
 from workload.paths import asset, cache_dir
-from workload.services.live_alerts import alerts_on_live_targets
 from workload.services.process import free_port
 from workload.services.prometheus import NoDataError
 from workload.services.prometheus_binary import find_prometheus
 from workload.services.prometheus_server import LocalPrometheus, loopback_session
 from workload.services.runbooks import linked, runbook_base
+from workload.services.running_targets_rules import alerts_on_live_targets
 from workload.services.scrape_registration import leaving, scraped
 from workload.services.targets import ArmLabels, TargetFiles
 

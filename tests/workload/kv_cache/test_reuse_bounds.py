@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workload.agent.prompts import LAYOUTS
-from workload.kv_cache.bounds import (
+from workload.kv_cache.reuse_bounds import (
     eviction_steps,
     in_pool,
     interleaved,
