@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import shlex
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from workload.engine.endpoint import check_url, parse_endpoint
 from workload.engine.key import FILE_VARIABLE, refuse_secrets
@@ -62,6 +63,14 @@ PrometheusUrl = Annotated[str, AfterValidator(partial(check_url, given_by="HOP2R
 CollectorUrl = Annotated[str, AfterValidator(partial(check_url, given_by="--otlp-endpoint"))]
 
 
+def _listed(value: Any) -> Any:
+    return value.split(",") if isinstance(value, str) else (value,) if isinstance(value, int) else value
+
+
+Listed = BeforeValidator(_listed)  # a list with commas, as it is typed, or one number
+Words = BeforeValidator(lambda value: shlex.split(value) if isinstance(value, str) else value)
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -85,10 +94,12 @@ class LoadSettings(_Part):
     """
 
     limit: int = Field(ge=1, le=100_000)
-    concurrency: tuple[Annotated[int, Field(ge=1, le=MAX_CONCURRENCY)], ...] = Field(default=(1,), min_length=1)
-    rate: tuple[Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)], ...] = ()
+    concurrency: Annotated[tuple[Annotated[int, Field(ge=1, le=MAX_CONCURRENCY)], ...], Listed] = Field(
+        default=(1,), min_length=1
+    )
+    rate: Annotated[tuple[Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)], ...], Listed] = ()
     rounds: int | None = Field(default=None, ge=1, le=1000)
-    contexts: tuple[Annotated[int, Field(ge=64, le=1_000_000)], ...] = ()
+    contexts: Annotated[tuple[Annotated[int, Field(ge=64, le=1_000_000)], ...], Listed] = ()
     order: Literal["AB", "ABBA"] = "ABBA"
     interleave: int | None = Field(default=None, ge=1)
     record_prompts: bool = False
@@ -130,7 +141,7 @@ class EngineSettings(_Part):
 
     engine_python: Path | None = None
     model: str | None = Field(default=None, min_length=1)
-    engine_args: Annotated[tuple[str, ...], AfterValidator(refuse_secrets)] = ()
+    engine_args: Annotated[tuple[str, ...], Words, AfterValidator(refuse_secrets)] = ()
     served_model: str | None = Field(default=None, min_length=1, max_length=256)
     tokenizer: Path | None = None
 
@@ -280,9 +291,9 @@ def _checked(flat: Mapping[str, Any]) -> Settings:
         return Settings.of(flat)
     except ValidationError as error:
         first = error.errors()[0]
-        if not (name := ".".join(str(place) for place in first["loc"] if place not in PARTS)):
-            raise UsageError(f"{first['msg'].removeprefix('Value error, ')}.", "See --help.") from error
-        raise UsageError(
-            f"--{name.replace('_', '-')} = {first['input']!r} is not allowed: {first['msg'].lower()}.",
-            "See --help for what is allowed.",
-        ) from error
+        why, name = (
+            first["msg"].removeprefix("Value error, "),
+            ".".join(str(at) for at in first["loc"] if at not in PARTS),
+        )
+        text = f"--{name.replace('_', '-')} = {first['input']!r} is not allowed: {why.lower()}." if name else f"{why}."
+        raise UsageError(text, "See --help.") from error

@@ -2,51 +2,26 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from workload.commands.options import (
-    Collection,
-    Endpoint,
-    EngineArgs,
-    EnginePort,
-    EnginePython,
-    K,
-    Limit,
-    MaxHops,
-    Model,
+    AGENT,
+    PORTS,
+    RUNNING,
+    STARTED,
+    STORE,
     Option,
-    PersistDir,
-    PrometheusPort,
-    PrometheusRetentionSize,
-    Questions,
-    Seed,
-    ServedModel,
+    Resume,
     out,
     progress_bars,
+    with_settings,
 )
 from workload.errors import UsageError
 
 Live = Annotated[bool, typer.Option("--live", help="Replay nothing: each arm answers for itself; compares quality.")]
-Replay = Annotated[str | None, typer.Option(help="Replay this recorded run instead of recording one first.")]
-Resume = Annotated[str | None, typer.Option(help="Go on with this interrupted run, with its settings.")]
-Order = Annotated[str | None, typer.Option(help="AB, or ABBA to balance drift (default: ABBA).")]
-Interleave = Annotated[
-    int | None,
-    typer.Option(
-        help="Questions that an arm answers before it is the next arm's turn (default: 3 for each in flight; "
-        "all where arms need engines of their own)."
-    ),
-]
-Concurrency = Annotated[int | None, typer.Option(help="Questions in flight (default: 1).")]
-Results = Annotated[Path | None, typer.Option(help="Where results go (default: results).")]
-Tokenizer = Annotated[
-    Path | None, typer.Option(help="A model's folder, to count a context budget by (default: the engine's model).")
-]
-Figures = Annotated[bool, typer.Option(help="Draw the figure; the JSON is the same without.")]
 
 # Arms of one profile stand together, so that in a block of ABBA one start of the engine serves all of them.
 SHORT_LIST = (
@@ -59,7 +34,7 @@ SHORT_LIST = (
     "importance:context=importance,context-budget=256",
     "progressive:context=progressive,context-budget=256",
 )
-# With one question in flight there is nobody to overlap with.
+# With one question in flight there is nothing to overlap with.
 OVERLAP_LIST = ("blocking:retrieval=blocking", "batched:retrieval=batched")
 ENGINE_LIST = (
     "prefix-off",
@@ -68,8 +43,19 @@ ENGINE_LIST = (
     "pool-256:num-gpu-blocks=256",
 )
 
+comparison = with_settings(
+    *("limit", *AGENT, "order", "interleave", *RUNNING, *STARTED, *STORE, *PORTS, "results", "seed", "figures"),
+    concurrency=Annotated[int | None, typer.Option(help="Questions in flight (default: 1).")],
+    replay=Annotated[str | None, typer.Option(help="Replay this recorded run instead of recording one first.")],
+    tokenizer=Annotated[
+        Path | None, typer.Option(help="Folder of the model that counts a context budget (default: the engine's).")
+    ],
+)
 
+
+@comparison
 def ab(
+    flags: dict[str, Any],
     arm: Annotated[
         list[str] | None,
         typer.Option(
@@ -79,119 +65,29 @@ def ab(
         ),
     ] = None,
     option: Option = None,
-    limit: Limit = None,
-    max_hops: MaxHops = None,
-    k: K = None,
-    concurrency: Concurrency = None,
-    order: Order = None,
-    interleave: Interleave = None,
     live: Live = False,
-    replay: Replay = None,
-    vllm_endpoint: Endpoint = None,
-    served_model: ServedModel = None,
-    engine_python: EnginePython = None,
-    model: Model = None,
-    engine_args: EngineArgs = None,
-    tokenizer: Tokenizer = None,
-    persist_dir: PersistDir = None,
-    collection: Collection = None,
-    questions: Questions = None,
-    prometheus_port: PrometheusPort = None,
-    prometheus_retention_size: PrometheusRetentionSize = None,
-    engine_port: EnginePort = None,
-    results: Results = None,
-    seed: Seed = None,
-    figures: Figures = True,
     resume: Resume = None,
 ) -> None:
-    """Compare arms: paired by question, ABBA, on a replayed trajectory, beside the gain that theory allows."""
-    flags: dict[str, Any] = {
-        "limit": limit,
-        "max_hops": max_hops,
-        "k": k,
-        "concurrency": (concurrency,) if concurrency is not None else None,
-        "order": order,
-        "interleave": interleave,
-        "replay": replay,
-        "vllm_endpoint": vllm_endpoint,
-        "served_model": served_model,
-        "engine_python": engine_python,
-        "model": model,
-        "engine_args": shlex.split(engine_args) if engine_args else None,
-        "tokenizer": tokenizer,
-        "persist_dir": persist_dir,
-        "collection": collection,
-        "questions": questions,
-        "prometheus_port": prometheus_port,
-        "prometheus_retention_size": prometheus_retention_size,
-        "engine_port": engine_port,
-        "results": results,
-        "seed": seed,
-        "figures": figures,
-    }
+    """Compare arms: paired by question, ABBA, on a replayed trajectory, next to the gain that theory allows."""
     conduct("ab", {**flags, "arms": tuple(arm or ())}, option, resume, is_live=live)
 
 
+@comparison
 def optimize(
+    flags: dict[str, Any],
     engine: Annotated[
         bool,
         typer.Option(help="Also the engine's knobs: caching, chunks, batch, pool; each starts an engine."),
     ] = False,
     option: Option = None,
-    limit: Limit = None,
-    max_hops: MaxHops = None,
-    k: K = None,
-    concurrency: Concurrency = None,
-    order: Order = None,
-    interleave: Interleave = None,
     live: Live = False,
-    replay: Replay = None,
-    vllm_endpoint: Endpoint = None,
-    served_model: ServedModel = None,
-    engine_python: EnginePython = None,
-    model: Model = None,
-    engine_args: EngineArgs = None,
-    tokenizer: Tokenizer = None,
-    persist_dir: PersistDir = None,
-    collection: Collection = None,
-    questions: Questions = None,
-    prometheus_port: PrometheusPort = None,
-    prometheus_retention_size: PrometheusRetentionSize = None,
-    engine_port: EnginePort = None,
-    results: Results = None,
-    seed: Seed = None,
-    figures: Figures = True,
     resume: Resume = None,
 ) -> None:
-    """Compare the short list of optimisations with the plan's original: a ranked table with intervals, nulls too.
+    """Compare the short list of optimisations with the original prompts: a ranked table with intervals.
 
-    With --concurrency above 1 the list also holds blocking retrieval and batched embeddings.
+    With --concurrency above 1 the list also has blocking retrieval and batched embeddings.
     """
-    flags: dict[str, Any] = {
-        "limit": limit,
-        "max_hops": max_hops,
-        "k": k,
-        "concurrency": (concurrency,) if concurrency is not None else None,
-        "order": order,
-        "interleave": interleave,
-        "replay": replay,
-        "vllm_endpoint": vllm_endpoint,
-        "served_model": served_model,
-        "engine_python": engine_python,
-        "model": model,
-        "engine_args": shlex.split(engine_args) if engine_args else None,
-        "tokenizer": tokenizer,
-        "persist_dir": persist_dir,
-        "collection": collection,
-        "questions": questions,
-        "prometheus_port": prometheus_port,
-        "prometheus_retention_size": prometheus_retention_size,
-        "engine_port": engine_port,
-        "results": results,
-        "seed": seed,
-        "figures": figures,
-    }
-    is_shared = (concurrency or 1) > 1
+    is_shared = flags.get("concurrency", 1) > 1
     arms = (*SHORT_LIST, *(OVERLAP_LIST if is_shared else ()), *(ENGINE_LIST if engine else ()))
     conduct("optimize", {**flags, "arms": arms}, option, resume, is_live=live)
 
@@ -205,12 +101,10 @@ def conduct(name: str, flags: dict[str, Any], option: list[str] | None, resume: 
     from workload.report.headlines import print_finished  # noqa: PLC0415
     from workload.settings import load_settings, with_options  # noqa: PLC0415
 
-    if is_live and flags["replay"]:
+    if is_live and "replay" in flags:
         raise UsageError("--live replays nothing, and --replay names a run to replay.", "Give one of them.")
-    given = {key: value for key, value in flags.items() if value is not None}
-    settings = with_options(
-        load_settings({"limit": LIMIT, "max_hops": MAX_HOPS, "k": K, **given}), read_options(option or ())
-    )
+    defaults = {"limit": LIMIT, "max_hops": MAX_HOPS, "k": K}
+    settings = with_options(load_settings(defaults | flags), read_options(option or ()))
     settings = settings_of(name, settings, resume) if resume else settings
     replays = settings if is_live or settings.load.replay else settings.changed(replay="trajectory")
     for each in parse_arms(settings.load.arms):

@@ -4,50 +4,29 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path  # noqa: TC003 - typer reads the annotations at run time
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from workload.commands.options import (
-    Collection,
-    Endpoint,
-    EnginePort,
-    K,
-    MaxHops,
-    PersistDir,
-    PrometheusPort,
-    Questions,
-    Seed,
-    ServedModel,
-    out,
-    progress_bars,
-)
+from workload.commands.options import AGENT, PORTS, RUNNING, STORE, out, progress_bars, with_settings
+from workload.commands.run import DEFAULTS
 
 
+@with_settings(*AGENT, *RUNNING, *STORE, *PORTS, "seed")
 def load(
-    rate: Annotated[float, typer.Option(min=0.0001, max=100, help="Questions a second, at the most.")] = 0.05,
-    max_hops: MaxHops = None,
-    k: K = None,
-    vllm_endpoint: Endpoint = None,
-    served_model: ServedModel = None,
-    persist_dir: PersistDir = None,
-    collection: Collection = None,
-    questions: Questions = None,
-    prometheus_port: PrometheusPort = None,
-    engine_port: EnginePort = None,
-    seed: Seed = None,
+    flags: dict[str, Any],
+    rate: Annotated[float, typer.Option(min=0.0001, max=100, help="Most questions per second.")] = 0.05,
     webhook_token_file: Annotated[
-        Path | None, typer.Option(help="Listen to Alertmanager, who presents the token in this file.")
+        Path | None, typer.Option(help="File with the bearer token that Alertmanager sends; enables the webhook.")
     ] = None,
     webhook_listen: Annotated[
-        str, typer.Option(help="host:port for Alertmanager.", metavar="ADDRESS")
+        str, typer.Option(help="host:port at which the webhook listens.", metavar="ADDRESS")
     ] = "127.0.0.1:9096",
 ) -> None:
-    """Ask one question after the other, gently and without an end, so that dashboards show something.
+    """Send questions one at a time, at a low rate, until stopped, so that dashboards show something.
 
-    It steps aside while an experiment runs, and while an alert asks for a pause. Its series carry run="live".
+    It pauses while an experiment runs and while an alert asks for a pause. Its series have run="live".
     """
-    from workload.commands.run import given  # noqa: PLC0415 - `--help` need not load the numeric libraries
     from workload.corpus.default import open_corpus  # noqa: PLC0415
     from workload.corpus.embedding import MiniLmEmbedder  # noqa: PLC0415
     from workload.harness.ask import standing_launcher, starting_again  # noqa: PLC0415
@@ -58,22 +37,7 @@ def load(
     from workload.services.alert_listener import AlertListener  # noqa: PLC0415
     from workload.settings import load_settings  # noqa: PLC0415
 
-    settings = load_settings(
-        {
-            "limit": 1,
-            "max_hops": 3,
-            "k": 10,
-            **given(max_hops=max_hops, k=k),
-            "vllm_endpoint": vllm_endpoint,
-            "served_model": served_model,
-            "persist_dir": persist_dir,
-            "collection": collection,
-            "questions": questions,
-            "prometheus_port": prometheus_port,
-            "engine_port": engine_port,
-            "seed": seed,
-        }
-    )
+    settings = load_settings(DEFAULTS | flags)
     greet(settings.engine, settings.places)
     out.print("Opening the corpus; the first time it is indexed.")
     embedder = MiniLmEmbedder()

@@ -1,10 +1,12 @@
-"""Options and output that several commands share."""
+"""The options that set settings, declared once for all commands; and the consoles that commands print to."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
+from functools import wraps
+from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -12,44 +14,117 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from workload.report.console import PlainConsole
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    Command = Callable[..., None]
 
 out = PlainConsole()
 err = PlainConsole(stderr=True)
 
-Limit = Annotated[
-    int | None,
-    typer.Option("--limit", "--num-requests", help="Questions to ask in each arm (default: the experiment's)."),
-]
-MaxHops = Annotated[int | None, typer.Option(help="Hops after which the loop ends (default: the experiment's).")]
-K = Annotated[int | None, typer.Option("--k", "--docs-per-hop", help="Documents retrieved a hop.")]
-Endpoint = Annotated[str | None, typer.Option(help="Use this running vLLM instead of starting the packaged one.")]
-ServedModel = Annotated[
-    str | None, typer.Option(help="The model of --vllm-endpoint that answers, or an adapter (default: the first).")
+PrometheusRetentionSize = Annotated[
+    str | None, typer.Option(help="Most that our own Prometheus keeps, such as 500MB or 20GB (default: 10GB).")
 ]
 EnginePython = Annotated[
     Path | None, typer.Option(help="Start vLLM with this interpreter, such as venv/bin/python, not the packaged one.")
 ]
 Model = Annotated[str | None, typer.Option(help="Model folder or repository that --engine-python serves.")]
 EngineArgs = Annotated[
-    str | None, typer.Option(help="Further arguments of an engine that we start: '--load-format dummy'.")
+    str | None, typer.Option(help="Further arguments for an engine that we start: '--load-format dummy'.")
 ]
-OtlpEndpoint = Annotated[
-    str | None,
-    typer.Option(help="Export spans to this OpenTelemetry collector by gRPC, such as http://127.0.0.1:4317."),
-]
-PersistDir = Annotated[Path | None, typer.Option(help="Chroma store (default: AGRAG_PERSIST_DIR, else our own).")]
-Collection = Annotated[str | None, typer.Option(help="Collection in the store (default: AGRAG_COLLECTION_NAME).")]
-Questions = Annotated[
-    Path | None,
-    typer.Option(help="HotpotQA, 2WikiMultihopQA or MuSiQue, JSON or JSON lines; indexed where no store is named."),
-]
-PrometheusPort = Annotated[int | None, typer.Option(help="Port of our own Prometheus on 127.0.0.1 (default: 9090).")]
-PrometheusRetentionSize = Annotated[
-    str | None, typer.Option(help="What our own Prometheus keeps at most, such as 500MB or 20GB (default: 10GB).")
-]
-EnginePort = Annotated[int | None, typer.Option(help="Port of an engine that we start (default: 8000).")]
-Seed = Annotated[int | None, typer.Option(help="Seed of the draw of questions and of sampling (default: 0).")]
+
+# The option of each setting by the setting's name; see `workload.settings`.
+SETTINGS = {
+    "limit": Annotated[
+        int | None,
+        typer.Option("--limit", "--num-requests", help="Questions to ask per arm (default: the experiment's)."),
+    ],
+    "concurrency": Annotated[
+        str | None, typer.Option(help="Questions in flight, or several levels: 1,2,4,8 (default: the experiment's).")
+    ],
+    "rate": Annotated[
+        str | None,
+        typer.Option(help="concurrency: also an open loop at so many questions per second, or several: 0.5,1."),
+    ],
+    "rounds": Annotated[
+        int | None, typer.Option(help="concurrency: at least so many questions per worker of a level (default: none).")
+    ],
+    "contexts": Annotated[
+        str | None, typer.Option(help="context-growth: prompt lengths of the sweep in tokens, such as 512,4096,8000.")
+    ],
+    "order": Annotated[str | None, typer.Option(help="AB, or ABBA to balance drift (default: ABBA).")],
+    "interleave": Annotated[
+        int | None,
+        typer.Option(
+            help="Questions per block, after which the next arm's block begins (default: 3 per question in flight; "
+            "all where arms need engines of their own)."
+        ),
+    ],
+    "record_prompts": Annotated[
+        bool | None, typer.Option(help="Keep the texts of prompts and replies in the run's journal (mode 0600).")
+    ],
+    "replay": Annotated[
+        str | None, typer.Option(help="Replay this recorded run: the computation is real, the texts are recorded.")
+    ],
+    "from_run": Annotated[
+        str | None, typer.Option(help="kv-cache: take the prompts of this run, recorded with --record-prompts.")
+    ],
+    "seed": Annotated[int | None, typer.Option(help="Seed of the draw of questions and of sampling (default: 0).")],
+    "request_timeout": Annotated[float | None, typer.Option(help="Limit of one LLM call, in seconds.")],
+    "engine_patience": Annotated[
+        float | None, typer.Option(help="Seconds that the engine may be silent before the run ends.")
+    ],
+    "layout": Annotated[
+        str | None, typer.Option(help="Order of a prompt's parts: original, instructions-first or append-only.")
+    ],
+    "k": Annotated[int | None, typer.Option("--k", "--docs-per-hop", help="Documents to retrieve per hop.")],
+    "max_hops": Annotated[
+        int | None, typer.Option(help="Hops after which the agent answers (default: the experiment's).")
+    ],
+    "engine_python": EnginePython,
+    "model": Model,
+    "engine_args": EngineArgs,
+    "served_model": Annotated[
+        str | None, typer.Option(help="The model of --vllm-endpoint that answers, or an adapter (default: the first).")
+    ],
+    "tokenizer": Annotated[
+        Path | None, typer.Option(help="kv-cache: a model's folder (default: the packaged model's).")
+    ],
+    "persist_dir": Annotated[
+        Path | None, typer.Option(help="Folder of the Chroma store (default: AGRAG_PERSIST_DIR, else our own).")
+    ],
+    "collection": Annotated[str | None, typer.Option(help="Collection in the store (default: AGRAG_COLLECTION_NAME).")],
+    "questions": Annotated[
+        Path | None,
+        typer.Option(
+            help="HotpotQA, 2WikiMultihopQA or MuSiQue, as JSON or JSON lines; indexed unless a store is named."
+        ),
+    ],
+    "prompts": Annotated[
+        Path | None, typer.Option(help="kv-cache: take prompts from this file, one JSON object per line.")
+    ],
+    "prometheus_port": Annotated[
+        int | None, typer.Option(help="Port of our own Prometheus on 127.0.0.1 (default: 9090).")
+    ],
+    "prometheus_retention_size": PrometheusRetentionSize,
+    "engine_port": Annotated[int | None, typer.Option(help="Port of an engine that we start (default: 8000).")],
+    "launcher": Annotated[
+        str | None, typer.Option(help="docker: restart a compose project's service vllm on this host for each arm.")
+    ],
+    "vllm_endpoint": Annotated[
+        str | None, typer.Option(help="Use this running vLLM instead of starting the packaged one.")
+    ],
+    "otlp_endpoint": Annotated[
+        str | None,
+        typer.Option(help="Export spans over gRPC to this OpenTelemetry collector, such as http://127.0.0.1:4317."),
+    ],
+    "results": Annotated[Path | None, typer.Option(help="Folder for results (default: results).")],
+    "figures": Annotated[bool | None, typer.Option(help="Draw the figures; the JSON does not depend on it.")],
+}
+AGENT = ("k", "max_hops")
+RUNNING = ("vllm_endpoint", "served_model")
+STARTED = ("engine_python", "model", "engine_args", "prometheus_retention_size")
+STORE = ("persist_dir", "collection", "questions")
+PORTS = ("prometheus_port", "engine_port")
 
 Option = Annotated[
     list[str] | None,
@@ -60,6 +135,33 @@ Option = Annotated[
         "draft-accuracy; sleeping; context (all, truncate, importance or progressive); context-budget (tokens).",
     ),
 ]
+Resume = Annotated[str | None, typer.Option(help="Resume this interrupted run, with its settings.")]
+
+
+def with_settings(*names: str, **own: Any) -> Callable[[Command], Command]:
+    """Add options for these settings to a command, which gets those that were given as the dictionary `flags`.
+
+    Args:
+        names: settings whose option is the one in `SETTINGS`.
+        own: annotations of settings whose help or type is this command's own.
+    """
+    options = {name: SETTINGS[name] for name in names} | own
+
+    def decorate(command: Command) -> Command:
+        @wraps(command)
+        def call(**given: Any) -> None:
+            flags = {name: value for name in options if (value := given.pop(name)) is not None}
+            command(flags=flags, **given)
+
+        declared = signature(command, eval_str=True).parameters.values()
+        kept = [each.replace(kind=Parameter.KEYWORD_ONLY) for each in declared if each.name != "flags"]
+        added = [
+            Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=kind) for name, kind in options.items()
+        ]
+        call.__signature__ = Signature([*kept, *added])  # type: ignore[attr-defined]
+        return call
+
+    return decorate
 
 
 @contextmanager

@@ -36,7 +36,7 @@ def settings_by_experiment(experiment: Study, flags: Mapping[str, Any], *, smoke
     defaults = {name: getattr(experiment, name) for name in ("limit", "max_hops", "k", "concurrency")}
     small = {**SMOKE, **SMOKE_BY_NAME.get(experiment.name, {})} if smoke else {}
     own = {**defaults, **ALWAYS.get(experiment.name, {}), **small}
-    return {**own, **{name: value for name, value in flags.items() if value is not None}}
+    return {**own, **flags}
 
 
 def run_suite(
