@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from workload.engine.endpoint import open_client
 from workload.harness.driver import Phase
 from workload.harness.loops import Tally
-from workload.harness.system_under_test import subject
+from workload.harness.system_under_test import serve_agent
 from workload.promql.vllm_metrics import COUNTERS
 from workload.record.results import Measured
 from workload.record.window import Window
@@ -52,10 +52,12 @@ class Bench:
             Hop2RagError: the engine or the store stopped answering.
         """
         concurrency = settings.load.concurrency[0]
-        phase = Phase(name, 0, f"c{concurrency}", 0, f"{self.run}-{name}")
+        phase = Phase(arm=name, block=0, name=f"c{concurrency}", segment=0, salt=f"{self.run}-{name}")
         tally = Tally(len(self.questions))
         task = self.progress.add_task(name, total=tally.scheduled)
-        with subject(engine, settings, self.store, self.embedder, self.journal, self.script) as under_test:
+        with serve_agent(
+            engine, settings, self.store, self.embedder, journal=self.journal, script=self.script
+        ) as under_test:
             before, start = counters(engine.endpoint), time.time()
             under_test.run(
                 under_test.driver.run(phase, self.questions, concurrency, tally, lambda: self.progress.advance(task))
@@ -63,7 +65,7 @@ class Bench:
             time.sleep(SETTLE_SECONDS)
             after, end = counters(engine.endpoint), time.time()
         grown = {name: after[name] - before.get(name, 0.0) if name in after else None for name in COUNTERS}
-        window = Window(phase.arm, phase.block, phase.name, phase.segment, start, end)
+        window = Window(arm=phase.arm, block=phase.block, point=phase.name, segment=phase.segment, start=start, end=end)
         return Measured(window, engine.facts.as_dict(), grown, tally.as_dict())
 
 

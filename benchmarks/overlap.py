@@ -78,7 +78,7 @@ async def ask(
         driver = Driver(agent, bench(journal=journal).meter, EngineGate(lambda: None))
         tally = Tally(len(asked))
         start = time.perf_counter()
-        phase = Phase(retrieval.execution, block, "c1", 0, f"{retrieval.execution} {block}")
+        phase = Phase(arm=retrieval.execution, block=block, name="c1", segment=0, salt=f"{retrieval.execution} {block}")
         await driver.run(phase, asked, n, tally, partial(int))
         seconds = time.perf_counter() - start
         assert tally.ok == len(asked), tally

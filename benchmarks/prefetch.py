@@ -70,14 +70,25 @@ async def ask(
     server: StubVllm, journal: Journal, script: Script, latency: float, wanted: float | None, block: int, n: int
 ) -> None:
     """Ask all questions under an arm named by its planted accuracy, `off` without prefetch."""
-    questions = [Question(name, f"Question {name}?", "x", "bridge", "easy", (), ()) for name in script]
+    questions = [
+        Question(
+            id=name,
+            question=f"Question {name}?",
+            answer="x",
+            type="bridge",
+            level="easy",
+            supporting_facts=(),
+            context=(),
+        )
+        for name in script
+    ]
     async with client_of(server.url, 60) as client:
         retrieval = Retrieval(StubEmbedder(), StubStore(), 10, delay_seconds=latency)
         prefetch = None if wanted is None else Prefetch(retrieval, "planted", Planted(script, wanted))
         llm = ReplayLlm(client, "stub", script=script)
         agent = Hop2Rag(Hop2RagNodes(llm, retrieval, HOPS, prefetch=prefetch))
         driver = Driver(agent, bench(journal=journal).meter, EngineGate(lambda: None))
-        phase = Phase(name_of(wanted), block, "c1", 0, f"{name_of(wanted)} {block}")
+        phase = Phase(arm=name_of(wanted), block=block, name="c1", segment=0, salt=f"{name_of(wanted)} {block}")
         tally = Tally(len(questions))
         await driver.run(phase, questions, n, tally, partial(int))
         assert tally.ok == len(questions), tally

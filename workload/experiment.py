@@ -71,7 +71,7 @@ def levels(load: LoadSettings) -> tuple[Point, ...]:
     return tuple(Point(f"c{level}", level, questions=number) for level, number in asked.items())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Study:
     """What an experiment tells about itself, however it is run.
 
@@ -136,10 +136,10 @@ class Experiment(Study):
     keeps_engine: bool = False
     figures: tuple[Figure, ...] = ()
 
-    def blocks(self, order: Order) -> tuple[Arm, ...]:
-        """Return the arms in the order in which they run. ABBA balances drift; AB leaves order and arm confounded.
+    def arms_in_order(self, order: Order) -> tuple[Arm, ...]:
+        """Return the arms in the order in which they run. ABBA balances drift; AB confounds order and arm.
 
-        Arms with loads of their own are not compared, so each of them runs once.
+        Arms with points of their own are not compared, so each of them runs once.
         """
         is_comparison = len(self.arms) > 1 and not any(arm.points for arm in self.arms)
         return (*self.arms, *reversed(self.arms)) if order == "ABBA" and is_comparison else self.arms

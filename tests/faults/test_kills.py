@@ -129,7 +129,7 @@ def test_row_14_an_interrupted_run_says_so_and_goes_on(tmp_path: Path, signals: 
 
 
 def test_row_14_a_comparison_in_short_turns_goes_on(tmp_path: Path) -> None:
-    """Each place of ABBA answers every question once, in turns of two; only a new engine is warmed up."""
+    """Each place of ABBA answers every question once, in blocks of two; only a new engine is warmed up."""
     child = start(tmp_path, "--max-hops", "1", asked=AB)
     until(lambda: acknowledged(tmp_path) >= 8, child)
     child.send_signal(signal.SIGTERM)
@@ -149,8 +149,8 @@ def test_row_14_a_comparison_in_short_turns_goes_on(tmp_path: Path) -> None:
         ("append-only", 2),
         ("original", 3),
     }
-    turns = Counter(row["block"] for row in ended)
-    assert [turns[block] for block in sorted(turns)] == [2] * 8 + [1] * 4
+    blocks = Counter(row["block"] for row in ended)
+    assert [blocks[block] for block in sorted(blocks)] == [2] * 8 + [1] * 4
     assert sum(row["phase"] == "warm-up" and row["outcome"] == "ok" for row in rows) == 2
 
 

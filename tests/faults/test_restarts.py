@@ -20,7 +20,7 @@ from workload.engine.launcher import RunningEngine
 from workload.experiment import Point
 from workload.harness import health_gate as gate
 from workload.harness.measurement import Measurement
-from workload.harness.system_under_test import subject
+from workload.harness.system_under_test import serve_agent
 from workload.paths import cache_dir
 from workload.promql.selectors import selector
 from workload.promql.vllm_metrics import HITS, QUERIES
@@ -64,23 +64,23 @@ def measure(prometheus: LocalPrometheus, stub: StubVllm, folder: Path, labels: A
     store: Any = StubStore()
     with (
         Journal(bundle.journal, {}) as journal,
-        subject(engine, settings, store, Embedder(), journal) as under_test,
+        serve_agent(engine, settings, store, Embedder(), journal=journal) as under_test,
         Progress(disable=True) as progress,
     ):
         scraped = {"vllm": [stub.url.removeprefix("http://")], "workload": [under_test.address]}
         try:
             part = Measurement(
-                engine,
-                under_test,
-                prometheus.client,
-                prometheus.targets,
-                labels,
-                0,
-                0,
-                scraped,
-                NOTHING,
-                bundle,
-                progress,
+                engine=engine,
+                under_test=under_test,
+                client=prometheus.client,
+                targets=prometheus.targets,
+                labels=labels,
+                block=0,
+                cache=0,
+                scraped=scraped,
+                history=NOTHING,
+                bundle=bundle,
+                progress=progress,
             ).point(Point("c1", 1), questions(QUESTIONS), questions(QUESTIONS + 1)[-1:], "restart")
             return under_test.run(part)
         finally:

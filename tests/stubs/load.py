@@ -187,7 +187,7 @@ def run_of(
     ]
     processes = {"nvml_process_memory_bytes": held} if held else {}
     client = StoredSeries(engine_lines(rows) | processes | dict(series or {}), increases or {})
-    window = Window("base", 0, "c1", 0, START - 1, rows.end + 1)
+    window = Window(arm="base", block=0, point="c1", segment=0, start=START - 1, end=rows.end + 1)
     engine = {
         "block_size": BLOCK_SIZE,
         "num_gpu_blocks": BLOCKS,
@@ -199,4 +199,11 @@ def run_of(
     }
     measured = Measured(window, engine, {}, {"sent": len(rows.questions)})
     evidence = Evidence(client, "x", bundle, settings, retrieve)
-    return RunData([measured], rows.questions, rows.calls, rows.visits, rows.stages, evidence)
+    return RunData(
+        measured=[measured],
+        questions=rows.questions,
+        calls=rows.calls,
+        visits=rows.visits,
+        stages=rows.stages,
+        evidence=evidence,
+    )

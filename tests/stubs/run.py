@@ -25,7 +25,7 @@ def measured(
 ) -> Measured:
     """Return a closed window; counters are absent by default."""
     told = {HITS: hits, QUERIES: queries, PREFILL_SECONDS: prefill_seconds}
-    window = Window(arm, block, "c1", 0, 1000.0 + 100 * block, 1060.0 + 100 * block)
+    window = Window(arm=arm, block=block, point="c1", segment=0, start=1000.0 + 100 * block, end=1060.0 + 100 * block)
     return Measured(window, {"prefix_caching": caching}, dict.fromkeys(COUNTERS) | told, ACCOUNTING)
 
 
@@ -75,4 +75,4 @@ def call(number: int, arm: str = "prefix-on", **parts: Any) -> Row:
 
 def run_of(windows: Sequence[Measured], calls: Sequence[Row] = (), questions: Sequence[Row] = ()) -> RunData:
     """Return a run."""
-    return RunData(windows, questions, calls, (), ())
+    return RunData(measured=windows, questions=questions, calls=calls, visits=(), stages=())

@@ -33,7 +33,15 @@ RUN = "20250131-235959-soak"
 def questions(number: int) -> list[Question]:
     """Return questions that share no word at their start."""
     return [
-        Question(f"q{index}", f"{index} was founded when?", "Nobody knows", "bridge", "easy", (), ())
+        Question(
+            id=f"q{index}",
+            question=f"{index} was founded when?",
+            answer="Nobody knows",
+            type="bridge",
+            level="easy",
+            supporting_facts=(),
+            context=(),
+        )
         for index in range(number)
     ]
 

@@ -54,5 +54,13 @@ def load(
             return (*listener.pausing(), *starting_again(settings.places))
 
         ContinuousLoad(
-            settings, rate, launcher, targets, corpus, embedder, out, held_by, engine=engine_of(settings.places)
+            settings=settings,
+            rate=rate,
+            launcher=launcher,
+            targets=targets,
+            corpus=corpus,
+            embedder=embedder,
+            console=out,
+            held_by=held_by,
+            engine=engine_of(settings.places),
         ).run()

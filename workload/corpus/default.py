@@ -37,7 +37,7 @@ HASH_DIGITS = 16
 SAME = ("sha256", "collection", "passages")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Source:
     """Where a corpus really came from.
 
@@ -106,7 +106,14 @@ def open_corpus(settings: CorpusSettings, chroma_url: str | None, embedder: Embe
         store, where, count = Store(facts), str(persist_dir), facts.count
     unanswered = sum(question.answer is None for question in questions)
     source = Source(
-        str(path), digest(path), len(questions), unanswered, mapped_types(questions), where, collection, count
+        questions=str(path),
+        sha256=digest(path),
+        rows=len(questions),
+        without_answer=unanswered,
+        other_types=mapped_types(questions),
+        store=where,
+        collection=collection,
+        passages=count,
     )
     _tell(source, progress)
     return Corpus(store, questions, source)

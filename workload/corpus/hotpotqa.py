@@ -37,7 +37,7 @@ class Paragraph:
         return hashlib.sha256(content.encode()).hexdigest()[:ID_HEX_DIGITS]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Question:
     """A question, its gold answer, the sentences that prove it, and the paragraphs it comes with.
 

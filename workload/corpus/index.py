@@ -186,4 +186,12 @@ def _manifest(collection: str, embedder: Embedder, count: int, content: str) -> 
     from chromadb import __version__  # noqa: PLC0415 - most of a second to import
 
     created = datetime.now(UTC).isoformat(timespec="seconds")
-    return Manifest(collection, __version__, embedder.name, embedder.dimension, count, content, created)
+    return Manifest(
+        collection=collection,
+        chromadb_version=__version__,
+        embedding_model=embedder.name,
+        dimension=embedder.dimension,
+        count=count,
+        content_hash=content,
+        created=created,
+    )

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from workload.corpus.hotpotqa import Paragraph
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Manifest:
     """Written last, so its presence means that the index is complete."""
 

@@ -41,7 +41,7 @@ WHERE collections.name = ? AND segments.scope = 'METADATA'
 """
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class StoreFacts:
     """What the check saw. `space` is cosine, l2 or ip; `manifest` is None for a store that somebody else made."""
 
@@ -76,7 +76,14 @@ def check(
         raise misfit(persist_dir, collection, "documents", "an empty collection", REINDEX)
     if not found.has_texts:
         raise misfit(persist_dir, collection, "vectors with texts", "vectors alone", "Name another store.")
-    facts = StoreFacts(persist_dir, collection, found.dimension, found.count, found.space, manifest)
+    facts = StoreFacts(
+        persist_dir=persist_dir,
+        collection=collection,
+        dimension=found.dimension,
+        count=found.count,
+        space=found.space,
+        manifest=manifest,
+    )
     _require_fit(facts, found.mark, embedder)
     return facts
 

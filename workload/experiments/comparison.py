@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from workload.record.results import Finished
     from workload.settings import Settings
 
-QUESTIONS_A_TURN = 3
-"""For each question in flight."""
+QUESTIONS_PER_BLOCK = 3
+"""Per question in flight."""
 
 
 def compare_arms(
@@ -49,7 +49,7 @@ def compare_arms(
 
 
 def _interleave(arms: Sequence[Arm], concurrency: Sequence[int]) -> int | None:
-    """Return the questions of a turn: few, so that arms meet the same weather; all where turns restart the engine."""
+    """Return the questions per block: few, so that drift meets all arms alike; all if a block starts an engine."""
     if len({arm.vllm_profile.unnamed for arm in arms}) > 1:
         return None
-    return QUESTIONS_A_TURN * max(concurrency)
+    return QUESTIONS_PER_BLOCK * max(concurrency)

@@ -19,7 +19,7 @@ from workload.engine.profile import DEFAULT, PROFILES
 from workload.harness.engine_lock import engine_of, requester
 from workload.harness.run import greet, launcher_of
 from workload.harness.stay_up_state import read_standing
-from workload.harness.system_under_test import subject
+from workload.harness.system_under_test import serve_agent
 from workload.paths import cache_dir
 from workload.report.console import say
 from workload.services.locks import FileLock
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from workload.agent.graph import Answer
     from workload.engine.launcher import Launcher, RunningEngine
     from workload.harness.stay_up_state import Standing
-    from workload.harness.system_under_test import Subject
+    from workload.harness.system_under_test import SystemUnderTest
     from workload.services.locks import Requester
     from workload.settings import EngineSettings, Places, Settings
 
@@ -95,7 +95,7 @@ def ask_once(question: str, settings: Settings, progress: Progress, show: Callab
     with (
         engine_of(places).acquire(by=by),
         choose_launcher(settings.engine, places, progress.console).start(PROFILES[DEFAULT]) as engine,
-        subject(engine, settings, corpus.store, embedder) as under_test,
+        serve_agent(engine, settings, corpus.store, embedder) as under_test,
         watched(places, engine, under_test, embedder.load, by),
     ):
         meter = under_test.meter.question("0", "other")
@@ -125,7 +125,7 @@ def starting_again(places: Places) -> tuple[str, ...]:
 
 @contextmanager
 def watched(
-    places: Places, engine: RunningEngine, under_test: Subject, meanwhile: Callable[[], object], by: Requester
+    places: Places, engine: RunningEngine, under_test: SystemUnderTest, meanwhile: Callable[[], object], by: Requester
 ) -> Iterator[None]:
     """Have the Prometheus of a running `up` scrape the agent and its engine while the block lasts, if there is one."""
     cache, standing = cache_dir(), standing_of(places)

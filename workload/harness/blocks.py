@@ -1,4 +1,4 @@
-"""Whose turn it is: the blocks of a run in their order, and what the engine's cache holds for each of them."""
+"""The blocks of a run in order, and the reuse bound that spans them."""
 
 from __future__ import annotations
 
@@ -17,39 +17,40 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Turn:
-    """A block: the questions that an arm answers before it is the next arm's turn.
+class Block:
+    """The questions that an arm answers before the next arm's block begins.
 
-    `cache` tells turns apart that must not find each other's prefixes: the turns of a place in the order share one, so
-    that what an arm reuses across questions does not depend on how often it is interrupted.
+    `number` counts the blocks of a run from 0. `cache` is the arm's place in the order. The blocks of a place share
+    their cache salts, so that the reuse across questions does not depend on the length of a block; places share none.
     """
 
-    block: int
+    number: int
     arm: Arm
     questions: Sequence[Question]
     cache: int
 
 
-def turns(arms: Sequence[Arm], questions: Sequence[Question], size: int | None) -> list[Turn]:
-    """Return the turns of arms that all answer the first `size` questions, then the next, and so on; None: all at once.
+def blocks(arms: Sequence[Arm], questions: Sequence[Question], size: int | None) -> list[Block]:
+    """Return the blocks of arms that all answer the first `size` questions, then the next `size`, and so on.
 
-    A machine's speed drifts within minutes. The shorter the turns, the closer in time are the answers to a question
-    that are compared, and the more of the drift shows in the spread between questions, as it must.
+    With None, each arm answers all questions in one block. A machine's speed drifts within minutes: the shorter the
+    blocks, the closer in time are the answers that are compared, and the more of the drift shows in the spread between
+    questions, as it must.
     """
     step = size or max(1, len(questions))
     parts = [questions[start : start + step] for start in range(0, len(questions), step)]
     places = product(parts, enumerate(arms))
-    return [Turn(block, arm, part, cache) for block, (part, (cache, arm)) in enumerate(places)]
+    return [Block(number, arm, part, cache) for number, (part, (cache, arm)) in enumerate(places)]
 
 
 @dataclass
 class Reuse:
-    """The reuse bound goes on as long as its engine does, whoever's turn it is."""
+    """The reuse bound of one engine: it spans the blocks of all arms that the engine serves."""
 
     _last: tuple[RunningEngine, ReuseOrder] | None = field(default=None, init=False)
 
     def of(self, engine: RunningEngine) -> ReuseOrder:
-        """Return what the calls to an engine are held against: the same for one engine, a new one for the next."""
+        """Return the bound for an engine's calls: the same one as long as the engine is the same."""
         if self._last is None or self._last[0] is not engine:
             self._last = engine, ReuseOrder(engine.facts.block_size, adapter=engine.facts.adapter)
         return self._last[1]

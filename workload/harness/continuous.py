@@ -13,7 +13,7 @@ from workload.engine.profile import PROFILES
 from workload.harness.driver import Phase
 from workload.harness.health_gate import ENGINE_REASONS
 from workload.harness.loops import Tally
-from workload.harness.system_under_test import subject
+from workload.harness.system_under_test import serve_agent
 from workload.services.locks import FileLock
 
 if TYPE_CHECKING:
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from workload.corpus.embedding import Embedder
     from workload.corpus.hotpotqa import Question
     from workload.engine.launcher import Launcher, RunningEngine
-    from workload.harness.system_under_test import Subject
+    from workload.harness.system_under_test import SystemUnderTest
     from workload.services.targets import TargetFiles
     from workload.settings import Settings
 
 PAUSE_POLL_SECONDS = 1.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ContinuousLoad:
     """Asks the corpus' questions in ever new orders, and steps aside while an experiment claims the engine.
 
@@ -80,7 +80,7 @@ class ContinuousLoad:
             lap += 1
             with ExitStack() as stack:
                 engine = self._attach(stack)
-                under_test = stack.enter_context(subject(engine, self.settings, self.corpus.store, self.embedder))
+                under_test = stack.enter_context(serve_agent(engine, self.settings, self.corpus.store, self.embedder))
                 exporter = [self.settings.places.exporter] if self.settings.places.exporter else []
                 with self._turn() as may_ask:
                     if may_ask:
@@ -108,9 +108,11 @@ class ContinuousLoad:
     def _locks(self) -> list[FileLock]:
         return [FileLock(self.targets.folder, "this Prometheus"), *([self.engine] if self.engine else [])]
 
-    async def _lap(self, under_test: Subject, questions: Sequence[Question], lap: int, random: Random) -> None:
+    async def _lap(self, under_test: SystemUnderTest, questions: Sequence[Question], lap: int, random: Random) -> None:
         # Each lap has a salt of its own: a question that comes again finds nothing of its earlier self.
-        phase = Phase(LIVE.arm, lap, LIVE.experiment, 0, f"{LIVE.run}-{lap}-{random.random()}")
+        phase = Phase(
+            arm=LIVE.arm, block=lap, name=LIVE.experiment, segment=0, salt=f"{LIVE.run}-{lap}-{random.random()}"
+        )
         for question in questions:
             with self._turn() as may_ask:
                 failed = await self._ask(under_test, phase, question) if may_ask and not self.held_by() else None
@@ -122,7 +124,7 @@ class ContinuousLoad:
                 return
             await self.sleep(random.expovariate(self.rate))
 
-    async def _ask(self, under_test: Subject, phase: Phase, question: Question) -> frozenset[str]:
+    async def _ask(self, under_test: SystemUnderTest, phase: Phase, question: Question) -> frozenset[str]:
         tally = Tally(1)
         await under_test.driver.run(phase, [question], 1, tally, lambda: None)
         return frozenset(tally.failed)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from workload.harness.loops import Tally
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Phase:
     """Where questions belong: the arm, the block (its turn), warm-up or a point of the load, the segment.
 

@@ -31,19 +31,19 @@ if TYPE_CHECKING:
     from workload.corpus.watch import StoreWatch
     from workload.engine.launcher import RunningEngine
     from workload.harness.driver import Driver
-    from workload.harness.system_under_test import Subject
+    from workload.harness.system_under_test import SystemUnderTest
     from workload.record.bundle import Bundle
     from workload.record.history import History
     from workload.services.prometheus import PrometheusClient
     from workload.services.targets import ArmLabels, PhaseLabel, TargetFiles
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """One block: a running engine, the agent on it, and what observes both (`cache`: see `workload.harness.blocks`)."""
+    """One block: a running engine, the agent on it, and what observes both; see `workload.harness.blocks`."""
 
     engine: RunningEngine
-    subject: Subject
+    under_test: SystemUnderTest
     client: PrometheusClient
     targets: TargetFiles
     labels: ArmLabels
@@ -64,13 +64,13 @@ class Measurement:
         phase = self._phase(point.name, self.cache)
         done = self.history.acknowledged.get((phase.arm, phase.block, phase.name), frozenset())
         left = [question for question in asked if question.id not in done]
-        if warm_up or self.subject.warming.primer:
+        if warm_up or self.under_test.warming.primer:
             await self._warm_up(point, warm_up, phase, title)
         start = await self._enter(MEASURED)
-        with self.subject.busy.accounting():
+        with self.under_test.busy.accounting():
             tally = await self._load(phase, point, left, f"{title}: {point.name}", done)
         end = await self._settled()
-        window = Window(phase.arm, phase.block, phase.name, phase.segment, start, end)
+        window = Window(arm=phase.arm, block=phase.block, point=phase.name, segment=phase.segment, start=start, end=end)
         facts = {
             **self.engine.facts.as_dict(),
             "has_random_weights": self.engine.has_random_weights,
@@ -94,8 +94,8 @@ class Measurement:
         warming = self._phase(results.WARM_UP, self.block, f"-{point.name}")
         if questions:
             warm = Point(results.WARM_UP, point.concurrency)
-            await self._load(warming, warm, questions, f"{title}: warm-up", driver=self.subject.warming)
-        await self.subject.warming.prime(phase)
+            await self._load(warming, warm, questions, f"{title}: warm-up", driver=self.under_test.warming)
+        await self.under_test.warming.prime(phase)
         await self._settled(WARM_UP)
 
     async def _enter(self, label: PhaseLabel) -> float:
@@ -106,7 +106,7 @@ class Measurement:
         Raises:
             PrometheusError: a target was not scraped.
         """
-        instruments = self.subject.instruments
+        instruments = self.under_test.instruments
         if instruments.shown != label:
             instruments.shown = None
         exporter, workload = self.scraped.get("exporter", ()), self.scraped["workload"]
@@ -119,10 +119,12 @@ class Measurement:
         return await self._settled(label)
 
     def _phase(self, name: str, cache: int, suffix: str = "") -> Phase:
-        place = (self.labels.arm, self.block, name)
+        arm = self.labels.arm
+        place = (arm, self.block, name)
         segment = self.history.segments.get(place, 0)
         salt = f"{self.labels.run}-{cache}-{name}{suffix}-{segment}"
-        return Phase(*place, segment, salt, self.history.interrupted.get(place, {}))
+        sent = self.history.interrupted.get(place, {})
+        return Phase(arm=arm, block=self.block, name=name, segment=segment, salt=salt, sent_before=sent)
 
     async def _load(
         self,
@@ -145,9 +147,9 @@ class Measurement:
         try:
             if point.contexts:
                 texts = [paragraph.text for question in questions for paragraph in question.context]
-                await sweep(self.subject, self.engine, phase, point.contexts, texts, tally, advance, done)
+                await sweep(self.under_test, self.engine, phase, point.contexts, texts, tally, advance, done)
             else:
-                driver = driver or self.subject.driver
+                driver = driver or self.under_test.driver
                 await driver.run(phase, questions, point.concurrency, tally, advance, point.arrivals)
         finally:
             place = {"arm": phase.arm, "block": phase.block, "phase": phase.name}

@@ -157,19 +157,19 @@ def run_experiment(
             with Journal(bundle.journal, settings.flat(*MEASURED)) as record:
                 record.close_interrupted()
                 windows = Runner(
-                    experiment,
-                    settings,
-                    started,
-                    prometheus.client,
-                    prometheus.targets,
-                    corpus.store,
-                    embedder,
-                    bundle,
-                    record,
-                    history,
-                    script,
-                    progress,
-                    annotate,
+                    experiment=experiment,
+                    settings=settings,
+                    launcher=started,
+                    client=prometheus.client,
+                    targets=prometheus.targets,
+                    store=corpus.store,
+                    embedder=embedder,
+                    bundle=bundle,
+                    journal=record,
+                    history=history,
+                    script=script,
+                    progress=progress,
+                    annotate=annotate,
                 ).run(corpus.questions)
             retrieve = retriever(embedder, corpus.store, settings.agent.k)
             evidence = Evidence(prometheus.client, experiment.name, bundle, settings, retrieve)

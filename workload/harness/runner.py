@@ -1,4 +1,4 @@
-"""The only loop: arm up, warm-up, load, settle, window, block after block."""
+"""The only loop over blocks: start the arm's engine, warm up, put the load on it, settle, close the window."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from workload.corpus.hotpotqa import draw
 from workload.corpus.watch import StoreWatch
-from workload.harness.blocks import Reuse, turns
+from workload.harness.blocks import Reuse, blocks
 from workload.harness.measurement import Measurement
-from workload.harness.system_under_test import subject
+from workload.harness.system_under_test import serve_agent
 from workload.record.annotations import mark_window, no_marks
 from workload.services.exporter_process import start_exporter, use_exporter
 from workload.services.scrape_registration import leaving
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from workload.corpus.hotpotqa import Question
     from workload.engine.launcher import Launcher
     from workload.experiment import Experiment, Point
-    from workload.harness.blocks import Turn
+    from workload.harness.blocks import Block
     from workload.record.annotations import Annotate
     from workload.record.bundle import Bundle
     from workload.record.history import History
@@ -46,9 +46,9 @@ def asked_at(point: Point, limit: int) -> int:
     return point.questions or limit
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Runner:
-    """Runs an experiment's blocks one after the other and measures each."""
+    """Runs an experiment's blocks one after the other and measures each of their points."""
 
     experiment: Experiment
     settings: Settings
@@ -65,80 +65,83 @@ class Runner:
     annotate: Annotate = no_marks
 
     def run(self, questions: Sequence[Question]) -> list[Measured]:
-        """Run all blocks on questions drawn with the run's seed and return what was measured, earlier parts included.
+        """Run all blocks and return their windows, those of an interrupted run included.
 
-        Each point asks the first of the same questions.
+        The questions are drawn with the run's seed. Every point asks the same questions, from the first on.
 
         Raises:
-            Hop2RagError: a part is missing or stopped answering; what was acknowledged is in the journal.
+            Hop2RagError: a part is missing or stopped answering; acknowledged questions are in the journal.
         """
-        arms = self.experiment.blocks(self.settings.load.order)
-        points = [point for arm in arms for point in self.experiment.points_of(arm, self.settings.load)]
-        most = max(asked_at(point, self.settings.load.limit) for point in points)
-        drawn = draw(questions, most + self.experiment.warm_up, self.settings.load.seed)
+        load = self.settings.load
+        arms = self.experiment.arms_in_order(load.order)
+        points = [point for arm in arms for point in self.experiment.points_of(arm, load)]
+        most = max(asked_at(point, load.limit) for point in points)
+        drawn = draw(questions, most + self.experiment.warm_up, load.seed)
         asked, warm_up = drawn[:most], drawn[most:]
         measured = list(self.history.measured)
-        blocks, reuse = turns(arms, asked, self.settings.load.interleave), Reuse()
-        for turn in blocks:
-            wanted = self.experiment.points_of(turn.arm, self.settings.load)
-            if left := [point for point in wanted if self._is_open(turn, point)]:
-                place = f" (block {turn.block + 1} of {len(blocks)})" if len(blocks) > 1 else ""
-                self._block(turn, left, warm_up, turn.arm.name + place, measured, reuse)
+        all_blocks, reuse = blocks(arms, asked, load.interleave), Reuse()
+        for block in all_blocks:
+            wanted = self.experiment.points_of(block.arm, load)
+            if left := [point for point in wanted if self._is_open(block, point)]:
+                place = f" (block {block.number + 1} of {len(all_blocks)})" if len(all_blocks) > 1 else ""
+                self._measure(block, left, warm_up, block.arm.name + place, measured, reuse)
         return measured
 
     @cached_property
     def _store_watch(self) -> StoreWatch:
-        """One for the whole run: a change between two blocks shows in the window after it."""
+        """One for the whole run, so that a change between two blocks shows in the next window."""
         return StoreWatch(self.store)
 
-    def _is_open(self, turn: Turn, point: Point) -> bool:
-        """Return whether a point is still to be measured: it has no window yet.
+    def _is_open(self, block: Block, point: Point) -> bool:
+        """Return whether a point has no window yet.
 
-        Its questions may all have ended before an interruption; the engine's facts and a window are still missing.
+        All its questions may have ended before an interruption: the window and the engine's facts are still missing.
         """
-        place = (turn.arm.name, turn.block, point.name)
+        place = (block.arm.name, block.number, point.name)
         return not any((w.arm, w.block, w.point) == place for w in (part.window for part in self.history.measured))
 
-    def _block(
+    def _measure(
         self,
-        turn: Turn,
+        block: Block,
         points: Sequence[Point],
         warm_up: Sequence[Question],
         title: str,
         measured: list[Measured],
         reuse: Reuse,
     ) -> None:
-        settings = with_options(self.settings, turn.arm.options)
+        settings = with_options(self.settings, block.arm.options)
         with (
-            self.launcher.start(turn.arm.vllm_profile) as engine,
+            self.launcher.start(block.arm.vllm_profile) as engine,
             self._exporter(engine.pid) as exporter,
-            subject(
-                engine, settings, self.store, self.embedder, self.journal, self.script, sent := reuse.of(engine)
+            serve_agent(
+                engine,
+                settings,
+                self.store,
+                self.embedder,
+                journal=self.journal,
+                script=self.script,
+                reuse=(sent := reuse.of(engine)),
             ) as under_test,
         ):
             warming = () if sent.calls else warm_up
-            labels = ArmLabels(self.bundle.run_id, self.experiment.name, turn.arm.name)
-            scraped = {
-                "vllm": [instance_of(engine.endpoint)],
-                "workload": [under_test.address],
-                "exporter": [exporter],
-            }
+            labels = ArmLabels(self.bundle.run_id, self.experiment.name, block.arm.name)
+            address = instance_of(engine.endpoint)
             with leaving(self.targets, self.client):
                 measurement = Measurement(
-                    engine,
-                    under_test,
-                    self.client,
-                    self.targets,
-                    labels,
-                    turn.block,
-                    turn.cache,
-                    scraped,
-                    self.history,
-                    self.bundle,
-                    self.progress,
-                    self._store_watch,
+                    engine=engine,
+                    under_test=under_test,
+                    client=self.client,
+                    targets=self.targets,
+                    labels=labels,
+                    block=block.number,
+                    cache=block.cache,
+                    scraped={"vllm": [address], "workload": [under_test.address], "exporter": [exporter]},
+                    history=self.history,
+                    bundle=self.bundle,
+                    progress=self.progress,
+                    store=self._store_watch,
                 )
-                under_test.run(self._points(measurement, points, turn.questions, warming, title, measured))
+                under_test.run(self._points(measurement, points, block.questions, warming, title, measured))
 
     def _exporter(self, engine_pid: int | None) -> AbstractContextManager[str]:
         places = self.settings.places
@@ -155,7 +158,7 @@ class Runner:
         title: str,
         measured: list[Measured],
     ) -> None:
-        # All in one event loop: the agent's connections belong to the loop that opened them.
+        # All points share one event loop, because the agent's connections belong to the loop that opened them.
         for point in points:
             mine = asked[: asked_at(point, self.settings.load.limit)]
             measured.append(await measurement.point(point, mine, warm_up, title))

@@ -48,7 +48,7 @@ class Ports:
     grafana: int = 3000
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Kept:
     """Everything that one `up` keeps.
 
@@ -67,7 +67,13 @@ class Kept:
         me = psutil.Process()
         port = self.launcher.port
         self.by = Requester(UP, say=self.console.print)
-        self.standing = Standing(me.pid, me.create_time(), port, self.ports.prometheus, self.ports.alertmanager)
+        self.standing = Standing(
+            pid=me.pid,
+            created=me.create_time(),
+            engine_port=port,
+            prometheus_port=self.ports.prometheus,
+            alertmanager_port=self.ports.alertmanager,
+        )
         self.engine_used = engine_lock(self.cache, f"{HOST}:{port}")
         self._engine = ExitStack()
 
@@ -219,4 +225,6 @@ def stay_up(
     """
     if profile not in PROFILES:
         raise UsageError(f"There is no profile {profile!r}.", f"There are: {', '.join(PROFILES)}.")
-    Kept(PROFILES[profile], launcher, ports, console, retention_size).keep()
+    Kept(
+        profile=PROFILES[profile], launcher=launcher, ports=ports, console=console, retention_size=retention_size
+    ).keep()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 FILE = "up.pid"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Standing:
     """An `up`: its process id and create time, its ports, and by name the process id and create time of its servers."""
 

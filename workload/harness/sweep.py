@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from workload.engine.message import Message
     from workload.harness.driver import Phase
     from workload.harness.loops import Tally
-    from workload.harness.system_under_test import Subject
+    from workload.harness.system_under_test import SystemUnderTest
 
 NODE = "generate"
 # Enough steps for a time per token, and a decode long enough to be seen by a scrape every 100 ms.
@@ -31,7 +31,7 @@ SAMPLE_CHARS = 20_000
 
 
 async def sweep(
-    subject: Subject,
+    under_test: SystemUnderTest,
     engine: RunningEngine,
     phase: Phase,
     contexts: Sequence[int],
@@ -53,14 +53,14 @@ async def sweep(
     for position, length in enumerate(contexts):
         if (name := question_id(position, length)) in done:
             continue
-        meter = subject.meter.question("0", "sweep", f"{phase.salt}-{position}")
+        meter = under_test.meter.question("0", "sweep", f"{phase.salt}-{position}")
         place: dict[str, Any] = {"arm": phase.arm, "block": phase.block, "phase": phase.name, "segment": phase.segment}
         meter.open({**place, "question_id": name, "attempt": phase.sent_before.get(name, 0) + 1})
         messages = prompt(texts, int(length * chars_per_token))
         reason = None
         tally.sent += 1
         try:
-            await subject.llm.compute(meter, NODE, 1, messages, GENERATED_TOKENS)
+            await under_test.llm.compute(meter, NODE, 1, messages, GENERATED_TOKENS)
         except LlmError as error:
             reason = error.reason
             tally.failed[reason] += 1
@@ -72,9 +72,9 @@ async def sweep(
         else:
             tally.ok += 1
             meter.close("ok", "done", 0, {})
-        await subject.meter.acknowledge()
+        await under_test.meter.acknowledge()
         advance()
-        await subject.driver.gate.check(reason)
+        await under_test.driver.gate.check(reason)
 
 
 def question_id(position: int, length: int) -> str:

@@ -59,8 +59,8 @@ FORCED_SINCE = (0, 11, 0)
 ResultT = TypeVar("ResultT")
 
 
-@dataclass(frozen=True)
-class Subject:
+@dataclass(frozen=True, kw_only=True)
+class SystemUnderTest:
     """The agent, ready to be driven, and the address (host:port) where its metrics are served.
 
     `llm` is the model itself, also where the agent replays a record. What `warming` is asked is in the journal like
@@ -99,16 +99,17 @@ class Subject:
 
 
 @contextmanager
-def subject(
+def serve_agent(
     engine: RunningEngine,
     settings: Settings,
     store: DocumentStore,
     embedder: Embedder,
+    *,
     journal: Journal | None = None,
     script: Script | None = None,
     reuse: ReuseOrder | None = None,
     wall: Callable[[], float] = time.time,
-) -> Iterator[Subject]:
+) -> Iterator[SystemUnderTest]:
     """Build the agent for a running engine, replaying `script` if there is one.
 
     Its metrics are served at `listen` of the settings, by default on a free port of 127.0.0.1, and its spans are
@@ -144,7 +145,14 @@ def subject(
                 meter = Meter(recorder, reuse, journal, load.record_prompts, wall)
                 primer = Primer(llm, meter, agent.layout) if agent.primed else None
                 drivers[phase] = Driver(Hop2Rag(nodes), meter, gate, primer)
-            yield Subject(drivers[MEASURED], drivers[WARM_UP], llm, busy, instruments, address)
+            yield SystemUnderTest(
+                driver=drivers[MEASURED],
+                warming=drivers[WARM_UP],
+                llm=llm,
+                busy=busy,
+                instruments=instruments,
+                address=address,
+            )
     finally:
         server.close()
         telling.close()

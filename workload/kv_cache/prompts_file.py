@@ -92,7 +92,7 @@ def read_prompts(path: Path, tokenizer: Callable[[], ChatTokenizer], block_size:
     ]
     if not calls:
         raise UsageError(f"{path} holds no call.", "Give a file with one JSON object a line.")
-    return Source("prompts", f"prompts from the file {path.name}", {ARM: calls}, block_size)
+    return Source(kind="prompts", origin=f"prompts from the file {path.name}", arms={ARM: calls}, block_size=block_size)
 
 
 def _text(path: Path) -> str:

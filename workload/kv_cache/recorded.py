@@ -42,7 +42,13 @@ def read_recorded(results: Path, run: str) -> Source:
         raise UsageError(f"The engines of run {run} had different block sizes.", "Compare runs of one block size.")
     with manifest.readable(run):
         calls, origin = read_calls(folder / "journal.sqlite"), _origin(run, found)
-    return Source("recorded", origin, calls, next(iter(sizes), None) or CUDA_BLOCK_SIZE, engines)
+    return Source(
+        kind="recorded",
+        origin=origin,
+        arms=calls,
+        block_size=next(iter(sizes), None) or CUDA_BLOCK_SIZE,
+        engines=engines,
+    )
 
 
 def read_calls(path: Path) -> dict[str, list[SentCall]]:

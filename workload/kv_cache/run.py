@@ -140,10 +140,10 @@ def source_of(
         with Journal(bundle.journal, settings.flat()) as journal:
             arms = simulate(asked, speak, corpus.store, embedder, library, settings, block_size, journal, progress)
         return Source(
-            "simulated" if script is None else "replayed",
-            origin,
-            arms,
-            block_size,
+            kind="simulated" if script is None else "replayed",
+            origin=origin,
+            arms=arms,
+            block_size=block_size,
             gold=gold_passages(asked, next(iter(arms.values()))),
             wanted=settings.load.limit,
             asked=len(asked),

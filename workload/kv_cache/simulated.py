@@ -141,7 +141,7 @@ def simulate(
         meter = Meter(recorder, ReuseOrder(block_size), journal, settings.load.record_prompts)
         driver = Driver(Hop2Rag(nodes), meter, EngineGate(lambda: None))
         task = progress.add_task(f"{layout}: simulated", total=len(questions))
-        phase = Phase(layout, 0, PHASE, 0, salt="")
+        phase = Phase(arm=layout, block=0, name=PHASE, segment=0, salt="")
         asyncio.run(driver.run(phase, questions, 1, Tally(len(questions)), partial(progress.advance, task)))
         found[layout] = llm.sent
     return found

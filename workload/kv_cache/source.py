@@ -44,7 +44,7 @@ class EngineTold:
     prefix_caching: bool | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Source:
     """Calls by arm.
 

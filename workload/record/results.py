@@ -48,7 +48,7 @@ class Measured:
         return asdict(self)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RunData:
     """A run: its measured windows and the rows of its journal that count, see `read_run`.
 
@@ -141,12 +141,12 @@ def read_run(path: Path, measured: Sequence[Measured], evidence: Evidence | None
         ]
 
     return RunData(
-        measured,
-        list(questions.values()),
-        joined("llm_call"),
-        joined("node_visit"),
-        joined("stage"),
-        evidence,
+        measured=measured,
+        questions=list(questions.values()),
+        calls=joined("llm_call"),
+        visits=joined("node_visit"),
+        stages=joined("stage"),
+        evidence=evidence,
         prefetches=joined("prefetch"),
         uncounted=[row for row in tables["llm_call"] if row["question"] not in questions],
     )

@@ -17,7 +17,7 @@ from workload.engine.profile import PROFILES
 from workload.engine.supervised import SupervisedEngine
 from workload.errors import Hop2RagError, StorageError
 from workload.harness.process_memory import share_one_arena
-from workload.harness.system_under_test import subject
+from workload.harness.system_under_test import serve_agent
 from workload.record.journal import Journal
 from workload.services.alert import steering_alerts
 from workload.services.alert_confirmation import confirmer
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from workload.corpus.embedding import Embedder
     from workload.corpus.hotpotqa import Question
     from workload.engine.launcher import Launcher, RunningEngine
-    from workload.harness.system_under_test import Subject
+    from workload.harness.system_under_test import SystemUnderTest
     from workload.record.bundle import Bundle
     from workload.services.alert import Alert
     from workload.services.alertmanager import LocalAlertmanager
@@ -139,12 +139,12 @@ class Assembly:
             facts = kept.engine.facts
             blocks = facts.num_gpu_blocks
             under_test = stack.enter_context(
-                subject(
+                serve_agent(
                     kept.engine,
                     self.settings,
                     self.around.store,
                     self.around.embedder,
-                    journal,
+                    journal=journal,
                     reuse=ReuseOrder(facts.block_size, blocks and REACH_FACTOR * blocks, facts.adapter),
                 )
             )
@@ -167,7 +167,7 @@ class Assembly:
             raise failure
         return finished
 
-    def _scrape(self, engine: RunningEngine, under_test: Subject) -> None:
+    def _scrape(self, engine: RunningEngine, under_test: SystemUnderTest) -> None:
         """Have Prometheus scrape the soak for as long as the stack is open, and wait until it does."""
         prometheus = self.around.prometheus
         if prometheus is None:
@@ -181,7 +181,7 @@ class Assembly:
         self._scraper = prometheus.client
 
     async def _run(
-        self, journal: Journal, record: SoakRecord, kept: SupervisedEngine, under_test: Subject, pace: Pace
+        self, journal: Journal, record: SoakRecord, kept: SupervisedEngine, under_test: SystemUnderTest, pace: Pace
     ) -> None:
         plan, around, run_id, stands = self.plan, self.around, self.bundle.run_id, self._stands
         rules = steering_alerts()

@@ -146,7 +146,7 @@ class Sender:
     async def _serve(self, item: Item, slot: int, intended: float | None) -> None:
         salt = self.salt if self.repeats else f"{self.salt}-{item.lap}"
         before = {item.question.id: item.attempt - 1}
-        phase = Phase(self.arm, item.lap, PHASE, self.segment(), salt, before)
+        phase = Phase(arm=self.arm, block=item.lap, name=PHASE, segment=self.segment(), salt=salt, sent_before=before)
         self.tally.retried += item.is_retry
         try:
             reason = await counted(self.driver.ask(phase, item.question, str(slot), intended), self.tally)

@@ -89,9 +89,20 @@ async def test_an_engine_that_may_have_been_restarted_is_warmed_again(
     llm = Llm(client, "stub")
     agent = Hop2Rag(Hop2RagNodes(llm, Retrieval(StubEmbedder(), StubStore()), 1, "append-only"))
     driver = Driver(agent, meter, EngineGate(lambda: None), Primer(llm, meter, "append-only"))
-    asked = [Question(f"q{number}", f"{number}?", "x", "bridge", "easy", (), ()) for number in range(3)]
+    asked = [
+        Question(
+            id=f"q{number}",
+            question=f"{number}?",
+            answer="x",
+            type="bridge",
+            level="easy",
+            supporting_facts=(),
+            context=(),
+        )
+        for number in range(3)
+    ]
     stub.next_turns.extend([Turn(status=500), Turn(status=400)])
-    await driver.run(Phase("a", 0, "c1", 0, "salt"), asked, 1, Tally(3), lambda: None)
+    await driver.run(Phase(arm="a", block=0, name="c1", segment=0, salt="salt"), asked, 1, Tally(3), lambda: None)
     primed = [number for number, body in enumerate(stub.requests) if body["max_tokens"] == 1]
     assert primed == [1]
     assert [body["cache_salt"] for body in stub.requests] == ["salt"] * len(stub.requests)

@@ -50,7 +50,7 @@ def test_an_arm_is_told_over_all_its_windows() -> None:
     """The peak is that of the worst block, the latency that of all tokens."""
     windows = [measured("on", block=block) for block in (0, 1)]
     windows = [Measured(w.window, {"num_gpu_blocks": 256}, w.counters, w.accounting) for w in windows]
-    data = RunData(windows, (), (), (), (), cast("Any", Told()))
+    data = RunData(measured=windows, questions=(), calls=(), visits=(), stages=(), evidence=cast("Any", Told()))
     assert engine_effects(data, "on") == {
         "num_gpu_blocks": 256,
         "kv_usage_peak": pytest.approx(0.6),

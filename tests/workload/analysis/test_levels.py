@@ -190,7 +190,7 @@ def test_a_mean_is_over_time_and_not_over_samples() -> None:
 def test_calls_are_timed_by_two_clocks() -> None:
     """The engine's against the client's: 4 calls of 2 s in 10 s are 0.8 in the system, unless one clock saw others."""
     calls = [call(number, duration_seconds=2.0) for number in range(4)]
-    windows = [Window("low", 0, "c1", 0, 0.0, 10.0)]
+    windows = [Window(arm="low", block=0, point="c1", segment=0, start=0.0, end=10.0)]
     assert call_seconds([8.0], calls, windows) == pytest.approx(
         {"engine": 0.8, "client": 0.8, "client_over_engine": 0.0}
     )

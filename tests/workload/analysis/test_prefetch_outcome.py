@@ -39,7 +39,7 @@ def off_arm(slack: float) -> RunData:
         for stage, at, seconds in (("embed", 1001.0 + slack, 0.25), ("search", 1001.25 + slack, 0.75))
     ]
     run = run_of([], calls, [question(0, "off", trajectory=None), question(1, "on")])
-    return RunData(run.measured, run.questions, run.calls, (), stages)
+    return RunData(measured=run.measured, questions=run.questions, calls=run.calls, visits=(), stages=stages)
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from workload.engine.probe import ask_canary
 from workload.engine.profile import PROFILES
 from workload.errors import Hop2RagError, UsageError
 from workload.harness.sweep import calibrate
-from workload.harness.system_under_test import subject
+from workload.harness.system_under_test import serve_agent
 from workload.settings import load_settings
 
 if TYPE_CHECKING:
@@ -225,7 +225,7 @@ def test_a_whole_subject_works_behind_a_key(guarded: StubVllm) -> None:
     """Agent, gate and sleep have clients of their own; each must bring the key."""
     engine = RunningEngine(guarded.url, facts_of(guarded), None, None, KEY)
     settings = load_settings({"limit": 1, "max_hops": 1, "k": 5}, {})
-    with subject(engine, settings, StubStore(), StubEmbedder()) as running:  # type: ignore[arg-type]
+    with serve_agent(engine, settings, StubStore(), StubEmbedder()) as running:  # type: ignore[arg-type]
         answer = running.run(running.driver.agent.answer("When?", running.meter.question("0", "bridge")))
         assert answer.reason is None
         running.driver.gate._probe()

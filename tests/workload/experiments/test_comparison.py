@@ -90,16 +90,16 @@ def test_the_record_is_of_the_first_arm(runs: list[tuple[str, Settings]], monkey
     ],
     ids=str,
 )
-def test_arms_on_one_engine_take_short_turns(
+def test_arms_on_one_engine_take_short_blocks(
     runs: list[tuple[str, Settings]], flags: dict[str, Any], size: int | None
 ) -> None:
-    """Arms that need engines of their own would restart them at each turn; the record has one arm and no turns."""
+    """Arms that need engines of their own would restart them for each block; the record has one arm and one block."""
     compare_arms(settings_with(**flags), PROGRESS)
     (_, recorded), (_, compared) = runs
     assert (recorded.load.interleave, compared.load.interleave) == (None, size)
 
 
-def test_a_run_that_goes_on_keeps_its_turns(runs: list[tuple[str, Settings]]) -> None:
+def test_a_run_that_goes_on_keeps_its_blocks(runs: list[tuple[str, Settings]]) -> None:
     """Else its blocks would be others than those that its journal holds."""
     compare_arms(settings_with(), PROGRESS, "begun")
     assert [settings.load.interleave for _, settings in runs] == [None]

@@ -202,7 +202,7 @@ def test_the_sweep_goes_up_and_down_and_beyond_the_limit() -> None:
 
 def test_the_sweep_is_no_side_of_a_comparison() -> None:
     """ABBA would start four engines for two arms that are never compared; the sweep runs once, with caching off."""
-    assert [arm.name for arm in CONTEXT_GROWTH.blocks("ABBA")] == ["context-8192", "sweep"]
+    assert [arm.name for arm in CONTEXT_GROWTH.arms_in_order("ABBA")] == ["context-8192", "sweep"]
     assert [point.name for point in CONTEXT_GROWTH.points_of(AGENT, settings_of())] == ["c1"]
     assert [point.name for point in CONTEXT_GROWTH.points_of(SWEEP, settings_of())] == ["sweep"]
     assert PROFILES[SWEEP.profile].prefix_caching is False

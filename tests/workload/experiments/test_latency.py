@@ -40,7 +40,7 @@ def run(answered: int) -> RunData:
         for node, share in (("decompose", 0.2), ("retrieve", 0.1), ("extract_clues", 0.6), ("initialize", 1e-6))
     ]
     calls = [call(row["id"], BASE.name, node="decide", hop=1) for row in questions]
-    return RunData([measured(BASE.name)], questions, calls, visits, ())
+    return RunData(measured=[measured(BASE.name)], questions=questions, calls=calls, visits=visits, stages=())
 
 
 def summarise(data: RunData) -> dict[str, Any]:

@@ -176,5 +176,5 @@ def test_experiments_are_named_as_what_they_are_run_by() -> None:
     for name, experiment in EXPERIMENTS.items():
         assert name == experiment.name
         assert experiment.folder == name.replace("-", "_")
-    assert [arm.name for arm in VLLM_METRICS.blocks("ABBA")] == [OFF.name, ON.name, ON.name, OFF.name]
-    assert VLLM_METRICS.blocks("AB") == (OFF, ON)
+    assert [arm.name for arm in VLLM_METRICS.arms_in_order("ABBA")] == [OFF.name, ON.name, ON.name, OFF.name]
+    assert VLLM_METRICS.arms_in_order("AB") == (OFF, ON)

@@ -1,4 +1,4 @@
-"""Whose turn it is: everybody answers everything, nobody finds another turn's cache warm, and drift cancels."""
+"""Every arm answers every question, no block finds another place's cache warm, and drift cancels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workload.experiment import Arm
-from workload.harness.blocks import Reuse, Turn, turns
+from workload.harness.blocks import Block, Reuse, blocks
 from workload.harness.measurement import Measurement
 from workload.record.history import NOTHING
 from workload.record.results import WARM_UP
@@ -19,25 +19,25 @@ A, B, C = (Arm(name, "base") for name in "abc")
 ABBA = (A, B, B, A)
 
 
-def order_of(arms: tuple[Arm, ...], number: int, size: int | None) -> list[Turn]:
-    """Return the turns over questions that are numbers."""
-    return turns(arms, cast("Any", list(range(number))), size)
+def order_of(arms: tuple[Arm, ...], number: int, size: int | None) -> list[Block]:
+    """Return the blocks over questions that are numbers."""
+    return blocks(arms, cast("Any", list(range(number))), size)
 
 
 @given(st.integers(1, 30), st.none() | st.integers(1, 40))
 def test_each_place_answers_every_question_once(number: int, size: int | None) -> None:
-    """However short the turns are, the work is the same."""
+    """However short the blocks are, the work is the same."""
     found = order_of(ABBA, number, size)
-    assert [turn.block for turn in found] == list(range(len(found)))
+    assert [block.number for block in found] == list(range(len(found)))
     for cache, arm in enumerate(ABBA):
-        mine = [turn for turn in found if turn.cache == cache]
-        assert {turn.arm.name for turn in mine} == {arm.name}
-        assert [question for turn in mine for question in turn.questions] == list(range(number))
+        mine = [block for block in found if block.cache == cache]
+        assert {block.arm.name for block in mine} == {arm.name}
+        assert [question for block in mine for question in block.questions] == list(range(number))
 
 
 def test_without_a_size_each_place_is_one_block() -> None:
-    """Where each block starts an engine, short turns would be all starts."""
-    assert [(turn.arm.name, turn.cache, len(turn.questions)) for turn in order_of((A, B), 5, None)] == [
+    """Where each block starts an engine, short blocks would be all starts."""
+    assert [(block.arm.name, block.cache, len(block.questions)) for block in order_of((A, B), 5, None)] == [
         ("a", 0, 5),
         ("b", 1, 5),
     ]
@@ -51,22 +51,22 @@ def slowdown(minute: float) -> float:
 def seeming_effect(size: int | None) -> float:
     """Return by how much the others seem slower than the first, of three equal arms on 12 questions of 10 s."""
     minute, seconds = 0.0, {arm.name: 0.0 for arm in (A, B, C)}
-    for turn in order_of((A, B, C, C, B, A), 12, size):
-        for _ in turn.questions:
+    for block in order_of((A, B, C, C, B, A), 12, size):
+        for _ in block.questions:
             took = 10 * slowdown(minute)
-            seconds[turn.arm.name] += took
+            seconds[block.arm.name] += took
             minute += took / 60
     return max(abs(seconds[name] / seconds["a"] - 1) for name in "bc")
 
 
-def test_short_turns_keep_a_slow_spell_from_becoming_an_effect() -> None:
+def test_short_blocks_keep_a_slow_spell_from_becoming_an_effect() -> None:
     """ABBA alone lays a spell in the middle of a run on whoever stands there."""
     assert seeming_effect(None) > 0.08
     assert seeming_effect(3) < 0.02
 
 
 def salts(block: int, cache: int) -> tuple[str, str]:
-    """Return the cache salts of a turn's questions and of its warm-up."""
+    """Return the cache salts of a block's questions and of its warm-up."""
     parts = SimpleNamespace(labels=ArmLabels("r1", "ab", "a"), block=block, history=NOTHING)
     measurement = cast("Measurement", parts)
     point = Measurement._phase(measurement, "c1", cache)
@@ -74,14 +74,14 @@ def salts(block: int, cache: int) -> tuple[str, str]:
 
 
 def test_a_place_goes_on_with_its_cache_and_shares_it_with_nobody() -> None:
-    """What an arm reuses across questions must not depend on the length of its turns; a warm-up warms nothing."""
+    """What an arm reuses across questions must not depend on the length of its blocks; a warm-up warms nothing."""
     (first, warm), (later, warm_later), (other, _) = salts(0, 0), salts(6, 0), salts(1, 1)
     assert first == later
     assert len({first, other, warm, warm_later}) == 4
 
 
 def test_the_bound_goes_on_as_long_as_the_engine() -> None:
-    """Else the hits of a later turn would lie above it."""
+    """Else the hits of a later block would lie above it."""
     facts = SimpleNamespace(block_size=4, adapter="")
     engine, next_one = (cast("Any", SimpleNamespace(facts=facts)) for _ in range(2))
     reuse, prompt = Reuse(), list(range(8))

@@ -47,15 +47,15 @@ class Bench:
         self.targets, self.said = TargetFiles(folder), io.StringIO()
         settings = load_settings({"limit": 1, "max_hops": 1, "k": 5}, {"HOP2RAG_EXPORTER": "exporter:9400"})
         self.load = ContinuousLoad(
-            settings,
-            0.1,
-            SimpleNamespace(start=self._start),
-            self.targets,
-            Corpus(StubStore(), QUESTIONS),
-            StubEmbedder(),
-            Console(file=self.said, width=200),
-            lambda: self.alerts,
-            self._sleep,
+            settings=settings,
+            rate=0.1,
+            launcher=SimpleNamespace(start=self._start),
+            targets=self.targets,
+            corpus=Corpus(StubStore(), QUESTIONS),
+            embedder=StubEmbedder(),
+            console=Console(file=self.said, width=200),
+            held_by=lambda: self.alerts,
+            sleep=self._sleep,
         )
 
     @contextmanager

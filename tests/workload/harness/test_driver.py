@@ -44,7 +44,15 @@ PLACES = ("Quay", "Ruan", "Senna", "Pell", "Tasp", "Vell", "Dole", "Mara", "Orin
 def questions(number: int) -> list[Question]:
     """Return questions that share no word at their start."""
     return [
-        Question(f"q{index}", f"{place} was founded when?", "Nobody knows", "bridge", "easy", (), ())
+        Question(
+            id=f"q{index}",
+            question=f"{place} was founded when?",
+            answer="Nobody knows",
+            type="bridge",
+            level="easy",
+            supporting_facts=(),
+            context=(),
+        )
         for index, place in enumerate((PLACES * 3)[:number])
     ]
 
@@ -93,7 +101,7 @@ class Load:
                 probe = partial(ask_canary, self.stub.url, "stub", 0.2)
                 gate = EngineGate(probe, self.patience_seconds, breaker=breaker)
                 driver = Driver(agent, self.bench.meter, gate)
-                phase = Phase("prefix-on", 0, "c1", 0, "salt")
+                phase = Phase(arm="prefix-on", block=0, name="c1", segment=0, salt="salt")
                 await driver.run(phase, questions(number), concurrency, self.tally, lambda: None)
         return read(self.path, "question")
 

@@ -31,7 +31,10 @@ RUN = "20250131-235959-concurrency"
 def questions(number: int) -> list[Question]:
     """Return questions that share no words."""
     asked = (" ".join(f"word{index}-{place}" for place in range(20)) for index in range(number))
-    return [Question(str(index), text, "", "bridge", "easy", (), ()) for index, text in enumerate(asked)]
+    return [
+        Question(id=str(index), question=text, answer="", type="bridge", level="easy", supporting_facts=(), context=())
+        for index, text in enumerate(asked)
+    ]
 
 
 @pytest.fixture
@@ -80,7 +83,7 @@ async def test_a_level_finds_nothing_of_the_level_before(stub: StubVllm, tmp_pat
 
 async def test_without_a_salt_the_second_level_is_served_from_the_first(stub: StubVllm, tmp_path: Path) -> None:
     """The wrong way, for comparison: warm caches made the prototype's levels up to 2.3 times as fast."""
-    phases = [Phase("low", 0, name, 0, "one salt for all") for name in ("c1", "c2")]
+    phases = [Phase(arm="low", block=0, name=name, segment=0, salt="one salt for all") for name in ("c1", "c2")]
     first, second = await cached_by(stub, tmp_path, phases, questions(3))
     assert second > 1.5 * first
 

@@ -22,7 +22,10 @@ FATES = st.sampled_from(["ok", "ok", "ok", "timeout", "stream_cut", "raise", "ha
 
 def questions(number: int) -> list[Question]:
     """Return questions that differ in nothing but their ids."""
-    return [Question(str(index), "?", "", "bridge", "easy", (), ()) for index in range(number)]
+    return [
+        Question(id=str(index), question="?", answer="", type="bridge", level="easy", supporting_facts=(), context=())
+        for index in range(number)
+    ]
 
 
 @dataclass

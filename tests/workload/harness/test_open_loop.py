@@ -21,7 +21,10 @@ FATES = st.sampled_from(["ok", "ok", "timeout", "raise", "hang", "gate"])
 
 def questions(number: int) -> list[Question]:
     """Return questions that differ in nothing but their ids."""
-    return [Question(str(index), "?", "", "bridge", "easy", (), ()) for index in range(number)]
+    return [
+        Question(id=str(index), question="?", answer="", type="bridge", level="easy", supporting_facts=(), context=())
+        for index in range(number)
+    ]
 
 
 @dataclass

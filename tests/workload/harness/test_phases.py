@@ -16,7 +16,7 @@ from workload.engine.facts import read_facts
 from workload.engine.launcher import RunningEngine
 from workload.experiment import Point
 from workload.harness.measurement import Measurement
-from workload.harness.system_under_test import subject
+from workload.harness.system_under_test import serve_agent
 from workload.paths import cache_dir
 from workload.promql.overview import ARM_ANSWERED
 from workload.promql.vllm_metrics import QUESTIONS_ANSWERED
@@ -51,19 +51,19 @@ def test_row_30_two_levels_count_what_they_measured_and_nothing_else(tmp_path: P
         with open_client(stub.url) as http:
             engine = RunningEngine(stub.url, read_facts(http), None, None)
         settings = Settings.of({"limit": ASKED, "max_hops": 1, "k": 10})
-        with subject(engine, settings, store, Embedder(), journal) as under_test:
+        with serve_agent(engine, settings, store, Embedder(), journal=journal) as under_test:
             measurement = Measurement(
-                engine,
-                under_test,
-                prometheus.client,
-                prometheus.targets,
-                LABELS,
-                0,
-                0,
-                {"vllm": [stub.url.removeprefix("http://")], "workload": [under_test.address]},
-                NOTHING,
-                bundle,
-                progress,
+                engine=engine,
+                under_test=under_test,
+                client=prometheus.client,
+                targets=prometheus.targets,
+                labels=LABELS,
+                block=0,
+                cache=0,
+                scraped={"vllm": [stub.url.removeprefix("http://")], "workload": [under_test.address]},
+                history=NOTHING,
+                bundle=bundle,
+                progress=progress,
             )
             drawn = questions(ASKED + WARMING)
 

@@ -13,7 +13,7 @@ from rich.progress import Progress
 from tests.stubs.run import measured
 from workload.corpus.watch import Mark, StoreWatch
 from workload.experiment import Arm, Point, levels
-from workload.harness.blocks import Turn
+from workload.harness.blocks import Block
 from workload.harness.measurement import Measurement
 from workload.harness.runner import Runner
 from workload.record.history import History
@@ -32,7 +32,7 @@ SWEEP, OPENED, CLOSED = Point("c1", 1, contexts=(512,)), Point("c1", 8, arrivals
 def is_open(point: Point, windows: tuple[Measured, ...] = ()) -> bool:
     """Return whether a point is open after these windows."""
     return Runner._is_open(
-        cast("Runner", SimpleNamespace(history=History(windows, {}, {}, {}))), Turn(0, ARM, [], 0), point
+        cast("Runner", SimpleNamespace(history=History(windows, {}, {}, {}))), Block(0, ARM, [], 0), point
     )
 
 

@@ -279,7 +279,13 @@ def test_ask_does_not_attach_to_an_engine_that_is_lent(bench: Bench, monkeypatch
     monkeypatch.setenv("HOP2RAG_CACHE", str(bench.cache))
     settings = load_settings({"limit": 1, "max_hops": 1, "k": 1, "engine_port": bench.engine}, {})
     me = psutil.Process()
-    lent = Standing(me.pid, me.create_time(), bench.engine, bench.prometheus, bench.alertmanager)
+    lent = Standing(
+        pid=me.pid,
+        created=me.create_time(),
+        engine_port=bench.engine,
+        prometheus_port=bench.prometheus,
+        alertmanager_port=bench.alertmanager,
+    )
     lent.write(bench.cache)
     assert ask.starting_again(settings.places)
     lent.having("engine", (me.pid, me.create_time())).write(bench.cache)

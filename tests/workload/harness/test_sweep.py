@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from workload.harness.system_under_test import Subject
+    from workload.harness.system_under_test import SystemUnderTest
 
 TEXTS = ["The Tin Choir was founded in 1903 near the river.", "Mara Vell lived in the Glass Harbour until 1950."]
-PHASE = Phase("sweep", 0, "sweep", 0, "salt")
+PHASE = Phase(arm="sweep", block=0, name="sweep", segment=0, salt="salt")
 FACTS = EngineFacts("0.32.0", "stub", None, 8192, 16, 100, prefix_caching=True, kv_pool_bytes=None, kv_block_bytes=None)
 
 
@@ -40,7 +40,7 @@ class Gate:
 
 
 class Parts:
-    """What the sweep needs of a subject and an engine."""
+    """What the sweep needs of a system under test and an engine."""
 
     def __init__(self, **parts: Any) -> None:
         self.__dict__ |= parts
@@ -67,7 +67,9 @@ async def swept(
         meter = bench(16, journal).meter
         async with client_of(stub.url) as client:
             parts = Parts(llm=Llm(client, "stub"), meter=meter, driver=Parts(gate=gate))
-            await sweep(cast("Subject", parts), engine_of(stub), phase, contexts, TEXTS, tally, lambda: None, done)
+            await sweep(
+                cast("SystemUnderTest", parts), engine_of(stub), phase, contexts, TEXTS, tally, lambda: None, done
+            )
     return tally, gate, path
 
 
@@ -110,7 +112,7 @@ async def test_a_refused_length_is_counted_and_the_sweep_goes_on(stub: StubVllm,
 
 async def test_a_sweep_that_goes_on_makes_the_calls_that_are_left(stub: StubVllm, tmp_path: Path) -> None:
     """A length that is measured again weighs twice in the fit; the call that was cut short is a second attempt."""
-    phase = Phase("sweep", 0, "sweep", 1, "salt", {"sweep-1-400": 1})
+    phase = Phase(arm="sweep", block=0, name="sweep", segment=1, salt="salt", sent_before={"sweep-1-400": 1})
     await swept(stub, tmp_path, (200, 400, 800), phase, frozenset({"sweep-0-200"}))
     rows = read(tmp_path / "journal.sqlite", "question")
     assert [(row["question_id"], row["attempt"]) for row in rows] == [("sweep-1-400", 2), ("sweep-2-800", 1)]

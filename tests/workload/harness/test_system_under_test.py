@@ -14,7 +14,7 @@ from tests.stubs.agent import StubEmbedder, StubStore
 from tests.stubs.vllm import StubVllm, Turn
 from workload.engine.endpoint import open_client
 from workload.engine.facts import read_facts
-from workload.harness.system_under_test import Subject, reachable, subject
+from workload.harness.system_under_test import SystemUnderTest, reachable, serve_agent
 from workload.settings import load_settings
 
 if TYPE_CHECKING:
@@ -29,15 +29,15 @@ def stub() -> Iterator[StubVllm]:
 
 
 def under_test(stub: StubVllm) -> Any:
-    """Return the context in which a subject lives."""
+    """Return the context in which the agent is served."""
     with open_client(stub.url, 5.0) as client:
         facts = read_facts(client)
     engine = cast("Any", SimpleNamespace(endpoint=stub.url, facts=facts, key=None))
     settings = load_settings({"limit": 1, "max_hops": 1, "k": 5}, {})
-    return subject(engine, settings, cast("Any", StubStore()), StubEmbedder())
+    return serve_agent(engine, settings, cast("Any", StubStore()), StubEmbedder())
 
 
-def ask(running: Subject) -> str | None:
+def ask(running: SystemUnderTest) -> str | None:
     """Ask one question; return why it failed, None when it did not."""
     question = running.meter.question("0", "bridge")
     return running.run(running.driver.agent.answer("When?", question)).reason

@@ -45,7 +45,7 @@ async def record(results: Path, questions: tuple[Question, ...], concurrency: in
                     meter = dataclasses.replace(bench(BLOCK_SIZE, journal).meter, keeps_text=True)
                     driver = Driver(agent_of(client, layout="append-only", max_hops=2), meter, EngineGate(lambda: None))
                     for name, asked in ((WARM_UP, questions[-1:]), ("c1", questions[:-1])):
-                        phase = Phase(arm, block, name, 0, salt=f"{RUN}-{block}-{name}")
+                        phase = Phase(arm=arm, block=block, name=name, segment=0, salt=f"{RUN}-{block}-{name}")
                         await driver.run(phase, asked, concurrency, Tally(len(asked)), lambda: None)
 
 

@@ -86,7 +86,7 @@ def test_a_refused_query_is_no_empty_panel() -> None:
 @pytest.mark.parametrize("seconds", [0.5, 60.0, 3600.0, 86_400.0])
 def test_a_window_has_as_many_points_as_a_figure_can_show(seconds: float) -> None:
     """A day at a quarter of a second would be 345,600 points of a picture 1,200 pixels wide."""
-    step = step_of(Window("prefix-on", 0, "c1", 0, 100.0, 100.0 + seconds))
+    step = step_of(Window(arm="prefix-on", block=0, point="c1", segment=0, start=100.0, end=100.0 + seconds))
     assert step >= MIN_STEP_SECONDS
     assert seconds / step <= MAX_POINTS * 1.01
 
@@ -102,7 +102,7 @@ class TwoGpus:
 
 def test_every_series_of_a_line_is_a_trace_of_its_own() -> None:
     """The first one alone drew the idle GPU 0 of an engine on GPU 3, under no name at all."""
-    window = Window("base", 0, "c1", 0, 1000.0, 1010.0)
+    window = Window(arm="base", block=0, point="c1", segment=0, start=1000.0, end=1010.0)
     traces = fetch(UTILIZATION, cast("PrometheusClient", TwoGpus()), "run", "gpu-memory", [window])
     assert [(trace.legend, trace.values.tolist()) for trace in traces] == [
         ("GPU 0", [0.0, 0.0]),

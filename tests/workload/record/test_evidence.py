@@ -134,7 +134,7 @@ def test_what_is_absent_is_empty_and_never_zero(tmp_path: Path) -> None:
     assert evidence.increases("vllm:nothing", window) == []
     assert evidence.texts == {}
     with pytest.raises(ValueError, match="journal alone"):
-        evidence_of(RunData([], [], [], [], []))
+        evidence_of(RunData(measured=[], questions=[], calls=[], visits=[], stages=[]))
 
 
 def test_texts_come_back_by_call(tmp_path: Path) -> None:

@@ -186,7 +186,7 @@ def test_windows_and_actions_leave_marks(server: StubGrafana, grafana: Grafana) 
     """Dashboards ask for these by tag; a mark under another tag is never seen."""
     said: list[str] = []
     annotate = annotator(grafana, said.append)
-    mark_window(annotate, LABELS, Window("prefix-on", 1, "c1", 0, START, END))
+    mark_window(annotate, LABELS, Window(arm="prefix-on", block=1, point="c1", segment=0, start=START, end=END))
     mark_action(annotate, START, "VllmHung", "pause", "r1")
     window, action = (body for _, _, _, body in server.requests)
     assert window["text"] == "vllm-metrics: prefix-on, c1 (run r1)"
