@@ -146,7 +146,7 @@ async def question_seconds(agent: Hop2Rag, meter: Meter, number: int, gaps: list
     kind = QuestionMeter if is_metered else SilentQuestion
     now = meter.recorder.clock()
     salt = f"{number}-{is_metered}"
-    question = kind(meter, "0", salt, AgentQuestion(meter.recorder), now, 0.0)
+    question = kind(meter=meter, worker="0", salt=salt, question=AgentQuestion(meter.recorder), started=now, anchor=0.0)
     start = time.perf_counter()
     if is_metered:
         place = {"arm": "a", "block": 0, "phase": "c1", "segment": 0, "attempt": 1}
@@ -169,7 +169,9 @@ async def paired(
     gaps: list[float] = []
     seconds: dict[bool, dict[str, float]] = {False: {}, True: {}}
     async with client_of(url, 300) as client:
-        agent = Hop2Rag(Hop2RagNodes(Llm(client, model, 300), Retrieval(StubEmbedder(), StubStore()), HOPS))
+        agent = Hop2Rag(
+            Hop2RagNodes(Llm(client, model, timeout_seconds=300), Retrieval(StubEmbedder(), StubStore()), max_hops=HOPS)
+        )
         await question_seconds(agent, meter, -1, [], is_metered=True)
         for number in range(pairs):
             for is_metered in (False, True) if number % 2 else (True, False):

@@ -74,7 +74,7 @@ async def ask(
     """Ask all questions under an arm named by its execution; return the seconds that it took."""
     async with client_of(server.url, 60) as client:
         llm = ReplayLlm(client, "stub", script=script_of(asked))
-        agent = Hop2Rag(Hop2RagNodes(llm, retrieval, HOPS))
+        agent = Hop2Rag(Hop2RagNodes(llm, retrieval, max_hops=HOPS))
         driver = Driver(agent, bench(journal=journal).meter, EngineGate(lambda: None))
         tally = Tally(len(asked))
         start = time.perf_counter()

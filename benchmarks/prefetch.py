@@ -86,7 +86,7 @@ async def ask(
         retrieval = Retrieval(StubEmbedder(), StubStore(), 10, delay_seconds=latency)
         prefetch = None if wanted is None else Prefetch(retrieval, "planted", Planted(script, wanted))
         llm = ReplayLlm(client, "stub", script=script)
-        agent = Hop2Rag(Hop2RagNodes(llm, retrieval, HOPS, prefetch=prefetch))
+        agent = Hop2Rag(Hop2RagNodes(llm, retrieval, max_hops=HOPS, prefetch=prefetch))
         driver = Driver(agent, bench(journal=journal).meter, EngineGate(lambda: None))
         phase = Phase(arm=name_of(wanted), block=block, name="c1", segment=0, salt=f"{name_of(wanted)} {block}")
         tally = Tally(len(questions))

@@ -62,7 +62,7 @@ vLLM device memory hardly moves, because the KV pool is allocated once: watch th
 class CompleteGpu:
     """A GPU that has every field, so that every metric is described."""
 
-    info = GpuInfo("0", "0", "GPU-0", "complete", "0", "reference")
+    info = GpuInfo(gpu="0", index="0", uuid="GPU-0", name="complete", driver="0", backend="reference")
 
 
 def complete_record() -> GpuRecord:
@@ -74,7 +74,7 @@ def complete_record() -> GpuRecord:
     readings = (
         Utilization(1, 1, 1),
         BusyTime(1, 1, 1),
-        Status(1, 1, 1, 1, 1, 1),
+        Status(**dict.fromkeys(Status.__slots__, 1)),
         Xids(1, 1),
         Pcie(1, 1),
         Processes(((1, 1),)),

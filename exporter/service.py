@@ -47,7 +47,7 @@ def own_version() -> str:
         return "unknown"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """Everything the flags decide; see `hop2rag-exporter --help`."""
 

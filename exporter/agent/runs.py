@@ -56,7 +56,7 @@ class Runs:
         """Open a run inside its parent's question; a run without a known parent stands alone."""
         parent = self._open.get(parent_id) if parent_id else None
         tree, hop, span = (parent.tree, parent.hop, parent.span) if parent else (RunTree(), 1, INVALID_SPAN)
-        run = Run(tree, node, hop, span)
+        run = Run(tree=tree, node=node, hop=hop, span=span)
         tree.open[run_id] = self._open[run_id] = run
         tree.active = self._recorder.clock()
         self._trees[tree] = None
@@ -157,7 +157,7 @@ class RunTree:
         return max((len(steps) for steps in self.steps.values()), default=0)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Run:
     """One open run. `span` is its own, or that of the run it lies in; `leave` makes its span current no longer."""
 

@@ -21,7 +21,7 @@ class GpuError(Exception):
         self.code = code
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GpuInfo:
     """Identity of one GPU; `gpu` is its index, or `index:instance` for a MIG instance, and labels all its series."""
 
@@ -70,7 +70,7 @@ class BusyTime:
     refresh_seconds: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
     """What moves slowly. Read every second: energy alone takes 3 to 17 ms.
 

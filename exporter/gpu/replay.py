@@ -54,12 +54,11 @@ class ReplayReader:
 
     def open(self) -> list[ReplayDevice]:
         """Start to play; return one device for each GPU in the recording."""
-        return [
-            ReplayDevice(
-                GpuInfo(gpu, gpu.partition(":")[0], f"{BACKEND}-{gpu}", self._name, "none", BACKEND), trace, self._clock
-            )
-            for gpu, trace in self._traces.items()
-        ]
+        return [ReplayDevice(self._info(gpu), trace, self._clock) for gpu, trace in self._traces.items()]
+
+    def _info(self, gpu: str) -> GpuInfo:
+        index, uuid = gpu.partition(":")[0], f"{BACKEND}-{gpu}"
+        return GpuInfo(gpu=gpu, index=index, uuid=uuid, name=self._name, driver="none", backend=BACKEND)
 
 
 class ReplayDevice:

@@ -47,7 +47,14 @@ class FakeDevice:
     """A GPU with every field, that can be lost (`failure`)."""
 
     def __init__(self, gpu: str = "0") -> None:
-        self.info = GpuInfo(gpu, gpu.partition(":")[0], f"GPU-{gpu}", "Fake H200", "580.1", "fake")
+        self.info = GpuInfo(
+            gpu=gpu,
+            index=gpu.partition(":")[0],
+            uuid=f"GPU-{gpu}",
+            name="Fake H200",
+            driver="580.1",
+            backend="fake",
+        )
         self.failure: str | None = None
         self.reopened = 0
         self.used = 4 * GIB
@@ -70,7 +77,14 @@ class FakeDevice:
     def status(self) -> Status:
         """Read or fail."""
         self._obey()
-        return Status(1234.5, 41.0, 1.98e9, 3.2e9, 2, 0)
+        return Status(
+            energy_joules=1234.5,
+            temperature_celsius=41.0,
+            sm_clock_hertz=1.98e9,
+            memory_clock_hertz=3.2e9,
+            ecc_corrected=2,
+            ecc_uncorrected=0,
+        )
 
     def xids(self) -> Xids:
         """Return one, whatever the GPU's state."""

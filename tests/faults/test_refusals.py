@@ -56,7 +56,7 @@ class Waits:
 async def ask(stub: StubVllm, question: QuestionMeter, waits: Waits) -> str:
     """Make one call; waits are noted and take no time."""
     async with client_of(stub.url) as client:
-        llm = Llm(client, "stub", 5.0, backoff=Backoff(sleep=waits.sleep))
+        llm = Llm(client, "stub", timeout_seconds=5.0, backoff=Backoff(sleep=waits.sleep))
         return await llm.complete(question, "generate", 1, ASKED, 32)
 
 

@@ -131,5 +131,11 @@ def agent_of(
     breaker: Breaker | None = None,
 ) -> Hop2Rag:
     """Return the compiled agent on a client of the stub server; a refused call waits for a tenth of what is usual."""
-    llm = Llm(client, "stub", timeout, backoff=Backoff(first_seconds=0.05), breaker=breaker or Breaker())
-    return Hop2Rag(Hop2RagNodes(llm, Retrieval(StubEmbedder(), store or StubStore()), max_hops, layout))
+    llm = Llm(
+        client,
+        "stub",
+        timeout_seconds=timeout,
+        backoff=Backoff(first_seconds=0.05),
+        breaker=breaker or Breaker(),
+    )
+    return Hop2Rag(Hop2RagNodes(llm, Retrieval(StubEmbedder(), store or StubStore()), max_hops=max_hops, layout=layout))

@@ -26,7 +26,7 @@ LOOP_NODES = 6  # decompose, retrieve, grade, accumulate, extract_clues, decide
 OTHER_NODES = 5  # initialize, the decompose that says DONE, generate, extract_supporting_facts, finalize
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Answer:
     """What a question came to. `reason` tells why it failed, and is None when it did not."""
 

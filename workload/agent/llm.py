@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx2
@@ -103,6 +103,7 @@ class Llm:
 
     client: openai.AsyncOpenAI
     model: str
+    _: KW_ONLY
     timeout_seconds: float = 120.0
     has_token_ids: bool = True
     has_cache_salt: bool = True

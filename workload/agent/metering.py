@@ -49,7 +49,8 @@ class Meter:
         now = self.recorder.clock()
         # each question is a trace of its own, whatever span is current
         question = AgentQuestion(self.recorder, kind, now if intended is None else intended, Context())
-        return QuestionMeter(self, worker, salt, question, now, self.wall() - now)
+        anchor = self.wall() - now
+        return QuestionMeter(meter=self, worker=worker, salt=salt, question=question, started=now, anchor=anchor)
 
     async def acknowledge(self) -> None:
         """Return once every question closed so far is on disk: from then on it is acknowledged.
@@ -61,7 +62,7 @@ class Meter:
             await self.journal.acknowledge()
 
 
-@dataclass
+@dataclass(kw_only=True)
 class QuestionMeter:
     """Meters one question. Adding `anchor` to an instant of the recorder's clock gives seconds since 1970."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from workload.agent import ranking
@@ -44,6 +44,7 @@ class Hop2RagNodes:
 
     llm: Llm
     retrieval: Retrieval
+    _: KW_ONLY
     max_hops: int = 3
     layout: Layout = "original"
     context: Context = EVERYTHING

@@ -124,7 +124,7 @@ def serve_agent(
     activity = NodeActivity(lambda: time.time_ns() // 1_000_000)
     reuse = reuse or ReuseOrder(engine.facts.block_size, adapter=engine.facts.adapter)
     client = llm_client(engine.endpoint, load.request_timeout, engine.key)
-    llm = Llm(client, engine.facts.model, load.request_timeout, seed=load.seed)
+    llm = Llm(client, engine.facts.model, timeout_seconds=load.request_timeout, seed=load.seed)
     asked = llm if script is None else replaying(llm, script, engine)
     telling = open_client(engine.endpoint, load.request_timeout, key=engine.key)
     sleep = EngineSleep(telling) if agent.sleeping else None
@@ -181,7 +181,15 @@ def nodes_of(
     if options.context != "all":
         count = token_counter(tokenizer)
         context = Context(options.context, options.context_budget, options.max_hops, count)
-    return Hop2RagNodes(llm, retrieval, options.max_hops, options.layout, context, prefetch, sleep)
+    return Hop2RagNodes(
+        llm,
+        retrieval,
+        max_hops=options.max_hops,
+        layout=options.layout,
+        context=context,
+        prefetch=prefetch,
+        sleep=sleep,
+    )
 
 
 def replaying(llm: Llm, script: Script, engine: RunningEngine) -> ReplayLlm:

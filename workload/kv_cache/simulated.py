@@ -136,7 +136,8 @@ def simulate(
     found: dict[str, list[SentCall]] = {}
     for layout in LAYOUTS:
         llm = SimulatedLlm(tokenizer=tokenizer, speak=speak)
-        nodes = Hop2RagNodes(llm, Retrieval(embedder, store, settings.agent.k), settings.agent.max_hops, layout)
+        retrieval = Retrieval(embedder, store, settings.agent.k)
+        nodes = Hop2RagNodes(llm, retrieval, max_hops=settings.agent.max_hops, layout=layout)
         recorder = Recorder(metrics=metrics, activity=NodeActivity(lambda: 0), busy=BusySeconds())
         meter = Meter(recorder, ReuseOrder(block_size), journal, settings.load.record_prompts)
         driver = Driver(Hop2Rag(nodes), meter, EngineGate(lambda: None))

@@ -35,7 +35,7 @@ def question_of(measured: Bench) -> QuestionMeter:
 
 async def ask(client: openai.AsyncOpenAI, question: QuestionMeter, timeout_seconds: float = 5.0) -> str:
     """Make one call."""
-    return await Llm(client, "stub", timeout_seconds).complete(question, "generate", 2, ASKED, 32)
+    return await Llm(client, "stub", timeout_seconds=timeout_seconds).complete(question, "generate", 2, ASKED, 32)
 
 
 FAILURES = [

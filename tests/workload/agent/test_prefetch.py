@@ -47,7 +47,7 @@ def agent_of(client: openai.AsyncOpenAI, source: DraftSource, delay: float = 0.0
     store = QueryStore()
     retrieval = Retrieval(StubEmbedder(), store, 10, delay_seconds=delay)
     prefetch = Prefetch(retrieval, source) if source != "off" else None
-    return Hop2Rag(Hop2RagNodes(Llm(client, "stub"), retrieval, 2, prefetch=prefetch)), store
+    return Hop2Rag(Hop2RagNodes(Llm(client, "stub"), retrieval, max_hops=2, prefetch=prefetch)), store
 
 
 async def ask(agent: Hop2Rag, measured: Bench) -> str | None:

@@ -87,7 +87,7 @@ async def test_an_engine_that_may_have_been_restarted_is_warmed_again(
     """Its cache is empty then; a question that fails for its own reasons says nothing about the engine."""
     meter = bench().meter
     llm = Llm(client, "stub")
-    agent = Hop2Rag(Hop2RagNodes(llm, Retrieval(StubEmbedder(), StubStore()), 1, "append-only"))
+    agent = Hop2Rag(Hop2RagNodes(llm, Retrieval(StubEmbedder(), StubStore()), max_hops=1, layout="append-only"))
     driver = Driver(agent, meter, EngineGate(lambda: None), Primer(llm, meter, "append-only"))
     asked = [
         Question(

@@ -36,7 +36,7 @@ def ask(path: Path, layout: Layout, script_of: Path | None = None, *, is_forced:
             async with client_of(server.url) as client:
                 script = read_script(script_of) if script_of else {}
                 llm = ReplayLlm(client, "stub", script=script, is_forced=is_forced) if script else Llm(client, "stub")
-                nodes = Hop2RagNodes(llm, Retrieval(StubEmbedder(), StubStore()), 2, layout)
+                nodes = Hop2RagNodes(llm, Retrieval(StubEmbedder(), StubStore()), max_hops=2, layout=layout)
                 meter = bench(journal=journal, keeps_text=True).meter
                 question = meter.question("0", "bridge", "salt")
                 place = {"arm": "a", "block": 0, "phase": "c1", "segment": 0, "attempt": 1}

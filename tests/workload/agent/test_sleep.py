@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 def agent_of(client: openai.AsyncOpenAI, sleep: EngineSleep) -> Hop2Rag:
     """Return an agent of two hops whose engine sleeps."""
     retrieval = Retrieval(StubEmbedder(), StubStore())
-    return Hop2Rag(Hop2RagNodes(Llm(client, "stub"), retrieval, 2, sleep=sleep))
+    return Hop2Rag(Hop2RagNodes(Llm(client, "stub"), retrieval, max_hops=2, sleep=sleep))
 
 
 async def test_it_sleeps_and_wakes_at_every_hop(stub: StubVllm, client: openai.AsyncOpenAI) -> None:
