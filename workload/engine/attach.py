@@ -11,9 +11,9 @@ from workload.engine.endpoint import TIMEOUT_SECONDS, open_client, parse_endpoin
 from workload.engine.facts import EngineFacts, read_facts
 from workload.engine.launcher import RunningEngine, command_line
 from workload.engine.probe import ask_canary
-from workload.engine.profile import Device, VllmProfile, environment
+from workload.engine.profile import SERVER_MODULE, Device, VllmProfile, environment, server_flags
 from workload.errors import DependencyDownError, UsageError
-from workload.services.listener import SERVER_MODULE, Listener, find_listener, server_flags
+from workload.services.listener import Listener, find_listener
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -13,9 +13,10 @@ from workload.engine.endpoint import TIMEOUT_SECONDS, open_client, parse_endpoin
 from workload.engine.facts import EngineFacts, read_facts
 from workload.engine.launcher import START_TIMEOUT_SECONDS, RunningEngine
 from workload.engine.probe import ask_canary, wait_ready
+from workload.engine.profile import SERVER_MODULE
 from workload.engine.serve import PROFILE
 from workload.errors import DependencyDownError, UsageError
-from workload.services.listener import SERVER_MODULE, Listener
+from workload.services.listener import Listener
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

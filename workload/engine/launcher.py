@@ -12,10 +12,10 @@ from workload.engine.endpoint import TIMEOUT_SECONDS, open_client
 from workload.engine.facts import EngineFacts, read_facts
 from workload.engine.key import OWN_VARIABLE
 from workload.engine.probe import ask_canary, wait_ready
-from workload.engine.profile import Device, VllmProfile, environment
+from workload.engine.profile import Device, VllmProfile, environment, server_flags
 from workload.errors import DependencyDownError, UsageError
 from workload.services.child_environment import ENGINE, SPANS, child_environment
-from workload.services.listener import Listener, find_listener, server_flags
+from workload.services.listener import Listener, find_listener
 from workload.services.locks import FOLDER, THIS_COMMAND, FileLock
 from workload.services.process import ChildProcess, require_own
 from workload.services.server_port import ServerPort

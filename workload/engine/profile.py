@@ -8,10 +8,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 from workload.errors import UsageError
-from workload.services.listener import SERVER_MODULE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from workload.engine.facts import EngineFacts
 
@@ -197,3 +196,24 @@ PROFILES: Mapping[str, VllmProfile] = MappingProxyType(
         )
     }
 )
+
+
+SERVER_MODULE = "vllm.entrypoints.openai.api_server"
+
+
+def server_flags(argv: Sequence[str]) -> Mapping[str, str] | None:
+    """Return the flags of a vLLM command line, in any order and spelling; None if it starts something else.
+
+    A flag without a value maps to "". `--port=1` and `--port 1` are the same.
+    """
+    if SERVER_MODULE not in argv:
+        return None
+    flags: dict[str, str] = {}
+    name = ""
+    for word in argv[list(argv).index(SERVER_MODULE) + 1 :]:
+        if word.startswith("--"):
+            name, _, value = word.partition("=")
+            flags[name] = value
+        else:
+            flags[name] = word
+    return flags

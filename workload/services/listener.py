@@ -1,4 +1,4 @@
-"""Who listens on a port of this host, and with which flags, if it is a vLLM server."""
+"""Finds the process that listens on a port of this host."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
-SERVER_MODULE = "vllm.entrypoints.openai.api_server"
+    from collections.abc import Iterator
 
 
 REACHED_BY_LOOPBACK = frozenset({"127.0.0.1", "0.0.0.0", "::", "::ffff:127.0.0.1"})  # noqa: S104 - names
@@ -50,21 +48,3 @@ def _listening(port: int, addresses: frozenset[str] | None) -> Iterator[Listener
             yield Listener(None, ())
         else:
             yield Listener(connection.pid, tuple(argv))
-
-
-def server_flags(argv: Sequence[str]) -> Mapping[str, str] | None:
-    """Return the flags of a vLLM command line, in any order and spelling; None if it starts something else.
-
-    A flag without a value maps to "". `--port=1` and `--port 1` are the same.
-    """
-    if SERVER_MODULE not in argv:
-        return None
-    flags: dict[str, str] = {}
-    name = ""
-    for word in argv[list(argv).index(SERVER_MODULE) + 1 :]:
-        if word.startswith("--"):
-            name, _, value = word.partition("=")
-            flags[name] = value
-        else:
-            flags[name] = word
-    return flags

@@ -11,9 +11,9 @@ from rich.console import Console
 from tests.stubs.vllm import StubVllm
 from workload.engine.attach import AttachLauncher, refusal
 from workload.engine.facts import EngineFacts
-from workload.engine.profile import PROFILES
+from workload.engine.profile import PROFILES, SERVER_MODULE
 from workload.errors import DependencyDownError, UsageError
-from workload.services.listener import SERVER_MODULE, Listener
+from workload.services.listener import Listener
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,9 +11,8 @@ from docker.errors import APIError
 
 from tests.stubs.vllm import StubVllm
 from workload.engine.docker import CONFIG_HASH, PROJECT, SERVICE, DockerLauncher
-from workload.engine.profile import PROFILES
+from workload.engine.profile import PROFILES, SERVER_MODULE
 from workload.errors import DependencyDownError, UsageError
-from workload.services.listener import SERVER_MODULE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -9,9 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workload.engine.facts import EngineFacts
-from workload.engine.profile import PROFILES, Device, VllmProfile, environment, parse_version
+from workload.engine.profile import (
+    PROFILES,
+    SERVER_MODULE,
+    Device,
+    VllmProfile,
+    environment,
+    parse_version,
+    server_flags,
+)
 from workload.errors import UsageError
-from workload.services.listener import server_flags
 
 FACTS = EngineFacts("0.32.0", "m", "/m", 8192, 32, 1456, True, 1 << 30, None)
 RELEASES = st.tuples(st.just(0), st.integers(7, 60), st.integers(0, 9))
@@ -141,3 +148,16 @@ def test_the_routes_for_sleep_are_opened_only_for_it() -> None:
     """VLLM's development mode opens more than sleep and wake-up, so nothing else may run in it."""
     assert "VLLM_SERVER_DEV_MODE" not in environment("cuda")
     assert environment("cuda", sleep_mode=True)["VLLM_SERVER_DEV_MODE"] == "1"
+
+
+def test_flags_compare_in_any_order_and_spelling() -> None:
+    """The same server started by hand has its flags in another order."""
+    one = server_flags(("python", "-m", SERVER_MODULE, "--port", "1", "--enforce-eager", "--model=m"))
+    two = server_flags(("/usr/bin/python3", "-m", SERVER_MODULE, "--model", "m", "--enforce-eager", "--port=1"))
+    assert one == two == {"--port": "1", "--enforce-eager": "", "--model": "m"}
+
+
+def test_another_program_has_no_flags() -> None:
+    """A web server on port 8000 is not a vLLM with default flags."""
+    assert server_flags(("python", "-m", "http.server", "8000")) is None
+    assert server_flags(()) is None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -77,10 +79,18 @@ def test_it_becomes_vllm(tmp_path: Path) -> None:
     assert "--no-enable-prefix-caching" in rest
 
 
-def test_an_image_without_vllm_ends_with_3(tmp_path: Path) -> None:
-    """The documented code of a part that is missing; compose shows it."""
-    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **MODEL}
-    command = [sys.executable, "-S", "-m", "workload.engine.serve"]
+@pytest.mark.parametrize("dockerfile", ["Dockerfile", "Dockerfile.gpu"])
+def test_an_image_without_vllm_ends_with_3(tmp_path: Path, dockerfile: str) -> None:
+    """Compose shows the documented code of a missing part; the image has the files that its Dockerfile copies alone."""
+    copies = re.findall(
+        r"^COPY (\S.*) /opt/hop2rag/(\S+)$", (ROOT / "workload" / "engine" / dockerfile).read_text(), re.MULTILINE
+    )
+    for sources, folder in copies:
+        (tmp_path / folder).mkdir(parents=True)
+        for source in sources.split():
+            shutil.copy(ROOT / source, tmp_path / folder)
+    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(tmp_path), **MODEL}
+    command = [sys.executable, "-S", "-P", "-m", "workload.engine.serve"]
     done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False, timeout=30, cwd=tmp_path)
-    assert done.returncode == 3
+    assert done.returncode == 3, done.stderr
     assert "has no vLLM" in done.stderr
