@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from functools import cache
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
@@ -34,6 +35,12 @@ FLAT = {"cli", "settings", "experiment", "errors", "paths"}
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "base", "misc"}
 
 
+@cache
+def tree_of(path: Path) -> ast.Module:
+    """Return what a file says; it is parsed once for all tests."""
+    return ast.parse(path.read_text())
+
+
 def name_of(path: Path) -> str:
     """Return a path as it stands in the repository."""
     return str(path.relative_to(ROOT))
@@ -46,7 +53,7 @@ def lines_of(path: Path) -> int:
 
 def imported(path: Path) -> Iterator[str]:
     """Yield each module that a file names in an import statement, those for types alone included."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -60,7 +67,7 @@ def floor_of(module: str) -> str:
 
 def house_imports(path: Path) -> Iterator[str]:
     """Yield the floor of each module of ours that a file imports."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree_of(path)):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         if isinstance(node, ast.ImportFrom) and node.module:
             names = [f"{node.module}.{alias.name}" for alias in node.names] if "." not in node.module else [node.module]
@@ -85,7 +92,7 @@ def importers_of(top: str, paths: list[Path]) -> list[str]:
 
 def swallowing(path: Path) -> Iterator[int]:
     """Yield the line of each handler that catches everything and does nothing."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.ExceptHandler):
             kinds = {
                 ast.unparse(kind)
@@ -153,11 +160,11 @@ def test_nvml_has_one_door() -> None:
 
 def loaded(path: Path) -> set[str]:
     """Return what a file imports, by statement or by `import_module`."""
-    calls = (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call) and node.args)
+    calls = (node for node in ast.walk(tree_of(path)) if isinstance(node, ast.Call) and node.args)
     by_name = {
         str(call.args[0].value)
         for call in calls
-        if ast.unparse(call.func).endswith("import_module") and isinstance(call.args[0], ast.Constant)
+        if isinstance(call.args[0], ast.Constant) and ast.unparse(call.func).endswith("import_module")
     }
     return by_name | {name.split(".")[0] for name in imported(path)}
 
@@ -193,7 +200,7 @@ def test_every_test_says_why() -> None:
     tests = (
         (name_of(path), node)
         for path in TESTS
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(tree_of(path))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_")
     )
     assert [f"{file}: {node.name}" for file, node in tests if not ast.get_docstring(node)] == []
@@ -251,7 +258,7 @@ def test_no_test_asserts_how_long_something_took() -> None:
         f"{name_of(path)}:{line}"
         for path in TESTS
         if name_of(path) not in TIMED
-        for line in timed_assertions(ast.parse(path.read_text()))
+        for line in timed_assertions(tree_of(path))
     }
     assert not found
     assert all((ROOT / name).exists() for name in TIMED)

@@ -147,8 +147,8 @@ def planted(accuracy: float) -> Counter[bool]:
     script = {f"q{number}": (reply,) for number in range(400)}
     drafts = Planted(script, accuracy, seed=1)
     found: Counter[bool] = Counter()
+    meter = bench().meter.question("0", "bridge")
     for question_id in script:
-        meter = bench().meter.question("0", "bridge")
         meter.question_id = question_id
         found[drafts.query(1, meter) == "the year"] += 1
     return found

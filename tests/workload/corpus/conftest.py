@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from workload.corpus.index import build
+from workload.corpus.probe import examine
 from workload.corpus.synthetic import build_world
 
 if TYPE_CHECKING:
@@ -42,6 +43,12 @@ class WordEmbedder:
                 ] += 1
         unit: NDArray[np.float32] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
         return unit
+
+
+@pytest.fixture
+def probed_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Probe stores in this process: a whole one crashes nothing, and a child takes a second to import Chroma."""
+    monkeypatch.setattr("workload.corpus.store.probe", examine)
 
 
 @pytest.fixture

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from conftest import WordEmbedder
 
+pytestmark = pytest.mark.usefixtures("probed_here")
+
 CONTEXT = [["Vell", ["Vell is a tavern.", "It stands in Orm."]], ["Orm", ["Orm is a port."]]]
 
 

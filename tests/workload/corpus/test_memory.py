@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from workload.corpus.hotpotqa import Paragraph
 
+pytestmark = pytest.mark.usefixtures("probed_here")
+
 COLLECTION = "passages"
 
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from workload.corpus.hotpotqa import Paragraph
 
+pytestmark = pytest.mark.usefixtures("probed_here")
+
 START_SECONDS = 60.0
 
 

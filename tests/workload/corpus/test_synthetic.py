@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from workload.corpus.hotpotqa import Question, dump, unique_paragraphs
 from workload.corpus.questions import load
-from workload.corpus.synthetic import build_world, generate
+from workload.corpus.synthetic import build_world, generate, generator
 from workload.corpus.synthetic.bridge import ASKED, BRIDGES, TYPE_OF_BRIDGE
 from workload.corpus.synthetic.comparison import ORDERED, SAME
 from workload.corpus.synthetic.world import MAX_PASSAGES, MIN_PASSAGES, World
@@ -210,7 +210,8 @@ def test_a_silly_number_of_questions_is_refused(questions: int) -> None:
         generate(questions, 60, 0)
 
 
-def test_more_questions_than_a_small_world_holds_are_refused() -> None:
+def test_more_questions_than_a_small_world_holds_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Repeated questions would be cached answers; the generator stops and says how many it found."""
+    monkeypatch.setattr(generator, "FRUITLESS_TRIES", 100)
     with pytest.raises(UsageError, match=r"60 passages gave only \d+ of 50000"):
         generate(50_000, 60, 0)

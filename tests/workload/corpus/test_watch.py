@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.usefixtures("probed_here")
+
 WRITES = {
     "upsert": "collection.upsert(ids=[first], embeddings=[vector], documents=['other words'])",
     "delete": "collection.delete(ids=[first])",

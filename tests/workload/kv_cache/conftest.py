@@ -11,6 +11,7 @@ from rich.progress import Progress
 from tests.workload.corpus.conftest import WordEmbedder
 from workload.corpus.hotpotqa import unique_paragraphs
 from workload.corpus.index import build
+from workload.corpus.probe import examine
 from workload.corpus.store import Store, check
 from workload.kv_cache.simulated import from_gold_facts, simulate
 from workload.record.journal import Journal
@@ -24,6 +25,12 @@ if TYPE_CHECKING:
     from workload.kv_cache.source import SentCall
 
 COLLECTION, BLOCK_SIZE = "small", 16
+
+
+@pytest.fixture(autouse=True)
+def probed_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Probe stores in this process: a whole one crashes nothing, and a child takes a second to import Chroma."""
+    monkeypatch.setattr("workload.corpus.store.probe", examine)
 
 
 @pytest.fixture(scope="session")
