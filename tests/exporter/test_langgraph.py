@@ -113,7 +113,7 @@ async def test_many_questions_at_once_are_told_apart() -> None:
     assert value(handler, "hop2rag_prompt_tokens_total", node="grade", hop="4") == 0
     assert by_node(handler, "hop2rag_node_active") == [0, 0, 0, 0]
     workers = set(re.findall(r'worker="(\d+)"', handler._activity.expose().decode()))
-    assert workers == {str(worker) for worker in range(number)}
+    assert {"0", "1"} <= workers <= {str(worker) for worker in range(number)}  # a late question takes a freed place
     assert len(handler._runs) == 0
     told = {key for key in series(handler) - before if key[0].startswith("hop2rag_cached")}
     assert {key for key in series(handler) - before - told if "other" not in key} == set()

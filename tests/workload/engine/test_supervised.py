@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import psutil
 import pytest
 
-from workload.engine import kept as kept_module
+from workload.engine import supervised as supervised_module
 from workload.engine.launcher import RunningEngine
 from workload.engine.profile import PROFILES
 from workload.engine.supervised import MOST_RESTARTS, WITHIN_SECONDS, SupervisedEngine
@@ -120,7 +120,7 @@ def test_a_first_start_that_fails_leaves_nothing() -> None:
 
 def test_a_start_under_way_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C while an engine is being started again: it may take five minutes to be ready."""
-    monkeypatch.setattr(kept_module, "CLOSE_SECONDS", 0.05)
+    monkeypatch.setattr(supervised_module, "CLOSE_SECONDS", 0.05)
     launcher, released = Launcher(), threading.Event()
     with launcher.kept() as kept:
         launcher.sleep = lambda _: released.wait()  # type: ignore[assignment,method-assign]
@@ -144,7 +144,7 @@ def test_a_dead_process_is_told_from_a_silent_one(
         def status(self) -> str:
             return str(state)
 
-    monkeypatch.setattr(kept_module.psutil, "Process", Process)
+    monkeypatch.setattr(supervised_module.psutil, "Process", Process)
     with Launcher().kept() as kept:
         assert not kept.has_died
         kept.engine = RunningEngine("http://engine", cast("Any", None), None, 4711)
