@@ -18,7 +18,7 @@ LAST = 31
 TEST = re.compile(r"test_rows?_((?:\d\d_)(?:and_\d\d_)?)")
 
 
-def rows_of(path: Path) -> set[int]:
+def range_of(path: Path) -> set[int]:
     """Return the rows after which a file's tests are named."""
     names = (
         node.name
@@ -29,7 +29,7 @@ def rows_of(path: Path) -> set[int]:
     return {int(row) for rows in found for row in re.findall(r"\d\d", rows)}
 
 
-FOUND = {str(path.relative_to(ROOT)): rows_of(path) for path in sorted((ROOT / "tests").rglob("test_*.py"))}
+FOUND = {str(path.relative_to(ROOT)): range_of(path) for path in sorted((ROOT / "tests").rglob("test_*.py"))}
 
 
 def test_no_row_is_missing() -> None:

@@ -16,8 +16,8 @@ import pytest
 from tests.stubs.soak import RUN, questions
 from tests.stubs.vllm import StubVllm, Turn
 from workload.record.journal import read
+from workload.soak.question_stream import QuestionStream
 from workload.soak.record import SoakRecord
-from workload.soak.stream import QuestionStream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

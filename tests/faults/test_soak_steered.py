@@ -16,7 +16,7 @@ import pytest
 import requests
 
 from tests.stubs.alerts import alert, body
-from tests.stubs.soak import assembly
+from tests.stubs.soak import soak_session
 from tests.stubs.vllm import StubVllm, Turn
 from workload.errors import MissingPartError
 from workload.paths import cache_dir
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from workload.soak.assembly import Assembly
+    from workload.soak.session import SoakSession
 
 LIMIT_SECONDS = 15.0
 SETTLE_SECONDS = 60.0
@@ -47,7 +47,7 @@ class World:
     stub: StubVllm
     alertmanager: LocalAlertmanager
     webhook: str
-    whole: Assembly
+    whole: SoakSession
 
     def actions(self) -> list[dict[str, Any]]:
         """Return what was done so far."""
@@ -102,7 +102,9 @@ def world(tmp_path: Path) -> Iterator[World]:
         )
         stack.enter_context(prometheus)
         flags = {"duration": "3m", "concurrency": 2}
-        whole = assembly(stub.url, tmp_path, flags, prometheus=prometheus, alertmanager=alertmanager, webhook_port=port)
+        whole = soak_session(
+            stub.url, tmp_path, flags, prometheus=prometheus, alertmanager=alertmanager, webhook_port=port
+        )
         yield World(stub, alertmanager, webhook, whole)
 
 
@@ -122,7 +124,7 @@ def steer(world: World, script: Callable[[], None]) -> None:
     with ThreadPoolExecutor(max_workers=1) as beside:
         scripted = beside.submit(run)
         try:
-            finished = world.whole.conduct()
+            finished = world.whole.run()
         finally:
             ended.set()
         scripted.result()

@@ -20,8 +20,8 @@ from workload.record.bundle import Bundle
 from workload.record.journal import Journal, opened, read
 from workload.record.schema import TABLES
 from workload.soak.checkpoint import FILE, Checkpoint, read_checkpoint
+from workload.soak.question_stream import QuestionStream
 from workload.soak.record import SoakRecord
-from workload.soak.stream import QuestionStream
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,7 +54,7 @@ def refusals(path: Path) -> list[str]:
     said = []
     for reader in (
         lambda: [read(path, table) for table in TABLES],
-        lambda: SoakRecord(path).unfinished(),
+        lambda: SoakRecord(path).resume_point(),
         lambda: SoakRecord(path).has_begun(),
         lambda: Journal(path, {}),
     ):

@@ -17,8 +17,8 @@ from workload.engine.facts import read_facts
 from workload.engine.launcher import RunningEngine
 from workload.record.bundle import Bundle
 from workload.settings import load_settings
-from workload.soak.assembly import EXPERIMENT, Assembly, Surroundings
 from workload.soak.plan import load_plan
+from workload.soak.session import EXPERIMENT, SoakEnvironment, SoakSession
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,8 +68,8 @@ def quiet_progress() -> Progress:
     return Progress(console=Console(file=io.StringIO(), width=200))
 
 
-def assembly(url: str, folder: Path, flags: dict[str, Any], *, corpus: int = 7, **around: Any) -> Assembly:
-    """Return a soak of the stub at `url`, whose results go to `folder`; the same folder goes on with it."""
+def soak_session(url: str, folder: Path, flags: dict[str, Any], *, corpus: int = 7, **parts: Any) -> SoakSession:
+    """Return a soak of the stub at `url` with its results in `folder`; a folder with results resumes."""
     settings = load_settings(
         {"limit": 1, "max_hops": 1, "k": 5, "figures": False, "request_timeout": 5.0, "results": folder}, {}
     )
@@ -80,19 +80,19 @@ def assembly(url: str, folder: Path, flags: dict[str, Any], *, corpus: int = 7, 
     else:
         bundle.start(EXPERIMENT, settings.flat())
         bundle.note(plan=plan.model_dump(mode="json"))
-    surroundings = Surroundings(
+    environment = SoakEnvironment(
         **{
             "launcher": StubLauncher(url),
             "owns_engine": False,
             "store": cast("Any", StubStore()),
             "embedder": StubEmbedder(),
             "questions": questions(corpus),
-            **around,
+            **parts,
         }
     )
-    return Assembly(surroundings, settings, plan, bundle, quiet_progress())
+    return SoakSession(environment, settings, plan, bundle, quiet_progress())
 
 
-def soak(url: str, folder: Path, flags: dict[str, Any], **around: Any) -> FinishedSoak:
+def soak(url: str, folder: Path, flags: dict[str, Any], **parts: Any) -> FinishedSoak:
     """Run a soak to its end."""
-    return assembly(url, folder, flags, **around).conduct()
+    return soak_session(url, folder, flags, **parts).run()

@@ -19,6 +19,8 @@ from workload.corpus.tokenizer import load_tokenizer
 from workload.errors import DependencyDownError
 from workload.record.journal import Journal, read
 from workload.services.alert import steering_alerts
+from workload.soak.actions import ActionLog
+from workload.soak.alert_effects import AlertEffects
 from workload.soak.pace import Pace
 from workload.soak.steering import Steering
 
@@ -66,18 +68,15 @@ class Helm:
         self.metrics = SoakMetrics(self.registry, steering_alerts())
         self.path = self.folder / "journal.sqlite"
         self.journal = Journal(self.path, {})
+        self.effects = AlertEffects(self.capture, lambda _, name, action: self.marks.append((name, action)))
         self.steering = Steering(
-            self.pace,
-            self.journal,
-            self.metrics,
-            steering_alerts(),
-            RUN,
-            self.prove,
-            self.capture,
-            1800.0,
+            pace=self.pace,
+            actions=ActionLog(journal=self.journal, metrics=self.metrics, effects=self.effects, dry_run=self.dry_run),
+            rules=steering_alerts(),
+            run=RUN,
+            prove=self.prove,
+            patience_seconds=1800.0,
             confirm=self.confirm,
-            mark=lambda _, name, action: self.marks.append((name, action)),
-            dry_run=self.dry_run,
             monotonic=lambda: self.now,
         )
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any
 
-from workload.errors import UsageError
+from workload.errors import StorageError, UsageError
 from workload.settings import MAX_CONCURRENCY
 
 if TYPE_CHECKING:
@@ -137,7 +137,16 @@ async def open_loop(
                     if free:
                         group.create_task(serve(question, heappop(free), start + seconds))
     except BaseExceptionGroup as failures:
-        raise failures.exceptions[0] from None
+        raise main_failure(failures) from failures
+
+
+def main_failure(failures: BaseExceptionGroup) -> BaseException:
+    """Return the failure of a group to report, a full disk before others; it names the others in its notes."""
+    main = next((each for each in failures.exceptions if isinstance(each, StorageError)), failures.exceptions[0])
+    for other in failures.exceptions:
+        if other is not main:
+            main.add_note(f"Failed at the same time: {type(other).__name__}: {other}")
+    return main
 
 
 async def counted(answer: Awaitable[str | None], tally: Tally) -> str | None:

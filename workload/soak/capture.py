@@ -1,4 +1,4 @@
-"""Keeps the panels of the minutes before an alert in the run's folder."""
+"""Captures the panels of the minutes before an alert into the run's folder."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 BEFORE_SECONDS = 600.0
 FOLDER = "captures"
 MOST_CAPTURES = 100
-"""An alert that flaps for hours must not fill the disk with its portraits."""
+"""An alert that flaps for hours must not fill the disk with captures."""
 
 
-def keeper(
+def panel_capture(
     client: PrometheusClient, bundle: Bundle, scope: Mapping[str, str], grafana: Grafana | None = None
 ) -> Callable[[Alert, float], str]:
-    """Return what keeps the engine's panels, as pictures and CSV, over the ten minutes before an alert, and says where.
+    """Return a function that captures the engine's panels of the ten minutes before an alert, and returns where.
 
-    It blocks for some seconds, and raises what `workload.export.capture.capture` raises.
+    The panels are pictures and CSV. The function blocks for some seconds, and raises as `export.capture.capture`.
 
     Args:
         client: Prometheus.
@@ -40,7 +40,7 @@ def keeper(
     def keep(alert: Alert, at: float) -> str:
         root = bundle.folder / FOLDER
         if root.exists() and sum(1 for _ in root.iterdir()) >= MOST_CAPTURES:
-            return f"nothing more is kept: there are {MOST_CAPTURES} captures"
+            return f"not kept: there are {MOST_CAPTURES} captures already"
         folder = root / f"{datetime.fromtimestamp(at, UTC):%Y%m%dT%H%M%S}-{alert.name}"
         footer = f"run {bundle.run_id}; the {BEFORE_SECONDS / 60:.0f} minutes before {alert.name}"
         capture(VLLM_METRICS, client, scope, Span(at - BEFORE_SECONDS, at), folder, footer, grafana=grafana)

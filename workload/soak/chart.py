@@ -1,4 +1,4 @@
-"""The picture of a soak: everything that may drift, on one time axis, with what was done to it."""
+"""The figure of a soak: everything that may drift, and every action, on one time axis."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ def draw(record: SoakRecord, summary: dict[str, Any], footer: str, path: Path) -
 
 def _title(summary: dict[str, Any]) -> str:
     drifting = [title.lower() for name, (title, _) in TRENDS.items() if _is_shown(summary["trends"][name])]
-    judged = [name for name in TRENDS if summary["trends"][name]]
+    judgeable = [name for name in TRENDS if summary["trends"][name]]
     seconds = summary["end"] - summary["start"]
     length = f"{seconds / 3600:.3g} h" if seconds > 7200 else f"{seconds / 60:.3g} min"
-    found = "what drifted? Too short to say" if not judged else "no drift is shown"
+    found = "what drifted? Too short to say" if not judgeable else "no drift is shown"
     if drifting:
         found = f"{' and '.join(drifting)} drifted"
     return f"{summary['accounting']['ok']:,} questions answered in {length}: {found}"
@@ -77,7 +77,7 @@ def _latency(axes: Axes, record: SoakRecord, summary: dict[str, Any], since: Any
 
 def _hits(axes: Axes, summary: dict[str, Any], since: Any) -> None:
     found = summary["trends"]["hit_rate"]
-    name(axes, "Prompt tokens from the prefix cache, by bins" + ("" if found else ": too few for bins, or not told"))
+    name(axes, "Prompt tokens from the prefix cache, by bins" + ("" if found else ": too few, or not reported"))
     _bins(axes, found, since, marker="o")
     axes.set_ylim(0, 1)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
@@ -99,7 +99,7 @@ def _memory(axes: Axes, at: NDArray[np.float64], samples: NDArray[np.float64]) -
 
 
 def _level(axes: Axes, at: NDArray[np.float64], samples: NDArray[np.float64]) -> None:
-    title = "Questions in flight (failed ones until the engine is proved), and how many were allowed; grey: held"
+    title = "Questions in flight (failed ones until the engine answers), and how many were allowed; grey: paused"
     name(axes, title, y="questions")
     axes.plot(at, samples[:, 1], color=COLOURS[0], linewidth=0.8, label="in flight")
     axes.plot(at, samples[:, 2], color=DARK, linewidth=1.4, drawstyle="steps-post", label="allowed")
@@ -110,7 +110,7 @@ def _level(axes: Axes, at: NDArray[np.float64], samples: NDArray[np.float64]) ->
 
 
 def _label_actions(axes: Axes, summary: dict[str, Any], since: Any) -> None:
-    """Name each action at its line; of several that come close together only the first has room for its name."""
+    """Label each action at its line; of actions close together, only the first has room for a label."""
     last = -1.0
     span = float(since(summary["end"]))
     for row in summary["actions"]:

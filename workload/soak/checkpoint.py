@@ -1,4 +1,4 @@
-"""What a soak keeps on disk every few seconds beside its journal, and where it goes on after a crash."""
+"""A soak's checkpoint, written every few seconds next to its journal, and the question stream to resume with."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from pydantic import ConfigDict, Field, TypeAdapter
 from workload.errors import UsageError
 from workload.files.enclosed import text_of
 from workload.record.manifest import LATEST_SECONDS, Count
-from workload.soak.stream import Item, QuestionStream
+from workload.soak.question_stream import QuestionStream, QueuedQuestion
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from workload.corpus.hotpotqa import Question
     from workload.record.bundle import Bundle
-    from workload.soak.record import Unfinished
+    from workload.soak.record import ResumePoint
 
 FILE = "checkpoint.json"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Checkpoint:
     """A soak at one instant.
 
     Attributes:
         at: seconds since the epoch.
-        elapsed_seconds: of the duration, over all processes of the run.
+        elapsed_seconds: the used part of the duration, over all processes of the run.
         segment: the current segment.
-        lap, index: where the stream stood.
-        level: questions in flight that were allowed.
-        holds: why nothing was sent; empty when the run went on.
-        accounting: of this process.
-        firing: the alerts that steered, by fingerprint: name, action and since when.
+        lap, index: the stream's position.
+        level: how many questions may be in flight.
+        holds: the names of the pauses in force; empty while the run sends.
+        accounting: this process's counts.
+        firing: the firing alerts that steer, by fingerprint: name, action and beginning.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
@@ -50,16 +50,16 @@ class Checkpoint:
     firing: dict[str, Any] = field(default_factory=dict)
 
     def write(self, bundle: Bundle) -> None:
-        """Write it at once or not at all.
+        """Write the checkpoint whole, or not at all.
 
         Raises:
-            StorageError: it could not be written; the one before is untouched.
+            StorageError: it could not be written; the previous one is untouched.
         """
         bundle.write_json(FILE, asdict(self))
 
 
 def read_checkpoint(bundle: Bundle) -> Checkpoint | None:
-    """Return the last checkpoint of an earlier process; None if it died before its first.
+    """Return the last checkpoint of an earlier process; None if there is none.
 
     Raises:
         UsageError: it is damaged.
@@ -73,13 +73,15 @@ def read_checkpoint(bundle: Bundle) -> Checkpoint | None:
         raise UsageError(f"{path} is damaged ({type(error).__name__}).", "Start a new soak.") from error
 
 
-def stream_of(questions: Sequence[Question], seed: int, stands: Unfinished | None) -> QuestionStream:
-    """Return the stream from where it stands: what was in flight at the interruption comes first, as a next attempt.
+def stream_of(questions: Sequence[Question], seed: int, resume_point: ResumePoint | None) -> QuestionStream:
+    """Return the stream from the resume point; questions in flight at the interruption come first, as a next attempt.
 
-    The journal says where that is, not the checkpoint: what was sent after the last one must not be sent as new.
+    The position comes from the journal, because questions sent after the last checkpoint must not be sent as new.
     """
-    if stands is None:
+    if resume_point is None:
         return QuestionStream(questions, seed)
     known = {question.id: question for question in questions}
-    again = [Item(known[name], lap, attempts + 1) for lap, name, attempts in stands.again if name in known]
-    return QuestionStream(questions, seed, stands.lap, stands.index, again)
+    again = [
+        QueuedQuestion(known[name], lap, attempts + 1) for lap, name, attempts in resume_point.again if name in known
+    ]
+    return QuestionStream(questions, seed, resume_point.lap, resume_point.index, again)

@@ -1,4 +1,4 @@
-"""A wall clock that does not jump: within one process every time of a soak comes from it."""
+"""A wall clock that does not jump; within one process all instants of a soak come from it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 def steady(
     monotonic: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time
 ) -> Callable[[], float]:
-    """Return a clock of seconds since the epoch that reads the wall clock now, once, and goes on by the monotonic one.
+    """Return a clock of seconds since the epoch that reads the wall clock once and then follows the monotonic one.
 
-    A clock that is set back would else give segments of negative length, and questions that lie in none.
+    A clock set back would give segments of negative length, and questions outside every segment.
     """
     anchor = wall() - monotonic()
     return lambda: anchor + monotonic()

@@ -1,4 +1,4 @@
-"""One line that says how a soak is doing, from the last minute of its journal; on a terminal it stays in place."""
+"""The status line of a soak, from the last minute of its journal; on a terminal it stays in place."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from workload.analysis.wording import given, percent
-from workload.soak.record import Stretch
+from workload.soak.record import RowRange
 from workload.statistics.percentiles import quantile
 
 if TYPE_CHECKING:
@@ -25,14 +25,14 @@ LOG_SECONDS = 60.0
 
 @contextmanager
 def soak_progress(console: Console) -> Iterator[Progress]:
-    """Show a short bar over the whole duration with the line beside it."""
+    """Show a short bar over the whole duration, followed by the status line."""
     columns = (TimeElapsedColumn(), BarColumn(bar_width=10), TextColumn("{task.description}", markup=False))
     with Progress(*columns, console=console) as progress:
         yield progress
 
 
-class Recent:
-    """The last minute, read from the journal without holding any of it; a question may have taken ten.
+class RecentFigures:
+    """Figures of the last minute, read from the journal; a question in it may have taken up to ten.
 
     Args:
         record: the soak's journal.
@@ -43,7 +43,7 @@ class Recent:
         self._marks: deque[tuple[float, Mapping[str, int]]] = deque()
 
     def read(self, now: float, last_ids: Mapping[str, int]) -> dict[str, Any]:
-        """Return `rate` (questions answered a second), `p50` and `p95` (seconds) and `hit_rate` of the last minute.
+        """Return `rate` (questions answered per second), `p50` and `p95` (seconds) and `hit_rate` of the last minute.
 
         Args:
             now: seconds since the epoch.
@@ -53,10 +53,10 @@ class Recent:
         while len(self._marks) > 1 and self._marks[1][0] <= now - LONGEST_SECONDS:
             self._marks.popleft()
         since, ids = self._marks[0]
-        stretch = Stretch(ids["question"] + 1, ids["llm_call"] + 1)
+        rows = RowRange(ids["question"] + 1, ids["llm_call"] + 1)
         recent = now - min(RECENT_SECONDS, now - since)
-        seconds = self._record.latencies(stretch, recent)[:, 1]
-        tokens = self._record.tokens(stretch, recent)
+        seconds = self._record.latencies(rows, recent)[:, 1]
+        tokens = self._record.tokens(rows, recent)
         prompt = float(tokens[:, 1].sum())
         return {
             "rate": len(seconds) / (now - recent) if now > recent else None,
@@ -66,9 +66,11 @@ class Recent:
         }
 
 
-def line(recent: Mapping[str, Any], failed: int, level: int, holds: Sequence[str], alerts: Sequence[str]) -> str:
-    """Return the line: rate, latency, hit rate, failures, level, what holds the run, active alerts."""
-    state = f"HELD by {', '.join(sorted(holds))}" if holds else f"{level} at once"
+def status_line(
+    recent: Mapping[str, Any], failed: int, level: int, pauses: Sequence[str], alerts: Sequence[str]
+) -> str:
+    """Return the status line: rate, latency, hit rate, failures, level or pauses, firing alerts."""
+    state = f"PAUSED by {', '.join(sorted(pauses))}" if pauses else f"{level} at once"
     return (
         f"{given(recent['rate'])} questions/s, p50 {given(recent['p50'])} s, p95 {given(recent['p95'])} s, "
         f"hits {'-' if recent['hit_rate'] is None else percent(recent['hit_rate'])}, {failed} failed, {state}, "
@@ -77,7 +79,7 @@ def line(recent: Mapping[str, Any], failed: int, level: int, holds: Sequence[str
 
 
 class Display:
-    """Writes the line: in place on a terminal, elsewhere once a minute."""
+    """Shows the status line: in place on a terminal, otherwise once per minute."""
 
     def __init__(self, progress: Progress, duration_seconds: float, elapsed_seconds: float) -> None:
         self._progress = progress

@@ -1,4 +1,4 @@
-"""Notices that nobody watches any more, holds the run until somebody does, and then asks what was missed."""
+"""Pauses a run that is no longer watched, and asks for missed alerts once it is watched again."""
 
 from __future__ import annotations
 
@@ -21,33 +21,32 @@ if TYPE_CHECKING:
 
 CHECK_SECONDS = 5.0
 SILENCE_SECONDS = 120.0
-"""The watchdog comes every 30 to 45 s: two beats may be lost. With a check more it stays well below three minutes."""
+"""The watchdog arrives every 30 to 45 s, so two may be lost; the run is paused well within three minutes."""
 
 DOWN_SECONDS = 60.0
-"""A server may be restarted; one that does not answer for so long is down."""
+"""A restart is shorter; a server that does not answer for so long is down."""
 
 ANSWER_SECONDS = 20.0
-"""An answer has to be whole by then: who drips for ever does not answer, and must not stop the watch."""
+"""A server that drips its answer byte by byte must not stop the watch."""
 
 RECONCILE_SECONDS = 30.0
 
 
 class Heartbeat:
-    """Watches the watchers.
+    """Watches that alerts still arrive.
 
     Args:
-        steering: knows when the Hop2RagWatchdog was heard last, and takes what the alerts API says.
-        pace: held while nobody watches: the safe state. The checkpoint is written every few seconds anyway. How long
-            it may last is the steering's business, as with every hold.
-        servers: by name, what blocks for a moment and returns whether a server answers.
-        alerts: blocks and returns the alerts that fire now, or raises a `Hop2RagError`, or a `ValueError` for an answer
-            that cannot be read.
+        steering: knows when the Hop2RagWatchdog last fired, and accepts what the alerts API lists.
+        pace: paused while the run is not watched; the steering limits how long.
+        servers: by name, a function that blocks briefly and returns whether a server answers.
+        alerts: blocks and returns the firing alerts; raises a `Hop2RagError`, or a `ValueError` if unreadable.
         prove: returns once the engine has answered a canary.
         monotonic: seconds.
     """
 
     def __init__(
         self,
+        *,
         steering: Steering,
         pace: Pace,
         servers: Mapping[str, Callable[[], bool]],
@@ -60,7 +59,7 @@ class Heartbeat:
         self._asking = {name: OneByOne(ANSWER_SECONDS) for name in servers}
         self._asking_alerts = OneByOne(ANSWER_SECONDS)
         self._answered = dict.fromkeys(servers, monotonic())
-        self._reconciled_at = monotonic() - RECONCILE_SECONDS  # what fires already is asked for at once
+        self._reconciled_at = monotonic() - RECONCILE_SECONDS  # the first check asks for what already fires
         self._lost: str | None = None
 
     async def keep_watching(self) -> None:
@@ -70,7 +69,7 @@ class Heartbeat:
             await asyncio.sleep(CHECK_SECONDS)
 
     async def check(self) -> None:
-        """Enter the safe state, or leave it after reconciling and a proof of the engine; reconcile now and then.
+        """Enter the safe state, or leave it after a reconciliation and a proof of the engine; reconcile regularly.
 
         Raises:
             DependencyDownError: the engine stays silent.
@@ -82,8 +81,8 @@ class Heartbeat:
         lost = self._loss()
         if lost and not self._lost:
             self._lost = lost
-            if self._steering.act("pause", WATCHDOG, f"safe state: {lost}"):
-                self._pace.hold(HEARTBEAT)
+            if self._steering.actions.act("pause", WATCHDOG, f"safe state: {lost}"):
+                self._pace.pause(HEARTBEAT)
         elif not lost and (self._lost or self._steering.is_in_doubt or self._is_due()):
             await self._reconcile()
 
@@ -96,7 +95,7 @@ class Heartbeat:
         if down:
             return f"{' and '.join(down)} did not answer for {DOWN_SECONDS:.0f} s"
         if now - self._steering.beaten_at >= SILENCE_SECONDS:
-            return f"the Hop2RagWatchdog was not heard for {SILENCE_SECONDS:.0f} s"
+            return f"the Hop2RagWatchdog was silent for {SILENCE_SECONDS:.0f} s"
         return None
 
     async def _reconcile(self) -> None:
@@ -109,5 +108,6 @@ class Heartbeat:
         if self._lost:
             await self._prove()
             self._lost = None
-            self._pace.lift(HEARTBEAT)
-            self._steering.note("lift", "watched again: alerts were asked for, a canary was answered", name=WATCHDOG)
+            self._pace.resume(HEARTBEAT)
+            detail = "watched again: alerts were asked for, a canary was answered"
+            self._steering.actions.note("lift", detail, name=WATCHDOG)

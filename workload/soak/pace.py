@@ -1,4 +1,4 @@
-"""How much may be sent now: the level that alerts halve, and the holds that stop everything until they are lifted."""
+"""How much may be sent now: the level that alerts halve, and the pauses that stop everything until each is over."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 ENGINE, HEARTBEAT, DISK = "engine", "heartbeat", "disk"
-"""The names of the holds that are no alert's."""
+"""The names of the pauses that no alert causes."""
 
 
 class Ending(NamedTuple):
-    """Why a run ends, in words that follow its name in the report, and the exit code that says so."""
+    """Why a run ends, in words that follow its name in the report, and its exit code."""
 
     why: str
     exit_code: int
 
 
 class Pace:
-    """Shared by what sends and by what steers, in one event loop.
+    """Limits what is sent. The sender and the steering share it, in one event loop.
 
     Args:
-        wanted: questions in flight that were asked for.
+        wanted: the requested number of questions in flight.
         monotonic: seconds.
 
     Attributes:
         wanted: as above.
-        level: questions in flight that are allowed now: those wanted, halved once for each reduction in force.
-        in_flight: questions that are under way.
-        ending: why the run ends, and the exit code; None while it goes on.
+        level: how many questions may be in flight now: `wanted`, halved once for each reduction in force.
+        in_flight: how many questions are in flight.
+        ending: why the run ends, and the exit code; None while it continues.
     """
 
     def __init__(self, wanted: int, monotonic: Callable[[], float] = time.monotonic) -> None:
@@ -41,19 +41,19 @@ class Pace:
         self.ending: Ending | None = None
         self._monotonic = monotonic
         self._halvings = 0
-        self._held_since: dict[str, float] = {}
+        self._paused_since: dict[str, float] = {}
         self._changed = asyncio.Event()
 
     @property
-    def holds(self) -> set[str]:
-        """Why nothing is sent, by name; empty while the run goes on."""
-        return set(self._held_since)
+    def pauses(self) -> set[str]:
+        """The names of the pauses in force; empty while the run sends."""
+        return set(self._paused_since)
 
     @property
-    def held_seconds(self) -> Mapping[str, float]:
-        """How long each hold has lasted."""
+    def paused_seconds(self) -> Mapping[str, float]:
+        """How long each pause has lasted."""
         now = self._monotonic()
-        return {name: now - since for name, since in self._held_since.items()}
+        return {name: now - since for name, since in self._paused_since.items()}
 
     def halve(self) -> int:
         """Allow half as many questions in flight, at least one, and return the new level."""
@@ -64,22 +64,22 @@ class Pace:
         self._wake()
         return self._reduce(max(0, self._halvings - 1))
 
-    def hold(self, name: str) -> None:
-        """Send nothing until this hold, and every other one, is lifted."""
-        self._held_since.setdefault(name, self._monotonic())
+    def pause(self, name: str) -> None:
+        """Send nothing until this pause and every other one is over."""
+        self._paused_since.setdefault(name, self._monotonic())
 
-    def lift(self, name: str) -> None:
-        """Lift one hold; nothing changes if it is not held."""
-        self._held_since.pop(name, None)
+    def resume(self, name: str) -> None:
+        """End one pause, if it is in force."""
+        self._paused_since.pop(name, None)
         self._wake()
 
     def end(self, why: str, exit_code: int = 0) -> None:
-        """Send nothing any more; the first reason stays."""
+        """Send nothing more; the first reason stays."""
         self.ending = self.ending or Ending(why, exit_code)
         self._wake()
 
     def enter(self) -> None:
-        """Count a question as under way."""
+        """Count a question as in flight."""
         self.in_flight += 1
 
     def leave(self) -> None:
@@ -87,14 +87,14 @@ class Pace:
         self.in_flight -= 1
         self._wake()
 
-    async def room(self, is_any_owed: Callable[[], bool] = lambda: True) -> bool:
-        """Return True once a question may be sent and one is owed, False once the run ends."""
-        while not self.ending and (self._held_since or self.in_flight >= self.level or not is_any_owed()):
+    async def room(self, is_any_left: Callable[[], bool] = lambda: True) -> bool:
+        """Return True once a question may be sent and one is left, False once the run ends."""
+        while not self.ending and (self._paused_since or self.in_flight >= self.level or not is_any_left()):
             await self._change()
         return not self.ending
 
     async def ends_within(self, seconds: float) -> bool:
-        """Wait so many seconds; return True at once when the run ends before."""
+        """Return True as soon as the run ends, False after so many seconds."""
         with suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, seconds)):
                 while not self.ending:
@@ -102,7 +102,7 @@ class Pace:
         return self.ending is not None
 
     async def drained(self, seconds: float) -> bool:
-        """Return True once nothing is under way, False after so many seconds."""
+        """Return True once no question is in flight, False after so many seconds."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while self.in_flight:

@@ -1,4 +1,4 @@
-"""What a soak is asked to do, checked before anything starts; and durations as people write them."""
+"""The options of a soak, checked before anything starts; and durations as people write them."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ LONGEST_SECONDS = 30 * 86_400.0
 
 
 def seconds_of(text: Any) -> Any:
-    """Return the seconds of a duration such as 8h, 90m, 1h30m or 45s; what is no text is left as it is.
+    """Return the seconds of a duration such as 8h, 90m, 1h30m or 45s; a value that is not text is returned unchanged.
 
     Raises:
-        ValueError: it is written otherwise.
+        ValueError: the text has another form.
     """
     if not isinstance(text, str):
         return text
@@ -33,20 +33,20 @@ Seconds = Annotated[float, BeforeValidator(seconds_of), Field(gt=0, le=LONGEST_S
 
 
 class SoakPlan(BaseModel):
-    """A soak. Times in seconds; a text such as `8h` is taken too.
+    """The options of a soak. Times are in seconds; a text such as `8h` is accepted too.
 
     Attributes:
-        duration: how long questions are sent, pauses included, downtime of the runner not.
-        concurrency: questions in flight at the most.
-        rate: questions a second of an open loop (Poisson arrivals); None for a closed loop.
-        questions: end after so many questions, however much time is left; None for no such end.
-        segment: length of the stretches that are summarised one by one.
-        profile: the engine's, see `hop2rag engine profiles`.
+        duration: how long questions are sent, with pauses, without downtime of the runner.
+        concurrency: the most questions in flight.
+        rate: questions per second of an open loop (Poisson arrivals); None for a closed loop.
+        questions: end after this many questions, even if time is left; None for no such end.
+        segment: the length of a segment, which is summarised by itself.
+        profile: the engine's profile, see `hop2rag engine profiles`.
         repeats: whether a question may be asked again within the prefix cache's reach; by default each lap through the
             corpus has a cache salt of its own, so that a repeated question finds nothing of its earlier self.
-        alerts: whether alerts steer; without them nobody watches but the runner itself.
-        dry_run: alerts are written down and nothing is done about them.
-        pause_patience: how long an alert or a lost heartbeat may hold the run before it is ended.
+        alerts: whether alerts steer the run.
+        dry_run: the actions of alerts are recorded and not taken.
+        pause_patience: how long an alert or a lost heartbeat may pause the run before the run ends.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -64,7 +64,7 @@ class SoakPlan(BaseModel):
 
 
 def load_plan(flags: dict[str, Any]) -> SoakPlan:
-    """Return the plan of the flags that were given.
+    """Return the plan for the given flags.
 
     Raises:
         UsageError: a value is out of range; the message names the flag and what is allowed.

@@ -1,4 +1,4 @@
-"""Reads the journal of a soak, a stretch at a time: neither the run nor its report holds all questions as objects."""
+"""Reads the journal of a soak by ranges of rows, so that neither the run nor its report loads all questions."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ METRICS = ("answer_em", "answer_f1", "facts_em", "facts_f1", "joint_f1")
 
 
 @dataclass(frozen=True)
-class Stretch:
-    """Questions and calls from one row id on, below another: `None` for all that follow."""
+class RowRange:
+    """Questions and calls from the first row ids up to, but without, the last ones; None means all that follow."""
 
     first_question: int
     first_call: int
@@ -33,14 +33,14 @@ class Stretch:
 
 
 @dataclass(frozen=True)
-class Unfinished:
-    """Where an interrupted run stands.
+class ResumePoint:
+    """Where an interrupted run resumes.
 
     Attributes:
         lap, index: the lap, and how many of its questions were sent.
         again: lap, question id and attempts so far of each question that was sent and never acknowledged.
-        segments: how many were begun.
-        open_segment: the one that was never closed, and when it was last heard of; None if there is none.
+        segments: how many segments were opened.
+        open_segment: the segment that was never closed, and its last recorded instant; None if there is none.
     """
 
     lap: int
@@ -51,7 +51,7 @@ class Unfinished:
 
 
 class SoakRecord:
-    """The reading side of a soak's journal, safe beside the writer. Each call opens and closes the file.
+    """Reads a soak's journal, also while it is written. Each call opens and closes the file.
 
     Raises:
         UsageError: from each method: the journal is missing or damaged.
@@ -64,33 +64,33 @@ class SoakRecord:
         """Yield the rows of a query."""
         with opened(self._path, "Look at the run's folder.") as connection:
             refuse_foreign_tables(connection, self._path)
-            # Read once and forgotten: SQLite's usual 2 MB would be kept by each thread that ever reads.
+            # Rows are read once; SQLite's default cache of 2 MB would stay with each thread that ever reads.
             connection.execute("PRAGMA cache_size = -256")
             connection.row_factory = sqlite3.Row
             yield from connection.execute(query, parameters)
 
     def table(self, name: str, columns: str, order: str) -> list[dict[str, Any]] | None:
-        """Return a whole small table; None where the journal has none of that name."""
+        """Return a whole small table; None if the journal has no table of that name."""
         if next(self.rows("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (name,)), None) is None:
             return None
         return [dict(row) for row in self.rows(f"SELECT {columns} FROM {name} ORDER BY {order}")]  # noqa: S608
 
     def held_share(self) -> float | None:
-        """Return in which share of its samples, one every two seconds, something held the run; None without samples."""
+        """Return the share of the samples, one every two seconds, in which the run was paused; None without samples."""
         samples = self.table("sample", "avg(is_held) AS share", "1")
         return samples[0]["share"] if samples else None
 
     def answered_share(self) -> float | None:
-        """Return which share of the attempts that came to an end was answered; None while none has."""
+        """Return the share of the ended attempts that were answered; None if no attempt has ended."""
         (share,) = next(self.rows("SELECT avg(outcome = 'ok') FROM question WHERE outcome IN ('ok', 'failed')"))
         return None if share is None else float(share)
 
     def has_begun(self) -> bool:
-        """Return whether any segment was begun."""
+        """Return whether any segment was opened."""
         return next(self.rows("SELECT 1 FROM segment LIMIT 1"), None) is not None
 
-    def unfinished(self) -> Unfinished:
-        """Return where the run stands."""
+    def resume_point(self) -> ResumePoint:
+        """Return where the run resumes."""
         (lap,) = next(self.rows("SELECT coalesce(max(block), 0) FROM question"))
         (index,) = next(self.rows("SELECT count(DISTINCT question_id) FROM question WHERE block = ?", (lap,)))
         again = self.rows(
@@ -105,22 +105,22 @@ class SoakRecord:
             ),
             None,
         )
-        return Unfinished(lap, index, tuple(map(tuple, again)), segments, tuple(dangling) if dangling else None)
+        return ResumePoint(lap, index, tuple(map(tuple, again)), segments, tuple(dangling) if dangling else None)
 
-    def stretch_of(self, segment: int) -> Stretch:
-        """Return where a segment's rows lie."""
+    def range_of(self, segment: int) -> RowRange:
+        """Return the row range of a segment."""
         rows = list(
             self.rows("SELECT first_question, first_call FROM segment WHERE id >= ? ORDER BY id LIMIT 2", (segment,))
         )
-        return Stretch(*rows[0], *(rows[1] if len(rows) > 1 else ()))
+        return RowRange(*rows[0], *(rows[1] if len(rows) > 1 else ()))
 
-    def accounting(self, stretch: Stretch) -> dict[str, Any]:
-        """Return what became of the questions sent in a stretch; those without an outcome yet are `in_flight`."""
+    def accounting(self, within: RowRange) -> dict[str, Any]:
+        """Return the counts of the questions in a range by outcome; those without an outcome are `in_flight`."""
         outcomes: Counter[str] = Counter()
         failed: Counter[str] = Counter()
         for row in self.rows(
             "SELECT outcome, reason, count(*) FROM question WHERE id >= ? AND (? IS NULL OR id < ?) GROUP BY 1, 2",
-            (stretch.first_question, stretch.last_question, stretch.last_question),
+            (within.first_question, within.last_question, within.last_question),
         ):
             outcomes[row[0] or "in_flight"] += row[2]
             if row[0] == "failed":
@@ -133,21 +133,21 @@ class SoakRecord:
             "in_flight": outcomes["in_flight"],
         }
 
-    def latencies(self, stretch: Stretch, ended_after: float = 0.0) -> NDArray[np.float64]:
+    def latencies(self, within: RowRange, ended_after: float = 0.0) -> NDArray[np.float64]:
         """Return start (seconds since the epoch) and duration in seconds of each answered question, shape (n, 2)."""
         rows = self.rows(
             "SELECT started_at, duration_seconds FROM question WHERE id >= ? AND (? IS NULL OR id < ?)"
             " AND outcome = 'ok' AND intended_at + duration_seconds > ?",
-            (stretch.first_question, stretch.last_question, stretch.last_question, ended_after),
+            (within.first_question, within.last_question, within.last_question, ended_after),
         )
         return np.array([tuple(row) for row in rows], dtype=np.float64).reshape(-1, 2)
 
-    def tokens(self, stretch: Stretch, ended_after: float = 0.0) -> NDArray[np.float64]:
-        """Return start, prompt tokens and cached tokens of each good call of which both are told, shape (n, 3)."""
+    def tokens(self, within: RowRange, ended_after: float = 0.0) -> NDArray[np.float64]:
+        """Return start, prompt tokens and cached tokens of each good call that reports both, shape (n, 3)."""
         rows = self.rows(
             "SELECT started_at, prompt_tokens, cached_tokens FROM llm_call WHERE id >= ? AND (? IS NULL OR id < ?)"
             " AND outcome = 'ok' AND cached_tokens IS NOT NULL AND started_at + duration_seconds > ?",
-            (stretch.first_call, stretch.last_call, stretch.last_call, ended_after),
+            (within.first_call, within.last_call, within.last_call, ended_after),
         )
         return np.array([tuple(row) for row in rows], dtype=np.float64).reshape(-1, 3)
 
@@ -156,14 +156,14 @@ class SoakRecord:
         means = ", ".join(f"avg({name}) AS {name}" for name in METRICS)
         return dict(next(self.rows(f"SELECT count(*) AS questions, {means} FROM question WHERE outcome = 'ok'")))  # noqa: S608
 
-    def summary(self, stretch: Stretch) -> dict[str, Any]:
-        """Return a stretch in figures: account, latency in seconds, share of prompt tokens from the cache."""
-        seconds, tokens = self.latencies(stretch)[:, 1], self.tokens(stretch)
+    def summary(self, within: RowRange) -> dict[str, Any]:
+        """Return a range's counts, latency quantiles in seconds, and share of prompt tokens from the cache."""
+        seconds, tokens = self.latencies(within)[:, 1], self.tokens(within)
         prompt = float(tokens[:, 1].sum())
         names = [f"p{round(100 * q)}" for q in QUANTILES]
         values = [quantile(seconds, q) for q in QUANTILES]
         return {
-            **self.accounting(stretch),
+            **self.accounting(within),
             "latency_seconds": dict(zip(names, values, strict=True)),
             "hit_rate": float(tokens[:, 2].sum()) / prompt if prompt else None,
         }

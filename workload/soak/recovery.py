@@ -1,4 +1,4 @@
-"""Proves the engine by a canary, holds the run until it answers, and has a dead or hung one started again."""
+"""Proves the engine by a canary, pauses the run until it answers, and has a dead or hung engine restarted."""
 
 from __future__ import annotations
 
@@ -20,27 +20,28 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 1.0
 HUNG_SECONDS = 30.0
-"""An engine that lives and completes no token for so long hangs: a canary takes some seconds, also under load."""
+"""An engine that runs and completes no token for so long hangs: even under load a canary takes only seconds."""
 
 
 class Recovery:
-    """One prover for all workers and for the steering: whoever comes while it is at work waits for its answer.
+    """Proves the engine for all workers and for the steering; concurrent callers share one proof.
 
     Args:
         probe: blocks until a canary completion was answered, or raises a `Hop2RagError`.
-        kept: the engine, to be started again; one that is not ours is waited for.
-        pace: held while the engine does not answer.
-        note: called with an action and a sentence, for each restart.
+        supervised: the engine, restarted if it is ours, else waited for.
+        pace: paused while the engine does not answer.
+        note: called with an action and a sentence for each restart.
         patience_seconds: how long an engine that is not ours may be silent before the run is given up.
         clock: seconds, monotonic.
         sleep: waits the given seconds.
-        breaker: while it is open the engine has to be proved too: it refuses one call after the other.
+        breaker: while it is open the engine must be proved too, because it refuses every call.
     """
 
     def __init__(
         self,
+        *,
         probe: Callable[[], object],
-        kept: SupervisedEngine,
+        supervised: SupervisedEngine,
         pace: Pace,
         note: Callable[[str, str], None],
         patience_seconds: float,
@@ -48,7 +49,7 @@ class Recovery:
         sleep: Callable[[float], Awaitable[Any]] = asyncio.sleep,
         breaker: Breaker | None = None,
     ) -> None:
-        self._probe, self._kept, self._pace, self._note = probe, kept, pace, note
+        self._probe, self._supervised, self._pace, self._note = probe, supervised, pace, note
         self._patience_seconds = patience_seconds
         self._clock, self._sleep = clock, sleep
         self._breaker = breaker or Breaker()
@@ -58,38 +59,38 @@ class Recovery:
         self.restarts = 0
 
     async def check(self, reason: str | None) -> None:
-        """Return at once unless `reason` may be the engine's or it refuses all; then return once a canary was answered.
+        """Return at once, or once a canary is answered if `reason` may be the engine's fault or it refuses every call.
 
         Raises:
-            DependencyDownError: it stays silent, or the circuit breaker has opened.
+            DependencyDownError: the engine stays silent, or was restarted too often.
         """
         if reason in ENGINE_REASONS or self._breaker.is_open:
-            self._pace.hold(ENGINE)  # at once: what is sent before the first canary is answered would fail as well
+            self._pace.pause(ENGINE)  # at once: questions sent before the engine answers would fail too
             await self.prove()
 
     async def prove(self) -> None:
-        """Return when a canary asked from now on was answered; raises as `check`."""
+        """Return once a canary sent from now on was answered. Raises as `check`."""
         asked_at = self._clock()
         async with self._lock:
             if self._healthy_at > asked_at:
-                self._pace.lift(ENGINE)
+                self._pace.resume(ENGINE)
                 return
             silent_since = self._clock()
             while not await self._answers():
-                self._pace.hold(ENGINE)
+                self._pace.pause(ENGINE)
                 silent = self._clock() - silent_since
-                if self._kept.restarts and (self._kept.has_died or silent >= HUNG_SECONDS):
-                    await self._restart("died" if self._kept.has_died else f"hung for {silent:.0f} s")
-                elif not self._kept.restarts and silent >= self._patience_seconds:
+                if self._supervised.restarts and (self._supervised.has_died or silent >= HUNG_SECONDS):
+                    await self._restart("died" if self._supervised.has_died else f"hung for {silent:.0f} s")
+                elif not self._supervised.restarts and silent >= self._patience_seconds:
                     raise DependencyDownError(
                         f"vLLM has not answered a canary completion for {silent:.0f} s.",
-                        "What was acknowledged is in the journal. Look at the engine, then go on with --resume.",
+                        "Look at the engine, then continue with --resume: what was acknowledged is in the journal.",
                     )
                 else:
                     await self._sleep(POLL_SECONDS)
             self._healthy_at = self._clock()
             self._breaker.half_open()
-            self._pace.lift(ENGINE)
+            self._pace.resume(ENGINE)
 
     async def _answers(self) -> bool:
         try:
@@ -100,6 +101,6 @@ class Recovery:
         return True
 
     async def _restart(self, why: str) -> None:
-        starts = await asyncio.wrap_future(self._kept.restart())
+        starts = await asyncio.wrap_future(self._supervised.restart())
         self.restarts += 1
         self._note("restart", f"the engine {why}; it answers again after {starts} start(s)")

@@ -1,4 +1,4 @@
-"""What a soak leaves behind for readers: its summary, its picture and its page."""
+"""Writes what a reader gets of a soak: its summary, its figure and its report."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ COLUMNS = ("segment", "minutes", "sent", "ok", "failed", "p50", "p95", "hit rate
 
 @dataclass(frozen=True)
 class FinishedSoak:
-    """A soak that has ended, well or not: its name, its figures, its files, and the exit code that it deserves."""
+    """A soak that has ended, well or not: its run, summary, figures, folder and exit code."""
 
     run_id: str
     summary: dict[str, Any]
@@ -37,14 +37,14 @@ class FinishedSoak:
 
 
 def report(bundle: Bundle, record: SoakRecord, facts: dict[str, Any], footer: str, *, draws: bool) -> FinishedSoak:
-    """Write summary, picture and page of a soak into its bundle.
+    """Write the summary, the figure and the report of a soak into its bundle.
 
     Args:
-        bundle: the run's.
+        bundle: the run's bundle.
         record: its journal.
-        facts: what the journal does not know: how it ended, the exit code, counter resets, restarts.
-        footer: what a copied picture must still say.
-        draws: whether there is to be a picture.
+        facts: what the journal does not contain: how the run ended, the exit code, counter resets.
+        footer: what a copied figure must still say.
+        draws: whether to draw the figure.
     """
     summary = {"run": bundle.run_id, **facts, **summarise(record)}
     bundle.write_json("summary.json", summary)
@@ -89,10 +89,10 @@ def _cell(value: Any) -> str:
 
 
 def show(console: Console, finished: FinishedSoak) -> None:
-    """Print the verdicts, and where the report is."""
+    """Print the verdicts and the report's path."""
     say(console, f"soak, run {finished.run_id}", "bold")
     for sentence in verdicts(finished.summary):
         say(console, f"- {sentence}")
     say(console, f"Report: {finished.bundle / REPORT}", wraps=False)
     if finished.summary["status"] != "finished":
-        say(console, f"Go on with: hop2rag soak --resume {finished.run_id}", wraps=False)
+        say(console, f"Continue with: hop2rag soak --resume {finished.run_id}", wraps=False)

@@ -1,4 +1,4 @@
-"""A whole soak with real surroundings. The command line calls this and prints what it returns."""
+"""Runs a whole soak with real services, for the command line."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from workload.services.alertmanager import LocalAlertmanager
 from workload.services.process import HOST
 from workload.services.prometheus_binary import find_alertmanager, find_prometheus
 from workload.services.prometheus_server import LocalPrometheus, loopback_session
-from workload.soak.assembly import EXPERIMENT, WATCHED_ONLY, Assembly, Surroundings
-from workload.soak.capture import keeper
+from workload.soak.capture import panel_capture
 from workload.soak.plan import SoakPlan
+from workload.soak.session import EXPERIMENT, WATCHED_ONLY, SoakEnvironment, SoakSession
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Ports:
-    """Where Alertmanager listens, and where it finds us; both on 127.0.0.1."""
+    """The ports of Alertmanager and of our webhook, both on 127.0.0.1."""
 
     alertmanager: int = 9093
     webhook: int = 9096
@@ -46,7 +46,7 @@ class Ports:
 def run_soak(
     settings: Settings, plan: SoakPlan, ports: Ports, progress: Progress, run_id: str | None = None
 ) -> FinishedSoak:
-    """Run a soak, or go on with the one named `run_id`; its services are started, or reused where they run.
+    """Run a soak, or resume the one named `run_id`; services that already run are reused.
 
     Raises:
         Hop2RagError: with the exit code of its class; the run can then be resumed.
@@ -95,24 +95,20 @@ def run_soak(
                 by=by,
             )
             stack.enter_context(prometheus)
-            around = Surroundings(
-                launcher,
-                settings.places.vllm_endpoint is None,
-                corpus.store,
-                embedder,
-                corpus.questions,
-                prometheus,
-                alertmanager,
-                ports.webhook,
-                keeper(
-                    prometheus.client,
-                    bundle,
-                    {"run": bundle.run_id, "experiment": EXPERIMENT, "arm": plan.profile},
-                    grafana,
-                ),
-                partial(mark_action, annotate, run=bundle.run_id),
+            labels = {"run": bundle.run_id, "experiment": EXPERIMENT, "arm": plan.profile}
+            environment = SoakEnvironment(
+                launcher=launcher,
+                owns_engine=settings.places.vllm_endpoint is None,
+                store=corpus.store,
+                embedder=embedder,
+                questions=corpus.questions,
+                prometheus=prometheus,
+                alertmanager=alertmanager,
+                webhook_port=ports.webhook,
+                capture=panel_capture(prometheus.client, bundle, labels, grafana),
+                mark=partial(mark_action, annotate, run=bundle.run_id),
             )
-            return Assembly(around, settings, plan, bundle, progress).conduct()
+            return SoakSession(environment, settings, plan, bundle, progress).run()
     except BaseException as error:
         status = "interrupted" if isinstance(error, KeyboardInterrupt) else "aborted"
         bundle.note(status=status, why=str(error) or type(error).__name__)
@@ -120,14 +116,14 @@ def run_soak(
 
 
 def resumed(now: Settings, plan: SoakPlan, run: str) -> tuple[Settings, SoakPlan]:
-    """Return settings and plan of a soak that is to go on; only where the services are and who watches may differ.
+    """Return the settings and the plan of a soak to resume; only addresses and what watches it may differ.
 
     Raises:
-        UsageError: there is no such run, it was no soak, or its manifest is damaged or wants other files.
+        UsageError: there is no such run, it is not a soak, or its manifest is damaged or names other files.
     """
     manifest = manifest_in(run_folder(now.places.results, run))
     if manifest.experiment != EXPERIMENT:
-        raise UsageError(f"Run {run} is of {manifest.experiment}, not a soak.", "Go on with it by `hop2rag run`.")
+        raise UsageError(f"Run {run} is of {manifest.experiment}, not a soak.", "Resume it with `hop2rag run`.")
     watched = {name: getattr(plan, name) for name in WATCHED_ONLY}
     with readable(run):
         begun = SoakPlan.model_validate({**manifest.plan, **watched})

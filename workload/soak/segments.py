@@ -1,9 +1,9 @@
-"""The stretches of a soak: each is summarised when it ends, so that a long run is read piece by piece."""
+"""The segments of a soak: each is summarised when it ends, so that a long run is read piece by piece."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from workload.errors import UsageError
@@ -12,7 +12,7 @@ from workload.services.own_thread import in_own_thread
 if TYPE_CHECKING:
     from workload.record.journal import Journal
     from workload.soak.record import SoakRecord
-    from workload.soak.sending import SoakTally
+    from workload.soak.sender import SoakTally
 
 
 @dataclass
@@ -20,9 +20,9 @@ class Segments:
     """Opens and closes segments in the journal.
 
     Args:
-        journal: where they are written.
-        record: where their questions are read again.
-        tally: the process's account, of which each segment keeps its own part of what was never sent.
+        journal: where segments are written.
+        record: reads their questions back.
+        tally: counts the process's questions; each segment records its own share of those never sent.
         number: the current segment.
     """
 
@@ -30,24 +30,24 @@ class Segments:
     record: SoakRecord
     tally: SoakTally
     number: int
+    _before: tuple[int, int] = field(init=False, default=(0, 0))
 
     def open(self, at: float) -> None:
         """Begin the current segment at an instant (seconds since the epoch)."""
         ids = self.journal.last_ids
         self._before = (self.tally.dropped, self.tally.paused)
-        self._first = {"first_question": ids["question"] + 1, "first_call": ids["llm_call"] + 1}
-        row = {"id": self.number, "started_at": at, **self._first, "dropped": 0, "paused": 0}
-        self.journal.insert("segment", row)
+        first = {"first_question": ids["question"] + 1, "first_call": ids["llm_call"] + 1}
+        self.journal.insert("segment", {"id": self.number, "started_at": at, **first, "dropped": 0, "paused": 0})
 
     def keep(self) -> None:
-        """Write down what was not sent in the segment so far."""
+        """Journal what was not sent in the segment so far."""
         self.journal.update("segment", self.number, self._unsent())
 
     async def roll(self, at: float, *, opens: bool = True) -> dict[str, Any] | None:
-        """End the current segment and, unless this is the end, begin the next; return the summary.
+        """End the current segment, open the next if `opens`, and return the summary of the one that ended.
 
-        Questions under way belong to the segment in which they were sent; its summary counts them as in flight, or
-        is None where the journal cannot be read now: the report sums the segment up again.
+        A question belongs to the segment in which it was sent; the summary counts it as in flight until it ends.
+        Returns None if the journal cannot be read now; the report then summarises the segment.
         """
         number, unsent = self.number, self._unsent()
         self.journal.update("segment", number, {"ended_at": at, **unsent})
@@ -56,16 +56,16 @@ class Segments:
             self.open(at)
         await self.journal.acknowledge()
         try:
-            stretch = self.record.stretch_of(number)
-            summary = {**await in_own_thread(self.record.summary, stretch), **unsent}
+            within = self.record.range_of(number)
+            summary = {**await in_own_thread(self.record.summary, within), **unsent}
         except UsageError:
             return None
         self.journal.update("segment", number, {"summary": json.dumps(summary)})
         return summary
 
     def close_dangling(self, number: int, at: float) -> None:
-        """End the segment in which an earlier process died, at the instant at which it was last heard of."""
-        summary = self.record.summary(self.record.stretch_of(number))
+        """End the segment in which an earlier process died, at the last instant that it recorded."""
+        summary = self.record.summary(self.record.range_of(number))
         self.journal.update("segment", number, {"ended_at": at, "summary": json.dumps(summary)})
 
     def _unsent(self) -> dict[str, int]:

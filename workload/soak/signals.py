@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first ends a soak in order, the second at once."""
+"""Ctrl-C and SIGTERM: the first ends a soak in order, the second ends it at once."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 @contextmanager
 def orderly(end: Callable[[str, int], object], say: Callable[[str], object]) -> Iterator[None]:
-    """Take the two signals inside the block; call it in the event loop.
+    """Handle the two signals inside the block; enter it in the event loop.
 
     Args:
-        end: called with the signal's name and exit code on the first one.
+        end: called on the first signal with its name and exit code.
         say: prints a line.
     """
     loop = asyncio.get_running_loop()
@@ -29,11 +29,11 @@ def orderly(end: Callable[[str, int], object], say: Callable[[str], object]) -> 
     def take(number: signal.Signals) -> None:
         nonlocal is_ending
         if is_ending:
-            say("Ended at once; what was acknowledged is in the journal. Go on with --resume.")
-            # Not an exception: threads that wait for the engine would hold it up. Children end with their parent.
+            say("Ended at once. What was acknowledged is in the journal; continue with --resume.")
+            # Not an exception: threads that wait for the engine would delay it. Children end with their parent.
             os._exit(EXIT_CODES[number])
         is_ending = True
-        say("Ending in order: questions under way may finish. Once more ends at once.")
+        say("Ending in order: questions in flight may finish. Repeat the signal to end at once.")
         end(number.name, EXIT_CODES[number])
 
     for number in EXIT_CODES:

@@ -1,11 +1,11 @@
-"""The soak itself, in one event loop: it sends, keeps time, rolls segments, writes checkpoints and watches the disk."""
+"""The loop of a soak: it sends, keeps time, rolls segments, writes checkpoints and watches the disk."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -13,9 +13,9 @@ import psutil
 from workload.errors import StorageError, UsageError
 from workload.services.own_thread import in_own_thread
 from workload.soak.checkpoint import Checkpoint
-from workload.soak.display import line
+from workload.soak.display import status_line
 from workload.soak.pace import DISK
-from workload.soak.sending import FINISHED
+from workload.soak.sender import FINISHED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -24,26 +24,26 @@ if TYPE_CHECKING:
     from workload.corpus.watch import StoreWatch
     from workload.record.bundle import Bundle
     from workload.record.journal import Journal
-    from workload.soak.display import Display, Recent
+    from workload.soak.display import Display, RecentFigures
     from workload.soak.pace import Pace
     from workload.soak.plan import SoakPlan
     from workload.soak.segments import Segments
-    from workload.soak.sending import Sender
+    from workload.soak.sender import Sender
     from workload.soak.steering import Steering
 
 CHECKPOINT_SECONDS = 2.0
 LOW_BYTES = 150 * 1024 * 1024
-"""Free space below which nothing is sent: it leaves room to finish what is under way and to write the report."""
+"""Free space below which the soak pauses; it leaves room for the questions in flight and for the report."""
 
 
 def free_bytes(bundle: Bundle) -> int:
-    """Return the space left where the run's results go."""
+    """Return the free space of the disk that holds the run's results."""
     space = os.statvfs(bundle.folder)
     return space.f_bavail * space.f_frsize
 
 
 def resident_bytes(pid: int | None) -> int | None:
-    """Return the resident memory of a process and its children; None if it is not seen from here."""
+    """Return the resident memory of a process and its children; None if the process is not visible."""
     if pid is None:
         return None
     try:
@@ -54,17 +54,17 @@ def resident_bytes(pid: int | None) -> int | None:
         return None
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Soak:
-    """One process's part of a soak.
+    """The loop of one process's part of a soak.
 
     Args:
         elapsed_before: seconds of the duration that earlier processes have used.
-        engine_pid: returns the engine's process id, if it is seen from here.
+        engine_pid: returns the engine's process id; None if the process is not visible.
         free: returns the free space of the results' disk, in bytes.
         monotonic, wall: clocks in seconds.
-        beside: what else runs for the length of the soak, such as the heartbeat.
-        store: tells at the end of each segment whether somebody else writes to the document store.
+        background: further tasks for the length of the soak, such as the heartbeat.
+        store: detects at the end of each segment whether another process writes to the document store.
     """
 
     plan: SoakPlan
@@ -75,14 +75,15 @@ class Soak:
     steering: Steering
     metrics: SoakMetrics
     display: Display
-    recent: Recent
+    recent: RecentFigures
     engine_pid: Callable[[], int | None]
     elapsed_before: float = 0.0
     free: Callable[[Bundle], int] = free_bytes
     monotonic: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time
-    beside: Sequence[Callable[[], Coroutine[Any, Any, None]]] = ()
+    background: Sequence[Callable[[], Coroutine[Any, Any, None]]] = ()
     store: StoreWatch | None = None
+    _started: float = field(init=False, default=0.0)
 
     @property
     def pace(self) -> Pace:
@@ -91,27 +92,28 @@ class Soak:
 
     @property
     def elapsed(self) -> float:
-        """Seconds of the duration that are used, by the monotonic clock: an hour's jump of the other ends nothing."""
+        """The used seconds of the duration, by the monotonic clock: a jump of the wall clock ends nothing."""
         return self.elapsed_before + self.monotonic() - self._started
 
     async def run(self) -> None:
-        """Run until the duration is over, or something ends the run before; `pace.ending` says what.
+        """Run until the duration is over or something ends the run earlier; `pace.ending` says why.
 
         Raises:
-            Hop2RagError: the engine, the store or the disk is at fault; the journal and the last checkpoint hold.
+            Hop2RagError: the engine, the store or the disk failed; the journal and the last checkpoint stay valid.
         """
         self._started = self.monotonic()
         self.segments.open(self.wall())
         if self.elapsed >= self.plan.duration:
             self.pace.end(FINISHED)
-        tasks = [asyncio.create_task(work) for work in (self.sender.run(), self._watch(), *(b() for b in self.beside))]
+        work = (self.sender.run, self._watch, *self.background)
+        tasks = [asyncio.create_task(run()) for run in work]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for task in tasks:
                 task.cancel()
             results = await asyncio.gather(*tasks, return_exceptions=True)
-        await self.steering.finish()
+        await self.steering.actions.effects.finish()
         failure = next((result for result in results if isinstance(result, Exception)), None)
         if not isinstance(failure, StorageError):
             await self.segments.roll(self.wall(), opens=False)
@@ -141,33 +143,33 @@ class Soak:
 
     async def _look_at_store(self) -> None:
         if self.store and (change := await in_own_thread(self.store.change)):
-            self.steering.note("store changed", change)
-            self.display.say(f"The store changed: {change}. Somebody else writes to it.")
+            self.steering.actions.note("store changed", change)
+            self.display.say(f"The store changed: {change}. Another process writes to it.")
 
     def _watch_disk(self) -> None:
         try:
             is_low = self.free(self.bundle) < LOW_BYTES
         except OSError:
-            is_low = True  # a disk that cannot be asked is not there to be written to
-        if is_low and DISK not in self.pace.holds:
-            self.pace.hold(DISK)
-            self.steering.note("pause", f"not {LOW_BYTES // 2**20} MiB are free in {self.bundle.root}")
-        elif not is_low and DISK in self.pace.holds:
-            self.pace.lift(DISK)
-            self.steering.note("lift", "the disk has room again")
+            is_low = True  # a disk that does not answer cannot be written to
+        if is_low and DISK not in self.pace.pauses:
+            self.pace.pause(DISK)
+            self.steering.actions.note("pause", f"less than {LOW_BYTES // 2**20} MiB free in {self.bundle.root}")
+        elif not is_low and DISK in self.pace.pauses:
+            self.pace.resume(DISK)
+            self.steering.actions.note("lift", "the disk has room again")
 
     async def _checkpoint(self) -> None:
         lap, index = self.sender.stream.position
         tally, pace = self.sender.tally, self.pace
-        under_way = tally.sent - tally.ok - tally.failed.total() - tally.cancelled
-        self.metrics.paused.set(bool(pace.holds))
+        in_flight = tally.sent - tally.ok - tally.failed.total() - tally.cancelled
+        self.metrics.paused.set(bool(pace.pauses))
         self.metrics.level.set(pace.level)
         sample = {
             "at": self.wall(),
             "segment": self.segments.number,
             "in_flight": pace.in_flight,
             "level": pace.level,
-            "is_held": int(bool(pace.holds)),
+            "is_held": int(bool(pace.pauses)),
             "runner_bytes": psutil.Process().memory_info().rss,
             "engine_bytes": await in_own_thread(resident_bytes, self.engine_pid()),
         }
@@ -180,30 +182,30 @@ class Soak:
             "ok": tally.ok,
             "failed": dict(tally.failed),
             "cancelled": tally.cancelled,
-            "in_flight": under_way,
+            "in_flight": in_flight,
             "dropped": tally.dropped,
             "paused": tally.paused,
         }
         point = Checkpoint(
-            self.wall(),
-            self.elapsed,
-            self.segments.number,
-            lap,
-            index,
-            pace.level,
-            tuple(sorted(pace.holds)),
-            accounting,
-            self.steering.firing(),
+            at=self.wall(),
+            elapsed_seconds=self.elapsed,
+            segment=self.segments.number,
+            lap=lap,
+            index=index,
+            level=pace.level,
+            holds=tuple(sorted(pace.pauses)),
+            accounting=accounting,
+            firing=self.steering.firing(),
         )
-        # The disk, and all that is read for the line, must not hold up the loop in which first tokens are timed.
+        # In a thread: the disk must not delay the loop in which first tokens are timed.
         await in_own_thread(point.write, self.bundle)
 
     async def _show(self) -> None:
         try:
             found = await in_own_thread(self.recent.read, self.wall(), self.journal.last_ids)
         except UsageError:
-            return  # a line that cannot be read from the journal now is no reason to end a run
+            return  # the journal cannot be read now, which must not end a run
         failed = self.sender.tally.failed.total()
         alerts = [alert["alert"] for alert in self.steering.firing().values()]
-        text = line(found, failed, self.pace.level, sorted(self.pace.holds), alerts)
+        text = status_line(found, failed, self.pace.level, sorted(self.pace.pauses), alerts)
         self.display.show(text, self.elapsed)

@@ -1,9 +1,8 @@
-"""Turns alerts into actions: each beginning acts once, and what it did is undone only after a proof of recovery."""
+"""Turns alerts into actions: each firing acts once, until the alert ends and the engine is proved."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -12,24 +11,20 @@ from typing import TYPE_CHECKING, Any
 from workload.errors import Hop2RagError, StoppedByAlertError, StorageError
 from workload.services.alert import WATCHDOG
 from workload.services.own_thread import in_own_thread
-from workload.soak.alert_effects import Asides
 from workload.soak.pace import DISK, ENGINE, HEARTBEAT
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-    from exporter.agent.soak import SoakMetrics
-    from workload.record.journal import Journal
     from workload.services.alert import Alert, Notification
     from workload.services.alert_confirmation import Confirm
+    from workload.soak.actions import ActionLog
     from workload.soak.pace import Pace
 
 MOST_KEYS, MOST_ALERTS = 4096, 1024
 LIFT_SECONDS = 1.0
 UNCONFIRMED = frozenset({"capture"})
-"""What needs no word of Prometheus: it changes nothing of the run, and its number is bounded."""
-
-log = logging.getLogger(__name__)
+"""Actions that need no confirmation by Prometheus: they change nothing in the run, and their number is bounded."""
 
 
 @dataclass
@@ -41,166 +36,133 @@ class _InForce:
 
 
 class Steering:
-    """What the alerts have told and what was done about it. All of it runs in the event loop of the soak.
+    """Acts on alerts, in the event loop of the soak.
 
-    A message is no more than a reason to look: what an alert may ask for stands in the rules, and that it fires, or has
-    ended, is asked of Prometheus. Of two messages on one alert the later state counts, by its beginning and end; what
-    the alerts API says fires now counts more than any message.
+    A notification is only a reason to look: the rules say what an alert may ask for, and Prometheus says whether it
+    fires or has ended. Of two notifications of one alert the later state counts, by its beginning and end; what
+    the alerts API lists as firing now outranks every notification.
 
     Attributes:
-        beaten_at: when the Hop2RagWatchdog was heard last, by the monotonic clock.
-        is_in_doubt: whether a message came out of order since the last look at what fires.
+        beaten_at: when the Hop2RagWatchdog last fired, by the monotonic clock.
+        is_in_doubt: whether a notification came out of order since the last look at the alerts API.
 
     Args:
-        pace: what the actions work on.
-        journal: every action is written to it before it is answered for.
-        metrics: counts actions.
-        rules: (action, alert) of each rule that may steer; whatever else asks for something is ignored.
-        run: the run's name; an alert that carries another run's is not about us.
+        pace: what the actions change.
+        actions: records every action before its notification is acknowledged.
+        rules: (action, alert) of each rule that may steer; other alerts that ask for an action are ignored.
+        run: the run's name; an alert labelled with another run is ignored.
         prove: returns once the engine has answered a canary.
-        capture: blocks while it keeps the panels of the moment (seconds since the epoch) of an alert; says where.
-        patience_seconds: how long one hold, an alert's or another, may last before the run is ended. The engine's has a
-            patience of its own.
-        confirm: blocks and returns those of some alerts whose state Prometheus tells too; raises a `Hop2RagError` where
-            it cannot be asked.
-        mark: blocks while it marks an action in the dashboards: when, alert, action.
-        dry_run: whether actions are only written down.
-        monotonic, wall: clocks in seconds.
+        patience_seconds: how long one pause may last before the run ends. The engine's pause has its own limit.
+        confirm: blocks and returns the alerts whose state Prometheus confirms; raises a `Hop2RagError` if Prometheus
+            does not answer.
+        monotonic: seconds.
     """
 
     def __init__(
         self,
+        *,
         pace: Pace,
-        journal: Journal,
-        metrics: SoakMetrics,
+        actions: ActionLog,
         rules: Iterable[tuple[str, str]],
         run: str,
         prove: Callable[[], Awaitable[None]],
-        capture: Callable[[Alert, float], str],
         patience_seconds: float,
-        *,
         confirm: Confirm = list,
-        mark: Callable[[float, str, str], None] = lambda *_: None,
-        dry_run: bool = False,
         monotonic: Callable[[], float] = time.monotonic,
-        wall: Callable[[], float] = time.time,
     ) -> None:
-        self._pace, self._journal, self._metrics = pace, journal, metrics
+        self.actions = actions
+        self._pace = pace
         self._rules, self._run = frozenset(rules), run
-        self._prove, self._confirm, self._asides = prove, confirm, Asides(capture, mark)
-        self._patience_seconds, self._dry_run = patience_seconds, dry_run
-        self._monotonic, self._wall = monotonic, wall
+        self._prove, self._confirm = prove, confirm
+        self._patience_seconds, self._monotonic = patience_seconds, monotonic
         self._keys: OrderedDict[str, None] = OrderedDict()
-        self._told: OrderedDict[str, Alert] = OrderedDict()
+        self._latest: OrderedDict[str, Alert] = OrderedDict()
         self._captured: OrderedDict[str, None] = OrderedDict()
         self._in_force: dict[str, _InForce] = {}
         self.beaten_at = monotonic()
         self.is_in_doubt = False
 
     async def receive(self, notification: Notification) -> bool:
-        """Take a message; return False if it is a repetition. When this returns, what it caused is on disk.
+        """Handle a notification; return False if it repeats an earlier one. Its actions are then on disk.
 
         Raises:
-            DependencyDownError: Prometheus cannot be asked; nothing is done, and the message may be sent again.
+            DependencyDownError: Prometheus does not answer; nothing is done, and the notification may be sent again.
             StorageError: the journal cannot be written.
         """
         if any(alert.name == WATCHDOG and alert.is_firing for alert in notification.alerts):
-            self.beaten_at = self._monotonic()  # the same message each time: a repetition is what it is for
+            self.beaten_at = self._monotonic()  # its notification is the same each time
         is_new = notification.key not in self._keys
         if is_new:
             _remember(self._keys, notification.key, None, MOST_KEYS)
             asking = [alert for alert in notification.alerts if alert.action and alert.name != WATCHDOG]
             ours = [alert for alert in asking if self._may_steer(alert)]
             if unknown := sum((alert.action, alert.name) not in self._rules for alert in asking):
-                self.ignored("unknown", unknown)
+                self.actions.ignored("unknown", unknown)
             try:
                 true = await self._true_of(ours)
             except Hop2RagError:
                 self._keys.pop(notification.key, None)
                 raise
             if len(true) < len(ours):
-                self._keys.pop(notification.key, None)  # it may come true yet
-                self.ignored("unconfirmed", len(ours) - len(true))
+                self._keys.pop(notification.key, None)  # it may be confirmed later
+                self.actions.ignored("unconfirmed", len(ours) - len(true))
             for alert in true:
-                told = self._told.get(alert.fingerprint)
-                if told is None or alert.order > told.order:
+                latest = self._latest.get(alert.fingerprint)
+                if latest is None or alert.order > latest.order:
                     self._hear(alert)
-                elif alert.is_firing != told.is_firing:
-                    self.is_in_doubt = True  # it is late, or a clock was set back: whoever looks next knows
-        await self._journal.acknowledge()
+                elif alert.is_firing != latest.is_firing:
+                    self.is_in_doubt = True  # it is late, or a clock was set back: the next look at the API decides
+        await self.actions.journal.acknowledge()
         return is_new
 
     async def reconcile(self, firing: Iterable[Alert]) -> None:
-        """Take what fires now for the truth, whenever it began: messages may be lost or late, and clocks set back."""
+        """Accept what fires now, whenever it began: notifications may be lost or late, and clocks set back."""
         self.is_in_doubt = False
         now = {alert.fingerprint: alert for alert in firing if self._may_steer(alert)}
         for alert in now.values():
             self._hear(alert)
-        told = {fingerprint: held.alert for fingerprint, held in self._in_force.items()} | self._told
-        for fingerprint, alert in told.items():
+        known = {fingerprint: effect.alert for fingerprint, effect in self._in_force.items()} | self._latest
+        for fingerprint, alert in known.items():
             if fingerprint not in now and alert.is_firing:
                 self._hear(alert.model_copy(update={"status": "resolved"}))
-        await self._journal.acknowledge()
+        await self.actions.journal.acknowledge()
 
     def firing(self) -> dict[str, dict[str, str]]:
-        """Return the alerts with an action that fire now, by fingerprint."""
+        """Return the firing alerts that have an action, by fingerprint."""
         return {
-            fingerprint: {"alert": told.name, "action": told.action, "since": told.starts_at.isoformat()}
-            for fingerprint, told in self._told.items()
-            if told.is_firing
+            fingerprint: {"alert": alert.name, "action": alert.action, "since": alert.starts_at.isoformat()}
+            for fingerprint, alert in self._latest.items()
+            if alert.is_firing
         }
 
-    def note(self, action: str, detail: str, alert: Alert | None = None, status: str = "taken", name: str = "") -> None:
-        """Write an action down; `name` is the alert's where there is no message of it."""
-        row: dict[str, Any] = {"at": self._wall(), "action": action, "alert": alert.name if alert else name}
-        if alert:
-            row |= {"fingerprint": alert.fingerprint, "starts_at": alert.starts_at.isoformat()}
-        self._journal.insert("action", {**row, "status": status, "detail": detail})
-        if row["alert"]:
-            self._asides.mark(row["at"], row["alert"], action)
-
-    def act(self, action: str, name: str, detail: str, alert: Alert | None = None) -> bool:
-        """Count and write down an action; return whether it is to be done, which in a dry run it is not."""
-        self._metrics.acted(action, name)
-        self.note(action, detail, alert, "dry run" if self._dry_run else "taken", name)
-        return not self._dry_run
-
-    def ignored(self, reason: str, number: int = 1) -> None:
-        """Count and log alerts that are ignored, by a reason of `exporter.agent.soak.IGNORED`, not by name."""
-        self._metrics.ignored.labels(reason).inc(number)
-        log.warning("%d alert(s) that asked for something were ignored: %s", number, reason)
-
-    async def finish(self) -> None:
-        """Wait until the last captures and marks are done, some seconds at the most."""
-        await self._asides.finish()
-
     async def keep_lifting(self) -> None:
-        """Undo what has ended and is proved, for as long as this runs; end the run when a hold takes too long."""
+        """Undo what has ended, for as long as this runs; end the run if a pause lasts too long."""
         while True:
             await self.lift()
             await asyncio.sleep(LIFT_SECONDS)
 
     async def lift(self) -> None:
-        """Undo each action whose alert has ended, once a canary asked after that end was answered."""
+        """Undo each action whose alert has ended, once the engine answers a canary sent after that end."""
         if self.lose_patience():
             return
-        ended = {fingerprint: held for fingerprint, held in self._in_force.items() if held.has_ended}
-        if not ended and not any(held.alert.action == "pause" for held in self._in_force.values()):
+        ended = {fingerprint: effect for fingerprint, effect in self._in_force.items() if effect.has_ended}
+        if not ended and not any(effect.alert.action == "pause" for effect in self._in_force.values()):
             return
-        await self._prove()  # while it is paused too: a hung engine is found and started again
-        for fingerprint, held in ended.items():
-            if held.has_ended and self._in_force.get(fingerprint) is held:
+        await self._prove()  # during a pause too, so that a hung engine is restarted
+        for fingerprint, effect in ended.items():
+            if effect.has_ended and self._in_force.get(fingerprint) is effect:
                 del self._in_force[fingerprint]
-                self._undo(held.alert)
+                self._undo(effect.alert)
 
     def lose_patience(self) -> bool:
-        """End the run if something has held it for too long; return whether it ends."""
-        for name, seconds in self._pace.held_seconds.items():
+        """End the run if a pause has lasted too long; return whether it ends."""
+        for name, seconds in self._pace.paused_seconds.items():
             if name != ENGINE and seconds > self._patience_seconds and not self._pace.ending:
-                whose = {HEARTBEAT: WATCHDOG, DISK: "a full disk"}.get(name, name)
-                self.note("stop", f"paused for over {self._patience_seconds:.0f} s", name="" if name == DISK else whose)
+                cause = {HEARTBEAT: WATCHDOG, DISK: "a full disk"}.get(name, name)
+                detail = f"paused for over {self._patience_seconds:.0f} s"
+                self.actions.note("stop", detail, name="" if name == DISK else cause)
                 code = StorageError.exit_code if name == DISK else StoppedByAlertError.exit_code
-                self._pace.end(f"stopped by {whose}", code)
+                self._pace.end(f"stopped by {cause}", code)
         return self._pace.ending is not None
 
     def _may_steer(self, alert: Alert) -> bool:
@@ -213,13 +175,13 @@ class Steering:
         return [alert for alert in alerts if alert.action in UNCONFIRMED or id(alert) in true]
 
     def _hear(self, alert: Alert) -> None:
-        told, held = self._told.get(alert.fingerprint), self._in_force.get(alert.fingerprint)
+        latest, effect = self._latest.get(alert.fingerprint), self._in_force.get(alert.fingerprint)
         lasts = alert.action in {"pause", "reduce"}
-        if held:
-            held.has_ended = not alert.is_firing  # one that came back before it was lifted is in force still
-        if alert.is_firing and lasts and not held and len(self._in_force) >= MOST_ALERTS:
-            return  # found by a later look, when there is room
-        _remember(self._told, alert.fingerprint, alert, MOST_ALERTS)
+        if effect:
+            effect.has_ended = not alert.is_firing  # an alert that fires again before it was undone stays in force
+        if alert.is_firing and lasts and not effect and len(self._in_force) >= MOST_ALERTS:
+            return  # a later look at the API finds it, when there is room
+        _remember(self._latest, alert.fingerprint, alert, MOST_ALERTS)
         if not alert.is_firing:
             return
         if alert.action == "capture":
@@ -227,40 +189,41 @@ class Steering:
             is_new = beginning not in self._captured
             _remember(self._captured, beginning, None, MOST_KEYS)
         else:
-            is_new = not held and not (told and told.is_firing)
+            is_new = not effect and not (latest and latest.is_firing)
         if is_new:
             self._begin(alert)
 
     def _begin(self, alert: Alert) -> None:
-        effect = {
+        detail = {
             "capture": "panels are kept",
             "reduce": f"from {self._pace.level} to {max(1, self._pace.level // 2)} at a time",
             "pause": "nothing is sent until a canary is answered",
             "stop": "the run ends",
         }[alert.action]
-        if not self.act(alert.action, alert.name, effect, alert):
+        if not self.actions.act(alert.action, alert.name, detail, alert):
             return
         if alert.action == "capture":
-            self._asides.capture(
-                alert, self._wall(), lambda status, detail: self.note("capture", detail, alert, status)
+            self.actions.effects.capture(
+                alert, self.actions.wall(), lambda status, said: self.actions.note("capture", said, alert, status)
             )
         elif alert.action == "stop":
             self._pace.end(f"stopped by {alert.name}", StoppedByAlertError.exit_code)
         else:
             self._in_force[alert.fingerprint] = _InForce(alert)
             if alert.action == "pause":
-                self._pace.hold(alert.name)
+                self._pace.pause(alert.name)
             else:
                 self._pace.halve()
 
     def _undo(self, alert: Alert) -> None:
         if alert.action == "reduce":
-            self.note("lift", f"{self._pace.restore()} at a time again: the alert ended, a canary was answered", alert)
+            detail = f"{self._pace.restore()} at a time again: the alert ended, a canary was answered"
+            self.actions.note("lift", detail, alert)
         elif not any(
             (other.alert.name, other.alert.action) == (alert.name, "pause") for other in self._in_force.values()
         ):
-            self._pace.lift(alert.name)
-            self.note("lift", "sending again: the alert ended, a canary was answered", alert)
+            self._pace.resume(alert.name)
+            self.actions.note("lift", "sending again: the alert ended, a canary was answered", alert)
 
 
 def _remember(store: OrderedDict[str, Any], key: str, value: Any, most: int) -> None:

@@ -1,4 +1,4 @@
-"""A soak in figures: what became of its questions, what drifted, what the alerts made of it."""
+"""Summarises a soak: what became of its questions, what drifted, which actions the alerts caused."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from workload.analysis.wording import number, percent
 from workload.promql.selectors import selector
 from workload.promql.vllm_metrics import COUNTER, TARGET, WHOLE
 from workload.services.prometheus import NoDataError, PrometheusError
-from workload.soak.record import Stretch
+from workload.soak.record import RowRange
 from workload.statistics.trends import SLIGHT_SHARE, median, share, trend
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from workload.services.prometheus import PrometheusClient
     from workload.soak.record import SoakRecord
 
-EVERYTHING = Stretch(0, 0)
+EVERYTHING = RowRange(0, 0)
 SEGMENT_COLUMNS = "id, started_at, ended_at, dropped, paused, summary"
 ACTION_COLUMNS = "at, action, alert, status, detail"
 MIB = 2**20
@@ -35,10 +35,10 @@ TRENDS = {
 
 
 def summarise(record: SoakRecord) -> dict[str, Any]:
-    """Return the whole run, all its processes included, from its journal.
+    """Return the summary of the whole run, over all its processes, from its journal.
 
     Raises:
-        AssertionError: the account does not add up; that is a bug, never a result.
+        AssertionError: the accounting does not add up; that is a bug, never a result.
     """
     segments = record.table("segment", SEGMENT_COLUMNS, "id")
     actions = record.table("action", ACTION_COLUMNS, "rowid")
@@ -70,7 +70,7 @@ def summarise(record: SoakRecord) -> dict[str, Any]:
 
 
 def _span(segments: Sequence[dict[str, Any]], samples: Sequence[dict[str, Any]]) -> tuple[float, float]:
-    """Return the first and the last instant, whatever an interruption left open and whichever clock was set back."""
+    """Return the first and the last instant, even after an interruption or a clock that was set back."""
     known = [row[name] for row in segments for name in ("started_at", "ended_at") if row[name] is not None]
     instants = known or [row["at"] for row in samples] or [0.0]
     last = (
@@ -82,13 +82,13 @@ def _span(segments: Sequence[dict[str, Any]], samples: Sequence[dict[str, Any]])
 
 
 def _summary(record: SoakRecord, segment: dict[str, Any]) -> dict[str, Any]:
-    """Return a segment's summary: as it was written, else (its process ended on the way) from its questions again."""
+    """Return a segment's summary: the stored one, or one computed from its questions if its process died."""
     found = json.loads(segment["summary"] or "null")
-    return found if isinstance(found, dict) else record.summary(record.stretch_of(segment["id"]))
+    return found if isinstance(found, dict) else record.summary(record.range_of(segment["id"]))
 
 
 def _attempts(record: SoakRecord) -> dict[str, int]:
-    """Return how many questions were asked twice or more, and how many acknowledged ends stand for one question."""
+    """Return how many attempts repeat a question, and the most acknowledged answers of one question."""
     (again,) = next(record.rows("SELECT count(*) FROM question WHERE attempt > 1"))
     (most,) = next(
         record.rows(
@@ -116,7 +116,7 @@ def _trends(record: SoakRecord, sampled: Sequence[dict[str, Any]], start: float,
 
 
 def verdicts(summary: dict[str, Any]) -> list[str]:
-    """Return a sentence for each thing that a reader must know."""
+    """Return the report's verdicts, one sentence each."""
     account = summary["accounting"]
     failed = sum(account["failed"].values())
     hours = (summary["end"] - summary["start"]) / 3600
@@ -128,22 +128,22 @@ def verdicts(summary: dict[str, Any]) -> list[str]:
         + f". {summary['attempts']['further']} were further attempts.",
     ]
     sentences += [drift(title, unit, summary["trends"][name]) for name, (title, unit) in TRENDS.items()]
-    held, recorded = summary["held_share"], summary.get("recorded_share")
-    if held:
-        sentences.append(f"Held for {percent(held)} of its time: nothing was sent meanwhile.")
+    paused, recorded = summary["held_share"], summary.get("recorded_share")
+    if paused:
+        sentences.append(f"Paused for {percent(paused)} of its time: nothing was sent meanwhile.")
     if recorded is not None and recorded < 1:
         sentences.append(f"Prometheus recorded {percent(recorded)} of its time.")
     if summary["not_recorded"]:
         sentences.append(f"Not recorded: {', '.join(summary['not_recorded'])}.")
     taken = Counter((row["action"], row["alert"], row["status"]) for row in summary["actions"])
-    told = "; ".join(
+    actions = "; ".join(
         f"{count} x {action}{f' by {alert}' if alert else ''}{' (dry run: not done)' if status == 'dry run' else ''}"
         for (action, alert, status), count in taken.items()
     )
-    sentences.append(f"Actions: {told}." if told else "Actions: none.")
+    sentences.append(f"Actions: {actions}." if actions else "Actions: none.")
     resets = summary.get("counter_resets")
     if resets is None:
-        sentences.append("Counter resets of the engine: not known, Prometheus did not tell.")
+        sentences.append("Counter resets of the engine: unknown, because Prometheus did not answer.")
     elif resets:
         times = "once" if resets == 1 else f"{resets} times"
         sentences.append(f"The engine's counters began again at 0 {times}: no rate is taken across a reset.")
@@ -151,11 +151,11 @@ def verdicts(summary: dict[str, Any]) -> list[str]:
 
 
 def drift(title: str, unit: str, found: dict[str, Any] | None) -> str:
-    """Return what a trend says, in a sentence."""
+    """Return the verdict on a trend, in one sentence."""
     if found is None:
         return f"{title}: too little was measured for a trend."
     low, high = found["ci_per_hour"]
-    per_hour, write = (f" {unit} an hour", number) if unit else (" an hour", percent)
+    per_hour, write = (f" {unit} per hour", number) if unit else (" per hour", percent)
     change = found["slope_per_hour"] * found["hours"] / found["level"] if found["level"] else 0.0
     is_shown = low > 0 or high < 0
     if not is_shown:
@@ -175,7 +175,7 @@ SCRAPE_SECONDS = 1.0
 
 
 def counter_resets(client: PrometheusClient | None, run: str) -> int | None:
-    """Return the resets in the whole run, all its processes included; None where Prometheus cannot tell."""
+    """Return the counter resets in the whole run, over all its processes; None if Prometheus does not answer."""
     if client is None:
         return None
     try:
@@ -186,9 +186,9 @@ def counter_resets(client: PrometheusClient | None, run: str) -> int | None:
 
 
 def recorded_share(client: PrometheusClient | None, run: str, elapsed_seconds: float) -> float | None:
-    """Return how much of a run's time was scraped under its name, engine and runner both; None if that is not known.
+    """Return the share of a run's time in which both engine and runner were scraped; None if that is not known.
 
-    A run whose targets were taken away from it, or whose Prometheus was away, has measured nothing meanwhile.
+    While another process had its targets, or Prometheus was down, the run measured nothing.
     """
     if client is None or elapsed_seconds <= 0:
         return None

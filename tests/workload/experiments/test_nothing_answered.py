@@ -143,7 +143,7 @@ def test_row_26_every_experiment_ends_with_a_report(
     outcome(rows)
     arms = [arm.name for arm in experiment.arms]
     evidence = evidence_of(data)
-    record(evidence.bundle.journal, rows_of(rows, arms))
+    record(evidence.bundle.journal, range_of(rows, arms))
     evidence.bundle.start(experiment.name, {})
     told = {"prefix_caching": False, "max_model_len": 8192, "model_path": None, **data.measured[0].engine}
     told = told if tells else dict.fromkeys(told) | {"model": "stub"}
@@ -160,7 +160,7 @@ def test_row_26_every_experiment_ends_with_a_report(
     assert (finished.bundle / "report.html").read_text().startswith("<!doctype html>")
 
 
-def rows_of(rows: Rows, arms: Sequence[str]) -> Rows:
+def range_of(rows: Rows, arms: Sequence[str]) -> Rows:
     """Return the same load in each arm, with row ids of their own."""
     found = Rows()
     for block, arm in enumerate(arms):

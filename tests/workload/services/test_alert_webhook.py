@@ -18,7 +18,7 @@ from tests.stubs.alerts import alert, body, message
 from workload.errors import DependencyDownError, StorageError
 from workload.services.alert import Notification
 from workload.services.alert_webhook import MAX_BODY_BYTES, webhook
-from workload.soak.watching import served
+from workload.soak.alert_watch import served
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -280,7 +280,7 @@ async def test_grafanas_alerts_steer_nothing_that_prometheus_does_not_confirm(he
     """They are evaluated elsewhere, by rules that are none of ours."""
     bridge = helm(fires=set())
     await bridge.steering.receive(Notification.model_validate_json(grafana(1, alert("VllmDown", "pause"))))
-    assert bridge.pace.holds == set()
+    assert bridge.pace.pauses == set()
 
 
 async def test_the_test_button_of_grafana_does_nothing(helm: Callable[..., Helm]) -> None:
@@ -290,4 +290,4 @@ async def test_the_test_button_of_grafana_does_nothing(helm: Callable[..., Helm]
     content = grafana(1, alert("TestAlert", "", instance="Grafana"))
     assert (await caller.post(content)).status_code == 200
     await bridge.steering.receive(Notification.model_validate_json(content))
-    assert (bridge.actions(), bridge.pace.holds) == ([], set())
+    assert (bridge.actions(), bridge.pace.pauses) == ([], set())

@@ -8,7 +8,7 @@ from tests.stubs.alerts import RUN, alert, message
 from tests.stubs.drawing import Silent
 from workload.record.bundle import Bundle
 from workload.soak import capture as capture_module
-from workload.soak.capture import FOLDER, keeper
+from workload.soak.capture import FOLDER, panel_capture
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,9 +20,9 @@ def test_an_alert_is_kept_with_its_time_and_name(tmp_path: Path, monkeypatch: py
     """Hours later nobody finds the minute in the graph; and an alert that flaps must not fill the disk."""
     monkeypatch.setattr(capture_module, "MOST_CAPTURES", 1)
     bundle = Bundle(tmp_path, RUN)
-    keep = keeper(cast("Any", Silent()), bundle, {"run": RUN, "experiment": "soak", "arm": "base"})
+    keep = panel_capture(cast("Any", Silent()), bundle, {"run": RUN, "experiment": "soak", "arm": "base"})
     told = message(alert("VllmKvCacheNearlyFull", "capture")).alerts[0]
     assert keep(told, 1_700_000_000.0) == f"kept in {FOLDER}/20231114T221320-VllmKvCacheNearlyFull"
     (folder,) = (bundle.folder / FOLDER).iterdir()
     assert {path.suffix for path in folder.iterdir()} == {".png", ".csv", ".json"}
-    assert keep(told, 1_700_000_300.0) == "nothing more is kept: there are 1 captures"
+    assert keep(told, 1_700_000_300.0) == "not kept: there are 1 captures already"

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from workload.record.journal import Journal
-from workload.soak.display import Display, Recent, line, soak_progress
+from workload.soak.display import Display, RecentFigures, soak_progress, status_line
 from workload.soak.record import SoakRecord
 from workload.soak.summary import drift
 
@@ -37,7 +37,7 @@ def test_the_last_minute_counts_what_ended_in_it(tmp_path: Path) -> None:
     """A question of two minutes that ends now was asked before any window of a minute."""
     path = tmp_path / "journal.sqlite"
     with Journal(path, {}) as journal:
-        recent = Recent(SoakRecord(path))
+        recent = RecentFigures(SoakRecord(path))
         recent.read(START, journal.last_ids)
         answered(journal, 30, 1.0, cached=0)
         answered(journal, 290, 200.0)
@@ -51,12 +51,12 @@ def test_what_is_not_known_is_not_zero(tmp_path: Path) -> None:
     """A server that tells no cached tokens has no hit rate; an idle minute has no latency."""
     path = tmp_path / "journal.sqlite"
     with Journal(path, {}) as journal:
-        recent = Recent(SoakRecord(path))
+        recent = RecentFigures(SoakRecord(path))
         recent.read(START, journal.last_ids)
         answered(journal, 5, 1.0, cached=None)
         asyncio.run(journal.acknowledge())
         found = recent.read(START + 10, journal.last_ids)
-        text = line(found, 0, 4, [], [])
+        text = status_line(found, 0, 4, [], [])
         assert found["hit_rate"] is None
         assert "hits -" in text
         assert "p50 1 s" in text
@@ -65,9 +65,9 @@ def test_what_is_not_known_is_not_zero(tmp_path: Path) -> None:
 def test_the_line_says_what_holds_the_run() -> None:
     """Whoever looks after an hour wants to know why nothing moves."""
     nothing = dict.fromkeys(("rate", "p50", "p95", "hit_rate"))
-    text = line(nothing, 3, 4, ["heartbeat", "VllmDown"], ["VllmDown", "VllmDown"])
+    text = status_line(nothing, 3, 4, ["heartbeat", "VllmDown"], ["VllmDown", "VllmDown"])
     assert "3 failed" in text
-    assert "HELD by VllmDown, heartbeat" in text
+    assert "PAUSED by VllmDown, heartbeat" in text
     assert text.endswith("alerts: VllmDown")
 
 

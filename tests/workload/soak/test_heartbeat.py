@@ -36,7 +36,14 @@ class Watch:
     def watch(self, servers: dict[str, Callable[[], bool]], alerts: Callable[[], Sequence[Alert]] = list) -> None:
         """Watch these servers."""
         bridge = self.bridge
-        self.heartbeat = Heartbeat(bridge.steering, bridge.pace, servers, alerts, bridge.prove, lambda: bridge.now)
+        self.heartbeat = Heartbeat(
+            steering=bridge.steering,
+            pace=bridge.pace,
+            servers=servers,
+            alerts=alerts,
+            prove=bridge.prove,
+            monotonic=lambda: bridge.now,
+        )
 
     def server(self, name: str) -> Callable[[], bool]:
         """Return what asks a server whether it is there."""
@@ -56,7 +63,7 @@ class Watch:
             if beats and (self.bridge.now - began) % 30 == 0:
                 await self.bridge.hear(BEAT)
             await self.heartbeat.check()
-            if "heartbeat" in self.bridge.pace.holds and safe is None:
+            if "heartbeat" in self.bridge.pace.pauses and safe is None:
                 safe = self.bridge.now - began
             self.bridge.now += CHECK_SECONDS
         return safe
@@ -106,17 +113,17 @@ async def test_row_13_on_return_it_asks_what_it_missed_and_wants_a_proof(helm: C
     watch = Watch(helm())
     watch.up["Prometheus"] = False
     await watch.pass_time(100, beats=False)
-    assert watch.bridge.pace.holds == {"heartbeat"}
+    assert watch.bridge.pace.pauses == {"heartbeat"}
     watch.up["Prometheus"] = True
     watch.firing = [from_api({key: value for key, value in alert("GpuLost", "pause").items() if key != "status"})]
     watch.bridge.answers.clear()
     await watch.bridge.hear(BEAT)
     checking = asyncio.create_task(watch.heartbeat.check())
     await asyncio.sleep(0.05)
-    assert watch.bridge.pace.holds == {"heartbeat", "GpuLost"}
+    assert watch.bridge.pace.pauses == {"heartbeat", "GpuLost"}
     watch.bridge.answers.set()
     await checking
-    assert watch.bridge.pace.holds == {"GpuLost"}
+    assert watch.bridge.pace.pauses == {"GpuLost"}
     await watch.bridge.journal.acknowledge()
     assert [action for action, _, _ in watch.bridge.actions()] == ["pause", "pause", "lift"]
 
@@ -146,7 +153,7 @@ async def test_an_absence_within_the_patience_ends_nothing(helm: Callable[..., H
         await watch.bridge.steering.lift()
         watch.up["Prometheus"] = True
         await watch.pass_time(60, beats=True)
-    assert (watch.bridge.pace.ending, watch.bridge.pace.holds) == (None, set())
+    assert (watch.bridge.pace.ending, watch.bridge.pace.pauses) == (None, set())
 
 
 @pytest.mark.parametrize(
@@ -177,7 +184,7 @@ async def test_an_answer_that_cannot_be_read_ends_nothing(helm: Callable[..., He
     await watch.heartbeat.check()
     watch.heartbeat._alerts = lambda: [from_api(alert("GpuLost", "pause"))]
     await watch.heartbeat.check()
-    assert watch.bridge.pace.holds == {"GpuLost"}
+    assert watch.bridge.pace.pauses == {"GpuLost"}
 
 
 async def test_doubt_is_settled_at_the_next_check(helm: Callable[..., Helm]) -> None:
@@ -191,7 +198,7 @@ async def test_doubt_is_settled_at_the_next_check(helm: Callable[..., Helm]) -> 
     await watch.bridge.hear(alert("VllmDown", "pause", second=60))
     watch.firing = [from_api(alert("VllmDown", "pause", second=60))]
     await watch.heartbeat.check()
-    assert watch.bridge.pace.holds == {"VllmDown"}
+    assert watch.bridge.pace.pauses == {"VllmDown"}
 
 
 async def test_row_13_a_server_that_never_ends_its_answer_is_down(

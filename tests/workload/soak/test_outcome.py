@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.stubs.soak import assembly, soak
+from tests.stubs.soak import soak, soak_session
 from tests.stubs.vllm import StubVllm, Turn
 from workload.services.prometheus import NoDataError, PrometheusError, Sample
 from workload.soak import soak as soak_module
-from workload.soak.outcome import judged
+from workload.soak.outcome import judge
 from workload.soak.pace import Ending
 from workload.soak.summary import counter_resets, recorded_share
 
@@ -74,13 +74,13 @@ FINISHED = Ending("finished", 0)
         (FINISHED, 0.0, 1.0, 1.0, 0, "finished"),
         (FINISHED, 0.5, 0.5, 0.5, 0, "finished"),
         (FINISHED, None, None, 1.0, 0, "finished"),
-        (FINISHED, 0.51, 1.0, 1.0, 6, "finished, but held for 51.0% of its time"),
-        (FINISHED, 1.0, 0.0, 0.0, 6, "finished, but held for 100.0% of its time"),
+        (FINISHED, 0.51, 1.0, 1.0, 6, "finished, but paused for 51.0% of its time"),
+        (FINISHED, 1.0, 0.0, 0.0, 6, "finished, but paused for 100.0% of its time"),
         (FINISHED, 0.0, 0.49, 0.0, 4, "finished, but Prometheus recorded only 49.0% of its time"),
         (FINISHED, None, 0.0, 1.0, 4, "finished, but Prometheus recorded only 0.0% of its time"),
-        (FINISHED, 0.0, 1.0, 0.49, 4, "finished, but answered only 49.0% of what was asked"),
-        (FINISHED, None, None, 0.0, 4, "finished, but answered only 0.0% of what was asked"),
-        (FINISHED, 0.0, 1.0, None, 4, "finished, but no question came to an end"),
+        (FINISHED, 0.0, 1.0, 0.49, 4, "finished, but only 49.0% of the questions were answered"),
+        (FINISHED, None, None, 0.0, 4, "finished, but only 0.0% of the questions were answered"),
+        (FINISHED, 0.0, 1.0, None, 4, "finished, but no question ended"),
         (Ending("SIGTERM", 143), 0.9, 0.0, 0.0, 143, "SIGTERM"),
         (Ending("stopped by VllmDown", 6), 0.9, 0.0, None, 6, "stopped by VllmDown"),
     ],
@@ -89,7 +89,7 @@ def test_row_23_hours_of_nothing_are_no_success(
     ending: Ending, held: float | None, recorded: float | None, answered: float | None, code: int, says: str
 ) -> None:
     """A script that looks at the exit code takes 0 for eight measured hours."""
-    found = judged(ending, held, recorded, answered)
+    found = judge(ending, held, recorded, answered)
     assert found.exit_code == code
     assert found.why == says
 
@@ -104,8 +104,8 @@ def test_row_23_a_soak_that_was_held_for_most_of_its_time_says_so(
         finished = soak(stub.url, tmp_path, {"duration": "2s"}, free=lambda _: next(room, 1))
     assert finished.exit_code == 6
     assert finished.summary["status"] == "finished"
-    assert finished.summary["ending"].startswith("finished, but held for")
-    assert "Held for" in (finished.bundle / "report.html").read_text()
+    assert finished.summary["ending"].startswith("finished, but paused for")
+    assert "Paused for" in (finished.bundle / "report.html").read_text()
 
 
 @pytest.mark.parametrize(
@@ -116,22 +116,24 @@ def test_row_23_a_soak_that_was_held_for_most_of_its_time_says_so(
 def test_row_23_a_soak_whose_every_question_fails_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, turn: Turn, code: int
 ) -> None:
-    """Canaries are answered, so nothing holds it: hours of failures ended with "finished" and 0."""
+    """Canaries are answered, so nothing pauses it: hours of failures ended with "finished" and 0."""
     monkeypatch.setattr(soak_module, "CHECKPOINT_SECONDS", 0.1)
     with StubVllm() as stub:
         stub.script = lambda _: turn
         finished = soak(stub.url, tmp_path, {"questions": 3})
-    # Of so short a run the waits for the engine may be the greater part: then it says that it was held.
+    # Of so short a run the waits for the engine may be the greater part: then it says that it was paused.
     assert finished.exit_code in ({code, 6} if code else {0})
-    assert ("answered only 0.0%" in (finished.bundle / "report.html").read_text()) == (finished.exit_code == 4)
+    assert ("only 0.0% of the questions were answered" in (finished.bundle / "report.html").read_text()) == (
+        finished.exit_code == 4
+    )
 
 
 def test_row_23_a_soak_that_nobody_scraped_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another run had taken its targets: the first soak ended with "finished" and 0, and its panels are empty."""
     monkeypatch.setattr(soak_module, "CHECKPOINT_SECONDS", 0.1)
     with StubVllm() as stub:
-        whole = assembly(stub.url, tmp_path, {"questions": 5})
+        whole = soak_session(stub.url, tmp_path, {"questions": 5})
         whole._scraper = Teller(NOTHING, NOTHING, [0.0])  # type: ignore[assignment]
-        finished = whole.conduct()
+        finished = whole.run()
     assert finished.exit_code == 4
     assert "recorded only 0" in finished.summary["ending"]

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from workload.soak.ownership_watch import keep_possession
+from workload.soak.ownership_watch import watch_ownership
 from workload.soak.pace import Ending, Pace
 
 
@@ -22,7 +22,7 @@ def test_what_is_replaced_ends_the_soak(lost: str | None) -> None:
 
     ours = {name: lambda name=name: name != lost or len(checks) < 2 for name in ("targets", "receiver")}
     with pytest.raises(asyncio.CancelledError):
-        asyncio.run(keep_possession(pace, ours, sleep))  # type: ignore[arg-type]
+        asyncio.run(watch_ownership(pace, ours, sleep))  # type: ignore[arg-type]
     if lost is None:
         assert pace.ending is None
     else:

@@ -22,13 +22,13 @@ def test_the_level_follows_from_the_reductions_in_force(wanted: int) -> None:
 async def test_every_hold_must_be_lifted() -> None:
     """An engine that answers again does not undo the pause of an alert."""
     pace = Pace(1)
-    pace.hold("engine")
-    pace.hold("VllmDown")
+    pace.pause("engine")
+    pace.pause("VllmDown")
     waiting = asyncio.create_task(pace.room())
-    pace.lift("engine")
+    pace.resume("engine")
     await asyncio.sleep(0.01)
     assert not waiting.done()
-    pace.lift("VllmDown")
+    pace.resume("VllmDown")
     async with asyncio.timeout(2):
         assert await waiting is True
 
@@ -36,7 +36,7 @@ async def test_every_hold_must_be_lifted() -> None:
 async def test_the_end_frees_whoever_waits() -> None:
     """A paused run can be ended; what waits for room or for an arrival must not hold it up."""
     pace = Pace(1)
-    pace.hold("disk")
+    pace.pause("disk")
     waiting = [asyncio.create_task(pace.room()), asyncio.create_task(pace.ends_within(60))]
     await asyncio.sleep(0)
     pace.end("SIGTERM", 143)

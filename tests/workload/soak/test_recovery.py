@@ -34,13 +34,20 @@ class Engine:
         self.pace = Pace(2)
         self.breaker = Breaker()
         self.recovery = Recovery(
-            self.probe, cast("Any", self), self.pace, self.note, 600.0, lambda: self.now, self.sleep, self.breaker
+            probe=self.probe,
+            supervised=cast("Any", self),
+            pace=self.pace,
+            note=self.note,
+            patience_seconds=600.0,
+            clock=lambda: self.now,
+            sleep=self.sleep,
+            breaker=self.breaker,
         )
 
     def probe(self) -> None:
         """Answer a canary, or let ten seconds pass and fail."""
         self.canaries += 1
-        self.held.append(bool(self.pace.holds))
+        self.held.append(bool(self.pace.pauses))
         self.now += 0.1
         if self.recovers_at is not None and self.now >= self.recovers_at:
             self.answers = True
@@ -95,7 +102,7 @@ async def test_nothing_is_sent_until_it_answers() -> None:
     engine = Engine(answers=False, recovers_at=15.0)
     await engine.recovery.check("timeout")
     assert engine.held == [True] * len(engine.held)
-    assert engine.pace.holds == set()
+    assert engine.pace.pauses == set()
     assert engine.recovery.restarts == 0
 
 

@@ -10,9 +10,9 @@ from tests.stubs.alerts import RUN
 from workload.errors import UsageError
 from workload.record.bundle import Bundle
 from workload.settings import load_settings
-from workload.soak.assembly import EXPERIMENT
 from workload.soak.plan import load_plan
 from workload.soak.run import resumed
+from workload.soak.session import EXPERIMENT
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -182,7 +182,7 @@ def test_a_journal_that_cannot_be_read_for_a_moment_ends_nothing(
     def broken(*_: object) -> None:
         raise UsageError("The journal cannot be read: database is locked.")
 
-    monkeypatch.setattr(display_module.Recent, "read", broken)
+    monkeypatch.setattr(display_module.RecentFigures, "read", broken)
     with monkeypatch.context() as patch:
         calls, whole = count(), SoakRecord.summary
         patch.setattr(

@@ -52,13 +52,13 @@ async def test_row_11_the_latest_state_wins_in_any_order(helm: Callable[..., Hel
     ]
     bridge = helm()
     for order in permutations(messages):
-        bridge.steering._told.clear()
+        bridge.steering._latest.clear()
         bridge.steering._keys.clear()
         for one in order:
             await bridge.hear(one)
         assert bridge.steering.firing() == {}
         await bridge.steering.lift()
-        assert bridge.pace.holds == set()
+        assert bridge.pace.pauses == set()
     assert bridge.counted()["pause", "VllmDown"] >= len(list(permutations(messages))) // 2
 
 
@@ -66,15 +66,15 @@ async def test_row_13_a_resolved_alone_lifts_nothing(helm: Callable[..., Helm]) 
     """A series that went stale resolves its alert; only an answered canary says that the engine is well."""
     bridge = helm()
     await bridge.hear(DOWN)
-    assert bridge.pace.holds == {"VllmDown"}
+    assert bridge.pace.pauses == {"VllmDown"}
     bridge.answers.clear()
     await bridge.hear(DOWN_ENDED)
     lifting = asyncio.create_task(bridge.steering.lift())
     await asyncio.sleep(0.01)
-    assert bridge.pace.holds == {"VllmDown"}
+    assert bridge.pace.pauses == {"VllmDown"}
     bridge.answers.set()
     await lifting
-    assert bridge.pace.holds == set()
+    assert bridge.pace.pauses == set()
     await bridge.journal.acknowledge()
     assert bridge.actions() == [("pause", "VllmDown", "taken"), ("lift", "VllmDown", "taken")]
 
@@ -85,7 +85,7 @@ async def test_a_canary_alone_lifts_nothing_while_the_alert_fires(helm: Callable
     await bridge.hear(DOWN)
     await bridge.steering.lift()
     assert bridge.canaries == 1
-    assert bridge.pace.holds == {"VllmDown"}
+    assert bridge.pace.pauses == {"VllmDown"}
 
 
 async def test_row_13_an_alert_that_comes_back_during_the_proof_stays_in_force(helm: Callable[..., Helm]) -> None:
@@ -99,7 +99,7 @@ async def test_row_13_an_alert_that_comes_back_during_the_proof_stays_in_force(h
     await bridge.hear(alert("VllmDown", "pause", "firing", 300))
     bridge.answers.set()
     await lifting
-    assert bridge.pace.holds == {"VllmDown"}
+    assert bridge.pace.pauses == {"VllmDown"}
     assert bridge.counted() == {("pause", "VllmDown"): 1}
 
 
@@ -121,10 +121,10 @@ async def test_each_pause_has_to_be_lifted(helm: Callable[..., Helm]) -> None:
     await bridge.hear(alert("VllmDown", "pause", instance="b"))
     await bridge.hear(alert("VllmDown", "pause", "resolved", instance="a"))
     await bridge.steering.lift()
-    assert bridge.pace.holds == {"VllmDown"}
+    assert bridge.pace.pauses == {"VllmDown"}
     await bridge.hear(alert("VllmDown", "pause", "resolved", instance="b"))
     await bridge.steering.lift()
-    assert bridge.pace.holds == set()
+    assert bridge.pace.pauses == set()
 
 
 async def test_stop_ends_with_its_own_exit_code(helm: Callable[..., Helm]) -> None:
@@ -139,17 +139,17 @@ async def test_capture_keeps_the_moment_and_goes_on(helm: Callable[..., Helm]) -
     """It takes seconds to draw, and the caller must not wait for it."""
     bridge = helm()
     await bridge.hear(alert("VllmKvCacheNearlyFull", "capture"))
-    await bridge.steering.finish()
+    await bridge.effects.finish()
     assert bridge.captured == ["VllmKvCacheNearlyFull"]
     assert [status for _, _, status in bridge.actions()] == ["taken", "done"]
-    assert (bridge.pace.level, bridge.pace.holds, bridge.pace.ending) == (8, set(), None)
+    assert (bridge.pace.level, bridge.pace.pauses, bridge.pace.ending) == (8, set(), None)
 
 
 async def test_a_capture_that_fails_is_written_down(helm: Callable[..., Helm]) -> None:
     """Prometheus may be what is at fault; the run goes on without the picture."""
     bridge = helm(capture_fails=True)
     await bridge.hear(alert("VllmKvCacheNearlyFull", "capture"))
-    await bridge.steering.finish()
+    await bridge.effects.finish()
     assert [status for _, _, status in bridge.actions()] == ["taken", "failed"]
     assert bridge.pace.ending is None
 
@@ -160,7 +160,7 @@ async def test_every_action_is_marked_in_the_dashboards(helm: Callable[..., Helm
     await bridge.hear(DOWN)
     await bridge.hear(DOWN_ENDED)
     await bridge.steering.lift()
-    await bridge.steering.finish()
+    await bridge.effects.finish()
     assert sorted(bridge.marks) == [("VllmDown", "lift"), ("VllmDown", "pause")]
 
 
@@ -178,7 +178,7 @@ async def test_a_dry_run_writes_down_and_does_nothing(helm: Callable[..., Helm],
     bridge = helm(dry_run=True)
     await bridge.hear(alert(name, action))
     await asyncio.sleep(0)
-    assert (bridge.pace.level, bridge.pace.holds, bridge.pace.ending, bridge.captured) == (8, set(), None, [])
+    assert (bridge.pace.level, bridge.pace.pauses, bridge.pace.ending, bridge.captured) == (8, set(), None, [])
     assert bridge.actions() == [(action, name, "dry run")]
 
 
@@ -203,7 +203,7 @@ async def test_row_12_what_is_not_for_us_does_nothing(helm: Callable[..., Helm],
     """Alertmanager may serve others; whatever comes, nothing is done that no rule of ours asks for."""
     bridge = helm()
     assert await bridge.hear(told)
-    assert (bridge.pace.level, bridge.pace.holds, bridge.pace.ending) == (8, set(), None)
+    assert (bridge.pace.level, bridge.pace.pauses, bridge.pace.ending) == (8, set(), None)
     assert bridge.actions() == []
     assert not bridge.counted()
 
@@ -214,9 +214,9 @@ async def test_row_13_reconciling_finds_what_was_never_delivered(helm: Callable[
     await bridge.hear(DOWN)
     firing = {key: value for key, value in HUNG.items() if key != "status"}
     await bridge.steering.reconcile([from_api(firing)])
-    assert bridge.pace.holds == {"VllmDown", "VllmHung"}
+    assert bridge.pace.pauses == {"VllmDown", "VllmHung"}
     await bridge.steering.lift()
-    assert bridge.pace.holds == {"VllmHung"}
+    assert bridge.pace.pauses == {"VllmHung"}
 
 
 async def test_row_13_a_false_end_is_taken_back(helm: Callable[..., Helm]) -> None:
@@ -225,9 +225,9 @@ async def test_row_13_a_false_end_is_taken_back(helm: Callable[..., Helm]) -> No
     await bridge.hear(DOWN)
     await bridge.hear(DOWN_ENDED)
     await bridge.steering.lift()
-    assert bridge.pace.holds == set()
+    assert bridge.pace.pauses == set()
     await bridge.steering.reconcile([from_api({key: value for key, value in DOWN.items() if key != "status"})])
-    assert bridge.pace.holds == {"VllmDown"}
+    assert bridge.pace.pauses == {"VllmDown"}
 
 
 async def test_a_pause_does_not_last_for_ever(helm: Callable[..., Helm]) -> None:
@@ -246,7 +246,7 @@ async def test_what_is_remembered_is_bounded(helm: Callable[..., Helm], monkeypa
     bridge = helm()
     for number in range(40):
         await bridge.hear(alert("VllmKvCacheNearlyFull", "capture", instance=str(number)))
-    assert list(bridge.steering._told) == [f"VllmKvCacheNearlyFull-{number}" for number in range(32, 40)]
+    assert list(bridge.steering._latest) == [f"VllmKvCacheNearlyFull-{number}" for number in range(32, 40)]
     assert len(bridge.steering._keys) == 16
 
 
@@ -273,7 +273,7 @@ async def test_row_11_a_shuffled_hour_ends_in_the_last_state(helm: Callable[...,
         await bridge.hear(one)
     assert {found["alert"] for found in bridge.steering.firing().values()} == set(firing)
     await bridge.steering.lift()
-    assert bridge.pace.holds == {name for name, action in firing.items() if action == "pause"}
+    assert bridge.pace.pauses == {name for name, action in firing.items() if action == "pause"}
     assert bridge.pace.level == 8 >> list(firing.values()).count("reduce")
 
 

@@ -36,7 +36,7 @@ async def test_row_24_what_prometheus_does_not_tell_is_not_done(
     """
     bridge = helm(fires=set())
     assert await bridge.hear(alert(name, action))
-    assert (bridge.pace.level, bridge.pace.holds, bridge.pace.ending) == (8, set(), None)
+    assert (bridge.pace.level, bridge.pace.pauses, bridge.pace.ending) == (8, set(), None)
     assert bridge.actions() == []
     assert bridge.registry.get_sample_value("hop2rag_soak_alerts_ignored_total", {"reason": "unconfirmed"}) == 1
     bridge.fires = {name}
@@ -50,11 +50,11 @@ async def test_row_24_an_end_that_prometheus_does_not_tell_lifts_nothing(helm: C
     await bridge.hear(DOWN)
     await bridge.hear(DOWN_ENDED)
     await bridge.steering.lift()
-    assert bridge.pace.holds == {"VllmDown"}
+    assert bridge.pace.pauses == {"VllmDown"}
     bridge.fires = set()
     await bridge.hear(DOWN_ENDED)
     await bridge.steering.lift()
-    assert bridge.pace.holds == set()
+    assert bridge.pace.pauses == set()
 
 
 async def test_while_prometheus_is_silent_nothing_is_done_and_nothing_forgotten(helm: Callable[..., Helm]) -> None:
@@ -63,10 +63,10 @@ async def test_while_prometheus_is_silent_nothing_is_done_and_nothing_forgotten(
     for told in (DOWN, QUEUE, alert("DiskWritesFailing", "stop")):
         with pytest.raises(DependencyDownError):
             await bridge.hear(told)
-    assert (bridge.pace.level, bridge.pace.holds, bridge.pace.ending) == (8, set(), None)
+    assert (bridge.pace.level, bridge.pace.pauses, bridge.pace.ending) == (8, set(), None)
     bridge.is_silent = False
     await bridge.hear(DOWN)
-    assert bridge.pace.holds == {"VllmDown"}
+    assert bridge.pace.pauses == {"VllmDown"}
 
 
 async def test_beats_and_captures_wait_for_no_word_of_prometheus(helm: Callable[..., Helm]) -> None:
@@ -74,7 +74,7 @@ async def test_beats_and_captures_wait_for_no_word_of_prometheus(helm: Callable[
     bridge = helm(is_silent=True, now=500.0)
     await bridge.hear(alert("Hop2RagWatchdog", ""))
     await bridge.hear(alert("VllmKvCacheNearlyFull", "capture"))
-    await bridge.steering.finish()
+    await bridge.effects.finish()
     assert bridge.steering.beaten_at == 500.0
     assert bridge.captured == ["VllmKvCacheNearlyFull"]
     assert bridge.asked == 0
@@ -94,10 +94,10 @@ async def test_what_fires_now_counts_more_than_when_it_began(
     assert bridge.steering.is_in_doubt
     await bridge.steering.reconcile([from_api(alert(name, action, second=second))])
     assert not bridge.steering.is_in_doubt
-    assert (bridge.pace.holds, bridge.pace.level) == (({"VllmDown"}, 8) if action == "pause" else (set(), 4))
+    assert (bridge.pace.pauses, bridge.pace.level) == (({"VllmDown"}, 8) if action == "pause" else (set(), 4))
     await bridge.steering.reconcile([])
     await bridge.steering.lift()
-    assert (bridge.pace.holds, bridge.pace.level) == (set(), 8)
+    assert (bridge.pace.pauses, bridge.pace.level) == (set(), 8)
 
 
 async def test_a_pause_that_was_forgotten_is_lifted(helm: Callable[..., Helm]) -> None:
@@ -107,7 +107,7 @@ async def test_a_pause_that_was_forgotten_is_lifted(helm: Callable[..., Helm]) -
     await bridge.hear(*[alert("VllmKvCacheNearlyFull", "capture", instance=str(number)) for number in range(1100)])
     await bridge.steering.reconcile([])
     await bridge.steering.lift()
-    assert bridge.pace.holds == set()
+    assert bridge.pace.pauses == set()
 
 
 async def test_row_24_a_storm_is_bounded_and_passes(helm: Callable[..., Helm]) -> None:
@@ -116,10 +116,10 @@ async def test_row_24_a_storm_is_bounded_and_passes(helm: Callable[..., Helm]) -
     await bridge.hear(*[alert("VllmDown", "pause", instance=str(number)) for number in range(3000)])
     await bridge.steering.lift()
     assert bridge.canaries == 1
-    assert len(bridge.steering._in_force) == len(bridge.steering._told) == steering_module.MOST_ALERTS
+    assert len(bridge.steering._in_force) == len(bridge.steering._latest) == steering_module.MOST_ALERTS
     await bridge.hear(*[alert("VllmDown", "pause", "resolved", instance=str(number)) for number in range(3000)])
     await bridge.steering.lift()
-    assert (bridge.pace.holds, bridge.steering._in_force, bridge.canaries) == (set(), {}, 2)
+    assert (bridge.pace.pauses, bridge.steering._in_force, bridge.canaries) == (set(), {}, 2)
 
 
 @pytest.mark.parametrize(
@@ -136,11 +136,11 @@ async def test_row_24_no_hold_outlasts_the_patience(
 ) -> None:
     """A lost heartbeat held a run for ten hours, to the end of its duration. The engine has a patience of its own."""
     bridge = helm()
-    bridge.pace.hold(hold)
+    bridge.pace.pause(hold)
     bridge.now = 1800.0
     await bridge.steering.lift()
     assert bridge.pace.ending is None
-    bridge.pace.hold(hold)
+    bridge.pace.pause(hold)
     bridge.now = 1801.0
     await bridge.steering.lift()
     assert bridge.pace.ending == ending
@@ -157,12 +157,12 @@ async def test_captures_come_one_at_a_time_and_hold_nobody_up(helm: Callable[...
         running[0] -= 1
         return "kept"
 
-    bridge.steering._asides._capture = slow
+    bridge.effects._capture = slow
     await bridge.hear(*[alert("VllmKvCacheNearlyFull", "capture", instance=str(number)) for number in range(40)])
     for _ in range(64):
         assert await asyncio.wait_for(asyncio.to_thread(int, "7"), 10) == 7
     gate.set()
-    await bridge.steering.finish()
+    await bridge.effects.finish()
     statuses = Counter(status for _, _, status in bridge.actions())
     assert most == [1]
     assert statuses["taken"] == 40
@@ -178,7 +178,7 @@ async def test_whatever_a_capture_raises_is_written_down(helm: Callable[..., Hel
     def broken(_: object, __: float) -> str:
         raise error
 
-    bridge.steering._asides._capture = broken
+    bridge.effects._capture = broken
     await bridge.hear(alert("VllmKvCacheNearlyFull", "capture"))
-    await bridge.steering.finish()
+    await bridge.effects.finish()
     assert [status for _, _, status in bridge.actions()] == ["taken", "failed"]

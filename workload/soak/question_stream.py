@@ -1,4 +1,4 @@
-"""Questions without end: the corpus again and again, each lap in an order of its own, the same for the same seed."""
+"""An endless stream of questions: lap after lap through the corpus, each in its own seeded order."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Item:
-    """A question to be asked: in which lap through the corpus, and for the how many-eth time in it.
+class QueuedQuestion:
+    """One question to send, with its lap through the corpus and its attempt number in that lap.
 
-    `is_retry` tells that it failed with the engine in this process and gets no further chance.
+    `is_retry` marks the one retry of a question that failed with the engine in this process.
     """
 
     question: Question
@@ -28,17 +28,22 @@ class Item:
 
 
 class QuestionStream:
-    """Takes questions one by one; holds one lap's order, whatever the length of the run.
+    """Gives questions one by one; in memory is one lap's order, however long the run.
 
     Args:
         questions: the corpus.
-        seed: of every lap's order.
-        lap, index: where to go on.
-        again: questions that were in flight when the run was interrupted; asked first.
+        seed: the seed of every lap's order.
+        lap, index: the position to resume from.
+        again: questions in flight when the run was interrupted; they come first.
     """
 
     def __init__(
-        self, questions: Sequence[Question], seed: int, lap: int = 0, index: int = 0, again: Iterable[Item] = ()
+        self,
+        questions: Sequence[Question],
+        seed: int,
+        lap: int = 0,
+        index: int = 0,
+        again: Iterable[QueuedQuestion] = (),
     ) -> None:
         self._questions = questions
         self._seed = seed
@@ -48,25 +53,25 @@ class QuestionStream:
 
     @property
     def position(self) -> tuple[int, int]:
-        """The lap, and how many of its questions were taken."""
+        """The lap, and how many of its questions were given."""
         return self._lap, self._index
 
     def has_given(self, number: int) -> bool:
-        """Return whether so many questions were taken, over all laps, and none of them is owed once more."""
+        """Return whether this many questions were given, over all laps, and none waits for a retry."""
         return not self._again and self._lap * len(self._questions) + self._index >= number
 
-    def take(self) -> Item:
-        """Return the next question; those given back come first."""
+    def take(self) -> QueuedQuestion:
+        """Return the next question; retries come first."""
         if self._again:
             return self._again.popleft()
-        if self._index >= len(self._order):  # of a smaller corpus than it was begun with
+        if self._index >= len(self._order):  # the end of a lap, or of a corpus that has shrunk
             self._lap, self._index = self._lap + 1, 0
             self._order = self._draw()
         self._index += 1
-        return Item(self._order[self._index - 1], self._lap)
+        return QueuedQuestion(self._order[self._index - 1], self._lap)
 
-    def retry(self, item: Item) -> bool:
-        """Queue a question that failed with the engine for one more attempt; return False if it had its chance."""
+    def retry(self, item: QueuedQuestion) -> bool:
+        """Queue the retry of a question that failed with the engine; return False if this was the retry."""
         if item.is_retry:
             return False
         self._again.append(replace(item, attempt=item.attempt + 1, is_retry=True))

@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.stubs.soak import questions
-from workload.soak.stream import Item, QuestionStream
+from workload.soak.question_stream import QuestionStream, QueuedQuestion
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-def taken(stream: QuestionStream) -> Iterator[Item]:
+def taken(stream: QuestionStream) -> Iterator[QueuedQuestion]:
     """Yield items for ever."""
     while True:
         yield stream.take()
@@ -52,7 +52,7 @@ def test_a_question_is_tried_again_once() -> None:
 
 def test_what_was_in_flight_comes_first() -> None:
     """The interrupted questions are asked before anything new, and leave the stream where it was."""
-    interrupted = Item(questions(3)[2], 0, 2)
+    interrupted = QueuedQuestion(questions(3)[2], 0, 2)
     stream = QuestionStream(questions(3), 0, 0, 1, [interrupted])
     assert stream.take() is interrupted
     assert stream.position == (0, 1)

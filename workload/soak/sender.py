@@ -1,4 +1,4 @@
-"""Sends questions for as long as the pace allows, in a closed or an open loop, and keeps account of every one."""
+"""Sends questions for as long as the pace allows, in a closed or an open loop, and accounts for every one."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from workload.harness.driver import Phase
 from workload.harness.health_gate import ENGINE_REASONS
-from workload.harness.loops import Tally, counted
+from workload.harness.loops import Tally, counted, main_failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from workload.harness.driver import Driver
     from workload.soak.pace import Pace
-    from workload.soak.stream import Item, QuestionStream
+    from workload.soak.question_stream import QuestionStream, QueuedQuestion
 
 PHASE = "soak"
 FINISHED = "finished"
@@ -28,8 +28,8 @@ class SoakTally(Tally):
     """What became of the questions: scheduled = sent + dropped + paused, sent = ok + failed + cancelled.
 
     Attributes:
-        paused: arrivals of an open loop while the run was held.
-        retried: how many of the sent ones were second attempts after a failure of the engine.
+        paused: arrivals of an open loop during a pause.
+        retried: how many of the sent questions were second attempts after a failure of the engine.
     """
 
     scheduled: int = 0
@@ -47,13 +47,13 @@ class SoakTally(Tally):
 
 
 class Gate(Protocol):
-    """Holds the run back after a failure that may be the engine's."""
+    """Delays a worker after a failure that may be the engine's."""
 
     async def check(self, reason: str | None) -> None:
         """Return once the engine is known to answer."""
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Sender:
     """Sends questions until the pace ends.
 
@@ -62,15 +62,16 @@ class Sender:
         gate: proves the engine after a suspicious failure.
         stream: where questions come from.
         pace: how much may be sent.
-        arm: of the journal's rows.
+        arm: the arm in the journal's rows.
         segment: returns the number of the current segment.
-        salt: of the prefix cache; each lap gets its own unless `repeats`.
+        salt: the salt of the prefix cache; each lap has its own unless `repeats`.
         repeats: whether all laps share one salt.
-        rate: arrivals a second of an open loop; None for a closed loop.
-        most: end when so many questions were sent, by all processes of the run, and none is owed a further attempt;
-            None for no such end.
-        drain_seconds: how long questions under way may take to end before they are cancelled.
-        seed: of the arrivals.
+        rate: arrivals per second of an open loop; None for a closed loop.
+        most: end once all processes of the run together have sent this many questions and no retry is left; None for no
+            such end.
+        drain_seconds: how long questions in flight may take to end before they are cancelled.
+        seed: the seed of the arrivals.
+        tally: counts the questions.
     """
 
     driver: Driver
@@ -85,15 +86,18 @@ class Sender:
     most: int | None
     drain_seconds: float
     seed: int
-    tally: SoakTally = field(default_factory=SoakTally)
+    tally: SoakTally
+    _free: list[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._free = list(range(self.pace.wanted))
 
     async def run(self) -> None:
-        """Send until the pace ends, then wait for what is under way.
+        """Send until the pace ends, then wait for the questions in flight.
 
         Raises:
-            Hop2RagError: the engine, the store or the disk is at fault; what was in flight is then cancelled.
+            Hop2RagError: the engine, the store or the disk failed; the questions in flight are cancelled.
         """
-        self._free = list(range(self.pace.wanted))
         tasks: set[asyncio.Task[None]] = set()
         try:
             async with asyncio.TaskGroup() as group:
@@ -112,18 +116,18 @@ class Sender:
                     for task in tasks:
                         task.cancel()
         except BaseExceptionGroup as failures:
-            raise failures.exceptions[0] from None
+            raise main_failure(failures) from failures
 
-    def _is_any_owed(self) -> bool:
+    def _is_any_left(self) -> bool:
         return not (self.most and self.stream.has_given(self.most))
 
     def _end_if_done(self) -> None:
-        """End once all are asked and none is under way: one that fails with the engine is owed a further attempt."""
-        if not self._is_any_owed() and self.pace.in_flight == 0:
+        """End once all are sent and none is in flight: one that fails with the engine is sent once more."""
+        if not self._is_any_left() and self.pace.in_flight == 0:
             self.pace.end(FINISHED)
 
     async def _closed(self, send: Callable[[], None]) -> None:
-        while await self.pace.room(self._is_any_owed):
+        while await self.pace.room(self._is_any_left):
             send()
 
     async def _open(self, send: Callable[[float], None], rate: float) -> None:
@@ -133,9 +137,9 @@ class Sender:
             due += random.expovariate(rate * self.pace.level / self.pace.wanted)
             if await self.pace.ends_within(due - clock()):
                 return
-            if not self._is_any_owed():
-                continue  # until those under way have ended, one of which may have to be asked once more
-            if self.pace.holds:
+            if not self._is_any_left():
+                continue  # until those in flight have ended: one of them may need its retry
+            if self.pace.pauses:
                 self.tally.scheduled += 1
                 self.tally.paused += 1
             elif self.pace.in_flight >= self.pace.level:
@@ -143,7 +147,7 @@ class Sender:
             else:
                 send(due)
 
-    async def _serve(self, item: Item, slot: int, intended: float | None) -> None:
+    async def _serve(self, item: QueuedQuestion, slot: int, intended: float | None) -> None:
         salt = self.salt if self.repeats else f"{self.salt}-{item.lap}"
         before = {item.question.id: item.attempt - 1}
         phase = Phase(arm=self.arm, block=item.lap, name=PHASE, segment=self.segment(), salt=salt, sent_before=before)
@@ -153,7 +157,7 @@ class Sender:
             await self.driver.meter.acknowledge()
             await self.gate.check(reason)
             if reason in ENGINE_REASONS:
-                self.stream.retry(item)  # only now: its one further chance is not for an engine that is still away
+                self.stream.retry(item)  # only now, so that its one retry does not meet an engine that is still down
         finally:
             heappush(self._free, slot)
             self.pace.leave()

@@ -1,0 +1,66 @@
+"""How alerts reach a soak: the webhook's server, and the tasks that reconcile and undo."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from exporter.web.server import BackgroundServer
+from workload.services.alert import readable
+from workload.services.alert_webhook import webhook
+from workload.services.own_thread import in_own_thread
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+
+    from exporter.agent.soak import SoakMetrics
+    from workload.services.alert import Alert, Notification
+    from workload.services.alert_confirmation import Confirm
+    from workload.services.alertmanager import AlertmanagerClient
+    from workload.soak.steering import Steering
+
+
+@asynccontextmanager
+async def served(steering: Steering, metrics: SoakMetrics, token: str, port: int) -> AsyncIterator[str]:
+    """Serve the webhook on 127.0.0.1 in a thread of its own; yield its "host:port". Enter it in the event loop.
+
+    Notifications are handled in the loop of the soak, so the steering needs no lock.
+
+    Raises:
+        UsageError: the port is in use.
+    """
+    loop = asyncio.get_running_loop()
+
+    async def receive(notification: Notification) -> bool:
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(steering.receive(notification), loop))
+
+    def count(outcome: str) -> None:
+        metrics.requests.labels(outcome).inc()
+
+    server = BackgroundServer(webhook(token, receive, count), port=port, flag="--webhook-port")
+    try:
+        yield server.start()
+    finally:
+        # In a thread: this loop must answer the notification that is being received.
+        await in_own_thread(server.close)
+
+
+def confirmed_alerts(
+    client: AlertmanagerClient, confirm: Confirm, metrics: SoakMetrics
+) -> Callable[[], Sequence[Alert]]:
+    """Return a function that blocks and returns the alerts which fire and are confirmed; it counts unreadable ones.
+
+    It raises as `AlertmanagerClient.firing` and `confirm`.
+    """
+    counted = 0
+
+    def firing() -> Sequence[Alert]:
+        nonlocal counted
+        alerts, unreadable = readable(client.firing())
+        if unreadable > counted:
+            metrics.ignored.labels("unreadable").inc(unreadable - counted)
+        counted = unreadable
+        return confirm(alerts)
+
+    return firing
