@@ -17,8 +17,9 @@ from workload.engine.facts import read_facts
 from workload.engine.launcher import RunningEngine
 from workload.record.bundle import Bundle
 from workload.settings import load_settings
+from workload.soak.environment import SoakEnvironment
 from workload.soak.plan import load_plan
-from workload.soak.session import EXPERIMENT, SoakEnvironment, SoakSession
+from workload.soak.session import EXPERIMENT, SoakSession
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

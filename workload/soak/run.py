@@ -25,8 +25,9 @@ from workload.services.process import HOST
 from workload.services.prometheus_binary import find_alertmanager, find_prometheus
 from workload.services.prometheus_server import LocalPrometheus, loopback_session
 from workload.soak.capture import panel_capture
+from workload.soak.environment import SoakEnvironment
 from workload.soak.plan import SoakPlan
-from workload.soak.session import EXPERIMENT, WATCHED_ONLY, SoakEnvironment, SoakSession
+from workload.soak.session import EXPERIMENT, WATCHED_ONLY, SoakSession
 
 if TYPE_CHECKING:
     from rich.progress import Progress

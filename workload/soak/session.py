@@ -41,35 +41,27 @@ from workload.soak.reporting import report
 from workload.soak.segments import Segments
 from workload.soak.sender import Sender, SoakTally
 from workload.soak.signals import orderly
-from workload.soak.soak import Soak, free_bytes
+from workload.soak.soak import Soak
 from workload.soak.steering import Steering
 from workload.soak.summary import counter_resets, recorded_share
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine
     from contextlib import AbstractContextManager
     from typing import Any
 
     from rich.progress import Progress
 
-    from workload.corpus.document import DocumentStore
-    from workload.corpus.embedding import Embedder
-    from workload.corpus.hotpotqa import Question
-    from workload.engine.launcher import Launcher, RunningEngine
+    from workload.engine.launcher import RunningEngine
     from workload.harness.system_under_test import SystemUnderTest
     from workload.record.bundle import Bundle
-    from workload.services.alert import Alert
     from workload.services.alert_confirmation import Confirm
-    from workload.services.alertmanager import LocalAlertmanager
     from workload.services.prometheus import PrometheusClient
-    from workload.services.prometheus_server import LocalPrometheus
     from workload.settings import Settings
+    from workload.soak.environment import SoakEnvironment
     from workload.soak.plan import SoakPlan
     from workload.soak.record import ResumePoint
     from workload.soak.reporting import FinishedSoak
-
-    Capture = Callable[[Alert, float], str]
-    Mark = Callable[[float, str, str], None]
 
 EXPERIMENT = "soak"
 REACH_FACTOR = 4
@@ -77,35 +69,6 @@ REACH_FACTOR = 4
 
 WATCHED_ONLY = {"dry_run", "alerts", "pause_patience"}
 """The options that may differ when a soak resumes: they change who watches it, not what it measures."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SoakEnvironment:
-    """What a soak runs on and is watched by; all of it is up, and the soak stops none of it.
-
-    Attributes:
-        launcher: brings up the engine.
-        owns_engine: whether the engine is ours to restart.
-        store, embedder, questions: what the agent retrieves from and answers.
-        prometheus: scrapes, and evaluates the alerts; without it, in tests, nothing is recorded.
-        alertmanager: sends the alerts; None if no alert steers.
-        webhook_port: where it sends them.
-        capture: captures the panels of an alert, see `workload.soak.capture`.
-        mark: marks an action in the dashboards: seconds since the epoch, alert, action. Never raises.
-        free: returns the free space of the disk that holds the results, in bytes.
-    """
-
-    launcher: Launcher
-    owns_engine: bool
-    store: DocumentStore
-    embedder: Embedder
-    questions: Sequence[Question]
-    prometheus: LocalPrometheus | None = None
-    alertmanager: LocalAlertmanager | None = None
-    webhook_port: int = 9096
-    capture: Capture = lambda *_: "nothing to capture with"
-    mark: Mark = lambda *_: None
-    free: Callable[[Bundle], int] = free_bytes
 
 
 @dataclass
