@@ -3,8 +3,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# One process more than cores, since tests wait for servers too; above three cores, four processes.
+PROCESSES ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores < 3 ? cores + 1 : 4)))
 # A file of tests stays in one process, since its fixtures (a Prometheus, a recording) are dear to make.
-PARALLEL := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+PARALLEL = -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 .PHONY: quickstart test faults audit lint up down clean lock hashes pin-digests
 

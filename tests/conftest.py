@@ -28,8 +28,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         elif ROW.match(item.name):
             item.add_marker("faults")
             item.add_marker("quick")
-    # The longest test first, so that it does not run alone at the end.
-    items.sort(key=lambda item: item.get_closest_marker("engine") is None)
+    # The longest files first, so that none runs alone at the end: the engine's, then those that wait for a Prometheus.
+    waiting = {item.path for item in items if item.get_closest_marker("prometheus")}
+    items.sort(key=lambda item: (item.get_closest_marker("engine") is None, item.path not in waiting))
 
 
 @pytest.fixture(scope="session", params=["found", "newer"])

@@ -70,6 +70,7 @@ CHANGES: dict[str, tuple[str, ...]] = {
 }
 
 
+@pytest.mark.usefixtures("laid_out")
 @pytest.mark.parametrize("changes", CHANGES.values(), ids=list(CHANGES))
 def test_row_23_whatever_is_missing_the_report_is_written(
     soaked: Path, tmp_path: Path, changes: tuple[str, ...]
@@ -85,6 +86,7 @@ def test_row_23_whatever_is_missing_the_report_is_written(
     assert finished.summary["end"] >= finished.summary["start"]
 
 
+@pytest.mark.usefixtures("laid_out")
 @pytest.mark.parametrize(("table", "told"), [("sample", "samples"), ("action", "actions"), ("segment", "segments")])
 def test_what_is_missing_is_said(soaked: Path, tmp_path: Path, table: str, told: str) -> None:
     """No actions, because none were written down, is not "Actions: none"."""
