@@ -20,8 +20,7 @@ from workload.corpus.manifest import read_manifest as read_corpus_manifest
 from workload.corpus.questions import load
 from workload.engine.endpoint import parse_endpoint
 from workload.errors import Hop2RagError, UsageError
-from workload.experiments import EXPERIMENTS
-from workload.harness.run import settings_of
+from workload.harness.resume import resume_settings
 from workload.kv_cache.prompts_file import read_prompts
 from workload.kv_cache.source import Source
 from workload.record.bundle import Bundle, read_manifest
@@ -153,8 +152,8 @@ def test_row_16_any_manifest_is_whole_or_refused(tmp_path: Path, content: bytes)
     now = Settings.of({"limit": 1, "max_hops": 1, "k": 1, "results": tmp_path})
     manifest = answer(lambda: read_manifest(folder), UsageError)
     assert manifest is None or isinstance(manifest, dict)
-    found = answer(lambda: settings_of(EXPERIMENTS["latency"], now, "run"), UsageError)
-    assert found is None or isinstance(found, Settings)
+    found = answer(lambda: resume_settings("latency", now, "run"), UsageError)
+    assert found is None or isinstance(found[0], Settings)
 
 
 @many

@@ -97,7 +97,7 @@ def conduct(name: str, flags: dict[str, Any], option: list[str] | None, resume: 
     from workload.experiments.ab import LIMIT, MAX_HOPS, K  # noqa: PLC0415
     from workload.experiments.arms import parse_arms, read_options  # noqa: PLC0415
     from workload.experiments.comparison import compare_arms  # noqa: PLC0415 - `--help` need not load the numeric libraries
-    from workload.harness.run import settings_of  # noqa: PLC0415
+    from workload.harness.resume import resume_settings  # noqa: PLC0415
     from workload.report.headlines import print_finished  # noqa: PLC0415
     from workload.settings import load_settings, with_options  # noqa: PLC0415
 
@@ -105,7 +105,8 @@ def conduct(name: str, flags: dict[str, Any], option: list[str] | None, resume: 
         raise UsageError("--live replays nothing, and --replay names a run to replay.", "Give one of them.")
     defaults = {"limit": LIMIT, "max_hops": MAX_HOPS, "k": K}
     settings = with_options(load_settings(defaults | flags), read_options(option or ()))
-    settings = settings_of(name, settings, resume) if resume else settings
+    if resume:
+        settings, _ = resume_settings(name, settings, resume)
     replays = settings if is_live or settings.load.replay else settings.changed(replay="trajectory")
     for each in parse_arms(settings.load.arms):
         with_options(replays, each.options)  # refused before anything starts

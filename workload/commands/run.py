@@ -43,7 +43,8 @@ def run(
     from workload.experiment import Experiment  # noqa: PLC0415 - `--help` need not load the numeric libraries
     from workload.experiments import EXPERIMENTS  # noqa: PLC0415
     from workload.experiments.arms import read_options  # noqa: PLC0415
-    from workload.harness.run import run_experiment, settings_of  # noqa: PLC0415
+    from workload.harness.resume import resume_settings  # noqa: PLC0415
+    from workload.harness.run import run_experiment  # noqa: PLC0415
     from workload.report.headlines import print_finished  # noqa: PLC0415
     from workload.settings import load_settings, with_options  # noqa: PLC0415
 
@@ -67,7 +68,7 @@ def run(
         flags[f"{chosen.sampled}_interval_ms"] = sample_interval
     settings = with_options(load_settings(defaults | flags), read_options(option or ()))
     if resume:
-        settings = settings_of(chosen.name, settings, resume)
+        settings, _ = resume_settings(chosen.name, settings, resume)
     with progress_bars() as progress:
         finished = run_experiment(chosen, settings, progress, resume)
     print_finished(out, chosen, finished)

@@ -1,4 +1,4 @@
-"""The settings with which an interrupted run goes on: its own, but what is started or opened is typed again."""
+"""How a run is resumed: with the settings of its manifest, but with the engine, corpus and places named again."""
 
 from __future__ import annotations
 
@@ -6,35 +6,47 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from workload.errors import UsageError
-from workload.record.manifest import readable
+from workload.files.enclosed import run_folder
+from workload.record.manifest import manifest_in, readable
 from workload.settings import Settings
 
 if TYPE_CHECKING:
     from workload.record.manifest import Manifest
 
+COMMANDS = ("ab", "optimize", "soak", "suite")
+"""Experiments with a command of their own."""
 
-def settings_to_go_on(manifest: Manifest, now: Settings, run: str) -> Settings:
-    """Return the settings of a run that is to go on.
 
-    Its places may differ. Its engine and its corpus come from this command line and must be those that the run was
-    begun with: a run's folder may come from a stranger, so no program and no file is opened because it names one.
+def resume_settings(experiment: str, now: Settings, run: str) -> tuple[Settings, Manifest]:
+    """Return the settings with which a run is resumed, and its manifest.
+
+    Places may differ. Engine and corpus come from this command line and must be those that the run was begun with: a
+    run's folder may come from a stranger, so no program and no file is opened because the folder names it.
 
     Raises:
-        UsageError: something else was started or opened, with the options that name it; or the manifest is damaged.
+        UsageError: there is no such run, it is of another experiment, its manifest is damaged, or it had another
+            engine or corpus; the message says which options name them.
     """
+    manifest = manifest_in(run_folder(now.places.results, run))
+    if manifest.experiment != experiment:
+        command = manifest.experiment if manifest.experiment in COMMANDS else f"run {manifest.experiment}"
+        raise UsageError(
+            f"Run {run} is of {manifest.experiment!r}, not of {experiment!r}.",
+            f"Resume it by its own command: hop2rag {command} --resume {run}",
+        )
     asked = now.flat("engine", "corpus")
     began = {name: manifest.settings.get(name) or None for name in asked}
     differing = [name for name in asked if began[name] != (asked[name] or None)]
     if missing := [_option(name, began[name]) for name in differing if began[name] is not None]:
         raise UsageError(
-            f"Run {run} was begun with other programs or files than this command line names.",
+            f"Run {run} was begun with other programs or files than those on this command line.",
             f"If you trust them, name them again: {' '.join(missing)}",
         )
     if differing:
         names = ", ".join(_flag(name) for name in differing)
         raise UsageError(f"Run {run} was begun without {names}.", "Leave it out, and its environment variable too.")
     with readable(run):
-        return Settings.of({**manifest.settings, **now.flat("engine", "corpus", "places")})
+        return Settings.of({**manifest.settings, **now.flat("engine", "corpus", "places")}), manifest
 
 
 def _flag(name: str) -> str:

@@ -21,7 +21,6 @@ from workload.errors import UsageError
 from workload.experiment import OfflineExperiment
 from workload.files.enclosed import run_folder
 from workload.harness.engine_lock import engine_of, requester
-from workload.harness.resume import settings_to_go_on
 from workload.harness.runner import Runner
 from workload.paths import cache_dir
 from workload.record.annotations import annotator, find_grafana
@@ -203,18 +202,6 @@ def begin(
         )
     bundle.note(status="running")
     return history
-
-
-def settings_of(experiment: str, now: Settings, run: str) -> Settings:
-    """Return the settings of a run that is to go on; see `workload.harness.resume.settings_to_go_on`.
-
-    Raises:
-        UsageError: there is no such run, it was another experiment, or its manifest is damaged or wants other files.
-    """
-    manifest = manifest_in(run_folder(now.places.results, run))
-    if manifest.experiment != experiment:
-        raise UsageError(f"Run {run} is of {manifest.experiment!r}, not of {experiment}.", "Name the right one.")
-    return settings_to_go_on(manifest, now, run)
 
 
 def script_of(run: str | None, results: Path) -> Script | None:

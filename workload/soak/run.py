@@ -11,14 +11,13 @@ from workload.corpus.default import open_corpus, require_same_corpus
 from workload.corpus.embedding import MiniLmEmbedder
 from workload.engine.profile import PROFILES
 from workload.errors import UsageError
-from workload.files.enclosed import run_folder
 from workload.harness.engine_lock import engine_of, requester
-from workload.harness.resume import settings_to_go_on
+from workload.harness.resume import resume_settings
 from workload.harness.run import greet, launcher_of
 from workload.paths import cache_dir
 from workload.record.annotations import annotator, find_grafana, mark_action
 from workload.record.bundle import open_bundle
-from workload.record.manifest import manifest_in, readable
+from workload.record.manifest import readable
 from workload.services.alert_webhook import PATH
 from workload.services.alertmanager import LocalAlertmanager
 from workload.services.process import HOST
@@ -122,10 +121,7 @@ def resumed(now: Settings, plan: SoakPlan, run: str) -> tuple[Settings, SoakPlan
     Raises:
         UsageError: there is no such run, it is not a soak, or its manifest is damaged or names other files.
     """
-    manifest = manifest_in(run_folder(now.places.results, run))
-    if manifest.experiment != EXPERIMENT:
-        raise UsageError(f"Run {run} is of {manifest.experiment}, not a soak.", "Resume it with `hop2rag run`.")
+    settings, manifest = resume_settings(EXPERIMENT, now, run)
     watched = {name: getattr(plan, name) for name in WATCHED_ONLY}
     with readable(run):
-        begun = SoakPlan.model_validate({**manifest.plan, **watched})
-    return settings_to_go_on(manifest, now, run), begun
+        return settings, SoakPlan.model_validate({**manifest.plan, **watched})
