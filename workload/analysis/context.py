@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workload.errors import UsageError
-from workload.record.results import told_usage
+from workload.record.results import calls_with_usage
 from workload.statistics.curvature import power, quadratic_share
 from workload.statistics.growth import design, fit_growth
 from workload.statistics.resampling import TAILS, bounded, wild_responses
@@ -50,7 +50,7 @@ def decode_points(calls: Iterable[Row]) -> Points:
             call["prompt_tokens"] + call["completion_tokens"] / 2,
             (call["duration_seconds"] - call["ttft_seconds"]) / (call["completion_tokens"] - 1),
         )
-        for call in told_usage(calls)
+        for call in calls_with_usage(calls)
         if call["ttft_seconds"] is not None and call["completion_tokens"] >= MIN_DECODED
     ]
     return _columns(found)

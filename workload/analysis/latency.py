@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workload.record.results import ENDED, group, told_usage
+from workload.record.results import ENDED, calls_with_usage, group
 from workload.statistics.percentiles import percentiles
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def accumulated(calls: Iterable[Row]) -> dict[int, list[tuple[int, int]]]:
     """
     found: dict[int, list[tuple[int, int]]] = {}
     for question, rows in group(calls, "question").items():
-        if len(told_usage(rows)) < len(rows):
+        if len(calls_with_usage(rows)) < len(rows):
             continue
         by_hop = sorted(group(rows, "hop").items())
         tokens = [sum(call["prompt_tokens"] + call["completion_tokens"] for call in part) for _, part in by_hop]

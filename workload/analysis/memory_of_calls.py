@@ -12,7 +12,7 @@ from workload.analysis.kv_growth import Held, tokens_of
 from workload.analysis.memory import Line, summed
 from workload.promql.concurrency import PREEMPTIONS, WAITING_CALLS
 from workload.promql.gpu_memory import FAST_JOB, KV_USAGE_NAMES, RESIDENT
-from workload.record.results import told_usage
+from workload.record.results import calls_with_usage
 from workload.services.prometheus import Series
 
 if TYPE_CHECKING:
@@ -45,7 +45,11 @@ class Footprint:
     @property
     def held(self) -> Held | None:
         """The call as a witness of the KV cache's growth."""
-        return Held(tokens_of(self.call), self.blocks) if self.blocks is not None and told_usage([self.call]) else None
+        return (
+            Held(tokens_of(self.call), self.blocks)
+            if self.blocks is not None and calls_with_usage([self.call])
+            else None
+        )
 
 
 def footprints(data: RunData, arm: str) -> list[Footprint]:

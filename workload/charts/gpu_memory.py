@@ -15,7 +15,7 @@ from workload.charts.canvas import DARK, NODE_COLOURS, PALE, name, save, sheet
 from workload.charts.memory_ranges import GIB, MIB, draw_nodes, draw_phases
 from workload.charts.time_series import COLOURS
 from workload.panels.gpu_memory import PANELS
-from workload.record.results import evidence_of, told_usage
+from workload.record.results import calls_with_usage, evidence_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -149,7 +149,7 @@ def _holes(axes: Axes, seen: Observation, told: dict[str, Any]) -> None:
     row = told["fragmentation"]
     engine = seen.load.measured.engine
     if row["n"]:
-        calls = told_usage(seen.load.calls)
+        calls = calls_with_usage(seen.load.calls)
         line, _ = fragmentation(seen.blocks, seen.generated, calls, engine["block_size"])
         axes.plot(line.times - seen.load.interval[0], 100 * line.values, ".", color=COLOURS[2], markersize=2.5)
         name(

@@ -29,16 +29,16 @@ def load(
     """
     from workload.corpus.default import open_corpus  # noqa: PLC0415
     from workload.corpus.embedding import MiniLmEmbedder  # noqa: PLC0415
-    from workload.harness.ask import standing_launcher, starting_again  # noqa: PLC0415
+    from workload.harness.ask import launcher_in_use, pending_restart  # noqa: PLC0415
     from workload.harness.continuous import ContinuousLoad  # noqa: PLC0415
     from workload.harness.engine_lock import engine_of  # noqa: PLC0415
-    from workload.harness.run import greet, prometheus_client, targets_of  # noqa: PLC0415
+    from workload.harness.run import check_engine, prometheus_client, targets_of  # noqa: PLC0415
     from workload.services.alert_confirmation import confirmer  # noqa: PLC0415
     from workload.services.alert_listener import AlertListener  # noqa: PLC0415
     from workload.settings import load_settings  # noqa: PLC0415
 
     settings = load_settings(DEFAULTS | flags)
-    greet(settings.engine, settings.places)
+    check_engine(settings.engine, settings.places)
     out.print("Opening the corpus; the first time it is indexed.")
     embedder = MiniLmEmbedder()
     with progress_bars() as progress:
@@ -48,10 +48,10 @@ def load(
     with ExitStack() as stack:
         if webhook_token_file:
             stack.enter_context(listener.listening(webhook_listen, webhook_token_file))
-        launcher, targets = standing_launcher(settings.engine, settings.places, out), targets_of(settings.places)
+        launcher, targets = launcher_in_use(settings.engine, settings.places, out), targets_of(settings.places)
 
-        def held_by() -> tuple[str, ...]:
-            return (*listener.pausing(), *starting_again(settings.places))
+        def pause_reasons() -> tuple[str, ...]:
+            return (*listener.pausing(), *pending_restart(settings.places))
 
         ContinuousLoad(
             settings=settings,
@@ -61,6 +61,6 @@ def load(
             corpus=corpus,
             embedder=embedder,
             console=out,
-            held_by=held_by,
+            pause_reasons=pause_reasons,
             engine=engine_of(settings.places),
         ).run()

@@ -44,7 +44,7 @@ def survey(persist_dir: Path, collection: str) -> None:
         DependencyDownError: the database is locked or corrupt.
         StorageError: it cannot be read.
     """
-    with telling(persist_dir, collection):
+    with explained(persist_dir, collection):
         _require_database(persist_dir, collection)
         refuse_ways_out(persist_dir, PARTS)
         with closing(connect(persist_dir)) as database:
@@ -61,7 +61,7 @@ def survey_schema(persist_dir: Path, collection: str) -> None:
     Raises:
         UsageError, DependencyDownError, StorageError: as `survey`.
     """
-    with telling(persist_dir, collection), closing(connect(persist_dir)) as database:
+    with explained(persist_dir, collection), closing(connect(persist_dir)) as database:
         _require_schema(database, persist_dir, collection)
 
 
@@ -92,7 +92,7 @@ def open_collection(client: Client, collection: str) -> Collection:
 
 
 @contextmanager
-def telling(persist_dir: Path, collection: str) -> Iterator[None]:
+def explained(persist_dir: Path, collection: str) -> Iterator[None]:
     """Turn failures of SQLite, of Chroma and of the disk into one line that names the collection.
 
     Raises:

@@ -38,7 +38,7 @@ SAME = ("sha256", "collection", "passages")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class CorpusSource:
     """Where a corpus really came from.
 
     Attributes:
@@ -68,9 +68,9 @@ class Corpus:
 
     store: DocumentStore
     questions: tuple[Question, ...]
-    source: Source | None = None
+    source: CorpusSource | None = None
 
-    def told(self) -> dict[str, Any] | None:
+    def source_dict(self) -> dict[str, Any] | None:
         """Return the source for a manifest."""
         return asdict(self.source) if self.source else None
 
@@ -105,7 +105,7 @@ def open_corpus(settings: CorpusSettings, chroma_url: str | None, embedder: Embe
         facts = check(persist_dir, collection, embedder)
         store, where, count = Store(facts), str(persist_dir), facts.count
     unanswered = sum(question.answer is None for question in questions)
-    source = Source(
+    source = CorpusSource(
         questions=str(path),
         sha256=digest(path),
         rows=len(questions),
@@ -130,7 +130,7 @@ def require_same_corpus(run: str, before: object, now: Mapping[str, Any] | None)
         raise UsageError(f"Run {run} had another corpus: {found}.", "Bring it back, or start a new run.")
 
 
-def _tell(source: Source, progress: Progress) -> None:
+def _tell(source: CorpusSource, progress: Progress) -> None:
     """Say what a reader of the numbers must know of the file."""
     if source.without_answer:
         scored = "none of them is scored" if source.without_answer == source.rows else "these are not scored"

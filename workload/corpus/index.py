@@ -14,13 +14,13 @@ from workload.corpus.chroma import (
     MARK_CONTENT,
     MARK_MODEL,
     PARTS,
+    explained,
     misfit,
     open_collection,
     opened,
     survey_schema,
-    telling,
 )
-from workload.corpus.manifest import Manifest, content_hash, manifest_path, read_manifest, write_manifest
+from workload.corpus.manifest import IndexManifest, content_hash, manifest_path, read_manifest, write_manifest
 from workload.corpus.memory import index_bytes, require_memory
 from workload.corpus.probe import probe
 from workload.corpus.store import check
@@ -51,7 +51,7 @@ def build(
     progress: Progress | None = None,
     *,
     replace: bool = False,
-) -> Manifest:
+) -> IndexManifest:
     """Embed the paragraphs (title and text) into a collection of cosine space, and write its manifest last.
 
     The same content and model return the existing manifest at once; an interrupted build of them goes on where it
@@ -70,7 +70,7 @@ def build(
             f"Cannot index {len(wanted)} paragraphs in batches of {batch_size}.", "Both must be 1 or more."
         )
     mark: dict[str, str] = {MARK_CONTENT: content_hash(paragraphs), MARK_MODEL: embedder.name}
-    with telling(persist_dir, collection), _only_builder(persist_dir, collection):
+    with explained(persist_dir, collection), _only_builder(persist_dir, collection):
         if (persist_dir / DATABASE).exists():
             survey_schema(persist_dir, collection)
         with opened(persist_dir) as client:
@@ -110,7 +110,7 @@ def _only_builder(persist_dir: Path, collection: str) -> Iterator[None]:
 
 def _finished(
     client: Client, persist_dir: Path, collection: str, mark: dict[str, str], *, replace: bool
-) -> Manifest | None:
+) -> IndexManifest | None:
     """Return the manifest of a finished index of this content; clear away what is in the way where that is allowed."""
     if collection not in {existing.name for existing in client.list_collections()}:
         return None
@@ -182,11 +182,11 @@ def _require_all(target: Collection, wanted: dict[str, Paragraph], persist_dir: 
         )
 
 
-def _manifest(collection: str, embedder: Embedder, count: int, content: str) -> Manifest:
+def _manifest(collection: str, embedder: Embedder, count: int, content: str) -> IndexManifest:
     from chromadb import __version__  # noqa: PLC0415 - most of a second to import
 
     created = datetime.now(UTC).isoformat(timespec="seconds")
-    return Manifest(
+    return IndexManifest(
         collection=collection,
         chromadb_version=__version__,
         embedding_model=embedder.name,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Manifest:
+class IndexManifest:
     """Written last, so its presence means that the index is complete."""
 
     collection: str
@@ -47,7 +47,7 @@ def manifest_path(persist_dir: Path, collection: str) -> Path:
     return persist_dir / f"{collection}.manifest.json"
 
 
-def read_manifest(persist_dir: Path, collection: str) -> Manifest | None:
+def read_manifest(persist_dir: Path, collection: str) -> IndexManifest | None:
     """Return the manifest, or None where there is none: a store of somebody else, or one that is not finished.
 
     Raises:
@@ -56,7 +56,7 @@ def read_manifest(persist_dir: Path, collection: str) -> Manifest | None:
     """
     path = manifest_path(persist_dir, collection)
     try:
-        manifest = Manifest(**json_of(path))
+        manifest = IndexManifest(**json_of(path))
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -64,14 +64,14 @@ def read_manifest(persist_dir: Path, collection: str) -> Manifest | None:
     except (ValueError, TypeError) as error:
         raise _not_a_manifest(path) from error
     types = {"dimension": int, "count": int}
-    if not all(type(getattr(manifest, field.name)) is types.get(field.name, str) for field in fields(Manifest)):
+    if not all(type(getattr(manifest, field.name)) is types.get(field.name, str) for field in fields(IndexManifest)):
         raise _not_a_manifest(path)
     if manifest.collection != collection:
         raise UsageError(f"{path} describes the collection {manifest.collection}.", f"Expected {collection}.")
     return manifest
 
 
-def write_manifest(manifest: Manifest, persist_dir: Path) -> None:
+def write_manifest(manifest: IndexManifest, persist_dir: Path) -> None:
     """Write the manifest durably: afterwards either the whole of it is there or none.
 
     Raises:

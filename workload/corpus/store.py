@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 from workload.corpus.chroma import (
     REINDEX,
     connect,
+    explained,
     misfit,
     open_client,
     open_collection,
     survey,
-    telling,
 )
 from workload.corpus.document import Document, read_document
-from workload.corpus.manifest import Manifest, read_manifest
+from workload.corpus.manifest import IndexManifest, read_manifest
 from workload.corpus.memory import available_bytes, needed_bytes, require_memory
 from workload.corpus.probe import probe
 from workload.corpus.watch import Mark
@@ -50,7 +50,7 @@ class StoreFacts:
     dimension: int
     count: int
     space: str
-    manifest: Manifest | None
+    manifest: IndexManifest | None
 
 
 def check(
@@ -68,7 +68,7 @@ def check(
         StorageError: the files cannot be read.
     """
     survey(persist_dir, collection)
-    with telling(persist_dir, collection):
+    with explained(persist_dir, collection):
         require_memory(persist_dir, collection, needed_bytes(persist_dir, collection), available)
     manifest = read_manifest(persist_dir, collection)
     found = probe(persist_dir, collection)
@@ -93,7 +93,7 @@ class Store:
 
     def __init__(self, facts: StoreFacts) -> None:
         self.facts = facts
-        with telling(facts.persist_dir, facts.collection):
+        with explained(facts.persist_dir, facts.collection):
             self._client = open_client(facts.persist_dir)
             self._collection = open_collection(self._client, facts.collection)
 
@@ -103,7 +103,7 @@ class Store:
         Raises:
             DependencyDownError: Chroma fails.
         """
-        with telling(self.facts.persist_dir, self.facts.collection):
+        with explained(self.facts.persist_dir, self.facts.collection):
             queries: Any = [vector]
             found: Any = self._collection.query(
                 query_embeddings=queries, n_results=k, include=["documents", "metadatas", "distances"]

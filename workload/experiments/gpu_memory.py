@@ -25,7 +25,7 @@ from workload.analysis.spans import describe, loads_of, pauses
 from workload.analysis.wording import ABSENT, in_ms, number, percent
 from workload.charts.gpu_memory import draw
 from workload.experiment import Arm, Experiment
-from workload.record.results import evidence_of, told_usage
+from workload.record.results import calls_with_usage, evidence_of
 
 if TYPE_CHECKING:
     from workload.record.results import RunData
@@ -109,7 +109,7 @@ def _lines(seen: Observation, memory: dict[str, Line], stretches: list[tuple[flo
 
 def _hops(seen: Observation, *, alone: bool) -> dict[str, Any]:
     engine = seen.load.measured.engine
-    calls = told_usage(seen.load.calls)
+    calls = calls_with_usage(seen.load.calls)
     if engine["block_size"] is None or engine["kv_block_bytes"] is None:
         return {}
     return kv_by_hop(calls, seen.used, engine["block_size"], engine["kv_block_bytes"], alone=alone)
@@ -117,7 +117,7 @@ def _hops(seen: Observation, *, alone: bool) -> dict[str, Any]:
 
 def _fragmentation(seen: Observation, *, alone: bool) -> dict[str, Any]:
     block_size = seen.load.measured.engine["block_size"]
-    calls = told_usage(seen.load.calls)
+    calls = calls_with_usage(seen.load.calls)
     if block_size is None:
         return {"n": 0, "why": "the engine does not tell its block size"}
     if not alone:

@@ -56,7 +56,7 @@ def write(path: Path, data: str | bytes, mode: int = OWNER_ONLY) -> Path:
     return path
 
 
-def hold(folder: Path) -> int:
+def lock_folder(folder: Path) -> int:
     """Take a folder for this process alone; return a descriptor, which gives it back when closed, or by our death.
 
     Raises:

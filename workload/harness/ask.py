@@ -17,8 +17,8 @@ from workload.corpus.embedding import MiniLmEmbedder
 from workload.engine.attach import AttachLauncher
 from workload.engine.profile import DEFAULT, PROFILES
 from workload.harness.engine_lock import engine_of, requester
-from workload.harness.run import greet, launcher_of
-from workload.harness.stay_up_state import read_standing
+from workload.harness.run import check_engine, launcher_of
+from workload.harness.stay_up_state import read_up_state
 from workload.harness.system_under_test import serve_agent
 from workload.paths import cache_dir
 from workload.report.console import say
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from workload.agent.graph import Answer
     from workload.engine.launcher import Launcher, RunningEngine
-    from workload.harness.stay_up_state import Standing
+    from workload.harness.stay_up_state import UpState
     from workload.harness.system_under_test import SystemUnderTest
     from workload.services.locks import Requester
     from workload.settings import EngineSettings, Places, Settings
@@ -88,10 +88,10 @@ def ask_once(question: str, settings: Settings, progress: Progress, show: Callab
     """
     embedder = MiniLmEmbedder()
     places = settings.places
-    greet(settings.engine, places)
+    check_engine(settings.engine, places)
     corpus = open_corpus(settings.corpus, places.chroma_url, embedder, progress)
     by = requester(progress.console)
-    choose_launcher = launcher_of if starting_again(places) else standing_launcher
+    choose_launcher = launcher_of if pending_restart(places) else launcher_in_use
     with (
         engine_of(places).acquire(by=by),
         choose_launcher(settings.engine, places, progress.console).start(PROFILES[DEFAULT]) as engine,
@@ -104,23 +104,23 @@ def ask_once(question: str, settings: Settings, progress: Progress, show: Callab
         show(Answered(answer, meter.visits, meter.calls))
 
 
-def standing_of(places: Places) -> Standing | None:
+def up_state_of(places: Places) -> UpState | None:
     """Return the `hop2rag up` that keeps the engine on this port, if one runs."""
-    standing = read_standing(cache_dir())
-    return standing if standing and standing.lives and standing.engine_port == places.engine_port else None
+    up_state = read_up_state(cache_dir())
+    return up_state if up_state and up_state.lives and up_state.engine_port == places.engine_port else None
 
 
-def standing_launcher(engine: EngineSettings, places: Places, console: Console) -> Launcher:
+def launcher_in_use(engine: EngineSettings, places: Places, console: Console) -> Launcher:
     """Return what attaches to the engine that `hop2rag up` keeps, whatever its flags; else the launcher of a run."""
-    if places.vllm_endpoint or not standing_of(places):
+    if places.vllm_endpoint or not up_state_of(places):
         return launcher_of(engine, places, console)
     return AttachLauncher(f"http://{HOST}:{places.engine_port}", console)
 
 
-def starting_again(places: Places) -> tuple[str, ...]:
+def pending_restart(places: Places) -> tuple[str, ...]:
     """Return, in words, that `hop2rag up` has lent its engine's port and not yet started its engine again."""
-    standing = None if places.vllm_endpoint else standing_of(places)
-    return ("hop2rag up starts its engine",) if standing and "engine" not in standing.children else ()
+    up_state = None if places.vllm_endpoint else up_state_of(places)
+    return ("hop2rag up starts its engine",) if up_state and "engine" not in up_state.children else ()
 
 
 @contextmanager
@@ -128,15 +128,15 @@ def watched(
     places: Places, engine: RunningEngine, under_test: SystemUnderTest, meanwhile: Callable[[], object], by: Requester
 ) -> Iterator[None]:
     """Have the Prometheus of a running `up` scrape the agent and its engine while the block lasts, if there is one."""
-    cache, standing = cache_dir(), standing_of(places)
-    if not standing:
+    cache, up_state = cache_dir(), up_state_of(places)
+    if not up_state:
         meanwhile()
         yield
         return
-    targets = TargetFiles(targets_folder(cache, standing.prometheus_port))
-    client = PrometheusClient(f"http://{HOST}:{standing.prometheus_port}", loopback_session())
+    targets = TargetFiles(targets_folder(cache, up_state.prometheus_port))
+    client = PrometheusClient(f"http://{HOST}:{up_state.prometheus_port}", loopback_session())
     told = {"vllm": [engine.endpoint], "workload": [under_test.address]}
-    used = FileLock(targets.folder, f"Prometheus on port {standing.prometheus_port}")
+    used = FileLock(targets.folder, f"Prometheus on port {up_state.prometheus_port}")
     with used.acquire(by=by), scraped(targets, client, LIVE, told, meanwhile) as seen:
         yield
         wait_for_scrapes(client, LIVE, seen, time.time())

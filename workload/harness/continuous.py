@@ -43,7 +43,7 @@ class ContinuousLoad:
         targets: where Prometheus finds what it scrapes; the claim lies beside them.
         corpus, embedder: what the agent searches.
         console: where it says what it does.
-        held_by: what asks for a pause now, such as alerts; nothing is sent while there is anything.
+        pause_reasons: what asks for a pause now, such as alerts; nothing is sent while there is anything.
         sleep: waits the given seconds.
         engine: the claim of the engine, where others may claim it without Prometheus' targets.
     """
@@ -55,7 +55,7 @@ class ContinuousLoad:
     corpus: Corpus
     embedder: Embedder
     console: Console
-    held_by: Callable[[], Sequence[str]] = tuple
+    pause_reasons: Callable[[], Sequence[str]] = tuple
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     engine: FileLock | None = None
 
@@ -95,7 +95,7 @@ class ContinuousLoad:
         """Start an engine, or use one, in a moment in which no experiment has it: it may be between two arms."""
         while True:
             with self._turn() as may_ask:
-                if may_ask and not self.held_by():
+                if may_ask and not self.pause_reasons():
                     return stack.enter_context(self.launcher.start(PROFILES["base"]))
             asyncio.run(self._stand_aside())
 
@@ -115,7 +115,7 @@ class ContinuousLoad:
         )
         for question in questions:
             with self._turn() as may_ask:
-                failed = await self._ask(under_test, phase, question) if may_ask and not self.held_by() else None
+                failed = await self._ask(under_test, phase, question) if may_ask and not self.pause_reasons() else None
             if failed is None:
                 await self._stand_aside()
                 return
@@ -130,10 +130,10 @@ class ContinuousLoad:
         return frozenset(tally.failed)
 
     async def _stand_aside(self) -> None:
-        self.console.print(f"Paused: {', '.join(self.held_by()) or 'an experiment has the engine'}")
+        self.console.print(f"Paused: {', '.join(self.pause_reasons()) or 'an experiment has the engine'}")
         while True:
             await self.sleep(PAUSE_POLL_SECONDS)
             with self._turn() as may_ask:
-                if may_ask and not self.held_by():
+                if may_ask and not self.pause_reasons():
                     self.console.print("Going on")
                     return

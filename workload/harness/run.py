@@ -80,7 +80,7 @@ def launcher_of(engine: EngineSettings, places: Places, console: Console) -> Lau
     return process_launcher(engine.engine_python, engine.model, extra, places.engine_port, cache_dir(), console, by)
 
 
-def greet(engine: EngineSettings, places: Places) -> None:
+def check_engine(engine: EngineSettings, places: Places) -> None:
     """Ask an engine that runs already for its facts: what is wrong there is told before a corpus is opened.
 
     Raises:
@@ -137,11 +137,11 @@ def run_experiment(
     script = script_of(settings.load.replay, settings.places.results)
     embedder = MiniLmEmbedder()
     engine, places = settings.engine, settings.places
-    greet(engine, places)
+    check_engine(engine, places)
     corpus = open_corpus(settings.corpus, places.chroma_url, embedder, progress)
     launcher = launcher_of(engine, places, progress.console)
     bundle = open_bundle(places.results, run_id, experiment.name)
-    history = begin(bundle, experiment, settings, corpus.told())
+    history = begin(bundle, experiment, settings, corpus.source_dict())
     if history.segments:
         progress.console.print(f"Going on with {bundle.run_id}: {history.in_words()}.", markup=False, highlight=False)
     embedder.load()

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from workload.settings import Settings
 
 
-def asked_at(point: Point, limit: int) -> int:
+def questions_at(point: Point, limit: int) -> int:
     """Return how many questions a point asks."""
     return point.questions or limit
 
@@ -75,7 +75,7 @@ class Runner:
         load = self.settings.load
         arms = self.experiment.arms_in_order(load.order)
         points = [point for arm in arms for point in self.experiment.points_of(arm, load)]
-        most = max(asked_at(point, load.limit) for point in points)
+        most = max(questions_at(point, load.limit) for point in points)
         drawn = draw(questions, most + self.experiment.warm_up, load.seed)
         asked, warm_up = drawn[:most], drawn[most:]
         measured = list(self.history.measured)
@@ -160,7 +160,7 @@ class Runner:
     ) -> None:
         # All points share one event loop, because the agent's connections belong to the loop that opened them.
         for point in points:
-            mine = asked[: asked_at(point, self.settings.load.limit)]
+            mine = asked[: questions_at(point, self.settings.load.limit)]
             measured.append(await measurement.point(point, mine, warm_up, title))
             self.bundle.note(measured=[part.as_dict() for part in measured])
             # In a thread: a Grafana that hangs must not hold up the servers that run in this loop.

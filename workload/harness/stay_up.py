@@ -13,7 +13,7 @@ from workload.compose.services import LIVE
 from workload.engine.launcher import UP, wanted
 from workload.engine.profile import PROFILES
 from workload.errors import MissingPartError, UsageError
-from workload.harness.stay_up_state import Standing, forget, standing_lock
+from workload.harness.stay_up_state import UpState, forget, up_lock
 from workload.paths import cache_dir
 from workload.services.alert_webhook import PATH
 from workload.services.alertmanager import LocalAlertmanager
@@ -49,7 +49,7 @@ class Ports:
 
 
 @dataclass(kw_only=True)
-class Kept:
+class Stack:
     """Everything that one `up` keeps.
 
     Runs use it one at a time; it steps in between them: its own engine is scraped while nobody has the targets, and
@@ -67,7 +67,7 @@ class Kept:
         me = psutil.Process()
         port = self.launcher.port
         self.by = Requester(UP, say=self.console.print)
-        self.standing = Standing(
+        self.up_state = UpState(
             pid=me.pid,
             created=me.create_time(),
             engine_port=port,
@@ -85,11 +85,11 @@ class Kept:
             Hop2RagError: something did not start.
         """
         with ExitStack() as stack:
-            stack.enter_context(standing_lock(self.cache).acquire_now(self.by, "Stop it with: hop2rag down"))
+            stack.enter_context(up_lock(self.cache).acquire_now(self.by, "Stop it with: hop2rag down"))
             with ExitStack() as claimed:  # nobody uses what is half up
                 for lock in self._used():
                     claimed.enter_context(lock.acquire_now(self.by, REMEDY))
-                self.standing.write(self.cache)
+                self.up_state.write(self.cache)
                 stack.callback(forget, self.cache)
                 told = self._start(stack)
             for line in (*told, "Ctrl-C or `hop2rag down` stops all of it."):
@@ -108,10 +108,10 @@ class Kept:
         `hop2rag load` has it scraped too, beside itself, for as long as it runs.
         """
         if who := wanted(self.cache, self.launcher.port).owner():
-            if "engine" in self.standing.children:
+            if "engine" in self.up_state.children:
                 self.console.print(f"The engine is stopped for {who}.", highlight=False)
                 self._stop_engine()
-        elif "engine" not in self.standing.children:
+        elif "engine" not in self.up_state.children:
             with suppress(InUseError), self.engine_used.acquire_now(self.by):
                 self._start_engine()
         targets = self.prometheus.targets
@@ -178,8 +178,8 @@ class Kept:
         return LocalAlertmanager(binary, self.cache, loopback_session(), port=port, webhook=hook, by=self.by)
 
     def _note(self, name: str, child: ChildProcess | None) -> None:
-        self.standing = self.standing.having(name, child.identity if child else None)
-        self.standing.write(self.cache)
+        self.up_state = self.up_state.having(name, child.identity if child else None)
+        self.up_state.write(self.cache)
 
     def _start_engine(self) -> None:
         self._engine.enter_context(self.launcher.start(self.profile, shares=False))
@@ -191,7 +191,7 @@ class Kept:
 
     def _scraped(self) -> dict[str, list[str]]:
         """Return what is scraped while nobody has the targets: our engine, and nothing that a killed run has left."""
-        mine = [f"{HOST}:{self.launcher.port}"] if "engine" in self.standing.children else []
+        mine = [f"{HOST}:{self.launcher.port}"] if "engine" in self.up_state.children else []
         return {"vllm": mine, "exporter": [], "workload": []}
 
     def _scrape(self) -> None:
@@ -225,6 +225,6 @@ def stay_up(
     """
     if profile not in PROFILES:
         raise UsageError(f"There is no profile {profile!r}.", f"There are: {', '.join(PROFILES)}.")
-    Kept(
+    Stack(
         profile=PROFILES[profile], launcher=launcher, ports=ports, console=console, retention_size=retention_size
     ).keep()

@@ -20,7 +20,7 @@ FILE = "up.pid"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
+class UpState:
     """An `up`: its process id and create time, its ports, and by name the process id and create time of its servers."""
 
     pid: int
@@ -43,16 +43,16 @@ class Standing:
         """Keep it in the cache. Raises `StorageError` where that cannot be."""
         atomic_file.write(cache / FILE, RECORD.dump_json(self))
 
-    def having(self, name: str, child: tuple[int, float] | None) -> Standing:
+    def having(self, name: str, child: tuple[int, float] | None) -> UpState:
         """Return it with one more server, or with one less."""
         others = {each: told for each, told in self.children.items() if each != name}
         return replace(self, children=others | ({name: child} if child else {}))
 
 
-RECORD = TypeAdapter(Standing)
+RECORD = TypeAdapter(UpState)
 
 
-def read_standing(cache: Path) -> Standing | None:
+def read_up_state(cache: Path) -> UpState | None:
     """Return what the last `up` wrote and has not taken away; None where nothing was left."""
     with suppress(FileNotFoundError, ValueError):
         return RECORD.validate_json((cache / FILE).read_bytes())
@@ -64,7 +64,7 @@ def forget(cache: Path) -> None:
     (cache / FILE).unlink(missing_ok=True)
 
 
-def standing_lock(cache: Path) -> FileLock:
+def up_lock(cache: Path) -> FileLock:
     """Return the lock of the one `up` of a cache."""
     return FileLock(cache / FOLDER, "hop2rag up of this cache", "up")
 

@@ -126,8 +126,8 @@ def serve_agent(
     client = llm_client(engine.endpoint, load.request_timeout, engine.key)
     llm = Llm(client, engine.facts.model, timeout_seconds=load.request_timeout, seed=load.seed)
     asked = llm if script is None else replaying(llm, script, engine)
-    telling = open_client(engine.endpoint, load.request_timeout, key=engine.key)
-    sleep = EngineSleep(telling) if agent.sleeping else None
+    control = open_client(engine.endpoint, load.request_timeout, key=engine.key)
+    sleep = EngineSleep(control) if agent.sleeping else None
     tokenizer = settings.engine.tokenizer or Path(engine.facts.model_path or "")
     nodes = nodes_of(agent, asked, embedder, store, script=script, seed=load.seed, tokenizer=tokenizer, sleep=sleep)
     probe = partial(ask_canary, engine.endpoint, engine.facts.model, key=engine.key)
@@ -155,7 +155,7 @@ def serve_agent(
             )
     finally:
         server.close()
-        telling.close()
+        control.close()
 
 
 def nodes_of(

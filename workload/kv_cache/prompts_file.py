@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from workload.errors import UsageError
 from workload.files.enclosed import text_of
-from workload.kv_cache.source import SentCall, Source
+from workload.kv_cache.source import CallSource, SentCall
 from workload.theory.structure import AgentCall
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class PromptLine(BaseModel):
         return SentCall(AgentCall(self.request or f"line {number}", self.node, self.hop, prompt, output), messages)
 
 
-def read_prompts(path: Path, tokenizer: Callable[[], ChatTokenizer], block_size: int) -> Source:
+def read_prompts(path: Path, tokenizer: Callable[[], ChatTokenizer], block_size: int) -> CallSource:
     """Return the calls of a file in the format above; empty lines are skipped.
 
     Raises:
@@ -92,7 +92,9 @@ def read_prompts(path: Path, tokenizer: Callable[[], ChatTokenizer], block_size:
     ]
     if not calls:
         raise UsageError(f"{path} holds no call.", "Give a file with one JSON object a line.")
-    return Source(kind="prompts", origin=f"prompts from the file {path.name}", arms={ARM: calls}, block_size=block_size)
+    return CallSource(
+        kind="prompts", origin=f"prompts from the file {path.name}", arms={ARM: calls}, block_size=block_size
+    )
 
 
 def _text(path: Path) -> str:

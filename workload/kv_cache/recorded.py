@@ -12,7 +12,7 @@ from workload.files.enclosed import run_folder
 from workload.kv_cache.prompts_file import ChatMessage
 from workload.kv_cache.simulated import ORIGIN as SIMULATED
 from workload.kv_cache.simulated import PHASE
-from workload.kv_cache.source import CUDA_BLOCK_SIZE, EngineTold, SentCall, Source
+from workload.kv_cache.source import CUDA_BLOCK_SIZE, CacheFacts, CallSource, SentCall
 from workload.record import journal, manifest
 from workload.record.results import read_run
 from workload.theory.reuse_bound import TOKEN_TYPE
@@ -28,7 +28,7 @@ SWEEP = "sweep"
 CHAT = TypeAdapter(tuple[ChatMessage, ...])
 
 
-def read_recorded(results: Path, run: str) -> Source:
+def read_recorded(results: Path, run: str) -> CallSource:
     """Return the calls of a run that count and ended well, controlled sweeps left out, by arm.
 
     Raises:
@@ -36,13 +36,13 @@ def read_recorded(results: Path, run: str) -> Source:
     """
     folder = run_folder(results, run)
     found = manifest.manifest_in(folder)
-    engines = {part.window.arm: _told(part.engine) for part in found.measured}
+    engines = {part.window.arm: _cache_facts(part.engine) for part in found.measured}
     sizes = {told.block_size for told in engines.values()}
     if len(sizes) > 1:
         raise UsageError(f"The engines of run {run} had different block sizes.", "Compare runs of one block size.")
     with manifest.readable(run):
         calls, origin = read_calls(folder / "journal.sqlite"), _origin(run, found)
-    return Source(
+    return CallSource(
         kind="recorded",
         origin=origin,
         arms=calls,
@@ -81,8 +81,8 @@ def _sent(row: Mapping[str, Any], text: Mapping[str, Any]) -> SentCall:
     )
 
 
-def _told(engine: manifest.EngineTold) -> EngineTold:
-    return EngineTold(engine.block_size, engine.num_gpu_blocks, engine.prefix_caching)
+def _cache_facts(engine: manifest.EngineEntry) -> CacheFacts:
+    return CacheFacts(engine.block_size, engine.num_gpu_blocks, engine.prefix_caching)
 
 
 def _origin(run: str, found: manifest.Manifest) -> str:

@@ -12,7 +12,7 @@ from workload.theory.reuse_bound import PrefixIndex
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from workload.kv_cache.source import EngineTold, SentCall
+    from workload.kv_cache.source import CacheFacts, SentCall
 
 
 def reusable_by_call(calls: Iterable[SentCall], block_size: int) -> list[int]:
@@ -87,8 +87,8 @@ def eviction_steps(calls: Sequence[SentCall], block_size: int) -> list[dict[str,
     return steps
 
 
-def told_by_engine(
-    calls: Sequence[SentCall], reusable: Sequence[int], block_size: int, engine: EngineTold | None
+def compared_with_engine(
+    calls: Sequence[SentCall], reusable: Sequence[int], block_size: int, engine: CacheFacts | None
 ) -> dict[str, Any] | None:
     """Return what a recorded run measured beside what is worked out here from its prompts; None for any other source.
 

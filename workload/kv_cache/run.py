@@ -24,7 +24,7 @@ from workload.kv_cache.gold import gold_passages
 from workload.kv_cache.prompts_file import read_prompts
 from workload.kv_cache.recorded import read_recorded
 from workload.kv_cache.simulated import ORIGIN, REPLAYED, from_gold_facts, from_record, simulate
-from workload.kv_cache.source import CUDA_BLOCK_SIZE, Source
+from workload.kv_cache.source import CUDA_BLOCK_SIZE, CallSource
 from workload.kv_cache.summary import summarize
 from workload.kv_cache.tables import write_tables
 from workload.paths import cache_dir
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from workload.record.results import Finished
     from workload.settings import Settings
 
-    FindCalls = Callable[[Bundle], Source]
+    FindCalls = Callable[[Bundle], CallSource]
 
 CHECKED_CHATS = 20
 # The first two names are the plan's.
@@ -70,7 +70,7 @@ def conduct(
     def tokenizer() -> ChatTokenizer:
         return load_tokenizer(settings.engine.tokenizer or find_installation(cache_dir()).model)
 
-    engine = told_by_endpoint(settings)
+    engine = endpoint_facts(settings)
     find_calls = source_of(settings, tokenizer, (engine and engine.block_size) or CUDA_BLOCK_SIZE, progress)
     bundle = open_bundle(settings.places.results, run_id, experiment.name)
     bundle.start(experiment.name, used(settings).flat())
@@ -134,12 +134,12 @@ def source_of(
             f"Run {settings.load.replay} recorded none of these questions.", "Name the questions it asked."
         )
 
-    def find(bundle: Bundle) -> Source:
+    def find(bundle: Bundle) -> CallSource:
         bundle.journal.unlink(missing_ok=True)
-        bundle.note(corpus=corpus.told())
+        bundle.note(corpus=corpus.source_dict())
         with Journal(bundle.journal, settings.flat()) as journal:
             arms = simulate(asked, speak, corpus.store, embedder, library, settings, block_size, journal, progress)
-        return Source(
+        return CallSource(
             kind="simulated" if script is None else "replayed",
             origin=origin,
             arms=arms,
@@ -152,7 +152,7 @@ def source_of(
     return find
 
 
-def told_by_endpoint(settings: Settings) -> EngineFacts | None:
+def endpoint_facts(settings: Settings) -> EngineFacts | None:
     """Return the facts of the server that is named, if one is: its block size, and its tokenizer to check ours by."""
     if settings.places.vllm_endpoint is None:
         return None
@@ -160,7 +160,9 @@ def told_by_endpoint(settings: Settings) -> EngineFacts | None:
         return read_facts(client, settings.engine.served_model)
 
 
-def tokenizer_for(source: Source, settings: Settings, tokenizer: Callable[[], ChatTokenizer]) -> ChatTokenizer | None:
+def tokenizer_for(
+    source: CallSource, settings: Settings, tokenizer: Callable[[], ChatTokenizer]
+) -> ChatTokenizer | None:
     """Return the tokenizer where there are chats to split; a recorded run can do without one."""
     if not any(sent.messages for calls in source.arms.values() for sent in calls):
         return None
@@ -172,7 +174,7 @@ def tokenizer_for(source: Source, settings: Settings, tokenizer: Callable[[], Ch
         raise
 
 
-def check_sample(source: Source, settings: Settings, engine: EngineFacts, tokenizer: ChatTokenizer) -> int:
+def check_sample(source: CallSource, settings: Settings, engine: EngineFacts, tokenizer: ChatTokenizer) -> int:
     """Return how many chats, evenly drawn from all, the server's tokenizer turned into the same ids."""
     chats = [sent.messages for calls in source.arms.values() for sent in calls if sent.messages]
     sample = chats[:: max(1, len(chats) // CHECKED_CHATS)][:CHECKED_CHATS]
@@ -180,7 +182,7 @@ def check_sample(source: Source, settings: Settings, engine: EngineFacts, tokeni
         return check_tokenizer(tokenizer, client, engine.model, sample)
 
 
-def scores(source: Source, bundle: Bundle) -> dict[str, Any] | None:
+def scores(source: CallSource, bundle: Bundle) -> dict[str, Any] | None:
     """Return HotpotQA's metrics of the simulated questions by layout: what retrieval allows a perfect reader."""
     if source.kind != "simulated":
         return None

@@ -36,7 +36,7 @@ class SentCall:
 
 
 @dataclass(frozen=True)
-class EngineTold:
+class CacheFacts:
     """What a recorded run's engine told about its cache; None where it did not."""
 
     block_size: int | None
@@ -45,7 +45,7 @@ class EngineTold:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class CallSource:
     """Calls by arm.
 
     Attributes:
@@ -62,7 +62,7 @@ class Source:
     origin: str
     arms: Mapping[str, Sequence[SentCall]]
     block_size: int = CUDA_BLOCK_SIZE
-    engines: Mapping[str, EngineTold] = field(default_factory=dict)
+    engines: Mapping[str, CacheFacts] = field(default_factory=dict)
     gold: Mapping[str, int] | None = None
     wanted: int | None = None
     asked: int | None = None

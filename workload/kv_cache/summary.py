@@ -12,10 +12,10 @@ import numpy as np
 
 from workload.kv_cache.parts import PARTS, parts_of
 from workload.kv_cache.reuse_bounds import (
+    compared_with_engine,
     eviction_steps,
     interleaved,
     reusable_by_call,
-    told_by_engine,
     uncached_by_question,
 )
 from workload.statistics.paired import compare, mean_ci
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from workload.corpus.tokenizer import ChatTokenizer
-    from workload.kv_cache.source import SentCall, Source
+    from workload.kv_cache.source import CallSource, SentCall
     from workload.theory.structure import AgentCall
 
 # All pairs of so many calls are compared in seconds; the picture says how many it shows.
@@ -37,7 +37,7 @@ MAX_PICTURED_CALLS = 600
 IN_FLIGHT = (1, 8)
 
 
-def summarize(source: Source, tokenizer: ChatTokenizer | None) -> dict[str, Any]:
+def summarize(source: CallSource, tokenizer: ChatTokenizer | None) -> dict[str, Any]:
     """Return everything that is told of the calls; shares are 0 to 1, the rest tokens, blocks or counts.
 
     `tokenizer` splits the prompts of our own agent into their parts; without it, or for other prompts, `parts` is None.
@@ -62,7 +62,7 @@ def summarize(source: Source, tokenizer: ChatTokenizer | None) -> dict[str, Any]
             "eviction": eviction(calls, size),
             "shared_prefixes": picture(calls[:MAX_PICTURED_CALLS]),
             "parts": parts_per_question(source, arm, reusable[arm], tokenizer) if tokenizer else None,
-            "engine": told_by_engine(calls, reusable[arm], size, source.engines.get(arm)),
+            "engine": compared_with_engine(calls, reusable[arm], size, source.engines.get(arm)),
         }
     return {
         "source": source.kind,
@@ -149,7 +149,7 @@ def picture(calls: Sequence[SentCall]) -> dict[str, Any]:
 
 
 def parts_per_question(
-    source: Source, arm: str, reusable: Sequence[int], tokenizer: ChatTokenizer
+    source: CallSource, arm: str, reusable: Sequence[int], tokenizer: ChatTokenizer
 ) -> Mapping[str, Any] | None:
     """Return the tokens of each part of the prompts a question, all of them and those that must be computed.
 

@@ -19,7 +19,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Self
 
 from workload.errors import StorageError, UsageError
-from workload.files.atomic_file import OWNER_ONLY, hold, make_folder
+from workload.files.atomic_file import OWNER_ONLY, lock_folder, make_folder
 from workload.record.integrity import (
     add_checksums,
     check,
@@ -183,7 +183,7 @@ def _folder_of(path: Path) -> int:
     """Take a journal's folder for this process alone, making it and an empty file; return its descriptor."""
     try:
         make_folder(path.parent)
-        folder = hold(path.parent)
+        folder = lock_folder(path.parent)
         os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, OWNER_ONLY))
     except OSError as error:
         raise StorageError(

@@ -46,7 +46,7 @@ class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True)
 
 
-class WindowTold(_Strict):
+class WindowEntry(_Strict):
     """A measured window, see `workload.record.window.Window`."""
 
     arm: Name
@@ -57,13 +57,13 @@ class WindowTold(_Strict):
     end: Time
 
     @model_validator(mode="after")
-    def _runs_forward(self) -> WindowTold:
+    def _runs_forward(self) -> WindowEntry:
         if not 0 <= self.end - self.start <= LONGEST_WINDOW_SECONDS:
             raise ValueError("a window ends after its start, within a month")
         return self
 
 
-class EngineTold(BaseModel):
+class EngineEntry(BaseModel):
     """What the engine of a window said about itself: what is drawn or compared is checked, and the rest only kept."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="allow")
@@ -76,7 +76,7 @@ class EngineTold(BaseModel):
     has_random_weights: bool | None = None
 
 
-class AccountTold(BaseModel):
+class AccountEntry(BaseModel):
     """What became of a window's questions; the rest is only kept."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="allow")
@@ -84,13 +84,13 @@ class AccountTold(BaseModel):
     sent: Count
 
 
-class MeasuredTold(_Strict):
+class MeasuredEntry(_Strict):
     """A row of `measured`, see `workload.record.results.Measured`."""
 
-    window: WindowTold
-    engine: EngineTold
+    window: WindowEntry
+    engine: EngineEntry
     counters: dict[Word, Annotated[float, Field(ge=0, allow_inf_nan=False)] | None]
-    accounting: AccountTold
+    accounting: AccountEntry
 
 
 class Manifest(BaseModel):
@@ -109,7 +109,7 @@ class Manifest(BaseModel):
     status: Word = "damaged"
     settings: dict[str, Any]
     plan: dict[str, Any] = {}
-    measured: list[MeasuredTold] = []
+    measured: list[MeasuredEntry] = []
     label: Word = ""
 
     @property

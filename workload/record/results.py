@@ -160,7 +160,7 @@ def group(rows: Iterable[Row], column: str) -> dict[Any, list[Row]]:
     return dict(groups)
 
 
-def told_usage(calls: Iterable[Row]) -> list[Row]:
+def calls_with_usage(calls: Iterable[Row]) -> list[Row]:
     """Return the calls that ended well and whose prompt and completion tokens the server told."""
     ended_well = (row for row in calls if row["outcome"] == "ok")
     return [row for row in ended_well if None not in (row["prompt_tokens"], row["completion_tokens"])]

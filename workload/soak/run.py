@@ -13,7 +13,7 @@ from workload.engine.profile import PROFILES
 from workload.errors import UsageError
 from workload.harness.engine_lock import engine_of, requester
 from workload.harness.resume import resume_settings
-from workload.harness.run import greet, launcher_of
+from workload.harness.run import check_engine, launcher_of
 from workload.paths import cache_dir
 from workload.record.annotations import annotator, find_grafana, mark_action
 from workload.record.bundle import open_bundle
@@ -54,17 +54,17 @@ def run_soak(
     if plan.profile not in PROFILES:
         raise UsageError(f"There is no profile {plan.profile!r}.", f"There are: {', '.join(PROFILES)}.")
     cache, embedder = cache_dir(), MiniLmEmbedder()
-    greet(settings.engine, settings.places)
+    check_engine(settings.engine, settings.places)
     corpus = open_corpus(settings.corpus, settings.places.chroma_url, embedder, progress)
     launcher = launcher_of(settings.engine, settings.places, progress.console)
     bundle = open_bundle(settings.places.results, run_id, EXPERIMENT)
     if bundle.is_begun:
-        require_same_corpus(bundle.run_id, bundle.resume().get("corpus"), corpus.told())
+        require_same_corpus(bundle.run_id, bundle.resume().get("corpus"), corpus.source_dict())
         bundle.note(status="running")
     else:
         bundle.start(EXPERIMENT, settings.flat())
         bundle.note(plan=plan.model_dump(mode="json"))
-    bundle.note(corpus=corpus.told())
+    bundle.note(corpus=corpus.source_dict())
     grafana = find_grafana()
     annotate = annotator(grafana, partial(progress.console.print, markup=False))
     embedder.load()

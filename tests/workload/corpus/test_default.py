@@ -54,14 +54,14 @@ def test_row_27_questions_without_a_store_are_indexed_and_used(tmp_path: Path, e
     assert [question.id for question in corpus.questions] == ["q1"]
     found = corpus.store.search(embedder.encode(["Vell. Vell is a tavern. It stands in Orm."])[0], 5)
     assert {document.title for document in found} == {"Vell", "Orm"}
-    told = corpus.told()
+    told = corpus.source_dict()
     assert told is not None
     assert told["questions"] == str(path)
     assert told["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
     assert (told["rows"], told["passages"], told["without_answer"]) == (1, 2, 0)
     assert told["collection"].startswith("questions-")
     indexed = embedder.encoded
-    assert opened(embedder, questions=path)[0].told() == told
+    assert opened(embedder, questions=path)[0].source_dict() == told
     assert embedder.encoded == indexed  # the second time nothing is embedded again
 
 
@@ -70,7 +70,7 @@ def test_a_blind_file_and_unknown_types_are_announced(tmp_path: Path, embedder: 
     corpus, said = opened(embedder, questions=write(tmp_path / "blind.json", type="inference"))
     assert "1 of 1 questions have no gold answer: none of them is scored." in said
     assert 'Of type "other" in hop2rag_hops: inference.' in said
-    told = corpus.told()
+    told = corpus.source_dict()
     assert told is not None
     assert (told["without_answer"], told["other_types"]) == (1, ("inference",))
 
@@ -102,9 +102,9 @@ def test_row_27_a_collection_without_a_store_is_refused(more: dict[str, str]) ->
 def test_a_run_goes_on_with_its_own_corpus_alone(tmp_path: Path, embedder: WordEmbedder) -> None:
     """Half of a run on other questions is no run; the file may have been written anew under its name."""
     path = write(tmp_path / "mine.json", answer="Orm")
-    before = opened(embedder, questions=path)[0].told()
+    before = opened(embedder, questions=path)[0].source_dict()
     require_same_corpus("r", before, before)
     require_same_corpus("r", None, before)  # a run of a release that did not tell
-    after = opened(embedder, questions=write(path, answer="Vell"))[0].told()
+    after = opened(embedder, questions=write(path, answer="Vell"))[0].source_dict()
     with pytest.raises(UsageError, match="Run r had another corpus: sha256"):
         require_same_corpus("r", before, after)

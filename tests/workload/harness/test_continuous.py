@@ -54,7 +54,7 @@ class Bench:
             corpus=Corpus(StubStore(), QUESTIONS),
             embedder=StubEmbedder(),
             console=Console(file=self.said, width=200),
-            held_by=lambda: self.alerts,
+            pause_reasons=lambda: self.alerts,
             sleep=self._sleep,
         )
 

@@ -29,7 +29,7 @@ from workload.engine.launcher import ProcessLauncher
 from workload.engine.profile import PROFILES
 from workload.errors import UsageError
 from workload.harness import ask
-from workload.harness.stay_up_state import FILE, Standing, read_standing
+from workload.harness.stay_up_state import FILE, UpState, read_up_state
 from workload.harness.take_down import bring_down
 from workload.paths import cache_dir
 from workload.services.listener import find_listener
@@ -100,9 +100,9 @@ class Bench:
         raise AssertionError(said)
 
     @property
-    def standing(self) -> Standing:
+    def up_state(self) -> UpState:
         """What the `up` that runs has written."""
-        found = read_standing(self.cache)
+        found = read_up_state(self.cache)
         assert found is not None
         return found
 
@@ -154,8 +154,8 @@ def test_row_22_two_at_once_and_a_down_in_the_middle(bench: Bench) -> None:
     """Seen: two engines on one port, the second recorded, and the first left running when all was down."""
     bench.gate.unlink()
     first = bench.up()
-    until(lambda: read_standing(bench.cache) and {"Alertmanager", "Prometheus"} <= bench.standing.children.keys())
-    assert bench.standing.pid == first.pid, "written before the engine is there"
+    until(lambda: read_up_state(bench.cache) and {"Alertmanager", "Prometheus"} <= bench.up_state.children.keys())
+    assert bench.up_state.pid == first.pid, "written before the engine is there"
     second = bench.up()
     told, _ = second.communicate(timeout=60)
     assert second.returncode == 2
@@ -163,7 +163,7 @@ def test_row_22_two_at_once_and_a_down_in_the_middle(bench: Bench) -> None:
     assert "hop2rag down" in told
     bench.gate.touch()
     bench.until_up(first)
-    children = dict(bench.standing.children)
+    children = dict(bench.up_state.children)
     assert children.keys() >= {"engine", "Prometheus", "Alertmanager"}
     used, refused = engine_lock(bench.cache, f"localhost:{bench.engine}"), r"hop2rag soak \(run night, process .* uses"
     with used.acquire_now(Requester("hop2rag soak", "night")), pytest.raises(UsageError, match=refused):
@@ -181,7 +181,7 @@ def test_runs_use_what_is_up_and_leave_it_as_it_was(bench: Bench) -> None:
     up = bench.up()
     said = bench.until_up(up)
     assert any("borrows its port" in line for line in said)
-    first = bench.standing.children["engine"]
+    first = bench.up_state.children["engine"]
     alone = bench.local()
     until(lambda: scraped(alone, 'up{job="vllm",run="live"} == 1'))
     before = bench.config()
@@ -198,9 +198,9 @@ def test_runs_use_what_is_up_and_leave_it_as_it_was(bench: Bench) -> None:
             assert other.facts.prefix_caching is False
             assert left_of(first) == []
             prometheus.targets.write(ArmLabels("r", "e", "a"), vllm=[other.endpoint])
-        assert "engine" not in bench.standing.children, "it waits for the end of the run, not of the arm"
-    until(lambda: "engine" in bench.standing.children)
-    assert bench.standing.children["engine"] != first
+        assert "engine" not in bench.up_state.children, "it waits for the end of the run, not of the arm"
+    until(lambda: "engine" in bench.up_state.children)
+    assert bench.up_state.children["engine"] != first
     assert bench.config() == before
     until(lambda: scraped(alone, 'up{job="vllm",run="live"} == 1'))
     until(lambda: not scraped(alone, 'up{run="r"}'))
@@ -220,11 +220,11 @@ def test_what_ask_does_is_scraped_on_the_engine_that_is_up(bench: Bench, monkeyp
     sizes = {"limit": 1, "max_hops": 1, "k": 1, "engine_port": bench.engine, "request_timeout": 5.0}
     shown = list[ask.Answered]()
     said = io.StringIO()
-    before = bench.standing.children["engine"]
+    before = bench.up_state.children["engine"]
     ask.ask_once("Who?", load_settings(sizes, {}), Progress(console=Console(file=said, width=200)), shown.append)
     assert "Attached to vLLM 0.32.0" in said.getvalue()
     assert shown, "the answer is shown"
-    assert bench.standing.children["engine"] == before
+    assert bench.up_state.children["engine"] == before
     query = 'max_over_time(hop2rag_questions_total{run="live",job="workload"}[1m]) > 0'
     assert scraped(bench.local(), query), "its one question was recorded before its metrics ended"
     assert not scraped(bench.local(), 'last_over_time(up{job="workload"}[1m]) == 0'), "nor asked after its end"
@@ -235,7 +235,7 @@ def test_a_killed_up_leaves_nothing_that_is_stuck(bench: Bench) -> None:
     """Kill -9, and begun again at once: the next one waits for what still ends, and its record is its own."""
     up = bench.up()
     bench.until_up(up)
-    before = dict(bench.standing.children)
+    before = dict(bench.up_state.children)
     os.kill(before["engine"][0], signal.SIGSTOP)  # what the kernel tells it at our death is not heard
     up.kill()
     up.wait()
@@ -244,7 +244,7 @@ def test_a_killed_up_leaves_nothing_that_is_stuck(bench: Bench) -> None:
     assert find_listener(bench.engine) is None
     again = bench.up()
     bench.until_up(again)
-    assert bench.standing.pid == again.pid
+    assert bench.up_state.pid == again.pid
     # What was scraped when it was killed has no mark of its end; nothing may fire on it.
     assert bring_down(bench.cache) == "Stopped the engine and what watched it."
 
@@ -257,7 +257,7 @@ def test_the_port_of_a_run_is_not_taken(bench: Bench) -> None:
     with engine_lock(bench.cache, f"127.0.0.1:{bench.engine}").acquire_now(Requester("hop2rag run latency", "r")):
         told, _ = bench.up().communicate(timeout=60)
     assert "is in use by hop2rag run latency (run r, process" in told
-    assert read_standing(bench.cache) is None
+    assert read_up_state(bench.cache) is None
 
 
 def test_what_the_load_does_is_scraped_while_it_lasts(bench: Bench) -> None:
@@ -279,7 +279,7 @@ def test_ask_does_not_attach_to_an_engine_that_is_lent(bench: Bench, monkeypatch
     monkeypatch.setenv("HOP2RAG_CACHE", str(bench.cache))
     settings = load_settings({"limit": 1, "max_hops": 1, "k": 1, "engine_port": bench.engine}, {})
     me = psutil.Process()
-    lent = Standing(
+    lent = UpState(
         pid=me.pid,
         created=me.create_time(),
         engine_port=bench.engine,
@@ -287,6 +287,6 @@ def test_ask_does_not_attach_to_an_engine_that_is_lent(bench: Bench, monkeypatch
         alertmanager_port=bench.alertmanager,
     )
     lent.write(bench.cache)
-    assert ask.starting_again(settings.places)
+    assert ask.pending_restart(settings.places)
     lent.having("engine", (me.pid, me.create_time())).write(bench.cache)
-    assert not ask.starting_again(settings.places)
+    assert not ask.pending_restart(settings.places)

@@ -10,7 +10,7 @@ from matplotlib.text import Text
 from workload.charts import canvas
 from workload.kv_cache.run import FIGURES
 from workload.kv_cache.simulated import ORIGIN
-from workload.kv_cache.source import SentCall, Source
+from workload.kv_cache.source import CallSource, SentCall
 from workload.kv_cache.summary import summarize
 from workload.theory.structure import AgentCall
 
@@ -52,7 +52,7 @@ def test_a_simulation_is_marked_inside_every_picture(
     """Twice: beside a panel's title and in the footer with the run, the tokenizer, the block size and the counts."""
     summary = {
         "run": "20250101-kv",
-        **summarize(Source(kind="simulated", origin=ORIGIN, arms=simulation.arms, block_size=16), tokenizer),
+        **summarize(CallSource(kind="simulated", origin=ORIGIN, arms=simulation.arms, block_size=16), tokenizer),
     }
     assert FIGURES[name](summary, tmp_path / name).stat().st_size > 20_000
     text = words(painted[0])
@@ -67,7 +67,7 @@ def test_prompts_from_elsewhere_are_drawn_without_the_mark(tmp_path: Path, paint
     """One arm, unknown nodes, no parts and no interval: the pictures must do without, and not claim a simulation."""
     calls = [SentCall(AgentCall(str(number), "call", 1, [1, 2, 3, number])) for number in range(3)]
     found = summarize(
-        Source(kind="prompts", origin="prompts from x.jsonl", arms={"prompts": calls}, block_size=16), None
+        CallSource(kind="prompts", origin="prompts from x.jsonl", arms={"prompts": calls}, block_size=16), None
     )
     paint: Callable[[dict[str, Any], Path], Path] = FIGURES[name]
     assert paint({"run": "r", **found}, tmp_path / name).exists()
@@ -78,7 +78,7 @@ def test_prompts_from_elsewhere_are_drawn_without_the_mark(tmp_path: Path, paint
 
 def test_the_breakdown_answers_in_its_title(simulation: Simulation, tmp_path: Path, painted: Painted) -> None:
     """The tokens that must be computed come first: a rate alone is gamed by a longer prompt."""
-    found = summarize(Source(kind="simulated", origin=ORIGIN, arms=simulation.arms, block_size=16), None)
+    found = summarize(CallSource(kind="simulated", origin=ORIGIN, arms=simulation.arms, block_size=16), None)
     FIGURES["token_breakdown.png"]({"run": "r", **found}, tmp_path / "x.png")
     computed = found["arms"]["append-only"]["uncached_tokens_per_question"]
     assert f"append-only leaves {computed:,.0f} prompt tokens a question to compute" in words(painted[0])

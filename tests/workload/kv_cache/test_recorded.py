@@ -17,7 +17,7 @@ from workload.harness.driver import Driver, Phase
 from workload.harness.health_gate import EngineGate
 from workload.harness.loops import Tally
 from workload.kv_cache.recorded import read_calls, read_recorded
-from workload.kv_cache.reuse_bounds import reusable_by_call, told_by_engine
+from workload.kv_cache.reuse_bounds import compared_with_engine, reusable_by_call
 from workload.record.bundle import Bundle
 from workload.record.journal import Journal
 from workload.record.results import WARM_UP
@@ -68,7 +68,7 @@ async def test_the_bound_is_the_runs_own(tmp_path: Path, questions: tuple[Questi
         assert sum(reusable) > 0
         assert reusable == [sent.reusable_tokens for sent in calls]
         if concurrency == 1:
-            told = told_by_engine(calls, reusable, BLOCK_SIZE, source.engines[arm])
+            told = compared_with_engine(calls, reusable, BLOCK_SIZE, source.engines[arm])
             assert told is not None
             assert told["cached_share"] == told["modelled_share"] > 0
 

@@ -10,20 +10,20 @@ from hypothesis import strategies as st
 
 from workload.agent.prompts import LAYOUTS
 from workload.kv_cache.reuse_bounds import (
+    compared_with_engine,
     eviction_steps,
     in_pool,
     interleaved,
     reusable_by_call,
-    told_by_engine,
     uncached_by_question,
 )
-from workload.kv_cache.source import EngineTold, SentCall
+from workload.kv_cache.source import CacheFacts, SentCall
 from workload.theory.structure import AgentCall
 
 if TYPE_CHECKING:
     from tests.workload.kv_cache.conftest import Simulation
 
-ENGINE = EngineTold(block_size=2, num_gpu_blocks=64, prefix_caching=True)
+ENGINE = CacheFacts(block_size=2, num_gpu_blocks=64, prefix_caching=True)
 QUESTIONS = st.lists(st.integers(1, 5), min_size=1, max_size=6)
 
 
@@ -93,7 +93,7 @@ def test_what_the_engine_told_is_set_beside_the_model() -> None:
     """The one check of the bound against a real cache, so both must be of the same calls."""
     calls = [call("q", [1, 2, 3], cached=0), call("q", [1, 2, 3, 4, 5], cached=2)]
     reusable = reusable_by_call(calls, 2)
-    assert told_by_engine(calls, reusable, 2, ENGINE) == {
+    assert compared_with_engine(calls, reusable, 2, ENGINE) == {
         "prefix_caching": True,
         "compared_calls": 2,
         "equal_to_run": 2,
@@ -102,16 +102,16 @@ def test_what_the_engine_told_is_set_beside_the_model() -> None:
         "num_gpu_blocks": 64,
         "modelled_share": 2 / 8,
     }
-    assert told_by_engine(calls, [0, 4], 2, ENGINE)["equal_to_run"] == 1  # type: ignore[index]
+    assert compared_with_engine(calls, [0, 4], 2, ENGINE)["equal_to_run"] == 1  # type: ignore[index]
 
 
 def test_what_the_engine_did_not_tell_is_absent() -> None:
     """With caching off vLLM counts nothing, and an engine without facts is no engine without a cache."""
     calls = [call("q", [1, 2, 3], cached=0)]
-    off = told_by_engine(calls, [0], 2, EngineTold(2, None, prefix_caching=False))
+    off = compared_with_engine(calls, [0], 2, CacheFacts(2, None, prefix_caching=False))
     assert off is not None
     assert (off["cached_share"], off["equal_to_engine"], off["modelled_share"]) == (None, None, None)
-    untold = told_by_engine([call("q", [1, 2, 3])], [0], 2, ENGINE)
+    untold = compared_with_engine([call("q", [1, 2, 3])], [0], 2, ENGINE)
     assert untold is not None
     assert (untold["cached_share"], untold["compared_calls"]) == (None, 0)
-    assert told_by_engine(calls, [0], 2, None) is None
+    assert compared_with_engine(calls, [0], 2, None) is None

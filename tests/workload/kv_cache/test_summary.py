@@ -9,7 +9,7 @@ import pytest
 
 from workload.experiments.kv_cache import KV_CACHE
 from workload.kv_cache.simulated import ORIGIN
-from workload.kv_cache.source import EngineTold, SentCall, Source
+from workload.kv_cache.source import CacheFacts, CallSource, SentCall
 from workload.kv_cache.summary import summarize
 from workload.theory.structure import BLOCK_SIZES, AgentCall
 
@@ -25,7 +25,7 @@ def summary(simulation: Simulation, tokenizer: ChatTokenizer) -> dict[str, Any]:
     """The summary of the simulated calls, as it is read back."""
     found: dict[str, Any] = json.loads(
         json.dumps(
-            summarize(Source(kind="simulated", origin=ORIGIN, arms=simulation.arms, block_size=16), tokenizer),
+            summarize(CallSource(kind="simulated", origin=ORIGIN, arms=simulation.arms, block_size=16), tokenizer),
             allow_nan=False,
         )
     )
@@ -92,14 +92,14 @@ def test_the_curve_names_its_order_of_calls(summary: dict[str, Any], simulation:
         SentCall(sent.call, span=(2.0 * position, 2.0 * position + 1))
         for position, sent in enumerate(simulation.arms["original"])
     ]
-    told = summarize(Source(kind="recorded", origin="recorded", arms={"a": timed}, block_size=16), None)
+    told = summarize(CallSource(kind="recorded", origin="recorded", arms={"a": timed}, block_size=16), None)
     assert {step["in_flight"] for step in told["arms"]["a"]["eviction"]} == {None}
 
 
 def test_what_is_not_known_is_null() -> None:
     """Foreign prompts have no parts that we know, few questions no interval, other sources no engine."""
     calls = [SentCall(AgentCall("a", "call", 1, [1, 2, 3])), SentCall(AgentCall("b", "call", 1, [1, 2, 4]))]
-    told = summarize(Source(kind="prompts", origin="prompts from x", arms={"prompts": calls}, block_size=16), None)
+    told = summarize(CallSource(kind="prompts", origin="prompts from x", arms={"prompts": calls}, block_size=16), None)
     arm = told["arms"]["prompts"]
     assert not told["is_simulated"]
     assert (arm["parts"], arm["uncached_tokens_per_question_ci"], arm["engine"]) == (None, None, None)
@@ -114,9 +114,9 @@ def test_a_tokenizer_of_another_model_splits_nothing(simulation: Simulation, tok
         for sent in simulation.arms["original"][:2]
     ]
     assert (
-        summarize(Source(kind="recorded", origin="recorded", arms={"a": changed}, block_size=16), tokenizer)["arms"][
-            "a"
-        ]["parts"]
+        summarize(CallSource(kind="recorded", origin="recorded", arms={"a": changed}, block_size=16), tokenizer)[
+            "arms"
+        ]["a"]["parts"]
         is None
     )
 
@@ -126,11 +126,12 @@ def test_the_table_and_the_verdicts_tell_of_every_arm(summary: dict[str, Any], s
     rows = KV_CACHE.headline(summary)
     assert {row[0] for row in rows} == set(simulation.arms)
     assert {len(row) for row in rows} == {len(KV_CACHE.columns)}
-    engine = EngineTold(16, 100, prefix_caching=True)
+    engine = CacheFacts(16, 100, prefix_caching=True)
     timed = [SentCall(sent.call, span=(2.0 * at, 2.0 * at + 1), reusable_tokens=0, cached_tokens=0) for at, sent in
              enumerate(simulation.arms["original"][:3])]  # fmt: skip
     told = summarize(
-        Source(kind="recorded", origin="recorded run", arms={"on": timed}, block_size=16, engines={"on": engine}), None
+        CallSource(kind="recorded", origin="recorded run", arms={"on": timed}, block_size=16, engines={"on": engine}),
+        None,
     )
     text = " ".join(KV_CACHE.verdicts({**told, **REST}))
     assert "worked out during the run on 1 of 3 calls; the engine's pool (100 blocks) allows" in text

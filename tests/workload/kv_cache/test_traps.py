@@ -15,7 +15,7 @@ import pytest
 from tests.stubs.engine import StubCache
 from workload.agent.prompts import LAYOUTS
 from workload.kv_cache.reuse_bounds import reusable_by_call
-from workload.kv_cache.source import Source
+from workload.kv_cache.source import CallSource
 from workload.kv_cache.summary import summarize
 from workload.theory.reuse_bound import PrefixIndex
 from workload.theory.structure import common_prefix
@@ -102,7 +102,7 @@ def test_a_longer_prompt_games_the_rate(simulation: Simulation) -> None:
     computed = [tokens_of(found) - sum(reusable_by_call(found, 16)) for found in (calls, padded)]
     assert rates[1] > 2 * rates[0]
     assert computed[1] >= computed[0]
-    summary = summarize(Source(kind="simulated", origin="SIMULATED", arms={"plain": calls, "padded": padded}), None)
+    summary = summarize(CallSource(kind="simulated", origin="SIMULATED", arms={"plain": calls, "padded": padded}), None)
     change = summary["uncached_tokens_compared"]["padded"]["change"]
     assert change >= 0
 

@@ -41,7 +41,7 @@ TYPE_OF_BRIDGE = {"creator": "person", "publisher": "organisation", "setting": "
 
 
 @dataclass(frozen=True)
-class Draft:
+class QuestionDraft:
     """A question before it gets its distractors; `facts` are (title, sentence number), the gold passages in order."""
 
     type: str
@@ -50,7 +50,7 @@ class Draft:
     facts: tuple[tuple[str, int], ...]
 
 
-def propose_bridge(world: World, subject: Entity, chance: Chance) -> Draft | None:
+def propose_bridge(world: World, subject: Entity, chance: Chance) -> QuestionDraft | None:
     """Draw a bridge question about `subject`, or return None where a passage alone would give the answer away."""
     relation = chance.choice([relation for kind, relation in BRIDGES if kind == subject.type])
     bridge = world.entities[str(subject.facts[relation])]
@@ -59,7 +59,7 @@ def propose_bridge(world: World, subject: Entity, chance: Chance) -> Draft | Non
     if not _needs_both(world, subject, bridge, answer):
         return None
     described = chance.choice(BRIDGES[subject.type, relation]).format(**_blanks(subject))
-    return Draft(
+    return QuestionDraft(
         type="bridge",
         text=chance.choice(ASKED[bridge.type, asked]).format(bridge=described),
         answer=answer,

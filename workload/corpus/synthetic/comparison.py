@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from workload.corpus.synthetic.bridge import Draft
+from workload.corpus.synthetic.bridge import QuestionDraft
 
 if TYPE_CHECKING:
     from workload.corpus.chance import Chance
@@ -35,14 +35,14 @@ ORDERED_SHARE = 0.6
 YES_SHARE = 0.5
 
 
-def propose_comparison(world: World, first: Entity, peers: list[Entity], chance: Chance) -> Draft | None:
+def propose_comparison(world: World, first: Entity, peers: list[Entity], chance: Chance) -> QuestionDraft | None:
     """Draw a comparison of `first` with one of `peers` (all of its type), or None where no peer is fit for it."""
     if chance.happens(ORDERED_SHARE):
         return _propose_ordered(world, first, chance.choice(peers), chance)
     return _propose_same(world, first, peers, chance)
 
 
-def _propose_ordered(world: World, first: Entity, second: Entity, chance: Chance) -> Draft | None:
+def _propose_ordered(world: World, first: Entity, second: Entity, chance: Chance) -> QuestionDraft | None:
     fact = chance.choice([fact for kind, fact in ORDERED if kind == first.type])
     smaller_wins, wordings = ORDERED[first.type, fact]
     low, high = sorted((first, second), key=lambda entity: int(entity.facts[fact]))
@@ -51,7 +51,7 @@ def _propose_ordered(world: World, first: Entity, second: Entity, chance: Chance
     return _draft(world, first, second, fact, chance.choice(wordings), (low if smaller_wins else high).name)
 
 
-def _propose_same(world: World, first: Entity, peers: list[Entity], chance: Chance) -> Draft | None:
+def _propose_same(world: World, first: Entity, peers: list[Entity], chance: Chance) -> QuestionDraft | None:
     fact = chance.choice([fact for kind, fact in SAME if kind == first.type])
     wants_yes = chance.happens(YES_SHARE)
     # the scan starts at a random peer, so that a rare match is found without always finding the same one
@@ -63,8 +63,8 @@ def _propose_same(world: World, first: Entity, peers: list[Entity], chance: Chan
     return None
 
 
-def _draft(world: World, first: Entity, second: Entity, fact: str, wording: str, answer: str) -> Draft:
-    return Draft(
+def _draft(world: World, first: Entity, second: Entity, fact: str, wording: str, answer: str) -> QuestionDraft:
+    return QuestionDraft(
         type="comparison",
         text=wording.format(a=first.name, b=second.name),
         answer=answer,

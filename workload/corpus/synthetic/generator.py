@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from workload.corpus.chance import Chance
 from workload.corpus.hotpotqa import Question
-from workload.corpus.synthetic.bridge import Draft, propose_bridge
+from workload.corpus.synthetic.bridge import QuestionDraft, propose_bridge
 from workload.corpus.synthetic.comparison import propose_comparison
 from workload.corpus.synthetic.distractors import Distractors
 from workload.corpus.synthetic.world import build_world
@@ -44,7 +44,7 @@ def generate(questions: int, passages: int, seed: int) -> tuple[Question, ...]:
     return tuple(_finish(draft, world, distractors, chance, seed) for draft in drafts)
 
 
-def _drafts(world: World, chance: Chance, count: int) -> Iterator[Draft]:
+def _drafts(world: World, chance: Chance, count: int) -> Iterator[QuestionDraft]:
     by_type = {kind: world.of_type(kind) for kind in TYPES}
     asked: set[str] = set()
     fruitless = 0
@@ -65,7 +65,7 @@ def _drafts(world: World, chance: Chance, count: int) -> Iterator[Draft]:
             )
 
 
-def _finish(draft: Draft, world: World, distractors: Distractors, chance: Chance, seed: int) -> Question:
+def _finish(draft: QuestionDraft, world: World, distractors: Distractors, chance: Chance, seed: int) -> Question:
     gold = [title for title, _ in draft.facts]
     titles = [*gold, *distractors.take(gold)]
     chance.shuffle(titles)
