@@ -118,7 +118,7 @@ def test_row_14_an_interrupted_run_says_so_and_goes_on(tmp_path: Path, signals: 
     again = start(tmp_path, "--resume", folder.name, seconds_a_call=0.0)
     printed = again.communicate(timeout=60)[0]
     assert again.returncode == 0, printed
-    assert f"Going on with {folder.name}: " in printed
+    assert f"Resuming {folder.name}: " in printed
     assert json.loads((folder / "manifest.json").read_text())["status"] == "finished"
     rows = [row for row in read(folder / "journal.sqlite", "question") if row["phase"] != "warm-up"]
     ended = Counter(row["question_id"] for row in rows if row["outcome"] == "ok")
@@ -182,7 +182,7 @@ def test_row_16_windows_without_their_questions_are_refused(tmp_path: Path) -> N
     for content in (None, b""):
         if content is not None:
             bundle.journal.write_bytes(content)
-        with pytest.raises(UsageError, match="holds nothing of the 1 windows"):
+        with pytest.raises(UsageError, match="lists 1 measured windows"):
             begin(
                 Bundle(tmp_path, "run"),
                 cast("Experiment", EXPERIMENTS["latency"]),

@@ -22,7 +22,7 @@ from workload.engine.endpoint import parse_endpoint
 from workload.errors import Hop2RagError, UsageError
 from workload.harness.resume import resume_settings
 from workload.kv_cache.prompts_file import read_prompts
-from workload.kv_cache.source import Source
+from workload.kv_cache.source import CallSource
 from workload.record.bundle import Bundle, read_manifest
 from workload.record.journal import Journal, read
 from workload.record.schema import TABLES
@@ -136,7 +136,7 @@ def test_row_20_any_prompts_file_is_whole_or_refused(tmp_path: Path, content: by
     path = tmp_path / "prompts.jsonl"
     path.write_bytes(content)
     found = answer(lambda: read_prompts(path, no_tokenizer, 16), UsageError)
-    assert found is None or isinstance(found, Source)
+    assert found is None or isinstance(found, CallSource)
 
 
 @many

@@ -1,1 +1,1 @@
-"""How an experiment runs: from its settings to its windows."""
+"""How an experiment runs: from its settings to its measured windows."""

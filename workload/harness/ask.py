@@ -1,4 +1,4 @@
-"""`hop2rag ask`: one question, and what each node did with it."""
+"""`hop2rag ask`: one question, and the trace of its nodes."""
 
 from __future__ import annotations
 
@@ -82,9 +82,9 @@ def _cell(tokens: int | None) -> str:
 
 
 def ask_once(question: str, settings: Settings, progress: Progress, show: Callable[[Answered], object]) -> None:
-    """Answer one question on the running engine, or on one that is started for it, and show the answer.
+    """Answer one question on the running engine, or start one for it, and show the answer.
 
-    Where `hop2rag up` keeps that engine, its Prometheus scrapes the agent too.
+    If `hop2rag up` runs that engine, its Prometheus scrapes the agent too.
     """
     embedder = MiniLmEmbedder()
     places = settings.places
@@ -111,14 +111,14 @@ def up_state_of(places: Places) -> UpState | None:
 
 
 def launcher_in_use(engine: EngineSettings, places: Places, console: Console) -> Launcher:
-    """Return what attaches to the engine that `hop2rag up` keeps, whatever its flags; else the launcher of a run."""
+    """Return a launcher that attaches to the engine of `hop2rag up`, whatever its flags; else the launcher of a run."""
     if places.vllm_endpoint or not up_state_of(places):
         return launcher_of(engine, places, console)
     return AttachLauncher(f"http://{HOST}:{places.engine_port}", console)
 
 
 def pending_restart(places: Places) -> tuple[str, ...]:
-    """Return, in words, that `hop2rag up` has lent its engine's port and not yet started its engine again."""
+    """Return, in words, that `hop2rag up` has lent its engine's port and will start its engine again."""
     up_state = None if places.vllm_endpoint else up_state_of(places)
     return ("hop2rag up starts its engine",) if up_state and "engine" not in up_state.children else ()
 
@@ -127,7 +127,7 @@ def pending_restart(places: Places) -> tuple[str, ...]:
 def watched(
     places: Places, engine: RunningEngine, under_test: SystemUnderTest, meanwhile: Callable[[], object], by: Requester
 ) -> Iterator[None]:
-    """Have the Prometheus of a running `up` scrape the agent and its engine while the block lasts, if there is one."""
+    """Have the Prometheus of a running `hop2rag up`, if any, scrape the agent and its engine inside the block."""
     cache, up_state = cache_dir(), up_state_of(places)
     if not up_state:
         meanwhile()

@@ -1,4 +1,4 @@
-"""The continuous load: a question at a time, without an end, so that there is always something to see."""
+"""`hop2rag load`: one question at a time until it is stopped, so that dashboards always show something."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ PAUSE_POLL_SECONDS = 1.0
 
 @dataclass(frozen=True, kw_only=True)
 class ContinuousLoad:
-    """Asks the corpus' questions in ever new orders, and steps aside while an experiment claims the engine.
+    """Asks the corpus' questions, shuffled anew in each lap, and pauses while an experiment uses the engine.
 
     Args:
         settings: of the agent.
-        rate: questions a second at the most; the pauses between them are exponential.
+        rate: most questions per second; the pauses between them are exponential.
         launcher: brings the engine up, or waits for it.
         targets: where Prometheus finds what it scrapes; the claim lies beside them.
         corpus, embedder: what the agent searches.
-        console: where it says what it does.
-        pause_reasons: what asks for a pause now, such as alerts; nothing is sent while there is anything.
+        console: where it prints its progress.
+        pause_reasons: returns the reasons to pause now, such as alerts; nothing is sent while there are any.
         sleep: waits the given seconds.
         engine: the claim of the engine, where others may claim it without Prometheus' targets.
     """
@@ -60,10 +60,10 @@ class ContinuousLoad:
     engine: FileLock | None = None
 
     def run(self, laps: int | None = None) -> None:
-        """Go on for ever, or for so many laps; alone on this engine and this Prometheus.
+        """Run until stopped, or for `laps` laps, as the only load on this engine and this Prometheus.
 
-        A lap ends with the corpus, with a failure of the engine, or with a pause: then the engine may be another one.
-        The instruments of each lap are new, so nothing that they remember grows without bounds.
+        A lap ends with the corpus, a failure of the engine, or a pause, after which the engine may be another one. Each
+        lap has new instruments, so their memory stays bounded.
 
         Raises:
             InUseError: another load asks there; the message names it.
@@ -86,13 +86,13 @@ class ContinuousLoad:
                     if may_ask:
                         workload = [under_test.address]
                         self.targets.write(LIVE, vllm=[engine.endpoint], exporter=exporter, workload=workload)
-                self.console.print(f"Lap {lap}: one question at a time, {self.rate:g} a second at the most")
+                self.console.print(f"Lap {lap}: one question at a time, at most {self.rate:g} per second")
                 random = Random(f"{self.settings.load.seed}-{lap}")
                 questions = random.sample(self.corpus.questions, len(self.corpus.questions))
                 under_test.run(self._lap(under_test, questions, lap, random))
 
     def _attach(self, stack: ExitStack) -> RunningEngine:
-        """Start an engine, or use one, in a moment in which no experiment has it: it may be between two arms."""
+        """Start or attach to an engine at a moment when no experiment uses it: one may be between two arms."""
         while True:
             with self._turn() as may_ask:
                 if may_ask and not self.pause_reasons():
@@ -109,7 +109,7 @@ class ContinuousLoad:
         return [FileLock(self.targets.folder, "this Prometheus"), *([self.engine] if self.engine else [])]
 
     async def _lap(self, under_test: SystemUnderTest, questions: Sequence[Question], lap: int, random: Random) -> None:
-        # Each lap has a salt of its own: a question that comes again finds nothing of its earlier self.
+        # Each lap has its own cache salt, so a question that is asked again cannot hit its earlier prompts.
         phase = Phase(
             arm=LIVE.arm, block=lap, name=LIVE.experiment, segment=0, salt=f"{LIVE.run}-{lap}-{random.random()}"
         )

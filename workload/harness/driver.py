@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Phase:
-    """Where questions belong: the arm, the block (its turn), warm-up or a point of the load, the segment.
+    """The place of questions in a run: arm, block, warm-up or point of the load, segment.
 
-    A load that was interrupted goes on in a further segment, on a new engine. `salt` isolates the phase in the prefix
-    cache, so that nothing measured starts warm. `sent_before` counts by question id how often an interruption caught a
-    question in flight: it is asked again, as a further attempt.
+    A load that was interrupted is resumed in a further segment, on a new engine. `salt` isolates the phase in the
+    prefix cache, so that nothing measured starts warm. `sent_before` counts, by question id, the attempts that an
+    interruption cut off: the question is asked again, as a further attempt.
     """
 
     arm: str
@@ -42,7 +42,7 @@ class Phase:
 
     @property
     def place(self) -> dict[str, Any]:
-        """The journal's columns."""
+        """The phase in the journal's columns."""
         return {"arm": self.arm, "block": self.block, "phase": self.name, "segment": self.segment}
 
 
@@ -66,7 +66,7 @@ class Driver:
     ) -> None:
         """Ask all questions in a closed loop, or at their `arrivals` in an open one; see `workload.harness.loops`.
 
-        `tally` keeps account also when this raises, `advance` is called after each question.
+        `tally` is right also if this raises. `advance` is called after each question.
 
         Raises:
             DependencyDownError: the engine stopped answering, or the document store failed.
@@ -87,16 +87,16 @@ class Driver:
             await closed_loop(ask, questions, concurrency, tally, ended)
 
     async def prime(self, phase: Phase) -> None:
-        """Warm the prefix cache for a phase, if the agent is asked to; also after the engine may have been restarted.
+        """Warm the prefix cache for a phase if the agent has a primer, also after a possible restart of the engine.
 
-        A failure leaves the cache cold and is counted; the questions that follow tell whether the engine is well.
+        A failure is counted and leaves the cache cold; the questions that follow show whether the engine is well.
         """
         if self.primer:
             with suppress(LlmError):
                 await self.primer.prime({**phase.place, "phase": WARM_UP}, phase.salt)
 
     async def ask(self, phase: Phase, question: Question, worker: str, intended: float | None = None) -> str | None:
-        """Ask one question and write down what became of it; return why it failed, None when it was answered.
+        """Ask one question and journal the result. Returns the failure reason, or None on success.
 
         Raises:
             DependencyDownError: the document store failed.
@@ -115,10 +115,10 @@ class Driver:
 
 
 def result_row(question: Question, answer: Answer, *, keeps_text: bool) -> dict[str, Any]:
-    """Return the journal's columns of an answer; a failed question has a reason and no scores.
+    """Return the journal's columns of an answer. A failed question has a reason and no scores.
 
-    Nor has one without gold the scores that rest on it.
-    The digest tells whether two answers came by the same words without keeping them.
+    Scores that need a gold answer or gold facts are None without them. The digest shows whether two questions took the
+    same words to the same answer, without keeping the words.
     """
     if answer.reason:
         return {"reason": answer.reason}

@@ -26,5 +26,5 @@ def engine_of(places: Places) -> FileLock:
 
 
 def requester(console: Console, run_id: str | None = None) -> Requester:
-    """Return who this process is to others that come second, and to whom it says for whom it waits."""
+    """Return this process as a requester of locks, which prints the owner it waits for."""
     return Requester(run=run_id, say=partial(console.print, markup=False, highlight=False, soft_wrap=True))

@@ -1,4 +1,4 @@
-"""Holds questions back while the engine does not answer, and gives up when it stays silent."""
+"""Stops sending questions while the engine does not answer, and ends the run if it stays silent."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from workload.services.own_thread import in_own_thread
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# Failures that may mean that the engine, not the question, is at fault.
+# Failure reasons that may be the engine's fault and not the question's.
 ENGINE_REASONS = frozenset({"connection", "timeout", "stream_cut", "server_error"})
 RETRY_SECONDS = 1.0
 
 
 class EngineGate:
-    """Asks the engine for a canary completion after a suspicious failure; all workers wait for the same answer.
+    """Sends the engine a canary completion after a suspicious failure; all workers wait for the same answer.
 
     Args:
-        probe: blocks until a canary completion was answered, or raises a `Hop2RagError`.
-        patience_seconds: how long the engine may be silent before the run is given up.
+        probe: blocks until a canary completion is answered, or raises a `Hop2RagError`.
+        patience_seconds: how long the engine may be silent before the run ends.
         clock: seconds, monotonic.
-        breaker: while it is open all workers are held back too: the engine refuses one call after the other.
+        breaker: while it is open, because the engine refuses call after call, all workers wait too.
     """
 
     def __init__(
@@ -43,9 +43,9 @@ class EngineGate:
         self._healthy_at = clock()
 
     async def check(self, reason: str | None) -> bool:
-        """Return at once unless `reason` is suspicious or the breaker is open; then return when a canary was answered.
+        """Return at once unless `reason` is suspicious or the breaker is open; then return once a canary is answered.
 
-        True for the one who asked: the engine may be another than before, with an empty cache.
+        True only for the worker that ran the probe: the engine may have restarted with an empty cache.
 
         Raises:
             DependencyDownError: the engine did not answer within the patience.
@@ -55,7 +55,7 @@ class EngineGate:
         failed_at = self._clock()
         async with self._lock:
             if self._healthy_at > failed_at:
-                return False  # another worker has proved it since
+                return False  # another worker has probed it since
             while True:
                 try:
                     await in_own_thread(self._probe)
@@ -64,7 +64,7 @@ class EngineGate:
                         raise DependencyDownError(
                             f"vLLM has not answered a canary completion for {self._patience_seconds:.0f} s "
                             f"({error.cause})",
-                            "What was acknowledged is in the journal. Look at the engine's log and run again.",
+                            "Acknowledged questions are in the journal. Look at the engine's log, then resume the run.",
                         ) from error
                     await asyncio.sleep(RETRY_SECONDS)
                 else:

@@ -1,4 +1,4 @@
-"""Sends questions in a closed or an open loop and keeps account of every one of them."""
+"""Sends questions in a closed or an open loop, and counts each of them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from workload.corpus.hotpotqa import Question
 
-    # Returns None when the question was answered, else the reason why it failed.
+    # Returns the failure reason, or None on success.
     Ask = Callable[[Question, str], Awaitable[str | None]]
     AskAt = Callable[[Question, str, float], Awaitable[str | None]]
     Ended = Callable[[str | None], Awaitable[None]]
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Tally:
-    """What became of the questions of a load."""
+    """How the questions of a load ended."""
 
     scheduled: int
     sent: int = 0
@@ -42,7 +42,7 @@ class Tally:
         """Return the counts, checked: sent = ok + failed + cancelled once a load has ended.
 
         Raises:
-            AssertionError: a question was lost or counted twice; that is a bug, never a result.
+            AssertionError: a question was lost or counted twice; that is a bug.
         """
         if self.sent != self.ok + self.failed.total() + self.cancelled:
             raise AssertionError(f"accounting does not add up: {self}")
@@ -62,16 +62,16 @@ async def closed_loop(ask: Ask, questions: Sequence[Question], concurrency: int,
     Args:
         ask: answers one question for one worker.
         questions: asked once each, in this order.
-        concurrency: questions in flight at the most.
-        tally: filled as questions are sent and end; right also when this raises or is cancelled.
-        ended: awaited after each question, before its worker sends the next; it may hold the worker back.
+        concurrency: most questions in flight.
+        tally: updated as questions are sent and end; right also if this raises or is cancelled.
+        ended: awaited after each question, before its worker sends the next; it may delay the worker.
 
     Raises:
-        UsageError: a concurrency that is not possible.
-        BaseException: what `ask` or `ended` raised; questions in flight are then cancelled, the rest is dropped.
+        UsageError: the concurrency is out of range.
+        BaseException: what `ask` or `ended` raised; questions in flight are then cancelled, and the rest is dropped.
     """
     if not 1 <= concurrency <= MAX_CONCURRENCY:
-        raise UsageError(f"A concurrency of {concurrency} is not possible.", f"Use 1 to {MAX_CONCURRENCY}.")
+        raise UsageError(f"A concurrency of {concurrency} is not allowed.", f"Use 1 to {MAX_CONCURRENCY}.")
     waiting = iter(questions)
 
     async def work(worker: str) -> None:
@@ -96,23 +96,23 @@ async def open_loop(
     ended: Ended,
     clock: Callable[[], float] = time.perf_counter,
 ) -> None:
-    """Ask each question at its own instant, whether or not the ones before have ended.
+    """Send each question at its arrival time, whether or not earlier ones have ended.
 
-    A slow system thus finds its queue growing, as it would with users who do not wait for one another. A question that
-    comes while `in_flight` others are not answered is dropped: it stays scheduled and is never sent.
+    The queue of a slow system therefore grows, as it would under users who do not wait for one another. A question that
+    arrives while `in_flight` others are unanswered is dropped: it stays scheduled and is never sent.
 
     Args:
-        ask: answers one question for one worker; the third argument is the instant at which it was to be sent, on
-            `clock`, from which its latency counts.
+        ask: answers one question for one worker; the third argument is its arrival time on `clock`, from which its
+            latency counts.
         questions: asked once each, in this order.
-        arrivals: seconds from now at which each of them is to be sent, ascending.
-        in_flight: the most questions at a time.
-        tally: filled as questions are sent and end; right also when this raises or is cancelled.
-        ended: awaited after each question; while it holds one back, nothing is sent.
+        arrivals: their arrival times in seconds from now, ascending.
+        in_flight: most questions in flight.
+        tally: updated as questions are sent and end; right also if this raises or is cancelled.
+        ended: awaited after each question; while it waits after a failure, nothing is sent.
         clock: seconds, monotonic.
 
     Raises:
-        BaseException: what `ask` or `ended` raised; questions in flight are then cancelled, the rest is dropped.
+        BaseException: what `ask` or `ended` raised; questions in flight are then cancelled, and the rest is dropped.
     """
     free = list(range(in_flight))
     gate = asyncio.Lock()
@@ -150,7 +150,7 @@ def main_failure(failures: BaseExceptionGroup) -> BaseException:
 
 
 async def counted(answer: Awaitable[str | None], tally: Tally) -> str | None:
-    """Await an answer and enter into `tally` that it was sent and how it ended; return why it failed, if it did."""
+    """Await an answer and count in `tally` that it was sent and how it ended. Returns its failure reason, if any."""
     tally.sent += 1
     try:
         reason = await answer

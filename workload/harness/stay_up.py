@@ -1,4 +1,4 @@
-"""`hop2rag up`: the engine and what watches it, kept up for several runs, one after the other."""
+"""`hop2rag up`: an engine and the services that watch it, for several runs, one after the other."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ REMEDY = "Wait for its end or stop it, or pick other ports."
 
 @dataclass(frozen=True)
 class Ports:
-    """Where what is kept up listens, on 127.0.0.1; Alertmanager calls a soak at `webhook`."""
+    """Ports on 127.0.0.1; Alertmanager calls a soak at `webhook`."""
 
     prometheus: int = 9090
     alertmanager: int = 9093
@@ -50,10 +50,10 @@ class Ports:
 
 @dataclass(kw_only=True)
 class Stack:
-    """Everything that one `up` keeps.
+    """The servers of one `hop2rag up`.
 
-    Runs use it one at a time; it steps in between them: its own engine is scraped while nobody has the targets, and
-    engine and port are lent to a run that wants other flags.
+    Runs use them one at a time. Between runs its own engine is scraped. A run that needs other engine flags borrows the
+    engine's port.
     """
 
     profile: VllmProfile
@@ -78,15 +78,15 @@ class Stack:
         self._engine = ExitStack()
 
     def keep(self) -> None:
-        """Start all, say where it is, and keep it until Ctrl-C; then stop it in reverse order.
+        """Start all servers, print their addresses, and wait for Ctrl-C; then stop them in reverse order.
 
         Raises:
-            InUseError: somebody uses or keeps one of the servers, or `up` runs already.
+            InUseError: another program uses one of the servers, or `hop2rag up` runs already.
             Hop2RagError: something did not start.
         """
         with ExitStack() as stack:
             stack.enter_context(up_lock(self.cache).acquire_now(self.by, "Stop it with: hop2rag down"))
-            with ExitStack() as claimed:  # nobody uses what is half up
+            with ExitStack() as claimed:  # no run may use servers that are half up
                 for lock in self._used():
                     claimed.enter_context(lock.acquire_now(self.by, REMEDY))
                 self.up_state.write(self.cache)
@@ -103,9 +103,9 @@ class Stack:
                 self._leave(stack)
 
     def step(self) -> None:
-        """Lend the engine if a run wants it, start it again after that, and have it scraped while nobody else is.
+        """Stop the engine if a run needs its port, start it again afterwards, and have it scraped between runs.
 
-        `hop2rag load` has it scraped too, beside itself, for as long as it runs.
+        While `hop2rag load` runs, that has both itself and the engine scraped.
         """
         if who := wanted(self.cache, self.launcher.port).owner():
             if "engine" in self.up_state.children:
@@ -130,7 +130,7 @@ class Stack:
         ]
 
     def _start(self, stack: ExitStack) -> list[str]:
-        """Start everything; return what to tell of it."""
+        """Start everything; return the lines that say where it is."""
         told = []
         alertmanager = self._alertmanager()
         if alertmanager:
@@ -190,7 +190,7 @@ class Stack:
         self._note("engine", None)
 
     def _scraped(self) -> dict[str, list[str]]:
-        """Return what is scraped while nobody has the targets: our engine, and nothing that a killed run has left."""
+        """Return what is scraped between runs: our engine, and no target that a killed run has left."""
         mine = [f"{HOST}:{self.launcher.port}"] if "engine" in self.up_state.children else []
         return {"vllm": mine, "exporter": [], "workload": []}
 
@@ -198,13 +198,13 @@ class Stack:
         self.prometheus.targets.write(LIVE, vllm=[f"http://{address}" for address in self._scraped()["vllm"]])
 
     def _leave(self, stack: ExitStack) -> None:
-        """Keep out whoever comes now, until all has ended; and have the engine scraped no more before it stops."""
+        """Lock the servers until all have stopped, and remove the engine from the targets before it stops."""
         with ExitStack() as claimed:
             for lock in self._used():
                 try:
                     claimed.enter_context(lock.acquire_now(self.by))
                 except InUseError as error:
-                    self.console.print(f"{error.cause} It loses what it uses.", highlight=False)
+                    self.console.print(f"{error.cause} It loses the servers that it uses.", highlight=False)
             addresses = self.prometheus.targets.addresses()
             self.prometheus.targets.clear()
             wait_until_left(self.prometheus.client, addresses)
@@ -214,13 +214,12 @@ class Stack:
 def stay_up(
     profile: str, launcher: ProcessLauncher, ports: Ports, console: Console, retention_size: str = RETENTION_SIZE
 ) -> None:
-    """Start Alertmanager, Prometheus, Grafana and the engine, say where they are, wait; stop them in reverse order.
+    """Start Alertmanager, Prometheus, Grafana and the engine, and print their addresses; stop them after Ctrl-C.
 
-    Without an Alertmanager that can be had here the alerts are evaluated and stored, and go nowhere. Grafana is
-    started if it is on PATH.
+    Without an Alertmanager, alerts are evaluated and stored, but not sent. Grafana is started if it is on PATH.
 
     Raises:
-        UsageError: no such profile, `up` runs already, or somebody uses one of the servers.
+        UsageError: there is no such profile, `hop2rag up` runs already, or another program uses one of the servers.
         Hop2RagError: something did not start.
     """
     if profile not in PROFILES:

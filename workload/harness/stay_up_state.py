@@ -1,4 +1,4 @@
-"""What `hop2rag up` keeps: written before anything is started, so that whoever comes next knows what may still live."""
+"""The state of `hop2rag up` on disk, written before any server starts, so that a later command finds its servers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FILE = "up.pid"
 
 @dataclass(frozen=True, kw_only=True)
 class UpState:
-    """An `up`: its process id and create time, its ports, and by name the process id and create time of its servers."""
+    """A `hop2rag up`: process id and create time, ports, and the process id and create time of each server by name."""
 
     pid: int
     created: float
@@ -36,15 +36,15 @@ class UpState:
         return lives(self.pid, self.created)
 
     def left(self) -> dict[str, tuple[int, float]]:
-        """Return those of its servers of which something runs."""
+        """Return the servers of which a process still runs."""
         return {name: child for name, child in self.children.items() if left_of(child)}
 
     def write(self, cache: Path) -> None:
-        """Keep it in the cache. Raises `StorageError` where that cannot be."""
+        """Write the state to the cache. Raises `StorageError`."""
         atomic_file.write(cache / FILE, RECORD.dump_json(self))
 
     def having(self, name: str, child: tuple[int, float] | None) -> UpState:
-        """Return it with one more server, or with one less."""
+        """Return the state with a server added, or removed if `child` is None."""
         others = {each: told for each, told in self.children.items() if each != name}
         return replace(self, children=others | ({name: child} if child else {}))
 
@@ -53,24 +53,24 @@ RECORD = TypeAdapter(UpState)
 
 
 def read_up_state(cache: Path) -> UpState | None:
-    """Return what the last `up` wrote and has not taken away; None where nothing was left."""
+    """Return the state that the last `hop2rag up` left; None if it left none."""
     with suppress(FileNotFoundError, ValueError):
         return RECORD.validate_json((cache / FILE).read_bytes())
     return None
 
 
 def forget(cache: Path) -> None:
-    """Take the record away, for what it names has ended."""
+    """Remove the state: its servers have ended."""
     (cache / FILE).unlink(missing_ok=True)
 
 
 def up_lock(cache: Path) -> FileLock:
-    """Return the lock of the one `up` of a cache."""
+    """Return the lock that allows one `hop2rag up` per cache."""
     return FileLock(cache / FOLDER, "hop2rag up of this cache", "up")
 
 
 def lives(pid: int, created: float) -> bool:
-    """Return whether this very process runs."""
+    """Return whether the process with this id and create time runs."""
     try:
         process = psutil.Process(pid)
         return process.create_time() == created and process.status() != psutil.STATUS_ZOMBIE

@@ -1,4 +1,4 @@
-"""Calls of controlled prompt length: documents are added until a prompt has about the tokens asked for."""
+"""Calls of controlled prompt length: documents are added until the prompt is about long enough."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from workload.harness.system_under_test import SystemUnderTest
 
 NODE = "generate"
-# Enough steps for a time per token, and a decode long enough to be seen by a scrape every 100 ms.
+# Enough steps for a time per token, and a decode that a scrape every 100 ms sees.
 GENERATED_TOKENS = 32
 TOKENIZE_TIMEOUT_SECONDS = 30.0
 # Enough for a ratio within a percent, and short of every context limit.
@@ -40,11 +40,11 @@ async def sweep(
     advance: Callable[[], None],
     done: Collection[str],
 ) -> None:
-    """Make one call after the other, one for each length, each under a cache salt of its own, so nothing is cached.
+    """Make one call per length, one after the other, each under its own cache salt, so that nothing is cached.
 
-    The agent's own prompts are short; what a long context costs is seen only when it is really sent. How long a prompt
-    came out is told by the server's usage; the lengths asked for are only aimed at. Each call is one question in the
-    journal, named by its place and its length; those named in `done` were made before an interruption.
+    The agent's own prompts are short, so the cost of a long context shows only if one is sent. The lengths are targets:
+    the real length of a prompt is in the server's usage. Each call is one question in the journal, named by its place
+    and its length; the calls in `done` were made before an interruption.
 
     Raises:
         DependencyDownError: the engine stopped answering.
@@ -93,7 +93,7 @@ def prompt(texts: Sequence[str], chars: int) -> list[Message]:
 
 
 def calibrate(engine: RunningEngine, sample: str) -> float:
-    """Return the characters a token of `sample`, by the server's own tokenizer.
+    """Return the characters per token of `sample`, by the server's own tokenizer.
 
     Raises:
         UsageError: the server asks for a key.

@@ -63,8 +63,8 @@ ResultT = TypeVar("ResultT")
 class SystemUnderTest:
     """The agent, ready to be driven, and the address (host:port) where its metrics are served.
 
-    `llm` is the model itself, also where the agent replays a record. What `warming` is asked is in the journal like
-    everything else, and in the metrics of the warm-up alone.
+    `llm` is the model itself, also if the agent replays a recorded run. Questions to `warming` are in the journal, but
+    only in the metrics of the warm-up.
     """
 
     driver: Driver
@@ -76,7 +76,7 @@ class SystemUnderTest:
 
     @property
     def meter(self) -> Meter:
-        """Everyone who records what is measured."""
+        """The recorder of what is measured."""
         return self.driver.meter
 
     @property
@@ -85,9 +85,9 @@ class SystemUnderTest:
         return self.instruments.registries[MEASURED]
 
     def run(self, work: Coroutine[Any, Any, ResultT]) -> ResultT:
-        """Run `work` in an event loop of its own, once, and close the connections to the engine in it.
+        """Run `work` in a new event loop and close the connections to the engine in that loop. Call it once.
 
-        What is alive before is left out of garbage collection meanwhile.
+        Objects that exist before are left out of garbage collection meanwhile.
         """
 
         async def run() -> ResultT:
@@ -116,7 +116,7 @@ def serve_agent(
     exported if the settings name a collector. `reuse` is the reuse bound of the calls that this engine has answered
     before; `wall` is the clock of the journal's times, in seconds since the epoch.
 
-    The instruments are new each time: a counter of one engine never goes on under the name of the next.
+    The instruments are new each time, so the counters of one engine never continue under the next.
     """
     load, agent, places = settings.load, settings.agent, settings.places
     busy = BusySeconds()
@@ -193,13 +193,13 @@ def nodes_of(
 
 
 def replaying(llm: Llm, script: Script, engine: RunningEngine) -> ReplayLlm:
-    """Return the model that replays a record, its text forced where the engine can do that and still means it."""
+    """Return a model that replays a recorded run, its text forced if the engine can and has no random weights."""
     can_force = parse_version(engine.facts.version or "0.0.0") >= FORCED_SINCE
     is_forced = can_force and not engine.has_random_weights
     return ReplayLlm(**vars(llm), script=script, is_forced=is_forced)
 
 
 def reachable(address: str) -> str:
-    """Return where others find a server that listens on `address`: of every interface, by this machine's name."""
+    """Return where others reach a server that listens on `address`; on all interfaces, that is this machine's name."""
     host, _, port = address.rpartition(":")
     return f"{socket.gethostname()}:{port}" if host in EVERY_INTERFACE else address

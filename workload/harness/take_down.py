@@ -25,13 +25,13 @@ STOP_SECONDS = 90.0
 
 
 def bring_down(cache: Path | None = None) -> str:
-    """Ask a running `up` to stop, wait until it has, stop what it left, and say what happened.
+    """Ask a running `hop2rag up` to stop, wait for it, stop servers that it left, and return what happened.
 
-    What an `up` that was killed has left is stopped as well.
+    The servers of a `hop2rag up` that was killed are stopped as well.
 
     Raises:
-        UsageError: a run uses what would be stopped; the message names it.
-        DependencyDownError: something did not stop; the message names it.
+        UsageError: a run uses one of the servers; the message names it.
+        DependencyDownError: a process did not stop; the message names it.
     """
     cache = cache or cache_dir()
     up_state = read_up_state(cache)
@@ -39,7 +39,7 @@ def bring_down(cache: Path | None = None) -> str:
         return "Nothing is up."
     if up_state.lives:
         if owner := user_of(up_state, cache):
-            raise UsageError(f"{owner} uses what is up.", "Wait for its end or stop it first.")
+            raise UsageError(f"{owner} uses the running servers.", "Wait for its end, or stop it first.")
         os.kill(up_state.pid, signal.SIGTERM)
         try:
             psutil.Process(up_state.pid).wait(STOP_SECONDS)
@@ -52,11 +52,15 @@ def bring_down(cache: Path | None = None) -> str:
             ) from None
     stopped = stop_left(up_state)
     forget(cache)
-    return "Stopped the engine and what watched it." if not stopped else f"Stopped what was left: {', '.join(stopped)}."
+    return (
+        "Stopped the engine and the services that watched it."
+        if not stopped
+        else f"Stopped the servers that were left: {', '.join(stopped)}."
+    )
 
 
 def user_of(up_state: UpState, cache: Path) -> Owner | None:
-    """Return who uses the engine or Prometheus of an `up`; None if nobody does."""
+    """Return the process that uses the engine or Prometheus of a `hop2rag up`; None if there is none."""
     engine = engine_lock(cache, f"{HOST}:{up_state.engine_port}")
     prometheus = FileLock(targets_folder(cache, up_state.prometheus_port))
     owners = (lock.owner() for lock in (engine, prometheus))
@@ -64,7 +68,7 @@ def user_of(up_state: UpState, cache: Path) -> Owner | None:
 
 
 def stop_left(up_state: UpState) -> list[str]:
-    """Stop the servers of an `up` that has ended, and return their names.
+    """Stop the servers of a `hop2rag up` that has ended, and return their names.
 
     Raises:
         DependencyDownError: one did not end; the message names it.

@@ -169,7 +169,7 @@ def test_row_22_two_at_once_and_a_down_in_the_middle(bench: Bench) -> None:
     with used.acquire_now(Requester("hop2rag soak", "night")), pytest.raises(UsageError, match=refused):
         bring_down(bench.cache)
     assert first.poll() is None
-    assert bring_down(bench.cache) == "Stopped the engine and what watched it."
+    assert bring_down(bench.cache) == "Stopped the engine and the services that watched it."
     assert first.wait(10) == 0
     assert [name for name, child in children.items() if left_of(child)] == []
     assert not (bench.cache / FILE).exists()
@@ -207,7 +207,7 @@ def test_runs_use_what_is_up_and_leave_it_as_it_was(bench: Bench) -> None:
     # As if a run had been killed: what it left is taken away, and nothing fires on it for long.
     alone.targets.write(ArmLabels("killed", "e", "a"), workload=["127.0.0.1:1"])
     until(lambda: alone.targets.addresses()["workload"] == [])
-    assert bring_down(bench.cache) == "Stopped the engine and what watched it."
+    assert bring_down(bench.cache) == "Stopped the engine and the services that watched it."
 
 
 def test_what_ask_does_is_scraped_on_the_engine_that_is_up(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,7 +228,7 @@ def test_what_ask_does_is_scraped_on_the_engine_that_is_up(bench: Bench, monkeyp
     query = 'max_over_time(hop2rag_questions_total{run="live",job="workload"}[1m]) > 0'
     assert scraped(bench.local(), query), "its one question was recorded before its metrics ended"
     assert not scraped(bench.local(), 'last_over_time(up{job="workload"}[1m]) == 0'), "nor asked after its end"
-    assert bring_down(bench.cache) == "Stopped the engine and what watched it."
+    assert bring_down(bench.cache) == "Stopped the engine and the services that watched it."
 
 
 def test_a_killed_up_leaves_nothing_that_is_stuck(bench: Bench) -> None:
@@ -239,14 +239,14 @@ def test_a_killed_up_leaves_nothing_that_is_stuck(bench: Bench) -> None:
     os.kill(before["engine"][0], signal.SIGSTOP)  # what the kernel tells it at our death is not heard
     up.kill()
     up.wait()
-    assert re.fullmatch(r"Stopped what was left: .*engine\.", bring_down(bench.cache))
+    assert re.fullmatch(r"Stopped the servers that were left: .*engine\.", bring_down(bench.cache))
     assert [name for name, child in before.items() if left_of(child)] == []
     assert find_listener(bench.engine) is None
     again = bench.up()
     bench.until_up(again)
     assert bench.up_state.pid == again.pid
     # What was scraped when it was killed has no mark of its end; nothing may fire on it.
-    assert bring_down(bench.cache) == "Stopped the engine and what watched it."
+    assert bring_down(bench.cache) == "Stopped the engine and the services that watched it."
 
 
 def test_the_port_of_a_run_is_not_taken(bench: Bench) -> None:
