@@ -88,7 +88,7 @@ def run_command_line(arguments: list[str]) -> int:
     try:
         code = app(arguments, standalone_mode=False)
     except ActionableError as error:
-        _print_error(str(error))
+        _print_error("\n".join([str(error), *getattr(error, "__notes__", ())]))
         return error.exit_code
     except typer.TyperException as error:
         if message := error.format_message():  # empty when help was printed for want of a command

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from workload.errors import StorageError, UsageError
 from workload.settings import MAX_CONCURRENCY
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     Ask = Callable[[Question, str], Awaitable[str | None]]
     AskAt = Callable[[Question, str, float], Awaitable[str | None]]
     Ended = Callable[[str | None], Awaitable[None]]
+
+FailureT = TypeVar("FailureT", bound=BaseException)
 
 
 @dataclass
@@ -137,13 +139,13 @@ async def open_loop(
                     if free:
                         group.create_task(serve(question, heappop(free), start + seconds))
     except BaseExceptionGroup as failures:
-        raise main_failure(failures) from failures
+        raise main_failure(failures.exceptions) from failures
 
 
-def main_failure(failures: BaseExceptionGroup) -> BaseException:
-    """Return the failure of a group to report, a full disk before others; it names the others in its notes."""
-    main = next((each for each in failures.exceptions if isinstance(each, StorageError)), failures.exceptions[0])
-    for other in failures.exceptions:
+def main_failure(failures: Sequence[FailureT]) -> FailureT:
+    """Return the failure to report, one of the disk before others; it names the others in its notes."""
+    main = next((each for each in failures if isinstance(each, StorageError)), failures[0])
+    for other in failures:
         if other is not main:
             main.add_note(f"Failed at the same time: {type(other).__name__}: {other}")
     return main

@@ -116,7 +116,7 @@ class Sender:
                     for task in tasks:
                         task.cancel()
         except BaseExceptionGroup as failures:
-            raise main_failure(failures) from failures
+            raise main_failure(failures.exceptions) from failures
 
     def _is_any_left(self) -> bool:
         return not (self.most and self.stream.has_given(self.most))

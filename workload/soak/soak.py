@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from workload.errors import StorageError, UsageError
+from workload.harness.loops import main_failure
 from workload.services.own_thread import in_own_thread
 from workload.soak.checkpoint import Checkpoint
 from workload.soak.display import status_line
@@ -114,7 +115,8 @@ class Soak:
                 task.cancel()
             results = await asyncio.gather(*tasks, return_exceptions=True)
         await self.steering.actions.effects.finish()
-        failure = next((result for result in results if isinstance(result, Exception)), None)
+        failures = [result for result in results if isinstance(result, Exception)]
+        failure = main_failure(failures) if failures else None
         if not isinstance(failure, StorageError):
             await self.segments.roll(self.wall(), opens=False)
             await self._look_at_store()
