@@ -73,7 +73,7 @@ class World:
             session.trust_env = False
             headers = {"Authorization": f"Bearer {token}"}
             return Counter(
-                session.post(self.webhook, json=alerts, headers=headers, timeout=10).status_code for _ in range(times)
+                session.post(self.webhook, json=alerts, headers=headers, timeout=60).status_code for _ in range(times)
             )
 
 

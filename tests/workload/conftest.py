@@ -106,7 +106,7 @@ class Helm:
     def actions(self) -> list[tuple[str, str, str]]:
         """Return what the journal holds of actions: action, alert, status."""
         if self.journal._thread.is_alive():
-            self.journal._mark().result(10)
+            self.journal._mark().result(60)
         return [(row["action"], row["alert"], row["status"]) for row in read(self.path, "action")]
 
     def counted(self) -> Counter[tuple[str, str]]:

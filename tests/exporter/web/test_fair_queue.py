@@ -61,7 +61,7 @@ async def test_whoever_leaves_takes_no_turn_along() -> None:
     second.cancel()
     for task in (first, second, third, fourth):
         with suppress(asyncio.CancelledError):
-            await asyncio.wait_for(task, 10)
+            await asyncio.wait_for(task, 60)
     assert crowd.had[0] == "a"
     assert crowd.had[-1] == "d"
     assert "c" not in crowd.had

@@ -29,7 +29,7 @@ class SlowEmbedder(StubEmbedder):
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Wait for `go`, then encode."""
         self.batches.append(list(texts))
-        assert self.go.wait(10)
+        assert self.go.wait(60)
         if "broken" in texts:
             raise RuntimeError("broken")
         return super().encode(texts)

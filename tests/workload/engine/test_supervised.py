@@ -55,7 +55,7 @@ def test_it_is_started_again_after_it_was_stopped() -> None:
     """Two engines on one port would fight for it, and a hung one keeps its memory."""
     launcher = Launcher()
     with launcher.kept() as kept:
-        assert kept.restart().result(10) == 1
+        assert kept.restart().result(60) == 1
     assert launcher.events == ["start", "stop", "start", "stop"]
 
 
@@ -64,7 +64,7 @@ def test_one_thread_starts_it_again() -> None:
     launcher = Launcher()
     with launcher.kept() as kept:
         for _ in range(3):
-            kept.restart().result(10)
+            kept.restart().result(60)
     assert len(launcher.threads - {threading.get_ident()}) == 1
 
 
@@ -73,7 +73,7 @@ def test_pauses_grow_while_it_does_not_start() -> None:
     launcher = Launcher()
     with launcher.kept() as kept:
         launcher.failures = [DependencyDownError("no memory")] * 3
-        assert kept.restart().result(10) == 4
+        assert kept.restart().result(60) == 4
     assert launcher.waits == [0.0, 2.0, 5.0, 15.0]
 
 
@@ -82,9 +82,9 @@ def test_the_breaker_opens_and_says_so() -> None:
     launcher = Launcher()
     with launcher.kept() as kept:
         for _ in range(MOST_RESTARTS):
-            kept.restart().result(10)
+            kept.restart().result(60)
         with pytest.raises(DependencyDownError, match="does not stay up") as raised:
-            kept.restart().result(10)
+            kept.restart().result(60)
     assert raised.value.exit_code == 4
     assert launcher.events.count("start") == launcher.events.count("stop") == 1 + MOST_RESTARTS
 
@@ -95,7 +95,7 @@ def test_restarts_long_ago_do_not_count() -> None:
     with launcher.kept() as kept:
         for _ in range(3 * MOST_RESTARTS):
             launcher.now += WITHIN_SECONDS
-            kept.restart().result(10)
+            kept.restart().result(60)
 
 
 def test_what_can_never_start_is_not_tried_again() -> None:
@@ -104,7 +104,7 @@ def test_what_can_never_start_is_not_tried_again() -> None:
     with launcher.kept() as kept:
         launcher.failures = [UsageError("the port is taken")]
         with pytest.raises(UsageError, match="taken"):
-            kept.restart().result(10)
+            kept.restart().result(60)
     assert launcher.waits == [0.0]
 
 
@@ -127,7 +127,7 @@ def test_a_start_under_way_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPa
         kept._sleep = launcher.sleep
         kept.restart()
     released.set()  # nobody else ends the start: had the end waited for it, this line would never be reached
-    kept._thread.join(10)
+    kept._thread.join(60)
 
 
 @pytest.mark.parametrize(("state", "died"), [("running", False), ("zombie", True), (None, True)])

@@ -170,7 +170,7 @@ def test_row_22_two_at_once_and_a_down_in_the_middle(bench: Bench) -> None:
         bring_down(bench.cache)
     assert first.poll() is None
     assert bring_down(bench.cache) == "Stopped the engine and the services that watched it."
-    assert first.wait(10) == 0
+    assert first.wait(60) == 0
     assert [name for name, child in children.items() if left_of(child)] == []
     assert not (bench.cache / FILE).exists()
     assert bring_down(bench.cache) == "Nothing is up."

@@ -60,7 +60,7 @@ def test_row_14_what_was_acknowledged_survives_a_kill(tmp_path: Path) -> None:
         acknowledged = int(child.stdout.readline())
     child.send_signal(signal.SIGKILL)
     acknowledged = max([acknowledged, *map(int, child.stdout.read().split())])
-    child.wait(10)
+    child.wait(60)
     child.stdout.close()
     Journal(path, CONFIG).close()
     rows = read(path, "node_visit")
@@ -99,7 +99,7 @@ async def test_many_may_wait_for_the_disk_at_once(tmp_path: Path) -> None:
             journal.insert("node_visit", visit_rows(number)[0])
             await journal.acknowledge()
 
-        await asyncio.wait_for(asyncio.gather(*map(ask, range(64))), 20)
+        await asyncio.wait_for(asyncio.gather(*map(ask, range(64))), 60)
     assert {row["question"] for row in read(path, "node_visit")} == set(range(64))
 
 
@@ -156,7 +156,7 @@ async def test_a_worker_that_stops_waiting_stops_nobody_else(tmp_path: Path) -> 
             await asyncio.sleep(0)
             waiting.cancel()
             await asyncio.gather(waiting, return_exceptions=True)
-        await asyncio.wait_for(journal.acknowledge(), 5)
+        await asyncio.wait_for(journal.acknowledge(), 60)
     assert len(read(tmp_path / "journal.sqlite", "node_visit")) == 20
 
 

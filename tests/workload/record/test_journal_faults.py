@@ -84,7 +84,7 @@ async def acknowledge_rows(path: Path, rows: list[dict[str, Any]]) -> int:
     try:
         for row in rows:
             journal.insert("node_visit", row)
-            await asyncio.wait_for(journal.acknowledge(), 5)
+            await asyncio.wait_for(journal.acknowledge(), 60)
             acknowledged += 1
     except StorageError:
         with pytest.raises(StorageError):

@@ -189,7 +189,7 @@ async def test_row_11_over_a_socket_a_thousand_duplicates_are_one_action(helm: C
                 session.trust_env = False
                 headers = ({}, RIGHT)
                 return Counter(
-                    session.post(f"http://{address}/alerts", json=GOOD, headers=headers[n % 2], timeout=10).status_code
+                    session.post(f"http://{address}/alerts", json=GOOD, headers=headers[n % 2], timeout=60).status_code
                     for n in range(number)
                 )
 

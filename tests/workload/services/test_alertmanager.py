@@ -122,7 +122,7 @@ def test_a_second_soak_waits_for_the_receiver(tmp_path: Path) -> None:
         while not said:
             waiting.join(0.01)
         assert not (tmp_path / "alertmanager-9" / "alertmanager.yml").exists()
-    waiting.join(30)
+    waiting.join(60)
     assert "hop2rag soak (run first, process" in said[0]
     assert (tmp_path / "alertmanager-9" / "alertmanager.yml").exists()
 

@@ -49,9 +49,9 @@ def test_an_experiment_waits_for_the_question_under_way(tmp_path: Path) -> None:
     thread = threading.Thread(target=experiment)
     with FileLock(tmp_path).acquire_shared():
         thread.start()
-        assert told.wait(10)
+        assert told.wait(60)
         assert not held.is_set()
-    thread.join(10)
+    thread.join(60)
     assert held.is_set()
 
 
@@ -86,7 +86,7 @@ def test_whoever_comes_second_is_told_whose_it_is(tmp_path: Path) -> None:
         second.start()
         while not said:
             second.join(0.01)
-    second.join(10)
+    second.join(60)
     assert said == [f"Waiting for the engine, which is in use by {owner}. Ctrl-C gives up."]
     assert FileLock(tmp_path).owner() is None
 

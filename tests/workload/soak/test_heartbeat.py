@@ -119,7 +119,9 @@ async def test_row_13_on_return_it_asks_what_it_missed_and_wants_a_proof(helm: C
     watch.bridge.answers.clear()
     await watch.bridge.hear(BEAT)
     checking = asyncio.create_task(watch.heartbeat.check())
-    await asyncio.sleep(0.05)
+    async with asyncio.timeout(60):
+        while "GpuLost" not in watch.bridge.pace.pauses:  # noqa: ASYNC110 - the check asks from a thread
+            await asyncio.sleep(0.01)
     assert watch.bridge.pace.pauses == {"heartbeat", "GpuLost"}
     watch.bridge.answers.set()
     await checking

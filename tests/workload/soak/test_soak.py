@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections import Counter
 from itertools import count
 from threading import Timer
@@ -54,13 +55,20 @@ def test_a_soak_goes_round_the_corpus_and_accounts_for_it(stub: StubVllm, tmp_pa
 
 def test_row_06_an_engine_that_dies_and_comes_back(stub: StubVllm, tmp_path: Path) -> None:
     """What was in flight fails with a reason and gets one more chance; nothing is sent in between; all adds up."""
-    stub.script = lambda _: Turn(seconds=0.05)
-    timers = [Timer(1.0, stub.die), Timer(2.0, stub.live)]
-    for timer in timers:
-        timer.start()
+    requests = count()
+
+    def away() -> None:
+        stub.die()
+        time.sleep(1)
+        stub.live()
+
+    def turn(_: object) -> Turn:
+        if next(requests) == 30:
+            Timer(0, away).start()
+        return Turn(seconds=0.05)
+
+    stub.script = turn
     finished = soak(stub.url, tmp_path, {"questions": 40, "concurrency": 3}, corpus=50)
-    for timer in timers:
-        timer.join()
     rows = read(finished.bundle / "journal.sqlite", "question")
     account = finished.summary["accounting"]
     failed = {row["question_id"] for row in rows if row["outcome"] == "failed"}
