@@ -67,7 +67,7 @@ class SilentQuestion(QuestionMeter):
     stage = node
 
     @contextmanager
-    def call(self, node: str, hop: int) -> Iterator[CallMeter]:  # noqa: ARG002 - as above
+    def call(self, node: str, hop: int, retry: int = 0) -> Iterator[CallMeter]:  # noqa: ARG002 - as above
         """Give a call that forgets."""
         yield SilentCall()
 
@@ -135,9 +135,10 @@ async def replay_seconds(meter: Meter, number: int) -> tuple[float, float]:
 
 def gaps_ms(question: QuestionMeter) -> list[float]:
     """Return the time from the end of each visit to the start of the next: LangGraph's own work."""
+    visits = [visit for visit in question.visits if "node" in visit]  # not the stages inside them
     return [
         1e3 * (after["started_at"] - before["started_at"] - before["duration_seconds"])
-        for before, after in pairwise(question.visits)
+        for before, after in pairwise(visits)
     ]
 
 

@@ -133,12 +133,13 @@ class NodeVisit(Operation):
     def __init__(self, recorder: Recorder, parent: Span, worker: str, node: str, hop: int) -> None:
         super().__init__(recorder, recorder.tracer.node(parent, node, hop))
         self._worker, self._label = worker, recorder.metrics.node(node)
-        recorder.metrics.node_active.labels(self._label).inc()
+        self._active = recorder.metrics.node_active.labels(self._label)
+        self._active.inc()
         recorder.activity.enter(worker, self._label)
 
     def _record(self, metrics: AgentMetrics) -> None:
         self._recorder.activity.leave(self._worker, self._label)
-        metrics.node_active.labels(self._label).dec()
+        self._active.dec()
         self._time(metrics.node_duration.labels(self._label), metrics.node_failures.labels(self._label))
 
 
