@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("exporter.cli")
 EXIT_SECONDS = 5.0
-# The sampler shares the interpreter with scrapes: a waiting thread gets its turn after 0.5 ms instead of 5.
+# The sampler shares the interpreter with scrapes: a waiting thread runs after 0.5 ms instead of 5 ms.
 SWITCH_INTERVAL_SECONDS = 0.0005
 _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(us|ms|s|m)")
@@ -40,25 +40,25 @@ def parse_duration(text: str, flag: str, shortest: float, longest: float) -> flo
     """Return a duration such as `10ms` in seconds.
 
     Raises:
-        UsageError: it is no duration, or outside the allowed range, in seconds.
+        UsageError: it is not a duration, or it is outside `shortest` to `longest` seconds.
     """
     match = _DURATION.fullmatch(text)
     seconds = float(match[1]) * _UNITS[match[2]] if match else float("nan")
     if not shortest <= seconds <= longest:
-        raise UsageError(f"{flag} {text} is not allowed.", f"Give {shortest:g}s to {longest:g}s, such as 10ms or 1s.")
+        raise UsageError(f"{flag} {text} is not allowed.", f"Use {shortest:g}s to {longest:g}s, such as 10ms or 1s.")
     return seconds
 
 
 def parse_address(text: str) -> tuple[str, int]:
-    """Return host and port of `host:port`, `[v6]:port` or `:port` (every interface, as Prometheus reads it).
+    """Return host and port of `host:port`, `[v6]:port` or `:port` (all interfaces, as in Prometheus).
 
     Raises:
-        UsageError: it is no such address.
+        UsageError: it is not such an address.
     """
     host, colon, port = text.rpartition(":")
     if not colon or not port.isdecimal() or int(port) > 65535 or (":" in host and not host.startswith("[")):
-        raise UsageError(f"--web.listen-address {text} is no address.", "Give host:port, such as 127.0.0.1:9400.")
-    return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 - only where the user left the host out
+        raise UsageError(f"--web.listen-address {text} is not an address.", "Use host:port, such as 127.0.0.1:9400.")
+    return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 - only where the user omits the host
 
 
 def _show_version(wanted: bool) -> None:
@@ -67,17 +67,18 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.command(help="Serves GPU memory sampled every 10 ms, and GPU, process and host metrics, for Prometheus.")
+@app.command(help="Serve GPU memory, sampled every 10 ms, and GPU, process and host metrics for Prometheus.")
 def export(
     listen_address: Annotated[
-        str, typer.Option("--web.listen-address", help="Where to listen; port 0 takes a free one.")
+        str, typer.Option("--web.listen-address", help="Address to listen on; port 0 picks a free one.")
     ] = "127.0.0.1:9400",
     web_config_file: Annotated[
         Path | None,
         typer.Option("--web.config.file", help="TLS and basic authentication, in exporter-toolkit's format."),
     ] = None,
     max_connections: Annotated[
-        int, typer.Option("--web.max-connections", min=1, max=10_000, help="Connections held at a time.")
+        int,
+        typer.Option("--web.max-connections", min=1, max=10_000, help="Maximum number of simultaneous connections."),
     ] = 64,
     gpu: Annotated[
         bool, typer.Option("--collector.gpu/--no-collector.gpu", help="GPUs through NVML, or a recording.")
@@ -87,7 +88,7 @@ def export(
     ] = True,
     pcie: Annotated[
         bool,
-        typer.Option("--collector.pcie/--no-collector.pcie", help="PCIe traffic; each read takes the driver 40 ms."),
+        typer.Option("--collector.pcie/--no-collector.pcie", help="PCIe traffic; the driver needs 40 ms per read."),
     ] = False,
     gpu_processes: Annotated[
         bool,
@@ -107,7 +108,7 @@ def export(
         str | None,
         typer.Option(
             "--collector.processes.engine-command",
-            help="Measure the engine by a part of its command line, also in other containers (with --pid host).",
+            help="Measure the engine by part of its command line, also in other containers (with --pid host).",
         ),
     ] = None,
     agent_port: Annotated[
@@ -119,36 +120,35 @@ def export(
     ] = None,
     agent_command: Annotated[
         str | None,
-        typer.Option("--collector.processes.agent-command", help="Measure the agent by a part of its command line."),
+        typer.Option("--collector.processes.agent-command", help="Measure the agent by part of its command line."),
     ] = None,
     filesystem: Annotated[
         list[str] | None,
-        typer.Option(
-            FILESYSTEM_FLAG, help="NAME=PATH: free space where PATH lies; may be given again for another NAME."
-        ),
+        typer.Option(FILESYSTEM_FLAG, help="NAME=PATH: free space of the file system of PATH; repeatable."),
     ] = None,
     sample_interval: Annotated[
-        str, typer.Option("--nvml.sample-interval", help="Time between two memory samples, 5ms to 1s.")
+        str, typer.Option("--nvml.sample-interval", help="Interval between memory samples, 5ms to 1s.")
     ] = "10ms",
     replay_file: Annotated[
         Path | None,
-        typer.Option("--nvml.replay-file", help='Play a recorded CSV as GPUs, marked backend="replay", in a loop.'),
+        typer.Option("--nvml.replay-file", help='Play a recorded CSV in a loop as GPUs, marked backend="replay".'),
     ] = None,
     require_gpu: Annotated[
-        bool, typer.Option("--require-gpu", help="Exit with code 3 when no GPU answers, instead of nvml_up 0.")
+        bool, typer.Option("--require-gpu", help="Exit with code 3 when no GPU answers, instead of serving nvml_up 0.")
     ] = False,
     timeline_window: Annotated[
         str,
         typer.Option(
-            "--timeline.window", help="How far back /metrics/timeline reaches, 1s to 60s: survives missed scrapes."
+            "--timeline.window",
+            help="How far back /metrics/timeline reaches, 1s to 60s; more survives more missed scrapes.",
         ),
     ] = "3s",
     raw_log_directory: Annotated[
-        Path | None, typer.Option("--raw-log.directory", help="Write every memory sample to CSV files here, rotated.")
+        Path | None, typer.Option("--raw-log.directory", help="Folder for rotated CSV files with every memory sample.")
     ] = None,
-    procfs: Annotated[Path, typer.Option("--path.procfs", help="Where /proc of the host is mounted.")] = Path("/proc"),
+    procfs: Annotated[Path, typer.Option("--path.procfs", help="Where the host's /proc is mounted.")] = Path("/proc"),
     log_level: Annotated[
-        Literal["debug", "info", "warning", "error"], typer.Option("--log.level", help="The least that is logged.")
+        Literal["debug", "info", "warning", "error"], typer.Option("--log.level", help="Lowest level to log.")
     ] = "info",
     _version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
@@ -188,7 +188,7 @@ def export(
 
 
 def serve_until_signal(exporter: Exporter) -> None:
-    """Run the exporter until SIGTERM or SIGINT, and end the process then, within seconds whatever hangs."""
+    """Run the exporter until SIGTERM or SIGINT, then end the process within seconds, whatever hangs."""
     stop = threading.Event()
 
     def end(*_: object) -> None:
@@ -200,7 +200,7 @@ def serve_until_signal(exporter: Exporter) -> None:
         signal.signal(number, end)
     try:
         exporter.start()
-        # What exists by now stays: without looking through it, a full garbage collection costs 1 ms instead of 15.
+        # What exists now stays: when a full garbage collection skips it, it takes 1 ms instead of 15.
         gc.collect()
         gc.freeze()
         stop.wait()
@@ -216,24 +216,24 @@ def _after(seconds: float, act: Callable[[], None]) -> None:
 
 
 def _give_up() -> None:
-    _LOG.error("Something still hangs %g s after the signal; what the raw log had not written is lost.", EXIT_SECONDS)
+    _LOG.error("Shutdown still hangs %g s after the signal; unwritten rows of the raw log are lost.", EXIT_SECONDS)
     _leave(1)
 
 
 def _leave(code: int) -> None:
-    """End the process without waiting for threads: one that hangs in a dead file system would hold it for ever."""
+    """End the process without waiting for threads: one that hangs in a dead file system would block the exit."""
     logging.shutdown()
     os._exit(code)
 
 
 def _targets(**found_by: tuple[int | None, int | None, str | None]) -> dict[str, Target]:
-    """Return a target for each role that has a pid, a command line or a port; they go in this order."""
+    """Return a target for each role with a pid, a command line or a port, in this order of precedence."""
     return {role: Target(*given) for role, given in found_by.items() if any(each is not None for each in given)}
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the exporter and return its exit code."""
-    os.umask(os.umask(0) | 0o022)  # what it writes, nobody else may change
+    os.umask(os.umask(0) | 0o022)  # only the owner may change what it writes
     try:
         app(args=argv, prog_name="hop2rag-exporter")
     except SystemExit as end:

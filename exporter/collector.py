@@ -1,4 +1,4 @@
-"""Collectors, each isolated from the others: one that breaks or hangs costs its own series and nothing else."""
+"""Collectors, isolated from one another: one that fails or hangs loses its own series and nothing else."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ if TYPE_CHECKING:
     from exporter.timed_call import PendingCall
 
 _LOG = logging.getLogger("exporter.collector")
-COLLECT_SECONDS = 0.7  # Prometheus gives a scrape of ours one second
+COLLECT_SECONDS = 0.7  # our scrapes time out after one second
 
 
 class Collector(Protocol):
-    """Turns what is known now into metric families. Having nothing to tell is no error."""
+    """Turns the current state into metric families. Yielding nothing is not an error."""
 
     def collect(self) -> Iterable[Metric]:
-        """Yield families; an empty family is better left out."""
+        """Yield families; leave out empty ones."""
 
 
 class IncompleteError(Exception):
-    """A collector lacks a part of its series; `families` holds the others."""
+    """Some series of a collector are missing; `families` are the others."""
 
-    def __init__(self, what: str, families: Iterable[Metric]) -> None:
-        super().__init__(what)
+    def __init__(self, missing: str, families: Iterable[Metric]) -> None:
+        super().__init__(missing)
         self.families = list(families)
 
 
 class Collectors:
-    """Collects from all collectors at a time, each in a thread of its own, and reports how that went.
+    """Runs all collectors at the same time, each in a thread of its own, and reports success and duration.
 
     Args:
         collectors: name, as in `--collector.NAME`, -> collector.
         clock: seconds, monotonic.
-        seconds: how long a scrape waits for a collector; the series of a slower one are absent.
+        seconds: how long a scrape waits for a collector; a slower one is left out.
     """
 
     def __init__(
@@ -80,20 +80,20 @@ class Collectors:
         yield duration
 
     def _families(self, name: str, pending: PendingCall[list[Metric]]) -> tuple[list[Metric], bool]:
-        """Return the collector's families and whether they are all: the one place that logs and goes on.
+        """Return the families of a collector and whether they are complete: the only place that logs and goes on.
 
-        A collector that keeps failing is logged once, not once a scrape.
+        A collector that keeps failing is logged once, not on every scrape.
         """
         try:
             families = pending.wait()
         except IncompleteError as error:
-            self._say(name, "Collector %s lacks %s, until that works again.", error)
+            self._say(name, "Collector %s lacks %s, until it recovers.", error)
             return error.families, False
         except TimeoutError:
-            self._say(name, "Collector %s has not answered within %g s; its series are missing.", pending.seconds)
+            self._say(name, "Collector %s did not answer within %g s; its series are missing.", pending.seconds)
             return [], False
         except BaseException as error:  # noqa: BLE001 - whatever a collector does, the scrape is answered
-            self._say(name, "Collector %s failed; its series are missing until it works again.", cause=error)
+            self._say(name, "Collector %s failed; its series are missing until it recovers.", cause=error)
             return [], False
         self._failing.discard(name)
         return families, True
@@ -105,21 +105,21 @@ class Collectors:
 
 
 def _families_of(collector: Collector) -> list[Metric]:
-    """Return a collector's families once it is known that they can be shown: one that cannot would cost the page.
+    """Return the families of a collector after checking them: one that cannot be encoded would fail the page.
 
     Raises:
-        IncompleteError: some cannot.
+        IncompleteError: some cannot be encoded.
     """
     families = list(collector.collect())
-    sound = [family for family in families if _can_be_shown(family)]
+    sound = [family for family in families if _can_be_encoded(family)]
     if len(sound) < len(families):
-        odd = {str(getattr(family, "name", "what is no family")) for family in families if family not in sound}
+        odd = {str(getattr(family, "name", "not a family")) for family in families if family not in sound}
         raise IncompleteError(", ".join(sorted(odd)), sound)
     return families
 
 
-def _can_be_shown(family: Metric) -> bool:
-    """Return whether every sample is a number under labels that are texts, and no series comes twice."""
+def _can_be_encoded(family: Metric) -> bool:
+    """Return whether every sample is a number, every label a string, and every series unique."""
     try:
         for sample in family.samples:
             float(sample.value)

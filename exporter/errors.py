@@ -1,4 +1,4 @@
-"""Errors with a documented exit code: one line for the user, naming the cause and the remedy."""
+"""Errors with a documented exit code: one line that names the cause and the remedy."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class UsageError(ActionableError):
 
 
 class MissingPartError(ActionableError):
-    """A required part, such as a GPU, is not there (exit code 3)."""
+    """A required part, such as a GPU, is missing (exit code 3)."""
 
     exit_code = 3
 
 
 class StorageError(ActionableError):
-    """The disk is full, read-only or not ours (exit code 5)."""
+    """The disk is full, read-only or not writable for us (exit code 5)."""
 
     exit_code = 5

@@ -1,4 +1,4 @@
-"""Text of unknown origin, before it is shown to somebody: words, and nothing that a terminal obeys."""
+"""Makes text of unknown origin safe to show: printable characters only, nothing that a terminal obeys."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ UNPRINTABLE = "?"
 
 
 def plain(text: str) -> str:
-    """Return a text without control characters, marks that turn its direction, and halves of characters.
+    """Return a text without control characters, direction marks and lone surrogates.
 
-    Line breaks and tabs stay; any other white space becomes a blank.
+    Line breaks and tabs stay; any other white space becomes a space.
     """
     if text.isprintable():
         return text

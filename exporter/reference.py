@@ -33,34 +33,35 @@ SUFFIXES = {"counter": "_total", "info": "_info"}
 INTRODUCTION = """\
 # Metrics
 
-Written by `python -m exporter.reference > docs/metrics.md` from the instruments; a test compares the two. Names carry
-base units, counters end in `_total`, ratios run from 0 to 1. A value that is not known has no series: absent is not
-zero. Times in `hop2rag_*` are real starts and ends on a monotonic clock.
+Generated from the instruments by `python -m exporter.reference > docs/metrics.md`; a test compares the two. Names carry
+base units, counters end in `_total`, ratios range from 0 to 1. An unknown value has no series: absent is not zero.
+Times in `hop2rag_*` are real starts and ends on a monotonic clock.
 """
 AGENT_NOTE = """\
-Served by the process that runs the agent: a visit of a millisecond cannot be seen from outside. `hop2rag_soak_*` are
-there during `hop2rag soak` only.
+Served by the process that runs the agent, because a visit of a millisecond cannot be seen from outside.
+`hop2rag_soak_*` exist only during `hop2rag soak`.
 """
 TIMELINE_NOTE = """\
-Served on `/metrics/timeline`, each sample with its own timestamp in milliseconds. Explicit timestamps get no staleness
-marker, so a bare selector returns the last value for five minutes after the source died: always query
-`last_over_time(x[100ms])` for memory and `last_over_time(x[2s])` for activity. A window of three seconds is sent each
-time, so a missed scrape or two loses nothing; what is sent again is stored once and counted in
-`prometheus_target_scrapes_sample_out_of_order_total`, with a warning in Prometheus's log that means no harm.
-`promtool check metrics` 3.x calls these series not unique: they have many timestamps, which is what they are for.
+Served on `/metrics/timeline`; each sample has its own timestamp in milliseconds. Explicit timestamps get no staleness
+marker, so a bare selector returns the last value for five minutes after its source dies: always query
+`last_over_time(x[100ms])` for memory and `last_over_time(x[2s])` for activity. Each scrape contains the last three
+seconds, so one or two missed scrapes lose nothing. A sample that is sent twice is stored once and counted in
+`prometheus_target_scrapes_sample_out_of_order_total`; the warning in Prometheus's log is harmless.
+`promtool check metrics` 3.x reports these series as not unique, because each has many timestamps.
 Prometheus 2.52.0 to 2.53.1 keeps only one sample of each scrape: use another version.
 """
 GPU_NOTE = """\
-A metric that the GPU, the driver or the backend does not have is left out. `gpu` is the index, or `index:instance` for
-a MIG instance. A GPU that stops answering keeps `nvml_gpu_info`, `nvml_gpu_up` 0 and its sample's growing age, and
-loses every other series within two seconds, save its XID errors: they say why. A GPU that answers and does not tell its
-memory, as one that shares the host's, is up without it. `nvml_gpu_info{backend="replay"}` marks a recording. Under
-vLLM device memory hardly moves, because the KV pool is allocated once: watch the pool's use beside it.
+A metric that the GPU, the driver or the backend does not provide is left out. `gpu` is the index, or `index:instance`
+for a MIG instance. A GPU that stops answering keeps `nvml_gpu_info`, `nvml_gpu_up` 0, the growing age of its last
+sample and its XID errors, which say why; it loses every other series within two seconds. A GPU that answers but does
+not report its memory, such as one that shares the host's memory, is up without it. `nvml_gpu_info{backend="replay"}`
+marks a recording. Under vLLM device memory hardly changes, because the KV pool is allocated once: watch the pool's
+usage too.
 """
 
 
 class CompleteGpu:
-    """A GPU that has every field, so that every metric is described."""
+    """A GPU with every field, so that every metric appears."""
 
     info = GpuInfo(gpu="0", index="0", uuid="GPU-0", name="complete", driver="0", backend="reference")
 
@@ -85,7 +86,7 @@ def complete_record() -> GpuRecord:
 
 
 def agent_families() -> Iterator[Metric]:
-    """Yield what the process that runs the agent serves."""
+    """Yield the families that the process of the agent serves."""
     registry = CollectorRegistry()
     agent = AgentMetrics(registry, nodes=("node",), llm_nodes=("node",))
     agent.expect(agent.cached_prompt_tokens)
@@ -98,7 +99,7 @@ def agent_families() -> Iterator[Metric]:
 
 
 def gpu_families() -> Iterator[Metric]:
-    """Yield what the GPU collector serves."""
+    """Yield the families of the GPU collector."""
     registry = CollectorRegistry()
     SamplerMetrics(registry).errors.labels("0", "GPU_IS_LOST")
     families = [*GpuCollector(lambda: [complete_record()], lambda: True).collect(), *registry.collect()]
@@ -106,14 +107,14 @@ def gpu_families() -> Iterator[Metric]:
 
 
 def host_families() -> Iterator[Metric]:
-    """Yield what the host and process collectors serve."""
+    """Yield the families of the host, process and filesystem collectors."""
     yield from HostCollector().collect()
     yield from ProcessCollector({"engine": Target(pid=1)}).collect()
     yield from FilesystemCollector({"results": Path("/")}).collect()
 
 
 def own_families() -> Iterator[Metric]:
-    """Yield what the exporter says about itself."""
+    """Yield the families about the exporter itself."""
     registry = CollectorRegistry()
     sampler = SamplerMetrics(registry)
     sampler.interval.labels("0")
@@ -128,7 +129,7 @@ def own_families() -> Iterator[Metric]:
 
 
 def timeline_families() -> Iterator[Metric]:
-    """Yield what /metrics/timeline shows: memory from the exporter, activity from the agent's process."""
+    """Yield the families of /metrics/timeline: memory from the exporter, activity from the agent's process."""
     for name, text, labels in (
         (MEMORY_USED, MEMORY_USED_HELP, ["gpu"]),
         (NODE_ACTIVE, NODE_ACTIVE_HELP, ["worker", "node"]),
@@ -166,10 +167,14 @@ def render() -> str:
         ("Timeline", TIMELINE_NOTE, timeline_families()),
         (
             "Host and processes",
-            "Process trees are named by port or pid on the command line, and volumes by a folder on them.\n",
+            "The command line names process trees by port, pid or command line, and volumes by a folder on them.\n",
             host_families(),
         ),
-        ("The exporter itself", "Python's own `process_*` series of the exporter are served too.\n", own_families()),
+        (
+            "The exporter itself",
+            "Python's own `process_*` series of the exporter are served as well.\n",
+            own_families(),
+        ),
     )
     return "\n".join(
         [INTRODUCTION, *(f"## {title}\n\n{note}\n{table(families)}" for title, note, families in sections)]

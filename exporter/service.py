@@ -1,4 +1,4 @@
-"""The exporter put together from its configuration."""
+"""Builds the exporter from its configuration."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def own_version() -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Everything the flags decide; see `hop2rag-exporter --help`."""
+    """The configuration, from the flags; see `hop2rag-exporter --help`."""
 
     host: str = "127.0.0.1"
     port: int = 9400
@@ -72,8 +72,8 @@ class Exporter:
     """One exporter: samplers, collectors, raw log and server.
 
     Args:
-        config: what to do.
-        reader: the GPU backend in place of the one that the configuration names.
+        config: the configuration.
+        reader: a GPU backend that replaces the configured one.
 
     Raises:
         UsageError: the replay file, the web configuration or a TLS file cannot be used.
@@ -114,7 +114,7 @@ class Exporter:
         """Start sampling and serving; return "host:port".
 
         Raises:
-            MissingPartError: a GPU is required and none answers.
+            MissingPartError: a GPU is required, but none answers.
             UsageError: the address cannot be used.
         """
         address = self._server.start()
@@ -123,7 +123,7 @@ class Exporter:
             if self._config.require_gpu and self.gpus.failure:
                 raise MissingPartError(
                     f"No GPU can be read: {self.gpus.failure}.",
-                    "Install the NVIDIA driver or leave out --require-gpu.",
+                    "Install the NVIDIA driver or omit --require-gpu.",
                 )
         if self._raw_log:
             self._raw_log.start()

@@ -1,7 +1,7 @@
 """Samples with explicit millisecond timestamps: the /metrics/timeline exposition.
 
-Prometheus stores every sample of a scrape whose timestamps ascend within a series. The window sent is longer than a
-scrape interval, so a missed scrape or two loses nothing; what is sent again is stored once.
+Prometheus stores every sample of a scrape whose timestamps ascend within a series. The window is longer than a scrape
+interval, so one or two missed scrapes lose nothing; a sample that is sent twice is stored once.
 """
 
 from __future__ import annotations
@@ -45,16 +45,16 @@ def expose_memory(records: Iterable[GpuRecord], now_ms: int, window_ms: int = WI
 
 @dataclass(slots=True)
 class _Visits:
-    """One worker in one node: how often it is inside now, and the latest edges as (time in ms, 0 or 1)."""
+    """One worker in one node: how many visits are open, and the latest edges as (time in ms, 0 or 1)."""
 
     prefix: str
     inside: int = 0
     edges: deque[tuple[int, int]] = field(default_factory=deque)
 
     def add_edge(self, now_ms: int, value: int) -> None:
-        """Append an edge, at least 1 ms after the one before it, for a series holds one value per millisecond.
+        """Append an edge at least 1 ms after the previous one, because a series has one value per millisecond.
 
-        A clock set back by more than a heartbeat starts the series anew.
+        A clock that is set back by more than a heartbeat starts the series again.
         """
         if self.edges and now_ms < self.edges[-1][0] - HEARTBEAT_MS:
             self.edges.clear()
@@ -63,14 +63,14 @@ class _Visits:
         self.edges.append((now_ms, value))
 
     def prune(self, since_ms: int) -> None:
-        """Drop edges before `since_ms`, save the one that says what held at that time."""
+        """Drop edges before `since_ms`, except the last one, which gives the value at that time."""
         while len(self.edges) > 1 and self.edges[1][0] <= since_ms:
             self.edges.popleft()
 
     def samples(self, since_ms: int, now_ms: int) -> Iterator[tuple[int, int]]:
         """Yield the edges since `since_ms` and, while the worker is inside, a 1 at each whole second before `now_ms`.
 
-        A heartbeat's time follows from the clock alone, so every scrape that covers it sends the same sample.
+        The time of a heartbeat depends on the clock only, so every scrape that covers it sends the same sample.
         """
         following = [*list(self.edges)[1:], (now_ms, 0)]
         for (start_ms, value), (end_ms, _) in zip(self.edges, following, strict=True):
@@ -82,17 +82,17 @@ class _Visits:
 
 
 class NodeActivity:
-    """Which worker is inside which node, to the millisecond, for the last `window_ms`.
+    """Which worker is inside which node, to the millisecond, over the last `window_ms`.
 
     `enter` and `leave` may be called from any thread and take a few microseconds. Workers and nodes are closed label
-    sets: what does not fit is counted together as "other". A pair that has not been active within the window is
-    forgotten: its last sample was the 0 at the edge.
+    sets: values that do not fit are counted together as "other". A pair that was inactive for the whole window is
+    dropped; its last sample was the 0 of its last edge.
 
     Args:
         clock_ms: the wall clock in milliseconds.
-        window_ms: how far back an exposition reaches; more survives longer outages at the cost of larger scrapes.
-        max_workers: distinct workers told apart.
-        max_nodes: distinct nodes told apart.
+        window_ms: how far back an exposition reaches; a longer window survives longer outages but makes larger scrapes.
+        max_workers: the most distinct workers.
+        max_nodes: the most distinct nodes.
     """
 
     def __init__(
@@ -111,11 +111,11 @@ class NodeActivity:
         self._lock = threading.Lock()
 
     def enter(self, worker: str, node: str) -> None:
-        """Note that `worker` is inside `node` from now on."""
+        """Record that `worker` enters `node` now."""
         self._move(worker, node, 1)
 
     def leave(self, worker: str, node: str) -> None:
-        """Note that `worker` has left `node`; without an `enter` before it this changes nothing."""
+        """Record that `worker` leaves `node` now; without a previous `enter` this changes nothing."""
         self._move(worker, node, -1)
 
     def expose(self) -> bytes:
@@ -154,10 +154,10 @@ _PLAIN = re.compile(r"[A-Za-z0-9._:+-]{1,64}")
 
 
 class LabelSet:
-    """Admits the first `limit` distinct plain values; every other value becomes "other".
+    """Admits the first `limit` distinct plain values; any other value becomes "other".
 
     Plain means 1 to 64 ASCII letters, digits, dots, dashes, underscores, colons or plus signs: no prompt, path or
-    megabyte of text can become a label. `known` values are admitted from the start and count towards the limit.
+    megabyte of text can become a label. `known` values are admitted from the start and count toward the limit.
     """
 
     def __init__(self, limit: int, known: tuple[str, ...] = ()) -> None:

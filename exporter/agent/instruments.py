@@ -1,11 +1,11 @@
 """The `hop2rag_*` instruments: every metric of the agent is declared here and nowhere else.
 
-They are served by the process that runs the agent, because a node visit of a millisecond cannot be seen from outside.
-Every label is drawn from a closed set given at construction; a value outside its set is counted as `other`, so a
-runaway name cannot grow the number of series. Identities of questions live in the run's journal, never in a label.
+The process that runs the agent serves them, because a node visit of a millisecond cannot be seen from outside. Labels
+come from closed sets given at construction; a value outside its set is counted as `other`, so a runaway name cannot
+grow the number of series. The ids of questions are in the run's journal, never in a label.
 
-Histograms of time hold what ended well: a refusal takes microseconds and a time-out takes its limit, and neither is a
-latency. Attempts are a histogram's count and the failures that are counted beside it.
+Histograms of time observe successes only: a refusal takes microseconds and a time-out takes its limit, and neither is a
+latency. The number of attempts is the histogram's count plus the counter of failures.
 """
 
 from __future__ import annotations
@@ -42,27 +42,27 @@ ERROR_REASONS = (
     "timeout",
 )
 
-# Nodes span 0.1 ms (accumulate) to two calls that each end just before the time-out of 120 s (an answer that was no
-# JSON is asked for again).
+# Node visits take 0.1 ms (accumulate) up to two calls that each end just before the time-out of 120 s (a reply that is
+# not JSON is requested again).
 NODE_BUCKETS = (0.0001, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 240)
-# A question is a few LLM calls: half a second on a GPU to ten calls near the time-out on a CPU.
+# A question takes from half a second on a GPU to ten calls near the time-out on a CPU.
 QUESTION_BUCKETS = (0.25, 0.5, 1, 2, 3, 5, 7.5, 10, 15, 20, 30, 45, 60, 120, 300, 600, 1200)
 # From a cached prefix on a GPU (10 ms) to a full context prefilled on a CPU, up to the time-out of a call.
 TTFT_BUCKETS = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 30, 60, 120)
-# The embedding of one query takes about 10 ms, a search of a local store 1 to 20 ms, BM25 over ten passages under 1 ms.
+# Embedding a query takes about 10 ms, searching a local store 1 to 20 ms, BM25 over ten passages less than 1 ms.
 RETRIEVAL_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 5)
-# Prompts run from a bare question (tens of tokens) to a model's context limit.
+# Prompts range from a bare question (tens of tokens) to the context limit of a model.
 TOKEN_BUCKETS = (64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768)
 HOP_BUCKETS = (0, 1, 2, 3, 4, 5)
 
 
 def hop_label(hop: int) -> str:
-    """Return the `hop` label of a hop number counted from 1; 5 and more share one series."""
+    """Return the `hop` label of a hop number, counted from 1; hops from 5 on share one series."""
     return HOPS[min(max(hop, 1), len(HOPS)) - 1]
 
 
 class EngineFamilies(Collector):
-    """What is read once per arm from the engine. A fact that the engine does not tell has no series.
+    """Facts that are read from the engine once per arm; an unknown fact has no series.
 
     Attributes:
         version: the vLLM version.
@@ -90,10 +90,10 @@ class EngineFamilies(Collector):
 
 
 def metering_failures(registry: CollectorRegistry) -> Counter:
-    """Return the counter of an agent that is metered by callbacks, which must not fail it."""
+    """Return the counter of events that a callback handler could not meter; such failures must not reach the app."""
     return Counter(
         "hop2rag_metering_failures_total",
-        "Events of the agent that could not be metered; it went on, and its figures lack them.",
+        "Events of the agent that could not be metered; the agent continued, but its figures lack them.",
         registry=registry,
     )
 
@@ -113,23 +113,21 @@ class AgentMetrics:
         self._expected: set[Counter] = set()
         self.node_duration = Histogram(
             "hop2rag_node_duration_seconds",
-            "Time of one visit of a graph node that ended well, from its real start to its real end.",
+            "Time of one successful visit of a graph node, from its real start to its real end.",
             ["node"],
             buckets=NODE_BUCKETS,
             registry=registry,
         )
-        self.node_active = Gauge(
-            "hop2rag_node_active", "Visits of a node that are running now.", ["node"], registry=registry
-        )
+        self.node_active = Gauge("hop2rag_node_active", "Visits of a node in progress.", ["node"], registry=registry)
         self.node_failures = Counter(
             "hop2rag_node_failures_total",
-            "Visits of a graph node that failed or were cancelled; hop2rag_node_duration_seconds does not hold them.",
+            "Visits of a graph node that failed or were cancelled; hop2rag_node_duration_seconds excludes them.",
             ["node"],
             registry=registry,
         )
         self.question_duration = Histogram(
             "hop2rag_question_duration_seconds",
-            "Time of one question that was answered, from its intended start to its end.",
+            "Time of one answered question, from its intended start to its end.",
             buckets=QUESTION_BUCKETS,
             registry=registry,
         )
@@ -139,19 +137,17 @@ class AgentMetrics:
             ["outcome", "termination"],
             registry=registry,
         )
-        self.hops = Histogram(
-            "hop2rag_hops", "Hops taken by one question.", ["type"], buckets=HOP_BUCKETS, registry=registry
-        )
+        self.hops = Histogram("hop2rag_hops", "Hops of one question.", ["type"], buckets=HOP_BUCKETS, registry=registry)
         self.llm_call_duration = Histogram(
             "hop2rag_llm_call_duration_seconds",
-            "Time of one LLM call that succeeded, as the client sees it, to the end of the stream.",
+            "Time of one successful LLM call, as the client sees it, to the end of the stream.",
             ["node"],
             buckets=NODE_BUCKETS,
             registry=registry,
         )
         self.llm_ttft = Histogram(
             "hop2rag_llm_time_to_first_token_seconds",
-            "Time from sending an LLM call that succeeded to its first token, as the client sees it.",
+            "Time from sending a successful LLM call to its first token, as the client sees it.",
             ["node"],
             buckets=TTFT_BUCKETS,
             registry=registry,
@@ -182,44 +178,44 @@ class AgentMetrics:
         )
         self.retrieval_duration = Histogram(
             "hop2rag_retrieval_duration_seconds",
-            "Time of one stage of retrieval that ended well.",
+            "Time of one successful stage of retrieval.",
             ["stage"],
             buckets=RETRIEVAL_BUCKETS,
             registry=registry,
         )
         self.retrieval_failures = Counter(
             "hop2rag_retrieval_failures_total",
-            "Stages of retrieval that failed or were cancelled; hop2rag_retrieval_duration_seconds does not hold them.",
+            "Stages of retrieval that failed or were cancelled; hop2rag_retrieval_duration_seconds excludes them.",
             ["stage"],
             registry=registry,
         )
         self.prefetches = Counter(
             "hop2rag_prefetches_total",
-            "Retrievals for a draft of the next query, by what became of them.",
+            "Retrievals for a draft of the next query, by outcome.",
             ["outcome"],
             registry=registry,
         )
         self.prefetch_seconds = Counter(
             "hop2rag_prefetch_seconds_total",
-            "Time of retrievals for a draft, by what became of them: all but `used` was for nothing.",
+            "Time of retrievals for a draft, by outcome; all but `used` is wasted.",
             ["outcome"],
             registry=registry,
         )
         self.llm_errors = Counter(
             "hop2rag_llm_errors_total",
-            "LLM calls that failed, by reason; hop2rag_llm_call_duration_seconds does not hold them.",
+            "LLM calls that failed, by reason; hop2rag_llm_call_duration_seconds excludes them.",
             ["node", "reason"],
             registry=registry,
         )
         self.llm_retries = Counter(
             "hop2rag_llm_retries_total",
-            "LLM calls that were sent again because the server had refused them for load (429 or 503).",
+            "LLM calls that were sent again after the server refused them because of load (429 or 503).",
             ["node"],
             registry=registry,
         )
         self.json_repairs = Counter(
             "hop2rag_json_repairs_total",
-            "LLM answers that were not the JSON asked for and were asked for again.",
+            "LLM replies that were not the requested JSON, and were requested again.",
             ["node"],
             registry=registry,
         )
@@ -232,7 +228,7 @@ class AgentMetrics:
         return Counter(name, text, ["node", "hop"], registry=registry)
 
     def _start_at_zero(self, nodes: Sequence[str], llm_nodes: Sequence[str]) -> None:
-        """Create every series of the closed sets, so that a rate over a first event is not lost."""
+        """Create every series of the closed sets, so that a rate includes the first event."""
         per_call = (self.prompt_tokens, self.completion_tokens, self.prompt_size)
         closed_sets: tuple[tuple[tuple[MetricWrapperBase, ...], tuple[Sequence[str], ...]], ...] = (
             ((self.node_duration, self.node_failures, self.node_active), (nodes,)),
@@ -249,10 +245,10 @@ class AgentMetrics:
                 instrument.labels(*labels)
 
     def expect(self, counter: Counter) -> None:
-        """Create all series of the cached or the reusable tokens at zero, once it is known that they can be told.
+        """Create all series of the cached or the reusable tokens at zero, once the server is known to report them.
 
-        Until then they are absent: a server that does not tell is not a server without hits. A second call changes
-        nothing.
+        Until then they are absent: a server that does not report hits is not a server without hits. Calling this again
+        changes nothing.
         """
         if counter not in self._expected:
             self._expected.add(counter)
@@ -260,14 +256,14 @@ class AgentMetrics:
                 counter.labels(node, hop)
 
     def node(self, name: str) -> str:
-        """Return the `node` label of a node name: itself, or `other` when the graph does not have it."""
+        """Return the `node` label of a node name: the name, or `other` if it is not a node of the graph."""
         return name if name in self._nodes else OTHER
 
     def llm_node(self, name: str) -> str:
-        """Return the `node` label of a node that calls the LLM."""
+        """Return the `node` label of an LLM node: the name, or `other`."""
         return name if name in self._llm_nodes else OTHER
 
 
 def closed(value: str, allowed: Sequence[str]) -> str:
-    """Return `value` if the set holds it, else `other`."""
+    """Return `value` if it is allowed, else `other`."""
     return value if value in allowed else OTHER

@@ -1,4 +1,4 @@
-"""Why an LLM call failed, told from its exception without knowing which client raised it."""
+"""Why an LLM call failed, derived from its exception, whichever client raised it."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ CONTEXT_WORDS = ("context length", "maximum context", "max_model_len", "context_
 def reason_of(error: BaseException, *, has_begun: bool) -> str:
     """Return one of `exporter.agent.instruments.ERROR_REASONS`, or "other".
 
-    HTTP clients and model libraries name the same failures alike: a `status_code` on what the server refused,
-    "Timeout", "Connect" and "Transport" in the names of the classes of what never got there. A time-out is told by what
-    an error came from: one transport of openai's calls every broken connection a time-out.
+    HTTP clients and model libraries use the same names: a `status_code` on errors for what the server refused;
+    "Timeout", "Connect" and "Transport" in the class names of errors for what never reached it. The root cause decides
+    about a time-out, because one of openai's transports calls every broken connection a time-out.
 
     Args:
         error: what the call raised.
-        has_begun: whether a token had come.
+        has_begun: whether a token had arrived.
     """
     status = getattr(error, "status_code", None) or getattr(getattr(error, "response", None), "status_code", None)
     if isinstance(error, CancelledError | GeneratorExit | KeyboardInterrupt):
@@ -41,7 +41,7 @@ def _names(error: BaseException) -> str:
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an error, what it was raised from, and so on."""
+    """Yield an error, its cause, the cause of that, and so on."""
     while error:
         yield error
         error = error.__cause__

@@ -1,4 +1,4 @@
-"""The instruments of a long run that alerts steer; served with the agent's."""
+"""The instruments of a soak, a long run that alerts steer; served with the agent's."""
 
 from __future__ import annotations
 
@@ -22,39 +22,39 @@ class SoakMetrics:
 
     Args:
         registry: where the instruments are registered.
-        actions: every (action, alert) that can be; anything else is counted under `other`.
+        actions: every possible (action, alert); any other is counted as `other`.
     """
 
     def __init__(self, registry: CollectorRegistry, actions: Iterable[tuple[str, str]]) -> None:
         self._actions = frozenset(actions)
         self.paused = Gauge(
             "hop2rag_soak_paused",
-            "1 while a soak sends nothing because an alert, a lost heartbeat, the engine or the disk holds it.",
+            "1 while a soak is paused by an alert, a lost heartbeat, the engine or the disk.",
             registry=registry,
         )
         self.level = Gauge(
-            "hop2rag_soak_concurrency", "Questions in flight that a soak allows itself now.", registry=registry
+            "hop2rag_soak_concurrency", "Questions that a soak currently allows in flight.", registry=registry
         )
         self.actions = Counter(
             "hop2rag_soak_actions_total",
-            "What a soak did, or in a dry run would have done, because of an alert.",
+            "Actions of a soak because of an alert; in a dry run, actions that it would have taken.",
             ["action", "alert"],
             registry=registry,
         )
         self.requests = Counter(
             "hop2rag_soak_webhook_requests_total",
-            "Messages to a soak's webhook, by what became of them.",
+            "Messages to a soak's webhook, by outcome.",
             ["outcome"],
             registry=registry,
         )
         self.ignored = Counter(
             "hop2rag_soak_alerts_ignored_total",
-            "Alerts for which nothing was done: no rule of ours, not confirmed by Prometheus, or not to be read.",
+            "Alerts that a soak ignored: not one of our rules, not confirmed by Prometheus, or unreadable.",
             ["reason"],
             registry=registry,
         )
         self.restarts = Counter(
-            "hop2rag_soak_engine_restarts_total", "Starts of an engine that had died or hung.", registry=registry
+            "hop2rag_soak_engine_restarts_total", "Restarts of an engine that had died or hung.", registry=registry
         )
         for action, alert in (*self._actions, (OTHER, OTHER)):
             self.actions.labels(action, alert)

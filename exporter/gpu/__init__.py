@@ -1,1 +1,1 @@
-"""Reads GPUs: what the driver says, sampled, kept and told."""
+"""Reads GPUs: backends, samplers, latest readings, metric families and the raw log."""

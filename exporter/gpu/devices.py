@@ -21,9 +21,9 @@ STOP_SECONDS = 0.5  # for all GPUs together
 
 
 class Gpus:
-    """Opens a backend in a thread of its own, for even that can hang, and starts a sampler for each GPU.
+    """Opens a backend in a thread of its own, because even that can hang, and starts a sampler for each GPU.
 
-    Without a driver it tries again with growing pauses and says so once.
+    Without a driver it retries with growing pauses and logs that once.
 
     Args:
         reader: the backend.
@@ -37,7 +37,7 @@ class Gpus:
         self._tried = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._open, name="open-gpus", daemon=True)
-        self.failure: str | None = "has not answered yet"
+        self.failure: str | None = "no answer yet"
 
     @property
     def records(self) -> list[GpuRecord]:
@@ -52,22 +52,22 @@ class Gpus:
 
     @property
     def is_settled(self) -> bool:
-        """True once the backend has answered, with GPUs or without."""
+        """True once the backend has answered, with or without GPUs."""
         return self._tried.is_set()
 
     def start(self, patience_seconds: float = 0.0) -> None:
-        """Start looking for GPUs, and wait up to `patience_seconds` for the first answer."""
+        """Start to look for GPUs, and wait up to `patience_seconds` for the first answer."""
         self._thread.start()
         self._tried.wait(patience_seconds)
 
     def stop(self) -> None:
-        """Stop every sampler; threads that hang in the driver are left behind."""
+        """Stop every sampler; do not wait for threads that hang in the driver."""
         self._stopping.set()
         until = time.monotonic() + STOP_SECONDS
         if self._thread.is_alive():
             self._thread.join(STOP_SECONDS)
         for sampler in self._samplers:
-            sampler.stop(0.0)  # all of them first, so that they end at the same time
+            sampler.stop(0.0)  # signal all of them first, so that they end together
         for sampler in self._samplers:
             sampler.stop(until)
 
@@ -78,7 +78,7 @@ class Gpus:
                 samplers = [self._make_sampler(device) for device in self._reader.open()]
             except GpuError as error:
                 self.failure = error.code
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is tried again
+            except Exception as error:  # noqa: BLE001 - whatever it is, the next attempt may succeed
                 self.failure = type(error).__name__
                 _LOG.debug("The GPUs could not be opened.", exc_info=error)
             else:
@@ -90,7 +90,7 @@ class Gpus:
                 self._tried.set()
                 return
             if not self._tried.is_set():
-                _LOG.warning("No GPU metrics: %s. Everything else is served; NVML is tried again.", self.failure)
+                _LOG.warning("No GPU metrics: %s. All other metrics are served; NVML is tried again.", self.failure)
                 self._tried.set()
             self._stopping.wait(pause_seconds)
             pause_seconds = min(2 * pause_seconds, BACKOFF_SECONDS[1])

@@ -1,4 +1,4 @@
-"""What the samplers know about the GPUs, as metric families."""
+"""Metric families of the GPUs, from their latest readings."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _latest(kind: type[Reading], attribute: str) -> Callable[[GpuRecord], float 
 
 
 def _utilization(record: GpuRecord) -> float | None:
-    """Return the newest sample of the driver's buffer where there is one, else the polled duty cycle."""
+    """Return the newest sample in the driver's buffer if there is one, else the polled duty cycle."""
     buffered, polled = record.fresh(BusyTime), record.fresh(Utilization)
     if buffered is not None and buffered.latest is not None:
         return buffered.latest
@@ -56,10 +56,12 @@ FIELDS = (
     Field("nvml_memory_used_bytes", "Device memory in use, the driver's reserve included.", _latest(Memory, "used")),
     Field("nvml_memory_free_bytes", "Device memory not in use.", _latest(Memory, "free")),
     Field(
-        "nvml_memory_total_bytes", "Device memory installed, or given to the MIG instance.", _latest(Memory, "total")
+        "nvml_memory_total_bytes", "Device memory installed, or assigned to the MIG instance.", _latest(Memory, "total")
     ),
     Field(
-        "nvml_power_watts", "Power draw, instantaneous where the driver tells it.", _latest(Utilization, "power_watts")
+        "nvml_power_watts",
+        "Power draw, instantaneous if the driver reports it.",
+        _latest(Utilization, "power_watts"),
     ),
     Field(
         "nvml_utilization_ratio",
@@ -68,12 +70,12 @@ FIELDS = (
     ),
     Field(
         "nvml_utilization_refresh_seconds",
-        "How often the driver renews the utilisation; a finer line than this is fiction.",
+        "How often the driver updates the utilization; a finer line than this is fiction.",
         _latest(BusyTime, "refresh_seconds"),
     ),
     Field(
         "nvml_busy_seconds_total",
-        "Time in which a kernel ran: the integral of every utilisation sample of the driver's buffer.",
+        "Time in which a kernel ran: the integral of all utilization samples in the driver's buffer.",
         _latest(BusyTime, "busy_seconds"),
     ),
     Field(
@@ -87,12 +89,12 @@ FIELDS = (
     Field("nvml_memory_clock_hertz", "Clock of the device memory.", _latest(Status, "memory_clock_hertz")),
     Field(
         "nvml_ecc_corrected_errors_total",
-        "Memory errors corrected over the GPU's life.",
+        "Corrected memory errors over the GPU's lifetime.",
         _latest(Status, "ecc_corrected"),
     ),
     Field(
         "nvml_ecc_uncorrected_errors_total",
-        "Memory errors not corrected over the GPU's life.",
+        "Uncorrected memory errors over the GPU's lifetime.",
         _latest(Status, "ecc_uncorrected"),
     ),
     Field("nvml_xid_errors_total", "XID errors since the exporter began to watch.", _latest(Xids, "count")),
@@ -112,12 +114,12 @@ FIELDS = (
         "Time since the GPU last answered the memory sampler; grows while a call hangs.",
         lambda record: record.age_seconds,
     ),
-    Field("hop2rag_exporter_sample_rate_hertz", "Memory samples a second, achieved over the last ten seconds.", _rate),
+    Field("hop2rag_exporter_sample_rate_hertz", "Memory samples per second over the last ten seconds.", _rate),
 )
 
 
 class GpuCollector:
-    """Serves what is fresh. A value that a GPU lacks, and every value of a GPU that does not answer, is left out.
+    """Serves fresh readings; leaves out values that a GPU lacks, and every value of a GPU that does not answer.
 
     Args:
         records: returns the GPUs found so far.
@@ -155,7 +157,7 @@ def _info(records: Sequence[GpuRecord]) -> GaugeMetricFamily:
 
 
 def _processes(records: Sequence[GpuRecord]) -> GaugeMetricFamily:
-    """Return memory by process: the largest by name, the rest of a crowded GPU together as "other"."""
+    """Return memory by process: the largest by pid, the rest of a crowded GPU together as "other"."""
     family = GaugeMetricFamily("nvml_process_memory_bytes", "Device memory by process id.", labels=["gpu", "pid"])
     for record in records:
         reading = record.fresh(Processes)

@@ -1,4 +1,4 @@
-"""What is known about one GPU now: the latest reading of each kind, and the last samples of its memory."""
+"""The state of one GPU: the latest reading of each kind, and the last samples of its memory."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
     from exporter.gpu.readings import GpuDevice, GpuInfo
 
-SET_BACK_MS = 1_000  # a wall clock that jumps back further starts the timeline anew
+SET_BACK_MS = 1_000  # a wall clock that jumps back further starts a new timeline
 R = TypeVar("R", bound=Reading)
 
 
 @dataclass(frozen=True)
 class Clock:
-    """Time as the sampler sees it: seconds, monotonic; seconds since 1970; and a sleep in seconds."""
+    """The time of a sampler: monotonic seconds, seconds since 1970, and a sleep in seconds."""
 
     monotonic: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time
@@ -28,9 +28,9 @@ class Clock:
 
 
 class MemorySample(NamedTuple):
-    """Memory in use at one tick, with what was last known of load and status.
+    """Memory in use at one tick, with the latest utilization and status.
 
-    `epoch` counts how often the wall clock was set back before: times ascend within an epoch, not across.
+    `epoch` counts how often the wall clock was set back before; times ascend only within an epoch.
     """
 
     ts_ms: int
@@ -41,14 +41,14 @@ class MemorySample(NamedTuple):
 
 
 class GpuRecord:
-    """Shared between the threads that sample one GPU and those that answer scrapes.
+    """Shared by the threads that sample one GPU and those that answer scrapes.
 
     A reading is served only while it is younger than its kind's `max_age_seconds` and the GPU still answers: a lost or
-    hung GPU has no values, not old ones. A GPU that answers and does not tell its memory is up all the same.
+    hung GPU has no values instead of old ones. A GPU that answers without reporting its memory is up all the same.
 
     Args:
-        device: whose record it is.
-        clock: the time.
+        device: the GPU.
+        clock: the clock of the sampler.
         depth: how many memory samples are kept.
     """
 
@@ -62,12 +62,12 @@ class GpuRecord:
 
     @property
     def info(self) -> GpuInfo:
-        """Who the GPU is."""
+        """The identity of the GPU."""
         return self._device.info
 
     @property
     def is_up(self) -> bool:
-        """True while the GPU answers, whether or not it tells its memory."""
+        """True while the GPU answers, even without reporting its memory."""
         age_seconds = self.age_seconds
         return not self._is_lost and age_seconds is not None and age_seconds <= Memory.max_age_seconds
 
@@ -83,13 +83,13 @@ class GpuRecord:
         return [sample for sample in samples if sample.epoch == samples[-1].epoch]
 
     def put(self, reading: Reading) -> None:
-        """Store a reading in place of the one before."""
+        """Store a reading; it replaces the previous one of its kind."""
         self._latest[type(reading)] = (self._clock.monotonic(), reading)
 
     def put_memory(self, memory: Memory | None, at: float) -> None:
-        """Store a tick's answer, given at monotonic time `at`, and its sample on the timeline.
+        """Store the answer of a tick at monotonic time `at`, and its sample on the timeline.
 
-        None is an answer too: the GPU is there and does not tell its memory.
+        None is an answer too: the GPU answers without reporting its memory.
         """
         self._last_answer = at
         self._is_lost = False
@@ -101,19 +101,19 @@ class GpuRecord:
         if self.samples:
             last = self.samples[-1]
             epoch = last.epoch + (ts_ms < last.ts_ms - SET_BACK_MS)
-            if epoch == last.epoch:  # a late tick may share the next one's millisecond, but a timeline must ascend
+            if epoch == last.epoch:  # a late tick may fall into the next one's millisecond, but a timeline must ascend
                 ts_ms = max(ts_ms, last.ts_ms + 1)
         self.samples.append(MemorySample(ts_ms, memory.used, self.fresh(Utilization), self.fresh(Status), epoch))
 
     def fresh(self, kind: type[R]) -> R | None:
-        """Return the latest reading of a kind, or None if there is none young enough to be true."""
+        """Return the latest reading of a kind, None if there is none or it is too old."""
         entry = self._latest.get(kind)
         if entry is None or not (self.is_up or kind.outlives_loss):
             return None
-        is_true = self._clock.monotonic() - entry[0] <= kind.max_age_seconds
-        return cast("R", entry[1]) if is_true else None
+        is_fresh = self._clock.monotonic() - entry[0] <= kind.max_age_seconds
+        return cast("R", entry[1]) if is_fresh else None
 
     def clear(self) -> None:
-        """Forget every value but those that outlive it: the GPU is lost."""
+        """Mark the GPU as lost: drop every reading except those that outlive the loss."""
         self._is_lost = True
         self._latest = {kind: entry for kind, entry in self._latest.items() if entry[1].outlives_loss}

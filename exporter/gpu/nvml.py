@@ -1,4 +1,4 @@
-"""GPUs through NVML: the only module that loads `pynvml`."""
+"""Reads GPUs through NVML; the only module that loads `pynvml`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class NvmlReader:
     """Finds GPUs and their MIG instances.
 
     Args:
-        nvml: the `pynvml` module; imported on first use, so that a host without it can run everything else.
+        nvml: the `pynvml` module; by default imported on first use, so that a host without it can run everything else.
     """
 
     def __init__(self, nvml: Any = None) -> None:
@@ -43,10 +43,10 @@ class NvmlReader:
     def open(self) -> list[NvmlDevice]:
         """Load the driver's library and return one device per GPU and per MIG instance.
 
-        A GPU that is listed but does not answer is returned too; it is lost until `reopen` succeeds.
+        A GPU that is listed but does not answer is included; it is lost until `reopen` succeeds.
 
         Raises:
-            GpuError: with code LIBRARY_NOT_FOUND, DRIVER_NOT_LOADED or whatever else the driver says.
+            GpuError: with code LIBRARY_NOT_FOUND, DRIVER_NOT_LOADED or another code of the driver.
         """
         try:
             self._nvml = self._nvml or importlib.import_module("pynvml")
@@ -71,10 +71,10 @@ class NvmlReader:
         return self._devices
 
     def _restart(self) -> None:
-        """Initialise NVML from nothing if no GPU answers, as a reloaded driver needs; else do nothing.
+        """Shut NVML down and initialise it again if no GPU answers, as a reloaded driver requires.
 
         Raises:
-            GpuError: the driver is not there.
+            GpuError: the driver is missing.
         """
         with self._lock:
             if not all(device.lost for device in self._devices):
@@ -82,7 +82,7 @@ class NvmlReader:
             for device in self._devices:
                 device.release()
             call = Calls(self._nvml)
-            for _ in range(self._initialised):  # NVML counts, and ends with the last
+            for _ in range(self._initialised):  # NVML counts its initialisations
                 call.attempt("nvmlShutdown")
             self._initialised = 0
             self._initialise(call)
@@ -98,20 +98,20 @@ class NvmlDevice:
     def __init__(self, nvml: Any, info: GpuInfo, find_handle: Callable[[], Any], restart: Callable[[], None]) -> None:
         self.info = info
         self.lost = True
-        self.is_unique = True  # by its UUID; where two have one, NVML gives the first for both
+        self.is_unique = True  # by its UUID; if two GPUs share one, NVML returns the first for both
         self._call = Calls(nvml)
         self._nvml = nvml
         self._find_handle = find_handle
         self._restart = restart
         self._handle: Any = None
-        self._has_said_no_memory = False
+        self._has_logged_no_memory = False
         self._utilization = UtilizationBuffer(self._call)
         self._xids = XidWatch(self._call)
         with suppress(GpuError):
             self._identify()
 
     def mig_instances(self) -> Iterator[tuple[int, Callable[[], Any]]]:
-        """Yield (number, function that finds the handle) of each MIG instance; nothing where MIG is off."""
+        """Yield (number, function that finds the handle) of each MIG instance; nothing if MIG is off."""
         count = None if self.lost else self._call.attempt("nvmlDeviceGetMaxMigDeviceCount", self._handle)
         for number in range(known(count, MOST_INSTANCES) or 0):
             find_handle = partial(self._call, "nvmlDeviceGetMigDeviceHandleByIndex", self._handle, number)
@@ -120,9 +120,9 @@ class NvmlDevice:
                 yield number, find_handle
 
     def memory(self) -> Memory | None:
-        """Read memory in use, free and total; None, said once, from a GPU that answers and does not tell them.
+        """Read memory in use, free and total; None, logged once, for a GPU that answers without reporting them.
 
-        GPUs that share the host's memory have none of their own to tell.
+        GPUs that share the host's memory have no memory of their own.
         """
         if self.lost:
             raise GpuError("GPU_IS_LOST")
@@ -133,17 +133,17 @@ class NvmlDevice:
                 self.lost = True
                 raise
             self._call.note(error.code)
-            self._say_without_memory(error.code)
+            self._log_without_memory(error.code)
             return None
         total = known(reading.total)
         used, free = known(reading.used, total or 0), known(reading.free, total or 0)
         if used is None or not total:
-            self._say_without_memory("NO_DATA")
+            self._log_without_memory("NO_DATA")
             return None
         return Memory(used=used, total=total, free=free)
 
     def utilization(self) -> Utilization:
-        """Read power, instantaneous where the driver has it, and the duty cycles."""
+        """Read power, instantaneous where the driver reports it, and the duty cycles."""
         rates = self._call.optional("nvmlDeviceGetUtilizationRates", self._handle)
         return Utilization(
             power_watts=self._power_watts(),
@@ -152,7 +152,7 @@ class NvmlDevice:
         )
 
     def busy_time(self) -> BusyTime | None:
-        """Read the driver's utilisation buffer; None where there is none."""
+        """Read the driver's utilization buffer; None if there is none."""
         return self._utilization.read(self._handle)
 
     def status(self) -> Status:
@@ -167,7 +167,7 @@ class NvmlDevice:
         )
 
     def xids(self) -> Xids | None:
-        """Read the XID errors so far; asks the driver for nothing but events that wait."""
+        """Read the XID errors so far, from the driver's pending events."""
         return self._xids.poll(None if self.lost else self._handle)
 
     def pcie(self) -> Pcie:
@@ -178,10 +178,10 @@ class NvmlDevice:
         )
 
     def processes(self) -> Processes:
-        """Read memory by compute process; a process whose memory the driver does not tell is left out."""
+        """Read memory by compute process; leave out a process whose memory the driver does not report."""
         running = self._call.optional("nvmlDeviceGetComputeRunningProcesses", self._handle) or []
         used: dict[int, int] = {}
-        for each in running:  # a process with several contexts may come several times
+        for each in running:  # a process with several contexts may be listed several times
             if (size := known(each.usedGpuMemory)) is not None:
                 used[each.pid] = used.get(each.pid, 0) + size
         return Processes(tuple(used.items()))
@@ -195,11 +195,11 @@ class NvmlDevice:
         return failures
 
     def release(self) -> None:
-        """Give back what NVML holds for this GPU, before NVML is shut down."""
+        """Free what NVML keeps for this GPU, before NVML is shut down."""
         self._xids.close()
 
     def reopen(self) -> None:
-        """Get a new handle, by UUID where it is known and its own: indices move when a GPU vanishes.
+        """Get a new handle, by UUID if it is known and unique: indices move when a GPU vanishes.
 
         Raises:
             GpuError: the GPU is still lost.
@@ -211,21 +211,21 @@ class NvmlDevice:
     def _identify(self, uuid: str = "") -> None:
         handle = self._call("nvmlDeviceGetHandleByUUID", uuid) if uuid else self._find_handle()
         name, uuid = self._call.optional("nvmlDeviceGetName", handle), self._call.optional("nvmlDeviceGetUUID", handle)
-        line = " ".join(plain(str(name or "")).split())  # of a log, too
+        line = " ".join(plain(str(name or "")).split())  # the name is logged, too
         self.info = replace(self.info, uuid=str(uuid or self.info.uuid), name=line or self.info.name)
         self._handle = handle
         self.lost = False
 
     def _answers(self) -> bool:
-        """Return whether the GPU still tells who it is."""
+        """Return whether the GPU still reports its identity."""
         identity = ("nvmlDeviceGetUUID", "nvmlDeviceGetName")
         return any(self._call.attempt(function, self._handle) is not None for function in identity)
 
-    def _say_without_memory(self, code: str) -> None:
-        if not self._has_said_no_memory:
-            self._has_said_no_memory = True
+    def _log_without_memory(self, code: str) -> None:
+        if not self._has_logged_no_memory:
+            self._has_logged_no_memory = True
             name = f"GPU {self.info.gpu} ({self.info.name})"
-            _LOG.warning("%s does not tell its memory: %s. Its other series are served.", name, code)
+            _LOG.warning("%s does not report its memory: %s. Its other series are served.", name, code)
 
     def _scaled(self, unit: float, function: str, *arguments: Any) -> float | None:
         value = self._call.number(function, self._handle, *arguments)

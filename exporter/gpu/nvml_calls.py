@@ -1,4 +1,4 @@
-"""NVML's calling conventions: failures by name, and what a GPU lacks as None."""
+"""NVML's calling conventions: failures get names, and what a GPU lacks becomes None."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from exporter.gpu.readings import GpuError
 
-# What a GPU, a MIG instance or an unprivileged caller does not have; a vGPU says INVALID_ARGUMENT.
+# Codes for what a GPU, a MIG instance or an unprivileged caller lacks; a vGPU returns INVALID_ARGUMENT.
 _LACKING = frozenset(
     {
         "NOT_SUPPORTED",
@@ -24,7 +24,7 @@ _LACKING = frozenset(
         "ARGUMENT_VERSION_MISMATCH",
     }
 )
-# Nothing more can be asked until the handle, or NVML, is opened anew. Any other failure is one answer's.
+# Every call fails until the handle, or NVML, is opened again. Any other failure concerns one call.
 LOST = frozenset(
     {
         "GPU_IS_LOST",
@@ -43,7 +43,7 @@ FAILURES_KEPT = 1000
 class Calls:
     """Calls NVML functions by name and turns whatever they raise into GpuError.
 
-    `failures` holds the codes of answers that were left out for a failure, for whoever counts them.
+    `failures` are the codes of failed optional calls that nothing has counted yet.
     """
 
     def __init__(self, nvml: Any) -> None:
@@ -53,10 +53,10 @@ class Calls:
         self._codes = {getattr(nvml, name): name.removeprefix("NVML_ERROR_") for name in names}
 
     def __call__(self, function: str, *arguments: Any) -> Any:
-        """Return the function's result; a string that is no UTF-8 has replacement characters.
+        """Return the function's result; bytes that are not UTF-8 become replacement characters.
 
         Raises:
-            GpuError: with NVML's name for the failure, or the name of an exception that is not NVML's.
+            GpuError: with NVML's name of the failure, or the name of an exception that is not NVML's.
         """
         try:
             answer = getattr(self.nvml, function)(*arguments)
@@ -64,12 +64,12 @@ class Calls:
             raise GpuError(self._codes.get(error.value, "UNKNOWN")) from error
         except UnicodeDecodeError as error:
             answer = error.object
-        except Exception as error:  # ctypes and the binding raise what they like, and a field is all that it may cost
+        except Exception as error:  # ctypes and the binding may raise anything, and only one field may be lost
             raise GpuError(type(error).__name__) from error
         return answer.decode(errors="replace") if isinstance(answer, bytes) else answer
 
     def optional(self, function: str, *arguments: Any) -> Any:
-        """Return the function's result, or None where this GPU or caller does not have it, or it failed.
+        """Return the function's result, or None if this GPU or caller lacks it, or if it failed.
 
         Raises:
             GpuError: the GPU is lost.
@@ -83,12 +83,12 @@ class Calls:
             return None
 
     def note(self, code: str) -> None:
-        """Keep a failure for whoever counts them, unless it means that there is nothing to be had."""
+        """Keep a failure to be counted, unless the code means that the GPU or the caller lacks the value."""
         if code not in _LACKING:
             self.failures.append(code)
 
     def number(self, function: str, *arguments: Any) -> int | None:
-        """Return the function's result where it is a number that means something; see `optional`."""
+        """Return the function's result if it is a valid number; see `optional`."""
         return known(self.optional(function, *arguments))
 
     def attempt(self, function: str, *arguments: Any) -> Any:
@@ -105,6 +105,6 @@ def known(value: Any, most: float = math.inf) -> int | None:
 
 
 def percent(value: Any) -> float | None:
-    """Return a duty cycle in percent as 0 to 1, None for what cannot be one."""
-    told = known(value, 100)
-    return None if told is None else told / 100
+    """Return a duty cycle in percent as 0 to 1, None if it is invalid."""
+    valid = known(value, 100)
+    return None if valid is None else valid / 100

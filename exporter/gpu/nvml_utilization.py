@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from exporter.gpu.nvml_calls import Calls
 
 MICROSECONDS = 1_000_000
-UNSEEN_SECONDS = 2.0  # samples further apart than this leave a time of which nothing is known
+UNSEEN_SECONDS = 2.0  # between samples further apart than this the utilization is unknown
 
 
 class UtilizationBuffer:
@@ -26,13 +26,13 @@ class UtilizationBuffer:
         self._reading: BusyTime | None = None
 
     def read(self, handle: Any) -> BusyTime | None:
-        """Return the history so far; None until the driver has told anything."""
-        if handle is not self._handle:  # a driver that was loaded anew counts its time from another start
+        """Return the busy time so far; None until the driver has returned a sample."""
+        if handle is not self._handle:  # a reloaded driver has another time origin
             self._handle, self._last_us = handle, 0
         kind = self._call.nvml.NVML_GPU_UTILIZATION_SAMPLES
         answer = self._call.optional("nvmlDeviceGetSamples", handle, kind, self._last_us)
-        told = [(sample.timeStamp, percent(sample.sampleValue.uiVal)) for sample in answer[1]] if answer else []
-        samples = [(time_us, ratio) for time_us, ratio in told if ratio is not None]
+        found = [(sample.timeStamp, percent(sample.sampleValue.uiVal)) for sample in answer[1]] if answer else []
+        samples = [(time_us, ratio) for time_us, ratio in found if ratio is not None]
         if not samples:
             return self._reading
         before = self._reading or BusyTime(busy_seconds=0.0)

@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
     from exporter.gpu.nvml_calls import Calls
 
-TURN_SECONDS = 1.0
-EVENTS_PER_POLL = 100  # a GPU that throws XIDs without end must not hold the thread
+LOCK_SECONDS = 1.0
+EVENTS_PER_POLL = 100  # a GPU with an endless series of XIDs must not keep the thread
 
 
 class XidWatch:
-    """Counts a GPU's XID errors from the first poll on; may be asked from several threads.
+    """Counts a GPU's XID errors from the first poll on; thread-safe.
 
-    Events wait in a set that NVML frees when it is shut down or the handle is given up: `close` takes what waits there
-    first, for the XID that comes with a loss is the one that says why.
+    NVML queues events in a set and frees it when NVML is shut down or the handle is dropped. `close` reads the queued
+    events first, because the XID that comes with a loss explains it.
     """
 
     def __init__(self, call: Calls) -> None:
@@ -30,31 +30,31 @@ class XidWatch:
         self._lock = threading.Lock()
         self._handle: Any = None
         self._events: Any = None
-        self._told: Xids | None = None
+        self._reading: Xids | None = None
 
     def poll(self, handle: Any) -> Xids | None:
-        """Return the XID errors so far, None where they cannot be watched.
+        """Return the XID errors so far, None if they cannot be watched.
 
-        Begins to watch a handle that is new; None, for a GPU that is lost, only takes what waits.
+        Starts to watch a new handle; None, for a lost GPU, only reads the queued events.
         """
-        with self._turn() as is_ours:
+        with self._locked() as is_ours:
             if is_ours:
                 if handle is not None and handle is not self._handle:
                     self._close()
                     self._register(handle)
                 self._take()
-            return self._told
+            return self._reading
 
     def close(self) -> None:
-        """Count what waits, and free the set."""
-        with self._turn() as is_ours:
+        """Count the queued events, and free the set."""
+        with self._locked() as is_ours:
             if is_ours:
                 self._close()
 
     @contextmanager
-    def _turn(self) -> Iterator[bool]:
-        """Yield whether this thread may ask the driver; another that hangs in it is not waited for without end."""
-        is_ours = self._lock.acquire(timeout=TURN_SECONDS)
+    def _locked(self) -> Iterator[bool]:
+        """Yield whether this thread may call the driver; do not wait forever for another thread that hangs in it."""
+        is_ours = self._lock.acquire(timeout=LOCK_SECONDS)
         try:
             yield is_ours
         finally:
@@ -76,13 +76,13 @@ class XidWatch:
             except GpuError:
                 self._call.attempt("nvmlEventSetFree", events)
                 raise
-            self._events, self._told = events, self._told or Xids(0)
+            self._events, self._reading = events, self._reading or Xids(0)
 
     def _take(self) -> None:
         if self._events is None:
             return
         for _ in range(EVENTS_PER_POLL):
             event = self._call.attempt("nvmlEventSetWait_v2", self._events, 0)
-            if event is None:  # no more, or the set is of no use any longer
+            if event is None:  # no more events, or the set is no longer valid
                 return
-            self._told = Xids((self._told.count if self._told else 0) + 1, known(event.eventData))
+            self._reading = Xids((self._reading.count if self._reading else 0) + 1, known(event.eventData))

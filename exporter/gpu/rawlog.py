@@ -1,4 +1,4 @@
-"""Every memory sample on disk: the record, of which Prometheus is a view. A replay reads the same format."""
+"""Writes every memory sample to disk; a replay reads the same format."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("exporter.gpu.rawlog")
 WRITE_SECONDS = 1.0
-STOP_SECONDS = 2.0  # for the last rows; a disk that hangs keeps them
+STOP_SECONDS = 2.0  # for the last rows; a disk that hangs loses them
 MAX_FILE_BYTES = 64 * 1024 * 1024  # about three hours of one GPU at 10 ms
 KEPT_FILES = 16
 
 
 class RawLogMetrics:
-    """What the raw log says about itself."""
+    """The raw log's own metrics."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.rows = Counter("hop2rag_exporter_raw_log_rows_total", "Samples written to the raw log.", registry=registry)
@@ -40,19 +40,19 @@ class RawLogMetrics:
 
 
 class RawLog:
-    """Appends what the records gathered to a CSV, once a second, from a thread of its own.
+    """Appends new samples to a CSV once per second, from a thread of its own.
 
-    A new file is begun at `max_file_bytes`, and when the wall clock was set back, for a file's times ascend; the oldest
-    of the log's own are deleted beyond `kept_files`. Should the disk fail, at whatever point, sampling and scrapes go
-    on, the error is counted, and writing is tried again with what is still held in memory.
+    It begins a new file at `max_file_bytes`, and when the wall clock is set back, because times ascend within a file.
+    It deletes its oldest files beyond `kept_files`. If the disk fails, at any point, sampling and scrapes continue, the
+    error is counted, and the log retries with the samples that are still in memory.
 
     Args:
-        directory: where the files go; they are readable by their owner only.
+        directory: the folder of the files; only their owner can read them.
         records: returns the GPUs found so far.
-        metrics: the log's own counters.
+        metrics: the log's own metrics.
         wall: seconds since 1970, for file names.
-        max_file_bytes: size at which a new file is begun.
-        kept_files: files kept, the current one included.
+        max_file_bytes: the size at which a new file begins.
+        kept_files: the number of files to keep, the current one included.
 
     Raises:
         StorageError: the directory cannot be created or written.
@@ -89,7 +89,7 @@ class RawLog:
         self._thread.start()
 
     def stop(self, patience_seconds: float = STOP_SECONDS) -> None:
-        """Write what is left and close the file; a disk that hangs is left behind after `patience_seconds`."""
+        """Write the last rows and close the file; give up after `patience_seconds` on a disk that hangs."""
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join(patience_seconds)
@@ -99,14 +99,14 @@ class RawLog:
             self._files.close()
 
     def write(self) -> None:
-        """Write every sample that is not written yet, and count and say it if that fails."""
+        """Write every new sample; count and log a failure."""
         try:
             self._write()
-        except Exception as error:  # noqa: BLE001 - whatever a disk does, it is tried again in a second
+        except Exception as error:  # noqa: BLE001 - whatever a disk does, the log retries in a second
             self._metrics.errors.inc()
             if not self._is_failing:
                 reason = getattr(error, "strerror", None) or type(error).__name__
-                _LOG.warning("The raw log could not be written: %s. It is tried again every second.", reason)
+                _LOG.warning("The raw log could not be written: %s. It is retried every second.", reason)
             self._is_failing = True
         else:
             self._is_failing = False

@@ -1,4 +1,4 @@
-"""The files of the raw log: one is written, the oldest are deleted, and what is not the log's own is left alone."""
+"""The files of the raw log: writes one, deletes the oldest, and leaves files of others alone."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ _LOOK = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class RawLogFiles:
-    """Writes to one file at a time. Each method that fails leaves the file of before in use.
+    """Writes to one file at a time. A method that fails leaves the previous file in use.
 
     Args:
-        directory: where the files go; it is created where it is missing.
+        directory: the folder of the files; created if it is missing.
         wall: seconds since 1970, for file names.
-        kept: files kept, the current one included.
+        kept: the number of files to keep, the current one included.
     """
 
     def __init__(self, directory: Path, wall: Callable[[], float], kept: int) -> None:
         self._directory = directory
         self._wall = wall
         self._kept = kept
-        self._begun: list[Path] = []  # by this process, in order, whatever the clock told
+        self._begun: list[Path] = []  # by this process, in order, whatever the clock says
         self._descriptor: int | None = None
         self.size = 0
 
     @property
     def is_ours(self) -> bool:
-        """True while the file is where it was begun and holds what was written: nobody moved, cut or deleted it."""
+        """True while the file is in place and complete: not moved, truncated or deleted by another program."""
         if self._descriptor is None:
             return False
         try:
@@ -51,10 +51,10 @@ class RawLogFiles:
         return os.path.samestat(here, there) and here.st_size == self.size
 
     def begin(self) -> None:
-        """Begin a new file, and only then give up the one before and delete the oldest.
+        """Begin a new file; only then close the previous one and delete the oldest.
 
         Raises:
-            OSError: it cannot be created, or there is no room for its first line; then nothing is left of it.
+            OSError: it cannot be created, or its first line does not fit; then it is removed.
         """
         self._directory.mkdir(parents=True, exist_ok=True)
         descriptor, path = self._create()
@@ -71,10 +71,10 @@ class RawLogFiles:
         self._delete_oldest()
 
     def append(self, rows: bytes) -> None:
-        """Write all of `rows` or none: what a full disk took of them is cut off again, to be written whole later.
+        """Write all of `rows` or none: after a partial write the file is truncated to its previous size.
 
         Raises:
-            OSError: they are not written.
+            OSError: the rows are not written.
         """
         if self._descriptor is None:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
@@ -82,7 +82,7 @@ class RawLogFiles:
         self.size += len(rows)
 
     def close(self) -> None:
-        """Close the file; what a disk says to that comes too late to act on."""
+        """Close the file; ignore a failure, because it comes too late to act on."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             with suppress(OSError):
@@ -94,19 +94,19 @@ class RawLogFiles:
             path = self._directory / f"nvml_{stamp}_{number:02d}.csv"
             with suppress(FileExistsError):
                 return os.open(path, _NEW, 0o600), path
-        raise AssertionError  # the count has no end
+        raise AssertionError  # the count is endless
 
     def _delete_oldest(self) -> None:
-        """Delete what goes beyond `kept`: files of earlier processes by their stamp, then our own in their order."""
+        """Delete the files beyond `kept`: first those of earlier processes by timestamp, then our own in order."""
         self._begun = [path for path in self._begun if path.exists()]
         earlier = sorted({path for path in self._directory.iterdir() if _is_log(path)} - set(self._begun))
         for path in [*earlier, *self._begun[:-1]][: max(0, len(earlier) + len(self._begun) - self._kept)]:
-            with suppress(OSError):  # it is tried again with the next file
+            with suppress(OSError):  # the next file tries again
                 path.unlink()
 
 
 def _is_log(path: Path) -> bool:
-    """Return whether a file has a raw log's name and its first line: anything else is somebody's own."""
+    """Return whether a file has the name and the first line of a raw log: any other file belongs to someone else."""
     if not _NAME.fullmatch(path.name):
         return False
     try:
@@ -123,7 +123,7 @@ def _is_log(path: Path) -> bool:
 
 
 def _write_all(descriptor: int, data: bytes, end: int) -> None:
-    """Write `data` at `end`, the end of the file; on failure cut off what was written of it."""
+    """Append `data` to a file of size `end`; on failure truncate the file to that size."""
     written = 0
     try:
         written = os.write(descriptor, data)

@@ -1,4 +1,4 @@
-"""Rows of the raw log, in the columns that a replay reads."""
+"""Rows of the raw log, with the columns that a replay reads."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HEADER = ",".join((COLUMNS[0], "gpu", *COLUMNS[1:])) + "\n"
 
 
 def encode_row(gpu: str, sample: MemorySample) -> str:
-    """Return one line of the CSV; what is not known is an empty cell."""
+    """Return one line of the CSV; an unknown value is an empty cell."""
     utilization, status = sample.utilization or Utilization(), sample.status or Status()
     cells = (
         sample.ts_ms,

@@ -1,6 +1,6 @@
-"""What a GPU can tell: readings by their cost, and the two interfaces a backend implements.
+"""The readings of a GPU, grouped by cost, and the two interfaces of a backend.
 
-A field is None where the GPU, the driver or the backend does not have it; None never becomes a sample.
+A field is None if the GPU, the driver or the backend does not provide it; None never becomes a sample.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class GpuError(Exception):
-    """A call to a GPU failed; `code` is the driver's symbolic name for it, such as `GPU_IS_LOST`."""
+    """A call to a GPU failed; `code` is the driver's symbolic name, such as `GPU_IS_LOST`."""
 
     def __init__(self, code: str) -> None:
         super().__init__(code)
@@ -46,7 +46,7 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class Utilization:
-    """Power in watts and duty cycles 0 to 1. Read every 100 ms: 5 us, and the values change no faster."""
+    """Power in watts and duty cycles, 0 to 1. Read every 100 ms: 5 us, and the values change no faster."""
 
     max_age_seconds: ClassVar[float] = 2.0
     outlives_loss: ClassVar[bool] = False
@@ -57,10 +57,10 @@ class Utilization:
 
 @dataclass(frozen=True, slots=True)
 class BusyTime:
-    """Utilisation from the driver's own buffer. Read every second: 3 ms.
+    """Busy time from the driver's buffer of duty cycles. Read every second: 3 ms.
 
-    `busy_seconds` is the integral of the duty cycle since the first reading, `refresh_seconds` the true spacing of the
-    driver's samples and `latest` the newest of them (0 to 1).
+    `busy_seconds` is the integral of the duty cycle since the first reading, `refresh_seconds` the actual interval of
+    the driver's samples, and `latest` the newest of them (0 to 1).
     """
 
     max_age_seconds: ClassVar[float] = 3.0
@@ -72,10 +72,10 @@ class BusyTime:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """What moves slowly. Read every second: energy alone takes 3 to 17 ms.
+    """Values that change slowly. Read every second: energy alone takes 3 to 17 ms.
 
     Energy in joules since the driver was loaded, temperature in degrees Celsius, clocks in hertz, memory errors over
-    the GPU's life.
+    the GPU's lifetime.
     """
 
     max_age_seconds: ClassVar[float] = 3.0
@@ -90,10 +90,10 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class Xids:
-    """XID errors since the exporter began to watch, and the last one's code. Read every second and at a loss.
+    """XID errors since the exporter began to watch, and the code of the last one. Read every second and at a loss.
 
-    They tell of the past, so they stay true, and are wanted most, after the GPU is lost. `last` is None until there is
-    one.
+    They describe the past, so they stay true after the GPU is lost, when they matter most. `last` is None until there
+    is one.
     """
 
     max_age_seconds: ClassVar[float] = math.inf
@@ -104,7 +104,7 @@ class Xids:
 
 @dataclass(frozen=True, slots=True)
 class Pcie:
-    """PCIe traffic in bytes a second. Read every 5 seconds where switched on: the driver measures for 20 ms a value."""
+    """PCIe traffic in bytes per second. Read every 5 s if enabled: the driver measures each value for 20 ms."""
 
     max_age_seconds: ClassVar[float] = 7.0
     outlives_loss: ClassVar[bool] = False
@@ -114,7 +114,7 @@ class Pcie:
 
 @dataclass(frozen=True, slots=True)
 class Processes:
-    """Device memory in bytes by process id. Read every 5 seconds where switched on: it can take 5 ms and a lock."""
+    """Device memory in bytes by process id. Read every 5 s if enabled: it can take 5 ms and a lock."""
 
     max_age_seconds: ClassVar[float] = 7.0
     outlives_loss: ClassVar[bool] = False
@@ -125,30 +125,30 @@ Reading = Memory | Utilization | BusyTime | Status | Xids | Pcie | Processes
 
 
 class GpuDevice(Protocol):
-    """One GPU or MIG instance. Every method but `info` may block on the driver, and raises GpuError for a lost GPU.
+    """One GPU or MIG instance. Every method may block on the driver, and raises GpuError for a lost GPU.
 
-    A method returns None where the device has nothing of the kind, and leaves out the fields that it does not have or
-    that failed; `take_failures` tells of those that failed.
+    A method returns None if the device does not support the reading. Fields that are unsupported or failed are None;
+    `take_failures` returns the codes of those that failed.
     """
 
     @property
     def info(self) -> GpuInfo:
-        """Who it is."""
+        """Its identity."""
 
     def memory(self) -> Memory | None:
-        """Read the memory in use; None where the GPU answers without telling it."""
+        """Read the memory in use; None if the GPU answers without reporting it."""
 
     def utilization(self) -> Utilization | None:
         """Read power and duty cycles."""
 
     def busy_time(self) -> BusyTime | None:
-        """Read the driver's utilisation buffer."""
+        """Read the driver's utilization buffer."""
 
     def status(self) -> Status | None:
         """Read energy, temperature, clocks and memory errors."""
 
     def xids(self) -> Xids | None:
-        """Read the XID errors so far, those of a loss included; None where they cannot be watched."""
+        """Read the XID errors so far, those of a loss included; None if they cannot be watched."""
 
     def pcie(self) -> Pcie | None:
         """Read PCIe traffic."""
@@ -170,5 +170,5 @@ class GpuReader(Protocol):
         """Find the GPUs.
 
         Raises:
-            GpuError: there is no driver, or it does not answer.
+            GpuError: the driver is missing, or does not answer.
         """

@@ -1,4 +1,4 @@
-"""A recorded trace as a GPU, for tests and demonstrations. It says so: every info series carries backend="replay"."""
+"""Plays a recording as GPUs, for tests and demonstrations; their info series have backend="replay"."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MEGAHERTZ = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One row: time in ms, and what the GPU told then; an empty cell is None."""
+    """One row: time in ms, and the readings at that time; an empty cell is None."""
 
     ts_ms: float
     memory: Memory
@@ -38,9 +38,9 @@ class Frame:
 
 
 class ReplayReader:
-    """Plays a recorded CSV in a loop, from the moment it is opened.
+    """Plays a recorded CSV in a loop, starting when it is opened.
 
-    The columns are those of the exporter's own raw log (`COLUMNS`, and `gpu` where there is more than one).
+    The columns are those of the exporter's raw log: `COLUMNS`, and `gpu` if there is more than one GPU.
 
     Args:
         path: the recording.
@@ -53,7 +53,7 @@ class ReplayReader:
         self._clock = clock
 
     def open(self) -> list[ReplayDevice]:
-        """Start to play; return one device for each GPU in the recording."""
+        """Start to play; return one device per GPU in the recording."""
         return [ReplayDevice(self._info(gpu), trace, self._clock) for gpu, trace in self._traces.items()]
 
     def _info(self, gpu: str) -> GpuInfo:
@@ -62,7 +62,7 @@ class ReplayReader:
 
 
 class ReplayDevice:
-    """One GPU of a recording; see `GpuDevice`. What was not recorded is None."""
+    """One GPU of a recording; see `GpuDevice`. Readings that were not recorded are None."""
 
     def __init__(self, info: GpuInfo, trace: Sequence[Frame], clock: Callable[[], float]) -> None:
         self.info = info
@@ -90,7 +90,7 @@ class ReplayDevice:
         """Return None: XID errors are not recorded."""
 
     def take_failures(self) -> list[str]:
-        """Return none: a recording does not fail."""
+        """Return an empty list: a recording does not fail."""
         return []
 
     def pcie(self) -> None:
@@ -113,9 +113,9 @@ def read_traces(path: Path) -> dict[str, list[Frame]]:
     """Read a recording: GPU label -> frames in order of time.
 
     Raises:
-        UsageError: the file cannot be read, lacks a column, is empty, holds what is no number, or runs backwards.
+        UsageError: the file cannot be read, lacks a column, is empty, has an invalid number, or runs backwards.
     """
-    check_file(path, "Give a recorded CSV.", most_bytes=None)
+    check_file(path, "Use a recorded CSV.", most_bytes=None)
     traces: dict[str, list[Frame]] = {}
     try:
         with path.open(newline="") as stream:
@@ -125,14 +125,14 @@ def read_traces(path: Path) -> dict[str, list[Frame]]:
             for row in rows:
                 traces.setdefault(_gpu(row), []).append(_frame(row))
                 if len(traces) > MOST_GPUS:
-                    raise UsageError(f"{path} holds more than {MOST_GPUS} GPUs.", "Each is sampled: cut it down.")
+                    raise UsageError(f"{path} contains more than {MOST_GPUS} GPUs.", "Remove some of them.")
     except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}.", "Give a recorded CSV.") from error
+        raise UsageError(f"{path} cannot be read: {error.strerror}.", "Use a recorded CSV.") from error
     except (ValueError, TypeError, csv.Error) as error:
         line = sum(len(trace) for trace in traces.values()) + 2
-        raise UsageError(f"{path}, line {line}, is not a row of numbers.", "Record it again or cut it off.") from error
+        raise UsageError(f"{path}, line {line}, is not a row of numbers.", "Record it again, or fix it.") from error
     if not traces:
-        raise UsageError(f"{path} holds no samples.", "Record at least one.")
+        raise UsageError(f"{path} contains no samples.", "Record at least one.")
     for trace in traces.values():
         if any(later.ts_ms <= earlier.ts_ms for earlier, later in pairwise(trace)):
             raise UsageError(f"{path} runs backwards in time.", "Sort it by ts_ms.")
@@ -164,7 +164,7 @@ def _frame(row: Mapping[str, str]) -> Frame:
 
 
 def _within(value: float, most: float) -> float:
-    """Return a value from 0 to `most`, as is taken from a driver."""
+    """Return a value if it lies in 0 to `most`, as for a driver's values."""
     if not 0 <= value <= most:
         raise ValueError(value)
     return value

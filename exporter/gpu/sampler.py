@@ -1,4 +1,4 @@
-"""Samples one GPU: memory at absolute ticks, everything slower at intervals of its own."""
+"""Samples one GPU: memory on a fixed grid of ticks, slower readings at intervals of their own."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from exporter.gpu.sampler_metrics import SamplerMetrics
 
 _LOG = logging.getLogger("exporter.gpu.sampler")
-KEPT_SECONDS = 60.0  # what the raw log may fall behind before it loses samples
+KEPT_SECONDS = 60.0  # how far the raw log may fall behind before it loses samples
 TIER_TICK_SECONDS = 0.1
-# How often a GPU that has not told its memory for some ticks is asked again: often enough to know that it answers.
+# How often to ask a GPU that has not reported its memory for some ticks: often enough to know that it answers.
 WITHOUT_MEMORY_SECONDS = 0.5
 WITHOUT_MEMORY_TICKS = 10
 BACKOFF_SECONDS = (1.0, 60.0)
@@ -31,19 +31,19 @@ BACKOFF_SECONDS = (1.0, 60.0)
 
 @dataclass(frozen=True)
 class Tier:
-    """A reading that is taken every `interval_seconds`, as its cost and its own rate of change allow."""
+    """A reading that is taken every `interval_seconds`, according to its cost and its rate of change."""
 
     read: Callable[[], Reading | None]
     interval_seconds: float
 
     @property
     def name(self) -> str:
-        """What is read."""
+        """The name of the reading."""
         return str(getattr(self.read, "__name__", "reading"))
 
 
 def tiers_of(device: GpuDevice, *, pcie: bool, processes: bool) -> list[Tier]:
-    """Return the readings besides memory; the two that are dear or label by process only where asked for."""
+    """Return the readings besides memory; the two expensive ones only if enabled."""
     tiers = [
         Tier(device.utilization, TIER_TICK_SECONDS),
         Tier(device.busy_time, 1.0),
@@ -58,10 +58,10 @@ def tiers_of(device: GpuDevice, *, pcie: bool, processes: bool) -> list[Tier]:
 
 
 class GpuSampler:
-    """A thread for each reading of one GPU: one that hangs stops no other GPU, no other reading and no memory sample.
+    """Has a thread for each reading of one GPU, so that one that hangs delays no other reading and no other GPU.
 
-    A GpuError of the memory read means that the GPU is lost: its values vanish at once and its handle is rebuilt with
-    growing pauses. Anything else that a read raises costs that reading only, or that tick.
+    A GpuError of the memory reading means that the GPU is lost: its values vanish at once, and its handle is reopened
+    with growing pauses. Any other exception loses only that reading or that tick.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class GpuSampler:
         self._last_sampled: float | None = None
         self._pause_seconds = BACKOFF_SECONDS[0]
         self._without_memory = 0
-        self._has_surprised = False
+        self._has_unexpected = False
         self._stopping = threading.Event()
         runs = {"memory": self._sample_memory} | {tier.name: partial(self._read_tier, tier) for tier in tiers}
         self._threads = [threading.Thread(target=run, name=f"{name}-{gpu}", daemon=True) for name, run in runs.items()]
@@ -96,13 +96,13 @@ class GpuSampler:
             thread.start()
 
     def stop(self, until: float = 0.0) -> None:
-        """Stop sampling; a thread that still hangs in the driver at the monotonic time `until` is left behind."""
+        """Stop sampling; do not wait beyond the monotonic time `until` for a thread that hangs in the driver."""
         self._stopping.set()
         for thread in self._threads:
             thread.join(max(0.0, until - time.monotonic()))
 
     def tick(self) -> None:
-        """Wait for the next deadline and read the memory once; recover the GPU if it is lost."""
+        """Wait for the next tick and read the memory once; recover the GPU if it is lost."""
         if missed := self._ticks.wait():
             self._missed.inc(missed)
         now = self._clock.monotonic()
@@ -113,8 +113,8 @@ class GpuSampler:
             self._count(error.code)
             self.record.clear()
             self._recover()
-        except Exception as error:  # noqa: BLE001 - a thread that ended would blind the exporter for good
-            self._surprised(error)
+        except Exception as error:  # noqa: BLE001 - if the thread ended, the exporter would stay blind
+            self._unexpected(error)
             if not self.record.is_up:
                 self._recover()
         else:
@@ -122,7 +122,7 @@ class GpuSampler:
             if memory is None:
                 self._without_memory += 1
                 if self._without_memory > WITHOUT_MEMORY_TICKS:
-                    self._begin_anew(WITHOUT_MEMORY_SECONDS)
+                    self._restart_ticks(WITHOUT_MEMORY_SECONDS)
                 return
             self._without_memory = 0
             if self._last_sampled is not None:
@@ -130,19 +130,19 @@ class GpuSampler:
             self._last_sampled = now
 
     def _sample_memory(self) -> None:
-        self._begin_anew(0.0)
+        self._restart_ticks(0.0)
         while not self._stopping.is_set():
             self.tick()
 
-    def _begin_anew(self, pause_seconds: float) -> None:
-        """Wait, and let the ticks begin with now; what lies between two samples then is no interval of ours."""
+    def _restart_ticks(self, pause_seconds: float) -> None:
+        """Wait, then start a new grid of ticks; the gap between the samples around it is not an interval."""
         if pause_seconds:
             self._stopping.wait(pause_seconds)
         self._ticks = Ticks(self._interval_seconds, self._clock)
         self._last_sampled = None
 
     def _recover(self) -> None:
-        """Wait, take what the driver noted of the loss, and ask for a new handle."""
+        """Wait, read the XIDs that explain the loss, and ask for a new handle."""
         self._stopping.wait(self._pause_seconds)
         self._pause_seconds = min(2 * self._pause_seconds, BACKOFF_SECONDS[1])
         self._read(self._device.xids)
@@ -151,8 +151,8 @@ class GpuSampler:
         except GpuError as error:
             self._count(error.code)
         except Exception as error:  # noqa: BLE001 - as above
-            self._surprised(error)
-        self._begin_anew(0.0)
+            self._unexpected(error)
+        self._restart_ticks(0.0)
 
     def _read_tier(self, tier: Tier) -> None:
         """Read a tier once the GPU is up, and from then on at its interval."""
@@ -171,7 +171,7 @@ class GpuSampler:
         except GpuError as error:
             self._count(error.code)
         except Exception as error:  # noqa: BLE001 - as above
-            self._surprised(error)
+            self._unexpected(error)
         else:
             if reading is not None:
                 self.record.put(reading)
@@ -179,11 +179,11 @@ class GpuSampler:
     def _count(self, code: str) -> None:
         self._errors.labels(self._device.info.gpu, code).inc()
 
-    def _surprised(self, error: Exception) -> None:
-        """Count what no driver should raise under its own name, and log the first."""
+    def _unexpected(self, error: Exception) -> None:
+        """Count an unexpected exception under its class name, and log the first one."""
         self._count(type(error).__name__)
-        if not self._has_surprised:
-            self._has_surprised = True
+        if not self._has_unexpected:
+            self._has_unexpected = True
             _LOG.warning(
                 "A reading of GPU %s failed; such failures are counted in nvml_errors_total from now on.",
                 self._device.info.gpu,

@@ -1,4 +1,4 @@
-"""What the samplers say about themselves."""
+"""The samplers' own metrics."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ INTERVAL_BUCKETS = (0.5, 0.9, 0.95, 1.05, 1.1, 1.2, 1.5, 2, 5, 10, 100)
 
 
 class SamplerMetrics:
-    """What the samplers say about themselves."""
+    """The samplers' own metrics."""
 
     def __init__(self, registry: CollectorRegistry, interval_seconds: float = SAMPLE_INTERVAL_SECONDS) -> None:
         self.interval = Histogram(
             "hop2rag_exporter_sample_interval_seconds",
-            "Time from one memory sample to the next, as achieved.",
+            "Achieved time from one memory sample to the next.",
             ["gpu"],
             buckets=[round(interval_seconds * factor, 6) for factor in INTERVAL_BUCKETS],
             registry=registry,
         )
         self.missed = Counter(
             "hop2rag_exporter_samples_missed_total",
-            "Deadlines that passed without a sample: the thread was late or the driver slow.",
+            "Ticks that passed without a sample: the thread was late or the driver slow.",
             ["gpu"],
             registry=registry,
         )
         self.errors = Counter(
             "nvml_errors_total",
-            "Calls to a GPU that failed, by NVML's name for it or that of an exception that is not NVML's.",
+            "Failed calls to a GPU, by NVML's name of the failure, or by the class of any other exception.",
             ["gpu", "code"],
             registry=registry,
         )

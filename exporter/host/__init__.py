@@ -1,1 +1,1 @@
-"""Reads the host: its totals, its file systems, and the trees of processes that matter."""
+"""Reads the host: totals, file systems and process trees."""

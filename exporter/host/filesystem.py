@@ -1,4 +1,4 @@
-"""How full the file systems are that results and Prometheus' data are written to."""
+"""How full the file systems of the results and of Prometheus' data are."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _VOLUME = re.compile(r"([a-z][a-z0-9_-]{0,31})=(.+)")
 
 
 class FilesystemCollector:
-    """Asks for the size and the free space of each volume's file system at each scrape.
+    """Reads the size and the free space of each volume's file system at each scrape.
 
-    Each volume is asked by itself: a network file system whose server is gone never answers, and the disk that fills up
-    beside it must be seen.
+    Each volume is read separately: a network file system whose server is gone never answers, and the other disks must
+    stay visible.
 
     Args:
-        volumes: name, which becomes the label, -> a folder on the file system. Paths stay out of the series.
+        volumes: name, which becomes the label -> a folder on the file system. No path becomes a label.
         seconds: how long a volume may take.
     """
 
@@ -45,7 +45,7 @@ class FilesystemCollector:
         """Yield size and free space by volume.
 
         Raises:
-            IncompleteError: a folder is not there, may not be looked into, or does not answer; its volume is missing.
+            IncompleteError: a folder is missing, not readable, or does not answer; its volume has no series.
         """
         size = GaugeMetricFamily(
             "hop2rag_host_filesystem_size_bytes", "Size of a volume's file system.", labels=["volume"]
@@ -75,12 +75,12 @@ def parse_volumes(given: Iterable[str]) -> dict[str, Path]:
     """Return the volumes of flags such as `results=/data/results`.
 
     Raises:
-        UsageError: a flag is no NAME=PATH, or a name comes twice.
+        UsageError: a flag is not NAME=PATH, or a name is repeated.
     """
     volumes: dict[str, Path] = {}
     for text in given:
         match = _VOLUME.fullmatch(text)
         if not match or match[1] in volumes:
-            raise UsageError(f"{FLAG} {text} is not allowed.", "Give NAME=PATH, each name once: results=/data/results.")
+            raise UsageError(f"{FLAG} {text} is not allowed.", "Use NAME=PATH, each name once: results=/data/results.")
         volumes[match[1]] = Path(match[2])
     return volumes

@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
     from prometheus_client import Metric
 
-SEARCH_SECONDS = 5.0  # walking all processes costs milliseconds on a busy host
+SEARCH_SECONDS = 5.0  # walking all processes takes milliseconds on a busy host
 
 
 @dataclass(frozen=True)
 class Target:
     """A process tree, named by its root's id, by the TCP port the root listens on, or by its command line.
 
-    A port is looked for in the exporter's own network; a command line reaches into other containers, where their
-    processes are to be seen. Of several processes that match, the root is the one that started first.
+    A port is searched in the exporter's own network namespace; a command line also matches processes of other
+    containers where they are visible. If several processes match, the root is the one that started first.
     """
 
     pid: int | None = None
@@ -34,7 +34,7 @@ class Target:
     command: str | None = None
 
     def root(self) -> Process | None:
-        """Return the root; None if there is none, or none that we may see."""
+        """Return the root, None if it does not exist or is not visible."""
         pid = self.pid if self.pid is not None else self._named(self.command) if self.command else self._listener()
         root = None if pid is None else read_process(pid)
         return None if root is None or root.has_ended else root
@@ -54,10 +54,10 @@ class Target:
 
 
 class Tree:
-    """The processes of a target, looked up again every few seconds.
+    """The processes of a target, searched again every few seconds.
 
-    CPU time of a child that has ended lives on in its parent's account, so the sum over the tree never falls while the
-    root lives. A target that is named by its id is the process that has it now, and no later one.
+    CPU time of a child that has ended is added to its parent's, so the sum over the tree never falls while the root
+    lives. A target given by id is the process that has the id now, not a later one.
     """
 
     def __init__(self, target: Target, clock: Callable[[], float]) -> None:
@@ -69,7 +69,7 @@ class Tree:
         self._searched = float("-inf")
 
     def look(self) -> int | None:
-        """Look the root up again if it is time to, and return its id; None if there is none."""
+        """Return the id of the root, None if there is none; search again when that is due."""
         if self._clock() - self._searched > SEARCH_SECONDS or not self._is_whole():
             self._root, self._members, self._searched = self._find_root(), [], self._clock()
         return self._root.pid if self._root else None
@@ -78,7 +78,7 @@ class Tree:
         """Return number of processes, CPU seconds and resident bytes, summed over the tree.
 
         Args:
-            others: ids of processes that, with all below them, are not of this tree.
+            others: ids of processes that do not belong to this tree, nor do their descendants.
         """
         if self._root and not self._members:
             self._members = _descendants(self._root, list(read_processes()), others)
@@ -95,7 +95,7 @@ class Tree:
         return None
 
     def _is_whole(self) -> bool:
-        """Read the members again, and return whether all are still there: one that has ended may have left children."""
+        """Read the members again; return whether all still exist: one that has ended may have left children."""
         now = [read_process(process.pid) for process in self._members]
         is_whole = all(
             process is not None and process.identity == before.identity
@@ -106,23 +106,23 @@ class Tree:
 
 
 def _descendants(root: Process, processes: Iterable[Process], others: Collection[int]) -> list[Process]:
-    """Return a process and all below it, without `others` and what is below those."""
+    """Return a process and its descendants, without `others` and theirs."""
     children: dict[int, list[Process]] = {}
     for process in processes:
         children.setdefault(process.parent, []).append(process)
     found = [root]
-    for process in found:  # grows while it is walked: parents before their children
+    for process in found:  # grows during the walk: parents before their children
         found += [child for child in children.get(process.pid, ()) if child.pid not in others]
     return found
 
 
 class ProcessCollector:
-    """Process trees by role. A tree that is not there has `hop2rag_host_processes` 0 and no other series.
+    """Process trees by role. A tree that does not exist has `hop2rag_host_processes` 0 and no other series.
 
-    Trees share no process: an engine that the agent has started is not the agent's, nor is this exporter.
+    Trees are disjoint: an engine that the agent started is not part of the agent's tree, nor is this exporter.
 
     Args:
-        targets: role, `engine` or `agent`, -> where it is found.
+        targets: role, `engine` or `agent` -> its process tree.
         clock: seconds, monotonic.
     """
 
@@ -137,7 +137,7 @@ class ProcessCollector:
         )
         resident = GaugeMetricFamily(
             "hop2rag_host_process_resident_memory_bytes",
-            "Resident memory summed over the tree; pages that processes share count once for each.",
+            "Resident memory summed over the tree; pages that processes share count once per process.",
             labels=["role"],
         )
         roots = {role: tree.look() for role, tree in self._trees.items()}

@@ -1,4 +1,4 @@
-"""Processes as /proc tells of them: one small file each, where a library reads four and walks them all again."""
+"""Reads processes from /proc: one small file per process, where psutil reads four and walks all of them again."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ import psutil
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-COMMAND_BYTES = 64 * 1024  # a command line can hold megabytes; its beginning names the program
+COMMAND_BYTES = 64 * 1024  # a command line can be megabytes long; its beginning names the program
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Process:
-    """A process: `started` (ticks since boot) tells it from a later one with the same `pid`.
+    """A process; `started` (ticks since boot) distinguishes it from a later one with the same `pid`.
 
-    `cpu_seconds` holds the time of children that have ended and were waited for. One that `has_ended` waits to be.
+    `cpu_seconds` includes children that have ended and been waited for. `has_ended` is true of a zombie.
     """
 
     pid: int
@@ -34,15 +34,15 @@ class Process:
 
     @property
     def identity(self) -> tuple[int, int]:
-        """Return what no other process of this boot has."""
+        """Return what is unique to this process since boot."""
         return self.pid, self.started
 
 
 def read_process(pid: int) -> Process | None:
-    """Return a process, None if there is none, or none that we may see."""
+    """Return a process, None if it does not exist or is not visible."""
     with suppress(OSError, ValueError, IndexError):
         stat = Path(psutil.PROCFS_PATH, str(pid), "stat").read_bytes()
-        fields = stat[stat.rindex(b")") + 2 :].split()  # the name before may hold anything, brackets too
+        fields = stat[stat.rindex(b")") + 2 :].split()  # the name before it may contain anything, even brackets
         return Process(
             pid=pid,
             parent=int(fields[1]),

@@ -21,11 +21,11 @@ class HostCollector:
         cpu = CounterMetricFamily("hop2rag_host_cpu_seconds_total", "CPU time of all cores by mode.", labels=["mode"])
         times = psutil.cpu_times()._asdict()
         for mode, seconds in times.items():
-            if not mode.startswith("guest"):  # already counted as user and nice
+            if not mode.startswith("guest"):  # already included in user and nice
                 cpu.add_metric([mode], seconds)
         yield cpu
         memory = psutil.virtual_memory()
         yield GaugeMetricFamily("hop2rag_host_memory_total_bytes", "Memory installed.", memory.total)
         yield GaugeMetricFamily(
-            "hop2rag_host_memory_available_bytes", "Memory that can be had without swap.", memory.available
+            "hop2rag_host_memory_available_bytes", "Memory available without swapping.", memory.available
         )

@@ -1,1 +1,1 @@
-"""Serves the pages: connections, authentication, TLS, and the text formats."""
+"""Serves the pages: connections, authentication, TLS and text formats."""

@@ -1,4 +1,4 @@
-"""Basic authentication against bcrypt hashes, with remembered answers: one check costs 50 ms and more."""
+"""Basic authentication against bcrypt hashes, with a cache of results: one check takes at least 50 ms."""
 
 from __future__ import annotations
 
@@ -23,23 +23,22 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 OPEN_PATHS = frozenset({"/-/healthy", "/-/ready"})
-REMEMBERED_REFUSALS = 128
+CACHED_REFUSALS = 128
 WAITING_CHECKS = 32  # 2 s of one core at the usual cost of 10
-MAX_PASSWORD_BYTES = 72  # bcrypt reads no further
-# Checked in place of an unknown user's hash, so that the time taken does not tell who exists.
-_NOBODY = b"$2b$10$emScLTa4sRmhINXadHG/reA0BdF2NC5Se6Mr0VrP332rUhszrflVC"
+MAX_PASSWORD_BYTES = 72  # bcrypt ignores the rest
+# Stands in for the hash of an unknown user, so that the time of a check does not reveal which users exist.
+_UNKNOWN_USER = b"$2b$10$emScLTa4sRmhINXadHG/reA0BdF2NC5Se6Mr0VrP332rUhszrflVC"
 
 
 class BasicAuth:
     """Lets a request through if its name and password match; /-/healthy and /-/ready are open to all.
 
-    Checks run one at a time in a thread, by turns over the addresses that ask; answers are remembered under a keyed
-    digest, so no password is kept. A flood of wrong passwords pushes out other wrong ones, never a right one, and does
-    not lock it out: a check whose client has gone is dropped, and beyond `WAITING_CHECKS` the address that has the most
-    gets a 503 at once.
+    Checks run one at a time in a thread, round robin over client addresses. Results are cached under a keyed digest, so
+    no password is stored. A flood of wrong passwords evicts wrong ones only and locks no right one out: the check of a
+    client that has disconnected is dropped, and beyond `WAITING_CHECKS` the address with the most gets a 503 at once.
 
     Args:
-        app: the ASGI application behind.
+        app: the protected ASGI application.
         users: name -> bcrypt hash.
     """
 
@@ -61,7 +60,7 @@ class BasicAuth:
             client = network_of((scope.get("client") or ("",))[0])
             is_allowed = await self._is_allowed(Headers(scope=scope).get("authorization", ""), receive, client)
         except BusyError:
-            await PlainTextResponse("Too many passwords wait.\n", 503, {"Retry-After": "1"})(scope, receive, send)
+            await PlainTextResponse("Too many passwords to check.\n", 503, {"Retry-After": "1"})(scope, receive, send)
             return
         if is_allowed:
             await self._app(scope, receive, send)
@@ -86,14 +85,14 @@ class BasicAuth:
 
     async def _checked(self, digest: bytes, encoded: str, client: str) -> bool:
         async with self._turns.turn(client):
-            if (known := self._known(digest)) is not None:  # told while this one waited
+            if (known := self._known(digest)) is not None:  # another request found it meanwhile
                 return known
             is_right = await asyncio.get_running_loop().run_in_executor(self._checker, self._check, encoded)
         if is_right:
             self._right.add(digest)
         else:
             self._wrong[digest] = None
-            if len(self._wrong) > REMEMBERED_REFUSALS:
+            if len(self._wrong) > CACHED_REFUSALS:
                 self._wrong.popitem(last=False)
         return is_right
 
@@ -108,10 +107,10 @@ class BasicAuth:
             return False
         if len(password) > MAX_PASSWORD_BYTES:
             return False
-        return bcrypt.checkpw(password, known or _NOBODY) and known is not None
+        return bcrypt.checkpw(password, known or _UNKNOWN_USER) and known is not None
 
 
 async def _left(receive: Receive) -> None:
-    """Return once the client has gone; what it still sends is of no interest."""
+    """Return once the client has disconnected; ignore what it still sends."""
     while (await receive())["type"] != "http.disconnect":
         pass

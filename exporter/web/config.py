@@ -1,8 +1,8 @@
 """`--web.config.file`: TLS and basic authentication, in a subset of the format of Prometheus's exporter-toolkit.
 
 Supported: `tls_server_config` with `cert_file`, `key_file`, `client_ca_file`, `client_auth_type` and `min_version`, and
-`basic_auth_users`. Any other key is refused, for a setting that is silently ignored is a hole. Paths are relative to
-the file. The file is read once, at start.
+`basic_auth_users`. Any other key is refused, because a security setting that is silently ignored is a hole. Paths
+are relative to the file. The file is read once, at start.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _BCRYPT = re.compile(r"\$2[aby]\$(0[4-9]|1[0-4])\$[./A-Za-z0-9]{53}")
 _FLAG = "--web.config.file"
 _SUPPORTED = (
-    "Supported are tls_server_config (cert_file, key_file, client_ca_file, client_auth_type, min_version)"
+    "Supported: tls_server_config (cert_file, key_file, client_ca_file, client_auth_type, min_version)"
     " and basic_auth_users."
 )
 ClientAuth = Literal["NoClientCert", "VerifyClientCertIfGiven", "RequireAndVerifyClientCert"]
@@ -58,20 +58,20 @@ class TlsServerConfig(_Strict):
         """Return the context; file names are relative to `directory`.
 
         Raises:
-            UsageError: a file is missing, or not what it should be.
+            UsageError: a file is missing or invalid.
         """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = _VERSIONS[self.min_version]
         wants_client = self.client_auth_type != "NoClientCert"
         if wants_client != (self.client_ca_file is not None):
             raise UsageError(
-                f"client_auth_type {self.client_auth_type} and client_ca_file do not go together.",
-                "Give a client_ca_file exactly where clients are verified.",
+                f"client_auth_type {self.client_auth_type} and client_ca_file do not match.",
+                "Set client_ca_file if and only if clients are verified.",
             )
         for name in filter(None, (self.cert_file, self.key_file, self.client_ca_file)):
             check_file(directory / name, f"See {_FLAG}.")
         try:
-            # with a password, were it an empty one, OpenSSL asks nobody at the terminal for one
+            # any password, even an empty one, keeps OpenSSL from asking for one at the terminal
             context.load_cert_chain(directory / self.cert_file, directory / self.key_file, password="")
             if self.client_ca_file:
                 context.load_verify_locations(directory / self.client_ca_file)
@@ -84,7 +84,7 @@ class TlsServerConfig(_Strict):
 
 
 class WebConfig(_Strict):
-    """The whole file. Without a section there is no TLS, or no authentication."""
+    """The whole file. A missing section means no TLS or no authentication."""
 
     tls_server_config: TlsServerConfig | None = None
     basic_auth_users: dict[str, Annotated[str, AfterValidator(_check_hash)]] = {}
@@ -94,7 +94,7 @@ def read_web_config(path: Path) -> WebConfig:
     """Read and check the file.
 
     Raises:
-        UsageError: it cannot be read, is not YAML, or has a key or value that is not supported; names the first one.
+        UsageError: it cannot be read, is not YAML, or has an unsupported key or value; the message names the first.
     """
     check_file(path, f"See {_FLAG}.")
     try:
@@ -103,8 +103,13 @@ def read_web_config(path: Path) -> WebConfig:
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}.", f"See {_FLAG}.") from error
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]  # the input holds password hashes
+        first = error.errors(include_input=False, include_url=False)[0]  # the input contains password hashes
         where = "".join(letter for letter in ".".join(map(str, first["loc"])) if letter.isprintable())
         raise UsageError(f"{path}: {where or 'content'}: {first['msg']}.", _SUPPORTED) from None
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:  # ValueError: no UTF-8, or no such date
+    except (
+        yaml.YAMLError,
+        ValueError,
+        TypeError,
+        RecursionError,
+    ) as error:  # ValueError: not UTF-8, or no such date
         raise UsageError(f"{path} is not YAML.", f"See {_FLAG}.") from error

@@ -1,4 +1,4 @@
-"""HTTP connections with a bound on the time each request may take."""
+"""HTTP connections with a time limit for each request."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SAID_SECONDS = 600.0
 
 
 class Seldom(logging.Filter):
-    """Lets each kind of error through once in ten minutes: what a client can cause, it can cause without end."""
+    """Lets each kind of error through once in ten minutes, because a client can cause it without end."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class Seldom(logging.Filter):
         self._said: dict[str, float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether the record is of a kind that was not said lately."""
+        """Return whether no record of this kind was logged lately."""
         error = record.exc_info[1] if record.exc_info else None
         kind, now = f"{record.msg} {type(error).__name__}", self._clock()
         if now - self._said.get(kind, float("-inf")) < SAID_SECONDS:
@@ -37,7 +37,7 @@ class Seldom(logging.Filter):
         return True
 
 
-# Malformed requests get their 400 and no log line.
+# Malformed requests get a 400, but no log line.
 _LOG = logging.getLogger("exporter.web.connections")
 _LOG.setLevel(logging.ERROR)
 _LOG.addFilter(Seldom())
@@ -45,11 +45,11 @@ _LOG.addFilter(Seldom())
 
 @dataclass(frozen=True)
 class Limits:
-    """What one server spends on its clients.
+    """What a server spends on its clients.
 
-    `handshake_seconds` is the time for TLS to begin; `request_seconds` spans a request's first byte (for a new
-    connection: the connect, or the end of its handshake) to the last byte handed to the kernel; `keep_alive_seconds` is
-    the idle time between requests, longer than any usual scrape interval.
+    `handshake_seconds` limits the TLS handshake; `request_seconds` runs from a request's first byte (for a new
+    connection: from the connect, or the end of its handshake) to the last byte handed to the kernel;
+    `keep_alive_seconds` is the idle time between requests, longer than any usual scrape interval.
     """
 
     connections: int = 64
@@ -60,13 +60,12 @@ class Limits:
 
 
 class BoundedProtocol(H11Protocol):
-    """One connection, with a bound on the time that each of its requests may take. `Door` bounds their number.
+    """One connection, with a time limit for each of its requests; `Door` limits the number of connections.
 
-    uvicorn does not promise that its protocol can be derived from; pyproject.toml holds it at the release that this was
-    written for.
+    uvicorn does not promise a stable protocol class; pyproject.toml pins the release that this was written for.
 
     Args:
-        limits: bounds on time.
+        limits: the time limits.
         lost: called once the connection is closed.
         config, server_state: as in uvicorn.
     """
@@ -81,32 +80,32 @@ class BoundedProtocol(H11Protocol):
         super().__init__(config, server_state, app_state={})
         self.logger = _LOG
         self.waiting_since = self.loop.time()
-        self.is_connected = False  # it has no transport before its handshake is done
+        self.is_connected = False  # there is no transport before the handshake is done
         self._limits = limits
         self._lost = lost
         self._deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Start the first request's time."""
+        """Start the time limit of the first request."""
         super().connection_made(transport)
         self.is_connected = True
         self._arm()
 
     @property
     def is_waiting(self) -> bool:
-        """True while no request is being answered."""
+        """True while no request is in progress."""
         return self.cycle is None or self.cycle.response_complete
 
     def data_received(self, data: bytes) -> None:
-        """Start the request's time at its first byte."""
+        """Start the time limit of a request at its first byte."""
         if self._deadline is None:
             self._arm()
         super().data_received(data)
 
     def on_response_complete(self) -> None:
-        """End the request's time, and start the next one's where its first byte has come already.
+        """Stop the time limit of the request, and start that of the next one if its first byte has arrived.
 
-        A closing connection keeps its deadline until the kernel has taken the answer.
+        A closing connection keeps its time limit until the kernel has taken the response.
         """
         self.waiting_since = self.loop.time()
         if not self.transport.is_closing():
@@ -117,14 +116,14 @@ class BoundedProtocol(H11Protocol):
             self._arm()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the timers, and give up the place."""
+        """Cancel the timer and report the loss."""
         self._disarm()
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
         self._lost(self)
 
     def timeout_keep_alive_handler(self) -> None:
-        """Drop an idle connection at once: one that never read its answer would otherwise hold it for ever."""
+        """Abort an idle connection: a client that never reads its response would otherwise keep it open forever."""
         self.transport.abort()
 
     def _arm(self) -> None:

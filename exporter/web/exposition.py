@@ -1,7 +1,7 @@
-"""The text format 0.0.4 at half the cost of the client library's encoder, and the same to the byte.
+"""Encodes the text format 0.0.4, byte for byte as prometheus_client does, in about two thirds of its CPU time.
 
-Two thousand series take the library 12 ms of one core, during which no other thread runs. Names are escaped once
-instead of once a sample, and a label value only where it holds something to escape.
+The library needs 12 ms of a core for 2,000 series, during which no other thread runs. This encoder escapes a name once
+instead of once per sample, and a label value only if it contains something to escape.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 _TYPES = {"info": "gauge", "stateset": "gauge", "gaugehistogram": "histogram", "unknown": "untyped"}
 _SUFFIXES = {"counter": "_total", "info": "_info"}
-# OpenMetrics counts these to their family; the text format wants them as families of their own, after it.
+# In OpenMetrics these belong to their family; in the text format they are families of their own that follow it.
 _OWN_FAMILY = ("_created", "_gcount", "_gsum")
 
 
 def encode_text(registry: Collector) -> bytes:
-    """Return what `prometheus_client.generate_latest` returns, and "?" where that fails for text that is no UTF-8."""
+    """Return what `prometheus_client.generate_latest` returns, with "?" for text that UTF-8 cannot encode."""
     lines: list[str] = []
     for family in registry.collect():
         name = family.name + _SUFFIXES.get(family.type, "")
@@ -34,7 +34,7 @@ def encode_text(registry: Collector) -> bytes:
         for apart_name in sorted({sample.name for sample in set_apart}):
             lines += _header(apart_name, "gauge", family.documentation)
             lines += [_line(sample) for sample in set_apart if sample.name == apart_name]
-    return "".join(lines).encode(errors="replace")  # a lone surrogate must not cost the page
+    return "".join(lines).encode(errors="replace")  # a lone surrogate must not fail the page
 
 
 def _header(name: str, kind: str, documentation: str) -> tuple[str, str]:

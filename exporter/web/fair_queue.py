@@ -1,4 +1,4 @@
-"""One at a time, by turns over who asks: whoever asks often waits for itself, and not before others."""
+"""A queue that serves clients round robin, so that a client with many requests delays only itself."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-NETWORK_BYTES = 8  # of IPv6, whose hosts have a whole network each
+NETWORK_BYTES = 8  # a host with IPv6 has a whole /64 network
 
 
 class BusyError(Exception):
-    """As many wait as may."""
+    """The queue is full."""
 
 
 class Turns:
-    """Gives turns, round robin over the clients that wait, to each client's requests in the order in which they came.
+    """Runs one request at a time: round robin over the waiting clients, in order of arrival within each client.
 
-    Beyond `most` that wait or have their turn, a newcomer takes the place of the last request of the client with the
-    most that wait, or is refused where it has as many itself.
+    Once `most` requests wait or run, a new request replaces the last one of the client with the most waiting requests,
+    or is refused if its own client has as many.
     """
 
     def __init__(self, most: int) -> None:
@@ -32,10 +32,10 @@ class Turns:
 
     @asynccontextmanager
     async def turn(self, client: str) -> AsyncIterator[None]:
-        """Wait for a turn, and have it until the end of the block.
+        """Wait for a turn, and keep it until the end of the block.
 
         Raises:
-            BusyError: as many wait as may, or a client that asks less took the place.
+            BusyError: the queue is full, or a client with fewer requests took the place.
         """
         if self._is_taken:
             await self._wait(client)
@@ -53,7 +53,7 @@ class Turns:
             await place
         except asyncio.CancelledError:
             if place.done() and not place.cancelled() and place.exception() is None:
-                self._pass_on()  # the turn came just as this one left
+                self._pass_on()  # the turn came just as this request was cancelled
             raise
         finally:
             self._leave(client, place)
@@ -81,14 +81,14 @@ class Turns:
             client, places = self._waiting.popitem(last=False)
             place = places.popleft()
             if places:
-                self._waiting[client] = places  # behind all others
+                self._waiting[client] = places  # after all other clients
             if not place.done():
                 self._is_taken = True
                 place.set_result(None)
 
 
 def network_of(host: str) -> str:
-    """Return whom a request counts for: an address of IPv4, or a network (/64) of IPv6, all of which one host has."""
+    """Return the client that a request counts for: an IPv4 address, or an IPv6 network (/64), which one host owns."""
     try:
         address = ip_address(host.partition("%")[0])
     except ValueError:

@@ -1,4 +1,4 @@
-"""Lets connections in: counted from the accept on, TLS handshakes included, and none after the last descriptor."""
+"""Accepts connections: counted from the accept on, TLS handshakes included, also when descriptors run out."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import socket
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from exporter.web.connections import Seldom
+
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable
@@ -15,25 +17,25 @@ if TYPE_CHECKING:
     from exporter.web.connections import BoundedProtocol, Limits
 
 _LOG = logging.getLogger("exporter.web.listener")
+_LOG.addFilter(Seldom())
 REFUSAL = (
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\n"
     b"Content-Type: text/plain\r\nContent-Length: 22\r\n\r\nToo many connections.\n"
 )
 PAUSE_SECONDS = 0.1
-SAID_SECONDS = 600.0  # a host without descriptors is said so often, not a thousand times a second
 
 
 class Door:
     """Admits at most `limits.connections`.
 
-    Beyond that number the connection that has waited longest without a request in progress is dropped, so idle clients,
-    and those that are slow with a header or a handshake, cannot lock out a scrape; with a request in progress on all of
-    them the newcomer gets a 503, or, where it would have to shake hands first, is closed.
+    Beyond that number the connection that has waited longest without a request in progress is dropped, so clients that
+    are idle, or slow with a header or a handshake, cannot lock out a scrape. If every connection has a request in
+    progress, a new one gets a 503, or is closed if it would need a TLS handshake first.
 
     Args:
-        limits: bounds on connections and time.
-        tls: shake hands with this context.
-        make_protocol: builds the protocol of one connection, from a function to call once it is lost.
+        limits: limits of connections and time.
+        tls: the context of TLS handshakes, None for plain HTTP.
+        make_protocol: builds the protocol of one connection; its argument is called once the connection is lost.
     """
 
     def __init__(
@@ -46,26 +48,25 @@ class Door:
         self._tls = tls
         self._make_protocol = make_protocol
         self._guests: dict[BoundedProtocol, tuple[socket.socket, asyncio.Task[None]]] = {}
-        self._said = float("-inf")
 
     async def accept(self, listener: socket.socket) -> None:
-        """Accept connections until cancelled; `listener` is bound and does not block."""
+        """Accept connections until cancelled; `listener` is bound and non-blocking."""
         loop = asyncio.get_running_loop()
         while True:
             try:
                 connection, _ = await loop.sock_accept(listener)
-            except ConnectionAbortedError:  # gone before it was accepted
+            except ConnectionAbortedError:  # closed before it was accepted
                 continue
             except OSError as error:  # the process or the host has no descriptor or no memory left
-                self._say(loop.time(), error)
+                _LOG.error("No connection can be accepted: %s. Idle ones are dropped to make room.", error.strerror)
                 self._make_room()
                 await asyncio.sleep(PAUSE_SECONDS)
                 continue
             self._let_in(connection)
-            await asyncio.sleep(0)  # while more are queued, accepting never waits: those inside get their turn here
+            await asyncio.sleep(0)  # with more connections queued, accept never waits: let the others run
 
     def close(self, *, also_connected: bool = False) -> None:
-        """Drop the connections that have not finished their handshake, or all."""
+        """Drop the connections that have not finished their handshake, or all connections."""
         for guest, (connection, _) in self._guests.items():
             if not guest.is_connected:
                 _hang_up(connection)
@@ -80,7 +81,7 @@ class Door:
         self._guests[guest] = connection, asyncio.create_task(self._greet(guest, connection))
 
     def _make_room(self) -> bool:
-        """Drop the connection that has waited longest; return False where all are being answered."""
+        """Drop the connection that has waited longest; return False if all have a request in progress."""
         waiting = [guest for guest in self._guests if guest.is_waiting]
         if not waiting:
             return False
@@ -94,7 +95,7 @@ class Door:
 
     async def _greet(self, guest: BoundedProtocol, connection: socket.socket) -> None:
         seconds = self._limits.handshake_seconds if self._tls else None
-        with suppress(OSError):  # no handshake, or none in time; ssl.SSLError is one
+        with suppress(OSError):  # a failed or late handshake; ssl.SSLError is an OSError
             await asyncio.get_running_loop().connect_accepted_socket(
                 lambda: guest, connection, ssl=self._tls, ssl_handshake_timeout=seconds
             )
@@ -109,13 +110,8 @@ class Door:
             if self._tls is None:
                 connection.send(REFUSAL)
 
-    def _say(self, now: float, error: OSError) -> None:
-        if now - self._said > SAID_SECONDS:
-            self._said = now
-            _LOG.error("No connection can be accepted: %s. Idle ones are dropped to make room.", error.strerror)
-
 
 def _hang_up(connection: socket.socket) -> None:
-    """End a handshake from below: asyncio sees the client go, whereas cancelled at once it would leak the socket."""
+    """Shut the socket down during its handshake; cancelling the handshake instead would leak the socket."""
     with suppress(OSError):
         connection.shutdown(socket.SHUT_RDWR)

@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("exporter.web.pages")
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
-GZIP_LEVEL = 1  # a scrape is read once, on the same host or rack: time matters more than the last 10 % of size
+GZIP_LEVEL = 1  # a scrape is read once, nearby: time matters more than the last 10 % of size
 RENDER_SECONDS = 9.0
 
 
 class Pages:
-    """Answers requests from one registry and, where there is one, one timeline.
+    """Serves one registry and optionally one timeline.
 
-    An exposition is rendered in `executor` and only once at a time for each format: clients that ask while it is being
-    rendered share the result, so 500 clients cost what one costs.
+    Each format of an exposition is rendered in `executor`, once at a time: clients that ask meanwhile share the result,
+    so 500 clients cost as much as one.
     """
 
     def __init__(
@@ -86,10 +86,10 @@ class Pages:
             body = await asyncio.wait_for(asyncio.shield(running), RENDER_SECONDS)
         except TimeoutError:
             return PlainTextResponse("The exposition is still being rendered.\n", 503, {"Retry-After": "1"})
-        except Exception:  # noqa: BLE001 - whatever a collector of the application's own does
+        except Exception:  # noqa: BLE001 - whatever a collector of the app raises
             if not self._has_failed:
                 self._has_failed = True
-                _LOG.exception("An exposition could not be rendered; from now on that is only answered with a 500.")
+                _LOG.exception("An exposition could not be rendered; later failures get a 500 and no log line.")
             return PlainTextResponse("The exposition could not be rendered; see the log.\n", 500)
         return Response(body, headers=headers)
 
@@ -111,9 +111,9 @@ class Pages:
 def negotiate(accept: str) -> tuple[Callable[[Collector], bytes], str]:
     """Return encoder and content type for an Accept header.
 
-    Whoever takes the text format 0.0.4, as every Prometheus does, gets it: it costs half of what OpenMetrics costs, and
-    we have no exemplars to tell. Who takes nothing but OpenMetrics gets its version 1.0.0, whatever version or escaping
-    is asked for: each format is rendered once for all clients, so there must be few of them.
+    A client that accepts the text format 0.0.4, as every Prometheus does, gets it: it costs half as much as
+    OpenMetrics, and we export no exemplars. A client that accepts only OpenMetrics gets version 1.0.0, whatever version
+    or escaping it asks for: each format is rendered once for all clients, so there must be few.
     """
     kinds = {part.partition(";")[0].strip() for part in accept.split(",")}
     if "application/openmetrics-text" in kinds and not kinds & {"text/plain", "text/*", "*/*"}:

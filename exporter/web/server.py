@@ -1,4 +1,4 @@
-"""An HTTP server in a thread of its own, and the one that serves metrics: start it, scrape it, close it."""
+"""An HTTP server in a thread of its own, and the metrics server built on it."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ DEFAULT_LIMITS = Limits()
 START_SECONDS = 10.0
 CLOSE_SECONDS = 2
 BACKLOG_CONNECTIONS = 512
-TOLD_KINDS = 32
+LOGGED_KINDS = 32
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server behind a `Door`, with an event once it accepts."""
+    """uvicorn's server behind a `Door`, with an event that is set once it accepts."""
 
     def __init__(self, config: uvicorn.Config, limits: Limits, tls: ssl.SSLContext | None) -> None:
         super().__init__(config)
         self.accepting = threading.Event()
         self._door = Door(limits, tls, lambda lost: BoundedProtocol(limits, lost, self.config, self.server_state))
-        self._told: set[str] = set()
+        self._logged: set[str] = set()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Accept on the one bound socket; replaces uvicorn's, whose asyncio server counts no handshakes."""
+        """Accept on the bound socket; replaces uvicorn's method, whose asyncio server does not count handshakes."""
         (listener,) = sockets or []
         loop = asyncio.get_running_loop()
-        loop.set_exception_handler(self._tell)
+        loop.set_exception_handler(self._log)
         self._accepting = loop.create_task(self._door.accept(listener))
         self.servers = []
         self.started = True
@@ -55,27 +55,27 @@ class _Server(uvicorn.Server):
         self._accepting.cancel()
         self._door.close()
         await super().shutdown(sockets)
-        self._door.close(also_connected=True)  # a client that does not answer the end of TLS would leak its socket
+        self._door.close(also_connected=True)  # a client that ignores the end of TLS would leak its socket
         await asyncio.sleep(0)
 
-    def _tell(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Log what the event loop cannot give to anybody: each kind once, for a client may cause it without end."""
+    def _log(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Log an error of the event loop, each kind once, because a client can cause it without end."""
         kind = f"{context['message']} ({type(context.get('exception')).__name__})"
-        if kind not in self._told and len(self._told) < TOLD_KINDS:
-            self._told.add(kind)
+        if kind not in self._logged and len(self._logged) < LOGGED_KINDS:
+            self._logged.add(kind)
             loop.default_exception_handler(context)
 
 
 class BackgroundServer:
-    """Serves an ASGI application over bounded connections from a thread of its own, until closed.
+    """Serves an ASGI application from a thread of its own, within limits of connections and time, until closed.
 
     Args:
-        app: what is served.
+        app: the application.
         host: the address to listen on.
         port: the port, 0 for a free one.
-        flag: the user's flag for the address, named in the error when the address cannot be used.
-        limits: bounds on connections and time.
-        tls: serve HTTPS with this context.
+        flag: the user's flag for the address, which the error names if the address cannot be used.
+        limits: limits of connections and time.
+        tls: the context of HTTPS, None for plain HTTP.
     """
 
     def __init__(
@@ -108,10 +108,10 @@ class BackgroundServer:
         self._thread: threading.Thread | None = None
 
     def start(self) -> str:
-        """Bind, start the server's thread and return "host:port" with the real port.
+        """Bind, start the thread and return "host:port" with the actual port.
 
         Raises:
-            UsageError: the address is in use, not allowed, or not this machine's.
+            UsageError: the address is in use, not permitted, or not local.
         """
         listener = self._bind()
         host, port = listener.getsockname()[:2]
@@ -122,7 +122,7 @@ class BackgroundServer:
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     def close(self) -> None:
-        """Stop accepting, let answers under way finish for up to two seconds, and end the thread."""
+        """Stop accepting, let requests in progress finish for up to two seconds, and end the thread."""
         self._server.should_exit = True
         if self._thread is not None:
             self._thread.join(2 * CLOSE_SECONDS)
@@ -133,7 +133,7 @@ class BackgroundServer:
             family, kind, protocol, _, target = socket.getaddrinfo(
                 self._host, self._port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
             )[0]
-            # with its protocol named, asyncio switches Nagle's algorithm off: an answer saves 40 ms
+            # with a protocol given, asyncio disables Nagle's algorithm, which saves 40 ms per response
             listener = socket.socket(family, kind, protocol)
         except OSError as error:
             raise UsageError(f"Address {address} cannot be used: {error.strerror}.", self._remedy) from error
@@ -160,16 +160,16 @@ class BackgroundServer:
 
 
 class MetricsServer(BackgroundServer):
-    """Serves a registry, and where there is one a timeline.
+    """Serves a registry and optionally a timeline.
 
     Args:
-        registry: what /metrics shows.
-        timeline: returns the /metrics/timeline exposition (text format 0.0.4 with millisecond timestamps); without it
+        registry: the content of /metrics.
+        timeline: returns the content of /metrics/timeline (text format 0.0.4 with millisecond timestamps); without it
             that page is a 404.
         host, port, flag, limits, tls: as in `BackgroundServer`.
         title: the heading of the landing page.
-        ready: what /-/ready reports.
-        users: name -> bcrypt hash; without any, every client is let in.
+        ready: returns whether /-/ready answers 200.
+        users: name -> bcrypt hash; without users, access is open.
     """
 
     def __init__(
@@ -192,6 +192,6 @@ class MetricsServer(BackgroundServer):
         super().__init__(app, host=host, port=port, flag=flag, limits=limits, tls=tls)
 
     def close(self) -> None:
-        """Close as `BackgroundServer` does, and end the threads that render."""
+        """Close as `BackgroundServer` does, and end the rendering threads."""
         super().close()
         self._executor.shutdown(wait=False, cancel_futures=True)

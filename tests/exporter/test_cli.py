@@ -40,8 +40,8 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     ("arguments", "code", "reason"),
     [
         (["--no-such-flag"], 2, "No such option"),
-        (["--web.listen-address", "nowhere"], 2, "is no address"),
-        (["--nvml.sample-interval", "1us"], 2, "--nvml.sample-interval 1us is not allowed. Give 0.005s to 1s"),
+        (["--web.listen-address", "nowhere"], 2, "is not an address"),
+        (["--nvml.sample-interval", "1us"], 2, "--nvml.sample-interval 1us is not allowed. Use 0.005s to 1s"),
         (["--timeline.window", "forever"], 2, "--timeline.window forever is not allowed"),
         (["--nvml.replay-file", "none.csv"], 2, "none.csv cannot be read"),
         (["--web.config.file", "none.yml"], 2, "none.yml cannot be read"),
@@ -51,7 +51,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         pytest.param(
             ["--require-gpu", "--web.listen-address", "127.0.0.1:0"],
             3,
-            "leave out --require-gpu",
+            "omit --require-gpu",
             marks=pytest.mark.skipif(Path("/dev/nvidiactl").exists(), reason="this host has a GPU"),
         ),
     ],
@@ -83,7 +83,7 @@ def test_addresses(text: str, address: tuple[str, int]) -> None:
 @pytest.mark.parametrize("text", ["", "9400", "host:", "host:x", "host:70000", "::1:9400", "host:-1"])
 def test_addresses_without_sense_are_refused(text: str) -> None:
     """An address read wrongly would listen where nobody looks, or everybody."""
-    with pytest.raises(UsageError, match="is no address"):
+    with pytest.raises(UsageError, match="is not an address"):
         parse_address(text)
 
 

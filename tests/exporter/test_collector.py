@@ -124,7 +124,7 @@ def test_row_25_a_hanging_collector_costs_its_own_series(caplog: pytest.LogCaptu
         assert "late" not in text
     assert hanging.asked == 1  # never two that are stuck in the same place
     assert [record.getMessage() for record in caplog.records] == [
-        "Collector hanging has not answered within 0.2 s; its series are missing."
+        "Collector hanging did not answer within 0.2 s; its series are missing."
     ]
     hanging.go.set()
     collectors._calls["hanging"].begin().answer.result(30)

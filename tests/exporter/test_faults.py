@@ -60,7 +60,7 @@ def test_row_01_without_a_driver_everything_else_is_served(
     assert "nvml_memory" not in text
     wait_until(lambda: nvml.calls.count("nvmlInit") >= 3)
     assert [record.message for record in caplog.records if "LIBRARY_NOT_FOUND" in record.message] == [
-        "No GPU metrics: LIBRARY_NOT_FOUND. Everything else is served; NVML is tried again."
+        "No GPU metrics: LIBRARY_NOT_FOUND. All other metrics are served; NVML is tried again."
     ]
 
 

@@ -44,7 +44,7 @@ def test_row_25_memory_that_is_not_told_loses_no_gpu(
     assert [gpu.memory(), gpu.memory()] == [None, None]
     assert gpu.utilization().power_watts == pytest.approx(11.2)
     assert [record.message for record in caplog.records] == [
-        f"GPU 0 (NVIDIA GB10) does not tell its memory: {code}. Its other series are served."
+        f"GPU 0 (NVIDIA GB10) does not report its memory: {code}. Its other series are served."
     ]
     assert gpu.take_failures() == ([code] * 2 if code in FAILURES else [])
 

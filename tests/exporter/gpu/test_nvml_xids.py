@@ -106,7 +106,7 @@ def test_a_thread_that_hangs_in_the_driver_holds_up_no_recovery(
     nvml: FakeNvml, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Other GPUs must be opened anew while one of them waits for its events for ever."""
-    monkeypatch.setattr(nvml_xids, "TURN_SECONDS", 0.05)
+    monkeypatch.setattr(nvml_xids, "LOCK_SECONDS", 0.05)
     Events(nvml)
     hangs, asked = threading.Event(), threading.Event()
     first, second = NvmlReader(nvml).open()

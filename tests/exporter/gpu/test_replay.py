@@ -67,7 +67,7 @@ def test_several_gpus_in_one_recording(tmp_path: Path, fake_time: FakeTime) -> N
     [
         ("", "no column 'ts_ms'"),
         ("ts_ms,power_mw\n1,2\n", "no column 'mem_used_bytes'"),
-        (HEADER, "holds no samples"),
+        (HEADER, "contains no samples"),
         (HEADER + "0,1,,,,,\n5,much,,,,,\n", "line 3, is not a row of numbers"),
         (HEADER + "0,1,,,,,\n5\n", "line 3, is not a row of numbers"),
         (HEADER + "5,1,,,,,\n4,1,,,,,\n", "runs backwards"),
@@ -113,5 +113,5 @@ def test_a_missing_recording_is_refused(tmp_path: Path) -> None:
 def test_what_is_no_file_is_refused(tmp_path: Path, path: str) -> None:
     """A FIFO holds up the start for ever, and a device has no end."""
     os.mkfifo(tmp_path / "fifo")
-    with pytest.raises(UsageError, match=r"is not a file|its name cannot be one"):
+    with pytest.raises(UsageError, match=r"is not a file|its name is not valid"):
         ReplayReader(tmp_path / path)

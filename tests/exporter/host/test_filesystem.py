@@ -64,10 +64,7 @@ def test_a_volume_in_trouble_hides_no_other(
         assert not any(name.endswith((" dead", " gone")) for name in found)
     assert active_count() <= before + 1  # never two that wait for the same volume
     assert [record.getMessage() for record in caplog.records] == [
-        (
-            "Collector filesystem lacks volumes: dead (no answer), gone (No such file or directory),"
-            " until that works again."
-        )
+        ("Collector filesystem lacks volumes: dead (no answer), gone (No such file or directory), until it recovers.")
     ]
     hangs.set()
 
@@ -80,5 +77,5 @@ def test_volumes_are_named() -> None:
 @pytest.mark.parametrize("given", [["/data"], ["results="], ["Results=/data"], ["a=/x", "a=/y"], ["=/x"], [""]])
 def test_a_volume_that_cannot_be_one_is_refused(given: list[str]) -> None:
     """A path alone as a label would tell every scraper how the host's disks are laid out."""
-    with pytest.raises(UsageError, match=r"--collector\.filesystem .* is not allowed\. Give NAME=PATH"):
+    with pytest.raises(UsageError, match=r"--collector\.filesystem .* is not allowed\. Use NAME=PATH"):
         parse_volumes(given)

@@ -17,7 +17,7 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
-from exporter.web.auth import REMEMBERED_REFUSALS, WAITING_CHECKS, BasicAuth
+from exporter.web.auth import CACHED_REFUSALS, WAITING_CHECKS, BasicAuth
 from exporter.web.fair_queue import BusyError
 from exporter.web.server import MetricsServer
 
@@ -84,9 +84,9 @@ async def test_a_flood_of_wrong_passwords_is_bounded(auth: BasicAuth, monkeypatc
     receive = Client().receive
     assert await auth._is_allowed(header("right"), receive, HERE)
     threads = threading.active_count()
-    for number in range(REMEMBERED_REFUSALS + 50):
+    for number in range(CACHED_REFUSALS + 50):
         assert not await auth._is_allowed(header(str(number)), receive, HERE)
-    assert len(auth._wrong) == REMEMBERED_REFUSALS
+    assert len(auth._wrong) == CACHED_REFUSALS
     monkeypatch.setattr(bcrypt, "checkpw", Mock(side_effect=AssertionError("checked again")))
     assert await auth._is_allowed(header("right"), receive, HERE)
     assert threading.active_count() == threads
