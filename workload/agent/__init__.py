@@ -1,1 +1,1 @@
-"""Hop2Rag: a multi-hop question answering agent as one LangGraph app, with its dependencies injected."""
+"""Hop2Rag: an agent for multi-hop questions as one LangGraph app, with its dependencies injected."""

@@ -1,4 +1,4 @@
-"""What a client does that is refused for load: wait longer each time, out of step with others, and stop in a storm."""
+"""How a client reacts to refusals for load: it backs off with jitter, and stops when every call is refused."""
 
 from __future__ import annotations
 
@@ -13,22 +13,21 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 MAX_REFUSALS = 10
-MAX_RETRY_AFTER_DIGITS = 9  # thirty years; int() of a longer text only costs time
+MAX_RETRY_AFTER_DIGITS = 9  # thirty years; int() of a longer text only takes time
 
 
 @dataclass(frozen=True)
 class Backoff:
-    """How long to wait before a refused call is sent again.
+    """The waits before a refused call is sent again.
 
     The wait doubles with each retry and its upper half is random ("equal jitter": Brooker, Exponential Backoff And
-    Jitter, AWS Architecture Blog, 2015), so that clients refused together do not come back together.
+    Jitter, AWS Architecture Blog, 2015), so that clients that were refused together do not retry together.
 
     Args:
-        retries: how often one call is sent again at the most.
+        retries: the most retries of one call.
         first_seconds: the longest wait before the first retry.
-        longest_seconds: no wait is longer than one and a half times this; a server that asks for more is not asked
-            again.
-        sleep: waits the given seconds.
+        longest_seconds: no wait exceeds one and a half times this; if a server asks for more, the call is given up.
+        sleep: waits for the given seconds.
         random: the source of the jitter.
     """
 
@@ -39,9 +38,9 @@ class Backoff:
     random: Random = field(default_factory=Random)
 
     def seconds(self, retry: int, retry_after: float | None) -> float | None:
-        """Return the wait before retry number `retry`, counted from 1; None when the call is to be given up.
+        """Return the wait before retry number `retry`, counted from 1; None if the call should be given up.
 
-        Never less than `retry_after`, the seconds that the server asked for.
+        The wait is at least `retry_after`, the seconds that the server asked for.
         """
         if retry > self.retries or (retry_after or 0.0) > self.longest_seconds:
             return None
@@ -50,9 +49,9 @@ class Backoff:
 
 
 class Breaker:
-    """Counts refusals in a row over all calls to one engine; from `limit` on it is open, and nothing is sent.
+    """A circuit breaker: opens after `limit` consecutive refusals over all calls to one engine; then nothing is sent.
 
-    It is closed for one call when the engine has answered a canary, and for good once a call was answered.
+    An answered canary closes it until the next refusal, an answered call closes it fully.
     """
 
     def __init__(self, limit: int = MAX_REFUSALS) -> None:
@@ -61,15 +60,15 @@ class Breaker:
 
     @property
     def is_open(self) -> bool:
-        """Whether calls must not be sent."""
+        """True while no call may be sent."""
         return self._refusals >= self._limit
 
     def refused(self) -> None:
-        """Note a refusal."""
+        """Count a refusal."""
         self._refusals += 1
 
     def answered(self) -> None:
-        """Note a call that was answered."""
+        """Reset the count after an answered call."""
         self._refusals = 0
 
     def half_open(self) -> None:
@@ -78,9 +77,9 @@ class Breaker:
 
 
 def retry_after_seconds(text: str | None, now: datetime | None = None) -> float | None:
-    """Return the seconds that a `Retry-After` header asks for, as a number or a date (RFC 9110, 10.2.3), from 0 on.
+    """Return the seconds, at least 0, that a `Retry-After` header asks for as a number or a date (RFC 9110, 10.2.3).
 
-    None where there is none, or where it is neither.
+    None if there is no header, or if it is neither.
     """
     if text is None:
         return None

@@ -8,17 +8,17 @@ import openai
 from workload.services.trust import trusted
 
 CONNECT_TIMEOUT_SECONDS = 5.0
-# vLLM closes a connection after 5 s without a request (VLLM_HTTP_TIMEOUT_KEEP_ALIVE); no call may meet that moment.
+# vLLM closes a connection after 5 s without a request (VLLM_HTTP_TIMEOUT_KEEP_ALIVE); no call may start at that moment.
 KEEP_ALIVE_SECONDS = 4.0
 MAX_CONNECTIONS = 1024
 
 
 def llm_client(endpoint: str, timeout_seconds: float, key: str | None = None) -> openai.AsyncOpenAI:
-    """Return a client of the engine at `endpoint` that never sends a call again by itself; `key` is the engine's.
+    """Return a client of the engine at `endpoint` that never retries by itself; `key` is the engine's API key.
 
-    It goes through aiohttp: the default transport, which asks every idle connection before each call whether it still
-    lives, doubles a call's CPU at 64 calls at a time (benchmarks/README.md). As in `engine.endpoint`, a proxy
-    would be measured too, and a redirect would leave the checked endpoint.
+    It uses aiohttp: the default transport probes every idle connection before each call, which doubles the CPU time of
+    a call at 64 concurrent calls (benchmarks/README.md). As in `engine.endpoint`, a proxy would be measured too, and a
+    redirect would leave the checked endpoint.
     """
     return openai.AsyncOpenAI(
         base_url=f"{endpoint}/v1",

@@ -1,7 +1,7 @@
-"""What of the passages goes into a prompt: all, or what fits a budget of tokens.
+"""Selects the passages of a prompt: all of them, or what fits a token budget.
 
-The budget is of the passages of one prompt, in tokens of the engine's own tokenizer. What is left out of a prompt stays
-in the evidence, so supporting facts are found among all that was retrieved.
+The budget is for the passages of one prompt, in tokens of the engine's own tokenizer. Passages that are left out of a
+prompt stay in the evidence, so supporting facts are searched in everything that was retrieved.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def count_nothing(_: str) -> int:
-    """Return 0: where everything is taken, nothing need be counted."""
+    """Return 0: if everything is taken, nothing has to be counted."""
     return 0
 
 
@@ -31,12 +31,12 @@ class Context:
     """Chooses sentences of passages.
 
     Args:
-        selection: `all`; `truncate`: the first sentences that fit, passages in rank order; `importance`: those that the
-            reranker scores highest against question and query; `progressive`: as `truncate`, but a hop of `max_hops`
-            has only its share of the budget, so a question pays for more context only when it goes on.
-        budget_tokens: of the passages of one prompt.
-        max_hops: hops after which the loop ends.
-        count: returns the tokens of a text.
+        selection: `all`; `truncate`: the first sentences that fit, passages in rank order; `importance`: the sentences
+            that the reranker scores highest against question and query; `progressive`: as `truncate`, but hop h has
+            only h/`max_hops` of the budget, so a question pays for more context only if it continues.
+        budget_tokens: the budget for the passages of one prompt.
+        max_hops: the number of hops after which the loop ends.
+        count: returns the number of tokens of a text.
     """
 
     selection: Selection = "all"
@@ -45,14 +45,14 @@ class Context:
     count: Callable[[str], int] = count_nothing
 
     def limited(self, state: Hop2RagState) -> Hop2RagState:
-        """Return the state as a prompt may show it: with `fresh` and `evidence` cut to the budget."""
+        """Return the state with `fresh` and `evidence` cut to the budget."""
         if self.selection == "all":
             return state
         fresh, evidence = (self.fitting(found, state) for found in (state.get("fresh", []), state.get("evidence", [])))
         return {**state, "fresh": fresh, "evidence": evidence}
 
     def fitting(self, documents: Sequence[Document], state: Hop2RagState) -> list[Document]:
-        """Return the documents with the sentences that fit, in their order; one without any is left out."""
+        """Return the documents with the sentences that fit, in order; leave out documents without any."""
         budget = self.budget_tokens
         if self.selection == "progressive":
             budget = -(-budget * min(state["hop"], self.max_hops) // self.max_hops)
@@ -65,7 +65,7 @@ class Context:
                 budget -= tokens
                 taken.setdefault(document, []).append(sentence)
             elif self.selection != "importance":
-                break  # a later, shorter sentence would stand there without what it follows
+                break  # a later, shorter sentence would lack its context
         return [_with(documents[place], sorted(sentences)) for place, sentences in sorted(taken.items())]
 
     def _order(self, documents: Sequence[Document], state: Hop2RagState) -> Iterator[Place]:

@@ -1,4 +1,4 @@
-"""A draft of the next query, searched for while the model still writes the real one."""
+"""A draft of the next query, retrieved for while the model still writes the actual query."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class Draft:
-    """A retrieval under way for a guessed query."""
+    """A retrieval in progress for a guessed query."""
 
     query: str
     hop: int
@@ -23,10 +23,10 @@ class Draft:
     is_settled: bool = False
 
     async def claim(self, query: str, meter: QuestionMeter) -> list[Document] | None:
-        """Return the documents if the draft was right, else None; either way it is settled.
+        """Return the documents if the draft is right, else None; either way it is settled.
 
         Raises:
-            Hop2RagError: the draft was right, and its retrieval failed as the real one would have.
+            Hop2RagError: the draft is right, and its retrieval failed as the actual one would have.
         """
         if not same_query(query, self.query):
             self.drop(meter, "wrong")
@@ -40,7 +40,7 @@ class Draft:
         return documents
 
     def drop(self, meter: QuestionMeter, outcome: Literal["wrong", "unneeded"]) -> None:
-        """Give the draft up; what it took until now, or until it had ended, was for nothing."""
+        """Give the draft up; the time until now, or until it had ended, is wasted."""
         if self.is_settled:
             return
         self.is_settled = True
@@ -51,5 +51,5 @@ class Draft:
 
 
 def same_query(one: str, other: str) -> bool:
-    """Return whether two queries are the same text, white space aside: then any store finds the same documents."""
+    """Return whether two queries are the same text, apart from white space: then any store finds the same documents."""
     return one.split() == other.split()

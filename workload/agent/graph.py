@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     Node = Callable[[Hop2RagState, QuestionMeter], Awaitable[Changes]]
 
 LOOP_NODES = 6  # decompose, retrieve, grade, accumulate, extract_clues, decide
-OTHER_NODES = 5  # initialize, the decompose that says DONE, generate, extract_supporting_facts, finalize
+OTHER_NODES = 5  # initialize, the decompose that replies DONE, generate, extract_supporting_facts, finalize
 
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What a question came to. `reason` tells why it failed, and is None when it did not."""
+    """The result of a question. `reason` is why it failed, None if it succeeded."""
 
     answer: str
     supporting_facts: tuple[tuple[str, int], ...]
@@ -39,7 +39,7 @@ class Answer:
 
 
 def metered(name: str, node: Node) -> Callable[..., Awaitable[Changes]]:
-    """Return the node as LangGraph calls it, with its visit timed from its real start to its real end."""
+    """Return the node as LangGraph calls it, with its visit metered from its real start to its real end."""
 
     async def visit(state: Hop2RagState, *, runtime: Runtime[QuestionMeter]) -> Changes:
         with runtime.context.node(name, state.get("hop", 1)):
@@ -53,11 +53,11 @@ class Hop2Rag:
 
     def __init__(self, nodes: Hop2RagNodes) -> None:
         self._app = build(nodes)
-        # LangGraph's own default of some ten thousand steps would let a runaway loop run for hours.
+        # LangGraph's default of some ten thousand steps would let a runaway loop run for hours.
         self._recursion_limit = OTHER_NODES + LOOP_NODES * nodes.max_hops
 
     async def answer(self, question: str, meter: QuestionMeter) -> Answer:
-        """Answer a question. A failed LLM call, or a loop that does not end, is a result with a reason."""
+        """Answer a question. A failed LLM call or an endless loop is a result with a reason."""
         state: Hop2RagState = {"question": question}
         reason = None
         try:
@@ -86,7 +86,7 @@ class Hop2Rag:
 
 
 def build(nodes: Hop2RagNodes) -> CompiledStateGraph[Hop2RagState, QuestionMeter, Any, Any]:
-    """Return the compiled app: decompose, retrieve, grade, accumulate, extract, decide, again or generate."""
+    """Return the compiled app: decompose, retrieve, grade, accumulate, extract clues, decide; repeat or generate."""
     graph = StateGraph(Hop2RagState, context_schema=QuestionMeter)
     for name in NODES:
         graph.add_node(name, metered(name, getattr(nodes, name)))

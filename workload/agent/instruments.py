@@ -1,4 +1,4 @@
-"""The agent's instruments, once for what is measured and once for its warm-up, of which the metrics page shows one."""
+"""The agent's instruments, one set for the measured load and one for its warm-up; the metrics page shows one set."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 
 
 class Instruments(Collector):
-    """Collects the instruments of the phase that is shown.
+    """Collects the instruments of the current phase.
 
-    Counters that went on through a warm-up would carry it into the measured series: its label goes and comes back, and
-    an increase over the gap counts what happened meanwhile.
+    If counters continued through a warm-up, they would carry it into the measured series: the phase label changes and
+    changes back, and an increase over the gap includes what happened meanwhile.
 
     Args:
-        facts: what is told of the engine in every phase.
-        shared: collectors of what needs no phase to be told apart.
+        facts: the facts about the engine, exported in every phase.
+        shared: collectors that do not distinguish phases.
 
     Attributes:
-        registries, metrics: those of each phase.
-        shown: the phase under way; None shows nothing.
+        registries, metrics: by phase.
+        shown: the current phase; None shows nothing.
     """
 
     def __init__(self, facts: EngineFacts, *shared: Collector) -> None:
@@ -50,5 +50,5 @@ class Instruments(Collector):
                 registry.register(collector)
 
     def collect(self) -> Iterable[Metric]:
-        """Return the families of the phase that is shown."""
+        """Return the families of the current phase."""
         return self.registries[self.shown].collect() if self.shown else ()

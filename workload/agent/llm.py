@@ -1,4 +1,4 @@
-"""One streamed LLM call: metered, bounded in time and size, every failure with a reason from a closed set."""
+"""Streamed LLM calls: metered, limited in time and size; every failure has a reason from a closed set."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from workload.agent.metering import QuestionMeter
     from workload.engine.message import Message
 
-# A reply has at most some hundred tokens; a server that goes on beyond this, in text or in token ids, does not answer.
+# A reply has at most some hundred tokens; a server that streams more text or token ids than this is cut off.
 MAX_REPLY_CHARS = 65_536
 MAX_REPAIRS = 1
-# Chunks come unchecked, so one that is not of the API's shape shows only when it is used.
+# Chunks are not validated, so a malformed one fails only when it is used.
 MALFORMED = (ValueError, TypeError, AttributeError, LookupError, OverflowError, RecursionError)
 OVERLOADED = "overloaded"
 
@@ -34,9 +34,9 @@ ReplyT = TypeVar("ReplyT", bound=BaseModel)
 
 
 class LlmError(Exception):
-    """A call failed. `reason` is one of `exporter.agent.instruments.ERROR_REASONS`; the server's own text is not kept.
+    """A call failed. `reason` is one of `exporter.agent.instruments.ERROR_REASONS`; the server's text is not kept.
 
-    `retry_after` are the seconds for which a server that refused it asked to be left alone, if it did.
+    `retry_after` is the wait in seconds that the server asked for when it refused the call, None if it asked for none.
     """
 
     def __init__(self, reason: str, retry_after: float | None = None) -> None:
@@ -47,7 +47,7 @@ class LlmError(Exception):
 
 @dataclass
 class _Stream:
-    """What a stream has told so far."""
+    """The content of a stream so far."""
 
     text: list[str] = field(default_factory=list)
     ids: list[int] = field(default_factory=list)
@@ -72,7 +72,7 @@ class _Stream:
             raise LlmError("oversized")
 
     def end(self) -> tuple[Usage, str]:
-        """Return usage and text; a stream without a finish reason or usage was cut, however many tokens it brought."""
+        """Return usage and text; a stream without finish reason or usage was cut, however many tokens it contained."""
         if self.finish_reason is None or self.usage is None:
             raise LlmError("stream_cut")
         details = self.usage.get("prompt_tokens_details") or {}
@@ -91,14 +91,14 @@ class Llm:
     """The language model behind an OpenAI-compatible endpoint.
 
     Args:
-        client: must not retry by itself (`max_retries=0`): a hidden retry would count one call's time twice.
+        client: must not retry by itself (`max_retries=0`): a hidden retry would count the time of a call twice.
         model: the served model name.
-        timeout_seconds: limit for a whole call, stream included.
-        has_token_ids: whether the server knows `return_token_ids` (vLLM from 0.10.2).
-        has_cache_salt: whether it knows `cache_salt` (vLLM from 0.9).
+        timeout_seconds: the time limit of a whole call, stream included.
+        has_token_ids: whether the server supports `return_token_ids` (vLLM from 0.10.2).
+        has_cache_salt: whether it supports `cache_salt` (vLLM from 0.9).
         seed: sampling seed; the temperature is 0.
-        backoff: how a call that was refused for load (429, 503) is sent again.
-        breaker: stops all calls when the engine refuses one after the other.
+        backoff: the waits before a call that was refused for load (429, 503) is sent again.
+        breaker: stops all calls after too many consecutive refusals.
     """
 
     client: openai.AsyncOpenAI
@@ -131,7 +131,7 @@ class Llm:
     async def compute(
         self, question: QuestionMeter, node: str, hop: int, messages: Sequence[Message], tokens: int
     ) -> str:
-        """Return a reply of exactly `tokens` tokens, whatever the model would rather say: for its time, not its text.
+        """Return a reply of exactly `tokens` tokens: the call is made for its timing, not for its text.
 
         Raises:
             LlmError: the call failed; it has been counted by reason.
@@ -199,9 +199,9 @@ class Llm:
         max_tokens: int,
         schema: type[ReplyT],
     ) -> tuple[ReplyT | None, str]:
-        """Return the parsed reply and its text, or None and the last text when it stayed unreadable.
+        """Return the parsed reply and its text; None and the last text if no reply could be parsed.
 
-        A reply that is not the JSON asked for is asked for again at most `MAX_REPAIRS` times, each one counted.
+        A reply that is not the requested JSON is requested again at most `MAX_REPAIRS` times; each repair is counted.
 
         Raises:
             LlmError: a call failed.
@@ -230,7 +230,7 @@ class Llm:
             extra = {**extra, "return_token_ids": True}
         if salt and self.has_cache_salt:
             extra = {**extra, "cache_salt": salt}
-        # The client's typed method would check each request, and build a model of each chunk: half of a call's CPU.
+        # The client's typed method would validate each request and build a model of each chunk: half the CPU of a call.
         stream = await self.client.post(
             "/chat/completions",
             cast_to=object,
@@ -248,13 +248,13 @@ class Llm:
             stream=True,
             stream_cls=openai.AsyncStream[object],
         )
-        told = _Stream()
+        received = _Stream()
         try:
             async with stream:
                 async for chunk in stream:
-                    told.take(chunk, meter)
-            usage, text = told.end()
-            meter.finished(usage, told.ids)
+                    received.take(chunk, meter)
+            usage, text = received.end()
+            meter.finished(usage, received.ids)
         except MALFORMED as error:
             raise LlmError("server_error") from error
         return text

@@ -1,4 +1,4 @@
-"""The nodes of Hop2Rag: each takes the state and the question's meter and returns what it changes."""
+"""The nodes of Hop2Rag: each takes the state and the question's meter and returns its changes to the state."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from workload.settings import Layout
 
 KEPT_AFTER_RERANK = 5
-NEW_DOCUMENTS_A_HOP = 3
-# Long enough for the schema's longest reply in ordinary words; a reply that runs on is cut and repaired.
+NEW_DOCUMENTS_PER_HOP = 3
+# Enough for the schema's longest reply in ordinary words; a longer reply is cut and repaired.
 MAX_TOKENS = {"decompose": 48, "extract_clues": 128, "decide": 56, "generate": 32}
 
 Changes = dict[str, Any]
@@ -32,14 +32,14 @@ Changes = dict[str, Any]
 
 @dataclass(frozen=True)
 class Hop2RagNodes:
-    """The nodes with what they depend on.
+    """The nodes and their dependencies.
 
     Args:
-        max_hops: hops after which the loop ends.
-        layout: the order of the prompts' parts.
-        context: what of the passages a prompt shows.
-        prefetch: searches for drafts of the next query; None does not.
-        sleep: lets the engine sleep during retrieval; None does not.
+        max_hops: the number of hops after which the loop ends.
+        layout: the order of the parts of a prompt.
+        context: selects the passages of a prompt.
+        prefetch: retrieves for drafts of the next query; None to disable it.
+        sleep: puts the engine to sleep during retrieval; None to disable it.
     """
 
     llm: Llm
@@ -52,7 +52,7 @@ class Hop2RagNodes:
     sleep: EngineSleep | None = None
 
     async def initialize(self, state: Hop2RagState, meter: QuestionMeter) -> Changes:
-        """Start at the first hop with nothing known."""
+        """Set the state of the first hop."""
         start = {
             "question": state["question"],
             "hop": 1,
@@ -66,17 +66,17 @@ class Hop2RagNodes:
         return start | self._draft("initialize", state, start, meter)
 
     async def decompose(self, state: Hop2RagState, meter: QuestionMeter) -> Changes:
-        """Write the next query from the evidence so far; DONE ends the loop from the second hop on."""
+        """Write the next query from the evidence so far; from the second hop on, DONE ends the loop."""
         reply, log = await self._reply("decompose", state, meter, Decomposition)
         query = reply.query.strip() if reply else ""
         if query.upper() == DONE and state["hop"] > 1:
             return {"termination": "done", "log": log}
-        # Without a usable query the question itself is the best one, and the first hop always searches.
+        # Without a usable query the question itself is the best one; the first hop always searches.
         query = query if query and query.upper() != DONE else state["question"]
         return {"query": query, "queries": [*state["queries"], query], "log": log}
 
     async def retrieve(self, state: Hop2RagState, meter: QuestionMeter) -> Changes:
-        """Take the documents of a draft that was right, else embed the query and search."""
+        """Take the documents of a correct draft, else embed the query and search."""
         draft = state.get("draft")
         found = await draft.claim(state["query"], meter) if draft else None
         if found is None:
@@ -85,24 +85,24 @@ class Hop2RagNodes:
         return {"retrieved": found, "draft": None}
 
     async def grade(self, state: Hop2RagState, meter: QuestionMeter) -> Changes:
-        """Rerank what was retrieved by BM25 against the question and the query."""
+        """Rerank the retrieved documents by BM25 against the question and the query."""
         text = f"{state['question']} {state['query']}"
         with meter.stage("rerank", state["hop"]):
             order = await in_own_thread(ranking.rank, text, [document.text for document in state["retrieved"]])
         return {"ranked": [state["retrieved"][index] for index in order[:KEPT_AFTER_RERANK]]}
 
     async def accumulate(self, state: Hop2RagState, _: QuestionMeter) -> Changes:
-        """Take in the best documents that are new, by their text."""
+        """Add the best documents whose text is new to the evidence."""
         known = {document.text for document in state["evidence"]}
         fresh: list[Document] = []
         for document in state["ranked"]:
-            if document.text not in known and len(fresh) < NEW_DOCUMENTS_A_HOP:
+            if document.text not in known and len(fresh) < NEW_DOCUMENTS_PER_HOP:
                 known.add(document.text)
                 fresh.append(document)
         return {"fresh": fresh, "evidence": [*state["evidence"], *fresh]}
 
     async def extract_clues(self, state: Hop2RagState, meter: QuestionMeter) -> Changes:
-        """Copy facts from this hop's new passages."""
+        """Copy facts from the new passages of this hop."""
         reply, log = await self._reply("extract_clues", state, meter, Clues)
         new = [clue for clue in (reply.clues if reply else []) if clue not in state["clues"]]
         changes = {"clues": [*state["clues"], *new], "log": log}
@@ -126,13 +126,13 @@ class Hop2RagNodes:
         return {"answer": text, "log": self._log(asked, text)}
 
     async def extract_supporting_facts(self, state: Hop2RagState, _: QuestionMeter) -> Changes:
-        """Name the sentences of the evidence that support the answer; see `ranking.supporting_facts`."""
+        """Find the sentences of the evidence that support the answer; see `ranking.supporting_facts`."""
         text = " ".join([state["question"], state["answer"], *state["clues"]])
         facts = await in_own_thread(ranking.supporting_facts, text, state["evidence"])
         return {"supporting_facts": facts}
 
     async def finalize(self, state: Hop2RagState, _: QuestionMeter) -> Changes:
-        """Keep the answer's first line."""
+        """Keep the first line of the answer."""
         lines = state["answer"].strip().splitlines()
         return {"answer": lines[0].strip() if lines else ""}
 
@@ -147,7 +147,7 @@ class Hop2RagNodes:
         return [*asked, {"role": "assistant", "content": text}] if self.layout == "append-only" else []
 
     def _draft(self, node: str, state: Hop2RagState, changes: Changes, meter: QuestionMeter) -> Changes:
-        """Return the draft that a node's changes give, if any; what was started before stays."""
+        """Return the draft that a node's changes allow, if any; an earlier draft stays."""
         if self.prefetch is None:
             return {}
         draft = self.prefetch.after(node, cast("Hop2RagState", {**state, **changes}), self.max_hops, meter)

@@ -1,7 +1,7 @@
-"""Speculative retrieval: a draft of the next query is searched for while the model still writes the real one.
+"""Speculative retrieval: retrieves for a draft of the next query while the model still writes the actual query.
 
-A draft counts only when the query turns out to be the same text, so the documents are those that would have been
-found without it, from any store that answers the same query twice alike. Every other draft is waste, and counted.
+A draft counts only if the query turns out to be the same text, so the documents are the same as without it, given a
+deterministic store. Every other draft is wasted work, and counted as such.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Planted:
-    """Drafts from the record of a replay, right in a share `accuracy` of hops, drawn anew for each question and hop."""
+    """Drafts from a replayed recording; a random share `accuracy` of them is right, drawn per question and hop."""
 
     script: Mapping[str, Sequence[Recorded]]
     accuracy: float
     seed: int = 0
 
     def query(self, hop: int, meter: QuestionMeter) -> str:
-        """Return the draft for a hop: the query that will be written, or a text that it is not."""
+        """Return the draft for a hop: the query that the replay will write, or a wrong one."""
         coming = self.script.get(meter.question_id, ())[len(meter.calls) :]
         reply = next((recorded.reply for recorded in coming if recorded.node == "decompose"), "")
         is_right = Random(f"{self.seed}/{meter.question_id}/{hop}").random() < self.accuracy
@@ -42,7 +42,7 @@ class Planted:
 
 
 def query_in(reply: str) -> str:
-    """Return the query of a reply of `decompose`; empty where it has none."""
+    """Return the query in a reply of `decompose`; empty if there is none."""
     try:
         return str(json.loads(reply)["query"]).strip()
     except (ValueError, KeyError, TypeError):
@@ -51,7 +51,7 @@ def query_in(reply: str) -> str:
 
 @dataclass(frozen=True)
 class Prefetch:
-    """Starts drafts after the nodes that can give one."""
+    """Starts drafts after the nodes whose output suggests one."""
 
     retrieval: Retrieval
     source: DraftSource = "off"
@@ -59,13 +59,13 @@ class Prefetch:
     tasks: set[asyncio.Task[tuple[list[Document], float]]] = field(default_factory=set)
 
     def after(self, node: str, state: Hop2RagState, max_hops: int, meter: QuestionMeter) -> Draft | None:
-        """Return the draft that is started when `node` has come to `state`; None where it gives none."""
+        """Start and return the draft that `state` suggests after `node`; None if it suggests none."""
         hop = state["hop"] + (node == "extract_clues")
         if self.source == "off" or hop > max_hops or not (query := self._query(node, state, hop, meter)):
             return None
         started = meter.recorder.clock()
         work = asyncio.create_task(self._find(query, meter))
-        self.tasks.add(work)  # the event loop alone would let go of it
+        self.tasks.add(work)  # the event loop keeps only a weak reference
         work.add_done_callback(self._forget)
         return Draft(query, hop, started, work)
 
@@ -86,4 +86,4 @@ class Prefetch:
     def _forget(self, work: asyncio.Task[tuple[list[Document], float]]) -> None:
         self.tasks.discard(work)
         if not work.cancelled():
-            work.exception()  # of a draft that nobody claims, a failure is waste like any other
+            work.exception()  # a failed draft that is not claimed is wasted like any other

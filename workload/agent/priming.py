@@ -1,4 +1,4 @@
-"""Warms the prefix cache: computes what every question's prompts begin with, before the first question needs it."""
+"""Primes the prefix cache: computes the common beginnings of all prompts before the first question needs them."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ QUESTION_ID = "preamble"
 
 @dataclass(frozen=True)
 class Primer:
-    """Sends each preamble of a layout once, for one token; what that costs is in the journal as a question's calls.
+    """Sends each preamble of a layout once, for one token; the journal has the cost as the calls of one question.
 
-    A layout whose prompts begin with the question has no preamble, so there priming does nothing.
+    A layout whose prompts begin with the question has no preamble, so priming does nothing.
     """
 
     llm: Llm
@@ -29,7 +29,7 @@ class Primer:
     layout: Layout
 
     async def prime(self, place: Mapping[str, Any], salt: str) -> None:
-        """Compute the preambles under `salt`; `place` holds the journal's columns of the phase.
+        """Compute the preambles under `salt`; `place` are the journal's columns of the phase.
 
         Raises:
             LlmError: a call failed; it has been counted by reason.
@@ -45,5 +45,5 @@ class Primer:
                 await self.llm.compute(question, node, 1, messages, 1)
             outcome = "ok"
         finally:
-            # not by the question's own `close`: its metrics count what a user has asked
+            # not by `close`: the metrics count only questions that a user asked
             question.end(outcome)

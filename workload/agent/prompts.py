@@ -1,7 +1,7 @@
-"""The prompts of the LLM nodes in three layouts that say the same sentences in another order.
+"""The prompts of the LLM nodes in three layouts, which order the same sentences differently.
 
-What a layout changes is how much of a prompt an earlier call has already put into the prefix cache:
-`original` puts what differs first, `instructions-first` what is the same, `append-only` sends one growing log.
+The layout determines how much of a prompt an earlier call has already put into the prefix cache: `original` begins with
+what differs, `instructions-first` with what is constant, and `append-only` sends one growing log.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 DONE = "DONE"
-# With these limits the longest reply fits the node's token limit, so decoding by schema ends in valid JSON.
+# With these limits the longest reply fits the token limit of its node, so guided decoding ends with valid JSON.
 MAX_QUERY_CHARS = 100
 MAX_CLUE_CHARS = 110
 
@@ -48,7 +48,7 @@ REPAIR = "That was not the JSON asked for. Reply again with nothing but that JSO
 
 
 class _Reply(BaseModel):
-    """Replies are strict: the schema that guides the decoding is the one that checks the result."""
+    """A strict reply: the schema that guides decoding also validates the result."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -68,7 +68,7 @@ class Clues(_Reply):
 class Decision(_Reply):
     """Reply of `decide`."""
 
-    # in this order: what is missing is thought of before the verdict is given
+    # in this order, so that the model names the missing fact before the verdict
     missing: str = Field(max_length=MAX_QUERY_CHARS)
     enough: Literal["yes", "no"]
 
@@ -107,7 +107,7 @@ def _preamble() -> str:
 
 
 def _material(node: str, state: Hop2RagState) -> list[str]:
-    """Return what a node needs besides the question, where each prompt stands alone."""
+    """Return what a node needs besides the question, in layouts without a log."""
     clues = "Clues:\n" + ("\n".join(f"- {clue}" for clue in state["clues"]) or "- none yet")
     if node == "decompose":
         parts = [clues]

@@ -1,4 +1,4 @@
-"""BM25 over a handful of texts: which documents to keep, which sentences support the answer."""
+"""BM25 over a few texts: selects the documents to keep and the sentences that support the answer."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def rank(query: str, texts: Sequence[str]) -> list[int]:
 
 
 def supporting_facts(query: str, documents: Sequence[Document]) -> list[tuple[str, int]]:
-    """Return (title, sentence index) of the best sentence of each of the best two documents.
+    """Return (title, sentence index) of the best sentence in each of the best two documents.
 
-    HotpotQA's questions are about two paragraphs, so one sentence of each is the plainest honest guess.
+    HotpotQA's questions need two paragraphs, so one sentence of each is the simplest honest guess.
     """
     sentences = [
         (document.title, index, text) for document in documents for index, text in enumerate(document.sentences)

@@ -1,7 +1,7 @@
-"""Replays a recorded run: the same prompts and lengths are really computed, the texts come from the record.
+"""Replays a recorded run: the engine computes the same prompts and lengths, the texts come from the recording.
 
-So two arms do the same work token for token, and a model with random weights can be driven. The timing of a replay is
-real, its text is not, and every result of it says so.
+So two arms do the same work token for token, and a model with random weights can be used. The timing of a replay is
+real, its text is not, and every result says so.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Recorded:
-    """One reply of a recorded run: the node that asked, the text, and its length in tokens."""
+    """One reply of a recorded run: the node that called, the text, and its length in tokens."""
 
     node: str
     reply: str
@@ -40,14 +40,14 @@ Script = dict[str, tuple[Recorded, ...]]
 def read_script(path: Path) -> Script:
     """Return the replies of each question, in order, from a journal that was written with `--record-prompts`.
 
-    Of a question that was asked several times (other arms, another attempt) the first answer counts.
+    If a question was asked several times (in other arms or attempts), the first answer counts.
 
     Raises:
-        UsageError: the journal has no texts, or a reply of a length that no engine can be asked for.
+        UsageError: the journal has no texts, or a reply has an impossible length.
     """
     texts = {row["call"]: row["reply"] for row in journal.read(path, "call_text")}
     if not texts:
-        raise UsageError(f"{path} holds no texts to replay.", "Record a run with --record-prompts first.")
+        raise UsageError(f"{path} contains no texts to replay.", "Record a run with --record-prompts first.")
     first: dict[str, int] = {}
     for row in journal.read(path, "question"):
         if row["outcome"] == "ok":
@@ -57,7 +57,7 @@ def read_script(path: Path) -> Script:
         if call["question"] in calls and call["id"] in texts:
             if not 0 <= (call["completion_tokens"] or 0) <= LONGEST_REPLY_TOKENS:
                 raise UsageError(
-                    f"{path} tells an impossible length of the reply of call {call['id']}.", "Record another run."
+                    f"{path} has an impossible length for the reply of call {call['id']}.", "Record another run."
                 )
             calls[call["question"]].append(Recorded(call["node"], texts[call["id"]], call["completion_tokens"]))
     return {question_id: tuple(calls[row_id]) for question_id, row_id in first.items()}
@@ -65,13 +65,13 @@ def read_script(path: Path) -> Script:
 
 @dataclass(frozen=True)
 class ReplayLlm(Llm):
-    """A language model that computes what it is asked, at the recorded length, and says what was recorded.
+    """A language model that computes each call at the recorded length and returns the recorded text.
 
     Args:
-        script: the record.
-        is_forced: whether decoding is guided to the recorded text. Then the engine's cache holds the very reply that a
-            growing log sends again, as when it was recorded; else it holds one of the same length that nobody sends.
-            A model with random weights would spell the text in other tokens, and servers before 0.11 do not know how.
+        script: the recording.
+        is_forced: whether decoding is guided to the recorded text. Then the engine caches the very reply that a growing
+            log sends again, as in the recorded run; otherwise it caches another text of that length, which no call
+            sends again. A model with random weights would use other tokens, and vLLM before 0.11 does not support it.
     """
 
     script: Mapping[str, Sequence[Recorded]] = field(default_factory=dict)
@@ -83,13 +83,13 @@ class ReplayLlm(Llm):
         node: str,
         hop: int,
         messages: Sequence[Message],
-        max_tokens: int,  # noqa: ARG002 - the recorded length takes its place
+        max_tokens: int,  # noqa: ARG002 - the recorded length replaces it
         schema: type[BaseModel] | None = None,  # noqa: ARG002 - the recorded text already follows it
     ) -> str:
-        """Return the recorded reply after the call was made; see `Llm.complete`.
+        """Make the call and return the recorded reply; see `Llm.complete`.
 
         Raises:
-            LlmError: the call failed, or the record does not go on like this (reason `not_recorded`).
+            LlmError: the call failed, or the recording has another call here (reason `not_recorded`).
         """
         replies = self.script.get(question.question_id, ())
         position = len([call for call in question.calls if call["outcome"] == "ok"])  # a refused one is sent again

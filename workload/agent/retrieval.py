@@ -1,4 +1,4 @@
-"""Finds documents for a query: embed, then search, on the event loop, off it, or in a batch with other workers."""
+"""Finds documents for a query: embeds it, then searches, on the event loop, in threads, or batched over workers."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class Retrieval:
     Args:
         embedder: turns the query into a vector.
         store: what is searched.
-        k: documents a query.
-        execution: `threads` lets other workers go on meanwhile; `blocking` holds them up, as a synchronous agent does;
+        k: the number of documents per query.
+        execution: `threads` lets other workers continue meanwhile; `blocking` blocks them, as a synchronous agent does;
             `batched` embeds queries that wait at the same time together.
-        delay_seconds: added to each search, to stand for a store that is not local.
+        delay_seconds: added to each search, to simulate a remote store.
     """
 
     embedder: Embedder
@@ -41,13 +41,13 @@ class Retrieval:
     _searchers: ThreadPoolExecutor = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Make the batcher and the searchers; a frozen value sets them past its own guard."""
+        """Create the batcher and the searchers; `object.__setattr__` bypasses the frozen dataclass."""
         object.__setattr__(self, "_batcher", QueryBatcher(self.embedder))
-        # Threads of their own, that last: a store that is slow holds up no embedding, and has a connection for each.
+        # Dedicated threads: a slow store delays no embedding, and each thread keeps its connection.
         object.__setattr__(self, "_searchers", ThreadPoolExecutor(thread_name_prefix="search"))
 
     async def find(self, query: str, hop: int, meter: QuestionMeter) -> list[Document]:
-        """Return the documents of a query, its stages metered.
+        """Return the documents for a query; meter the stages.
 
         Raises:
             Hop2RagError: the embedder or the store failed.

@@ -1,8 +1,8 @@
-"""Applies the reuse bound to live calls in their order of arrival at the engine.
+"""Applies the reuse bound to live calls in the order of their arrival at the engine.
 
-Token ids come from the server (`return_token_ids`), so they need no second tokenizer and no extra request; but they
-come with the first chunk, and calls sent at the same time may answer in another order. So calls queue up in the order
-they were sent, and a call is matched once all calls before it have told their prompt or have ended without one.
+Token ids come from the server (`return_token_ids`), so they need no second tokenizer and no extra request. But they
+arrive with the first chunk, and concurrent calls may answer in another order. So calls queue in the order of sending,
+and a call is matched once every earlier call has its prompt ids or has ended without them.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class Arrival:
-    """A call in the order of sending; `hashes` are those of the full blocks of its prompt, worked out once."""
+    """A call in the order of sending; `hashes` are those of the full blocks of its prompt, computed once."""
 
     salt: str
     prompt: array[int] | None = None
     hashes: list[bytes] | None = None
     output: array[int] | None = None
     is_closed: bool = False
-    tell: Callable[[int], None] | None = None
+    on_bound: Callable[[int], None] | None = None
     reusable: int | None = None
 
 
@@ -35,12 +35,12 @@ class ReuseOrder:
     """The reuse bound of calls that overlap in time.
 
     Args:
-        block_size: tokens a block, from the engine's `cache_config_info`; None if unknown, then no bound is told.
-        capacity_blocks: the most blocks remembered, see `PrefixIndex`; None for all.
-        adapter: the adapter that answers, if one does: its name is part of vLLM's block hashes, as the salt is.
+        block_size: tokens per block, from the engine's `cache_config_info`; None if unknown, then there is no bound.
+        capacity_blocks: the most blocks to remember, see `PrefixIndex`; None for all.
+        adapter: the name of the LoRA adapter in use, which is part of vLLM's block hashes, as the salt is.
 
     Attributes:
-        calls: calls sent so far.
+        calls: the number of calls sent so far.
     """
 
     def __init__(self, block_size: int | None, capacity_blocks: int | None = None, adapter: str = "") -> None:
@@ -50,7 +50,7 @@ class ReuseOrder:
         self.calls = 0
 
     def send(self, salt: str) -> Arrival:
-        """Register a call that is being sent now."""
+        """Register a call that is sent now."""
         arrival = Arrival(self._world + salt)
         self.calls += 1
         self._waiting.append(arrival)
@@ -60,30 +60,30 @@ class ReuseOrder:
         """Take the prompt's token ids.
 
         Raises:
-            TypeError, OverflowError: what the server sent are no token ids.
+            TypeError, OverflowError: the server sent something other than token ids.
         """
         arrival.prompt = array(TOKEN_TYPE, ids)
-        if self._index is not None:  # an empty index is false
+        if self._index is not None:  # an empty index is falsy
             arrival.hashes = list(block_hashes(arrival.prompt, self._index.block_size, arrival.salt))
         self._advance()
 
     def output(self, arrival: Arrival, ids: Sequence[int]) -> None:
-        """Take the ids generated; their blocks serve later calls. Raises as `prompt` does."""
+        """Take the generated ids; their blocks serve later calls. Raises as `prompt` does."""
         arrival.output = array(TOKEN_TYPE, ids)
         if arrival.reusable is not None:
             self._remember_output(arrival)
 
-    def close(self, arrival: Arrival, tell: Callable[[int], None]) -> None:
-        """End a call; `tell` gets its reusable tokens, now or once they are known, and never if its ids never came."""
+    def close(self, arrival: Arrival, on_bound: Callable[[int], None]) -> None:
+        """End a call; `on_bound` gets its reusable tokens once they are known: never, if its ids never arrived."""
         arrival.is_closed = True
         if arrival.reusable is not None:
-            tell(arrival.reusable)
+            on_bound(arrival.reusable)
         else:
-            arrival.tell = tell
+            arrival.on_bound = on_bound
             self._advance()
 
     def hashes(self, arrival: Arrival) -> bytes | None:
-        """Return the hashes of the prompt's full blocks, joined; None if ids or block size are not known."""
+        """Return the hashes of the prompt's full blocks, joined; None if ids or block size are unknown."""
         return None if arrival.hashes is None else b"".join(arrival.hashes)
 
     def _advance(self) -> None:
@@ -94,8 +94,8 @@ class ReuseOrder:
             arrival.reusable = self._index.observe_hashed(arrival.hashes, len(arrival.prompt))
             if arrival.output is not None:
                 self._remember_output(arrival)
-            if arrival.tell:
-                arrival.tell(arrival.reusable)
+            if arrival.on_bound:
+                arrival.on_bound(arrival.reusable)
 
     def _remember_output(self, arrival: Arrival) -> None:
         if self._index is None or arrival.prompt is None or arrival.hashes is None or arrival.output is None:

@@ -1,7 +1,7 @@
-"""Lets the engine sleep while documents are retrieved: its memory is free meanwhile, and waking it up costs time.
+"""Puts the engine to sleep while documents are retrieved: that frees its memory, and waking it up takes time.
 
-vLLM's sleep (level 1) moves the weights to host memory and throws the KV cache away, so a woken engine has no cached
-prefix. It is for one question at a time: a sleep aborts what other workers have in flight.
+vLLM's sleep (level 1) moves the weights to host memory and discards the KV cache, so a woken engine has no cached
+prefix. Use it with one question at a time: a sleep aborts the calls of other workers.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ class EngineSleep:
     client: httpx.Client
 
     async def during(self, work: Awaitable[ResultT], hop: int, meter: QuestionMeter) -> ResultT:
-        """Return what `work` returns; the engine falls asleep beside it and is awake again at the end.
+        """Return the result of `work`; the engine sleeps meanwhile and is awake again at the end.
 
         Raises:
-            DependencyDownError: the engine does not sleep or wake up when it is told to.
+            DependencyDownError: the engine does not sleep or wake up on request.
         """
-        asleep = asyncio.ensure_future(self._tell("sleep", hop, meter))
+        asleep = asyncio.ensure_future(self._request("sleep", hop, meter))
         try:
             found, _ = await asyncio.gather(work, asyncio.shield(asleep))
         finally:
@@ -45,23 +45,23 @@ class EngineSleep:
         return found
 
     async def _wake_after(self, asleep: asyncio.Future[None], hop: int, meter: QuestionMeter) -> None:
-        # Sent before the sleep has arrived, it would wake nobody, and the engine would sleep for good.
+        # A wake-up that arrives before the sleep would do nothing, and the engine would stay asleep.
         await asyncio.wait([asleep])
-        await self._tell("wake_up", hop, meter)
+        await self._request("wake_up", hop, meter)
 
-    async def _tell(self, step: str, hop: int, meter: QuestionMeter) -> None:
+    async def _request(self, step: str, hop: int, meter: QuestionMeter) -> None:
         with meter.pause(step, hop):
             try:
                 (await in_own_thread(self.client.post, f"/{step}")).raise_for_status()
             except httpx.HTTPError as error:
                 raise DependencyDownError(
-                    f"The engine does not {step.replace('_', ' ')} when it is told to ({error}).",
+                    f"The engine does not {step.replace('_', ' ')} on request ({error}).",
                     "Start it with --enable-sleep-mode and VLLM_SERVER_DEV_MODE=1.",
                 ) from error
 
 
 async def _finished(work: asyncio.Future[None]) -> None:
-    """Return once `work` has ended, however often whoever waits is cancelled; that comes afterwards."""
+    """Wait until `work` has ended, even if the waiting task is cancelled; then raise the cancellation."""
     cancelled = None
     while not work.done():
         try:

@@ -1,4 +1,4 @@
-"""What the nodes of Hop2Rag pass on, and the names of the nodes."""
+"""The state that the nodes of Hop2Rag share, and the names of the nodes."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ Termination = Literal["", "done", "enough", "max_hops"]
 class Hop2RagState(TypedDict, total=False):
     """The state of one question.
 
-    `hop` counts from 1. `retrieved` are the documents of this hop, `ranked` the ones kept after reranking, `fresh`
-    those of them that were new, `evidence` all that were accumulated. `termination` says what ended the loop.
-    `log` is the conversation so far, which the append-only layout sends again. `draft` is a retrieval under way for a
-    guess at the next query.
+    `hop` counts from 1. `retrieved` are the documents of this hop, `ranked` the ones kept after reranking, `fresh` the
+    new ones of those, and `evidence` all accumulated ones. `termination` is what ended the loop. `log` is the
+    conversation so far, which the append-only layout sends again. `draft` is a retrieval in progress for a guess at the
+    next query.
     """
 
     question: str

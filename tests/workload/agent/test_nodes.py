@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.stubs.agent import StubEmbedder, StubStore, agent_of, bench, document
 from tests.stubs.vllm import StubVllm, Turn, by_node
 from workload.agent.llm import MAX_REPAIRS, Llm
-from workload.agent.nodes import KEPT_AFTER_RERANK, NEW_DOCUMENTS_A_HOP, Hop2RagNodes
+from workload.agent.nodes import KEPT_AFTER_RERANK, NEW_DOCUMENTS_PER_HOP, Hop2RagNodes
 from workload.agent.prompts import REPAIR
 from workload.agent.retrieval import Retrieval
 
@@ -49,7 +49,7 @@ async def test_accumulate_takes_the_best_new_texts(known: list[int], ranked: lis
     state = state_with(evidence=evidence, ranked=[document(number) for number in ranked])
     changes = await nodes_of().accumulate(state, METER)
     new = [number for number in dict.fromkeys(ranked) if number not in known]
-    assert changes["fresh"] == [document(number) for number in new[:NEW_DOCUMENTS_A_HOP]]
+    assert changes["fresh"] == [document(number) for number in new[:NEW_DOCUMENTS_PER_HOP]]
     assert changes["evidence"] == evidence + changes["fresh"]
 
 
