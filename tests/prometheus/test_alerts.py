@@ -23,6 +23,8 @@ CASES = sorted((Path(__file__).parent / "alerts").glob("*.yml"))
 RUNBOOKS = Path(__file__).parents[2] / "docs" / "runbooks"
 SECONDS = {"s": 1, "m": 60, "h": 3600}
 STEERING_PATIENCE_SECONDS = 5
+PAGE_PATIENCE_SECONDS = 60
+PARTS = ("**Means**", "**See it**", "**Likely causes", "**Do**", "**Dashboard**", "**Wake")
 
 
 def seconds(duration: str) -> int:
@@ -34,8 +36,8 @@ def seconds(duration: str) -> int:
 def test_an_alert_says_what_where_and_what_to_do(alert: dict[str, Any]) -> None:
     """Whoever is woken by it has nothing else to go by; a receiver steers by the labels."""
     name = alert["alert"]
-    assert re.fullmatch(r"(Vllm|Llm|Gpu|Sampler|Exporter|Workload|Disk|Scrape|Hop2RagWatch)[A-Za-z]+", name)
-    assert alert["labels"]["severity"] in {"critical", "warning", "none"}
+    assert re.fullmatch(r"(Vllm|Llm|Gpu|Sampler|Exporter|Workload|Disk|Scrape|Rule|Hop2RagWatch)[A-Za-z]+", name)
+    assert alert["labels"]["severity"] in {"page", "warning", "none"}
     assert alert["annotations"].keys() == {"summary", "description", "runbook_url"}
     assert alert["annotations"]["runbook_url"] == f"docs/runbooks/{name}.md"
 
@@ -48,13 +50,26 @@ def test_what_steers_does_not_wait() -> None:
     assert {name: wait for name, wait in waits.items() if wait > STEERING_PATIENCE_SECONDS} == {}
 
 
+def test_what_wakes_a_person_has_lasted() -> None:
+    """A model that reloads for a minute wakes nobody, and a page never steers: the runner has acted long before."""
+    pages = [alert for alert in ALERTS if alert["labels"]["severity"] == "page"]
+    assert pages
+    assert all(seconds(alert["for"]) >= PAGE_PATIENCE_SECONDS and "action" not in alert["labels"] for alert in pages)
+    steering = {alert["alert"] for alert in ALERTS if "action" in alert["labels"]}
+    assert {alert["alert"] for alert in pages} <= steering
+
+
 def test_every_alert_has_a_runbook_and_every_runbook_an_alert() -> None:
     """A dead link at night, or a page on an alert that no longer exists."""
     pages = {page.stem: page.read_text() for page in RUNBOOKS.glob("*.md") if page.name != "README.md"}
     assert pages.keys() == {alert["alert"] for alert in ALERTS}
     for name, text in pages.items():
         assert text.startswith(f"# {name}\n")
-        missing = [part for part in ("**Means**", "**See it**", "**Likely causes", "**Do**") if part not in text]
+        missing = [
+            part
+            for part in ("**Means**", "**See it**", "**Likely causes", "**Do**", "**Dashboard**", "**Wake")
+            if part not in text
+        ]
         assert not missing, name
 
 
@@ -67,7 +82,7 @@ def test_runbooks_name_only_what_exists() -> None:
     for page in RUNBOOKS.glob("*.md"):
         text = page.read_text()
         assert set(re.findall(r"instance:[\w:]+", text)) <= recorded, page.name
-        assert set(re.findall(r"\b(?:Vllm|Llm|Gpu|Exporter|Workload|Sampler|Scrape)[A-Z]\w+", text)) <= alerts, (
+        assert set(re.findall(r"\b(?:Vllm|Llm|Gpu|Exporter|Workload|Sampler|Scrape|Rule)[A-Z]\w+", text)) <= alerts, (
             page.name
         )
 

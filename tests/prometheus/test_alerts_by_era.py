@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 ERAS = sorted((Path(__file__).parents[1] / "fixtures" / "vllm_eras").glob("*.prom"))
 TARGET = {"job": "vllm", "instance": "h:8000", "run": "r", "experiment": "e", "arm": "a"}
-STEPS = 130
+STEPS = 160
 
 TROUBLE = {
     "vllm:num_requests_running": "8",
@@ -48,7 +48,7 @@ FIRING = ("VllmHung", "VllmQueueGrowing", "VllmKvCacheNearlyFull", "VllmPreempti
 
 
 def firing(era: Path, values: dict[str, str], promtool: Callable[..., str], tmp_path: Path, expected: set[str]) -> None:
-    """Fail unless exactly `expected` fire after two minutes of these values."""
+    """Fail unless exactly `expected` fire after two and a half minutes of these values."""
     series = [{"series": selector("up", TARGET), "values": f"1x{STEPS}"}]
     for family in text_string_to_metric_families(era.read_text()):
         series += [
@@ -62,7 +62,7 @@ def firing(era: Path, values: dict[str, str], promtool: Callable[..., str], tmp_
         "promql_expr_test": [
             {
                 "expr": 'group by (alertname) (ALERTS{alertstate="firing"})',
-                "eval_time": "120s",
+                "eval_time": "150s",
                 "exp_samples": [{"labels": f'{{alertname="{name}"}}', "value": 1} for name in sorted(expected)],
             }
         ],

@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
+import requests
 import yaml
 
 from workload.errors import MissingPartError
@@ -41,11 +42,11 @@ class Server(http.server.ThreadingHTTPServer):
 
 
 class Receiver:
-    """A webhook that keeps what it is sent and when; as a target, a vLLM whose KV cache the test fills."""
+    """A webhook that keeps what it is sent and when; as a target, a vLLM that the test brings down."""
 
     def __init__(self) -> None:
         self.messages: list[tuple[float, dict[str, Any]]] = []
-        self.usage = 0.1
+        self.is_up = True
         receiver = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -57,7 +58,7 @@ class Receiver:
                 self._answer(200 if known else 401, b"")
 
             def do_GET(self) -> None:
-                self._answer(200, f'vllm:kv_cache_usage_perc{{model_name="m"}} {receiver.usage}\n'.encode())
+                self._answer(200 if receiver.is_up else 503, b'vllm:num_requests_running{model_name="m"} 1\n')
 
             def _answer(self, status: int, body: bytes) -> None:
                 self.send_response(status)
@@ -186,9 +187,71 @@ def test_a_condition_reaches_the_receiver_in_time(
         while server.client.scrape_errors().get(("vllm", receiver.address)) != "":
             time.sleep(0.1)
 
-        receiver.usage = 0.99
-        _, alert = receiver.wait_for("VllmKvCacheNearlyFull", "firing", LIMIT_SECONDS)
-        assert alert["labels"].items() >= {"action": "capture", "run": "r", "experiment": "e", "arm": "a"}.items()
+        receiver.is_up = False
+        _, alert = receiver.wait_for("VllmDown", "firing", LIMIT_SECONDS)
+        assert alert["labels"].items() >= {"action": "pause", "run": "r", "experiment": "e", "arm": "a"}.items()
 
-        receiver.usage = 0.1
-        receiver.wait_for("VllmKvCacheNearlyFull", "resolved", RECOVERY_SECONDS + LIMIT_SECONDS)
+        receiver.is_up = True
+        receiver.wait_for("VllmDown", "resolved", RECOVERY_SECONDS + LIMIT_SECONDS)
+
+
+SILENCED = "suppressed"
+INHIBITION = (
+    # of two engines without a run one is down, the other hangs
+    ("VllmDown severity=warning action=pause instance=gpu-01:8000 rack=1", "active"),
+    ("VllmHung severity=warning action=pause instance=gpu-02:8000 rack=1", "active"),
+    ("VllmHung severity=warning action=pause instance=gpu-01:8000 rack=1", SILENCED),
+    # two engines of one run
+    ("VllmDown severity=warning action=pause instance=gpu-03:8000 run=r experiment=e arm=a", "active"),
+    ("VllmHung severity=warning action=pause instance=gpu-04:8000 run=r experiment=e arm=a", "active"),
+    ("VllmHung severity=warning action=pause run=r experiment=e arm=a", SILENCED),
+    ("LlmErrorBudgetBurn severity=warning action=pause instance=h:9500 run=r experiment=e arm=a", SILENCED),
+    ("LlmErrorBudgetBurn severity=warning action=pause instance=h:9501 rack=1", "active"),
+    ("VllmTtftBudgetBurn severity=warning instance=gpu-03:8000 window=6h", SILENCED),
+    # a page silences its own warnings, and never what steers
+    ("VllmTtftBudgetBurn severity=page window=1h instance=gpu-05:8000", "active"),
+    ("VllmTtftBudgetBurn severity=warning window=6h instance=gpu-05:8000", SILENCED),
+    ("VllmTtftBudgetBurn severity=warning action=capture window=1h instance=gpu-05:8000", "active"),
+    ("VllmTtftBudgetBurn severity=warning window=6h instance=gpu-06:8000", "active"),
+    ("DiskWritesFailing severity=warning action=stop instance=h:9090", "active"),
+    ("DiskFilling severity=warning action=pause instance=h:9400 volume=results", SILENCED),
+)
+
+
+def test_a_cause_silences_its_own_effects_alone(binary: AlertmanagerBinary, receiver: Receiver, tmp_path: Path) -> None:
+    """Labels that are absent are equal: without a run in the labels one engine that is down would silence them all."""
+    url = f"http://127.0.0.1:{free_port()}"
+    config = CONFIG.read_text().replace("127.0.0.1:9096", receiver.address)
+    (tmp_path / "alertmanager.yml").write_text(config)
+    (tmp_path / "webhook-token").write_text(TOKEN)
+    argv = (
+        *binary.command,
+        f"--config.file={tmp_path / 'alertmanager.yml'}",
+        f"--storage.path={tmp_path / 'alertmanager'}",
+        f"--web.listen-address={url.removeprefix('http://')}",
+        "--cluster.listen-address=",
+    )
+    with loopback_session() as session, ChildProcess(argv, tmp_path / "alertmanager.log"):
+        deadline = time.monotonic() + RECOVERY_SECONDS
+        while not _is_ready(session, url):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        for labels, _ in INHIBITION:
+            amtool(binary, f"--alertmanager.url={url}", "alert", "add", *labels.split())
+        wanted = sorted((" ".join(sorted(f"alertname={labels}".split())), state) for labels, state in INHIBITION)
+        found: list[tuple[str, str]] = []
+        while found != wanted and time.monotonic() < deadline:
+            answer = session.get(f"{url}/api/v2/alerts", timeout=5).json()
+            found = sorted(
+                (" ".join(sorted(f"{name}={value}" for name, value in each["labels"].items())), each["status"]["state"])
+                for each in answer
+            )
+            time.sleep(0.2)
+        assert found == wanted
+
+
+def _is_ready(session: requests.Session, url: str) -> bool:
+    try:
+        return session.get(f"{url}/-/ready", timeout=5).ok
+    except requests.ConnectionError:
+        return False

@@ -32,6 +32,7 @@ EXCEEDED = (
     "prometheus_target_scrapes_exceeded_sample_limit_total",
     "prometheus_target_scrape_pool_exceeded_label_limits_total",
 )
+RULE_COUNTERS = ("prometheus_rule_evaluation_failures_total", "prometheus_rule_group_iterations_missed_total")
 WELL = "vllm:num_requests_running 1\n"
 PAGES = {
     "well": WELL,
@@ -109,6 +110,8 @@ def test_row_28_a_target_beyond_a_limit_costs_its_own_scrape(prometheus: Prometh
         assert value(client, told) == 1
         for name in EXCEEDED:
             assert value(client, f"max({name})") > 0, name
+        for name in RULE_COUNTERS:
+            assert value(client, f"max({name})") >= 0, name
         up = {name: value(client, f'up{{job="workload",instance="{at}"}}') for name, at in addresses.items()}
         assert up == {name: float(name == "well") for name in PAGES}
         assert value(client, "prometheus_tsdb_head_series") < 60_000

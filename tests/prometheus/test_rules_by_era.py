@@ -53,6 +53,8 @@ THOUSANDTHS = {
     "instance:vllm_preemptions:rate10s": 2000,
     "instance:vllm_prompt_tokens:rate10s": 40_000,
     "instance:vllm_generation_tokens:rate10s": 8000,
+    "instance:vllm_prefix_cache_queries:rate10s": 40_000,
+    "instance:vllm_prefix_cache_hits:rate10s": 10_000,
     'instance:vllm_requests_finished:rate10s{finished_reason="stop"}': 4000,
 }
 LATENCIES = (
@@ -65,6 +67,7 @@ LATENCIES = (
 )
 # All observations lie in the bucket from 2.5 s to 5 s, which every release has.
 QUANTILE_THOUSANDTHS = {"p50": 3750, "p95": 4875, "p99": 4975}
+QUERIED = {f"instance:vllm_prefix_cache_{kind}:rate10s" for kind in ("queries", "hits")}
 HIT_RATIO = "instance:vllm_prefix_cache_hits_per_queries:ratio_rate10s"
 ENABLED = "instance:vllm_prefix_caching_enabled:min"
 
@@ -98,7 +101,10 @@ def expected_of(era: Path, factor: int = 1, target: Mapping[str, str] = TARGET) 
     target = {**target, "job": "vllm"}
     everything = target | {"model_name": model}
     expected: Expected = {}
+    counts_queries = "prefix_cache_queries" in era.read_text()
     for record, value in THOUSANDTHS.items():
+        if "_prefix_cache_" in record and not counts_queries:
+            continue
         reason = {"finished_reason": "stop"} if "finished" in record else {}
         ratio = "_ratio:" in record
         expected[record] = {braces(everything | reason): value if ratio else factor * value}
@@ -183,7 +189,10 @@ def test_caching_off_has_a_series_of_its_own(era: Path, rule_test: RuleTest) -> 
         for name, values in series_of(era, enable_prefix_caching="False").items()
     }
     target = braces(TARGET | {"job": "vllm"})
-    rule_test(off, expected_of(era) | {HIT_RATIO: {}, ENABLED: {target: 0}})
+    expected = expected_of(era) | {HIT_RATIO: {}, ENABLED: {target: 0}}
+    for record in expected.keys() & QUERIED:
+        expected[record] = dict.fromkeys(expected[record], 0)
+    rule_test(off, expected)
 
 
 @pytest.mark.prometheus
