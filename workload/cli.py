@@ -1,4 +1,4 @@
-"""The command line of `hop2rag`: its commands, and the exit code that each error gets."""
+"""The command line of `hop2rag`: its commands, and the exit code of each error."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from workload.commands.options import err, out
 from workload.commands.signals import EXIT_INTERRUPTED, Termination
 from workload.commands.soak import soak
 
-# What is private gets its mode where it is made; nothing that this process or a child makes is open to be changed.
+# Private files get their mode where they are made; no other user may write to a file of this process or a child.
 NOBODY_ELSE_WRITES = 0o022
 EXIT_USAGE = 2
 
@@ -69,7 +69,7 @@ def options(
         bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Take the options that come before a command."""
+    """Take the options before a command."""
 
 
 def main() -> None:
@@ -80,7 +80,7 @@ def main() -> None:
 def run_command_line(arguments: list[str]) -> int:
     """Return the exit code of a command line."""
     os.umask(os.umask(0) | NOBODY_ELSE_WRITES)
-    # A tracer of the framework would send prompts away if the environment happened to ask for it.
+    # The framework's tracer would upload prompts if the environment enabled it.
     os.environ["LANGSMITH_TRACING"] = "false"
     os.environ.pop("OPENAI_LOG", None)  # at "debug" the client would log every prompt
     disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -91,13 +91,13 @@ def run_command_line(arguments: list[str]) -> int:
         _print_error("\n".join([str(error), *getattr(error, "__notes__", ())]))
         return error.exit_code
     except typer.TyperException as error:
-        if message := error.format_message():  # empty when help was printed for want of a command
+        if message := error.format_message():  # empty if help was printed because there was no command
             _print_error(f"{message} See --help.")
         return EXIT_USAGE
     except (KeyboardInterrupt, typer.Abort):
         code = EXIT_INTERRUPTED
     if code == EXIT_INTERRUPTED:  # typer, too, turns an interruption into this code
-        err.print("Interrupted; what was acknowledged is in the journal.")
+        err.print("Interrupted; acknowledged questions are in the journal.")
         return termination.exit_code
     return code if isinstance(code, int) else 0
 

@@ -22,13 +22,13 @@ class MissingPartError(Hop2RagError):
 
 
 class DependencyDownError(Hop2RagError):
-    """vLLM, Prometheus or Chroma does not answer, or answers what cannot be used (exit code 4)."""
+    """vLLM, Prometheus or Chroma does not answer, or its answer cannot be used (exit code 4)."""
 
     exit_code = 4
 
 
 class StorageError(Hop2RagError):
-    """The disk is full, read-only or not ours (exit code 5)."""
+    """The disk is full, read-only, or not ours to write (exit code 5)."""
 
     exit_code = 5
 

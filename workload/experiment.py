@@ -1,4 +1,4 @@
-"""What an experiment is: a frozen value. The runner is the only loop; a new experiment needs no change to it."""
+"""An experiment is a frozen value. The runner is the only loop, and a new experiment does not change it."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class Point:
 
     Attributes:
         name: the `phase` of its questions in the journal.
-        concurrency: questions in flight; in an open loop the most there may be.
-        questions: how many are asked; None for as many as the run's limit.
-        contexts: prompt lengths in tokens of a controlled sweep, a call each; empty for the agent's own questions.
-        arrivals: of an open loop, the seconds after its start at which each question is to be sent; empty for a closed
-            loop, in which a question is sent when another one has ended.
+        concurrency: questions in flight; in an open loop, the most.
+        questions: how many are asked; None for the run's limit.
+        contexts: prompt lengths of a sweep in tokens, one call each; empty for the agent's questions.
+        arrivals: the arrival times of an open loop, in seconds after its start; empty for a closed loop, in which a
+            question is sent when another one has ended.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Arm:
     """One side of a comparison: an engine profile by name (see `workload.engine.profile.PROFILES`), and the agent.
 
     Attributes:
-        points: the loads of an arm that is no side of a comparison; by default they are the experiment's.
+        points: the arm's own points, if it is not a side of a comparison; by default those of the experiment.
         options: settings of the agent that differ from the run's; see `workload.settings.AgentOptions`.
         engine: fields of the profile that differ from the one named.
     """
@@ -60,7 +60,7 @@ class Arm:
 
     @property
     def vllm_profile(self) -> VllmProfile:
-        """The profile that the arm's engine is started with; one that differs from its model bears the arm's name."""
+        """The profile of the arm's engine; with fields of its own it has the arm's name."""
         found = PROFILES[self.profile]
         return replace(found, name=self.name, **self.engine) if self.engine else found
 
@@ -73,18 +73,18 @@ def levels(load: LoadSettings) -> tuple[Point, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """What an experiment tells about itself, however it is run.
+    """What experiments with and without an engine have in common.
 
     Attributes:
         name: the CLI argument, the README's row and the dashboard's uid.
-        folder: where its files lie under `results/hop2rag/`.
+        folder: of its files, under `results/hop2rag/`.
         title: the question it answers.
-        headline: the summary to the rows of the table printed at the end, below `columns`.
+        headline: turns the summary into the rows of the table that is printed at the end, below `columns`.
         columns: the table's columns; the first names the quantity.
-        verdicts: the summary to sentences, one for each thing a reader must know about the numbers.
-        limit, max_hops, k, concurrency: defaults of the plan: questions, hops a question, documents a hop, levels.
+        verdicts: turns the summary into sentences, one for each fact that a reader of the numbers needs.
+        limit, max_hops, k, concurrency: defaults: questions, hops per question, documents per hop, levels.
         sampled: what `--sample-interval` sets: the fast scrape of vLLM, or the sampling of GPU memory.
-        summary_file: the JSON of its folder, as the plan names it.
+        summary_file: the name of the JSON in its folder.
     """
 
     name: str
@@ -106,7 +106,7 @@ class OfflineExperiment(Study):
     """An experiment that needs no engine.
 
     Attributes:
-        conduct: runs it; takes the experiment, the settings, the display and the name of a run that was begun, if any.
+        conduct: runs it; takes the experiment, the settings, the display and the name of a run to resume, if any.
         draw: draws the summary's pictures into a folder and returns their paths.
     """
 
@@ -119,13 +119,13 @@ class Experiment(Study):
     """An experiment on running engines.
 
     Attributes:
-        arms: what is compared.
-        reduce: the run's data to the summary that is printed and kept as JSON.
-        draw: draws the files named by the plan and returns their paths.
-        points: the loads of each block.
-        warm_up: questions asked before each window of an engine's first block, under a cache salt of their own.
-        keeps_engine: whether arms of one profile share an engine, told apart by cache salts alone.
-        figures: those of its pictures that are nothing but panels, so that the kept CSV can be drawn again.
+        arms: the sides that are compared.
+        reduce: turns the run's data into the summary, which is printed and written as JSON.
+        draw: draws the pictures and returns their paths.
+        points: the points of each block.
+        warm_up: questions before each window of an engine's first block, under their own cache salt.
+        keeps_engine: whether arms of one profile share an engine, with different cache salts.
+        figures: the pictures that consist of panels only, which can be drawn again from CSV.
     """
 
     arms: tuple[Arm, ...]
@@ -145,5 +145,5 @@ class Experiment(Study):
         return (*self.arms, *reversed(self.arms)) if order == "ABBA" and is_comparison else self.arms
 
     def points_of(self, arm: Arm, load: LoadSettings) -> tuple[Point, ...]:
-        """Return the loads of an arm."""
+        """Return the points of an arm."""
         return (arm.points or self.points)(load)

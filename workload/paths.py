@@ -1,4 +1,4 @@
-"""Where things lie: the cache (engine, model, Prometheus), the results root, and the files shipped with the project."""
+"""Paths: the cache (engine, model, Prometheus), names below a root, and the files shipped with the project."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from workload.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# Not dots alone; and \Z, because $ allows a newline at the end.
+# Not only dots; \Z, because $ allows a newline at the end.
 NAME_PATTERN = re.compile(r"^(?!\.+\Z)[A-Za-z0-9._-]{1,64}\Z")
 
 
@@ -25,14 +25,14 @@ def cache_dir(environ: Mapping[str, str] = os.environ) -> Path:
 
 
 def asset(relative: str) -> Path:
-    """Return a file shipped with the project, such as `prometheus/prometheus.yml`: packaged, or in the checkout."""
+    """Return the path of a shipped file such as `prometheus/prometheus.yml`, from the package or the checkout."""
     package = Path(__file__).parent
     packaged = package / "assets" / relative
     return packaged if packaged.exists() else package.parent / relative
 
 
 def inside(root: Path, name: str, what: str) -> Path:
-    """Return `root/name`, refusing names that are not plain or that leave `root`.
+    """Return `root/name`; refuse names that are not plain or that leave `root`.
 
     Raises:
         UsageError: the name does not match `NAME_PATTERN`, or resolves (through a link) outside the root.

@@ -1,1 +1,1 @@
-"""The commands of `hop2rag`, one module for each group: flags to settings, a call, a line of output."""
+"""The commands of `hop2rag`, one module per group: options to settings, a call, printed output."""

@@ -1,4 +1,4 @@
-"""`hop2rag ab`: any arms against the first of them; `hop2rag optimize`: the short list, ranked."""
+"""`hop2rag ab` compares any arms with the first; `hop2rag optimize` ranks a short list."""
 
 from __future__ import annotations
 
@@ -21,9 +21,11 @@ from workload.commands.options import (
 )
 from workload.errors import UsageError
 
-Live = Annotated[bool, typer.Option("--live", help="Replay nothing: each arm answers for itself; compares quality.")]
+Live = Annotated[
+    bool, typer.Option("--live", help="Do not replay: each arm generates its own replies, so quality is compared too.")
+]
 
-# Arms of one profile stand together, so that in a block of ABBA one start of the engine serves all of them.
+# Arms of one profile are adjacent, so that one start of the engine serves them all.
 SHORT_LIST = (
     "original",
     "instructions-first",
@@ -61,14 +63,14 @@ def ab(
         typer.Option(
             "--arm",
             help="NAME, or NAME:key=value,... with options of the agent, fields of an engine profile or profile=NAME; "
-            "give it twice or more. The name of a layout or of a profile alone means that.",
+            "repeat it for each arm. The name of a layout or of a profile alone selects that layout or profile.",
         ),
     ] = None,
     option: Option = None,
     live: Live = False,
     resume: Resume = None,
 ) -> None:
-    """Compare arms: paired by question, ABBA, on a replayed trajectory, next to the gain that theory allows."""
+    """Compare arms: paired by question, in ABBA order, on a replayed trajectory, with the gain that theory allows."""
     conduct("ab", {**flags, "arms": tuple(arm or ())}, option, resume, is_live=live)
 
 
@@ -77,7 +79,7 @@ def optimize(
     flags: dict[str, Any],
     engine: Annotated[
         bool,
-        typer.Option(help="Also the engine's knobs: caching, chunks, batch, pool; each starts an engine."),
+        typer.Option(help="Also vary the engine: caching, chunks, batch, pool; each arm starts an engine."),
     ] = False,
     option: Option = None,
     live: Live = False,
@@ -93,7 +95,7 @@ def optimize(
 
 
 def conduct(name: str, flags: dict[str, Any], option: list[str] | None, resume: str | None, *, is_live: bool) -> None:
-    """Run the comparison that the flags ask for and print what it found."""
+    """Run the comparison and print its results."""
     from workload.experiments.ab import LIMIT, MAX_HOPS, K  # noqa: PLC0415
     from workload.experiments.arms import parse_arms, read_options  # noqa: PLC0415
     from workload.experiments.comparison import compare_arms  # noqa: PLC0415 - `--help` need not load the numeric libraries
@@ -102,7 +104,7 @@ def conduct(name: str, flags: dict[str, Any], option: list[str] | None, resume: 
     from workload.settings import load_settings, with_options  # noqa: PLC0415
 
     if is_live and "replay" in flags:
-        raise UsageError("--live replays nothing, and --replay names a run to replay.", "Give one of them.")
+        raise UsageError("--live does not replay, and --replay names a run to replay.", "Give one of them.")
     defaults = {"limit": LIMIT, "max_hops": MAX_HOPS, "k": K}
     settings = with_options(load_settings(defaults | flags), read_options(option or ()))
     if resume:

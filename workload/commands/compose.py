@@ -1,4 +1,4 @@
-"""`hop2rag compose`: what docker-compose.yml needs."""
+"""`hop2rag compose`: the files that docker-compose.yml needs."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ import typer
 from workload.commands.options import out
 from workload.errors import DependencyDownError
 
-app = typer.Typer(help="What docker-compose.yml needs: configuration, credentials, digests.", no_args_is_help=True)
+app = typer.Typer(
+    help="Make the files that docker-compose.yml needs: configuration, credentials, digests.", no_args_is_help=True
+)
 
 
 @app.command("init")
 def compose_init(
-    root: Annotated[Path, typer.Option(help="Where the volumes of the credentials are mounted.")] = Path(
+    root: Annotated[Path, typer.Option(help="Folder where the credentials' volumes are mounted.")] = Path(
         "/credentials"
     ),
     targets: Annotated[Path, typer.Option(help="The volume of Prometheus' targets.")] = Path("/targets"),
 ) -> None:
-    """Make the password and tokens that are not there yet, and say where they are. The service `init` runs this."""
+    """Create missing passwords and tokens, and print where they are. The service `init` runs this."""
     from workload.compose.credentials import make  # noqa: PLC0415 - `--help` need not load it
     from workload.compose.services import first_targets  # noqa: PLC0415
 
@@ -32,7 +34,7 @@ def compose_init(
 
 @app.command("configs")
 def compose_configs() -> None:
-    """Write prometheus/compose/*.yml from the configuration for a host; the files are committed."""
+    """Write prometheus/compose/*.yml from the configuration of a single host. The files are committed."""
     from workload.compose.configs import render  # noqa: PLC0415
 
     for path in render():
@@ -43,8 +45,8 @@ def compose_configs() -> None:
 def compose_pin_digests(
     root: Annotated[Path, typer.Argument(help="The checkout.")] = Path(),
 ) -> None:
-    """Ask the images' registry for their digests, through Docker, and write them behind the tags."""
-    import docker  # noqa: PLC0415 - needed here alone
+    """Look up the images' digests through Docker, and write them after the tags."""
+    import docker  # noqa: PLC0415 - only this command needs it
     from docker.errors import DockerException  # noqa: PLC0415
 
     from workload.compose.digests import pin  # noqa: PLC0415
@@ -53,7 +55,7 @@ def compose_pin_digests(
         client = docker.from_env()
         found = pin(root, lambda tag: str(client.images.get_registry_data(tag).id))
     except DockerException as error:
-        remedy = "Docker must run, and reach the registry; no file was changed."
+        remedy = "Start Docker, and check that it reaches the registry; no file was changed."
         raise DependencyDownError(f"Docker: {error}.", remedy) from error
     for tag, digest in found.items():
         out.print(f"{tag}@{digest}", soft_wrap=True, highlight=False)

@@ -15,11 +15,11 @@ app = typer.Typer(help="Questions and the document store.", no_args_is_help=True
 @app.command("synthetic")
 def corpus_synthetic(
     output: Annotated[Path, typer.Argument(help="The JSON file to write, in HotpotQA's official format.")],
-    questions: Annotated[int, typer.Option(help="Questions to make.")] = 200,
-    passages: Annotated[int, typer.Option(help="Passages of the invented world.")] = 600,
+    questions: Annotated[int, typer.Option(help="Number of questions.")] = 200,
+    passages: Annotated[int, typer.Option(help="Number of passages.")] = 600,
     seed: Annotated[int, typer.Option(help="The same seed and sizes give the same bytes.")] = 0,
 ) -> None:
-    """Make bridge and comparison questions over an invented world, so that nothing needs a download."""
+    """Generate bridge and comparison questions about an invented world, without a download."""
     from workload.corpus.hotpotqa import dump  # noqa: PLC0415
     from workload.corpus.synthetic import generate  # noqa: PLC0415
 
@@ -30,12 +30,12 @@ def corpus_synthetic(
 
 @app.command("index")
 def corpus_index(
-    questions: Annotated[Path, typer.Argument(help="HotpotQA, 2WikiMultihopQA or MuSiQue, to be indexed.")],
+    questions: Annotated[Path, typer.Argument(help="File of HotpotQA, 2WikiMultihopQA or MuSiQue to index.")],
     persist_dir: Annotated[Path, typer.Option(help="Folder of the Chroma store.", envvar="AGRAG_PERSIST_DIR")],
     collection: Annotated[str, typer.Option(help="Name of the collection.", envvar="AGRAG_COLLECTION_NAME")] = (
         "hotpot_fullwiki"
     ),
-    replace: Annotated[bool, typer.Option(help="Replace a collection of ours that holds other passages.")] = False,
+    replace: Annotated[bool, typer.Option(help="Replace a collection of ours that has other passages.")] = False,
 ) -> None:
     """Embed the passages and build the Chroma collection with its manifest."""
     from workload.corpus.embedding import MiniLmEmbedder  # noqa: PLC0415

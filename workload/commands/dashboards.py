@@ -11,7 +11,7 @@ from workload.commands.options import out
 
 
 def dashboards(
-    folder: Annotated[Path, typer.Argument(help="Where the dashboards' JSON goes.")] = Path("grafana/dashboards"),
+    folder: Annotated[Path, typer.Argument(help="Folder for the dashboards' JSON.")] = Path("grafana/dashboards"),
 ) -> None:
     """Write the Grafana dashboards from the panels that also draw the figures."""
     from workload.dashboards.files import render  # noqa: PLC0415 - `--help` need not load the builders

@@ -16,11 +16,11 @@ def demo(
     recording: Annotated[
         Path | None, typer.Option(help="Folder of a recording (default: those shipped with the project).")
     ] = None,
-    results: Annotated[Path, typer.Option(help="Where the figures go.")] = Path("results/demo"),
+    results: Annotated[Path, typer.Option(help="Folder for the figures.")] = Path("results/demo"),
     prometheus_port: Annotated[int, typer.Option(min=1, max=65_535, help="Port of the demo's own Prometheus.")] = 9190,
-    once: Annotated[bool, typer.Option("--once", help="End after the figures instead of waiting for Ctrl-C.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Exit after the figures instead of waiting for Ctrl-C.")] = False,
 ) -> None:
-    """Show a recorded run: load it into a local Prometheus, draw its figures again, say where it was recorded."""
+    """Show a recorded run: load it into a local Prometheus, and draw its figures with a label of their origin."""
     from workload.demo.figures import draw_run  # noqa: PLC0415 - `--help` need not load these
     from workload.demo.recording import find_recordings  # noqa: PLC0415
     from workload.demo.server import links, serve  # noqa: PLC0415

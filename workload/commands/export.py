@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from workload.report.past_run import PastRun
     from workload.services.prometheus import PrometheusClient
 
-Run = Annotated[str, typer.Option("--run", help="The run, as its folder under results/runs is called.")]
-Results = Annotated[Path, typer.Option(help="Where results lie.", envvar="HOP2RAG_RESULTS")]
+Run = Annotated[str, typer.Option("--run", help="The run: the name of its folder under results/runs.")]
+Results = Annotated[Path, typer.Option(help="Folder of the results.", envvar="HOP2RAG_RESULTS")]
 PrometheusUrl = Annotated[
-    str | None, typer.Option(help="The Prometheus that has the run (default: our own, started for this if need be).")
+    str | None, typer.Option(help="A Prometheus that has the run (default: our own, started if it is not up).")
 ]
 
 
 def figures(run: Run, results: Results = Path("results"), prometheus_url: PrometheusUrl = None) -> None:
-    """Draw a run's figures again: from Prometheus while it has the run, else from the CSV that the run left."""
+    """Draw a run's figures again: from Prometheus if it still has the run, else from the run's CSV files."""
     from workload.experiments.lookup import study_of  # noqa: PLC0415 - `--help` need not load the numeric libraries
     from workload.report.past_run import open_run  # noqa: PLC0415
     from workload.report.redraw import redraw  # noqa: PLC0415
@@ -38,21 +38,21 @@ def figures(run: Run, results: Results = Path("results"), prometheus_url: Promet
 def export(
     run: Run,
     folder: Annotated[
-        Path | None, typer.Option("--out", help="Where the files go (default: results/runs/RUN/export/DASHBOARD).")
+        Path | None, typer.Option("--out", help="Folder for the files (default: results/runs/RUN/export/DASHBOARD).")
     ] = None,
     dashboard: Annotated[
-        str | None, typer.Option(help="The dashboard, such as overview (default: the experiment's own, if it has one).")
+        str | None, typer.Option(help="The dashboard, such as overview (default: the experiment's, if it has one).")
     ] = None,
     snapshot: Annotated[
-        bool, typer.Option("--snapshot", help="Keep a snapshot with its data in the Grafana at GRAFANA_URL, too.")
+        bool, typer.Option("--snapshot", help="Also save a snapshot with its data in the Grafana at GRAFANA_URL.")
     ] = False,
     results: Results = Path("results"),
     prometheus_url: PrometheusUrl = None,
 ) -> None:
     """Write every panel of a run's dashboard as PNG and CSV.
 
-    Grafana's renderer draws the pictures where GRAFANA_URL names a Grafana that has one (token in GRAFANA_TOKEN, or in
-    the file GRAFANA_TOKEN_FILE); else they are drawn here.
+    The Grafana at GRAFANA_URL draws the pictures if it has a renderer (its token is in GRAFANA_TOKEN, or in the file
+    GRAFANA_TOKEN_FILE); else they are drawn here.
     """
     from workload.dashboards.catalogue import DASHBOARDS, dashboard_of  # noqa: PLC0415
     from workload.experiments.lookup import study_of  # noqa: PLC0415
@@ -79,7 +79,7 @@ def export(
         if not holds(client, run, found.measured):
             raise UsageError(
                 f"The Prometheus at {client.url} does not have {run}.",
-                f"Name another with --prometheus-url, or draw what is kept: hop2rag figures --run {run}",
+                f"Name another with --prometheus-url, or draw from the run's CSV files: hop2rag figures --run {run}",
             )
         task = progress.add_task(shown.title, total=sum(len(row.panels) for row in shown.rows))
         kept = capture(

@@ -17,8 +17,8 @@ def up(
     engine_port: Annotated[int, typer.Option(help="Port of the engine on 127.0.0.1.")] = 8000,
     prometheus_port: Annotated[int, typer.Option(help="Port of Prometheus on 127.0.0.1.")] = 9090,
     alertmanager_port: Annotated[int, typer.Option(help="Port of Alertmanager on 127.0.0.1.")] = 9093,
-    webhook_port: Annotated[int, typer.Option(help="Port at which it calls a `hop2rag soak`.")] = 9096,
-    grafana_port: Annotated[int, typer.Option(help="Port of Grafana on 127.0.0.1, if it is installed.")] = 3000,
+    webhook_port: Annotated[int, typer.Option(help="Port of `hop2rag soak` that Alertmanager calls.")] = 9096,
+    grafana_port: Annotated[int, typer.Option(help="Port of Grafana on 127.0.0.1, if Grafana is installed.")] = 3000,
     prometheus_retention_size: PrometheusRetentionSize = None,
     engine_python: EnginePython = None,
     model: Model = None,
@@ -37,29 +37,29 @@ def up(
         raise UsageError("An engine of your own needs both --engine-python and --model.", "See --help.")
     retention = prometheus_retention_size or RETENTION_SIZE
     if not re.fullmatch(SIZE_PATTERN, retention):
-        raise UsageError(f"--prometheus-retention-size {retention!r} is no size.", "Write it as 500MB, 10GB or 1TB.")
+        raise UsageError(f"--prometheus-retention-size {retention!r} is not a size.", "Write it as 500MB, 10GB or 1TB.")
     extra = shlex.split(engine_args or "")
     launcher = process_launcher(engine_python, model, extra, engine_port, cache_dir(), out, Requester(UP))
     stay_up(profile, launcher, Ports(prometheus_port, alertmanager_port, webhook_port, grafana_port), out, retention)
 
 
 def down() -> None:
-    """Stop what `hop2rag up` started, in order."""
+    """Stop the servers that `hop2rag up` started."""
     from workload.harness.take_down import bring_down  # noqa: PLC0415
 
     out.print(bring_down())
 
 
 def doctor(
-    vllm_endpoint: Annotated[str, typer.Option(help="The vLLM to examine.", envvar="HOP2RAG_VLLM_ENDPOINT")] = (
+    vllm_endpoint: Annotated[str, typer.Option(help="The vLLM to check.", envvar="HOP2RAG_VLLM_ENDPOINT")] = (
         "http://127.0.0.1:8000"
     ),
     prometheus_url: Annotated[
-        str, typer.Option(help="The Prometheus to examine.", envvar="HOP2RAG_PROMETHEUS_URL")
+        str, typer.Option(help="The Prometheus to check.", envvar="HOP2RAG_PROMETHEUS_URL")
     ] = "http://127.0.0.1:9090",
-    grafana_url: Annotated[str | None, typer.Option(help="A Grafana to examine too.", envvar="GRAFANA_URL")] = None,
+    grafana_url: Annotated[str | None, typer.Option(help="A Grafana to check, too.", envvar="GRAFANA_URL")] = None,
 ) -> None:
-    """Examine vLLM, Prometheus and Grafana: what is missing, renamed or gated by a flag, and what to do."""
+    """Check vLLM, Prometheus and Grafana for metrics that are missing, renamed or behind a flag, and say what to do."""
     from contextlib import ExitStack  # noqa: PLC0415
 
     from workload.doctor.finding import exit_code, show  # noqa: PLC0415

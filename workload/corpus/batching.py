@@ -1,4 +1,4 @@
-"""Embeds queries that wait at the same time in one batch; a query that finds the model free waits for nobody."""
+"""Embeds queries that wait at the same time in one batch; a query that finds the model free does not wait."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ MAX_BATCH = 32
 
 
 class QueryBatcher:
-    """One encoding at a time; what arrives meanwhile goes into the next one together.
+    """One encoding at a time; texts that arrive meanwhile form the next batch.
 
-    There is no timer, so nothing is ever held back to wait for company. Padding to the longest text of a batch may move
-    a vector by the rounding of single precision.
+    There is no timer, so a text never waits for a batch to fill. Padding to the longest text of a batch may change a
+    vector by a rounding error of single precision.
 
     Attributes:
         texts, batches: how many were encoded, and in how many calls.
@@ -46,15 +46,15 @@ class QueryBatcher:
             self.batches += 1
             try:
                 vectors = await asyncio.to_thread(self._embedder.encode, [text for text, _ in batch])
-            except Exception as error:  # noqa: BLE001 - whoever waits must learn of it, whatever it is
+            except Exception as error:  # noqa: BLE001 - it is raised in all that wait
                 for _, waiting in batch:
-                    _tell(waiting, error)
+                    _fail(waiting, error)
             else:
                 for (_, waiting), vector in zip(batch, vectors, strict=True):
                     if not waiting.done():  # its question was cancelled meanwhile
                         waiting.set_result(vector)
 
 
-def _tell(waiting: asyncio.Future[NDArray[np.float32]], error: Exception) -> None:
+def _fail(waiting: asyncio.Future[NDArray[np.float32]], error: Exception) -> None:
     if not waiting.done():
         waiting.set_exception(error)

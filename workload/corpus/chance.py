@@ -14,8 +14,8 @@ T = TypeVar("T")
 class Chance:
     """Draws built on `random.Random.random()` alone.
 
-    Python promises that the sequence of `random()` never changes for a given seed; it promises nothing about `choice`,
-    `sample` or `shuffle`, and a corpus whose seed is quoted in a result must be the same corpus years later.
+    Python guarantees the sequence of `random()` for a given seed, but not that of `choice`, `sample` or `shuffle`. A
+    corpus must be the same years later, because results quote its seed.
     """
 
     def __init__(self, seed: int | str) -> None:
@@ -34,7 +34,7 @@ class Chance:
         return self._random() < probability
 
     def choice(self, items: Sequence[T]) -> T:
-        """Return one item of a sequence that is not empty."""
+        """Return an item of a non-empty sequence."""
         return items[self.below(len(items))]
 
     def shuffle(self, items: MutableSequence[T]) -> None:
@@ -44,7 +44,7 @@ class Chance:
             items[last], items[other] = items[other], items[last]
 
     def sample(self, items: Sequence[T], count: int) -> list[T]:
-        """Return `count` of the items in random order, none twice; the caller checks that there are enough."""
+        """Return `count` different items in random order; the caller checks that there are enough."""
         pool = list(items)
         for place in range(count):
             other = place + self.below(len(pool) - place)

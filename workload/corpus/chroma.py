@@ -1,4 +1,4 @@
-"""Opening a Chroma store without harm: looked at through SQLite first, and its failures told in one line."""
+"""Opens a Chroma store safely: SQLite checks it first, and failures become one line."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from chromadb.api.models.Collection import Collection
 
 DATABASE = "chroma.sqlite3"
-# What we or Chroma open in a store's folder; the folders are Chroma's vector indexes.
+# The files that we or Chroma open in a store's folder; the folders are Chroma's vector indexes.
 PARTS = re.compile(r"chroma\.sqlite3.*|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|\.hop2rag-.*|.*\.manifest\.json.*")
 MIN_FREE_BYTES = 16 * 2**20
-LOCK_WAIT_SECONDS = 3.0  # Chroma itself waits a minute for a lock, and says nothing meanwhile
+LOCK_WAIT_SECONDS = 3.0  # Chroma itself waits a minute for a lock, silently
 MARK_CONTENT, MARK_MODEL = "hop2rag_content", "hop2rag_model"  # metadata of a collection that `index.build` made
 REINDEX = "Run `hop2rag corpus index` to make it, or name another store."
 RESTORE = "Restore it from a copy, or delete it and run `hop2rag corpus index`."
@@ -32,15 +32,15 @@ BUSY = "Wait for the program that uses it, or stop it."
 
 
 def misfit(persist_dir: Path, collection: str, expected: str, found: str, remedy: str) -> UsageError:
-    """Return the error for a store that works but is not the one that is wanted."""
+    """Return the error for a store that works but does not match what is needed."""
     return UsageError(f"Collection {collection!r} in {str(persist_dir)!r}: expected {expected}, found {found}.", remedy)
 
 
 def survey(persist_dir: Path, collection: str) -> None:
-    """Check what can be checked without opening Chroma, which would create, upgrade or wait for what it finds.
+    """Check a store without opening Chroma, which could create, upgrade or wait for it.
 
     Raises:
-        UsageError: there is no store or no such collection, or another chromadb's schema.
+        UsageError: there is no such store or collection, or it has the schema of another chromadb.
         DependencyDownError: the database is locked or corrupt.
         StorageError: it cannot be read.
     """
@@ -56,7 +56,7 @@ def survey(persist_dir: Path, collection: str) -> None:
 
 
 def survey_schema(persist_dir: Path, collection: str) -> None:
-    """Check that an existing database is whole, free, and of the installed chromadb's schema.
+    """Check that a database is undamaged, not locked, and has the schema of the installed chromadb.
 
     Raises:
         UsageError, DependencyDownError, StorageError: as `survey`.
@@ -67,7 +67,7 @@ def survey_schema(persist_dir: Path, collection: str) -> None:
 
 @contextmanager
 def opened(persist_dir: Path) -> Iterator[Client]:
-    """Yield a client that is closed at the end, its telemetry off."""
+    """Yield a client without telemetry, and close it at the end."""
     client = open_client(persist_dir)
     try:
         yield client
@@ -76,27 +76,27 @@ def opened(persist_dir: Path) -> Iterator[Client]:
 
 
 def open_client(persist_dir: Path) -> Client:
-    """Open the store at `persist_dir`, which Chroma creates where there is none; call `survey` first."""
-    # imported late: most of a second, which commands that touch no store do not need
+    """Open the store at `persist_dir`, which Chroma creates if it is missing; call `survey` first."""
+    # imported late: it takes most of a second, which commands without a store do not need
     import chromadb  # noqa: PLC0415
     from chromadb.config import Settings  # noqa: PLC0415
 
-    # it is declared as an interface that lacks `close`
+    # its declared type lacks `close`
     client = chromadb.PersistentClient(path=str(persist_dir), settings=Settings(anonymized_telemetry=False))
     return cast("Client", client)
 
 
 def open_collection(client: Client, collection: str) -> Collection:
-    """Return a collection of an open client, never loading the embedding function it may name."""
+    """Return a collection without loading the embedding function that it may name."""
     return client.get_collection(collection, embedding_function=None)
 
 
 @contextmanager
 def explained(persist_dir: Path, collection: str) -> Iterator[None]:
-    """Turn failures of SQLite, of Chroma and of the disk into one line that names the collection.
+    """Turn failures of SQLite, Chroma and the disk into one line that names the collection.
 
     Raises:
-        DependencyDownError: locked, corrupt, or anything else that Chroma refuses.
+        DependencyDownError: the store is locked or corrupt, or Chroma refuses it for another reason.
         StorageError: the disk is full, or the files are not ours to read or write.
     """
     from chromadb.errors import ChromaError  # noqa: PLC0415 - as in `open_client`
@@ -111,17 +111,17 @@ def explained(persist_dir: Path, collection: str) -> Iterator[None]:
         raise unusable(persist_dir, collection, str(error)) from error
 
 
-# what SQLite says, through Python or through Chroma -> (found, remedy, class)
+# words of SQLite's message, from Python or from Chroma -> (found, remedy, class)
 _SYMPTOMS: tuple[tuple[tuple[str, ...], str, str, type[Hop2RagError]], ...] = (
-    (("is locked", "is busy"), "it locked by another program", BUSY, DependencyDownError),
-    (("disk is full",), "the disk full", "Free some space.", StorageError),
+    (("is locked", "is busy"), "a database that another program has locked", BUSY, DependencyDownError),
+    (("disk is full",), "a full disk", "Free some space.", StorageError),
     (("readonly", "unable to open"), "files that cannot be opened or written", "Check the permissions.", StorageError),
     (("malformed", "not a database", "codec can't decode"), "a corrupt database", RESTORE, DependencyDownError),
 )
 
 
 def unusable(persist_dir: Path, collection: str, reason: str) -> Hop2RagError:
-    """Return the error for a store that is there and does not work, by what SQLite or Chroma gave as the reason."""
+    """Return the error for a store that does not work, by the reason that SQLite or Chroma gives."""
     found, remedy, kind = _diagnosis(persist_dir, reason)
     return kind(f"Collection {collection!r} in {str(persist_dir)!r}: expected a usable store, found {found}.", remedy)
 
@@ -130,7 +130,7 @@ def _diagnosis(persist_dir: Path, reason: str) -> tuple[str, str, type[Hop2RagEr
     for words, found, remedy, kind in _SYMPTOMS:
         if any(word in reason for word in words):
             return found, remedy, kind
-    # Chroma words a full disk as a failure of whatever it was doing
+    # Chroma reports a full disk as a failure of the operation
     if (free := shutil.disk_usage(persist_dir).free) < MIN_FREE_BYTES:
         return f"only {free // 2**20} MiB free on its disk", "Free some space.", StorageError
     return " ".join(reason.split())[:200], RESTORE, DependencyDownError
@@ -148,8 +148,8 @@ def _require_database(persist_dir: Path, collection: str) -> None:
 
 
 def connect(persist_dir: Path) -> sqlite3.Connection:
-    """Return a connection to a store's database, which must be there; close it."""
-    # rw creates nothing, and lets SQLite roll back what a killed writer left half done
+    """Return a connection to a store's database, which must exist; the caller closes it."""
+    # rw creates nothing, and lets SQLite roll back the unfinished work of a killed writer
     uri = (persist_dir / DATABASE).resolve().as_uri() + "?mode=rw"
     return sqlite3.connect(uri, uri=True, timeout=LOCK_WAIT_SECONDS)
 
@@ -173,7 +173,7 @@ def _shown(schema: dict[str, int]) -> str:
 
 
 def _read_schema(database: sqlite3.Connection) -> dict[str, int]:
-    """Return the newest migration of every part of the database; nothing where it is no Chroma database."""
+    """Return the newest migration of each part of the database; empty if it is not a Chroma database."""
     if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'migrations'").fetchall():
         return {}
     rows = database.execute("SELECT dir, max(version) FROM migrations GROUP BY dir").fetchall()
@@ -182,7 +182,7 @@ def _read_schema(database: sqlite3.Connection) -> dict[str, int]:
 
 @cache
 def _installed_schema() -> dict[str, int]:
-    """Return the schema that the installed chromadb makes; it publishes no list, so one is made and read."""
+    """Return the schema of the installed chromadb. It publishes none, so a store is created and read."""
     with tempfile.TemporaryDirectory() as folder:
         with opened(Path(folder)):
             pass

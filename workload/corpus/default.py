@@ -1,6 +1,6 @@
-"""Which corpus a run has: the store that is named, the questions' own passages, or a synthetic one; nothing downloads.
+"""The corpus of a run: the named store, the passages of the named questions, or a synthetic one, without a download.
 
-What is named is used or refused, never set aside; and what was used is told, for the manifest.
+A named store or file is used or refused, never ignored. The manifest says which corpus was used.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ SAME = ("sha256", "collection", "passages")
 
 @dataclass(frozen=True, kw_only=True)
 class CorpusSource:
-    """Where a corpus really came from.
+    """The origin of a corpus.
 
     Attributes:
         questions: the file's path.
         sha256: of the file.
         rows: its questions.
-        without_answer: how many of them have no gold answer, so that nothing of them is scored.
+        without_answer: how many of them have no gold answer and are not scored.
         other_types: types of questions that count as "other" in `hop2rag_hops`.
         store: the folder of the Chroma store, or its server's URL.
         collection: its name there.
-        passages: how many it holds.
+        passages: its number of passages.
     """
 
     questions: str
@@ -64,7 +64,7 @@ class CorpusSource:
 
 @dataclass(frozen=True)
 class Corpus:
-    """An open document store and the questions to ask about it; `source` is None in tests alone."""
+    """An open document store and the questions to ask about it; `source` is None only in tests."""
 
     store: DocumentStore
     questions: tuple[Question, ...]
@@ -76,15 +76,15 @@ class Corpus:
 
 
 def open_corpus(settings: CorpusSettings, chroma_url: str | None, embedder: Embedder, progress: Progress) -> Corpus:
-    """Return the corpus that the settings name, checked. Passages that are not indexed yet are indexed once.
+    """Return the corpus that the settings name, checked. Passages that are not indexed yet are indexed first.
 
     Raises:
-        UsageError: the store or the file of questions does not fit, or a store is named without its questions.
+        UsageError: the store or the file of questions is not usable, or a store is named without questions.
         DependencyDownError: the store is locked or corrupt, or Chroma's server does not answer.
     """
     if settings.persist_dir and settings.questions is None:
         raise UsageError(
-            f"The store {settings.persist_dir} comes without questions.",
+            f"The store {settings.persist_dir} has no questions.",
             "Name their file with --questions or HOP2RAG_QUESTIONS.",
         )
     folder = cache_dir() / "corpus"
@@ -115,12 +115,12 @@ def open_corpus(settings: CorpusSettings, chroma_url: str | None, embedder: Embe
         collection=collection,
         passages=count,
     )
-    _tell(source, progress)
+    _report(source, progress)
     return Corpus(store, questions, source)
 
 
 def require_same_corpus(run: str, before: object, now: Mapping[str, Any] | None) -> None:
-    """Refuse to go on with a run on other questions or passages: its halves would not be one.
+    """Refuse to resume a run on other questions or passages.
 
     Raises:
         UsageError: the file or the store is not what it was.
@@ -130,13 +130,13 @@ def require_same_corpus(run: str, before: object, now: Mapping[str, Any] | None)
         raise UsageError(f"Run {run} had another corpus: {found}.", "Bring it back, or start a new run.")
 
 
-def _tell(source: CorpusSource, progress: Progress) -> None:
-    """Say what a reader of the numbers must know of the file."""
+def _report(source: CorpusSource, progress: Progress) -> None:
+    """Print what a reader of the numbers must know about the file."""
     if source.without_answer:
-        scored = "none of them is scored" if source.without_answer == source.rows else "these are not scored"
+        scored = "no question is scored" if source.without_answer == source.rows else "these are not scored"
         _print(progress, f"{source.without_answer} of {source.rows} questions have no gold answer: {scored}.")
     if source.other_types:
-        _print(progress, f'Of type "other" in hop2rag_hops: {", ".join(source.other_types)}.')
+        _print(progress, f'These types count as "other" in hop2rag_hops: {", ".join(source.other_types)}.')
 
 
 def _print(progress: Progress, text: str) -> None:

@@ -1,4 +1,4 @@
-"""A search result, whoever made the store it comes from."""
+"""A search result, from a store of ours or of anyone else."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[^a-z\s])")
 
 @dataclass(frozen=True)
 class Document:
-    """One search result; `distance` is Chroma's, in the collection's space (cosine: 0 same to 2 opposite)."""
+    """One search result; `distance` is Chroma's, in the collection's space (cosine: 0 for equal, 2 for opposite)."""
 
     id: str
     title: str
@@ -30,7 +30,7 @@ class Document:
 
 
 def read_document(id_: str, text: str | None, metadata: Mapping[str, Any] | None, distance: float) -> Document:
-    """Read a record of our own or of a foreign store, where a split of the text and the id must serve."""
+    """Read a record. A foreign store may lack sentences and title: then the text is split, and the id is the title."""
     metadata, text = metadata or {}, text or ""
     title = metadata.get("title")
     return Document(

@@ -1,4 +1,4 @@
-"""Sentence embeddings: the protocol the index and the agent use, and the packaged MiniLM model."""
+"""Sentence embeddings: the protocol that the index and the agent use, and the packaged MiniLM model."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Embedder(Protocol):
 
     @property
     def name(self) -> str:
-        """The model's name; two stores are comparable only if it is the same."""
+        """The model's name; vectors of different models cannot be compared."""
 
     @property
     def dimension(self) -> int:
@@ -48,10 +48,10 @@ class MiniLmEmbedder:
         self._model: Any = None
 
     def load(self) -> None:
-        """Load the model now, so that the first question does not pay for it.
+        """Load the model now, so that it does not delay the first question.
 
         Raises:
-            MissingPartError: the model's package is not installed, or its files are not there.
+            MissingPartError: the model's package is not installed, or files are missing.
         """
         with self._lock:
             if self._model is None:

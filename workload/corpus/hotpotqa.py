@@ -1,4 +1,4 @@
-"""Questions as HotpotQA has them (Yang et al., EMNLP 2018), whatever file they came from: write, draw."""
+"""Questions as in HotpotQA (Yang et al., EMNLP 2018), from any file: written and drawn."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Paragraph:
 
     @property
     def text(self) -> str:
-        """The sentences as one text, whatever white space the file puts around them."""
+        """The sentences as one text, with white space normalised."""
         return " ".join(stripped for sentence in self.sentences if (stripped := sentence.strip()))
 
     @property
@@ -56,12 +56,12 @@ class Question:
 
     @property
     def answers(self) -> tuple[str, ...]:
-        """All answers that are right; none where none is known."""
+        """All right answers; empty if none is known."""
         return () if self.answer is None else (self.answer, *self.aliases)
 
 
 def dump(questions: Iterable[Question], path: Path) -> None:
-    """Write the official format, one question a line, so that the same questions give the same bytes.
+    """Write the official format, one question per line; the same questions give the same bytes.
 
     Raises:
         StorageError: the folder is missing, full or not writable; an earlier file of that name is left as it was.
@@ -87,7 +87,7 @@ def _line(question: Question) -> str:
 
 
 def unique_paragraphs(questions: Iterable[Question]) -> tuple[Paragraph, ...]:
-    """Return every paragraph of the questions' contexts once (by content), in the order first seen."""
+    """Return each different paragraph of the questions' contexts once, in order of appearance."""
     return tuple(dict.fromkeys(paragraph for question in questions for paragraph in question.context))
 
 
@@ -98,7 +98,5 @@ def draw(questions: Sequence[Question], count: int, seed: int) -> tuple[Question
         UsageError: `count` is below 1 or above what there is.
     """
     if not 1 <= count <= len(questions):
-        raise UsageError(
-            f"Cannot draw {count} questions.", f"The corpus holds {len(questions)}: ask for 1 to that many."
-        )
+        raise UsageError(f"Cannot draw {count} questions.", f"The corpus has {len(questions)}: ask for 1 to that many.")
     return tuple(Chance(seed).sample(questions, count))

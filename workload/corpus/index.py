@@ -1,4 +1,4 @@
-"""Builds the Chroma collection: in batches, resumable, complete only when its manifest is there."""
+"""Builds the Chroma collection in batches. A build can be resumed, and is complete once its manifest exists."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def build(
 
 @contextmanager
 def _only_builder(persist_dir: Path, collection: str) -> Iterator[None]:
-    """Hold the folder's lock: two writers would each keep a vector index of their own in memory, and one would win."""
+    """Lock the folder: of two writers, each with its vector index in memory, one would overwrite the other."""
     try:
         persist_dir.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError, ValueError) as error:
@@ -111,7 +111,7 @@ def _only_builder(persist_dir: Path, collection: str) -> Iterator[None]:
 def _finished(
     client: Client, persist_dir: Path, collection: str, mark: dict[str, str], *, replace: bool
 ) -> IndexManifest | None:
-    """Return the manifest of a finished index of this content; clear away what is in the way where that is allowed."""
+    """Return the manifest of a finished index of this content; remove another index if that is allowed."""
     if collection not in {existing.name for existing in client.list_collections()}:
         return None
     manifest = read_manifest(persist_dir, collection)
@@ -119,14 +119,14 @@ def _finished(
     found = {key: metadata.get(key) for key in mark}
     if found[MARK_CONTENT] is None:
         remedy = "Name another collection."
-        raise misfit(persist_dir, collection, "a collection of ours or none", "somebody else's", remedy)
+        raise misfit(persist_dir, collection, "a collection of ours or none", "one of another program", remedy)
     if found == mark:
         return manifest
     if manifest and not replace:
         found_text = f"another index ({manifest.count} documents, {manifest.embedding_model})"
         remedy = "Pass --replace, or name another collection."
         raise misfit(persist_dir, collection, "this content or nothing", found_text, remedy)
-    # the manifest goes first: an index that is half gone must not look finished
+    # the manifest is removed first: a half-removed index must not look finished
     manifest_path(persist_dir, collection).unlink(missing_ok=True)
     client.delete_collection(collection)
     return None

@@ -1,8 +1,8 @@
-"""What a row of a published question file means, by its shape: HotpotQA and 2WikiMultihopQA, or MuSiQue.
+"""Reads a row of a published question file by its shape: HotpotQA and 2WikiMultihopQA, or MuSiQue.
 
-HotpotQA (Yang et al., EMNLP 2018) and 2WikiMultihopQA (Ho et al., COLING 2020) come with pairs, `[title, [sentences]]`;
+HotpotQA (Yang et al., EMNLP 2018) and 2WikiMultihopQA (Ho et al., COLING 2020) have pairs, `[title, [sentences]]`;
 Hugging Face has the same by columns, `{"title": [...], "sentences": [[...]]}`. MuSiQue (Trivedi et al., TACL 2022) has
-paragraphs without sentences: each is one sentence here, so that its supporting facts are its supporting paragraphs.
+paragraphs without sentences: here each is one sentence, so that its supporting facts are its supporting paragraphs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 OTHER = "other"
 ANSWERS = ("answer", "golden_answers", "answers")
-"""The answer's field, a text or a list of texts that are all right; collections of data sets name it otherwise."""
+"""Names of the answer's field, which has a text or a list of right answers."""
 
 ALIASES = "answer_aliases"
 
@@ -31,17 +31,17 @@ MUSIQUE_TYPE = re.compile(r"(\d+hop)\d*__")
 def read_question(path: Path, place: str, value: Any) -> Question:
     """Return the question in a row.
 
-    Without an answer (a blind test set, an unanswerable question) `answer` is None and nothing of it is scored.
+    Without an answer (a blind test set, an unanswerable question) `answer` is None, and the question is not scored.
 
     Raises:
-        UsageError: a field is missing or malformed; with the row's place, the field and what was expected.
+        UsageError: a field is missing or malformed; the message names the row, the field and what is expected.
     """
     row = Row(path, place, value)
     return _musique(row) if "paragraphs" in row.value else _hotpotqa(row)
 
 
 class Row:
-    """One row, with its place in the file so that a refusal can name it."""
+    """One row, with its place in the file for error messages."""
 
     def __init__(self, path: Path, place: str, value: Any) -> None:
         self.path, self.place = path, place
@@ -55,12 +55,12 @@ class Row:
         return UsageError(f"{self.path}: {self.place}, field {field}: expected {expected}.", "Correct the file.")
 
     def text(self, field: str, default: str | None = None) -> str:
-        """Return a text; `default`, if there is one, where the row has none."""
+        """Return a text; if the row has none, return `default` if it is given."""
         value = self.value.get(field)
         if value is None and default is not None:
             return default
         if not is_text(value) or not value.strip():
-            raise self.refusal(field, "a text that is not empty")
+            raise self.refusal(field, "a non-empty text")
         return value
 
     @property
@@ -71,11 +71,11 @@ class Row:
         if type(value) is int:
             return str(value)
         if not is_text(value) or not value.strip():
-            raise self.refusal("_id", "a text that is not empty, here or as id")
+            raise self.refusal("_id", "a non-empty text, here or as id")
         return value
 
     def answers(self) -> tuple[str, ...]:
-        """Return the gold answer and then its aliases; none where the row has no answer."""
+        """Return the gold answer, then its aliases; empty if the row has no answer."""
         found: list[str] = []
         for field in (*ANSWERS, ALIASES):
             value = self.value.get(field)
@@ -86,9 +86,9 @@ class Row:
         return tuple(dict.fromkeys(found))
 
     def pairs(self, field: str, names: tuple[str, ...], second: type, expected: str) -> list[tuple[str, Any]]:
-        """Return a list of pairs, given as one, or by columns: `title` and one of `names`; or as JSON in a text."""
+        """Return a list of pairs from a list, from columns (`title` and one of `names`), or from JSON in a text."""
         value = self.value.get(field)
-        if isinstance(value, str):  # so some exports of tables keep what is nested
+        if isinstance(value, str):  # some exports of tables write nested values as JSON
             with suppress(ValueError, RecursionError):
                 value = json.loads(value)
         if isinstance(value, dict):
@@ -97,16 +97,16 @@ class Row:
                 raise self.refusal(field, f"columns title and {names[0]} of one length")
             value = [list(pair) for pair in zip(title, other, strict=True)]
         if not isinstance(value, list) or not value:
-            raise self.refusal(field, f"a list that is not empty, of {expected}")
+            raise self.refusal(field, f"a non-empty list of {expected}")
         for number, pair in enumerate(value):
-            # bool is a kind of int in Python, and `true` is not a sentence number
+            # a bool is an int in Python, but `true` is not a sentence number
             if not (isinstance(pair, list) and len(pair) == 2 and is_text(pair[0]) and type(pair[1]) is second):
                 raise self.refusal(f"{field}[{number}]", expected)
         return [(title, item) for title, item in value]
 
 
 def is_text(value: Any) -> TypeGuard[str]:
-    """Return whether this is a text; a JSON escape can spell half a surrogate pair, which no file or prompt holds."""
+    """Return whether a value is a valid text: a JSON escape may encode half a surrogate pair."""
     return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
 
 
@@ -131,7 +131,7 @@ def _hotpotqa(row: Row) -> Question:
 
 
 def _facts(row: Row, *, is_blind: bool) -> list[tuple[str, int]]:
-    """Return the supporting facts; a row may lack them, and where there is no answer it may hold empty ones."""
+    """Return the supporting facts. A row may lack them, and a row without an answer may have empty ones."""
     given = row.value.get("supporting_facts")
     columns = given.values() if isinstance(given, dict) else [given]
     if given is None or (is_blind and not any(columns)):
@@ -145,18 +145,18 @@ def _facts(row: Row, *, is_blind: bool) -> list[tuple[str, int]]:
 def _musique(row: Row) -> Question:
     paragraphs = row.value["paragraphs"]
     if not isinstance(paragraphs, list) or not paragraphs:
-        raise row.refusal("paragraphs", "a list that is not empty, of paragraphs")
+        raise row.refusal("paragraphs", "a non-empty list of paragraphs")
     for number, paragraph in enumerate(paragraphs):
         if not isinstance(paragraph, dict) or not all(map(is_text, map(paragraph.get, ("title", "paragraph_text")))):
             raise row.refusal(f"paragraphs[{number}]", "an object with title and paragraph_text")
         if not isinstance(paragraph.get("is_supporting", False), bool):
             raise row.refusal(f"paragraphs[{number}].is_supporting", "true or false")
-    # The other half of an unanswerable question's pair bears its id and its answer, which cannot be found here.
+    # An unanswerable question has the id and the answer of its answerable twin, which its paragraphs do not support.
     is_answerable = row.value.get("answerable", True)
     if not isinstance(is_answerable, bool):
         raise row.refusal("answerable", "true or false")
     answers = row.answers() if is_answerable else ()
-    # Of paragraphs with one title the supporting one comes first: a fact names it by its title alone.
+    # Of paragraphs with the same title the supporting one comes first, because a fact names only the title.
     paragraphs = sorted(paragraphs, key=lambda each: each.get("is_supporting") is not True)
     gold = [(each["title"], 0) for each in paragraphs if each.get("is_supporting") is True] if answers else []
     kind = MUSIQUE_TYPE.match(row.id)

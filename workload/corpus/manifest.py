@@ -1,4 +1,4 @@
-"""What a finished index says about itself, in a JSON file beside the store."""
+"""The manifest of a finished index: a JSON file next to the store."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class IndexManifest:
-    """Written last, so its presence means that the index is complete."""
+    """Facts of a complete index: the manifest is written last."""
 
     collection: str
     chromadb_version: str
@@ -33,12 +33,12 @@ class IndexManifest:
 
 
 def content_hash(paragraphs: Iterable[Paragraph]) -> str:
-    """Return the SHA-256 (hex) of the set of paragraphs, whatever their order and repeats."""
+    """Return the SHA-256 (hex) of the set of paragraphs; order and repeats do not matter."""
     return hashlib.sha256("\n".join(sorted({paragraph.id for paragraph in paragraphs})).encode()).hexdigest()
 
 
 def manifest_path(persist_dir: Path, collection: str) -> Path:
-    """Return where the manifest of a collection lies.
+    """Return the path of a collection's manifest.
 
     Raises:
         UsageError: the collection's name is not a plain name.
@@ -48,10 +48,10 @@ def manifest_path(persist_dir: Path, collection: str) -> Path:
 
 
 def read_manifest(persist_dir: Path, collection: str) -> IndexManifest | None:
-    """Return the manifest, or None where there is none: a store of somebody else, or one that is not finished.
+    """Return the manifest, or None if there is none: the store is foreign or not finished.
 
     Raises:
-        UsageError: the file is not a manifest, or is another collection's.
+        UsageError: the file is not a manifest, or it belongs to another collection.
         StorageError: it cannot be read.
     """
     path = manifest_path(persist_dir, collection)
@@ -72,7 +72,7 @@ def read_manifest(persist_dir: Path, collection: str) -> IndexManifest | None:
 
 
 def write_manifest(manifest: IndexManifest, persist_dir: Path) -> None:
-    """Write the manifest durably: afterwards either the whole of it is there or none.
+    """Write the manifest atomically.
 
     Raises:
         StorageError: the disk is full or not writable.

@@ -1,4 +1,4 @@
-"""Whether a store's vector index fits in memory, told before Chroma reads it: it is searched from memory, whole."""
+"""Checks that a store's vector index fits in memory before Chroma loads all of it."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from workload.errors import MissingPartError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# hnswlib keeps, for each record, its vector in float32, 2 M links of 4 bytes with their number, and a label; Chroma's
-# M is 16 unless told otherwise.
+# Per record, hnswlib has a vector in float32, 2 M links of 4 bytes with their count, and a label. Chroma's default for
+# M is 16.
 LINKS_BYTES, LABEL_BYTES = 2 * 16 * 4 + 4, 8
-# Beside them: ids in both directions, and room for records to come. From 5,000 to 20,000 records of 384 dimensions a
-# searching process grew by 1,643 bytes a record and an indexing one by 1,720, where this asks for 1,976; the 25 MiB
-# that do not grow are in the reserve. See docs/scaling.md.
+# Besides: ids in both directions, and spare capacity. From 5,000 to 20,000 records of 384 dimensions, a searching
+# process grew by 1,643 bytes per record and an indexing one by 1,720; this formula gives 1,976. The constant 25 MiB are
+# in the reserve. See docs/scaling.md.
 OVERHEAD_BYTES = 300
-# What the rest of the process and of the machine need meanwhile.
+# For the rest of the process and of the machine.
 RESERVE_BYTES = 256 * 2**20
 CGROUP = Path("/sys/fs/cgroup")
 
@@ -32,9 +32,9 @@ def index_bytes(records: int, dimension: int) -> int:
 
 
 def needed_bytes(persist_dir: Path, collection: str) -> int:
-    """Return the memory that a collection's index will take, by the records and the dimension that SQLite names.
+    """Return the memory that a collection's index will take, from the records and the dimension in SQLite.
 
-    0 where it is empty. Call `workload.corpus.chroma.survey` first.
+    0 if it is empty. Call `workload.corpus.chroma.survey` first.
     """
     with closing(connect(persist_dir)) as database:
         dimension, records = database.execute(
@@ -46,9 +46,9 @@ def needed_bytes(persist_dir: Path, collection: str) -> int:
 
 
 def available_bytes(cgroup: Path = CGROUP) -> int:
-    """Return the memory that a process may still take, in bytes: the machine's, or the container's if that is less.
+    """Return the free memory in bytes: the machine's, or the container's if that is less.
 
-    Of what a container has used, files that the kernel has cached are given up when memory is wanted.
+    Cached files count as free, because the kernel gives them up on demand.
     """
     available = int(psutil.virtual_memory().available)
     try:
@@ -64,15 +64,15 @@ def available_bytes(cgroup: Path = CGROUP) -> int:
 def require_memory(
     persist_dir: Path, collection: str, needed: int, available: Callable[[], int] = available_bytes
 ) -> None:
-    """Refuse an index that memory cannot hold: the kernel would end the process in the middle of a run.
+    """Refuse an index that does not fit in memory: the kernel would kill the process in the middle of a run.
 
     Raises:
-        MissingPartError: `needed` bytes and a reserve are more than there is; the message names both.
+        MissingPartError: less memory is free than `needed` bytes and a reserve; the message names both.
     """
     if needed + RESERVE_BYTES > (free := available()):
         gib = [f"{value / 2**30:.1f} GiB" for value in (needed + RESERVE_BYTES, max(free, 0))]
         raise MissingPartError(
             f"Collection {collection!r} in {str(persist_dir)!r}: expected {gib[0]} of free memory for its vector "
             f"index, found {gib[1]}.",
-            "Free some, use a machine with more, or index fewer passages.",
+            "Free some memory, use a larger machine, or index fewer passages.",
         )

@@ -1,4 +1,4 @@
-"""Opens a collection in a process of its own: Chroma's vector index crashes the process on some damaged files."""
+"""Opens a collection in a child process, because Chroma's vector index crashes on some damaged files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PROBE_TIMEOUT_SECONDS = 600.0  # a store of millions of passages is gigabytes to
 
 @dataclass(frozen=True)
 class Probed:
-    """What a collection says of itself; `dimension` is None where it is empty, `mark` where it is not ours."""
+    """Facts of a collection; `dimension` is None if it is empty, `mark` is None if it is not ours."""
 
     count: int
     dimension: int | None
@@ -35,11 +35,11 @@ class Probed:
 def probe(persist_dir: Path, collection: str) -> Probed:
     """Read the collection's facts and search it once, in a child process (about a second for a small store).
 
-    The search is for the first record's own vector: the oldest record is the one that a lost vector file loses, while
-    fresh ones are replayed from SQLite, so that a search for anything else can look well.
+    It searches for the first record's own vector, because a lost vector file loses the oldest records. Newer ones are
+    replayed from SQLite, so another search could succeed on a damaged store.
 
     Raises:
-        DependencyDownError: Chroma refuses the store, crashes on it or does not end.
+        DependencyDownError: Chroma refuses the store, crashes on it or hangs.
         StorageError: its files cannot be read.
     """
     argv = (sys.executable, "-m", "workload.corpus.probe", str(persist_dir), collection)
@@ -63,7 +63,7 @@ def probe(persist_dir: Path, collection: str) -> Probed:
 
 
 def examine(persist_dir: Path, collection: str) -> Probed:
-    """Do the probing itself, in this process."""
+    """Return the facts of a collection, opened in this process."""
     _require_whole(persist_dir)
     with opened(persist_dir) as client:
         found = open_collection(client, collection)
@@ -85,7 +85,7 @@ def examine(persist_dir: Path, collection: str) -> Probed:
 def _require_whole(persist_dir: Path) -> None:
     """Refuse a file of vectors that is shorter than its header says.
 
-    Chroma reads on into whatever lies in memory then: most often it fails or crashes, and now and then it answers.
+    Chroma would read past its end: usually it fails or crashes, but sometimes it returns results.
     """
     for header in persist_dir.glob("*/header.bin"):
         begin = header.read_bytes()[: HNSW_HEADER.size]
@@ -100,7 +100,7 @@ def main() -> int:
     """Print the facts of the named collection, or the failure, as one line of JSON."""
     try:
         answer = asdict(examine(Path(sys.argv[1]), sys.argv[2]))
-    except Exception as error:  # noqa: BLE001 - reported in full to the parent, which decides what it means
+    except Exception as error:  # noqa: BLE001 - reported to the parent, which classifies it
         answer = {"failure": str(error) or type(error).__name__}
     print(json.dumps(answer))
     return 0

@@ -1,6 +1,6 @@
-"""Reads a file of questions as it is published or exported: JSON or JSON lines, with or without a BOM, also packed.
+"""Reads a file of questions as published or exported: JSON or JSON lines, with or without a BOM, gzipped or not.
 
-What comes out are rows, each with its place in the file; what they mean is told by `workload.corpus.layouts`.
+It returns rows with their places in the file; `workload.corpus.layouts` reads the rows.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MAX_BYTES = 2**30
-"""Twice HotpotQA's training set, unpacked; a packed file may unfold to anything."""
+"""Twice HotpotQA's training set, uncompressed; a gzip file may expand to any size."""
 
-EXPECTED = "Give HotpotQA, 2WikiMultihopQA or MuSiQue as JSON or JSON lines, packed by gzip or not."
+EXPECTED = "Give HotpotQA, 2WikiMultihopQA or MuSiQue as JSON or JSON lines, gzipped or not."
 GZIP_MAGIC = b"\x1f\x8b"
-# What people have beside it, by how it begins.
+# Other kinds of files, by their first bytes.
 OTHER_KINDS = {
     b"PK\x03\x04": "a zip archive",
     b"PAR1": "a Parquet file",
-    b"BZh": "packed by bzip2",
-    b"\xfd7zXZ": "packed by xz",
+    b"BZh": "compressed by bzip2",
+    b"\xfd7zXZ": "compressed by xz",
 }
 ENCODINGS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
@@ -36,14 +36,14 @@ ENCODINGS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs
 def read_rows(path: Path) -> list[tuple[str, Any]]:
     """Return the file's rows, each with its place: "entry 0" of a list, "line 1" of JSON lines.
 
-    A list may lie in an object, as `data` or as the `rows` of Hugging Face's server; a table may come by columns.
+    A list may be in an object, as `data` or as the `rows` of Hugging Face's server; a table may be by columns.
 
     Raises:
-        UsageError: the file is missing, too large, of another kind, cut short, or no JSON; in one line.
+        UsageError: the file is missing, too large, of another kind, truncated, or not JSON.
     """
     rows = list(_rows(_text(path), path))
     if not rows:
-        raise UsageError(f"The question file {path} holds an empty list.", EXPECTED)
+        raise UsageError(f"The question file {path} is an empty list.", EXPECTED)
     return rows
 
 
@@ -63,14 +63,14 @@ def digest(path: Path) -> str:
 def _text(path: Path) -> str:
     try:
         if path.exists() and not path.is_file():
-            raise UsageError(f"The question file {str(path)!r} cannot be read: it is no plain file.", EXPECTED)
+            raise UsageError(f"The question file {str(path)!r} cannot be read: it is not a plain file.", EXPECTED)
         with path.open("rb") as stream:
             raw = stream.read(MAX_BYTES + 1)
         if raw.startswith(GZIP_MAGIC):
             with gzip.open(path) as packed:
                 raw = packed.read(MAX_BYTES + 1)
         if len(raw) > MAX_BYTES:
-            raise UsageError(f"The question file {path} has more than {MAX_BYTES // 2**30} GiB.", "Give a part of it.")
+            raise UsageError(f"The question file {path} has more than {MAX_BYTES // 2**30} GiB.", "Split it.")
         if kind := next((kind for magic, kind in OTHER_KINDS.items() if raw.startswith(magic)), None):
             raise UsageError(f"The question file {path} is {kind}.", f"Unpack or convert it. {EXPECTED}")
         encoding = next((name for mark, name in ENCODINGS.items() if raw.startswith(mark)), "utf-8")
@@ -93,7 +93,7 @@ def _rows(text: str, path: Path) -> Iterator[tuple[str, Any]]:
     if isinstance(value, dict):
         value = _table(value)
     if not isinstance(value, list):
-        raise UsageError(f"The question file {path} holds {type(value).__name__}.", EXPECTED)
+        raise UsageError(f"The question file {path} has a {type(value).__name__} at the top.", EXPECTED)
     for number, row in enumerate(value):
         yield f"entry {number}", row
 
@@ -109,7 +109,7 @@ def _lines(text: str, path: Path) -> Iterator[tuple[str, Any]]:
 
 
 def _table(value: dict[str, Any]) -> Any:
-    """Return the rows of an object that holds them; the object itself where it is none of the shapes known."""
+    """Return the rows in an object; the object itself if its shape is unknown."""
     if isinstance(value.get("data"), list):
         return value["data"]
     if isinstance(value.get("rows"), list):
@@ -125,9 +125,9 @@ def _table(value: dict[str, Any]) -> Any:
 
 
 def _whole(row: Any, number: int) -> Any:
-    """Return what Hugging Face's server wraps, which it cuts where it is long."""
+    """Return the row in a wrapper of Hugging Face's server, which truncates long cells."""
     if isinstance(row, dict) and row.get("truncated_cells"):
-        raise UsageError(f"Entry {number} was cut by the server that sent it.", "Download the whole file.")
+        raise UsageError(f"Entry {number} was truncated by the server that sent it.", "Download the whole file.")
     return row.get("row", row) if isinstance(row, dict) else row
 
 

@@ -1,4 +1,4 @@
-"""The questions of a file, whoever published it."""
+"""Reads the questions of a file."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 def load(path: Path) -> tuple[Question, ...]:
     """Read a file of questions in one of the layouts that `workload.corpus.layouts` knows.
 
-    A supporting fact may name a sentence that its paragraph does not have: the published files hold some of these.
+    A supporting fact may name a sentence that its paragraph does not have: the published files have some of these.
 
     Raises:
-        UsageError: the file cannot be read, is empty, or a row is malformed (its place, field and what was expected).
+        UsageError: the file cannot be read, is empty, or has a malformed row; the message names the row and the field.
     """
     questions: list[Question] = []
     places: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""The agent's retrieval once the load is over: the same embedding and search, outside the graph."""
+"""The agent's retrieval after the load: the same embedding and search, outside the graph."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from workload.corpus.embedding import Embedder
 
 Retrieve = Callable[[str], frozenset[str]]
-"""A query to the ids of the documents that are found."""
+"""Maps a query to the ids of the documents found."""
 
 
 def retriever(embedder: Embedder, store: DocumentStore, k: int) -> Retrieve:
-    """Return the agent's retrieval, as its node `retrieve` does it, for use after the load."""
+    """Return the retrieval of the agent's node `retrieve`, for use after the load."""
 
     def retrieve(query: str) -> frozenset[str]:
         return frozenset(document.id for document in store.search(embedder.encode([query])[0], k))

@@ -1,4 +1,4 @@
-"""HotpotQA's own metrics: answer, supporting facts, and both at once.
+"""HotpotQA's metrics: answer, supporting facts, and both jointly.
 
 Source of every formula: Yang et al., "HotpotQA: A Dataset for Diverse, Explainable Multi-hop Question Answering",
 EMNLP 2018, section 5.2, with the answer normalisation of SQuAD (Rajpurkar et al., EMNLP 2016).
@@ -25,7 +25,7 @@ CLOSED_ANSWERS = frozenset({"yes", "no", "noanswer"})
 
 
 class Agreement(NamedTuple):
-    """How well a prediction agrees with the gold: exact match (0 or 1), F1, precision, recall, each 0 to 1."""
+    """Agreement of a prediction with the gold: exact match (0 or 1), F1, precision, recall, each 0 to 1."""
 
     em: float
     f1: float
@@ -35,7 +35,7 @@ class Agreement(NamedTuple):
 
 @dataclass(frozen=True)
 class Score:
-    """One question's score, or the mean of many; every field is 0 to 1, or None where no gold is known."""
+    """One question's score, or the mean of many; each field is 0 to 1, or None without gold."""
 
     answer_em: float | None
     answer_f1: float | None
@@ -50,20 +50,20 @@ class Score:
 
 
 def one_form(text: str) -> str:
-    """Return a text in Unicode's composed form (NFC): two files may spell one é in one character or in two."""
+    """Return a text in Unicode's composed form (NFC): files may encode é as one character or as two."""
     return unicodedata.normalize("NFC", text)
 
 
 def normalize_answer(text: str) -> str:
-    """Compose characters, lower the case, drop ASCII punctuation, then the articles a, an, the, then surplus space."""
+    """Compose characters, lower the case, then drop ASCII punctuation, the articles a, an, the, and extra spaces."""
     return " ".join(ARTICLE.sub(" ", one_form(text).lower().translate(DROP_PUNCTUATION)).split())
 
 
 def score_answer(answer: str, gold: str) -> Agreement:
     """Compare the normalised tokens of two answers as multisets.
 
-    An answer of "yes", "no" or "noanswer" on either side agrees entirely or not at all: "no" shares a token with
-    "no idea" and must earn nothing for it.
+    If either answer is "yes", "no" or "noanswer", only an exact match counts: "no" shares a token with "no idea", which
+    must not count.
     """
     answer, gold = normalize_answer(answer), normalize_answer(gold)
     exact = answer == gold
@@ -83,8 +83,8 @@ def score_facts(facts: Collection[Fact], gold: Collection[Fact]) -> Agreement:
 def score(answer: str, answers: Collection[str], facts: Collection[Fact], gold_facts: Collection[Fact]) -> Score:
     """Score one question; the joint precision and recall are the products of the answer's and the facts'.
 
-    Of several gold answers the best agreement counts, as in MuSiQue's evaluation (Trivedi et al., TACL 2022). Without a
-    gold answer, or without gold facts, what rests on them is None.
+    The best agreement with any of the gold answers counts, as in MuSiQue's evaluation (Trivedi et al., TACL 2022).
+    Without a gold answer, or without gold facts, the fields that need them are None.
     """
     of_answer = max((score_answer(answer, gold) for gold in answers), default=None)
     of_facts = score_facts(facts, gold_facts) if gold_facts else None
@@ -97,7 +97,7 @@ def score(answer: str, answers: Collection[str], facts: Collection[Fact], gold_f
 
 
 def mean_scores(scores: Sequence[Score]) -> Score:
-    """Return the mean of every field over the questions that have it.
+    """Return the mean of each field over the questions that have it.
 
     Raises:
         ValueError: there are no scores; the mean of nothing is not zero.

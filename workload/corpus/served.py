@@ -1,4 +1,4 @@
-"""A collection in a Chroma server: indexed over HTTP once, then searched."""
+"""A collection on a Chroma server: indexed over HTTP once, then searched."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from workload.corpus.hotpotqa import Paragraph
 
 MARK_COUNT = "hop2rag_count"
-"""Written last, so its presence means that the index is complete; a store on disk has a manifest beside it instead."""
+"""Written last: it marks a complete index, like the manifest of a store on disk."""
 
 TIMEOUT_SECONDS = 60.0
-"""Chroma's client waits for ever; a batch of passages takes its server a second."""
+"""Chroma's client has no time-out of its own; its server takes a second for a batch of passages."""
 
 
 class ServedStore:
-    """A collection of a Chroma server, open for searching from any thread.
+    """An open collection of a Chroma server, which any thread may search.
 
     Raises:
         DependencyDownError: the server does not answer, or has no such collection.
@@ -42,7 +42,7 @@ class ServedStore:
 
     def __init__(self, url: str, collection: str) -> None:
         self._url, self._name = url, collection
-        with _telling(url, collection):
+        with _explained(url, collection):
             self._client = open_server(url)
             self._collection = open_collection(self._client, collection)
 
@@ -52,7 +52,7 @@ class ServedStore:
         Raises:
             DependencyDownError: the server does not answer.
         """
-        with _telling(self._url, self._name):
+        with _explained(self._url, self._name):
             queries: Any = [vector]
             found: Any = self._collection.query(
                 query_embeddings=queries, n_results=k, include=["documents", "metadatas", "distances"]
@@ -61,15 +61,15 @@ class ServedStore:
         return [read_document(*row) for row in zip(*columns, strict=True)]
 
     def mark(self) -> Mark | None:
-        """Return how many documents the collection holds, all that a server tells; None while it does not answer."""
+        """Return the collection's number of documents, all that a server says; None if it does not answer."""
         try:
-            with _telling(self._url, self._name):
+            with _explained(self._url, self._name):
                 return Mark(self._collection.count(), None)
         except Hop2RagError:
             return None
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         close_server(self._client)
 
 
@@ -81,22 +81,22 @@ def build_served(
     batch_size: int = 256,
     progress: Progress | None = None,
 ) -> int:
-    """Embed the paragraphs into a collection of the server, if they are not there, and return their number.
+    """Embed paragraphs that the server's collection lacks, and return the number of all paragraphs.
 
-    An interrupted build goes on where it stopped. A finished collection of other content is never replaced.
+    An interrupted build is resumed. A finished collection of other content is never replaced.
 
     Raises:
-        UsageError: a collection of other content, or somebody else's, has the name.
-        DependencyDownError: the server does not answer, or lost what it was given.
+        UsageError: a collection of other content, or of another program, has the name.
+        DependencyDownError: the server does not answer, or lost documents.
     """
     wanted = {paragraph.id: paragraph for paragraph in paragraphs}
     mark: dict[str, str] = {MARK_CONTENT: content_hash(paragraphs), MARK_MODEL: embedder.name}
-    with _telling(url, collection), served(url) as client:
+    with _explained(url, collection), served(url) as client:
         target = target_collection(client, collection, mark)
         found = target.metadata or {}
         if {key: found.get(key) for key in mark} != mark:
             raise UsageError(
-                f"Collection {collection!r} on {url} holds something else.", "Name another one with --collection."
+                f"Collection {collection!r} on {url} has other content.", "Name another one with --collection."
             )
         if found.get(MARK_COUNT) != len(wanted) or target.count() != len(wanted):
             fill(target, wanted, embedder, min(batch_size, client.get_max_batch_size()), progress)
@@ -106,12 +106,12 @@ def build_served(
 
 
 def open_server(url: str) -> Client:
-    """Return a client of the server at `url`, its telemetry off; it connects at once."""
-    # imported late: most of a second, which commands that touch no store do not need
+    """Return a client of the server at `url`, without telemetry; it connects at once."""
+    # imported late: it takes most of a second, which commands without a store do not need
     import chromadb  # noqa: PLC0415
     from chromadb.config import Settings  # noqa: PLC0415
 
-    # Given a whole URL it keeps the path and the brackets, and takes the scheme's port where there is none.
+    # With a whole URL, chromadb respects path and brackets, and uses the scheme's port by default.
     client = chromadb.HttpClient(host=url, ssl=url.startswith("https"), settings=Settings(anonymized_telemetry=False))
     for session in _sessions(client):
         session.timeout = httpx.Timeout(TIMEOUT_SECONDS)
@@ -136,7 +136,7 @@ def served(url: str) -> Iterator[Client]:
 
 
 def _sessions(client: Any) -> Iterator[httpx.Client]:
-    """Yield what the client sends its requests with: there is no setting for a time-out, and no other way to close."""
+    """Yield the client's HTTP sessions: chromadb has no setting for a time-out and does not close them."""
     for part in (client, client._admin_client):  # noqa: SLF001
         yield part._server._session  # noqa: SLF001
 
@@ -149,7 +149,7 @@ def _require_all(target: Collection, count: int, url: str) -> None:
 
 
 @contextmanager
-def _telling(url: str, collection: str) -> Iterator[None]:
+def _explained(url: str, collection: str) -> Iterator[None]:
     from chromadb.errors import ChromaError  # noqa: PLC0415 - as in `open_server`
 
     try:
@@ -159,5 +159,5 @@ def _telling(url: str, collection: str) -> Iterator[None]:
     except (ChromaError, httpx.HTTPError, ValueError) as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise DependencyDownError(
-            f"Chroma at {url}, collection {collection!r}: {reason}.", "Is it up? See the log of the server."
+            f"Chroma at {url}, collection {collection!r}: {reason}.", "Check that it is up; see its log."
         ) from error

@@ -1,4 +1,4 @@
-"""The store that the agent searches: checked before any engine starts, then opened."""
+"""The store that the agent searches: it is checked before any engine starts, then opened."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from workload.corpus.embedding import Embedder
 
 
-# Chroma numbers the writes of each collection, and keeps here the latest that its documents hold.
+# Chroma numbers the writes of each collection; this table has the latest one that its documents include.
 MARK = """
 SELECT (SELECT count(*) FROM embeddings WHERE segment_id = segments.id), max_seq_id.seq_id
 FROM segments JOIN collections ON segments.collection = collections.id
@@ -43,7 +43,7 @@ WHERE collections.name = ? AND segments.scope = 'METADATA'
 
 @dataclass(frozen=True, kw_only=True)
 class StoreFacts:
-    """What the check saw. `space` is cosine, l2 or ip; `manifest` is None for a store that somebody else made."""
+    """Facts of a checked store. `space` is cosine, l2 or ip; `manifest` is None for a foreign store."""
 
     persist_dir: Path
     collection: str
@@ -56,15 +56,16 @@ class StoreFacts:
 def check(
     persist_dir: Path, collection: str, embedder: Embedder, available: Callable[[], int] = available_bytes
 ) -> StoreFacts:
-    """Make sure that the collection is there, whole, and fits the embedder, which is not loaded for it.
+    """Check that the collection exists, is undamaged, and fits the embedder, which need not be loaded.
 
-    It includes one search in a child process, since SQLite can be whole while the vector index is not. It adds nothing
-    and never upgrades a store. `available` tells the free memory in bytes, which the vector index must fit in.
+    The check includes one search in a child process, because the vector index can be damaged while SQLite is not. It
+    never changes or upgrades a store. `available` returns the free memory in bytes, for the vector index.
 
     Raises:
-        UsageError: no store, no collection, not finished, empty, or another dimension, model, count or chromadb.
-        DependencyDownError: locked, or corrupt (database or vector index).
-        MissingPartError: too little memory for its vector index.
+        UsageError: there is no such store or collection, it is not finished or empty, or its dimension, model, count or
+            chromadb differs.
+        DependencyDownError: the store is locked, or its database or vector index is corrupt.
+        MissingPartError: there is too little memory for its vector index.
         StorageError: the files cannot be read.
     """
     survey(persist_dir, collection)
@@ -89,7 +90,7 @@ def check(
 
 
 class Store:
-    """A checked collection, open for searching from any thread."""
+    """A checked and open collection, which any thread may search."""
 
     def __init__(self, facts: StoreFacts) -> None:
         self.facts = facts
@@ -112,7 +113,7 @@ class Store:
         return [read_document(*row) for row in zip(*columns, strict=True)]
 
     def mark(self) -> Mark | None:
-        """Return the collection's state as SQLite has it, so that others' writes show; None while it is busy."""
+        """Return the collection's state in SQLite, which includes writes of other programs; None while it is busy."""
         facts = self.facts
         try:
             with closing(connect(facts.persist_dir)) as database:
@@ -122,7 +123,7 @@ class Store:
         return Mark(*row)
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Close the files."""
         self._client.close()
 
 

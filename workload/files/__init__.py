@@ -1,1 +1,1 @@
-"""How files are read and written: whole or not at all, and within bounds where a stranger packed them."""
+"""Reads and writes files: atomically, and within limits if a stranger may have packed them."""

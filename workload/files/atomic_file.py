@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written beside their place, forced to the disk, then renamed; by one process."""
+"""Atomic files: written next to their place, synced to the disk, then renamed."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ OWNER_ONLY, OWNERS_FOLDER = 0o600, 0o700
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those above it that are missing, for their owner only, whatever the umask is.
+    """Make a folder and its missing parents for the owner only, whatever the umask is.
 
     Raises:
-        OSError: it cannot be made, or a file is in its place.
+        OSError: the folder cannot be made, or a file is in its place.
     """
     for missing in reversed([each for each in folder.parents if not each.exists()]):
         with suppress(FileExistsError):  # another process was faster
@@ -26,13 +26,13 @@ def make_folder(folder: Path) -> None:
 
 
 def write(path: Path, data: str | bytes, mode: int = OWNER_ONLY) -> Path:
-    """Write a file of exactly this mode, whatever the umask is, and return its path; missing folders are made.
+    """Write a file with exactly this mode, whatever the umask is, and return its path; missing folders are made.
 
-    Whoever reads it finds what was there before or all of `data`, also after a crash or a power cut. The draft is a
-    new file under a name that nobody knows: a link that somebody has laid is replaced and never followed.
+    A reader finds the earlier content or all of `data`, also after a crash or a power cut. The draft is a new file with
+    an unpredictable name. A link at `path` is replaced and never followed.
 
     Raises:
-        StorageError: it could not be written; what was there before is untouched.
+        StorageError: the file could not be written; an earlier file is unchanged.
     """
     try:
         make_folder(path.parent)
@@ -46,7 +46,7 @@ def write(path: Path, data: str | bytes, mode: int = OWNER_ONLY) -> Path:
                 os.fsync(descriptor)
             draft.replace(path)
         except OSError:
-            draft.unlink(missing_ok=True)  # on a full disk it takes the space that the next attempt needs
+            draft.unlink(missing_ok=True)  # on a full disk the next attempt needs its space
             raise
         _sync_folder(path.parent)
     except OSError as error:
@@ -57,11 +57,11 @@ def write(path: Path, data: str | bytes, mode: int = OWNER_ONLY) -> Path:
 
 
 def lock_folder(folder: Path) -> int:
-    """Take a folder for this process alone; return a descriptor, which gives it back when closed, or by our death.
+    """Lock a folder for this process; return a descriptor that releases the lock when closed or when we die.
 
     Raises:
-        UsageError: another process has it.
-        OSError: there is no such folder, or it cannot be read.
+        UsageError: another process has the lock.
+        OSError: the folder does not exist or cannot be read.
     """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -73,7 +73,7 @@ def lock_folder(folder: Path) -> int:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Force a rename to the disk: the new name is an entry of the folder, not of the file."""
+    """Sync a rename to the disk: the name belongs to the folder, not to the file."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

@@ -1,25 +1,25 @@
-"""Cells of the CSV files that people open in a spreadsheet, which takes some texts for formulas."""
+"""Cells of CSV files. A spreadsheet takes some texts for formulas, so these are quoted."""
 
 from __future__ import annotations
 
 from typing import Any
 
-# The last four are the first four as East Asian keyboards write them.
+# The last four are the full-width forms of the first four.
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 QUOTE = "'"
-"""A spreadsheet shows what follows it as text."""
+"""A spreadsheet shows the rest of the cell as text."""
 
 
 def cell(value: Any) -> Any:
-    """Return what is written for a value: a text that would be a formula is quoted, a number is a number."""
+    """Return the cell of a value: a text that would be a formula is quoted; a number stays a number."""
     if not isinstance(value, str):
         return value
-    text = value.replace("\r", "\n")  # `csv` quotes a line feed, and takes what follows a bare return for a row
+    text = value.replace("\r", "\n")  # `csv` quotes a line feed, but starts a new row at a bare return
     return f"{QUOTE}{text}" if text.startswith((*FORMULA_STARTS, QUOTE)) and not _is_number(text) else text
 
 
 def text_in(written: str) -> str:
-    """Return the text of which `cell` made what is written."""
+    """Return the text from which `cell` made a cell."""
     return written.removeprefix(QUOTE)
 
 

@@ -1,4 +1,4 @@
-"""The reuse bound over the block size and the pool, and what the pictures of experiment 1 have in common."""
+"""The reuse bound over block size and pool size, and the parts that all pictures of experiment 1 share."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MARK_COLOUR = "#D55E00"
 
 
 def draw_bound(summary: dict[str, Any], path: Path) -> Path:
-    """Draw the bound over the block size, and under a pool of N blocks."""
+    """Draw the bound by block size, and by the blocks in the pool."""
     shares = ", ".join(f"{arm} {share_of(summary, arm)}" for arm in summary["arms"])
     title = f"A prefix cache could serve at most: {shares}"
     canvas, (sizes, pools) = sheet(title, footer(summary), (2.4, 2.4), share_x=False)
@@ -50,7 +50,7 @@ def draw_bound(summary: dict[str, Any], path: Path) -> Path:
             for dashes, count in zip(DASHES, flights, strict=False)
         ]
         pools.legend(handles=handles, fontsize=8, frameon=False, loc="center right")
-    name(sizes, "Nothing evicted: the bound falls as blocks grow", "tokens a block", "of prompt tokens")
+    name(sizes, "Nothing evicted: the bound falls as blocks grow", "tokens per block", "of prompt tokens")
     name(
         pools,
         f"A pool of N blocks of {summary['block_size']} tokens, least recently used evicted, tails first",
@@ -72,15 +72,15 @@ def draw_bound(summary: dict[str, Any], path: Path) -> Path:
 
 
 def footer(summary: dict[str, Any]) -> str:
-    """Return what a copied picture must still say."""
+    """Return the footer of a picture."""
     counts = {f"{arm['questions']} questions, {arm['calls']} calls" for arm in summary["arms"].values()}
     tokenizer = f"; tokenizer {summary['tokenizer']}" if summary["tokenizer"] else ""
-    sizes = f"block size {summary['block_size']}; {' or '.join(sorted(counts))} an arm"
+    sizes = f"block size {summary['block_size']}; {' or '.join(sorted(counts))} per arm"
     return f"run {summary['run']}{tokenizer}; {sizes}\n{summary['origin']}"
 
 
 def mark(axes: Axes, summary: dict[str, Any]) -> None:
-    """Say inside the picture that its texts are simulated, so that a copy stays honest."""
+    """Mark a picture of simulated replies inside the picture, so that a copy stays honest."""
     if summary["is_simulated"]:
         axes.set_title("SIMULATED\nreplies", loc="right", fontsize=8, fontweight="bold", color=MARK_COLOUR)
 
@@ -118,7 +118,7 @@ def _columns(rows: Sequence[dict[str, Any]], x: str) -> tuple[list[float], list[
 
 
 def _write_apart(axes: Axes, ends: dict[str, tuple[float, float]]) -> None:
-    """Write each arm's name at the end of its line, moved up where two would lie on each other."""
+    """Write each arm's name at the end of its line, moved up if two names would overlap."""
     colours = dict(zip(ends, COLOURS, strict=False))
     height = 0.0
     for arm, (x, y) in sorted(ends.items(), key=lambda end: end[1][1]):

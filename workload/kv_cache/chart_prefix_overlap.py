@@ -1,4 +1,4 @@
-"""Which calls begin alike: a picture of structure, from which no reuse can be added up."""
+"""Draws which calls share prefixes: a picture of structure, not a sum of reuse."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def draw_heatmap(summary: dict[str, Any], path: Path) -> Path:
-    """Draw the mean shared-prefix share of call pairs, a column an arm; pairs are a picture and never added up."""
+    """Draw the mean shared-prefix share of call pairs, one column per arm; pairs must not be added up."""
     arms = summary["arms"]
     cells = cells_of(cell for found in arms.values() for cell in found["shared_prefixes"]["cells"])
     side = min(3.5, 5.4 / len(arms))
@@ -46,16 +46,14 @@ def draw_heatmap(summary: dict[str, Any], path: Path) -> Path:
     bar = canvas.colorbar(image, ax=panels, shrink=0.6, format=PercentFormatter(1.0), pad=0.02)
     bar.set_label("common prefix, share of the later prompt", fontsize=8)
     pictured = max(found["shared_prefixes"]["calls"] for found in arms.values())
-    note = (
-        f"Mean over all pairs of {pictured} calls an arm; grey: no such pair. A picture of structure, never added up."
-    )
+    note = f"Mean over all pairs of {pictured} calls per arm; grey: no such pair. Pairs must not be added up."
     write_footer(canvas, f"{note}\n{footer(summary)}")
     mark(panels[0, -1], summary)
     return save(canvas, path)
 
 
 def _matrix(shared: dict[str, Any], kind: str, cells: Sequence[tuple[int, str]]) -> NDArray[np.float64]:
-    """Return the shares in the order of `cells`; NaN where there is no pair."""
+    """Return the shares in the order of `cells`; NaN without a pair."""
     place = {cell: position for position, cell in enumerate(cells)}
     at = [place[cell["hop"], cell["node"]] for cell in shared["cells"]]
     matrix = np.full((len(cells), len(cells)), np.nan)

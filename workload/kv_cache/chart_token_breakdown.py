@@ -1,4 +1,4 @@
-"""What a question's prompts are made of, and what of it must be computed."""
+"""Draws the parts of a question's prompts, and how much of each must be computed."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-# Parts are no arms: the palette's colours that three arms leave, its yellow, and grey.
+# Parts are not arms: they have the palette's colours that three arms leave, its yellow, and grey.
 PART_COLOURS = dict(zip(PARTS, ("#999999", "#CC79A7", "#F0E442", "#56B4E9", "#D55E00"), strict=True))
 
 
 def draw_breakdown(summary: dict[str, Any], path: Path) -> Path:
-    """Draw what a question's prompts are made of and what of it must be computed, then the same by node and hop."""
+    """Draw the parts of a question's prompts and how much of each must be computed, then the same by node and hop."""
     arms = summary["arms"]
     canvas, (whole, nodes) = sheet(_title(summary), footer(summary), (0.9 + 0.55 * len(arms), 3.0), share_x=False)
-    name(whole, "A question's prompt tokens: computed by part, then reusable", "tokens a question, mean")
+    name(whole, "A question's prompt tokens: computed by part, then reusable", "tokens per question, mean")
     for row, found in enumerate(arms.values()):
         _stack(whole, row, found)
     whole.set_yticks(range(len(arms)), list(arms))
@@ -44,7 +44,7 @@ def draw_breakdown(summary: dict[str, Any], path: Path) -> Path:
 
 
 def _stack(axes: Axes, row: int, found: dict[str, Any]) -> None:
-    """Draw one arm: the parts that must be computed, their interval, then what could be reused."""
+    """Draw one arm: the parts that must be computed, their interval, then the reusable tokens."""
     left, total = 0.0, found["prompt_tokens_per_question"]
     uncached = found["uncached_tokens_per_question"]
     parts = found["parts"] or {"computed": {"uncached": uncached}}
@@ -71,7 +71,7 @@ def _by_node(axes: Axes, arms: dict[str, Any]) -> None:
         values = [rows[cells[position]] for position in at]
         mean = np.array([cell["uncached_mean"] for cell in values])
         edges = [[cell[key] for cell in values] for key in ("uncached_p10", "uncached_p90")]
-        # Without a percentile no bar is drawn.
+        # Without a percentile there is no bar.
         low, high = (np.array(row, dtype=np.float64) for row in edges)
         spread = np.nan_to_num([mean - low, high - mean])
         axes.errorbar(
@@ -84,8 +84,8 @@ def _by_node(axes: Axes, arms: dict[str, Any]) -> None:
             linewidth=1.2,
             label=arm,
         )
-    title = "To be computed for a call, by node and hop: mean, and the 10th to 90th percentile of its calls"
-    name(axes, title, "", "tokens a call")
+    title = "To be computed per call, by node and hop: mean, and 10th to 90th percentile of the calls"
+    name(axes, title, "", "tokens per call")
     axes.set_xticks(range(len(cells)), [label_of(cell) for cell in cells], rotation=35, ha="right", fontsize=8)
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     axes.legend(fontsize=8, frameon=False, ncols=len(arms), loc="upper left", bbox_to_anchor=(0, 1.0))
@@ -98,5 +98,5 @@ def _title(summary: dict[str, Any]) -> str:
     arms = summary["arms"]
     best = min(arms, key=lambda arm: float(arms[arm]["uncached_tokens_per_question"]))
     first = summary["compared_with"]
-    uncached = f"{best} leaves {arms[best]['uncached_tokens_per_question']:,.0f} prompt tokens a question to compute"
+    uncached = f"{best} leaves {arms[best]['uncached_tokens_per_question']:,.0f} prompt tokens per question to compute"
     return uncached if best == first else f"{uncached}, {first} {arms[first]['uncached_tokens_per_question']:,.0f}"

@@ -1,4 +1,4 @@
-"""Which gold passages a simulation's retrieval has really found: seen in the prompts, not concluded from an answer."""
+"""Counts the gold passages that a simulation's retrieval found, by the prompts and not by the answers."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 def gold_passages(questions: Sequence[Question], calls: Iterable[SentCall]) -> dict[str, int]:
-    """Return of how many questions every gold passage was shown to `extract_clues`, counts throughout.
+    """Return the number of questions for which `extract_clues` saw all gold passages, and related counts.
 
-    `unreadable` are the questions with a gold passage of which their file has no sentence: the reader cannot note it,
-    so a loop that goes by its clues may end without it. `calls` are those of one arm.
+    `unreadable` counts questions with a gold passage of which their file has no sentence: the reader cannot note it, so
+    the loop may end without it. `calls` are those of one arm.
     """
     shown: dict[str, str] = defaultdict(str)
     for sent in calls:
@@ -36,12 +36,12 @@ def gold_passages(questions: Sequence[Question], calls: Iterable[SentCall]) -> d
 
 
 def gold_in_words(gold: dict[str, Any]) -> list[str]:
-    """Return what retrieval found of the gold passages, and what a reader of the figures must know of the rest."""
-    found = f"Retrieval found every gold passage of {gold['found_all']} of {gold['questions']} questions"
-    sentences = [f"{found}, and none of {gold['found_none']}; no model spoke."]
+    """Return sentences on the gold passages that retrieval found, and on those that cannot be seen."""
+    found = f"Retrieval found all gold passages of {gold['found_all']} of {gold['questions']} questions"
+    sentences = [f"{found}, and no gold passage of {gold['found_none']}; no model generated text."]
     if gold["unreadable"]:
         sentences.append(
-            f"{gold['unreadable']} questions have a gold passage of which their file holds no sentence: no reply can "
-            "show that it was found, so their loops may end without it, and those with no other go on to the last hop."
+            f"{gold['unreadable']} questions have a gold passage of which their file has no sentence: no reply can "
+            "show that it was found, so their loops may end without it, and those with no other run to the last hop."
         )
     return sentences

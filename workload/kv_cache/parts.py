@@ -1,4 +1,4 @@
-"""What a prompt is made of: which of its tokens are template, instructions, question, passages or earlier replies."""
+"""The parts of a prompt: which tokens are template, instructions, question, passages or earlier replies."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SEPARATOR = "\n\n"
 
 
 def parts_of(messages: Sequence[Message], tokenizer: ChatTokenizer) -> list[str]:
-    """Return the part that each token of a chat belongs to; replies are what earlier calls have brought.
+    """Return the part of each token of a chat; replies are texts of earlier calls.
 
     A token that spans two parts counts for the one it starts in.
     """
@@ -35,7 +35,7 @@ def parts_of(messages: Sequence[Message], tokenizer: ChatTokenizer) -> list[str]
     part_at = ["template"] * len(text)
     cursor = 0
     for message in messages:
-        # A template may trim a message; what it writes of it is the message without its outer white space.
+        # A template may trim a message's outer white space.
         content = message["content"].strip()
         start = text.index(content, cursor)
         for part, length in _paragraphs(message["role"], content):
@@ -50,6 +50,6 @@ def _paragraphs(role: str, content: str) -> Iterator[tuple[str, int]]:
     part = "replies" if role == "assistant" else "instructions"
     for number, paragraph in enumerate(pieces := content.split(SEPARATOR)):
         if role != "assistant":
-            # A passage may hold an empty line: what opens nothing known goes on with the part before it.
+            # A passage may have an empty line: a paragraph without a known opening continues the part before it.
             part = next((name for opening, name in OPENINGS.items() if paragraph.startswith(opening)), part)
         yield part, len(paragraph) + (len(SEPARATOR) if number + 1 < len(pieces) else 0)

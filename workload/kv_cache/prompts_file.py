@@ -1,12 +1,12 @@
-"""Prompts from elsewhere: a text file of JSON objects, one call a line, in their order of arrival.
+"""Prompts of other programs: a text file of JSON objects, one call per line, in order of arrival.
 
     {"messages": [{"role": "user", "content": "..."}], "request": "q1", "node": "decide", "hop": 2}
     {"prompt": "a prompt that needs no chat template", "output": "what was generated"}
     {"prompt_token_ids": [1, 2, 3], "output_token_ids": [4, 5]}
 
-One of `messages`, `prompt` and `prompt_token_ids` is needed; the output, as text or as ids, counts for what it leaves
-in the cache. `request` names the calls that belong together (default: every line is a request of its own), `node` and
-`hop` where they come from (default: "call" and 1). Any other key is an error, for a misspelt one would be lost.
+One of `messages`, `prompt` and `prompt_token_ids` is needed. The output, as text or as ids, counts because it stays in
+the cache. `request` groups calls (default: each line is its own request); `node` and `hop` say where a call comes from
+(default: "call" and 1). Any other key is an error, because a misspelt key would be lost.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class PromptLine(BaseModel):
         return self
 
     def call(self, number: int, tokenizer: Callable[[], ChatTokenizer]) -> SentCall:
-        """Return the call of line `number`; only one in words asks for the tokenizer."""
+        """Return the call of line `number`; the tokenizer is loaded only for text."""
         messages = tuple(cast("Message", message.model_dump()) for message in self.messages or ())
         if self.prompt_token_ids is not None:
             prompt = list(self.prompt_token_ids)
@@ -79,11 +79,11 @@ class PromptLine(BaseModel):
 
 
 def read_prompts(path: Path, tokenizer: Callable[[], ChatTokenizer], block_size: int) -> CallSource:
-    """Return the calls of a file in the format above; empty lines are skipped.
+    """Return the calls of a file in the format of this module; empty lines are skipped.
 
     Raises:
-        UsageError: it cannot be read, holds no call, or a line is malformed (its number and field are named).
-        MissingPartError: a line is in words and there is no tokenizer.
+        UsageError: the file cannot be read or has no call, or a line is malformed; the message names line and field.
+        MissingPartError: a line has text and there is no tokenizer.
     """
     calls = [
         _parse(path, number, line).call(number, tokenizer)
@@ -91,7 +91,7 @@ def read_prompts(path: Path, tokenizer: Callable[[], ChatTokenizer], block_size:
         if line.strip()
     ]
     if not calls:
-        raise UsageError(f"{path} holds no call.", "Give a file with one JSON object a line.")
+        raise UsageError(f"{path} has no call.", "Give a file with one JSON object per line.")
     return CallSource(
         kind="prompts", origin=f"prompts from the file {path.name}", arms={ARM: calls}, block_size=block_size
     )
@@ -99,12 +99,12 @@ def read_prompts(path: Path, tokenizer: Callable[[], ChatTokenizer], block_size:
 
 def _text(path: Path) -> str:
     try:
-        # the user's own file may be reached by a link
+        # the user's own file may be a link
         return text_of(path.resolve(), MAX_BYTES).removeprefix("\ufeff")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or getattr(error, "reason", None) or error
-        told = f"The prompts {str(path)!r} cannot be read: {reason}."
-        raise UsageError(told, "Give a UTF-8 file, one call a line.") from error
+        text = f"The prompts {str(path)!r} cannot be read: {reason}."
+        raise UsageError(text, "Give a UTF-8 file, one call per line.") from error
 
 
 def _parse(path: Path, number: int, line: str) -> PromptLine:
@@ -112,6 +112,6 @@ def _parse(path: Path, number: int, line: str) -> PromptLine:
         return PromptLine.model_validate_json(line)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        # a key that is not known is the file's own text
+        # an unknown key is text of the file
         field = "".join(letter for letter in ".".join(map(str, first["loc"])) if letter.isprintable()) or "the line"
         raise UsageError(f"{path}: line {number}, {field}: {first['msg'].lower()}.", "Correct the file.") from error

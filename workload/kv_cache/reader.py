@@ -1,7 +1,7 @@
-"""The stand-in for a model in a simulation: it reads perfectly, and knows only what has been retrieved.
+"""Replaces the model in a simulation: a perfect reader that knows only the retrieved passages.
 
-It copies a gold sentence once its passage has been retrieved, looks for the next gold passage by its title, and
-answers when it has seen them all.
+It copies a gold sentence once its passage is retrieved, searches for the next gold passage by title, and answers once
+it has seen all of them.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ MAX_CLUES = 3
 
 @dataclass(frozen=True)
 class PerfectReader:
-    """Replies to one question: all that it says stands in the prompt that it is given, but for the last answer.
+    """Replies to one question. All its texts are in the prompt, except for the last answer.
 
     Attributes:
-        question, answer: HotpotQA's.
+        question, answer: from HotpotQA.
         clues: (title, gold sentence), the first of each title before the second of any.
         unreadable: gold titles of which the question's file has no sentence.
     """
@@ -38,7 +38,7 @@ class PerfectReader:
 
     @staticmethod
     def of(question: Question) -> PerfectReader:
-        """Return the reader that knows a question's gold facts; those that name no sentence are left out."""
+        """Return the reader with a question's gold facts; facts that name no sentence are left out."""
         passages = {paragraph.title: paragraph.sentences for paragraph in reversed(question.context)}
         ranked, count = [], dict.fromkeys(passages, 0)
         for title, number in question.supporting_facts:
@@ -65,9 +65,9 @@ class PerfectReader:
         return "unknown" if missing else self.answer
 
     def _missing(self, prompt: str) -> list[str]:
-        """Return the gold titles of which no clue was noted, as a line of its own or as an earlier reply.
+        """Return the gold titles without a noted clue, as a line or as an earlier reply.
 
-        Of a question without any clue that is all of them: it cannot have been solved, and its loop goes on.
+        For a question without any clue these are all titles: it cannot be solved, and its loop continues.
         """
         if not self.clues:
             return list(self.unreadable)
@@ -76,7 +76,7 @@ class PerfectReader:
 
 
 def clip(text: str, chars: int) -> str:
-    """Return the words of `text` that fit in `chars` characters; a first word that does not fit is cut."""
+    """Return the words of `text` that fit in `chars` characters; a first word that is too long is cut."""
     return text if len(text) <= chars else text[:chars].rsplit(" ", 1)[0]
 
 

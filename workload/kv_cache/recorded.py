@@ -1,4 +1,4 @@
-"""Calls of a run that was recorded with its prompts: token ids and order as the engine saw them."""
+"""Calls of a run that recorded its prompts, with the token ids and the order that the engine saw."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CHAT = TypeAdapter(tuple[ChatMessage, ...])
 
 
 def read_recorded(results: Path, run: str) -> CallSource:
-    """Return the calls of a run that count and ended well, controlled sweeps left out, by arm.
+    """Return the successful calls of a run that count, without sweeps, by arm.
 
     Raises:
         UsageError: there is no such run, or it was not recorded with `--record-prompts`.
@@ -52,14 +52,14 @@ def read_recorded(results: Path, run: str) -> CallSource:
 
 
 def read_calls(path: Path) -> dict[str, list[SentCall]]:
-    """Return the recorded calls that count of a journal by arm, each arm's in the order of sending.
+    """Return the recorded calls that count in a journal by arm, in the order of sending.
 
     Raises:
-        UsageError: the journal has no texts, or is none.
+        UsageError: the file has no texts, or is not a journal.
     """
     texts = {row["call"]: row for row in journal.read(path, "call_text")}
     if not texts:
-        raise UsageError(f"{path} holds no prompts.", "Record a run with --record-prompts first.")
+        raise UsageError(f"{path} has no prompts.", "Record a run with --record-prompts first.")
     arms: dict[str, list[SentCall]] = {}
     calls = [row for row in read_run(path, ()).calls if row["type"] != SWEEP and row["id"] in texts]
     for row in sorted(calls, key=lambda row: (row["started_at"], row["id"])):
@@ -68,7 +68,7 @@ def read_calls(path: Path) -> dict[str, list[SentCall]]:
 
 
 def _sent(row: Mapping[str, Any], text: Mapping[str, Any]) -> SentCall:
-    # The cache of another start of the engine is another one, and each load has a salt of its own.
+    # Each start of an engine has a new cache, and each load has its own salt.
     salt = f"{row['block']}/{row['phase']}/{row['segment']}"
     prompt, output = (array(TOKEN_TYPE, text[name]) for name in ("prompt_ids", "output_ids"))
     is_real = row["phase"] != PHASE
@@ -87,7 +87,7 @@ def _cache_facts(engine: manifest.EngineEntry) -> CacheFacts:
 
 def _origin(run: str, found: manifest.Manifest) -> str:
     if found.experiment == "kv-cache":
-        return f"{SIMULATED}; kept in run {run}"
+        return f"{SIMULATED}; from run {run}"
     settings = found.known_settings
     texts = f"a REPLAY of {settings.load.replay}" if settings.load.replay else "prompts as they were sent"
     return f"recorded run {run} ({found.experiment}, layout {settings.agent.layout}): {texts}"

@@ -1,4 +1,4 @@
-"""The bound of many calls: call by call, question by question, and in a pool that has an end."""
+"""The reuse bound of many calls: by call, by question, and in a finite pool."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def reusable_by_call(calls: Iterable[SentCall], block_size: int) -> list[int]:
 
 
 def uncached_by_question(calls: Sequence[SentCall], reusable: Sequence[int]) -> dict[str, float]:
-    """Return the prompt tokens that must be computed for each question, averaged over the times it was asked."""
+    """Return the prompt tokens that must be computed per question, averaged over its repetitions."""
     asked: dict[tuple[str, str], int] = defaultdict(int)
     for sent, tokens in zip(calls, reusable, strict=True):
         asked[sent.call.question, sent.call.salt] += len(sent.call.prompt) - tokens
@@ -39,8 +39,8 @@ def uncached_by_question(calls: Sequence[SentCall], reusable: Sequence[int]) -> 
 def in_pool(calls: Sequence[SentCall], block_size: int, blocks: int | None) -> tuple[float | None, int]:
     """Return the reusable share of all prompt tokens in a pool of `blocks` blocks, and the blocks evicted.
 
-    Each start of an engine and each load begins with an empty pool. The share is None where a call does not fit,
-    and without a prompt token.
+    Each start of an engine and each load begins with an empty pool. The share is None if a call does not fit, or
+    without prompt tokens.
     """
     reusable = evicted = 0
     for group in _groups(calls):
@@ -55,9 +55,9 @@ def in_pool(calls: Sequence[SentCall], block_size: int, blocks: int | None) -> t
 
 
 def interleaved(calls: Sequence[SentCall], in_flight: int) -> list[SentCall]:
-    """Return calls in the order in which questions, `in_flight` at once, send them if all calls take equally long.
+    """Return calls in the order of `in_flight` concurrent questions if all calls take equally long.
 
-    Each question waits for its own call before it sends the next, and a further one starts when one has ended.
+    Each question sends its next call when its last one has ended; a new question starts when another one has ended.
     """
     questions: dict[tuple[str, str], deque[SentCall]] = defaultdict(deque)
     for sent in calls:
@@ -76,7 +76,7 @@ def interleaved(calls: Sequence[SentCall], in_flight: int) -> list[SentCall]:
 
 
 def eviction_steps(calls: Sequence[SentCall], block_size: int) -> list[dict[str, Any]]:
-    """Return the reusable share in pools that double, from one that holds each call to one that evicts nothing."""
+    """Return the reusable share in pools of doubling size, from one that fits each call to one without evictions."""
     hashes = [hashed(sent.call.prompt, sent.call.output, block_size) for sent in calls]
     blocks = 1 << (smallest_pool(hashes, block_size) - 1).bit_length()
     steps: list[dict[str, Any]] = []
@@ -90,10 +90,10 @@ def eviction_steps(calls: Sequence[SentCall], block_size: int) -> list[dict[str,
 def compared_with_engine(
     calls: Sequence[SentCall], reusable: Sequence[int], block_size: int, engine: CacheFacts | None
 ) -> dict[str, Any] | None:
-    """Return what a recorded run measured beside what is worked out here from its prompts; None for any other source.
+    """Return a recorded run's measurements and the bounds computed from its prompts; None for any other source.
 
-    `equal_to_run` counts the calls whose bound is the one the run worked out live, `equal_to_engine` those of which the
-    engine served just that. `cached_share` is what it served in all, `modelled_share` what a pool of its size allows.
+    `equal_to_run` counts calls whose bound equals the one computed during the run, `equal_to_engine` those with as many
+    cached tokens. `cached_share` is the engine's share, `modelled_share` the share that a pool of its size allows.
     """
     if engine is None:
         return None
@@ -102,14 +102,14 @@ def compared_with_engine(
     ]
     cached = [sent.cached_tokens for sent in calls]
     served = sum(theirs == ours for theirs, ours in zip(cached, reusable, strict=True))
-    is_told = engine.prefix_caching and None not in cached
+    is_known = engine.prefix_caching and None not in cached
     total = sum(len(sent.call.prompt) for sent in calls)
     return {
         "prefix_caching": engine.prefix_caching,
         "compared_calls": len(known),
         "equal_to_run": sum(theirs == ours for theirs, ours in known),
-        "equal_to_engine": served if is_told else None,
-        "cached_share": sum(filter(None, cached)) / total if is_told and total else None,
+        "equal_to_engine": served if is_known else None,
+        "cached_share": sum(filter(None, cached)) / total if is_known and total else None,
         "num_gpu_blocks": engine.num_gpu_blocks,
         "modelled_share": in_pool(calls, block_size, engine.num_gpu_blocks)[0] if engine.num_gpu_blocks else None,
     }

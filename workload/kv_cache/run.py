@@ -1,4 +1,4 @@
-"""Conducts the experiment: find the calls, work the bounds out, draw them, fill the bundle. No engine is started."""
+"""Runs the experiment without an engine: finds the calls, computes and draws the bounds, writes the bundle."""
 
 from __future__ import annotations
 
@@ -49,7 +49,6 @@ if TYPE_CHECKING:
     FindCalls = Callable[[Bundle], CallSource]
 
 CHECKED_CHATS = 20
-# The first two names are the plan's.
 FIGURES = {
     "prefix_overlap_heatmap.png": draw_heatmap,
     "token_breakdown.png": draw_breakdown,
@@ -60,7 +59,7 @@ FIGURES = {
 def conduct(
     experiment: OfflineExperiment, settings: Settings, progress: Progress, run_id: str | None = None
 ) -> Finished:
-    """Run the experiment, which takes seconds; a run `run_id` that was begun is done again from its start.
+    """Run the experiment, which takes seconds; to resume the run `run_id` is to repeat it.
 
     Raises:
         Hop2RagError: with the exit code of its class; once the bundle is begun, it says `aborted` and why.
@@ -96,7 +95,7 @@ def conduct(
 
 
 def used(settings: Settings) -> Settings:
-    """Return the settings without those of a corpus, where prompts come from elsewhere and no corpus is opened."""
+    """Return the settings, without those of a corpus if the prompts come from a run or a file."""
     if not (settings.load.from_run or settings.corpus.prompts):
         return settings
     unused = CorpusSettings.model_fields.keys() - {"prompts"} | {"chroma_url"}
@@ -106,7 +105,7 @@ def used(settings: Settings) -> Settings:
 def source_of(
     settings: Settings, tokenizer: Callable[[], ChatTokenizer], block_size: int, progress: Progress
 ) -> FindCalls:
-    """Return how the calls are found, once what the settings name has been found to be there."""
+    """Return a function that finds the calls, after checking the run, file or corpus that the settings name."""
     if settings.load.from_run and settings.corpus.prompts:
         raise UsageError("Both --from-run and --prompts are given.", "Name one source of prompts.")
     if settings.load.from_run:
@@ -122,7 +121,7 @@ def source_of(
     asked = draw(corpus.questions, settings.load.limit, settings.load.seed)
     if script is None and (blind := sum(not question.supporting_facts for question in asked)):
         raise UsageError(
-            f"{blind} of {len(asked)} questions have no supporting facts, by which the simulation reads.",
+            f"{blind} of {len(asked)} questions have no supporting facts, which the simulation needs.",
             "Name questions that have them, or a recorded run with --replay or --from-run.",
         )
     speak, origin = from_gold_facts(asked), ORIGIN
@@ -131,7 +130,7 @@ def source_of(
         speak, origin = from_record(script), REPLAYED.format(run=settings.load.replay)
     if not asked:
         raise UsageError(
-            f"Run {settings.load.replay} recorded none of these questions.", "Name the questions it asked."
+            f"Run {settings.load.replay} recorded none of these questions.", "Name the questions that it asked."
         )
 
     def find(bundle: Bundle) -> CallSource:
@@ -153,7 +152,7 @@ def source_of(
 
 
 def endpoint_facts(settings: Settings) -> EngineFacts | None:
-    """Return the facts of the server that is named, if one is: its block size, and its tokenizer to check ours by."""
+    """Return the facts of the named server, for its block size and to check our tokenizer; None without a server."""
     if settings.places.vllm_endpoint is None:
         return None
     with open_client(settings.places.vllm_endpoint, key=read_key()) as client:
@@ -163,7 +162,7 @@ def endpoint_facts(settings: Settings) -> EngineFacts | None:
 def tokenizer_for(
     source: CallSource, settings: Settings, tokenizer: Callable[[], ChatTokenizer]
 ) -> ChatTokenizer | None:
-    """Return the tokenizer where there are chats to split; a recorded run can do without one."""
+    """Return the tokenizer if there are chats to split; a recorded run does not need one."""
     if not any(sent.messages for calls in source.arms.values() for sent in calls):
         return None
     try:
@@ -175,7 +174,7 @@ def tokenizer_for(
 
 
 def check_sample(source: CallSource, settings: Settings, engine: EngineFacts, tokenizer: ChatTokenizer) -> int:
-    """Return how many chats, evenly drawn from all, the server's tokenizer turned into the same ids."""
+    """Check that the server's tokenizer gives the same ids for evenly drawn chats, and return their number."""
     chats = [sent.messages for calls in source.arms.values() for sent in calls if sent.messages]
     sample = chats[:: max(1, len(chats) // CHECKED_CHATS)][:CHECKED_CHATS]
     with open_client(str(settings.places.vllm_endpoint), key=read_key()) as client:
@@ -183,7 +182,7 @@ def check_sample(source: CallSource, settings: Settings, engine: EngineFacts, to
 
 
 def scores(source: CallSource, bundle: Bundle) -> dict[str, Any] | None:
-    """Return HotpotQA's metrics of the simulated questions by layout: what retrieval allows a perfect reader."""
+    """Return HotpotQA's metrics of the simulated questions by layout: the limit that retrieval sets."""
     if source.kind != "simulated":
         return None
     data = read_run(bundle.journal, ())
@@ -191,7 +190,7 @@ def scores(source: CallSource, bundle: Bundle) -> dict[str, Any] | None:
 
 
 def finish(experiment: OfflineExperiment, settings: Settings, bundle: Bundle, summary: dict[str, Any]) -> Finished:
-    """Write the summary and its tables, draw the figures and complete the bundle."""
+    """Write the summary and its tables, draw the figures, and complete the bundle."""
     bundle.write_json("summary.json", summary)
     write_tables(bundle, summary)
     folder = publish(bundle, experiment, summary)

@@ -1,7 +1,6 @@
-"""Simulated trajectories: the real agent on really retrieved documents, with replies made from the gold facts.
+"""Simulated trajectories: the real agent and real retrieval, with replies made from the gold facts, without an engine.
 
-Prompts, retrieval, ranking and the loop are the agent's own, so only the replies, a small part of all tokens, are
-invented; and no engine is needed.
+Prompts, retrieval, ranking and the loop are the agent's own. Only the replies, a small part of all tokens, are made up.
 """
 
 from __future__ import annotations
@@ -59,9 +58,9 @@ ORIGIN = "SIMULATED replies from the gold facts; the documents are really retrie
 
 @dataclass(frozen=True)
 class SimulatedLlm(Llm):
-    """A language model that makes no request: its replies come from `speak`.
+    """A language model without requests: `speak` returns its replies.
 
-    Every call is metered as a real one, but without times, and kept in `sent` with its token ids.
+    Each call is metered like a real one, but without times, and added to `sent` with its token ids.
     """
 
     client: Any = None
@@ -93,23 +92,23 @@ class SimulatedLlm(Llm):
 
 
 def from_gold_facts(questions: Sequence[Question]) -> Speak:
-    """Return what a perfect reader says to these questions."""
+    """Return the replies of a perfect reader to these questions."""
     readers = {question.id: PerfectReader.of(question) for question in questions}
     return lambda question, node, hop, messages: readers[question.question_id].reply(node, hop, messages)
 
 
 def from_record(script: Script) -> Speak:
-    """Return what a recorded run said, call by call.
+    """Return the replies of a recorded run, call by call.
 
     Raises:
-        UsageError: when it speaks, and the record does not go on like this: other limits, or other documents.
+        UsageError: at a call that the recorded run does not have, because limits or documents differ.
     """
 
     def speak(question: QuestionMeter, node: str, hop: int, _: Sequence[Message]) -> str:
         replies, position = script[question.question_id], len(question.calls)
         if position >= len(replies) or replies[position].node != node:
             raise UsageError(
-                f"The record of question {question.question_id} has no {node} at hop {hop}.",
+                f"The recorded run has no {node} at hop {hop} of question {question.question_id}.",
                 "Use the recorded run's --max-hops.",
             )
         return replies[position].reply
@@ -130,7 +129,7 @@ def simulate(
 ) -> dict[str, list[SentCall]]:
     """Ask all questions in each layout, one after the other, and return the calls by layout.
 
-    The journal takes the questions with their scores, and the calls; their times are none of an engine's.
+    The journal gets the questions with their scores, and the calls; the times are not those of an engine.
     """
     metrics = AgentMetrics(CollectorRegistry(), NODES, LLM_NODES)
     found: dict[str, list[SentCall]] = {}

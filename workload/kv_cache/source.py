@@ -1,4 +1,4 @@
-"""What is analysed: calls in token ids, by arm, and what a picture of them must say about where they come from."""
+"""The calls to analyse, as token ids by arm, and their origin."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ if TYPE_CHECKING:
     from workload.statistics.paired import Interval
     from workload.theory.structure import AgentCall
 
-# vLLM's own on CUDA; used where no engine says otherwise, and never alone: every size is reported.
+# vLLM's default on CUDA, used if no engine reports its own; other sizes are reported too.
 CUDA_BLOCK_SIZE = 16
 
 
 @dataclass(frozen=True)
 class SentCall:
-    """A call in its order of arrival, with what is known of it besides its tokens.
+    """A call: its tokens, and what else is known about it.
 
     Attributes:
         call: its tokens and place in the agent; its salt names the engine start and the load it belongs to.
-        messages: the chat messages, empty where only ids are known.
-        span: start and end in seconds since the epoch; None where calls never overlap.
-        reusable_tokens: the bound that the run worked out while it measured.
-        cached_tokens: what the engine says it served from its cache.
+        messages: the chat messages; empty if only ids are known.
+        span: start and end in seconds since the epoch; None if calls never overlap.
+        reusable_tokens: the bound that the run computed while it measured.
+        cached_tokens: from the engine's usage.
     """
 
     call: AgentCall
@@ -37,7 +37,7 @@ class SentCall:
 
 @dataclass(frozen=True)
 class CacheFacts:
-    """What a recorded run's engine told about its cache; None where it did not."""
+    """The cache of a recorded run's engine; None for unknown values."""
 
     block_size: int | None
     num_gpu_blocks: int | None
@@ -50,12 +50,12 @@ class CallSource:
 
     Attributes:
         kind: where they come from.
-        origin: the same in words, for every picture and table.
+        origin: the same in words, for pictures and tables.
         arms: calls in their order of arrival.
-        block_size: tokens a block of the headline and the figures.
-        engines: what was told of the engine of each arm of a recorded run.
-        gold: how many gold passages were found, see `workload.kv_cache.gold`; None where no questions are known.
-        wanted: how many questions were asked for, and `asked` how many there were; None where that is not known.
+        block_size: tokens per block in the headline and the figures.
+        engines: the cache of the engine of each arm of a recorded run.
+        gold: how many gold passages were found, see `workload.kv_cache.gold`; None if the questions are unknown.
+        wanted, asked: how many questions were requested, and how many were asked; None if unknown.
     """
 
     kind: Literal["simulated", "replayed", "recorded", "prompts"]

@@ -1,4 +1,4 @@
-"""The experiment's JSON: every bound of every arm, and what one arm saves against the first."""
+"""The experiment's summary: all bounds of all arms, and the savings of each arm over the first."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
     from workload.kv_cache.source import CallSource, SentCall
     from workload.theory.structure import AgentCall
 
-# All pairs of so many calls are compared in seconds; the picture says how many it shows.
+# All pairs of this many calls are compared in seconds; the picture says how many it shows.
 MAX_PICTURED_CALLS = 600
-# Questions in flight of which the eviction of sequential calls is worked out.
+# Questions in flight for which the eviction of sequential calls is computed.
 IN_FLIGHT = (1, 8)
 
 
 def summarize(source: CallSource, tokenizer: ChatTokenizer | None) -> dict[str, Any]:
-    """Return everything that is told of the calls; shares are 0 to 1, the rest tokens, blocks or counts.
+    """Return the summary of the calls; shares are 0 to 1, other values are tokens, blocks or counts.
 
     `tokenizer` splits the prompts of our own agent into their parts; without it, or for other prompts, `parts` is None.
     """
@@ -77,7 +77,7 @@ def summarize(source: CallSource, tokenizer: ChatTokenizer | None) -> dict[str, 
 
 
 def requests_in(calls: Sequence[SentCall]) -> int:
-    """Return how many times a question was asked; a run may ask each of them at several engine starts."""
+    """Return how many times a question was asked; a run may ask it again after each start of an engine."""
     return len({(sent.call.question, sent.call.salt) for sent in calls})
 
 
@@ -89,9 +89,9 @@ def bounds_at(calls: Sequence[SentCall], block_size: int) -> dict[str, Any]:
 
 
 def computed_by_cell(calls: Sequence[SentCall], reusable: Sequence[int]) -> list[dict[str, Any]]:
-    """Return what is left to compute for a call of each node and hop, in tokens: the mean and two percentiles.
+    """Return the tokens to compute per call of each node and hop: the mean and two percentiles.
 
-    A percentile is None where the calls are too few for it.
+    A percentile is None if there are too few calls.
     """
     found: dict[Cell, list[int]] = defaultdict(list)
     for sent, cached in zip(calls, reusable, strict=True):
@@ -109,9 +109,9 @@ def computed_by_cell(calls: Sequence[SentCall], reusable: Sequence[int]) -> list
 
 
 def eviction(calls: Sequence[SentCall], block_size: int) -> list[dict[str, Any]]:
-    """Return the bound by size of the pool: as the calls were sent, or else with one and with many questions in flight.
+    """Return the bound by pool size, in the recorded order of calls, else with one and with many questions in flight.
 
-    `in_flight` is None where the order is a recorded one.
+    `in_flight` is None for a recorded order.
     """
     if all(sent.span for sent in calls):
         return [{"in_flight": None, **step} for step in eviction_steps(calls, block_size)]
@@ -123,9 +123,9 @@ def eviction(calls: Sequence[SentCall], block_size: int) -> list[dict[str, Any]]
 
 
 def picture(calls: Sequence[SentCall]) -> dict[str, Any]:
-    """Return the mean shared-prefix share of call pairs, of all and apart for pairs of one request and of two.
+    """Return the mean shared-prefix share of call pairs: of all, of pairs within a request, and of pairs across two.
 
-    `share[i][j]` is of an earlier call in `cells[i]` and a later one in `cells[j]`; None where there is no pair.
+    `share[i][j]` is for an earlier call in `cells[i]` and a later one in `cells[j]`; None without a pair.
     """
     found = shared_prefixes([sent.call for sent in calls])
     place = {cell: position for position, cell in enumerate(found.cells)}
@@ -151,9 +151,9 @@ def picture(calls: Sequence[SentCall]) -> dict[str, Any]:
 def parts_per_question(
     source: CallSource, arm: str, reusable: Sequence[int], tokenizer: ChatTokenizer
 ) -> Mapping[str, Any] | None:
-    """Return the tokens of each part of the prompts a question, all of them and those that must be computed.
+    """Return the tokens per question of each part of the prompts: all, and those that must be computed.
 
-    None for prompts that are not our agent's, and where the tokenizer is not the one that made the ids.
+    None for prompts of other programs, and if another tokenizer made the ids.
     """
     calls = source.arms[arm]
     tokens: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""The summary as CSV: what is behind each figure, one row a value."""
+"""The summary as CSV: the data of each figure, one row per value."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def write_tables(bundle: Bundle, summary: dict[str, Any]) -> None:
 
 
 def _bounds(arms: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
-    """Yield the rows of all calls (node and hop empty) and of each node and hop."""
+    """Yield the rows of all calls, with empty node and hop, and of each node and hop."""
     for arm, found in arms.items():
         for bound in found["bounds"]:
             for cell in ({"node": "", "hop": "", **bound}, *bound["cells"]):

@@ -1,4 +1,4 @@
-"""Marks on Grafana's dashboards: one for each measured window, and one for each action that an alert led to."""
+"""Grafana annotations: one per measured window, and one per action that an alert caused."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ URL_VARIABLE, TOKEN_VARIABLE, TOKEN_FILE_VARIABLE = "GRAFANA_URL", "GRAFANA_TOKE
 
 
 class Annotate(Protocol):
-    """Marks an interval (or an instant, where `end` is None), in seconds since the epoch; never raises."""
+    """Annotates an interval, or an instant if `end` is None, in seconds since the epoch; never raises."""
 
     def __call__(self, start: float, end: float | None, text: str, tags: Sequence[str]) -> None:
-        """Leave the mark."""
+        """Write the annotation."""
 
 
 def find_grafana(environ: Mapping[str, str] = os.environ) -> Grafana | None:
-    """Return the Grafana that GRAFANA_URL names, with its token; None where no address is given.
+    """Return the Grafana at GRAFANA_URL, with its token; None if the variable is not set.
 
     Raises:
-        UsageError: the address is no http(s) URL or carries credentials, or the token cannot be one.
+        UsageError: the address is not an http(s) URL or has credentials, or the token is not valid.
     """
     url = environ.get(URL_VARIABLE, "")
     return Grafana(check_url(url, URL_VARIABLE), read_token(environ)) if url else None
 
 
 def read_token(environ: Mapping[str, str] = os.environ) -> str:
-    """Return the token in the file that GRAFANA_TOKEN_FILE names, else that of GRAFANA_TOKEN; "" without either.
+    """Return the token in the file GRAFANA_TOKEN_FILE, else that of GRAFANA_TOKEN, else an empty text.
 
     Raises:
-        UsageError: the file cannot be read, or the token holds what no header may.
+        UsageError: the file cannot be read, or the token has characters that a header does not allow.
     """
     token = environ.get(TOKEN_VARIABLE, "")
     if file := environ.get(TOKEN_FILE_VARIABLE):
@@ -51,41 +51,43 @@ def read_token(environ: Mapping[str, str] = os.environ) -> str:
             raise UsageError(f"{TOKEN_FILE_VARIABLE} {file} cannot be read ({type(error).__name__}).") from None
     token = token.strip()
     if not (token.isascii() and token.isprintable()) or " " in token:
-        raise UsageError("Grafana's token holds blanks or characters that no header may.", f"Check {TOKEN_VARIABLE}.")
+        raise UsageError(
+            "Grafana's token has blanks or characters that a header does not allow.", f"Check {TOKEN_VARIABLE}."
+        )
     return token
 
 
 def no_marks(start: float, end: float | None, text: str, tags: Sequence[str]) -> None:
-    """Leave no mark: there is no Grafana."""
+    """Write no annotation: there is no Grafana."""
 
 
 def annotator(grafana: Grafana | None, say: Callable[[str], None]) -> Annotate:
-    """Return what leaves marks in Grafana, or none without one.
+    """Return a function that writes annotations to Grafana, or one that writes none without a Grafana.
 
-    A mark is an extra: a Grafana that fails is told of once through `say`, and the run goes on.
+    Annotations are optional: the first failure of Grafana is reported through `say`, and the run continues.
     """
     if grafana is None:
         return no_marks
-    is_told = False
+    has_failed = False
 
     def annotate(start: float, end: float | None, text: str, tags: Sequence[str]) -> None:
-        nonlocal is_told
+        nonlocal has_failed
         try:
             grafana.annotate(start, end, text, tags)
         except GrafanaError as error:
-            if not is_told:
+            if not has_failed:
                 say(f"No annotations: {error}")
-            is_told = True
+            has_failed = True
 
     return annotate
 
 
 def mark_window(annotate: Annotate, labels: ArmLabels, window: Window) -> None:
-    """Mark a window that was measured; dashboards show it under "Run windows"."""
+    """Annotate a measured window; dashboards show it under "Run windows"."""
     text = f"{labels.experiment}: {window.arm}, {window.point} (run {labels.run})"
     annotate(window.start, window.end, text, (WINDOW_TAG, labels.experiment, window.arm, labels.run))
 
 
 def mark_action(annotate: Annotate, at: float, alert: str, action: str, run: str) -> None:
-    """Mark that an alert made a run do something, at `at` in seconds since the epoch."""
+    """Annotate an action that an alert caused, at `at` in seconds since the epoch."""
     annotate(at, None, f"{alert}: {action} (run {run})", (ACTION_TAG, alert, action, run))

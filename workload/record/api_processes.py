@@ -1,4 +1,4 @@
-"""The API processes of one vLLM: where a release does not join their series, a label `pid` tells them apart."""
+"""The API processes of one vLLM: some releases export a series per process, with a label `pid`."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ PROCESS = "pid"
 
 
 def joined(metric: str, found: Sequence[Series]) -> list[Series]:
-    """Return the series of each engine as one, at the instants at which any of its processes showed it.
+    """Return one series per engine, at the times of the samples of any of its processes.
 
-    As the recorded names do it: what its processes count is added up, of a gauge each tells the whole, or 0. Series of
-    others keep their `pid`, which tells processes apart that are not one server.
+    The recording rules do the same: counters of processes are summed; of gauges, each process exports the engine's
+    value or 0, so the largest counts. Series of other programs keep their `pid`.
     """
     if not metric.startswith(OF_VLLM):
         return list(found)

@@ -1,4 +1,4 @@
-"""A run's folder, `runs/<run-id>/`: manifest, journal, the data and the PromQL behind every figure."""
+"""A run's folder, `runs/<run-id>/`: manifest, journal, and the data and PromQL of every figure."""
 
 from __future__ import annotations
 
@@ -43,12 +43,14 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     try:
         found = json_of(folder / MANIFEST)
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise UsageError(f"There is no run with a manifest in {folder}.", "Look for its name beside it.") from error
+        raise UsageError(
+            f"There is no run with a manifest in {folder}.", "Look in its parent folder for the name."
+        ) from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UsageError(f"The manifest in {folder} cannot be read: {reason}.", "Start a new run.") from error
     if not isinstance(found, dict):
-        raise UsageError(f"The manifest in {folder} is damaged: it is no object.", "Start a new run.")
+        raise UsageError(f"The manifest in {folder} is damaged: it is not a JSON object.", "Start a new run.")
     return found
 
 
@@ -58,9 +60,9 @@ def new_run_id(experiment: str, now: datetime) -> str:
 
 
 def open_bundle(root: Path, run_id: str | None, experiment: str) -> Bundle:
-    """Return the bundle of the run that is named, or of a new one in a folder that no other run has.
+    """Return the bundle of the named run, or of a new run in a folder of its own.
 
-    Two runs that begin in the same second would else be one, and each would take the other's questions for its own.
+    Two runs that begin in the same second get different folders: otherwise each would count the other's questions.
 
     Raises:
         UsageError, StorageError: as `Bundle`.
@@ -77,7 +79,7 @@ def open_bundle(root: Path, run_id: str | None, experiment: str) -> Bundle:
         except FileExistsError:
             continue
         except OSError:
-            break  # the bundle says what is wrong with it
+            break  # `Bundle` raises the error
         return Bundle(root, run)
     return Bundle(root, first)
 
@@ -86,7 +88,7 @@ class Bundle:
     """The folder of one run under the results root; files are readable by their owner only.
 
     Raises:
-        UsageError: the name is not plain or leaves the root, or something in the folder leads out of it.
+        UsageError: the name is not plain or leaves the root, or a link in the folder leads out of it.
         StorageError: the root cannot be written, or has less than 200 MiB free.
     """
 
@@ -103,17 +105,17 @@ class Bundle:
             raise StorageError(f"{root} cannot be written: {error.strerror}.", "Choose another --results.") from error
         if (free := space.f_bavail * space.f_frsize) < MIN_FREE_BYTES:
             raise StorageError(
-                f"{root} has {free // 2**20} MiB free, a run wants {MIN_FREE_BYTES // 2**20}.",
+                f"{root} has {free // 2**20} MiB free; a run needs {MIN_FREE_BYTES // 2**20}.",
                 "Free some space or choose another --results.",
             )
 
     @property
     def journal(self) -> Path:
-        """Where the run's journal lies."""
+        """The path of the run's journal."""
         return self.folder / "journal.sqlite"
 
     def figures(self, experiment: str) -> Path:
-        """Return where the figures of an experiment's folder go; it may not exist yet.
+        """Return the folder of an experiment's figures, which may not exist yet.
 
         Raises:
             UsageError: the name is not plain, or a link leads out of the root.
@@ -142,30 +144,30 @@ class Bundle:
         return (self.folder / MANIFEST).exists()
 
     def resume(self) -> dict[str, Any]:
-        """Go on with the manifest of a run that was begun, and return it."""
+        """Read the manifest of a run that was begun, so that `note` adds to it, and return it."""
         self._manifest = read_manifest(self.folder)
         return dict(self._manifest)
 
     def note_promql(self, key: str, queries: Sequence[str]) -> None:
-        """Keep the PromQL behind a panel."""
+        """Add the PromQL of a panel to the bundle."""
         self._promql[key] = list(queries)
         self.write_json("promql.json", self._promql)
 
     def write_json(self, name: str, value: Any) -> Path:
-        """Write a JSON file at once or not at all."""
+        """Write a JSON file atomically."""
         return self.write_text(name, json.dumps(value, indent=2, default=str) + "\n")
 
     def write_csv(self, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Path:
-        """Write a CSV file whole or not at all; `workload.files.csv_cells` guards against formulas."""
+        """Write a CSV file atomically; `workload.files.csv_cells` guards against formulas."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerows([cell(value) for value in row] for row in (header, *rows))
         return self.write_text(name, text.getvalue())
 
     def write_text(self, name: str, text: str) -> Path:
-        """Write a text file at once or not at all; `name` may have folders.
+        """Write a text file atomically; `name` may have folders.
 
         Raises:
-            StorageError: it could not be written; what was there before is untouched.
+            StorageError: it could not be written; an earlier file is unchanged.
         """
         return atomic_file.write(self.folder / name, text)

@@ -1,4 +1,4 @@
-"""What can still be asked once the load is over: stored series, raw GPU samples, texts, the agent's retrieval."""
+"""The sources of a run besides its journal's rows: stored series, raw GPU samples, texts, the agent's retrieval."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class GpuSamples:
-    """Every sample of one GPU in a window: `times` in seconds since the epoch, `used` device memory in bytes.
+    """All samples of one GPU in a window: `times` in seconds since the epoch, `used` device memory in bytes.
 
-    `utilization` is the duty cycle, 0 to 1; NaN where it was not known. All have the shape (n,).
+    `utilization` is the duty cycle, 0 to 1, or NaN if unknown. All have the shape (n,).
     """
 
     times: NDArray[np.float64]
@@ -48,14 +48,14 @@ class GpuSamples:
     utilization: NDArray[np.float64]
 
     def within(self, start: float, end: float) -> GpuSamples:
-        """Return the samples from `start` to `end`, both included."""
+        """Return the samples from `start` to `end`, both inclusive."""
         part = slice(np.searchsorted(self.times, start), np.searchsorted(self.times, end, side="right"))
         return GpuSamples(self.times[part], self.used[part], self.utilization[part])
 
 
 @dataclass(frozen=True)
 class Text:
-    """What was said in one LLM call."""
+    """The messages and the reply of one LLM call."""
 
     messages: list[Message]
     reply: str
@@ -80,9 +80,9 @@ class Evidence:
     retrieve: Retrieve | None = None
 
     def stored(self, metric: str, window: Window, **labels: str) -> list[Series]:
-        """Return the stored samples of a metric in a window, at their own times; empty when it is absent.
+        """Return the stored samples of a metric in a window, at their own times; empty if it is absent.
 
-        Each engine has one series, whatever processes of it show theirs.
+        Each engine has one series, even if several of its processes export theirs.
 
         Raises:
             PrometheusError: Prometheus failed.
@@ -94,9 +94,9 @@ class Evidence:
         return joined(metric, found)
 
     def increases(self, metric: str, window: Window, **labels: str) -> list[Sample]:
-        """Return the exact increase of each series of a counter between a window's ends; empty when it is absent.
+        """Return the exact increase of each series of a counter between a window's ends; empty if it is absent.
 
-        Empty also when a series fell in between, for what it lost is not known; the run's warnings then say so.
+        Empty also if a series was reset in between, because the loss is unknown; the run's warnings then say so.
 
         Raises:
             PrometheusError: Prometheus failed.
@@ -115,37 +115,37 @@ class Evidence:
         return selector(metric, {**labels, **own}, NOT_WARM_UP)
 
     def gpu_samples(self, measured: Measured) -> dict[str, GpuSamples]:
-        """Return every sample of the exporter's raw log in a window, of each GPU that served its engine.
+        """Return all samples of the exporter's raw log in a window, for each GPU that served its engine.
 
-        The log is the record, of which Prometheus is a view. Empty when no GPU was seen, or when which served is not
-        told.
+        The log is complete; Prometheus has a part of it. Empty if no GPU was seen, or if the GPUs of the engine are
+        unknown.
         """
         seen = self.seen_gpus(measured.window)
         served = self.served_gpus(measured, seen)
         return {gpu: samples for gpu, samples in seen.items() if gpu in served}
 
     def seen_gpus(self, window: Window) -> dict[str, GpuSamples]:
-        """Return the samples in a window of every GPU of the host, whoever used it; empty when none was seen."""
+        """Return the samples in a window of each GPU of the host, whichever program used it; empty without a GPU."""
         inside = {gpu: found.within(window.start, window.end) for gpu, found in self._gpu_log.items()}
         return {gpu: found for gpu, found in inside.items() if len(found.times)}
 
     def served_gpus(self, measured: Measured, seen: Collection[str]) -> frozenset[str]:
-        """Return those of the GPUs seen that served a window's engine: on which its processes had memory.
+        """Return the GPUs that served a window's engine: those on which its processes used memory.
 
-        A GPU that was seen alone served, whether or not the driver tells of processes, which in a container it mostly
-        does not. Of several, without such word, none is known to have served.
+        A single GPU counts even if the driver lists no processes, as is usual in a container. With several GPUs and no
+        list of processes, the answer is empty: the GPUs of the engine are unknown.
 
         Raises:
             PrometheusError: Prometheus failed.
         """
         pids = {str(pid) for pid in measured.engine.get("pids") or ()}
-        held = self.stored(PROCESS_MEMORY, measured.window) if pids else []
-        by_pid = {series.labels["gpu"] for series in held if series.labels["pid"] in pids} & set(seen)
+        used = self.stored(PROCESS_MEMORY, measured.window) if pids else []
+        by_pid = {series.labels["gpu"] for series in used if series.labels["pid"] in pids} & set(seen)
         return frozenset(by_pid or (seen if len(seen) == 1 else ()))
 
     @cached_property
     def _gpu_log(self) -> dict[str, GpuSamples]:
-        """All samples of the run by GPU, in the order of time; every window of a run looks at them."""
+        """All samples of the run by GPU, in order of time; read once for all windows."""
         rows: dict[str, array[float]] = defaultdict(lambda: array("d"))
         for path in sorted((self.bundle.folder / "nvml").glob("nvml_*.csv")):
             for gpu, *row in read_raw_log(path):
@@ -155,7 +155,7 @@ class Evidence:
 
     @cached_property
     def texts(self) -> dict[int, Text]:
-        """What was said in each LLM call, by the call's id; empty without `--record-prompts`."""
+        """Messages and reply of each LLM call, by the call's id; empty without `--record-prompts`."""
         return {
             row["call"]: Text(json.loads(row["messages"]), row["reply"])
             for row in journal.read(self.bundle.journal, "call_text")
@@ -165,7 +165,7 @@ class Evidence:
 def read_raw_log(path: Path) -> Iterator[tuple[str, float, float, float]]:
     """Yield the samples of one file of the exporter's raw log: GPU, seconds since the epoch, bytes used, duty cycle.
 
-    An exporter that was killed leaves a last line without an end, which is no sample.
+    An exporter that was killed may leave an unfinished last line, which is ignored.
 
     Raises:
         UsageError: the file is damaged.
@@ -176,12 +176,12 @@ def read_raw_log(path: Path) -> Iterator[tuple[str, float, float, float]]:
         for row in csv.DictReader(io.StringIO(whole)):
             yield _sample(row)
     except (ValueError, KeyError, TypeError, csv.Error) as error:
-        raise UsageError(f"{path} is damaged ({error!r}).", "Leave it out, and try again.") from error
+        raise UsageError(f"{path} is damaged ({error!r}).", "Remove it, then try again.") from error
 
 
 def _sample(row: Mapping[str, str]) -> tuple[str, float, float, float]:
     utilization = float(row["sm_util_pct"] or "nan") / 100
     time_ms, used = float(row["ts_ms"]), float(row["mem_used_bytes"])
     if not (row["gpu"] and math.isfinite(time_ms) and 0 <= used < math.inf) or abs(utilization) > 1:
-        raise ValueError("a row tells what no GPU can")
+        raise ValueError("a row has impossible values")
     return row["gpu"], time_ms / 1000, used, utilization

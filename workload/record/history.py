@@ -1,4 +1,4 @@
-"""What an earlier process of the same run has done, so that a resumed run asks each question exactly once."""
+"""The work of earlier processes of a run, so that a resumed run asks each question exactly once."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ Place = tuple[str, int, str]
 
 @dataclass(frozen=True)
 class History:
-    """What is on disk about a run.
+    """The work that is on disk.
 
     Attributes:
         measured: the windows that were closed.
         acknowledged: the question ids that ended, answered or failed, by place.
-        interrupted: how often each question was sent without an end, by place.
-        segments: the number of segments begun, by place.
+        interrupted: how often each question was sent and not answered, by place.
+        segments: the number of segments that were begun, by place.
     """
 
     measured: tuple[Measured, ...]
@@ -36,17 +36,17 @@ class History:
     segments: Mapping[Place, int]
 
     def in_words(self) -> str:
-        """Return what a run that goes on has behind it; what was in flight was acknowledged to nobody."""
+        """Return, in words, the questions that ended and those that were in flight, which are asked again."""
         ended = sum(map(len, self.acknowledged.values()))
         cut = sum(sum(counts.values()) for counts in self.interrupted.values())
-        return f"{ended} questions have ended; {cut} were in flight when it was stopped, and are not counted"
+        return f"{ended} questions have ended; {cut} were in flight when it stopped, and are asked again"
 
 
 NOTHING = History((), {}, {}, {})
 
 
 def read_history(path: Path, measured: tuple[Measured, ...]) -> History:
-    """Return what the journal at `path` holds. Cancelled questions, and those without an outcome, count as interrupted.
+    """Return the history in a journal. Cancelled questions, and those without an outcome, count as interrupted.
 
     Raises:
         UsageError: there is no journal.

@@ -1,7 +1,7 @@
-"""Tells whether a journal holds what was written to it: sound pages, tables as they were made, every row's checksum.
+"""Checks that a journal is as it was written: sound pages, our tables, the checksum of every row.
 
-SQLite finds a damaged structure by itself, but not a flipped bit in a number or a text, and it drops what follows a
-damaged part of its write-ahead log as if it had never been written.
+SQLite itself detects a damaged structure, but not a flipped bit in a number or a text. It also silently drops the
+commits behind a damaged part of its write-ahead log, so the log's own checksums are checked here.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 CHECKSUM = "checksum"
-# The low byte of SQLite's error codes that tell of the disk and not of the file's content.
+# The low bytes of SQLite's error codes for a fault of the disk, not of the file's content.
 DISK_ERRORS = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}
 # Sizes in bytes, from "Database File Format", 4.1 and 4.2, sqlite.org.
 LOG_HEADER, FRAME_HEADER = 32, 24
 MAX_LOG_BYTES, MAX_VALUE_BYTES = 2**30, 2**26
-# Steps of SQLite's virtual machine: to look through a journal once takes less than one for each of its bytes.
+# Steps of SQLite's virtual machine: reading a journal once takes less than one step per byte.
 FREE_STEPS, STEPS_A_BYTE, STEPS_A_ROUND = 10**7, 50, 10**4
 
 
@@ -40,15 +40,15 @@ def row_checksum(*values: object) -> int:
 
 
 def add_checksums(connection: sqlite3.Connection) -> None:
-    """Give every table of a new journal a column for its rows' checksums."""
+    """Add a column for the rows' checksums to every table of a new journal."""
     for table in _tables(connection):
         connection.execute(f"ALTER TABLE {table} ADD COLUMN {CHECKSUM} INTEGER")
 
 
 def keep_checksums(connection: sqlite3.Connection) -> None:
-    """Have each row that this connection writes or changes get its checksum.
+    """Make this connection write a checksum for each row that it inserts or changes.
 
-    The triggers are the connection's own: they are not in the file, which any other program can still read.
+    The triggers belong to the connection and are not in the file, so that any other program can still read it.
     """
     connection.create_function("row_checksum", -1, row_checksum, deterministic=True)
     for table in _tables(connection):
@@ -67,9 +67,9 @@ def columns(connection: sqlite3.Connection, table: str) -> list[str]:
 
 
 def limit_costs(connection: sqlite3.Connection, path: Path) -> None:
-    """Let reading a journal take steps by the size of its files, and memory by a limit, whatever is in them.
+    """Limit the steps of reading a journal by the size of its files, and the memory by a constant.
 
-    A view may have rows without end, and pages that are children of each other are walked for ever.
+    A hostile file may have a view with endless rows, or pages that are children of each other.
     """
     size = sum(each.stat().st_size for each in (path, _log_of(path)) if each.exists())
     rounds, most = count(), (FREE_STEPS + STEPS_A_BYTE * size) // STEPS_A_ROUND
@@ -79,9 +79,9 @@ def limit_costs(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def foreign(connection: sqlite3.Connection, pristine: sqlite3.Connection) -> str | None:
-    """Return what is wrong with the tables of a journal beside those of a new one, None if nothing; no row is read.
+    """Return how the tables of a journal differ from those of a new one, or None; no row is read.
 
-    A table that a new journal has may be missing; a view, a trigger or a virtual table is never there.
+    A table of a new journal may be missing. A view, a trigger or a virtual table is never ours.
     """
     known = set(_definitions(pristine))
     is_ours = set(_definitions(connection, len(known) + 1)) <= known
@@ -89,7 +89,7 @@ def foreign(connection: sqlite3.Connection, pristine: sqlite3.Connection) -> str
 
 
 def structural_damage(connection: sqlite3.Connection, pristine: sqlite3.Connection) -> str | None:
-    """Return what is wrong with the tables of a journal, or else with its pages; None if nothing is."""
+    """Return the damage of a journal's tables, else of its pages, or None."""
     if damage := foreign(connection, pristine):
         return damage
     verdict = " ".join(str(connection.execute("PRAGMA quick_check(1)").fetchone()[0]).split())
@@ -97,7 +97,7 @@ def structural_damage(connection: sqlite3.Connection, pristine: sqlite3.Connecti
 
 
 def damaged_row(connection: sqlite3.Connection, table: str) -> int | None:
-    """Return the id of the first row whose checksum is not that of its values; None if there is none."""
+    """Return the id of the first row whose checksum does not match its values, or None."""
     connection.create_function("row_checksum", -1, row_checksum, deterministic=True)
     names = ", ".join(("rowid", *columns(connection, table)))
     found = connection.execute(
@@ -108,30 +108,30 @@ def damaged_row(connection: sqlite3.Connection, table: str) -> int | None:
 
 @contextmanager
 def explained(path: Path, remedy: str) -> Iterator[None]:
-    """Say in one line what SQLite could not do with a journal, and whether that is the disk's fault or the file's."""
+    """Turn SQLite's failures into one line that says whether the disk or the file is at fault."""
     try:
         yield
     except sqlite3.DatabaseError as error:
         what = " ".join(str(error).split())  # SQLite may quote a damaged file's own text
         if (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF in DISK_ERRORS:
-            raise StorageError(f"The journal {path} cannot be written: {what}.", "Look at its disk.") from error
+            raise StorageError(f"The journal {path} cannot be written: {what}.", "Check its disk.") from error
         raise UsageError(f"{path} is not a journal, or it is damaged: {what}.", remedy) from error
-    except (MemoryError, ValueError) as error:  # a damaged length, or words that are no UTF-8, also in SQLite's errors
+    except (MemoryError, ValueError) as error:  # a damaged length, or text that is not UTF-8, also in SQLite's errors
         raise UsageError(f"{path} is not a journal, or it is damaged: {type(error).__name__}.", remedy) from error
 
 
 def check(
     connection: sqlite3.Connection, path: Path, tables: Sequence[str], pristine: sqlite3.Connection, schema: int
 ) -> None:
-    """Refuse a journal of another schema, one whose structure is damaged, and rows that are not as they were written.
+    """Refuse a journal of another schema, with a damaged structure, or with rows that differ from what was written.
 
-    The log goes first, for the rest is told by what SQLite has read of it; then the schema, for a journal of another
-    release is not damaged, but only if the table that tells it is ours.
+    The log is checked first, because SQLite reads the rest through it; then the schema, because a journal of another
+    release is not damaged, but only if the table with its version is ours.
 
     Args:
         connection: an open journal.
         path: its file.
-        tables: whose rows are to be checked.
+        tables: the tables whose rows are checked.
         pristine: a new journal, in memory.
         schema: the version of the schema that this release reads.
 
@@ -159,23 +159,23 @@ def check(
 
 
 def is_blank(connection: sqlite3.Connection, path: Path) -> bool:
-    """Return whether an open journal was only just made when its process was killed: nothing was written to it."""
+    """Return whether an open journal is empty because its process was killed before it wrote anything."""
     return connection.execute("SELECT name FROM sqlite_master").fetchone() is None and not lost_commits(path)
 
 
 def lost_commits(path: Path) -> int:
-    """Return how many commits of an open journal's write-ahead log SQLite does not see.
+    """Return how many commits in an open journal's write-ahead log SQLite does not see.
 
-    SQLite reads the log up to the first frame whose checksum is wrong. After a crash that is the torn tail, which holds
-    no commit; a commit that lies behind it was acknowledged once, and the log was damaged since.
+    SQLite reads the log up to the first frame with a wrong checksum. After a crash that is the torn tail, which has no
+    commit. A commit behind that frame was once acknowledged, so the log was damaged later.
 
-    The log is summed here as SQLite does it, and its index (`-shm`) is not read: to close a file drops the locks that
-    this process has on it, and another process would then make the index anew under the feet of ours.
+    The checksums are computed here as SQLite does. The log's index (`-shm`) is not read: closing a file drops the locks
+    of this process on it, and another process could then rebuild the index while ours uses it.
     """
     log = _log_of(path)
     lost, salts = _lost_commits(log)
     if lost and _lost_commits(log)[1] != salts:
-        return 0  # the log was begun anew while it was read: all that was in it is in the file
+        return 0  # the log was restarted while it was read, so all its commits are in the file
     return lost
 
 
@@ -204,15 +204,15 @@ def _lost_commits(log: Path) -> tuple[int, bytes]:
 
 
 def _is_commit(frame: bytes) -> bool:
-    """Return whether a frame ends a transaction: it then tells the size of the file."""
+    """Return whether a frame ends a transaction: its header then has the size of the file."""
     return bool(struct.unpack_from(">I", frame, 4)[0])
 
 
 def _sums(words: NDArray[np.uint32], before: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    """Return the two running sums of the log after some words, an even number, given those before, all modulo 2^32.
+    """Return the two running checksums of the log after an even number of words, given those before, modulo 2^32.
 
-    For each pair: s0 += x0 + s1, s1 += x1 + s0 ("WAL-mode File Format", 2.3). That is linear, so all pairs are summed
-    at once, each weighted with the power of the matrix [[1, 1], [1, 2]] that follows it.
+    For each pair: s0 += x0 + s1, s1 += x1 + s0 ("WAL-mode File Format", 2.3). This is linear, so all pairs are summed
+    at once, each weighted by a power of the matrix [[1, 1], [1, 2]].
     """
     pairs = words.astype(np.uint32).reshape(-1, 2)
     inputs = np.stack([pairs[:, 0], pairs[:, 0] + pairs[:, 1]], axis=1)
@@ -235,7 +235,7 @@ def _tables(connection: sqlite3.Connection) -> list[str]:
 
 
 def _definitions(connection: sqlite3.Connection, most: int = -1, name: str | None = None) -> list[tuple[str, ...]]:
-    """Return how at most so many tables, or whatever else, were made: all, or those of one name."""
+    """Return the definitions of at most `most` tables, views and triggers: all, or those of one name."""
     return connection.execute(
         "SELECT type, name, tbl_name, sql FROM sqlite_master WHERE ?1 IS NULL OR name = ?1 ORDER BY name LIMIT ?2",
         (name, most),

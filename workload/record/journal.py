@@ -1,9 +1,8 @@
-"""A run's record on disk: every question, node visit and LLM call, durable before a question is acknowledged.
+"""A run's journal: every question, node visit and LLM call, on disk before the question is acknowledged.
 
-Texts of prompts and replies are kept only on request (`--record-prompts`); without it there are token counts and block
-hashes. One SQLite file in WAL mode, with a checksum on each row (workload/record/integrity.py). A writer thread owns
-the connection, so no question ever waits for the disk until its own acknowledgement; what piles up meanwhile is
-committed together.
+Texts of prompts and replies are in it only with `--record-prompts`; otherwise it has token counts and block hashes. It
+is one SQLite file in WAL mode, with a checksum on each row (workload/record/integrity.py). A writer thread owns the
+connection, so a question waits for the disk only at its own acknowledgement; rows that wait are committed together.
 """
 
 from __future__ import annotations
@@ -36,23 +35,23 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-# What SQLite and its driver raise for a value that is none of theirs, whatever room the disk has.
+# What SQLite and its driver raise for a value that they cannot store, however much space the disk has.
 UNFIT = (
     *(sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError, sqlite3.ProgrammingError),
     *(ValueError, OverflowError),
 )
-# How long a row may wait to be written; an acknowledgement does not wait.
+# The longest that a row waits to be written; an acknowledgement does not wait.
 LINGER_SECONDS = 0.1
-# Rows are written once and not read again: of SQLite's usual 2 MB of pages this needs little.
+# Rows are written once and not read again, so a small page cache is enough.
 WRITING = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -256;"
 
 
 class Journal:
-    """The writing side of a run's record.
+    """The writer of a run's journal.
 
     Args:
-        path: the SQLite file; it is created with mode 0600, or opened again to go on.
-        config: what the run was asked to do; going on with another configuration is refused.
+        path: the SQLite file; it is created with mode 0600, or opened again to resume.
+        config: the run's settings; resuming with other settings is refused.
 
     Raises:
         StorageError: the file cannot be created or written.
@@ -80,7 +79,7 @@ class Journal:
 
     @property
     def last_ids(self) -> Mapping[str, int]:
-        """The last row ids given out, of `question` and of `llm_call`."""
+        """The last row ids of `question` and of `llm_call`."""
         return dict(self._last_ids)
 
     def new_id(self, table: str) -> int:
@@ -95,7 +94,7 @@ class Journal:
         self._queue.put((f"INSERT INTO {table} ({columns}) VALUES ({marks})", tuple(row.values())))  # noqa: S608
 
     def close_interrupted(self) -> None:
-        """Mark what was in flight when an earlier process died: sent, but never acknowledged."""
+        """Mark the questions that were in flight when an earlier process died: sent, but never acknowledged."""
         self._queue.put(("UPDATE question SET outcome = 'cancelled', reason = 'interrupted' WHERE outcome IS NULL", ()))
 
     def update(self, table: str, row_id: int, row: Mapping[str, Any]) -> None:
@@ -112,7 +111,7 @@ class Journal:
         await asyncio.wrap_future(self._mark())
 
     def close(self) -> None:
-        """Write what is queued, fold the log into the file and close it."""
+        """Write the queued rows, fold the log into the file and close it."""
         if not self._thread.is_alive():
             return
         self._queue.put(None)
@@ -130,7 +129,7 @@ class Journal:
     def _write(self) -> None:
         going_on = True
         while going_on:
-            # Rows wait for company: a commit each would take more of the event loop's time than all other metering.
+            # Rows are committed in batches: single commits would cost the event loop more than all other metering.
             self._wanted.wait(LINGER_SECONDS)
             self._wanted.clear()
             batch = []
@@ -144,12 +143,13 @@ class Journal:
                 self._connection.commit()
             except UNFIT as error:
                 self._fail(
-                    f"cannot hold a value: {error}", "No disk is at fault: please report it, then resume the run."
+                    f"cannot store a value: {error}",
+                    "The disk is not at fault: please report this, then resume the run.",
                 )
             except sqlite3.Error as error:
                 self._fail(f"cannot be written: {error}", "Free disk space, then resume the run.")
             for item in batch:
-                # a mark whose worker was cancelled meanwhile takes no result
+                # the future of a worker that was cancelled meanwhile takes no result
                 if isinstance(item, Future) and item.set_running_or_notify_cancel():
                     if self._failure:
                         item.set_exception(self._failure)
@@ -165,7 +165,7 @@ class Journal:
     def _fold(self) -> None:
         """Leave one file behind instead of three.
 
-        After a failed write the log stays, for it holds what is safe; so it does while somebody reads the journal.
+        After a failed write the log stays, because it has the safe rows. It also stays while another process reads it.
         """
         if not self._failure:
             self._connection.execute("PRAGMA busy_timeout = 0")
@@ -180,7 +180,7 @@ class Journal:
 
 
 def _folder_of(path: Path) -> int:
-    """Take a journal's folder for this process alone, making it and an empty file; return its descriptor."""
+    """Lock a journal's folder for this process, creating it and an empty file; return the lock's descriptor."""
     try:
         make_folder(path.parent)
         folder = lock_folder(path.parent)
@@ -193,14 +193,14 @@ def _folder_of(path: Path) -> int:
 
 
 def _open(path: Path, config: Mapping[str, Any]) -> sqlite3.Connection:
-    """Create the journal, or open the one that is there after checking that it is ours, whole, and as configured."""
+    """Create the journal, or open an existing one after checking that it is ours, undamaged, and of this run."""
     wanted = json.dumps(config, sort_keys=True, default=str)
     with explained(path, "Start a new run."), ExitStack() as failed:
         connection = sqlite3.connect(path, check_same_thread=False)
         failed.callback(connection.close)
         limit_costs(connection, path)
         if is_blank(connection, path):
-            # One transaction: a process that is killed here leaves a file without tables, which is new again.
+            # One transaction: a process that is killed here leaves a file without tables, which counts as new.
             connection.executescript(f"{WRITING} BEGIN; {SCHEMA}")
             add_checksums(connection)
             keep_checksums(connection)
@@ -215,7 +215,7 @@ def _open(path: Path, config: Mapping[str, Any]) -> sqlite3.Connection:
                 )
             connection.executescript(WRITING)
             keep_checksums(connection)
-        connection.set_progress_handler(None, 0)  # it is sound: what is written from now on is as much as there is
+        connection.set_progress_handler(None, 0)  # the file is checked; writing needs no limit
         failed.pop_all()
         return connection
 
@@ -235,21 +235,21 @@ def read_tables(path: Path, tables: Sequence[str]) -> dict[str, list[dict[str, A
         names = ", ".join(map(repr, sorted(unknown)))
         raise UsageError(f"There is no table {names} in a journal at {path}.", "Check the run's name.")
     with opened(path, "Choose another run.") as connection:
-        # One transaction: what is checked is what is read, while a run goes on.
+        # One transaction, so that the rows read are the rows checked, even while a run writes.
         connection.execute("BEGIN")
         if is_blank(connection, path):
             return {table: [] for table in tables}
-        held = [table for table in tables if table not in LATER or _has(connection, table)]
-        check(connection, path, ("meta", *held), pristine(), SCHEMA_VERSION)
-        return {table: _rows(connection, table) if table in held else [] for table in tables}
+        present = [table for table in tables if table not in LATER or _has(connection, table)]
+        check(connection, path, ("meta", *present), pristine(), SCHEMA_VERSION)
+        return {table: _rows(connection, table) if table in present else [] for table in tables}
 
 
 @contextmanager
 def opened(path: Path, remedy: str) -> Iterator[sqlite3.Connection]:
-    """Yield a connection that only reads a journal, safe beside its writer, at costs that have limits.
+    """Yield a read-only connection to a journal, safe while a run writes, with limited costs.
 
     Raises:
-        UsageError: it is no journal, or it is damaged.
+        UsageError: it is not a journal, or it is damaged.
         StorageError: its disk failed.
     """
     with (
@@ -261,13 +261,13 @@ def opened(path: Path, remedy: str) -> Iterator[sqlite3.Connection]:
 
 
 def refuse_foreign_tables(connection: sqlite3.Connection, path: Path) -> None:
-    """Refuse a journal by its tables alone, which costs nothing; `read_tables` looks at all of it.
+    """Refuse a journal by its tables alone, which is cheap; `read_tables` checks all of it.
 
     Raises:
         UsageError: it has other tables than ours.
     """
     if damage := foreign(connection, pristine()):
-        raise UsageError(f"The journal {path} is damaged: {damage}.", "Look at the run's folder.")
+        raise UsageError(f"The journal {path} is damaged: {damage}.", "Check the run's folder.")
 
 
 def _has(connection: sqlite3.Connection, table: str) -> bool:

@@ -1,4 +1,4 @@
-"""What a run's manifest says, checked before anything is done about it: it may be damaged, or a stranger's."""
+"""The manifest of a run, checked before use: it may be damaged, or come from a stranger."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LATEST_SECONDS = 4_102_444_800.0
-"""2100-01-01: what is later is no time of a run."""
+"""2100-01-01: no run is later."""
 
 LONGEST_WINDOW_SECONDS = 31 * 86_400.0
 MAX_COUNT = 2**53
-# What reading a damaged file may raise; the file's own readers say more where they can.
+# What reading a damaged file may raise; the readers of single files say more if they can.
 DAMAGE = (
     ArithmeticError,
     AttributeError,
@@ -64,7 +64,7 @@ class WindowEntry(_Strict):
 
 
 class EngineEntry(BaseModel):
-    """What the engine of a window said about itself: what is drawn or compared is checked, and the rest only kept."""
+    """The facts of a window's engine. Fields that are drawn or compared are checked; others pass unchecked."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="allow")
 
@@ -77,7 +77,7 @@ class EngineEntry(BaseModel):
 
 
 class AccountEntry(BaseModel):
-    """What became of a window's questions; the rest is only kept."""
+    """How a window's questions ended; other fields pass unchecked."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="allow")
 
@@ -94,13 +94,13 @@ class MeasuredEntry(_Strict):
 
 
 class Manifest(BaseModel):
-    """A run as its manifest tells it; what is not named here is not used.
+    """The manifest's fields that are used.
 
     Attributes:
-        settings: what the run was asked to do, still to be checked by `workload.settings.Settings`.
-        plan: of a soak, still to be checked by `workload.soak.plan.SoakPlan`.
+        settings: the run's settings, flat, not yet checked by `workload.settings.Settings`.
+        plan: of a soak, not yet checked by `workload.soak.plan.SoakPlan`.
         measured: the windows that were closed.
-        label: of a recording, what every picture of it repeats.
+        label: of a recording, repeated in each of its pictures.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
@@ -114,17 +114,17 @@ class Manifest(BaseModel):
 
     @property
     def known_settings(self) -> Settings:
-        """The settings of a run that is only looked at; one of an older release may have some that are gone."""
+        """The settings of a run that is only read, without those that only older releases had."""
         return Settings.of({name: value for name, value in self.settings.items() if name in PART_OF})
 
     @property
     def windows(self) -> tuple[Measured, ...]:
-        """The measured windows as the analysis sees them."""
+        """The measured windows."""
         return tuple(Measured.from_manifest(part.model_dump(exclude_unset=True)) for part in self.measured)
 
     @property
     def past_windows(self) -> tuple[Measured, ...]:
-        """The same without the folder of the engine's model: it would be opened because a file says so."""
+        """The measured windows without the folder of the engine's model, which a stranger's file must not name."""
         return tuple(
             replace(part, engine={key: value for key, value in part.engine.items() if key != "model_path"})
             for part in self.windows
@@ -132,10 +132,10 @@ class Manifest(BaseModel):
 
 
 def manifest_in(folder: Path) -> Manifest:
-    """Return the manifest in a run's folder, which `workload.files.enclosed` has let in.
+    """Return the manifest in a run's folder, which `workload.files.enclosed` has checked.
 
     Raises:
-        UsageError: there is none, or it is damaged or of another release.
+        UsageError: there is no manifest, or it is damaged or of another release.
     """
     found = read_manifest(folder)
     with readable(folder.name):
@@ -144,7 +144,7 @@ def manifest_in(folder: Path) -> Manifest:
 
 @contextmanager
 def readable(run: str) -> Iterator[None]:
-    """Say in one line that the files of a run are not as this release writes them."""
+    """Turn failures to read a run's files into one line that says they are damaged or of another release."""
     try:
         yield
     except DAMAGE as error:

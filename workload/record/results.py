@@ -1,4 +1,4 @@
-"""What a run has measured, as the analysis sees it."""
+"""The measurements of a run, as the analysis takes them."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ WARM_UP = "warm-up"
 PLACE = ("arm", "block", "phase", "segment")
 INHERITED = ("question_id", "type", "worker", "is_windowed")
 ENDED = frozenset({"ok", "failed"})
-"""Outcomes of a question that was acknowledged; any other attempt was interrupted, and the question is asked again."""
+"""Outcomes of an acknowledged question. Any other attempt was interrupted, and the question is asked again."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One measured window: what the engine said about itself, and counters over the window.
+    """One measured window: the engine's facts, and counters over the window.
 
-    `counters` maps a metric name to its increase between the window's ends, exact; None when the engine does not have
-    the metric. `accounting` says what became of the questions.
+    `counters` maps a metric name to its exact increase between the window's ends, or to None if the engine lacks the
+    metric. `accounting` counts how the questions ended.
     """
 
     window: Window
@@ -40,7 +40,7 @@ class Measured:
 
     @staticmethod
     def from_manifest(row: Mapping[str, Any]) -> Measured:
-        """Return what `as_dict` wrote."""
+        """Return the window from its row in a manifest."""
         return Measured(Window(**row["window"]), row["engine"], row["counters"], row["accounting"])
 
     def as_dict(self) -> dict[str, Any]:
@@ -52,11 +52,10 @@ class Measured:
 class RunData:
     """A run: its measured windows and the rows of its journal that count, see `read_run`.
 
-    Each call, visit, stage and prefetch carries its question's `arm`, `block`, `phase`, `segment`, `question_id` and
-    `type`, and `is_windowed`: whether it lies in a window that was closed, so that it can be compared with counters.
-    `uncounted` are the calls that do not count, of the warm-up and of attempts that were interrupted: the engine may
-    have counted them all the same. `evidence` is what else can be asked about the run; None where there is only the
-    journal.
+    Each call, visit, stage and prefetch has its question's `arm`, `block`, `phase`, `segment`, `question_id` and
+    `type`, and `is_windowed`: whether it is in a closed window, so that it can be compared with counters. `uncounted`
+    are the calls of the warm-up and of interrupted attempts, which the engine may have counted. `evidence` has the
+    other sources of the run; None if there is only the journal.
     """
 
     measured: Sequence[Measured]
@@ -69,7 +68,7 @@ class RunData:
     uncounted: Sequence[Row] = ()
 
     def at(self, point: str) -> RunData:
-        """Return what belongs to one point of the load; evidence is of the whole run."""
+        """Return the data of one point of the load, with the evidence of the whole run."""
 
         def of(rows: Sequence[Row]) -> list[Row]:
             return [row for row in rows if row["phase"] == point]
@@ -87,7 +86,7 @@ class RunData:
 
     @property
     def points(self) -> list[str]:
-        """The points of the load, in the order in which they were measured."""
+        """The points of the load, in the order of measurement."""
         return list(dict.fromkeys(part.window.point for part in self.measured))
 
     def counter(self, arm: str, metric: str) -> float | None:
@@ -96,11 +95,11 @@ class RunData:
         return None if None in values or not values else float(sum(filter(None, values)))
 
     def calls_of(self, arm: str) -> list[Row]:
-        """Return the calls of an arm that ended well."""
+        """Return the successful calls of an arm."""
         return [call for call in self.calls if call["arm"] == arm and call["outcome"] == "ok"]
 
     def by_question(self, arm: str, value: Callable[[Row, list[Row]], float | None]) -> dict[str, float]:
-        """Return a value for each question of an arm that was answered, averaged over its blocks.
+        """Return a value for each answered question of an arm, averaged over its blocks.
 
         Args:
             arm: the arm.
@@ -119,8 +118,8 @@ class RunData:
 def read_run(path: Path, measured: Sequence[Measured], evidence: Evidence | None = None) -> RunData:
     """Return the data of a run from its journal and its measured windows: the only way from a journal to a figure.
 
-    Rows count that belong to a question which was measured and has ended, answered or failed. An attempt that was
-    interrupted was acknowledged to nobody and is made again, so nothing of it counts; nor does the warm-up.
+    Only rows of measured questions that ended, answered or failed, count. The warm-up does not count, nor does an
+    interrupted attempt: it was not acknowledged, and the question is asked again.
 
     Raises:
         UsageError: there is no journal at `path`.
@@ -161,36 +160,36 @@ def group(rows: Iterable[Row], column: str) -> dict[Any, list[Row]]:
 
 
 def calls_with_usage(calls: Iterable[Row]) -> list[Row]:
-    """Return the calls that ended well and whose prompt and completion tokens the server told."""
+    """Return the successful calls with the prompt and completion tokens of the server's usage."""
     ended_well = (row for row in calls if row["outcome"] == "ok")
     return [row for row in ended_well if None not in (row["prompt_tokens"], row["completion_tokens"])]
 
 
 def overlaps(row: Row, start: float, end: float) -> bool:
-    """Return whether a call ran between two instants, at least in part."""
+    """Return whether a call overlaps the time between two instants."""
     return bool(row["started_at"] < end and row["started_at"] + row["duration_seconds"] > start)
 
 
 def total(rows: Iterable[Row], column: str) -> int | None:
-    """Return a column's sum; None when a row does not have it: what was not told is not zero."""
+    """Return a column's sum; None if a row lacks the value, because unknown is not zero."""
     values = [row[column] for row in rows]
     return None if None in values else sum(values)
 
 
 def evidence_of(data: RunData) -> Evidence:
-    """Return what else can be asked about a run.
+    """Return the evidence of a run.
 
     Raises:
-        ValueError: there is only its journal.
+        ValueError: there is only the journal.
     """
     if data.evidence is None:
-        raise ValueError("this run's data are its journal alone")
+        raise ValueError("this run has only a journal")
     return data.evidence
 
 
 @dataclass(frozen=True)
 class Finished:
-    """A finished run: its id, its summary and the files that a user looks at."""
+    """A finished run: its id, its summary, its pictures and its folder."""
 
     run_id: str
     summary: dict[str, Any]

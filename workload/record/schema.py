@@ -1,4 +1,4 @@
-"""The tables of a journal; which release wrote one is told by its version."""
+"""The tables of a journal, and their version."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ CREATE TABLE action (
   detail TEXT NOT NULL) STRICT;
 """
 TABLES = ("question", "node_visit", "stage", "prefetch", "llm_call", "call_text", "segment", "sample", "action")
-# Came without a new version: a journal of before has no such table, and so none of its rows.
+# Added without a new version: an older journal lacks these tables.
 LATER = frozenset({"prefetch"})
 
 
 @cache
 def pristine() -> sqlite3.Connection:
-    """Return a new journal, in memory: what another is compared with."""
+    """Return a new journal in memory, with which others are compared."""
     connection = sqlite3.connect(":memory:", check_same_thread=False)
     connection.executescript(SCHEMA)
     add_checksums(connection)

@@ -1,4 +1,4 @@
-"""When something was measured."""
+"""A measured window: its place in the run, and its time."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class Window:
-    """The time in which one point of one block was measured, warm-up outside.
+    """The time in which one point of one block was measured, without the warm-up.
 
-    `start` and `end` are instants of scrapes, in seconds since the epoch. `segment` counts from 0; a further one
-    follows an interruption. `block` is the arm's turn, counted from 0; see `workload.harness.blocks`.
+    `start` and `end` are scrape times, in seconds since the epoch. `segment` counts from 0; each interruption begins
+    another one. `block` counts the run's blocks from 0, see `workload.harness.blocks`.
     """
 
     arm: str

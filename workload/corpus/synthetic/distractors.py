@@ -15,7 +15,7 @@ SMALL_WORDS = frozenset({"of", "and", "the", "for"})
 
 
 class Distractors:
-    """Hands out distractors so that every passage of the world gets its turn."""
+    """Chooses distractors so that each passage of the world is used about equally often."""
 
     def __init__(self, world: World, chance: Chance) -> None:
         self._world, self._chance = world, chance
@@ -34,7 +34,7 @@ class Distractors:
         taken = self._chance.sample(related, min(NAMESAKES, len(related)))
         types = sorted({self._world.entities[title].type for title in gold})
         while len(taken) < COUNT:
-            # the type whose passages have had the fewest turns, so that none is left out for want of questions
+            # the type whose passages were used least, so that each type is used however few questions ask about it
             kind = min(types, key=lambda kind: self._shown[kind] / len(self._turns[kind]))
             self._shown[kind] += 1
             self._turns[kind].rotate(-1)
