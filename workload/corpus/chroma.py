@@ -182,7 +182,7 @@ def _read_schema(database: sqlite3.Connection) -> dict[str, int]:
 
 @cache
 def _installed_schema() -> dict[str, int]:
-    """Return the schema of the installed chromadb. It publishes none, so a store is created and read."""
+    """Return the schema of the installed chromadb. It publishes no schema, so a store is created and read."""
     with tempfile.TemporaryDirectory() as folder:
         with opened(Path(folder)):
             pass

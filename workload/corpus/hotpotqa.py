@@ -39,10 +39,10 @@ class Paragraph:
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """A question, its gold answer, the sentences that prove it, and the paragraphs it comes with.
+    """A question, its gold answer, the sentences that support it, and its paragraphs.
 
-    Where the file has no answer it is None, and where it has no facts there are none: then neither is scored. Any of
-    the `aliases` is as right as the answer.
+    `answer` is None, and `supporting_facts` is empty, if the file has none; then they are not scored. Each of the
+    `aliases` is as right as the answer.
     """
 
     id: str
@@ -56,7 +56,7 @@ class Question:
 
     @property
     def answers(self) -> tuple[str, ...]:
-        """All right answers; empty if none is known."""
+        """All right answers; empty if they are unknown."""
         return () if self.answer is None else (self.answer, *self.aliases)
 
 
@@ -64,7 +64,7 @@ def dump(questions: Iterable[Question], path: Path) -> None:
     """Write the official format, one question per line; the same questions give the same bytes.
 
     Raises:
-        StorageError: the folder is missing, full or not writable; an earlier file of that name is left as it was.
+        StorageError: the folder is missing, full or not writable; an earlier file of that name is unchanged.
     """
     lines = ",\n".join(_line(question) for question in questions)
     if not path.parent.is_dir():
@@ -95,7 +95,7 @@ def draw(questions: Sequence[Question], count: int, seed: int) -> tuple[Question
     """Return `count` questions drawn evenly without replacement: the same ones for the same file, count and seed.
 
     Raises:
-        UsageError: `count` is below 1 or above what there is.
+        UsageError: `count` is not between 1 and the number of questions.
     """
     if not 1 <= count <= len(questions):
         raise UsageError(f"Cannot draw {count} questions.", f"The corpus has {len(questions)}: ask for 1 to that many.")

@@ -52,16 +52,16 @@ def build(
     *,
     replace: bool = False,
 ) -> IndexManifest:
-    """Embed the paragraphs (title and text) into a collection of cosine space, and write its manifest last.
+    """Embed the paragraphs (title and text) into a collection with cosine distance, and write its manifest last.
 
-    The same content and model return the existing manifest at once; an interrupted build of them goes on where it
-    stopped. An unfinished build of other content is dropped; a finished one only with `replace`, and a collection that
-    this function did not make never. `progress` is a started display to add a task to; None shows none.
+    A finished index of the same content and model is reused, and an interrupted build is resumed. An unfinished build
+    of other content is replaced, a finished one only with `replace`, and a foreign collection never. `progress` is a
+    started display that gets a task; None shows no progress.
 
     Raises:
-        UsageError: nothing to index, a bad name or batch size, or a collection that is in the way.
-        DependencyDownError: the store is locked (by another build, for one) or corrupt.
-        MissingPartError: too little memory for the vector index.
+        UsageError: there is nothing to index, the name or batch size is wrong, or another collection has the name.
+        DependencyDownError: the store is corrupt, or locked, for example by another build.
+        MissingPartError: there is too little memory for the vector index.
         StorageError: the disk is full or not writable.
     """
     wanted = {paragraph.id: paragraph for paragraph in paragraphs}
@@ -133,12 +133,12 @@ def _finished(
 
 
 def target_collection(client: ClientAPI, collection: str, mark: dict[str, str]) -> Collection:
-    """Return the collection to fill, made in cosine space with `mark` as its metadata where there is none.
+    """Return the collection to fill; a missing one is created with cosine distance and `mark` as its metadata.
 
     Raises:
         UsageError: Chroma refuses the name.
     """
-    from chromadb.errors import InvalidArgumentError  # noqa: PLC0415 - most of a second to import
+    from chromadb.errors import InvalidArgumentError  # noqa: PLC0415 - its import takes most of a second
 
     try:
         return client.get_or_create_collection(
@@ -183,7 +183,7 @@ def _require_all(target: Collection, wanted: dict[str, Paragraph], persist_dir: 
 
 
 def _manifest(collection: str, embedder: Embedder, count: int, content: str) -> IndexManifest:
-    from chromadb import __version__  # noqa: PLC0415 - most of a second to import
+    from chromadb import __version__  # noqa: PLC0415 - its import takes most of a second
 
     created = datetime.now(UTC).isoformat(timespec="seconds")
     return IndexManifest(

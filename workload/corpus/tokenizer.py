@@ -121,16 +121,16 @@ def check_tokenizer(
     for messages in sample:
         asked = {"model": model, "messages": list(messages), "add_generation_prompt": True}
         try:
-            told = client.post("/tokenize", json=asked).raise_for_status().json()["tokens"]
+            theirs = client.post("/tokenize", json=asked).raise_for_status().json()["tokens"]
         except httpx.HTTPError as error:
             raise unanswered(error, str(client.base_url).rstrip("/"), "/tokenize") from error
         except (ValueError, KeyError, TypeError) as error:
             raise DependencyDownError(
                 f"{client.base_url} does not tokenize as vLLM does ({type(error).__name__}).", "Check --vllm-endpoint."
             ) from error
-        if told != (ours := tokenizer.prompt_ids(messages)):
+        if theirs != (ours := tokenizer.prompt_ids(messages)):
             raise UsageError(
-                f"The tokenizer {tokenizer.name} gives other tokens than the server: {len(ours)}, not {len(told)}.",
+                f"The tokenizer {tokenizer.name} gives other tokens than the server: {len(ours)}, not {len(theirs)}.",
                 "Name the served model's folder with --tokenizer.",
             )
     return len(sample)

@@ -135,8 +135,8 @@ def watched(
         return
     targets = TargetFiles(targets_folder(cache, up_state.prometheus_port))
     client = PrometheusClient(f"http://{HOST}:{up_state.prometheus_port}", loopback_session())
-    told = {"vllm": [engine.endpoint], "workload": [under_test.address]}
+    addresses = {"vllm": [engine.endpoint], "workload": [under_test.address]}
     used = FileLock(targets.folder, f"Prometheus on port {up_state.prometheus_port}")
-    with used.acquire(by=by), scraped(targets, client, LIVE, told, meanwhile) as seen:
+    with used.acquire(by=by), scraped(targets, client, LIVE, addresses, meanwhile) as seen:
         yield
         wait_for_scrapes(client, LIVE, seen, time.time())

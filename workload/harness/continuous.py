@@ -40,7 +40,7 @@ class ContinuousLoad:
         settings: of the agent.
         rate: most questions per second; the pauses between them are exponential.
         launcher: brings the engine up, or waits for it.
-        targets: where Prometheus finds what it scrapes; the claim lies beside them.
+        targets: the target files of Prometheus, in whose folder its lock is.
         corpus, embedder: what the agent searches.
         console: where it prints its progress.
         pause_reasons: returns the reasons to pause now, such as alerts; nothing is sent while there are any.
@@ -82,7 +82,7 @@ class ContinuousLoad:
                 engine = self._attach(stack)
                 under_test = stack.enter_context(serve_agent(engine, self.settings, self.corpus.store, self.embedder))
                 exporter = [self.settings.places.exporter] if self.settings.places.exporter else []
-                with self._turn() as may_ask:
+                with self._locked() as may_ask:
                     if may_ask:
                         workload = [under_test.address]
                         self.targets.write(LIVE, vllm=[engine.endpoint], exporter=exporter, workload=workload)
@@ -94,13 +94,13 @@ class ContinuousLoad:
     def _attach(self, stack: ExitStack) -> RunningEngine:
         """Start or attach to an engine at a moment when no experiment uses it: one may be between two arms."""
         while True:
-            with self._turn() as may_ask:
+            with self._locked() as may_ask:
                 if may_ask and not self.pause_reasons():
                     return stack.enter_context(self.launcher.start(PROFILES["base"]))
             asyncio.run(self._stand_aside())
 
     @contextmanager
-    def _turn(self) -> Iterator[bool]:
+    def _locked(self) -> Iterator[bool]:
         """Hold what an experiment would claim; the value says whether it may be used."""
         with ExitStack() as stack:
             yield all(stack.enter_context(lock.acquire_shared()) for lock in self._locks())
@@ -114,7 +114,7 @@ class ContinuousLoad:
             arm=LIVE.arm, block=lap, name=LIVE.experiment, segment=0, salt=f"{LIVE.run}-{lap}-{random.random()}"
         )
         for question in questions:
-            with self._turn() as may_ask:
+            with self._locked() as may_ask:
                 failed = await self._ask(under_test, phase, question) if may_ask and not self.pause_reasons() else None
             if failed is None:
                 await self._stand_aside()
@@ -133,7 +133,7 @@ class ContinuousLoad:
         self.console.print(f"Paused: {', '.join(self.pause_reasons()) or 'an experiment has the engine'}")
         while True:
             await self.sleep(PAUSE_POLL_SECONDS)
-            with self._turn() as may_ask:
+            with self._locked() as may_ask:
                 if may_ask and not self.pause_reasons():
                     self.console.print("Going on")
                     return

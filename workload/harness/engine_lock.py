@@ -1,4 +1,4 @@
-"""What a command claims, from its settings; and what it says of itself to whoever comes second."""
+"""The lock of an engine, and how this process names itself to those that wait for it."""
 
 from __future__ import annotations
 

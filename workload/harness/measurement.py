@@ -77,8 +77,8 @@ class Measurement:
             "pids": process_tree(self.engine.pid),
         }
         counters, resets = self._counters(window)
-        told = {"counter_resets": resets, "store_changed": await self._change_of_store(window)}
-        return Measured(window, facts, counters, {**tally.as_dict(), **told})
+        changes = {"counter_resets": resets, "store_changed": await self._change_of_store(window)}
+        return Measured(window, facts, counters, {**tally.as_dict(), **changes})
 
     async def _change_of_store(self, window: Window) -> str:
         """Return how the document store changed during a window, or "no"; a change is printed at once."""

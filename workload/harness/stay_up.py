@@ -91,8 +91,8 @@ class Stack:
                     claimed.enter_context(lock.acquire_now(self.by, REMEDY))
                 self.up_state.write(self.cache)
                 stack.callback(forget, self.cache)
-                told = self._start(stack)
-            for line in (*told, "Ctrl-C or `hop2rag down` stops all of it."):
+                lines = self._start(stack)
+            for line in (*lines, "Ctrl-C or `hop2rag down` stops all of it."):
                 self.console.print(line, highlight=False, soft_wrap=True)
             try:
                 while True:
@@ -131,13 +131,13 @@ class Stack:
 
     def _start(self, stack: ExitStack) -> list[str]:
         """Start everything; return the lines that say where it is."""
-        told = []
+        lines = []
         alertmanager = self._alertmanager()
         if alertmanager:
             stack.callback(alertmanager.stop)
             alertmanager.start(shares=False)
             self._note("Alertmanager", alertmanager.child)
-            told.append(
+            lines.append(
                 f"Alertmanager on {alertmanager.client.url}; it calls `hop2rag soak` on port {self.ports.webhook}; "
                 f"its user is {USER}, the password is in {alertmanager.password_file}"
             )
@@ -153,19 +153,19 @@ class Stack:
         stack.callback(self.prometheus.stop)
         self.prometheus.start(shares=False)
         self._note("Prometheus", self.prometheus.child)
-        told.append(f"Prometheus on {self.prometheus.url}")
+        lines.append(f"Prometheus on {self.prometheus.url}")
         if binary := find_grafana_server():
             grafana = LocalGrafana(binary, self.cache, self.prometheus.url, port=self.ports.grafana, by=self.by)
             stack.enter_context(grafana)
             self._note("Grafana", grafana.child)
-            told.append(f"Grafana on {grafana.url}; its admin's password is in {grafana.password_file}")
+            lines.append(f"Grafana on {grafana.url}; its admin's password is in {grafana.password_file}")
         else:
-            told.append("No Grafana on PATH: the figures and `hop2rag export` need none.")
+            lines.append("No Grafana on PATH; the figures and `hop2rag export` do not need it.")
         stack.callback(self._stop_engine)
         self._start_engine()
         self._scrape()
         engine = f"vLLM ({self.profile.name}) on http://{HOST}:{self.launcher.port}"
-        return [f"{engine}; a run that wants other flags borrows its port", *told]
+        return [f"{engine}; a run that needs other flags borrows its port", *lines]
 
     def _alertmanager(self) -> LocalAlertmanager | None:
         try:

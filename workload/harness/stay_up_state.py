@@ -45,7 +45,7 @@ class UpState:
 
     def having(self, name: str, child: tuple[int, float] | None) -> UpState:
         """Return the state with a server added, or removed if `child` is None."""
-        others = {each: told for each, told in self.children.items() if each != name}
+        others = {each: identity for each, identity in self.children.items() if each != name}
         return replace(self, children=others | ({name: child} if child else {}))
 
 

@@ -37,7 +37,7 @@ def read_recorded(results: Path, run: str) -> CallSource:
     folder = run_folder(results, run)
     found = manifest.manifest_in(folder)
     engines = {part.window.arm: _cache_facts(part.engine) for part in found.measured}
-    sizes = {told.block_size for told in engines.values()}
+    sizes = {engine.block_size for engine in engines.values()}
     if len(sizes) > 1:
         raise UsageError(f"The engines of run {run} had different block sizes.", "Compare runs of one block size.")
     with manifest.readable(run):

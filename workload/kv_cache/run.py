@@ -130,14 +130,24 @@ def source_of(
         speak, origin = from_record(script), REPLAYED.format(run=settings.load.replay)
     if not asked:
         raise UsageError(
-            f"Run {settings.load.replay} recorded none of these questions.", "Name the questions that it asked."
+            f"Run {settings.load.replay} did not record any of these questions.", "Name the questions that it asked."
         )
 
     def find(bundle: Bundle) -> CallSource:
         bundle.journal.unlink(missing_ok=True)
         bundle.note(corpus=corpus.source_dict())
         with Journal(bundle.journal, settings.flat()) as journal:
-            arms = simulate(asked, speak, corpus.store, embedder, library, settings, block_size, journal, progress)
+            arms = simulate(
+                asked,
+                speak,
+                store=corpus.store,
+                embedder=embedder,
+                tokenizer=library,
+                settings=settings,
+                block_size=block_size,
+                journal=journal,
+                progress=progress,
+            )
         return CallSource(
             kind="simulated" if script is None else "replayed",
             origin=origin,

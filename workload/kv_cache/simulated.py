@@ -119,6 +119,7 @@ def from_record(script: Script) -> Speak:
 def simulate(
     questions: Sequence[Question],
     speak: Speak,
+    *,
     store: DocumentStore,
     embedder: Embedder,
     tokenizer: ChatTokenizer,

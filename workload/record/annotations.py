@@ -62,7 +62,7 @@ def no_marks(start: float, end: float | None, text: str, tags: Sequence[str]) ->
 
 
 def annotator(grafana: Grafana | None, say: Callable[[str], None]) -> Annotate:
-    """Return a function that writes annotations to Grafana, or one that writes none without a Grafana.
+    """Return a function that writes annotations to Grafana; without a Grafana it does nothing.
 
     Annotations are optional: the first failure of Grafana is reported through `say`, and the run continues.
     """

@@ -68,8 +68,8 @@ def test_row_27_questions_without_a_store_are_indexed_and_used(tmp_path: Path, e
 def test_a_blind_file_and_unknown_types_are_announced(tmp_path: Path, embedder: WordEmbedder) -> None:
     """Empty cells of a table hours later are no way to learn that nothing was scored."""
     corpus, said = opened(embedder, questions=write(tmp_path / "blind.json", type="inference"))
-    assert "1 of 1 questions have no gold answer: none of them is scored." in said
-    assert 'Of type "other" in hop2rag_hops: inference.' in said
+    assert "1 of 1 questions have no gold answer: no question is scored." in said
+    assert 'These types count as "other" in hop2rag_hops: inference.' in said
     told = corpus.source_dict()
     assert told is not None
     assert (told["without_answer"], told["other_types"]) == (1, ("inference",))

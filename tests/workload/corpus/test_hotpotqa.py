@@ -148,7 +148,11 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20
 PARAGRAPHS = st.builds(Paragraph, TEXT, st.lists(TEXT, max_size=3).map(tuple))
 FACTS = st.lists(st.tuples(TEXT, st.integers(0, 9)), min_size=1, max_size=3).map(tuple)
 QUESTIONS = st.builds(
-    Question, TEXT, TEXT, TEXT, TEXT, TEXT, FACTS, st.lists(PARAGRAPHS, min_size=1, max_size=3).map(tuple)
+    Question,
+    **dict.fromkeys(("id", "question", "answer", "type", "level"), TEXT),
+    supporting_facts=FACTS,
+    context=st.lists(PARAGRAPHS, min_size=1, max_size=3).map(tuple),
+    aliases=st.just(()),
 )
 
 
@@ -248,5 +252,5 @@ def test_other_seeds_draw_other_questions() -> None:
 @pytest.mark.parametrize("count", [-1, 0, 3])
 def test_a_draw_of_more_than_there_is_names_both_numbers(count: int) -> None:
     """Silently drawing fewer would shrink the sample behind a published mean."""
-    with pytest.raises(UsageError, match=rf"draw {count} questions.*holds 2"):
+    with pytest.raises(UsageError, match=rf"draw {count} questions.*has 2"):
         draw(load(TINY), count, 1)

@@ -87,7 +87,7 @@ def test_an_index_is_built_once(url: str, paragraphs: tuple[Paragraph, ...], emb
 def test_other_content_is_never_replaced(url: str, paragraphs: tuple[Paragraph, ...], embedder: WordEmbedder) -> None:
     """A server is shared; the collection may be somebody's work of days."""
     build_served(paragraphs[:10], url, "taken", embedder)
-    with pytest.raises(UsageError, match=r"'taken'.*something else.*--collection"):
+    with pytest.raises(UsageError, match=r"'taken'.*other content.*--collection"):
         build_served(paragraphs[:20], url, "taken", embedder)
     with served(url) as client:
         assert client.get_collection("taken", embedding_function=None).count() == 10

@@ -65,12 +65,12 @@ def simulation(
         arms = simulate(
             questions[:6],
             from_gold_facts(questions),
-            store,
-            embedder,
-            tokenizer,
-            settings,
-            BLOCK_SIZE,
-            journal,
-            progress,
+            store=store,
+            embedder=embedder,
+            tokenizer=tokenizer,
+            settings=settings,
+            block_size=BLOCK_SIZE,
+            journal=journal,
+            progress=progress,
         )
     return Simulation(arms, path)

@@ -81,4 +81,4 @@ def test_the_breakdown_answers_in_its_title(simulation: Simulation, tmp_path: Pa
     found = summarize(CallSource(kind="simulated", origin=ORIGIN, arms=simulation.arms, block_size=16), None)
     FIGURES["token_breakdown.png"]({"run": "r", **found}, tmp_path / "x.png")
     computed = found["arms"]["append-only"]["uncached_tokens_per_question"]
-    assert f"append-only leaves {computed:,.0f} prompt tokens a question to compute" in words(painted[0])
+    assert f"append-only leaves {computed:,.0f} prompt tokens per question to compute" in words(painted[0])

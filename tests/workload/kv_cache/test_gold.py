@@ -43,8 +43,8 @@ def test_row_26_what_the_file_does_not_hold_is_not_found_and_is_said() -> None:
     found = gold_passages([GOLD, replace(WHOLE, id="r")], [shown("Aba", "Ben"), shown("Aba", "Ben", question="r")])
     assert found == {"questions": 2, "found_all": 1, "found_none": 0, "unreadable": 1}
     words = " ".join(gold_in_words(found))
-    assert "every gold passage of 1 of 2 questions" in words
-    assert "1 questions have a gold passage of which their file holds no sentence" in words
+    assert "all gold passages of 1 of 2 questions" in words
+    assert "1 questions have a gold passage of which their file has no sentence" in words
 
 
 @pytest.mark.parametrize("context", [(), replace(GOLD).context], ids=["no passages", "other passages"])

@@ -102,7 +102,7 @@ def test_a_file_without_calls_is_refused(tmp_path: Path, content: bytes) -> None
     """An empty analysis would look like a cache that nothing can use."""
     path = tmp_path / "prompts.jsonl"
     path.write_bytes(content)
-    with pytest.raises(UsageError, match=r"holds no call|cannot be read"):
+    with pytest.raises(UsageError, match=r"has no call|cannot be read"):
         read_prompts(path, no_tokenizer, 16)
 
 

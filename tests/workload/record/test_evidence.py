@@ -133,7 +133,7 @@ def test_what_is_absent_is_empty_and_never_zero(tmp_path: Path) -> None:
     assert evidence.stored("vllm:nothing", window) == []
     assert evidence.increases("vllm:nothing", window) == []
     assert evidence.texts == {}
-    with pytest.raises(ValueError, match="journal alone"):
+    with pytest.raises(ValueError, match="only a journal"):
         evidence_of(RunData(measured=[], questions=[], calls=[], visits=[], stages=[]))
 
 

@@ -106,7 +106,7 @@ async def test_a_value_that_sqlite_cannot_hold_is_no_full_disk(tmp_path: Path, v
     """Whoever reads "Free disk space" looks for hours in the wrong place."""
     journal = Journal(tmp_path / "journal.sqlite", CONFIG)
     journal.insert("node_visit", {**visit_rows(0)[0], "started_at": value})
-    with pytest.raises(StorageError, match="cannot hold a value") as raised:
+    with pytest.raises(StorageError, match="cannot store a value") as raised:
         await journal.acknowledge()
     assert "disk space" not in str(raised.value)
     with pytest.raises(StorageError):
@@ -118,7 +118,7 @@ async def test_row_15_after_a_failed_write_nothing_is_acknowledged(tmp_path: Pat
     with Journal(tmp_path / "journal.sqlite", CONFIG) as journal:
         journal.insert("node_visit", {"node": "a row without its columns"})
         for _ in range(2):
-            with pytest.raises(StorageError, match="cannot hold a value"):
+            with pytest.raises(StorageError, match="cannot store a value"):
                 await journal.acknowledge()
             journal.insert("node_visit", visit_rows(0)[0])
         with pytest.raises(StorageError):

@@ -42,7 +42,7 @@ TYPE_OF_BRIDGE = {"creator": "person", "publisher": "organisation", "setting": "
 
 @dataclass(frozen=True)
 class QuestionDraft:
-    """A question before it gets its distractors; `facts` are (title, sentence number), the gold passages in order."""
+    """A question without its distractors; `facts` are (title, sentence number) of the gold passages in order."""
 
     type: str
     text: str
@@ -51,7 +51,7 @@ class QuestionDraft:
 
 
 def propose_bridge(world: World, subject: Entity, chance: Chance) -> QuestionDraft | None:
-    """Draw a bridge question about `subject`, or return None where a passage alone would give the answer away."""
+    """Draw a bridge question about `subject`, or return None if a single passage would give the answer away."""
     relation = chance.choice([relation for kind, relation in BRIDGES if kind == subject.type])
     bridge = world.entities[str(subject.facts[relation])]
     asked = chance.choice([asked for kind, asked in ASKED if kind == bridge.type])

@@ -36,7 +36,7 @@ YES_SHARE = 0.5
 
 
 def propose_comparison(world: World, first: Entity, peers: list[Entity], chance: Chance) -> QuestionDraft | None:
-    """Draw a comparison of `first` with one of `peers` (all of its type), or None where no peer is fit for it."""
+    """Draw a comparison of `first` with one of `peers` (all of its type), or None if no peer is suitable."""
     if chance.happens(ORDERED_SHARE):
         return _propose_ordered(world, first, chance.choice(peers), chance)
     return _propose_same(world, first, peers, chance)

@@ -28,7 +28,7 @@ class Distractors:
                 self._namesakes[word].append(name)
 
     def take(self, gold: list[str]) -> list[str]:
-        """Return `COUNT` titles, none of them in `gold`: some namesakes, the rest of the gold passages' types."""
+        """Return `COUNT` titles that are not in `gold`: some namesakes, then titles of the gold passages' types."""
         words = [word for title in gold for word in title.split() if word not in SMALL_WORDS]
         related = sorted({name for word in words for name in self._namesakes[word]} - set(gold))
         taken = self._chance.sample(related, min(NAMESAKES, len(related)))

@@ -1,4 +1,4 @@
-"""Puts questions and distractors together: the corpus of an invented world in HotpotQA's format."""
+"""Combines questions and distractors into a corpus about an invented world, in HotpotQA's format."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ FRUITLESS_TRIES = 2_000  # in a row, after which the world counts as asked out
 def generate(questions: int, passages: int, seed: int) -> tuple[Question, ...]:
     """Make `questions` questions about a world of `passages` passages: 2 gold passages and 8 distractors each.
 
-    The same arguments give the same questions on every machine and Python version. Distractors are handed out in turn,
-    so the contexts together show nearly the whole world once there are `passages` / 6 questions. `level` is always
-    "medium": it is a human judgement which a generator does not have.
+    The same arguments give the same questions on every machine and Python version. Distractors are used evenly, so
+    the contexts together show nearly the whole world with `passages` / 6 questions or more. `level` is always "medium",
+    because it is a human judgement.
 
     Raises:
         UsageError: a size is out of range, or the world is too small for so many different questions.
     """
     if not 1 <= questions <= MAX_QUESTIONS:
-        raise UsageError(f"{questions} questions cannot be made.", f"Ask for 1 to {MAX_QUESTIONS}.")
+        raise UsageError(f"{questions} questions cannot be generated.", f"Ask for 1 to {MAX_QUESTIONS}.")
     world = build_world(passages, seed)
     chance = Chance(f"questions {seed}")
     distractors = Distractors(world, chance)

@@ -27,7 +27,7 @@ TITLE_NOUNS = ("Almanac", "Anchor", "Beacon", "Bellows", "Bridge", "Candle", "Ca
 
 
 class Namer:
-    """Hands out invented words and names, none of them twice."""
+    """Invents words and names, each only once."""
 
     def __init__(self, chance: Chance) -> None:
         self._chance = chance

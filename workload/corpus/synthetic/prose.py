@@ -26,7 +26,7 @@ class Passage:
 
 
 class _Fields(dict[str, Any]):
-    """The blanks of a template: facts as they are, `a_x` with its article, anything else drawn from the vocabulary."""
+    """The blanks of a template: facts, `a_x` with its article, and words drawn from the vocabulary."""
 
     def __init__(self, facts: Mapping[str, str | int], chance: Chance) -> None:
         super().__init__(facts)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     Facts = dict[str, str | int]
 
 MIN_PASSAGES = 60  # enough for every kind of work to find a maker and an organisation
-MAX_PASSAGES = 200_000  # the pools of first names and surnames allow more, nobody's patience does
+MAX_PASSAGES = 200_000  # the pools of first names and surnames would allow more
 PLACE_SHARE, PERSON_SHARE, ORGANISATION_SHARE = 0.2, 0.3, 0.2  # the rest are works
 
 
@@ -35,7 +35,7 @@ class Entity:
 
 @dataclass(frozen=True)
 class World:
-    """All entities by name, their passages by the same name, and which passages name a given entity."""
+    """All entities by name, their passages by the same name, and the passages that name an entity."""
 
     entities: Mapping[str, Entity]
     passages: Mapping[str, Passage]
@@ -43,11 +43,11 @@ class World:
 
     @property
     def paragraphs(self) -> tuple[Paragraph, ...]:
-        """Every passage of the world, as the corpus holds it."""
+        """All passages of the world, as paragraphs of the corpus."""
         return tuple(passage.paragraph for passage in self.passages.values())
 
     def of_type(self, kind: str) -> list[Entity]:
-        """Return the entities of one type, in the order they were made."""
+        """Return the entities of one type, in order of creation."""
         return [entity for entity in self.entities.values() if entity.type == kind]
 
 
@@ -59,7 +59,7 @@ def build_world(passages: int, seed: int) -> World:
     """
     if not MIN_PASSAGES <= passages <= MAX_PASSAGES:
         raise UsageError(
-            f"A world of {passages} passages cannot be made.", f"Ask for {MIN_PASSAGES} to {MAX_PASSAGES}."
+            f"A world of {passages} passages cannot be generated.", f"Ask for {MIN_PASSAGES} to {MAX_PASSAGES}."
         )
     chance = Chance(f"world {seed}")
     made = list(_Maker(chance, passages).entities())
@@ -75,7 +75,7 @@ def build_world(passages: int, seed: int) -> World:
 
 
 class _Maker:
-    """Makes the entities in the order in which they need each other."""
+    """Makes the entities in the order of their dependencies."""
 
     def __init__(self, chance: Chance, total: int) -> None:
         self.chance, self.namer = chance, Namer(chance)
@@ -144,7 +144,7 @@ class _Maker:
             )
 
     def _employ(self, person: Facts, organisations: dict[str, Facts]) -> None:
-        """Give a person an organisation that was there in time, if a few draws find one; never the person's own."""
+        """Give a person an organisation that was founded in time, if a few draws find one; never the person's own."""
         names = list(organisations)
         draws = [self.chance.choice(names) for _ in range(8)]
         in_time = [name for name in draws if int(organisations[name]["founded"]) <= int(person["born"]) + 45]
