@@ -2,63 +2,29 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
-import re
-import signal
 import sys
-import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import psutil
 import typer
 from prometheus_client import disable_created_metrics
 
-from exporter.errors import ActionableError, UsageError
+from exporter.errors import ActionableError
+from exporter.flags import parse_address, parse_duration
 from exporter.host.filesystem import FLAG as FILESYSTEM_FLAG
 from exporter.host.filesystem import parse_volumes
 from exporter.host.processes import Target
 from exporter.plain_text import plain
 from exporter.service import Config, Exporter, own_version
+from exporter.shutdown import serve_until_signal
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-_LOG = logging.getLogger("exporter.cli")
-EXIT_SECONDS = 5.0
 # The sampler shares the interpreter with scrapes: a waiting thread runs after 0.5 ms instead of 5 ms.
 SWITCH_INTERVAL_SECONDS = 0.0005
-_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(us|ms|s|m)")
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-
-
-def parse_duration(text: str, flag: str, shortest: float, longest: float) -> float:
-    """Return a duration such as `10ms` in seconds.
-
-    Raises:
-        UsageError: it is not a duration, or it is outside `shortest` to `longest` seconds.
-    """
-    match = _DURATION.fullmatch(text)
-    seconds = float(match[1]) * _UNITS[match[2]] if match else float("nan")
-    if not shortest <= seconds <= longest:
-        raise UsageError(f"{flag} {text} is not allowed.", f"Use {shortest:g}s to {longest:g}s, such as 10ms or 1s.")
-    return seconds
-
-
-def parse_address(text: str) -> tuple[str, int]:
-    """Return host and port of `host:port`, `[v6]:port` or `:port` (all interfaces, as in Prometheus).
-
-    Raises:
-        UsageError: it is not such an address.
-    """
-    host, colon, port = text.rpartition(":")
-    if not colon or not port.isdecimal() or int(port) > 65535 or (":" in host and not host.startswith("[")):
-        raise UsageError(f"--web.listen-address {text} is not an address.", "Use host:port, such as 127.0.0.1:9400.")
-    return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 - only where the user omits the host
 
 
 def _show_version(wanted: bool) -> None:
@@ -185,45 +151,6 @@ def export(
     except ActionableError as error:
         typer.echo(plain(f"hop2rag-exporter: {error}"), err=True)
         raise typer.Exit(error.exit_code) from None
-
-
-def serve_until_signal(exporter: Exporter) -> None:
-    """Run the exporter until SIGTERM or SIGINT, then end the process within seconds, whatever hangs."""
-    stop = threading.Event()
-
-    def end(*_: object) -> None:
-        if not stop.is_set():
-            stop.set()
-            _after(EXIT_SECONDS, _give_up)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, end)
-    try:
-        exporter.start()
-        # What exists now stays: when a full garbage collection skips it, it takes 1 ms instead of 15.
-        gc.collect()
-        gc.freeze()
-        stop.wait()
-    finally:
-        exporter.stop()
-    _leave(0)
-
-
-def _after(seconds: float, act: Callable[[], None]) -> None:
-    timer = threading.Timer(seconds, act)
-    timer.daemon = True
-    timer.start()
-
-
-def _give_up() -> None:
-    _LOG.error("Shutdown still hangs %g s after the signal; unwritten rows of the raw log are lost.", EXIT_SECONDS)
-    _leave(1)
-
-
-def _leave(code: int) -> None:
-    """End the process without waiting for threads: one that hangs in a dead file system would block the exit."""
-    logging.shutdown()
-    os._exit(code)
 
 
 def _targets(**found_by: tuple[int | None, int | None, str | None]) -> dict[str, Target]:

@@ -13,9 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-
-    from exporter.gpu.latest import GpuRecord
+    from collections.abc import Callable, Iterator
 
 WINDOW_MS = 3_000
 HEARTBEAT_MS = 1_000
@@ -30,17 +28,6 @@ NODE_ACTIVE_HELP = (
 def encode_header(name: str, text: str) -> str:
     """Return the HELP and TYPE lines of a gauge."""
     return f"# HELP {name} {text}\n# TYPE {name} gauge\n"
-
-
-def expose_memory(records: Iterable[GpuRecord], now_ms: int, window_ms: int = WINDOW_MS) -> bytes:
-    """Return every memory sample of the last `window_ms`, ascending within each GPU."""
-    lines = [encode_header(MEMORY_USED, MEMORY_USED_HELP)]
-    since_ms = now_ms - window_ms
-    for record in records:
-        prefix = f'{MEMORY_USED}{{gpu="{record.info.gpu}"}} '
-        recent = [sample for sample in record.timeline if sample.ts_ms > since_ms]
-        lines += [f"{prefix}{sample.used_bytes} {sample.ts_ms}\n" for sample in recent]
-    return "".join(lines).encode()
 
 
 @dataclass(slots=True)

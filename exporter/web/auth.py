@@ -53,20 +53,14 @@ class BasicAuth:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer 401, or 503."""
-        if scope["path"] in OPEN_PATHS:
-            await self._app(scope, receive, send)
-            return
+        answer = self._app
+        client, header = network_of((scope.get("client") or ("",))[0]), Headers(scope=scope).get("authorization", "")
         try:
-            client = network_of((scope.get("client") or ("",))[0])
-            is_allowed = await self._is_allowed(Headers(scope=scope).get("authorization", ""), receive, client)
+            if scope["path"] not in OPEN_PATHS and not await self._is_allowed(header, receive, client):
+                answer = PlainTextResponse("Unauthorized\n", 401, {"WWW-Authenticate": 'Basic realm="metrics"'})
         except BusyError:
-            await PlainTextResponse("Too many passwords to check.\n", 503, {"Retry-After": "1"})(scope, receive, send)
-            return
-        if is_allowed:
-            await self._app(scope, receive, send)
-            return
-        refusal = PlainTextResponse("Unauthorized\n", 401, {"WWW-Authenticate": 'Basic realm="metrics"'})
-        await refusal(scope, receive, send)
+            answer = PlainTextResponse("Too many passwords to check.\n", 503, {"Retry-After": "1"})
+        await answer(scope, receive, send)
 
     async def _is_allowed(self, header: str, receive: Receive, client: str) -> bool:
         scheme, _, encoded = header.partition(" ")
@@ -105,9 +99,8 @@ class BasicAuth:
             known = self._users.get(name.decode())
         except (binascii.Error, ValueError):
             return False
-        if len(password) > MAX_PASSWORD_BYTES:
-            return False
-        return bcrypt.checkpw(password, known or _UNKNOWN_USER) and known is not None
+        is_short = len(password) <= MAX_PASSWORD_BYTES
+        return is_short and bcrypt.checkpw(password, known or _UNKNOWN_USER) and known is not None
 
 
 async def _left(receive: Receive) -> None:

@@ -106,10 +106,5 @@ def read_web_config(path: Path) -> WebConfig:
         first = error.errors(include_input=False, include_url=False)[0]  # the input contains password hashes
         where = "".join(letter for letter in ".".join(map(str, first["loc"])) if letter.isprintable())
         raise UsageError(f"{path}: {where or 'content'}: {first['msg']}.", _SUPPORTED) from None
-    except (
-        yaml.YAMLError,
-        ValueError,
-        TypeError,
-        RecursionError,
-    ) as error:  # ValueError: not UTF-8, or no such date
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:  # ValueError: not UTF-8, or a bad date
         raise UsageError(f"{path} is not YAML.", f"See {_FLAG}.") from error

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.gpu.latest import Clock, GpuRecord
+from exporter.gpu.memory_timeline import expose_memory
 from exporter.gpu.readings import Memory, Status, Utilization
-from exporter.timeline import expose_memory
 
 if TYPE_CHECKING:
     from tests.exporter.conftest import FakeDevice, FakeTime
