@@ -25,7 +25,7 @@ from fill import START, Fill, serving
 from machine import describe
 
 from workload.dashboards.catalogue import DASHBOARDS
-from workload.export.answers import Span, finest_of, is_instant, step_of
+from workload.export.panel_series import TimeRange, finest_of, is_instant, step_of
 from workload.paths import cache_dir
 from workload.promql.query import RANGE, RATE_INTERVAL, rate_interval
 from workload.services.prometheus_binary import find_prometheus
@@ -53,12 +53,12 @@ class Asked:
     form: dict[str, str]
 
 
-def asked_of(dashboard: Dashboard, span: Span) -> list[Asked]:
+def asked_of(dashboard: Dashboard, span: TimeRange) -> list[Asked]:
     """Return all queries of a dashboard."""
     return [_asked(panel, line, span) for row in dashboard.rows for panel in row.panels for line in panel.lines]
 
 
-def _asked(panel: Panel, line: Line, span: Span) -> Asked:
+def _asked(panel: Panel, line: Line, span: TimeRange) -> Asked:
     step = step_of(panel, span)
     promql = line.query.grafana().replace(RATE_INTERVAL, rate_interval(step, finest_of(panel)))
     promql = re.sub(r"\$\w+", ".+", promql.replace(RANGE, f"{round(span.seconds)}s"))
@@ -117,7 +117,7 @@ def main() -> int:
     parser.add_argument("--slowest", type=int, default=0)
     flags = parser.parse_args()
     fill = Fill(flags.seconds, flags.gpus, flags.servers)
-    span = Span(START, fill.end)
+    span = TimeRange(START, fill.end)
     binary = find_prometheus(cache_dir())
     machine = describe("requests")
     with tempfile.TemporaryDirectory() as folder, serving(fill, binary, Path(folder)) as client:

@@ -24,7 +24,7 @@ from workload.charts.canvas import sheet
 from workload.charts.time_series import png
 from workload.cli import run_command_line
 from workload.engine.facts import EngineFacts, facts_from
-from workload.export.answers import Answer, to_csv
+from workload.export.panel_series import PanelSeries, to_csv
 from workload.files.csv_cells import cell, text_in
 from workload.harness.ask import Answered
 from workload.panels.vllm_metrics import HIT_RATIO
@@ -209,7 +209,7 @@ def test_row_29_no_cell_is_a_formula(tmp_path: Path, words: str) -> None:
         rows = list(csv.reader(stream))
     quoted = "'" + words.replace("\r", "\n")
     assert rows == [["arm", quoted], [quoted, "-1.5"], ["-1.5", "2"]]
-    answer = Answer(HIT_RATIO.lines[0], "", {"arm": words}, np.array([1.0]), np.array([-2.0]))
+    answer = PanelSeries(HIT_RATIO.lines[0], "", {"arm": words}, np.array([1.0]), np.array([-2.0]))
     assert list(csv.reader(io.StringIO(to_csv([answer]), newline="")))[1][1:] == [quoted, "1.000", "-2.0"]
 
 

@@ -107,7 +107,7 @@ def test_a_snapshot_comes_back(grafana: Grafana) -> None:
     from datetime import UTC, datetime
 
     from tests.stubs.panels import DASHBOARD, SPAN, KnownSeries
-    from workload.export.answers import ask as find
+    from workload.export.panel_series import query_panel as find
 
     answers = {
         panel.key: find(panel, KnownSeries(), {"run": "r1"}, SPAN) for row in DASHBOARD.rows for panel in row.panels

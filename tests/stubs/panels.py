@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from workload.dashboards.catalogue import Dashboard, Row
-from workload.export.answers import Span
+from workload.export.panel_series import TimeRange
 from workload.panels.panel import Line, Panel
 from workload.promql.query import Query
 from workload.services.prometheus import NoDataError, PrometheusClient, Sample, Series
@@ -16,7 +16,7 @@ from workload.services.prometheus_server import loopback_session
 if TYPE_CHECKING:
     from workload.panels.panel import Kind, Unit
 
-SPAN = Span(1_700_000_000.0, 1_700_000_060.0)
+SPAN = TimeRange(1_700_000_000.0, 1_700_000_060.0)
 ARMS = ("prefix-off", "prefix-on")
 
 

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from workload.errors import UsageError
 from workload.paths import NAME_PATTERN, inside
-from workload.report.footer import told_options
+from workload.report.footer import options_in_words
 from workload.settings import (
     ENVIRONMENT,
     OTHER_VARIABLES,
@@ -209,11 +209,11 @@ def test_settings_survive_a_manifest() -> None:
 def test_a_footer_tells_every_option_that_is_not_as_by_default() -> None:
     """A copied picture must say what the agent did otherwise, for all arms and for each."""
     plain = load_settings({"limit": 1, "max_hops": 1, "k": 5}, {})
-    assert told_options(plain) == "layout original"
-    told = told_options(with_options(plain, {"retrieval_delay": "0.2", "primed": True}))
+    assert options_in_words(plain) == "layout original"
+    told = options_in_words(with_options(plain, {"retrieval_delay": "0.2", "primed": True}))
     assert told == "layout original, primed True, retrieval delay 0.2"
     arms = plain.changed(arms=("original", "late:retrieval-delay=1.2"))
-    assert told_options(arms) == "layout original; arms original | late:retrieval-delay=1.2"
+    assert options_in_words(arms) == "layout original; arms original | late:retrieval-delay=1.2"
 
 
 @pytest.mark.parametrize(

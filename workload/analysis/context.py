@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from workload.record.results import Row
-    from workload.services.prometheus import Series
     from workload.statistics.growth import Fit, Growth
 
 # Over fewer tokens the time of the last chunk weighs more than that of a token.
@@ -141,13 +140,6 @@ def fit_band(points: Points, fit: Fit, at: NDArray[np.float64]) -> NDArray[np.fl
     responses = wild_responses(matrix, seconds, BAND_RESAMPLES, np.random.default_rng(0))
     curves = (np.linalg.pinv(matrix) @ responses.T).T @ design(fit.shape, at / scale, knot).T
     return np.asarray(np.quantile(curves, TAILS, axis=0))
-
-
-def during(call: Row, line: Series, *, decoding: bool = False) -> NDArray[np.float64]:
-    """Return the samples of a gauge while a call ran, or only after its first token; shape (n,), n may be 0."""
-    start = call["started_at"] + (call["ttft_seconds"] or 0.0 if decoding else 0.0)
-    inside = (line.times >= start) & (line.times <= call["started_at"] + call["duration_seconds"])
-    return np.asarray(line.values[inside])
 
 
 def onset(calls: Iterable[Row], affected: Iterable[bool]) -> int | None:

@@ -53,7 +53,7 @@ class Costs:
 
 
 def fit_costs(calls: Sequence[Row], beside: Sequence[float]) -> Costs | None:
-    """Return what calls cost; `beside` is what was computed beside each, see `computed_beside`.
+    """Return what calls cost; `beside` is what was computed beside each, see `computed_meanwhile`.
 
     None for fewer than `MIN_CALLS` calls that tell their tokens and their time, where all have as many uncached tokens,
     and where prompt tokens cost nothing.
@@ -84,7 +84,7 @@ def context(call: Row) -> float:
     return float(call["prompt_tokens"] + call["completion_tokens"] / 2)
 
 
-def computed_beside(calls: Sequence[Row]) -> list[float]:
+def computed_meanwhile(calls: Sequence[Row]) -> list[float]:
     """Return for each call the uncached prompt tokens of others whose first token came while it decoded.
 
     A call that does not tell its tokens or its time to first token counts as none, and has none.

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workload.promql.gpu_memory import KV_USAGE_NAMES
+from workload.analysis.time_series import kv_usage, peak_of
 from workload.promql.vllm_metrics import ITL_BUCKETS
 from workload.statistics.percentiles import is_given
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from workload.record.evidence import Evidence
     from workload.record.results import RunData
     from workload.record.window import Window
 
@@ -26,10 +27,11 @@ def engine_effects(data: RunData, arm: str) -> dict[str, Any]:
     parts = [part for part in data.measured if part.window.arm == arm]
     pools = {part.engine.get("num_gpu_blocks") for part in parts}
     windows = [part.window for part in parts]
-    counts = _added(_buckets(data, window) for window in windows)
+    usage = [one for window in windows for one in kv_usage(data.evidence, window)] if data.evidence else []
+    counts = _buckets(data.evidence, windows) if data.evidence else {}
     return {
         "num_gpu_blocks": pools.pop() if len(pools) == 1 else None,
-        "kv_usage_peak": max(filter(None, (_peak(data, window) for window in windows)), default=None),
+        "kv_usage_peak": max(filter(None, (peak_of(one.values) for one in usage)), default=None),
         "inter_token_latency_p99_at_most": quantile_at_most(counts, 0.99),
     }
 
@@ -48,28 +50,10 @@ def quantile_at_most(counts: Mapping[float, float], share: float) -> float | Non
     return found if np.isfinite(found) else None
 
 
-def _buckets(data: RunData, window: Window) -> dict[float, float]:
-    if data.evidence is None:
-        return {}
-    found: dict[float, float] = {}
-    for sample in data.evidence.increases(ITL_BUCKETS, window, job="vllm"):
+def _buckets(evidence: Evidence, windows: Iterable[Window]) -> dict[float, float]:
+    """Return the cumulative counts of inter-token latency over all windows, by upper edge in seconds."""
+    counts: dict[float, float] = {}
+    for sample in (found for window in windows for found in evidence.increases(ITL_BUCKETS, window, job="vllm")):
         edge = float(sample.labels["le"])
-        found[edge] = found.get(edge, 0.0) + sample.value
-    return found
-
-
-def _added(parts: Iterable[Mapping[float, float]]) -> dict[float, float]:
-    total: dict[float, float] = {}
-    for part in parts:
-        for edge, count in part.items():
-            total[edge] = total.get(edge, 0.0) + count
-    return total
-
-
-def _peak(data: RunData, window: Window) -> float | None:
-    if data.evidence is None:
-        return None
-    for name in KV_USAGE_NAMES:
-        if series := data.evidence.stored(name, window, job="vllm-fast"):
-            return float(max(np.nanmax(one.values) for one in series))
-    return None
+        counts[edge] = counts.get(edge, 0.0) + sample.value
+    return counts

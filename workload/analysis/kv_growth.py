@@ -28,7 +28,7 @@ RESAMPLES = 1_999
 
 
 @dataclass(frozen=True)
-class Held:
+class KvUse:
     """What a call held at its end: `tokens` with keys and values, and the blocks of the pool then in use."""
 
     tokens: int
@@ -40,7 +40,7 @@ def tokens_of(call: Row) -> int:
     return int(call["prompt_tokens"] + call["completion_tokens"] - 1)
 
 
-def kv_growth(held: Sequence[Held], engine: Mapping[str, Any], expected: int | None) -> dict[str, Any]:
+def kv_growth(held: Sequence[KvUse], engine: Mapping[str, Any], expected: int | None) -> dict[str, Any]:
     """Return bytes a token by each witness, and whether all are within 2 % of what the config says.
 
     `capacity` is the engine's pool over the tokens that fit into it; a pool that was computed from the config is no

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from workload.record.results import Row
 
-QUARTILES = (0.25, 0.5, 0.75)
-
 
 def ended(questions: Iterable[Row]) -> list[Row]:
     """Return the questions that were answered or failed; one that was interrupted has no latency."""
@@ -30,9 +28,9 @@ def answered(questions: Iterable[Row]) -> list[Row]:
     return [row for row in questions if row["outcome"] == "ok"]
 
 
-def spread(values: Sequence[float]) -> dict[str, Any]:
+def quartiles(values: Sequence[float]) -> dict[str, Any]:
     """Return number, median, quartiles and extremes of at least one value, in their unit."""
-    low, middle, high = np.quantile(values, QUARTILES)
+    low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
     return {
         "n": len(values),
         "median": float(middle),
@@ -60,7 +58,7 @@ def by_node(visits: Iterable[Row], questions: Iterable[Row]) -> dict[str, dict[s
         return {}
     return {
         node: {
-            **spread([row["duration_seconds"] for row in rows]),
+            **quartiles([row["duration_seconds"] for row in rows]),
             "percentiles": distribution([row["duration_seconds"] for row in rows]),
             "share": sum(row["duration_seconds"] for row in rows) / everything,
             "visits_a_question": len(rows) / len(seconds),
@@ -89,7 +87,7 @@ def endings(questions: Iterable[Row]) -> dict[str, dict[str, Any]]:
             "n": len(rows),
             "share": len(rows) / len(every),
             "hops": _counted(rows),
-            "seconds": spread([row["duration_seconds"] for row in rows]),
+            "seconds": quartiles([row["duration_seconds"] for row in rows]),
             "reasons": dict(Counter(row["reason"] for row in rows if row["reason"])),
         }
         for termination, rows in sorted(group(every, "termination").items())
@@ -101,7 +99,7 @@ def context_by_hop(calls: Iterable[Row]) -> dict[str, list[dict[str, Any]]]:
     known = [call for call in calls if call["outcome"] == "ok" and call["prompt_tokens"] is not None]
     return {
         node: [
-            {"hop": hop, **spread([call["prompt_tokens"] for call in found])}
+            {"hop": hop, **quartiles([call["prompt_tokens"] for call in found])}
             for hop, found in sorted(group(rows, "hop").items())
         ]
         for node, rows in group(known, "node").items()

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from workload.analysis.latency import answered, distribution, ended, spread
-from workload.analysis.memory import Line, summed
+from workload.analysis.latency import answered, distribution, ended, quartiles
 from workload.analysis.rate import Rate
+from workload.analysis.time_series import summed
 from workload.record.results import group
 from workload.statistics.resampling import bounded
 from workload.statistics.scaling import efficiencies
@@ -135,7 +135,7 @@ def send_lag(questions: Iterable[Row], loop: Loop) -> dict[str, Any] | None:
     if not lags:
         return None
     typical = float(np.median([row["duration_seconds"] for row in rows]))
-    found = spread(lags)
+    found = quartiles(lags)
     return {**found, "share": found["median"] / typical if typical else None}
 
 
@@ -144,7 +144,7 @@ def extent(series: Sequence[Series]) -> dict[str, float] | None:
     told = [line for line in series if len(line.times)]
     if not told:
         return None
-    whole = summed([Line(line.times, line.values) for line in told])
+    whole = summed(told)
     return {"peak": float(whole.values.max()), "mean": float(sum(map(_mean, told)))}
 
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from workload.analysis import levels
 from workload.analysis.ab import quality
 from workload.analysis.latency import distribution
-from workload.analysis.memory import Line, summed
+from workload.analysis.time_series import TimeSeries, kv_usage, peak_of, summed
 from workload.promql.concurrency import PREEMPTIONS, RUNNING_CALLS, WAITING_CALLS
-from workload.promql.gpu_memory import FAST_JOB, KV_USAGE_NAMES, RESIDENT
+from workload.promql.gpu_memory import FAST_JOB, RESIDENT
 from workload.promql.vllm_metrics import IN_SYSTEM_SECONDS
 from workload.record.results import total
 
@@ -70,10 +70,10 @@ def _engine(data: RunData, measured: Measured) -> dict[str, Any]:
         return dict.fromkeys(ENGINE)
     running = levels.extent(evidence.stored(RUNNING_CALLS, window, job=FAST_JOB))
     waiting = levels.extent(evidence.stored(WAITING_CALLS, window, job=FAST_JOB))
-    usage = next((found for name in KV_USAGE_NAMES if (found := evidence.stored(name, window, job=FAST_JOB))), [])
+    usage = kv_usage(evidence, window)
     in_use = levels.extent(usage)
     resident = levels.extent(evidence.stored(RESIDENT, window, role="engine"))
-    device = summed([Line(samples.times, samples.used) for samples in evidence.gpu_samples(measured).values()])
+    device = summed([TimeSeries(samples.times, samples.used) for samples in evidence.gpu_samples(measured).values()])
     blocks, block_bytes = facts.get("num_gpu_blocks"), facts.get("kv_block_bytes")
     pool = (blocks - 1) * block_bytes if blocks and block_bytes else None  # one block is the null block
     return {
@@ -82,9 +82,9 @@ def _engine(data: RunData, measured: Measured) -> dict[str, Any]:
         "waiting_mean": waiting and waiting["mean"],
         "preemptions": measured.counters.get(PREEMPTIONS),
         # of several engines the share of the fullest pool, and the bytes of all pools at one instant
-        "kv_usage_peak": max((float(line.values.max()) for line in usage if line.values.size), default=None),
+        "kv_usage_peak": max((top for one in usage if (top := peak_of(one.values)) is not None), default=None),
         "kv_bytes_peak": in_use["peak"] * pool if in_use and pool else None,
-        "device_bytes_peak": float(device.values.max()) if device.values.size else None,
+        "device_bytes_peak": peak_of(device.values),
         "resident_bytes_peak": resident and resident["peak"],
     }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import ceil, inf
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from workload.analysis.overlap import Span, busy_union
 from workload.analysis.spans import active_at, lies_in, pauses
+from workload.analysis.time_series import TimeSeries
 from workload.statistics.percentiles import quantile
 
 if TYPE_CHECKING:
@@ -27,60 +27,6 @@ REFRESH_QUANTILE = 0.05
 # From this share of the samples on the highest value is the usual one.
 PLATEAU = 0.1
 ALWAYS = (-inf, inf)
-UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
-
-
-@dataclass(frozen=True, eq=False)
-class Line:
-    """One quantity over time: `times` in seconds since the epoch, ascending, and `values`, both of shape (n,)."""
-
-    times: NDArray[np.float64]
-    values: NDArray[np.float64]
-
-    @staticmethod
-    def empty() -> Line:
-        """Return a line of a quantity that nobody told."""
-        return Line(np.empty(0), np.empty(0))
-
-    def within(self, stretches: Sequence[Interval]) -> NDArray[np.float64]:
-        """Return the values whose instants lie in a stretch."""
-        return self.values[lies_in(self.times, stretches)]
-
-    def clipped(self, interval: Interval) -> Line:
-        """Return what lies in an interval, its end included."""
-        inside = (self.times >= interval[0]) & (self.times <= interval[1])
-        return Line(self.times[inside], self.values[inside])
-
-    @property
-    def resolution_seconds(self) -> float | None:
-        """The median distance of two samples: what is shorter cannot be seen in this line."""
-        return float(np.median(np.diff(self.times))) if len(self.times) > 1 else None
-
-
-def summed(lines: Sequence[Line]) -> Line:
-    """Return the sum of gauges at every instant from which on all of them are known, each held until its next sample.
-
-    A peak of this is one that was reached; the sum of each gauge's own peak need never have been.
-    """
-    told = [line for line in lines if line.times.size]
-    if not told or len(told) < len(lines):
-        return Line.empty()
-    start = max(line.times[0] for line in told)
-    times = np.unique(np.concatenate([line.times for line in told]))
-    times = times[times >= start]
-    values = [line.values[np.searchsorted(line.times, times, side="right") - 1] for line in told]
-    return Line(times, np.sum(values, axis=0))
-
-
-def size(value: float | None) -> str:
-    """Return bytes with a binary unit, three significant digits or more."""
-    if value is None:
-        return "not known"
-    power = 0
-    while abs(value) >= 1024 and power < len(UNITS) - 1:
-        value /= 1024
-        power += 1
-    return f"{value:.0f} {UNITS[power]}" if value >= 100 or not power else f"{value:.3g} {UNITS[power]}"
 
 
 def spread(values: NDArray[np.float64]) -> dict[str, Any]:
@@ -104,7 +50,7 @@ def spread(values: NDArray[np.float64]) -> dict[str, Any]:
     }
 
 
-def peak(line: Line, visits: Iterable[Row], origin: float) -> dict[str, Any] | None:
+def peak(line: TimeSeries, visits: Iterable[Row], origin: float) -> dict[str, Any] | None:
     """Return the highest value, when it was first reached (s after `origin`), and the node and hop that ran then.
 
     Node and hop are None when no visit ran at that instant, or several: a value that belongs to all is credited to
@@ -130,7 +76,7 @@ def where_of(top: dict[str, Any]) -> str:
     return where if top["time_at_peak"] < PLATEAU else f"first in {where}, held {top['time_at_peak']:.0%} of the time"
 
 
-def by_node(line: Line, visits: Iterable[Row]) -> dict[str, dict[str, Any]]:
+def by_node(line: TimeSeries, visits: Iterable[Row]) -> dict[str, dict[str, Any]]:
     """Return for each node how long its visits lasted and what the line was meanwhile, sample by sample.
 
     Only right where one visit runs at a time; the caller makes sure of it.
@@ -148,7 +94,7 @@ def by_node(line: Line, visits: Iterable[Row]) -> dict[str, dict[str, Any]]:
     }
 
 
-def during(line: Line, stretches: Sequence[Interval], shortest: float, lag: float = 0.0) -> dict[str, Any]:
+def during(line: TimeSeries, stretches: Sequence[Interval], shortest: float, lag: float = 0.0) -> dict[str, Any]:
     """Return the spread of a line over those stretches that are long enough to be seen in it, and their number.
 
     Args:
@@ -180,7 +126,7 @@ def sampling(times: NDArray[np.float64], asked_seconds: float) -> dict[str, Any]
     }
 
 
-def refresh_seconds(line: Line) -> float | None:
+def refresh_seconds(line: TimeSeries) -> float | None:
     """Return how often a polled value is really renewed, in seconds; None when it changed less than twice."""
     changes = line.times[1:][np.diff(line.values) != 0]
     return float(np.quantile(np.diff(changes), REFRESH_QUANTILE)) if len(changes) > 2 else None
@@ -201,10 +147,10 @@ def blind_stretches(calls: Iterable[Row]) -> list[Interval]:
     return [blind for each in busy_union(prefills, ALWAYS) for blind in pauses(busy_union(rest, each), each)]
 
 
-def without_prefill(line: Line, calls: Iterable[Row]) -> Line:
+def without_prefill(line: TimeSeries, calls: Iterable[Row]) -> TimeSeries:
     """Return a line of the engine's without the instants at which it told of the past."""
     told = ~lies_in(line.times, blind_stretches(calls))
-    return Line(line.times[told], line.values[told])
+    return TimeSeries(line.times[told], line.values[told])
 
 
 def blocks_of(tokens: int, block_size: int) -> int:
@@ -213,7 +159,7 @@ def blocks_of(tokens: int, block_size: int) -> int:
 
 
 def kv_by_hop(
-    calls: Iterable[Row], used: Line, block_size: int, block_bytes: float, *, alone: bool
+    calls: Iterable[Row], used: TimeSeries, block_size: int, block_bytes: float, *, alone: bool
 ) -> dict[str, dict[str, Any]]:
     """Return KV bytes by hop: at the end of each call from the server's usage, and as sampled while it ran.
 
@@ -240,7 +186,9 @@ def kv_by_hop(
     return found
 
 
-def fragmentation(blocks: Line, generated: Line, calls: Iterable[Row], block_size: int) -> tuple[Line, dict[str, Any]]:
+def fragmentation(
+    blocks: TimeSeries, generated: TimeSeries, calls: Iterable[Row], block_size: int
+) -> tuple[TimeSeries, dict[str, Any]]:
     """Return the share of the blocks in use that holds no token, over time, and its spread.
 
     internal fragmentation = 1 - live tokens / (blocks in use x block size). Paged attention leaves no external kind:
@@ -267,7 +215,7 @@ def fragmentation(blocks: Line, generated: Line, calls: Iterable[Row], block_siz
         live[inside] = row["prompt_tokens"] + own[inside] - 1
         before += row["completion_tokens"]
     known = ~np.isnan(live)
-    line = Line(blocks.times[known], 1 - live[known] / (blocks.values[known] * block_size))
+    line = TimeSeries(blocks.times[known], 1 - live[known] / (blocks.values[known] * block_size))
     return line, spread(line.values)
 
 

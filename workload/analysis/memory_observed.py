@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workload.analysis.memory import Line, summed, without_prefill
-from workload.promql.gpu_memory import FAST_JOB, GENERATED, GPU_INFO, KV_USAGE_NAMES, REFRESH, RESIDENT
+from workload.analysis.memory import without_prefill
+from workload.analysis.time_series import TimeSeries, kv_usage, summed
+from workload.promql.gpu_memory import FAST_JOB, GENERATED, GPU_INFO, REFRESH, RESIDENT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from workload.analysis.spans import Load
+    from workload.analysis.spans import MeasuredLoad
     from workload.record.evidence import Evidence
-    from workload.services.prometheus import Series
 
 
 @dataclass(frozen=True)
-class Observation:
+class ObservedMemory:
     """The lines of one load; bytes, unless the name says otherwise. `blocks` and `generated` span the whole window.
 
     Attributes:
@@ -36,17 +36,17 @@ class Observation:
         generated: tokens that the engine has generated since it started, at the instants of `blocks`.
     """
 
-    load: Load
-    device: Mapping[str, Line]
-    duty: Mapping[str, Line]
+    load: MeasuredLoad
+    device: Mapping[str, TimeSeries]
+    duty: Mapping[str, TimeSeries]
     refresh_seconds: float | None
     backend: str | None
     gpu_names: Sequence[str]
     gpus_seen: Sequence[str]
-    resident: Line
-    blocks: Line
-    used: Line
-    generated: Line
+    resident: TimeSeries
+    blocks: TimeSeries
+    used: TimeSeries
+    generated: TimeSeries
 
     @property
     def without_device(self) -> str:
@@ -58,7 +58,7 @@ class Observation:
         return f"GPU not told: which of GPUs {', '.join(self.gpus_seen)} served the engine is not known"
 
 
-def observe(evidence: Evidence, load: Load) -> Observation:
+def observe_memory(evidence: Evidence, load: MeasuredLoad) -> ObservedMemory:
     """Return what was seen during a load.
 
     Raises:
@@ -73,34 +73,30 @@ def observe(evidence: Evidence, load: Load) -> Observation:
     refresh = [series for series in evidence.stored(REFRESH, window) if series.labels.get("gpu") in samples]
     blocks, generated = _blocks(evidence, load)
     block_bytes = engine.get("kv_block_bytes")
-    used = Line(blocks.times, blocks.values * block_bytes) if block_bytes else Line.empty()
-    return Observation(
+    used = TimeSeries(blocks.times, blocks.values * block_bytes) if block_bytes else TimeSeries.empty()
+    return ObservedMemory(
         load=load,
-        device={gpu: Line(found.times, found.used) for gpu, found in samples.items()},
-        duty={gpu: Line(found.times, found.utilization) for gpu, found in samples.items()},
+        device={gpu: TimeSeries(found.times, found.used) for gpu, found in samples.items()},
+        duty={gpu: TimeSeries(found.times, found.utilization) for gpu, found in samples.items()},
         refresh_seconds=float(np.median(refresh[0].values)) if refresh else None,
         backend=next((info[gpu]["backend"] for gpu in samples if gpu in info), None),
         gpu_names=[info[gpu]["name"] if gpu in info else "" for gpu in samples],
         gpus_seen=list(evidence.seen_gpus(window)),
-        resident=_added(evidence.stored(RESIDENT, window, role="engine")).clipped(load.interval),
+        resident=summed(evidence.stored(RESIDENT, window, role="engine")).clipped(load.interval),
         blocks=blocks,
         used=without_prefill(used, load.calls).clipped(load.interval),
         generated=generated,
     )
 
 
-def _blocks(evidence: Evidence, load: Load) -> tuple[Line, Line]:
+def _blocks(evidence: Evidence, load: MeasuredLoad) -> tuple[TimeSeries, TimeSeries]:
     """Return blocks in use and tokens generated at the instants at which one scrape told both."""
     count = load.measured.engine.get("num_gpu_blocks")
-    usage = next((found for name in KV_USAGE_NAMES if (found := evidence.stored(name, load.window, job=FAST_JOB))), [])
-    generated = _added(evidence.stored(GENERATED, load.window, job=FAST_JOB))
+    usage = kv_usage(evidence, load.window)
+    generated = summed(evidence.stored(GENERATED, load.window, job=FAST_JOB))
     if not count or not usage:
-        return Line.empty(), Line.empty()
-    share = _added(usage)
+        return TimeSeries.empty(), TimeSeries.empty()
+    share = summed(usage)
     times, left, right = np.intersect1d(share.times, generated.times, return_indices=True)
     # one block of the pool is the null block, which usage leaves out
-    return Line(times, np.rint(share.values[left] * (count - 1))), Line(times, generated.values[right])
-
-
-def _added(series: Sequence[Series]) -> Line:
-    return summed([Line(found.times, found.values) for found in series])
+    return TimeSeries(times, np.rint(share.values[left] * (count - 1))), TimeSeries(times, generated.values[right])

@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workload.analysis.context import during
-from workload.analysis.kv_growth import Held, tokens_of
-from workload.analysis.memory import Line, summed
+from workload.analysis.kv_growth import KvUse, tokens_of
+from workload.analysis.time_series import TimeSeries, kv_usage, peak_of, summed
 from workload.promql.concurrency import PREEMPTIONS, WAITING_CALLS
-from workload.promql.gpu_memory import FAST_JOB, KV_USAGE_NAMES, RESIDENT
+from workload.promql.gpu_memory import FAST_JOB, RESIDENT
 from workload.record.results import calls_with_usage
-from workload.services.prometheus import Series
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,14 +20,14 @@ if TYPE_CHECKING:
 
     from workload.record.evidence import Evidence
     from workload.record.results import Measured, Row, RunData
+    from workload.services.prometheus import Series
 
 # A call that waits is in the queue at most of the instants at which it is seen, not at one of them by chance.
 MOSTLY = 0.5
-SILENCE = Series({}, np.empty(0), np.empty(0))
 
 
 @dataclass(frozen=True)
-class Footprint:
+class CallMemory:
     """One call: blocks of the KV pool in use while it decoded, and memory in bytes; None for what nobody saw.
 
     `memory_bytes` is the peak of the sum over the GPUs that served, or where none is known the resident memory of the
@@ -43,16 +41,14 @@ class Footprint:
     is_queued: bool
 
     @property
-    def held(self) -> Held | None:
+    def kv_use(self) -> KvUse | None:
         """The call as a witness of the KV cache's growth."""
-        return (
-            Held(tokens_of(self.call), self.blocks)
-            if self.blocks is not None and calls_with_usage([self.call])
-            else None
-        )
+        if self.blocks is None or not calls_with_usage([self.call]):
+            return None
+        return KvUse(tokens_of(self.call), self.blocks)
 
 
-def footprints(data: RunData, arm: str) -> list[Footprint]:
+def memory_of_calls(data: RunData, arm: str) -> list[CallMemory]:
     """Return the footprint of each successful call of an arm that was measured in a closed window, in order.
 
     Only while it decodes does a call surely hold all of its blocks, and is the engine's gauge surely its own: in the
@@ -75,23 +71,22 @@ def footprints(data: RunData, arm: str) -> list[Footprint]:
     return found
 
 
-def _in_window(evidence: Evidence, measured: Measured, calls: Sequence[Row]) -> list[Footprint]:
+def _in_window(evidence: Evidence, measured: Measured, calls: Sequence[Row]) -> list[CallMemory]:
     window = measured.window
-    usage = next((line for name in KV_USAGE_NAMES if (line := _one(evidence.stored(name, window, job=FAST_JOB)))), None)
-    waiting = _one(evidence.stored(WAITING_CALLS, window, job=FAST_JOB)) or SILENCE
-    preempted = _one(evidence.stored(PREEMPTIONS, window, job=FAST_JOB)) or SILENCE
-    device = [Line(gpu.times, gpu.used) for gpu in evidence.gpu_samples(measured).values()]
+    usage = _one(kv_usage(evidence, window))
+    waiting = _one(evidence.stored(WAITING_CALLS, window, job=FAST_JOB))
+    preempted = _one(evidence.stored(PREEMPTIONS, window, job=FAST_JOB))
+    device = [TimeSeries(gpu.times, gpu.used) for gpu in evidence.gpu_samples(measured).values()]
     resident = [] if device else evidence.stored(RESIDENT, window, role="engine")
-    whole = summed(device or [Line(found.times, found.values) for found in resident])
-    memory = Series({}, whole.times, whole.values)
+    memory = summed(device or resident)
     blocks = measured.engine.get("num_gpu_blocks")
     # one block of the pool is the null block, which usage leaves out
-    in_use = Series({}, usage.times, np.rint(usage.values * (blocks - 1))) if usage and blocks else SILENCE
+    in_use = TimeSeries(usage.times, np.rint(usage.values * (blocks - 1))) if blocks else TimeSeries.empty()
     return [
-        Footprint(
+        CallMemory(
             call,
-            _peak(during(call, in_use, decoding=True)),
-            _peak(during(call, memory)),
+            peak_of(during(call, in_use, decoding=True)),
+            peak_of(during(call, memory)),
             is_preempted=_rises(call, preempted),
             is_queued=bool((during(call, waiting) >= 1).mean() > MOSTLY) if during(call, waiting).size else False,
         )
@@ -99,16 +94,18 @@ def _in_window(evidence: Evidence, measured: Measured, calls: Sequence[Row]) -> 
     ]
 
 
-def _one(series: Sequence[Series]) -> Series | None:
-    """Return the only series of a gauge; with several engines none can be credited with a call."""
-    return series[0] if len(series) == 1 else None
+def during(call: Row, series: TimeSeries, *, decoding: bool = False) -> NDArray[np.float64]:
+    """Return the samples of a gauge while a call ran, or only after its first token; shape (n,), n may be 0."""
+    start = call["started_at"] + (call["ttft_seconds"] or 0.0 if decoding else 0.0)
+    return series.clipped((start, call["started_at"] + call["duration_seconds"])).values
 
 
-def _peak(values: NDArray[np.float64]) -> float | None:
-    return float(values.max()) if values.size else None
+def _one(series: Sequence[Series]) -> TimeSeries:
+    """Return the only series of a gauge; empty with several engines, for a call cannot be matched with one of them."""
+    return summed(series) if len(series) == 1 else TimeSeries.empty()
 
 
-def _rises(call: Row, counter: Series) -> bool:
+def _rises(call: Row, counter: TimeSeries) -> bool:
     """Return whether a counter rose from the last sample before a call to the first one after it."""
     if not counter.times.size:
         return False

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workload.analysis.ab import end_to_end, uncached_tokens
-from workload.analysis.costs import computed_beside, context, fit_costs, prefill, steps
+from workload.analysis.costs import computed_meanwhile, context, fit_costs, prefill, steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -71,7 +71,7 @@ def predict(
     if unknown := sorted(differing - PREDICTABLE):
         return Prediction(None, why_not=f"no theory says what {unknown[0].replace('_', '-')} saves")
     calls = data.calls_of(first)
-    beside = computed_beside(calls)
+    beside = computed_meanwhile(calls)
     costs = fit_costs(calls, beside)
     if costs is None:
         return Prediction(None, why_not="the first arm's calls give no time per uncached token")

@@ -12,15 +12,15 @@ from workload.analysis.prefetch_drafts import SOURCES, drafts_of, needs_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from workload.analysis.prefetch_drafts import Draft, Need, Place
-    from workload.analysis.spans import Load
+    from workload.analysis.prefetch_drafts import DraftQuery, Need, Place
+    from workload.analysis.spans import MeasuredLoad
     from workload.corpus.retrieve import Retrieve
     from workload.record.evidence import Evidence
 
 NOT_MEASURED = "not measured: the run was not recorded with --record-prompts"
 
 
-def speculate(evidence: Evidence, load: Load, *, shares_cpu: bool) -> dict[str, Any]:
+def speculate(evidence: Evidence, load: MeasuredLoad, *, shares_cpu: bool) -> dict[str, Any]:
     """Return for each source of drafts its accuracy, its slack and the bound on what prefetch saves, in seconds.
 
     `ceiling_seconds` is the bound if every draft were right and none wasted anything: no P is assumed in it. The bound
@@ -67,9 +67,9 @@ class _Lookup:
 
 
 def _source(
-    needs: Sequence[Need], drafts: Sequence[Draft], serial: float, found: _Lookup | None, shares_cpu: bool
+    needs: Sequence[Need], drafts: Sequence[DraftQuery], serial: float, found: _Lookup | None, shares_cpu: bool
 ) -> dict[str, Any]:
-    by_place: dict[Place, Draft] = {draft.place: draft for draft in drafts}
+    by_place: dict[Place, DraftQuery] = {draft.place: draft for draft in drafts}
     pairs = [(need, by_place[need.place]) for need in needs if need.place in by_place]
     slacks = [need.needed_at - draft.at for need, draft in pairs]
     result: dict[str, Any] = {
@@ -101,7 +101,7 @@ def _source(
     }
 
 
-def _hops(needs: Sequence[Need], drafts: dict[Place, Draft], wrong: float) -> list[Hop]:
+def _hops(needs: Sequence[Need], drafts: dict[Place, DraftQuery], wrong: float) -> list[Hop]:
     """Return the hops with their drafts; `wrong` is the share of a retrieval that a draft costs others on average."""
     return [
         Hop(

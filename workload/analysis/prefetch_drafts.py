@@ -44,7 +44,7 @@ class Need:
 
 
 @dataclass(frozen=True)
-class Draft:
+class DraftQuery:
     """A guess at the query of a hop, known from the instant `at` on; `query` is None without texts.
 
     With texts there is no draft where the reply held none, such as an empty list of clues.
@@ -74,7 +74,7 @@ def needs_of(questions: Iterable[Row], stages: Iterable[Row]) -> list[Need]:
     return found
 
 
-def drafts_of(calls: Sequence[Row], texts: Mapping[int, Text]) -> list[Draft]:
+def drafts_of(calls: Sequence[Row], texts: Mapping[int, Text]) -> list[DraftQuery]:
     """Return the drafts of every source, from the calls that ended well and, where they were recorded, their texts.
 
     A clue or a missing fact of one hop is a draft for the next; the question for the first; half of the query that
@@ -89,14 +89,14 @@ def drafts_of(calls: Sequence[Row], texts: Mapping[int, Text]) -> list[Draft]:
         start, end = row["started_at"], row["started_at"] + row["duration_seconds"]
         text = texts.get(row["id"])
         if node == "extract_clues":
-            found.append(Draft("last clue", (question, hop + 1), end, _said(text, _last_clue)))
+            found.append(DraftQuery("last clue", (question, hop + 1), end, _said(text, _last_clue)))
         elif node == "decide":
-            found.append(Draft("missing fact", (question, hop + 1), end, _said(text, _missing)))
+            found.append(DraftQuery("missing fact", (question, hop + 1), end, _said(text, _missing)))
         elif node == "decompose":
             first_token = start + (row["ttft_seconds"] or row["duration_seconds"])
-            found.append(Draft("half the query", (question, hop), (first_token + end) / 2, _said(text, _half)))
+            found.append(DraftQuery("half the query", (question, hop), (first_token + end) / 2, _said(text, _half)))
             if hop == 1:
-                found.append(Draft("question", (question, hop), start, _said(text, _question)))
+                found.append(DraftQuery("question", (question, hop), start, _said(text, _question)))
     return [draft for draft in found if draft.query or not texts]
 
 

@@ -12,7 +12,7 @@ from workload.analysis.prefetch_drafts import drafts_of, needs_of
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from workload.analysis.prefetch_drafts import Draft, Source
+    from workload.analysis.prefetch_drafts import DraftQuery, Source
     from workload.record.results import Row, RunData
 
 # What the first query is drafted from, and what the later ones are; planted drafts come when a clue would.
@@ -24,7 +24,7 @@ DRAFTED_FROM: Mapping[str, Mapping[bool, Source | None]] = {
 }
 
 
-def told(rows: Sequence[Row]) -> dict[str, Any] | None:
+def draft_outcomes(rows: Sequence[Row]) -> dict[str, Any] | None:
     """Return how many drafts came true, what they hid, and what was for nothing, in seconds; None without a draft."""
     if not rows:
         return None
@@ -84,5 +84,5 @@ def share_of_bound(data: RunData, first: str, other: str, allowed: Mapping[str, 
     return {"saved_seconds": saved / len(shared), "bound_seconds": bound / len(shared), "share": saved / bound}
 
 
-def _is_from(draft: Draft, source: str) -> bool:
+def _is_from(draft: DraftQuery, source: str) -> bool:
     return DRAFTED_FROM[source][draft.place[1] == 1] == draft.source

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Load:
+class MeasuredLoad:
     """The load of one closed window: its rows, and from when to when questions were in flight (s since the epoch).
 
-    The window itself is longer: it begins and ends with a scrape, while nothing is asked. `besides` are calls that do
+    The window itself is longer: it begins and ends with a scrape, while nothing is asked. `uncounted` are calls that do
     not count and yet kept the engine busy meanwhile, such as a warm-up after it was restarted.
     """
 
@@ -35,7 +35,7 @@ class Load:
     visits: Sequence[Row]
     stages: Sequence[Row]
     prefetches: Sequence[Row] = ()
-    besides: Sequence[Row] = ()
+    uncounted: Sequence[Row] = ()
 
     @property
     def window(self) -> Window:
@@ -61,12 +61,12 @@ class Load:
     def generations(self) -> list[Span]:
         """The LLM calls, failed ones included: they kept the engine busy too."""
         spans = [
-            Span(GENERATION, row["started_at"], row["started_at"] + row["duration_seconds"]) for row in self.besides
+            Span(GENERATION, row["started_at"], row["started_at"] + row["duration_seconds"]) for row in self.uncounted
         ]
         return [*(span_of(row, GENERATION) for row in self.calls), *spans]
 
 
-def loads_of(data: RunData) -> list[Load]:
+def measured_loads(data: RunData) -> list[MeasuredLoad]:
     """Return the loads of a run in the order of their windows.
 
     A window in which nothing was asked has none, nor one whose questions took no time: nothing is a share of that.
@@ -83,8 +83,8 @@ def loads_of(data: RunData) -> list[Load]:
         start = min((row["intended_at"] for row in ended), default=0.0)
         end = max((row["intended_at"] + row["duration_seconds"] for row in ended), default=0.0)
         if end > start:
-            besides = [row for row in data.uncounted if overlaps(row, start, end)]
-            found.append(Load(measured, (start, end), questions, calls, visits, stages, prefetches, besides))
+            uncounted = [row for row in data.uncounted if overlaps(row, start, end)]
+            found.append(MeasuredLoad(measured, (start, end), questions, calls, visits, stages, prefetches, uncounted))
     return found
 
 

@@ -14,8 +14,8 @@ from workload.analysis.spans import lies_in, shared_seconds, span_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from workload.analysis.memory import Line
-    from workload.analysis.spans import Load
+    from workload.analysis.spans import MeasuredLoad
+    from workload.analysis.time_series import TimeSeries
     from workload.statistics.paired import Interval
 
 COUNTER_TOLERANCE = 0.01
@@ -24,7 +24,7 @@ SERVER_TOLERANCE_POINTS = 3.0
 COMPARABLE_CALL_SECONDS = 1.0
 
 
-def against_counter(load: Load, counted: Mapping[str, float]) -> dict[str, Any]:
+def against_counter(load: MeasuredLoad, counted: Mapping[str, float]) -> dict[str, Any]:
     """Return the seconds of each activity by spans and by `hop2rag_busy_seconds_total`, and whether they agree.
 
     They agree within 1 % of what the spans say; `neither` within 1 % of the load, because the counter also accounts
@@ -39,7 +39,7 @@ def against_counter(load: Load, counted: Mapping[str, float]) -> dict[str, Any]:
     return {"spans": spans, "counter": dict(counted), "within_1_percent": agree}
 
 
-def against_server(load: Load, counted: Mapping[str, float], request_seconds: float | None) -> dict[str, Any]:
+def against_server(load: MeasuredLoad, counted: Mapping[str, float], request_seconds: float | None) -> dict[str, Any]:
     """Return how busy the engine was by call spans, by the live counter and by the server's own latencies.
 
     The sum of the server's request latencies, over the load's length, is the mean number of requests in flight, exactly
@@ -55,7 +55,9 @@ def against_server(load: Load, counted: Mapping[str, float], request_seconds: fl
     alone = len(load.workers) == 1
     spans = serial_seconds(load.generations) / load.seconds
     server = request_seconds / load.seconds if request_seconds is not None else None
-    cut = sum(row["duration_seconds"] for row in (*load.calls, *load.besides) if row["outcome"] != "ok") / load.seconds
+    cut = (
+        sum(row["duration_seconds"] for row in (*load.calls, *load.uncounted) if row["outcome"] != "ok") / load.seconds
+    )
     generating = (counted["generation_only"] + counted["both"]) / load.seconds if counted else None
     return {
         "spans_busy_share": _busy_share(load),
@@ -69,7 +71,7 @@ def against_server(load: Load, counted: Mapping[str, float], request_seconds: fl
     }
 
 
-def against_gauge(load: Load, running: Line) -> dict[str, Any]:
+def against_gauge(load: MeasuredLoad, running: TimeSeries) -> dict[str, Any]:
     """Return how busy the engine was by its scraped gauge of running requests, a coarse witness.
 
     vLLM sets it after an engine step, so while every call in flight is in its prefill it still shows the state before.
@@ -89,7 +91,7 @@ def against_gauge(load: Load, running: Line) -> dict[str, Any]:
     if median is None or median < COMPARABLE_CALL_SECONDS:
         apart["within_3_points"] = None
     return {
-        "share": held_share(running, load.interval),
+        "share": share_above_zero(running, load.interval),
         "resolution_seconds": running.resolution_seconds,
         "call_seconds_median": median,
         "scrapes_outside_prefill": int(fresh.times.size),
@@ -99,7 +101,7 @@ def against_gauge(load: Load, running: Line) -> dict[str, Any]:
     }
 
 
-def _busy_share(load: Load) -> float:
+def _busy_share(load: MeasuredLoad) -> float:
     return busy_seconds(load.generations, load.interval).get(GENERATION, 0.0) / load.seconds
 
 
@@ -117,7 +119,7 @@ def _but_for(apart: dict[str, Any], without: dict[str, Any]) -> dict[str, Any]:
     return {**apart, "within_3_points": None} if is_undecided else apart
 
 
-def held_share(line: Line, interval: Interval) -> float | None:
+def share_above_zero(line: TimeSeries, interval: Interval) -> float | None:
     """Return the share of an interval in which a scraped gauge was above 0, each value held until the next scrape."""
     if len(line.times) < 2:
         return None
@@ -126,7 +128,7 @@ def held_share(line: Line, interval: Interval) -> float | None:
     return float(((ends - starts) * (line.values > 0)).sum() / (interval[1] - interval[0]))
 
 
-def stages_beside_generation(load: Load) -> dict[str, dict[str, float]]:
+def stages_during_generation(load: MeasuredLoad) -> dict[str, dict[str, float]]:
     """Return the seconds of each retrieval stage, and those of them in which the engine generated for someone."""
     by_stage: dict[str, list[Any]] = {}
     for row in load.stages:

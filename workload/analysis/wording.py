@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 ABSENT = "not known"
+BINARY_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
 def percent(share: float | None, *, signed: bool = False) -> str:
@@ -22,6 +23,17 @@ def number(value: float | None) -> str:
     if value is None:
         return ABSENT
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def size(value: float | None) -> str:
+    """Return bytes with a binary unit and at least three significant digits; an absent value in words."""
+    if value is None:
+        return ABSENT
+    power = 0
+    while abs(value) >= 1024 and power < len(BINARY_UNITS) - 1:
+        value /= 1024
+        power += 1
+    return f"{value:.0f} {BINARY_UNITS[power]}" if value >= 100 or not power else f"{value:.3g} {BINARY_UNITS[power]}"
 
 
 def speedup(factor: float | None) -> str:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workload.agent.state import NODES
-from workload.analysis.memory import Line, blind_stretches, fragmentation, size, where_of
-from workload.analysis.memory_observed import Observation, observe
-from workload.analysis.spans import loads_of
-from workload.analysis.wording import in_ms, number, percent
+from workload.analysis.memory import blind_stretches, fragmentation, where_of
+from workload.analysis.memory_observed import ObservedMemory, observe_memory
+from workload.analysis.spans import measured_loads
+from workload.analysis.wording import in_ms, number, percent, size
 from workload.charts.canvas import DARK, NODE_COLOURS, PALE, name, save, sheet
 from workload.charts.memory_ranges import GIB, MIB, draw_nodes, draw_phases
 from workload.charts.time_series import COLOURS
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
+    from workload.analysis.time_series import TimeSeries
     from workload.charts.drawing import Drawing
 
 # Samples further apart than this many usual distances have others missing between them.
@@ -32,11 +33,11 @@ ROW_INCHES = 0.26
 
 def draw(drawing: Drawing) -> list[Path]:
     """Draw the three files of the plan for the load with the most questions; the JSON holds every load."""
-    loads = loads_of(drawing.data)
+    loads = measured_loads(drawing.data)
     if not loads:
         return []
     shown = max(range(len(loads)), key=lambda number: len(loads[number].questions))
-    seen = observe(evidence_of(drawing.data), loads[shown])
+    seen = observe_memory(evidence_of(drawing.data), loads[shown])
     told = drawing.summary["loads"][shown]
     for panel in PANELS:
         drawing.traces(panel)  # left in the bundle as CSV, with the PromQL that a dashboard asks
@@ -48,7 +49,7 @@ def draw(drawing: Drawing) -> list[Path]:
     ]
 
 
-def _quality(seen: Observation, told: dict[str, Any]) -> list[str]:
+def _quality(seen: ObservedMemory, told: dict[str, Any]) -> list[str]:
     """Return what a reader must know of how the lines were sampled."""
     lines = [
         f"GPU {gpu}: {row['samples']} samples, every {1000 * row['asked_seconds']:g} ms asked, "
@@ -68,12 +69,12 @@ def _quality(seen: Observation, told: dict[str, Any]) -> list[str]:
     return [*lines, f"{kv}, so a call's blocks appear with its first token"]
 
 
-def _others(count: int, seen: Observation) -> list[str]:
+def _others(count: int, seen: ObservedMemory) -> list[str]:
     window = seen.load.window
     return [f"shown: {window.point}, segment {window.segment}, of {count} loads"] if count > 1 else []
 
 
-def _subject(seen: Observation) -> str:
+def _subject(seen: ObservedMemory) -> str:
     if not seen.device:
         return f"{seen.without_device.upper()}: resident memory of the engine's processes"
     named = zip(seen.device, seen.gpu_names, strict=True)
@@ -81,7 +82,7 @@ def _subject(seen: Observation) -> str:
     return f"{'REPLAYED TRACE, not this run: ' if seen.backend == 'replay' else ''}{gpus}, memory in use"
 
 
-def _timeline(seen: Observation, told: dict[str, Any], footer: str, path: Path) -> Path:
+def _timeline(seen: ObservedMemory, told: dict[str, Any], footer: str, path: Path) -> Path:
     top = told["kv"]["peak"]
     title = "The engine does not tell how much of its KV pool is in use"
     if top:
@@ -116,14 +117,14 @@ def _timeline(seen: Observation, told: dict[str, Any], footer: str, path: Path) 
     return save(canvas, path)
 
 
-def _prefills(axes: Axes, seen: Observation) -> None:
+def _prefills(axes: Axes, seen: ObservedMemory) -> None:
     """Shade the instants at which the engine does not tell: drawn as zeros they would be a false pause."""
     origin = seen.load.interval[0]
     for start, end in blind_stretches(seen.load.calls):
         axes.axvspan(start - origin, end - origin, color=PALE, linewidth=0, zorder=0)
 
 
-def _plot(axes: Axes, line: Line, origin: float, unit: float, colour: str) -> None:
+def _plot(axes: Axes, line: TimeSeries, origin: float, unit: float, colour: str) -> None:
     # a line across samples that are missing would invent them
     values, gaps = line.values / unit, np.flatnonzero(np.diff(line.times) > GAP * (line.resolution_seconds or np.inf))
     times = np.insert(line.times - origin, gaps + 1, line.times[gaps] - origin + (line.resolution_seconds or 0))
@@ -145,7 +146,7 @@ def _mark(axes: Axes, top: dict[str, Any] | None, unit: float) -> None:
         )
 
 
-def _holes(axes: Axes, seen: Observation, told: dict[str, Any]) -> None:
+def _holes(axes: Axes, seen: ObservedMemory, told: dict[str, Any]) -> None:
     row = told["fragmentation"]
     engine = seen.load.measured.engine
     if row["n"]:
@@ -163,7 +164,7 @@ def _holes(axes: Axes, seen: Observation, told: dict[str, Any]) -> None:
     axes.set_ylim(bottom=0)
 
 
-def _activity(axes: Axes, seen: Observation) -> None:
+def _activity(axes: Axes, seen: ObservedMemory) -> None:
     origin = seen.load.interval[0]
     alpha = 1.0 if len(seen.load.workers) == 1 else 0.6  # where workers overlap it is darker
     for place, node in enumerate(SHOWN_NODES):

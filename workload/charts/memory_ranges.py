@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from workload.agent.state import NODES
-from workload.analysis.memory import size
-from workload.analysis.wording import percent
+from workload.analysis.wording import percent, size
 from workload.charts.canvas import DARK, GREY, NODE_COLOURS, name, save, sheet
 from workload.charts.time_series import COLOURS
 

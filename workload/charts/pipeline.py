@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from workload.analysis.spans import loads_of
+from workload.analysis.spans import measured_loads
 from workload.analysis.wording import number, percent
 from workload.charts.canvas import DARK, NODE_COLOURS, duration, name, save, sheet
 from workload.charts.utilization import draw_resources
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-    from workload.analysis.spans import Load
+    from workload.analysis.spans import MeasuredLoad
     from workload.charts.drawing import Drawing
     from workload.record.results import Row
 
@@ -32,7 +32,7 @@ AROUND_SECONDS = 0.05
 
 def draw(drawing: Drawing) -> list[Path]:
     """Draw the pictures of the load with the most questions; the JSON holds every load."""
-    loads = loads_of(drawing.data)
+    loads = measured_loads(drawing.data)
     if not loads:
         return []
     shown = max(range(len(loads)), key=lambda place: len(loads[place].questions))
@@ -49,7 +49,7 @@ def draw(drawing: Drawing) -> list[Path]:
     ]
 
 
-def _gantt(load: Load, told: dict[str, Any], footer: str, path: Path) -> Path:
+def _gantt(load: MeasuredLoad, told: dict[str, Any], footer: str, path: Path) -> Path:
     answered = sorted(
         (row for row in load.questions if row["outcome"] == "ok"), key=lambda row: row["duration_seconds"]
     )
@@ -67,7 +67,7 @@ def _gantt(load: Load, told: dict[str, Any], footer: str, path: Path) -> Path:
     return save(canvas, path)
 
 
-def _steps(load: Load, question: int) -> list[tuple[str, float, float]]:
+def _steps(load: MeasuredLoad, question: int) -> list[tuple[str, float, float]]:
     """Return the calls and stages of a question in order: name, start (s since the epoch) and length in seconds."""
     rows = [
         *(
@@ -84,7 +84,7 @@ def _steps(load: Load, question: int) -> list[tuple[str, float, float]]:
     return sorted(rows, key=lambda row: row[1])
 
 
-def _workers(axes: Axes, load: Load) -> None:
+def _workers(axes: Axes, load: MeasuredLoad) -> None:
     origin = load.interval[0]
     labels = []
     for place, worker in enumerate(load.workers):

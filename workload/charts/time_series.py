@@ -14,6 +14,7 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator, PercentFormatter
 
+from workload.analysis.wording import size
 from workload.files import atomic_file
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ def _draw_panel(axes: Axes, panel: Panel, traces: Sequence[Trace], colours: Mapp
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     elif panel.unit == "bytes":
         axes.yaxis.set_major_locator(MultipleLocator(binary_step(HEADROOM * top)))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: binary_bytes(value)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: size(value)))
     elif panel.unit == "short":
         axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
     axes.set_ylim(0, HEADROOM * top or 1.0)
@@ -148,11 +149,3 @@ def _name_points(axes: Axes, traces: Sequence[Trace], legend: str, colours: Mapp
 def binary_step(top: float) -> float:
     """Return the power of two, in bytes, that divides an axis up to `top` into three to six steps."""
     return float(2 ** max(math.ceil(math.log2(top / MAX_STEPS)), 0)) if top > 0 else 1.0
-
-
-def binary_bytes(value: float) -> str:
-    """Return bytes with the binary prefix that leaves one to four digits: 1.5 GiB, 128 MiB."""
-    for power, prefix in ((3, "GiB"), (2, "MiB"), (1, "KiB")):
-        if abs(value) >= 1024**power:
-            return f"{value / 1024**power:.3g} {prefix}"
-    return f"{value:.0f} B"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-    from workload.analysis.spans import Load
+    from workload.analysis.spans import MeasuredLoad
     from workload.record.results import Row
 
 ACTIVITY_COLOURS = dict(
@@ -29,7 +29,7 @@ ACTIVITY_COLOURS = dict(
 ROW_INCHES = 0.26
 
 
-def draw_resources(load: Load, told: dict[str, Any], footer: str, path: Path) -> Path:
+def draw_resources(load: MeasuredLoad, told: dict[str, Any], footer: str, path: Path) -> Path:
     """Draw busy shares, activities and the prefetch bound of a load; `told` is its part of the summary."""
     busy = told["resources"]["engine"]["busy"]["share"]
     retrieval = told["resources"]["retrieval"]["busy"]["share"]
@@ -43,7 +43,7 @@ def draw_resources(load: Load, told: dict[str, Any], footer: str, path: Path) ->
     return save(canvas, path)
 
 
-def _shares(load: Load, told: dict[str, Any]) -> list[tuple[str, float | None, list[float], str]]:
+def _shares(load: MeasuredLoad, told: dict[str, Any]) -> list[tuple[str, float | None, list[float], str]]:
     """Return a row for each witness: label, share of the load, share of each question, and what to note beside it."""
     server, gauge = told["server"], told["gauge"]
     engine = _by_question(load, load.calls)
@@ -74,7 +74,7 @@ def _shares(load: Load, told: dict[str, Any]) -> list[tuple[str, float | None, l
     return rows
 
 
-def _by_question(load: Load, rows: Sequence[Row]) -> list[float]:
+def _by_question(load: MeasuredLoad, rows: Sequence[Row]) -> list[float]:
     """Return the share of each answered question's time that its own calls or stages took."""
     return [
         sum(row["duration_seconds"] for row in rows if row["question"] == question["id"]) / question["duration_seconds"]

@@ -56,8 +56,8 @@ def export(
     """
     from workload.dashboards.catalogue import DASHBOARDS, dashboard_of  # noqa: PLC0415
     from workload.experiments.lookup import study_of  # noqa: PLC0415
-    from workload.export.answers import Span  # noqa: PLC0415
     from workload.export.capture import capture  # noqa: PLC0415
+    from workload.export.panel_series import TimeRange  # noqa: PLC0415
     from workload.export.stored import holds  # noqa: PLC0415
     from workload.record.annotations import find_grafana  # noqa: PLC0415 - `--help` need not load these
     from workload.report.past_run import open_run  # noqa: PLC0415
@@ -73,7 +73,7 @@ def export(
     if snapshot and grafana is None:
         raise UsageError("A snapshot needs a Grafana.", "Set GRAFANA_URL and GRAFANA_TOKEN.")
     windows = [part.window for part in found.measured]
-    span = Span(min(window.start for window in windows), max(window.end for window in windows))
+    span = TimeRange(min(window.start for window in windows), max(window.end for window in windows))
     folder = folder or found.bundle.folder / "export" / shown.name
     with _series_of(found, prometheus_url) as client, progress_bars() as progress:
         if not holds(client, run, found.measured):

@@ -35,7 +35,7 @@ def _one_line(text: str) -> str:
     return text
 
 
-class RunTold(BaseModel):
+class RecordedRun(BaseModel):
     """What a recording's manifest says of a run, as far as it is used."""
 
     model_config = ConfigDict(frozen=True, strict=True)
@@ -43,7 +43,7 @@ class RunTold(BaseModel):
     windows: Count
 
 
-class RecordingTold(BaseModel):
+class RecordingManifest(BaseModel):
     """A recording's manifest, as far as it is used; see `Recording`."""
 
     model_config = ConfigDict(frozen=True, strict=True)
@@ -51,10 +51,10 @@ class RecordingTold(BaseModel):
     label: Annotated[Word, AfterValidator(_one_line)]
     start: Time
     end: Time
-    runs: Annotated[dict[Name, RunTold], Field(max_length=MAX_RUNS)]
+    runs: Annotated[dict[Name, RecordedRun], Field(max_length=MAX_RUNS)]
 
     @model_validator(mode="after")
-    def _runs_forward(self) -> RecordingTold:
+    def _runs_forward(self) -> RecordingManifest:
         if self.end < self.start:
             raise ValueError("a recording ends after its start")
         return self
@@ -93,7 +93,7 @@ def find_recordings(folder: Path) -> list[Recording]:
 def _read(path: Path) -> Recording:
     refuse_ways_out(path.parent)
     try:
-        told = RecordingTold.model_validate(json_of(path))
+        told = RecordingManifest.model_validate(json_of(path))
     except (OSError, *DAMAGE) as error:
         said = type(error).__name__ if isinstance(error, ValidationError) else repr(error)
         raise UsageError(f"{path} is no manifest of a recording ({said}).", "Record or unpack it again.") from error

@@ -14,7 +14,7 @@ from workload.analysis.cache import witnesses
 from workload.analysis.drift import control_of
 from workload.analysis.engine_effects import engine_effects
 from workload.analysis.prediction import predict
-from workload.analysis.prefetch_outcome import DRAFTED_FROM, bound_by_question, share_of_bound, told
+from workload.analysis.prefetch_outcome import DRAFTED_FROM, bound_by_question, draft_outcomes, share_of_bound
 from workload.analysis.wording import number
 from workload.charts.ab import draw
 from workload.experiment import Arm, Experiment
@@ -123,7 +123,7 @@ def _values(data: RunData, arm: Arm) -> dict[str, Any]:
         "medians": {name: _median(data, arm.name, name) for name in COMPARED},
         "cache": witnesses(data, arm.name),
         "answer_f1_ci": mean_ci(data.by_question(arm.name, _f1).values(), (0, 1)),
-        "prefetch": told(_drafts(data, arm.name)),
+        "prefetch": draft_outcomes(_drafts(data, arm.name)),
         "engine_effects": engine_effects(data, arm.name),
         "sleep_seconds": _sleep(data, arm.name),
     }

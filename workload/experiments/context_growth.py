@@ -8,7 +8,7 @@ from workload.analysis import latency
 from workload.analysis.ab import quality, quality_in_words
 from workload.analysis.context import decode_points, growth_of, onset, physics_of, prefill_points
 from workload.analysis.kv_growth import kv_growth
-from workload.analysis.memory_of_calls import footprints
+from workload.analysis.memory_of_calls import memory_of_calls
 from workload.analysis.wording import number, percent
 from workload.charts.canvas import duration
 from workload.charts.context_growth import draw
@@ -18,7 +18,7 @@ from workload.theory.physics import read_config
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from workload.analysis.memory_of_calls import Footprint
+    from workload.analysis.memory_of_calls import CallMemory
     from workload.record.results import Row, RunData
     from workload.settings import LoadSettings
 
@@ -48,12 +48,12 @@ def reduce(data: RunData) -> dict[str, Any]:
     engine = data.measured[-1].engine  # of the sweep, whose blocks are counted
     physics = physics_of(read_config(engine.get("model_path")))
     agent, swept = data.calls_of(AGENT.name), data.calls_of(SWEEP.name)
-    prints = {arm.name: footprints(data, arm.name) for arm in (AGENT, SWEEP)}
+    prints = {arm.name: memory_of_calls(data, arm.name) for arm in (AGENT, SWEEP)}
     growth = {
         "prefill": {arm: growth_of(prefill_points(calls), physics) for arm, calls in _arms(agent, swept)},
         "decode": {arm: growth_of(decode_points(calls)) for arm, calls in _arms(agent, swept)},
     }
-    held = [one.held for one in prints[SWEEP.name] if one.held]
+    held = [one.kv_use for one in prints[SWEEP.name] if one.kv_use]
     expected = physics.get("kv_bytes_per_token")
     sums = [rows[-1][1] for rows in latency.accumulated(agent).values()]
     return {
@@ -62,14 +62,14 @@ def reduce(data: RunData) -> dict[str, Any]:
         "kv": kv_growth(held, engine, expected),
         "walls": walls(growth, data, [*prints[AGENT.name], *prints[SWEEP.name]]),
         "context_by_hop": latency.context_by_hop(agent),
-        "tokens_a_question": latency.spread(sums) if sums else None,
+        "tokens_a_question": latency.quartiles(sums) if sums else None,
         "footprints": {arm: [_row(one) for one in found] for arm, found in prints.items()},
         "device": bool(data.evidence and data.evidence.gpu_samples(data.measured[0])),
         "quality": {AGENT.name: quality(data, AGENT.name)},
     }
 
 
-def walls(growth: Mapping[str, Any], data: RunData, prints: Sequence[Footprint]) -> list[dict[str, Any]]:
+def walls(growth: Mapping[str, Any], data: RunData, prints: Sequence[CallMemory]) -> list[dict[str, Any]]:
     """Return each wall by its cause, with the tokens at which it stands."""
     calls = [one.call for one in prints]
     found = [
@@ -168,8 +168,8 @@ def _arms(agent: list[Row], swept: list[Row]) -> tuple[tuple[str, list[Row]], ..
     return ((AGENT.name, agent), (SWEEP.name, swept))
 
 
-def _row(one: Footprint) -> dict[str, Any]:
-    tokens = one.held.tokens if one.held else None
+def _row(one: CallMemory) -> dict[str, Any]:
+    tokens = one.kv_use.tokens if one.kv_use else None
     return {"tokens": tokens, "blocks": one.blocks, "memory_bytes": one.memory_bytes}
 
 

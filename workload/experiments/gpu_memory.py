@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from workload.analysis.ab import quality, quality_in_words
 from workload.analysis.memory import (
-    Line,
     by_node,
     during,
     expected_fragmentation,
@@ -15,19 +14,19 @@ from workload.analysis.memory import (
     peak,
     refresh_seconds,
     sampling,
-    size,
     spread,
     where_of,
 )
-from workload.analysis.memory_observed import Observation, observe
+from workload.analysis.memory_observed import ObservedMemory, observe_memory
 from workload.analysis.overlap import busy_union
-from workload.analysis.spans import describe, loads_of, pauses
-from workload.analysis.wording import ABSENT, in_ms, number, percent
+from workload.analysis.spans import describe, measured_loads, pauses
+from workload.analysis.wording import ABSENT, in_ms, number, percent, size
 from workload.charts.gpu_memory import draw
 from workload.experiment import Arm, Experiment
 from workload.record.results import calls_with_usage, evidence_of
 
 if TYPE_CHECKING:
+    from workload.analysis.time_series import TimeSeries
     from workload.record.results import RunData
 
 NOT_ATTRIBUTED = "Several workers were active at once: memory is not attributed to nodes"
@@ -42,12 +41,12 @@ def reduce(data: RunData) -> dict[str, Any]:
     return {
         "fragmentation_kind": "internal only: paged attention leaves no external kind, any free block serves anyone",
         "kv_resident_but_idle": "not told by this engine: blocks kept for reuse count as free",
-        "loads": [_describe(observe(evidence, load), asked) for load in loads_of(data)],
+        "loads": [_describe(observe_memory(evidence, load), asked) for load in measured_loads(data)],
         "quality": {BASE.name: quality(data, BASE.name)},
     }
 
 
-def _describe(seen: Observation, asked_seconds: float) -> dict[str, Any]:
+def _describe(seen: ObservedMemory, asked_seconds: float) -> dict[str, Any]:
     load = seen.load
     origin, alone = load.interval[0], len(load.workers) == 1
     credited = load.visits if alone else ()
@@ -92,12 +91,12 @@ def _describe(seen: Observation, asked_seconds: float) -> dict[str, Any]:
     }
 
 
-def _refresh(seen: Observation) -> dict[str, float | None]:
+def _refresh(seen: ObservedMemory) -> dict[str, float | None]:
     """Return how often each GPU's duty cycle is renewed: as the driver says, else as seen in the samples."""
     return {gpu: seen.refresh_seconds or refresh_seconds(line) for gpu, line in seen.duty.items()}
 
 
-def _lines(seen: Observation, memory: dict[str, Line], stretches: list[tuple[float, float]]) -> dict[str, Any]:
+def _lines(seen: ObservedMemory, memory: dict[str, TimeSeries], stretches: list[tuple[float, float]]) -> dict[str, Any]:
     lines = {**memory, "kv": seen.used}
     found = {name: during(line, stretches, line.resolution_seconds or 0.0) for name, line in lines.items()}
     for gpu, period in _refresh(seen).items():
@@ -107,7 +106,7 @@ def _lines(seen: Observation, memory: dict[str, Line], stretches: list[tuple[flo
     return found
 
 
-def _hops(seen: Observation, *, alone: bool) -> dict[str, Any]:
+def _hops(seen: ObservedMemory, *, alone: bool) -> dict[str, Any]:
     engine = seen.load.measured.engine
     calls = calls_with_usage(seen.load.calls)
     if engine["block_size"] is None or engine["kv_block_bytes"] is None:
@@ -115,7 +114,7 @@ def _hops(seen: Observation, *, alone: bool) -> dict[str, Any]:
     return kv_by_hop(calls, seen.used, engine["block_size"], engine["kv_block_bytes"], alone=alone)
 
 
-def _fragmentation(seen: Observation, *, alone: bool) -> dict[str, Any]:
+def _fragmentation(seen: ObservedMemory, *, alone: bool) -> dict[str, Any]:
     block_size = seen.load.measured.engine["block_size"]
     calls = calls_with_usage(seen.load.calls)
     if block_size is None:

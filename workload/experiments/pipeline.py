@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from workload.analysis.ab import quality, quality_in_words
 from workload.analysis.dependencies import paths_of
-from workload.analysis.memory import Line, summed
 from workload.analysis.overlap import busy_union, serial_seconds
 from workload.analysis.prefetch_accuracy import speculate
-from workload.analysis.spans import describe, loads_of, pauses
-from workload.analysis.witnesses import against_counter, against_gauge, against_server, stages_beside_generation
+from workload.analysis.spans import describe, measured_loads, pauses
+from workload.analysis.time_series import summed
+from workload.analysis.witnesses import against_counter, against_gauge, against_server, stages_during_generation
 from workload.analysis.wording import number, percent, speedup
 from workload.charts.pipeline import draw
 from workload.experiment import Arm, Experiment
@@ -25,7 +25,7 @@ from workload.promql.pipeline import (
 from workload.record.results import evidence_of
 
 if TYPE_CHECKING:
-    from workload.analysis.spans import Load
+    from workload.analysis.spans import MeasuredLoad
     from workload.record.evidence import Evidence
     from workload.record.results import RunData
 
@@ -36,11 +36,11 @@ GPU_NOT_TOLD = "GPU not told: which served the engine is not known,"
 def reduce(data: RunData) -> dict[str, Any]:
     """Return busy and idle of each resource, overlap, critical paths and the prefetch bound of each load."""
     evidence = evidence_of(data)
-    loads = [_describe(evidence, load) for load in loads_of(data)]
+    loads = [_describe(evidence, load) for load in measured_loads(data)]
     return {"loads": loads, "quality": {BASE.name: quality(data, BASE.name)}}
 
 
-def _describe(evidence: Evidence, load: Load) -> dict[str, Any]:
+def _describe(evidence: Evidence, load: MeasuredLoad) -> dict[str, Any]:
     window = load.window
     counted = {
         sample.labels["activity"]: sample.value for sample in evidence.increases(BUSY_SECONDS, window, job="workload")
@@ -80,8 +80,8 @@ def _describe(evidence: Evidence, load: Load) -> dict[str, Any]:
         "activities": {name: seconds / load.seconds for name, seconds in both["spans"].items()},
         "busy_seconds_total": both,
         "server": against_server(load, counted, _increase(evidence, load, REQUEST_SECONDS)),
-        "gauge": against_gauge(load, summed([Line(found.times, found.values) for found in running])),
-        "stages": stages_beside_generation(load),
+        "gauge": against_gauge(load, summed(running)),
+        "stages": stages_during_generation(load),
         "critical_path": {
             "questions": [path.as_dict() for path in paths],
             "serial_seconds": sum(path.serial for path in paths),
@@ -92,12 +92,12 @@ def _describe(evidence: Evidence, load: Load) -> dict[str, Any]:
     }
 
 
-def _increase(evidence: Evidence, load: Load, metric: str) -> float | None:
+def _increase(evidence: Evidence, load: MeasuredLoad, metric: str) -> float | None:
     found = evidence.increases(metric, load.window, job="vllm")
     return sum(sample.value for sample in found) if found else None
 
 
-def _cores(evidence: Evidence, load: Load) -> float | None:
+def _cores(evidence: Evidence, load: MeasuredLoad) -> float | None:
     """Return the CPU cores that the engine's processes kept busy over the window, its edges included."""
     found = evidence.increases(PROCESS_CPU_SECONDS, load.window, job="exporter", role="engine")
     return sum(sample.value for sample in found) / (load.window.end - load.window.start) if found else None

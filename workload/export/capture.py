@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from workload.export.answers import ask, promql_of, to_csv
+from workload.export.panel_series import promql_of, query_panel, to_csv
 from workload.export.picture import Shown, draw
 from workload.export.snapshot import embed
 from workload.files import atomic_file
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from workload.dashboards.catalogue import Dashboard
-    from workload.export.answers import Answer, Span
+    from workload.export.panel_series import PanelSeries, TimeRange
     from workload.panels.panel import Panel
     from workload.services.grafana import Grafana
     from workload.services.prometheus import PrometheusClient
@@ -51,7 +51,7 @@ def capture(
     dashboard: Dashboard,
     client: PrometheusClient,
     scope: Mapping[str, str],
-    span: Span,
+    span: TimeRange,
     folder: Path,
     footer: str,
     *,
@@ -78,7 +78,7 @@ def capture(
         StorageError: the folder cannot be written.
     """
     panels = [panel for row in dashboard.rows for panel in row.panels]
-    answers = {panel.key: ask(panel, client, scope, span) for panel in panels}
+    answers = {panel.key: query_panel(panel, client, scope, span) for panel in panels}
     promql = {panel.key: [promql_of(panel, line, scope, span) for line in panel.lines] for panel in panels}
     shown = Shown(span, arms_of(chain.from_iterable(answers.values())), footer)
     renderer = _Renderer(grafana, dashboard.uid, scope, span)
@@ -102,7 +102,7 @@ def capture(
     return Capture((*pictures, *tables), made, renderer.refusal, empty, kept)
 
 
-def arms_of(answers: Iterable[Answer]) -> list[str]:
+def arms_of(answers: Iterable[PanelSeries]) -> list[str]:
     """Return the arms in order; series that are told of all arms together have none."""
     return sorted({arm for answer in answers if (arm := answer.labels.get("arm"))})
 
@@ -110,7 +110,7 @@ def arms_of(answers: Iterable[Answer]) -> list[str]:
 class _Renderer:
     """Has Grafana draw panels until it fails once: `refusal` then says why the others are drawn here."""
 
-    def __init__(self, grafana: Grafana | None, uid: str, scope: Mapping[str, str], span: Span) -> None:
+    def __init__(self, grafana: Grafana | None, uid: str, scope: Mapping[str, str], span: TimeRange) -> None:
         self.refusal: str | None = None if grafana else "no Grafana is named"
         self._grafana = grafana
         self._place = (uid, scope, span)

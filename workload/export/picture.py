@@ -14,7 +14,7 @@ from matplotlib.transforms import Bbox
 
 from workload.charts.canvas import GREY, NODE_COLOURS, save, sheet
 from workload.charts.time_series import COLOURS, DASHES
-from workload.export.answers import by_bucket
+from workload.export.panel_series import by_bucket
 from workload.export.values import axis, text_of
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from workload.export.answers import Answer, Span
+    from workload.export.panel_series import PanelSeries, TimeRange
     from workload.panels.panel import Kind, Panel
 
 # Of a picture without and with a line of its own for each series.
@@ -40,17 +40,17 @@ DASHED = len(DASHES)
 class Shown:
     """What a picture is of: the time, the arms in order, which gives each its colour, and where the data come from."""
 
-    span: Span
+    span: TimeRange
     arms: Sequence[str]
     footer: str
 
 
-def draw(panel: Panel, answers: Sequence[Answer], shown: Shown, path: Path) -> Path:
+def draw(panel: Panel, answers: Sequence[PanelSeries], shown: Shown, path: Path) -> Path:
     """Draw a panel to a PNG file and return its path; without any number the picture says so in the panel's words."""
     return save(sketch(panel, answers, shown), path)
 
 
-def sketch(panel: Panel, answers: Sequence[Answer], shown: Shown) -> Figure:
+def sketch(panel: Panel, answers: Sequence[PanelSeries], shown: Shown) -> Figure:
     """Return the picture of a panel."""
     rows = _rows(panel, answers)
     height = max(HEIGHT_INCHES if panel.kind in {"timeseries", "heatmap"} else 1.0, 0.5 + ROW_INCHES * len(rows))
@@ -63,14 +63,14 @@ def sketch(panel: Panel, answers: Sequence[Answer], shown: Shown) -> Figure:
     return canvas
 
 
-def _rows(panel: Panel, answers: Sequence[Answer]) -> list[str]:
+def _rows(panel: Panel, answers: Sequence[PanelSeries]) -> list[str]:
     """Return what has a line of its own, of which a picture holds so many."""
     if panel.kind == "table":
         return ["head", *(str(labels) for labels, _ in _merged(panel, answers))]
     return list(dict.fromkeys(answer.legend for answer in answers))[:MAX_ROWS] if panel.kind in BY_ROW else []
 
 
-def _lines(axes: Axes, panel: Panel, answers: Sequence[Answer], shown: Shown) -> None:
+def _lines(axes: Axes, panel: Panel, answers: Sequence[PanelSeries], shown: Shown) -> None:
     bases: dict[str, np.ndarray] = {}
     explained: dict[str, Artist] = {}  # by hand: matplotlib leaves out what begins with an underscore
     for answer, (colour, dash) in zip(answers, _styles(answers, shown.arms), strict=True):
@@ -93,7 +93,7 @@ def _lines(axes: Axes, panel: Panel, answers: Sequence[Answer], shown: Shown) ->
     _legend_beside(axes, list(explained.values()), list(explained))
 
 
-def _styles(answers: Sequence[Answer], arms: Sequence[str]) -> list[tuple[str, str]]:
+def _styles(answers: Sequence[PanelSeries], arms: Sequence[str]) -> list[tuple[str, str]]:
     """Return colour and dash of each series: nodes have the colours of every figure, else arms, else what there is."""
     kinds = list(dict.fromkeys(_without_arm(answer) for answer in answers))
     has_nodes = bool({answer.labels.get("node") for answer in answers} & NODE_COLOURS.keys())
@@ -109,7 +109,7 @@ def _styles(answers: Sequence[Answer], arms: Sequence[str]) -> list[tuple[str, s
     return styles
 
 
-def _without_arm(answer: Answer) -> str:
+def _without_arm(answer: PanelSeries) -> str:
     return answer.legend.removeprefix(answer.labels.get("arm", "")).strip()
 
 
@@ -117,7 +117,7 @@ def _cycled(place: int) -> str:
     return COLOURS[place % len(COLOURS)]
 
 
-def _bars(axes: Axes, panel: Panel, answers: Sequence[Answer], shown: Shown) -> None:
+def _bars(axes: Axes, panel: Panel, answers: Sequence[PanelSeries], shown: Shown) -> None:
     known = [answer for answer in answers if not np.isnan(answer.last)][:MAX_ROWS]
     colours = [colour for colour, _ in _styles(known, shown.arms)]
     bars = axes.barh([answer.legend for answer in known], [answer.last for answer in known], color=colours, height=0.7)
@@ -128,7 +128,7 @@ def _bars(axes: Axes, panel: Panel, answers: Sequence[Answer], shown: Shown) -> 
     axis(axes.xaxis, panel.unit)
 
 
-def _numbers(axes: Axes, panel: Panel, answers: Sequence[Answer], _: Shown) -> None:
+def _numbers(axes: Axes, panel: Panel, answers: Sequence[PanelSeries], _: Shown) -> None:
     axes.set_axis_off()
     known = [answer for answer in answers if not np.isnan(answer.last)][:MAX_ROWS]
     for place, answer in enumerate(known):
@@ -138,7 +138,7 @@ def _numbers(axes: Axes, panel: Panel, answers: Sequence[Answer], _: Shown) -> N
         axes.text(0.52, height, text, transform=axes.transAxes, va="center", fontsize=15, fontweight="bold")
 
 
-def _merged(panel: Panel, answers: Sequence[Answer]) -> list[tuple[dict[str, str], dict[str, str]]]:
+def _merged(panel: Panel, answers: Sequence[PanelSeries]) -> list[tuple[dict[str, str], dict[str, str]]]:
     """Return labels and texts of each row of a table: as with Grafana's `merge`, a row joins those that refine it."""
     rows: list[tuple[dict[str, str], dict[str, str]]] = []
     for answer in sorted(answers, key=lambda answer: -len(answer.labels)):
@@ -152,7 +152,7 @@ def _merged(panel: Panel, answers: Sequence[Answer]) -> list[tuple[dict[str, str
     return rows[:MAX_ROWS]
 
 
-def _cells(axes: Axes, panel: Panel, answers: Sequence[Answer], _: Shown) -> None:
+def _cells(axes: Axes, panel: Panel, answers: Sequence[PanelSeries], _: Shown) -> None:
     axes.set_axis_off()
     columns = [line.legend for line in panel.lines if line.legend]
     names = sorted({name for answer in answers for name in answer.labels})
@@ -168,7 +168,7 @@ def _cells(axes: Axes, panel: Panel, answers: Sequence[Answer], _: Shown) -> Non
     table.set_fontsize(8)
 
 
-def _heat(axes: Axes, panel: Panel, answers: Sequence[Answer], shown: Shown) -> None:
+def _heat(axes: Axes, panel: Panel, answers: Sequence[PanelSeries], shown: Shown) -> None:
     bounds, counts = by_bucket(answers)
     seconds = answers[0].times - shown.span.start
     edges = (
@@ -188,7 +188,7 @@ def _heat(axes: Axes, panel: Panel, answers: Sequence[Answer], shown: Shown) -> 
     _time_axis(axes, shown.span)
 
 
-def _states(axes: Axes, panel: Panel, answers: Sequence[Answer], shown: Shown) -> None:
+def _states(axes: Axes, panel: Panel, answers: Sequence[PanelSeries], shown: Shown) -> None:
     rows = list(dict.fromkeys(answer.legend for answer in answers))[:MAX_ROWS]
     words = dict(panel.words)
     for answer in (answer for answer in answers if answer.legend in rows):
@@ -211,12 +211,12 @@ def _legend_beside(axes: Axes, handles: Sequence[Artist], labels: Sequence[str])
     axes.legend(handles, labels, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=7)
 
 
-def _time_axis(axes: Axes, span: Span) -> None:
+def _time_axis(axes: Axes, span: TimeRange) -> None:
     axes.set_xlim(0, span.seconds)
     axes.set_xlabel(f"seconds since {datetime.fromtimestamp(span.start, UTC):%Y-%m-%d %H:%M:%S} UTC")
 
 
-KINDS: Mapping[Kind, Callable[[Axes, Panel, Sequence[Answer], Shown], None]] = {
+KINDS: Mapping[Kind, Callable[[Axes, Panel, Sequence[PanelSeries], Shown], None]] = {
     "timeseries": _lines,
     "stat": _numbers,
     "bargauge": _bars,

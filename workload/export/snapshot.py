@@ -7,14 +7,14 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from workload.dashboards.frame import render
-from workload.export.answers import by_bucket
+from workload.export.panel_series import by_bucket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
     from workload.dashboards.catalogue import Dashboard
-    from workload.export.answers import Answer
+    from workload.export.panel_series import PanelSeries
     from workload.panels.panel import Panel
 
     Json = dict[str, Any]
@@ -30,7 +30,7 @@ NOT_FINITE: Mapping[str, Callable[[float], bool]] = {
 
 
 def embed(
-    dashboard: Dashboard, answers: Mapping[str, Sequence[Answer]], title: str, start: datetime, end: datetime
+    dashboard: Dashboard, answers: Mapping[str, Sequence[PanelSeries]], title: str, start: datetime, end: datetime
 ) -> Json:
     """Return a dashboard's JSON in which each panel holds its data and nothing asks a server.
 
@@ -54,7 +54,7 @@ def embed(
     return model
 
 
-def frames(panel: Panel, answers: Sequence[Answer]) -> list[Json]:
+def frames(panel: Panel, answers: Sequence[PanelSeries]) -> list[Json]:
     """Return the data frames that a panel's queries have as their answer, before its transformations."""
     if panel.kind == "heatmap":
         return _heatmap_frame(answers)
@@ -80,7 +80,7 @@ def frames(panel: Panel, answers: Sequence[Answer]) -> list[Json]:
     ]
 
 
-def _table_frames(panel: Panel, answers: Sequence[Answer]) -> list[Json]:
+def _table_frames(panel: Panel, answers: Sequence[PanelSeries]) -> list[Json]:
     """Return a frame for each query: its labels and its value, named as the panel's columns expect."""
     found = []
     for line in panel.lines:
@@ -95,7 +95,7 @@ def _table_frames(panel: Panel, answers: Sequence[Answer]) -> list[Json]:
     return found
 
 
-def _heatmap_frame(answers: Sequence[Answer]) -> list[Json]:
+def _heatmap_frame(answers: Sequence[PanelSeries]) -> list[Json]:
     """Return rows of a heatmap, a field for each bucket that holds what fell into it alone."""
     if not answers:
         return []
@@ -123,11 +123,11 @@ def _times(milliseconds: list[Any]) -> Column:
     return {"name": "Time", "type": "time"}, milliseconds
 
 
-def _milliseconds(answer: Answer) -> list[int]:
+def _milliseconds(answer: PanelSeries) -> list[int]:
     return [round(time * 1000) for time in answer.times.tolist()]
 
 
-def _ref_id(panel: Panel, answer: Answer) -> str:
+def _ref_id(panel: Panel, answer: PanelSeries) -> str:
     return _letter(panel.lines.index(answer.line))
 
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from matplotlib.ticker import FuncFormatter, MultipleLocator
 
+from workload.analysis.wording import number, size
 from workload.charts.canvas import duration
-from workload.charts.time_series import AXIS_LABELS, binary_bytes
+from workload.charts.time_series import AXIS_LABELS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,15 +39,10 @@ def text_of(value: float, unit: Unit, words: Sequence[tuple[float, str]]) -> str
     if unit == "percentunit":
         return f"{value:.1%}".replace("%", " %")
     if unit == "bytes":
-        return binary_bytes(value)
+        return size(value)
     if unit == "s":
         return duration(value) if value else "0 s"
-    return f"{plain(value)}{SUFFIXES.get(unit, '')}"
-
-
-def plain(value: float) -> str:
-    """Return a number with three significant digits, or all of a larger one's whole digits."""
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return f"{number(value)}{SUFFIXES.get(unit, '')}"
 
 
 def axis(drawn: Axis, unit: Unit) -> None:

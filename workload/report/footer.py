@@ -26,11 +26,11 @@ def footer(run_id: str, settings: Settings, measured: Sequence[Measured], label:
     head = f"{label}\n" if label else ""
     return (
         f"{head}run {run_id}; vLLM {engine['version']}; {engine['model']}{random}; block size {engine['block_size']}; "
-        f"{told_options(settings)}; measured for {seconds}; {sent} questions sent{replay}"
+        f"{options_in_words(settings)}; measured for {seconds}; {sent} questions sent{replay}"
     )
 
 
-def told_options(settings: Settings) -> str:
+def options_in_words(settings: Settings) -> str:
     """Return the layout and what else of the agent's options is not as by default, then the arms."""
     default = {name: field.default for name, field in AgentOptions.model_fields.items()}
     told = [

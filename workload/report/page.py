@@ -65,7 +65,7 @@ def section_of(experiment: Study, finished: Finished) -> Section:
         columns=experiment.columns,
         rows=experiment.headline(finished.summary),
         accounting=[
-            {name: _cell(value) for name, value in row.items()} for row in finished.summary.get("accounting", ())
+            {name: in_words(value) for name, value in row.items()} for row in finished.summary.get("accounting", ())
         ],
         # of a simulation these are what retrieval allows, and its sentences say so
         quality=() if finished.summary.get("is_simulated") else _quality(finished.summary.get("quality") or {}),
@@ -127,7 +127,8 @@ def _quality(by_arm: dict[str, dict[str, Any]]) -> list[dict[str, str]]:
     ]
 
 
-def _cell(value: Any) -> str:
+def in_words(value: Any) -> str:
+    """Return a value of the accounting; counts by reason as `reason: count`."""
     if isinstance(value, dict):
         return ", ".join(f"{reason}: {count}" for reason, count in value.items()) or "0"
     return str(value)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from workload.analysis.wording import given, number, percent
 from workload.report.console import say
-from workload.report.page import QUALITY, RANDOM_WEIGHTS, REPORT, Section, render
+from workload.report.page import QUALITY, RANDOM_WEIGHTS, REPORT, Section, in_words, render
 from workload.soak.chart import draw
 from workload.soak.summary import summarise, verdicts
 
@@ -58,7 +58,7 @@ def report(bundle: Bundle, record: SoakRecord, facts: dict[str, Any], footer: st
         figures=[{"name": path.name, "data": base64.b64encode(path.read_bytes()).decode()} for path in files],
         columns=COLUMNS,
         rows=[_row(row) for row in summary["segments"]],
-        accounting=[{name: _cell(value) for name, value in summary["accounting"].items()}],
+        accounting=[{name: in_words(value) for name, value in summary["accounting"].items()}],
         quality=[{title: number(summary["quality"][name]) for name, title in QUALITY.items()}],
         promql={},
         manifest=json.dumps(json.loads((bundle.folder / "manifest.json").read_text()), indent=2),
@@ -80,12 +80,6 @@ def _row(segment: dict[str, Any]) -> tuple[str, ...]:
         given(latency["p95"], " s"),
         percent(found["hit_rate"]),
     )
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{reason}: {count}" for reason, count in value.items()) or "0"
-    return str(value)
 
 
 def show(console: Console, finished: FinishedSoak) -> None:

@@ -11,14 +11,12 @@ import pytest
 from tests.stubs.run import call
 from workload.analysis.context import (
     decode_points,
-    during,
     expected_share,
     growth_of,
     onset,
     physics_of,
     prefill_points,
 )
-from workload.services.prometheus import Series
 
 SMOLLM2 = {
     "num_hidden_layers": 30,
@@ -111,14 +109,6 @@ def test_json_holds_no_infinity() -> None:
     found = growth_of((tokens, (tokens / 8192) ** 2))
     assert json.dumps(found, allow_nan=False)
     assert found["is_superlinear"]
-
-
-def test_a_gauge_is_read_while_the_call_decodes() -> None:
-    """At a call's start the gauge may still tell of the one before; in its prefill blocks come chunk by chunk."""
-    line = Series({}, np.array([99.0, 100.5, 101.5, 102.5, 103.5]), np.array([9.0, 8.0, 50.0, 51.0, 0.0]))
-    one = call(0, started_at=100.0, ttft_seconds=1.0, duration_seconds=3.0)
-    assert during(one, line).tolist() == [8.0, 50.0, 51.0]
-    assert during(one, line, decoding=True).tolist() == [50.0, 51.0]
 
 
 def test_an_onset_is_the_shortest_prompt_that_was_hit() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.stubs.run import call, measured, question, run_of
-from workload.analysis.costs import computed_beside, fit_costs
+from workload.analysis.costs import computed_meanwhile, fit_costs
 from workload.analysis.prediction import predict
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def crowded(chance: random.Random, arm: str, share_cached: float, per_token_besi
             | {"completion_tokens": 41, "duration_seconds": ttft + 0.8}
         )
     for _ in range(30):  # the longer a call is made to wait, the more is computed beside it
-        for row, tokens in zip(rows, computed_beside(rows), strict=True):
+        for row, tokens in zip(rows, computed_meanwhile(rows), strict=True):
             row["duration_seconds"] = row["ttft_seconds"] + 0.8 + per_token_beside * tokens
     return rows
 
@@ -82,7 +82,7 @@ def crowded(chance: random.Random, arm: str, share_cached: float, per_token_besi
 def test_what_is_computed_beside_a_call_costs(seed: int, planted: float) -> None:
     """At 16 at a time on a GPU a cache brings most of its gain to the calls that decode, not to the one that hits."""
     calls = crowded(random.Random(seed), "original", 0.2, planted)
-    costs = fit_costs(calls, computed_beside(calls))
+    costs = fit_costs(calls, computed_meanwhile(calls))
     assert costs
     assert costs.per_token_beside == pytest.approx(planted, rel=0.02)
     arms = {"original": calls, "append-only": crowded(random.Random(seed), "append-only", 0.6, planted)}
@@ -119,7 +119,7 @@ def test_beside_a_call_is_what_others_computed_while_it_decoded(told: list[tuple
         )
         for row, first in zip(rows, firsts, strict=True)
     ]
-    assert computed_beside(rows) == expected
+    assert computed_meanwhile(rows) == expected
 
 
 def test_a_longer_context_is_predicted_to_cost() -> None:

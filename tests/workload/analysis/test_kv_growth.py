@@ -10,16 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workload.analysis.kv_growth import MIN_BLOCKS, Held, kv_growth, tokens_of
+from workload.analysis.kv_growth import MIN_BLOCKS, KvUse, kv_growth, tokens_of
 
 BYTES, BLOCK = 23_040, 32
 ENGINE = {"block_size": BLOCK, "kv_block_bytes": float(BYTES * BLOCK)}
 TOKENS = [1700, 2100, 2600, 3300, 4100, 5200, 6100, 7800]
 
 
-def counted(tokens: list[int], blocks_a_token: float = 1 / BLOCK, extra: int = 0) -> list[Held]:
+def counted(tokens: list[int], blocks_a_token: float = 1 / BLOCK, extra: int = 0) -> list[KvUse]:
     """Return what a gauge tells of calls of these lengths."""
-    return [Held(length, ceil(length * blocks_a_token) + extra) for length in tokens]
+    return [KvUse(length, ceil(length * blocks_a_token) + extra) for length in tokens]
 
 
 def test_an_honest_engine_is_confirmed() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workload.analysis.memory import (
-    Line,
     blocks_of,
     during,
     expected_fragmentation,
@@ -18,12 +17,11 @@ from workload.analysis.memory import (
     peak,
     refresh_seconds,
     sampling,
-    size,
     spread,
-    summed,
     where_of,
     without_prefill,
 )
+from workload.analysis.time_series import TimeSeries
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,9 +29,9 @@ if TYPE_CHECKING:
     from workload.record.results import Row
 
 
-def line(*values: float, step: float = 1.0) -> Line:
+def line(*values: float, step: float = 1.0) -> TimeSeries:
     """Return a line from time 0 on."""
-    return Line(np.arange(len(values)) * step, np.array(values, dtype=np.float64))
+    return TimeSeries(np.arange(len(values)) * step, np.array(values, dtype=np.float64))
 
 
 def visit(node: str, start: float, end: float, hop: int = 1) -> Row:
@@ -70,7 +68,7 @@ def test_a_peak_outside_of_every_visit_has_no_node() -> None:
     """Credited to the nearest node it would be the trap of the label that is set too late."""
     assert (peak(line(1, 9, 1), [visit("decide", 0, 1)], 0) or {})["node"] is None
     assert (peak(line(1, 9, 1), [visit("a", 0, 3), visit("b", 1, 2)], 0) or {})["node"] is None
-    assert peak(Line.empty(), [], 0) is None
+    assert peak(TimeSeries.empty(), [], 0) is None
 
 
 def test_absent_values_are_not_zero() -> None:
@@ -151,31 +149,6 @@ def test_a_failed_call_s_tokens_do_not_shift_the_next() -> None:
     blocks = line(0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1)
     found, _ = fragmentation(blocks, generated, [after], 32)
     assert found.values.tolist() == [1 - 31 / 32, 0.0]
-
-
-@pytest.mark.parametrize(
-    ("value", "text"), [(None, "not known"), (12, "12 B"), (1536, "1.5 KiB"), (137 * 2**30, "137 GiB"), (0, "0 B")]
-)
-def test_sizes_are_written_with_their_unit(value: Any, text: str) -> None:
-    """GiB and GB differ by 7 %, which is more than device memory moves."""
-    assert size(value) == text
-
-
-def test_a_peak_of_a_sum_is_one_that_was_reached() -> None:
-    """One GPU falls as the other rises: 10 and 10 were never held at one instant, and 20 is no peak."""
-    first = Line(np.array([0.0, 1.0, 2.0]), np.array([10.0, 1.0, 1.0]))
-    second = Line(np.array([0.1, 1.1, 2.1]), np.array([1.0, 10.0, 1.0]))
-    whole = summed([first, second])
-    assert whole.times.tolist() == [0.1, 1.0, 1.1, 2.0, 2.1]  # before that the second is not known
-    assert whole.values.tolist() == [11.0, 2.0, 11.0, 11.0, 2.0]
-    assert whole.values.max() == 11.0
-
-
-def test_what_one_of_several_does_not_tell_is_no_sum() -> None:
-    """A card without samples is not one without memory."""
-    line = Line(np.array([0.0]), np.array([10.0]))
-    assert summed([line]).values.tolist() == [10.0]
-    assert summed([line, Line.empty()]).times.size == summed([]).times.size == 0
 
 
 def test_a_prompt_of_no_tokens_takes_no_block() -> None:

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 from tests.stubs.run import call, measured, run_of
-from workload.analysis.memory_of_calls import footprints
+from workload.analysis.memory_of_calls import during, memory_of_calls
+from workload.analysis.time_series import TimeSeries
 from workload.promql.concurrency import PREEMPTIONS, WAITING_CALLS
 from workload.promql.gpu_memory import KV_USAGE_NAMES, RESIDENT
 from workload.services.prometheus import Series
 
 if TYPE_CHECKING:
-    from workload.analysis.memory_of_calls import Footprint
+    from workload.analysis.memory_of_calls import CallMemory
     from workload.record.evidence import Evidence
     from workload.record.results import Measured
     from workload.record.window import Window
@@ -43,14 +44,14 @@ def line(values: dict[float, float]) -> list[Series]:
     return [Series({}, 1000.0 + np.array(list(values)), np.array(list(values.values())))]
 
 
-def seen(lines: dict[str, list[Series]], **parts: Any) -> list[Footprint]:
-    """Return the footprints of a call from 10 s to 14 s of its window, with its first token after 2 s."""
+def seen(lines: dict[str, list[Series]], **parts: Any) -> list[CallMemory]:
+    """Return what was seen of a call from 10 s to 14 s of its window, with its first token after 2 s."""
     window = measured("sweep")
     window = replace(window, engine={"num_gpu_blocks": BLOCKS})
     timed = call(0, "sweep", started_at=1010.0, duration_seconds=4.0, ttft_seconds=2.0, completion_tokens=32)
     row = timed | {"block": 0, "phase": "c1", "segment": 0} | parts
     stored = Stored(**{name.replace(":", "__"): series for name, series in lines.items()})
-    return footprints(replace(run_of([window], [row]), evidence=cast("Evidence", stored)), "sweep")
+    return memory_of_calls(replace(run_of([window], [row]), evidence=cast("Evidence", stored)), "sweep")
 
 
 def test_blocks_are_counted_while_the_call_decodes() -> None:
@@ -58,8 +59,8 @@ def test_blocks_are_counted_while_the_call_decodes() -> None:
     usage = {9.9: 0.9, 10.1: 0.9, 11.0: 0.2, 12.5: 0.51, 13.5: 0.52, 14.5: 0.9}
     (found,) = seen({KV_USAGE_NAMES[0]: line(usage)})
     assert found.blocks == 52
-    assert found.held is not None
-    assert found.held.tokens == 100 + 32 - 1
+    assert found.kv_use is not None
+    assert found.kv_use.tokens == 100 + 32 - 1
 
 
 def test_an_older_name_of_the_gauge_is_known_too() -> None:
@@ -72,7 +73,7 @@ def test_what_nobody_saw_is_unknown() -> None:
     """A call between two scrapes held something; zero would pull the slope down."""
     (found,) = seen({KV_USAGE_NAMES[0]: line({9.0: 0.5, 15.0: 0.5})})
     assert found.blocks is None
-    assert found.held is None
+    assert found.kv_use is None
     assert found.memory_bytes is None
 
 
@@ -109,4 +110,12 @@ def test_a_preemption_belongs_to_the_call_that_ran(counter: dict[float, float], 
 def test_a_call_outside_every_closed_window_is_left_out() -> None:
     """Of an interrupted segment no series was awaited, so its last samples may be missing."""
     assert seen({}, segment=1) == []
-    assert footprints(run_of([measured("sweep")], [call(0, "sweep")]), "sweep") == []  # and without Prometheus
+    assert memory_of_calls(run_of([measured("sweep")], [call(0, "sweep")]), "sweep") == []  # and without Prometheus
+
+
+def test_a_gauge_is_read_while_the_call_decodes() -> None:
+    """At a call's start the gauge may still tell of the one before; in its prefill blocks come chunk by chunk."""
+    line = TimeSeries(np.array([99.0, 100.5, 101.5, 102.5, 103.5]), np.array([9.0, 8.0, 50.0, 51.0, 0.0]))
+    one = call(0, started_at=100.0, ttft_seconds=1.0, duration_seconds=3.0)
+    assert during(one, line).tolist() == [8.0, 50.0, 51.0]
+    assert during(one, line, decoding=True).tolist() == [50.0, 51.0]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from workload.agent.prompts import LAYOUTS, messages
-from workload.analysis.prefetch_drafts import SOURCES, Draft, drafts_of, needs_of
+from workload.analysis.prefetch_drafts import SOURCES, DraftQuery, drafts_of, needs_of
 from workload.record.evidence import Text
 
 
@@ -23,7 +23,7 @@ def said(reply: str) -> Text:
     return Text([{"role": "user", "content": "Question: Who?\n\nClues:"}], reply)
 
 
-def by_source(calls: list[dict[str, Any]], texts: dict[int, Text]) -> dict[str, Draft]:
+def by_source(calls: list[dict[str, Any]], texts: dict[int, Text]) -> dict[str, DraftQuery]:
     """Return the drafts by their source."""
     return {draft.source: draft for draft in drafts_of(calls, texts)}
 

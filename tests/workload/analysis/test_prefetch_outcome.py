@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.stubs.run import call, question, run_of
-from workload.analysis.prefetch_outcome import bound_by_question, share_of_bound, told
+from workload.analysis.prefetch_outcome import bound_by_question, draft_outcomes, share_of_bound
 from workload.record.results import RunData
 
 
@@ -19,7 +19,7 @@ def draft(outcome: str, hop: int = 2, seconds: float = 1.0, waited: float = 0.0,
 
 def test_waste_is_all_that_was_not_used() -> None:
     """A draft that no hop needed costs as much as a wrong one, but says nothing of the drafts' accuracy."""
-    found = told([draft("used", waited=0.25), draft("wrong"), draft("unneeded", seconds=2.0)])
+    found = draft_outcomes([draft("used", waited=0.25), draft("wrong"), draft("unneeded", seconds=2.0)])
     assert found == {
         "drafts": 3,
         "needed": 2,
@@ -28,7 +28,7 @@ def test_waste_is_all_that_was_not_used() -> None:
         "hidden_seconds": 0.75,
         "wasted_seconds": 3.0,
     }
-    assert told([]) is None
+    assert draft_outcomes([]) is None
 
 
 def off_arm(slack: float) -> RunData:

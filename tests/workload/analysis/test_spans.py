@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.stubs.load import START, Rows, run_of
 from workload.analysis.overlap import Span, busy_union
-from workload.analysis.spans import active_at, describe, lies_in, loads_of, pauses, shared_seconds
+from workload.analysis.spans import active_at, describe, lies_in, measured_loads, pauses, shared_seconds
 
 instants = st.integers(0, 400).map(lambda quarter: quarter / 4)
 spans = st.lists(st.builds(lambda edges: Span("x", *sorted(edges)), st.tuples(instants, instants)), max_size=15)
@@ -49,7 +49,7 @@ def test_a_load_lasts_from_the_first_question_to_the_last_answer(tmp_path_factor
     rows.ask("0")
     rows.ask("10", start=START + 1)
     rows.ask("2", start=START + 2)
-    (load,) = loads_of(run_of(rows, tmp_path_factory.mktemp("run")))
+    (load,) = measured_loads(run_of(rows, tmp_path_factory.mktemp("run")))
     assert load.interval == (START, pytest.approx(START + 7.08))
     assert load.window.start < load.interval[0]
     assert load.workers == ("0", "2", "10")
@@ -61,7 +61,7 @@ def test_a_question_that_was_interrupted_has_no_end_of_its_own(tmp_path_factory:
     rows.ask()
     data = run_of(rows, tmp_path_factory.mktemp("run"))
     rows.questions.append({**rows.questions[0], "id": 2, "intended_at": START + 3, "duration_seconds": None})
-    assert loads_of(data)[0].interval[1] == pytest.approx(START + 5.08)
+    assert measured_loads(data)[0].interval[1] == pytest.approx(START + 5.08)
 
 
 def test_stretches_are_described_even_where_there_are_none() -> None:

@@ -4,7 +4,23 @@ from __future__ import annotations
 
 import pytest
 
-from workload.analysis.wording import ABSENT, interval, number, percent
+from workload.analysis.wording import ABSENT, interval, number, percent, size
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "not known"),
+        (12, "12 B"),
+        (1536, "1.5 KiB"),
+        (137 * 2**30, "137 GiB"),
+        (0, "0 B"),
+        (1010 * 1024, "1010 KiB"),
+    ],
+)
+def test_sizes_are_written_with_their_unit(value: float | None, text: str) -> None:
+    """GiB and GB differ by 7 %, which is more than device memory moves."""
+    assert size(value) == text
 
 
 @pytest.mark.parametrize(

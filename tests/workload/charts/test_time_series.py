@@ -11,7 +11,7 @@ from matplotlib import image
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
-from workload.charts.time_series import AXIS_LABELS, COLOURS, FOOTER_CHARS, binary_bytes, binary_step, draw
+from workload.charts.time_series import AXIS_LABELS, COLOURS, FOOTER_CHARS, binary_step, draw
 from workload.panels.data import Trace
 from workload.panels.vllm_metrics import CACHE_METRICS, FIGURES, HIT_RATIO, REQUESTS
 
@@ -159,10 +159,3 @@ def test_every_unit_has_an_axis_label() -> None:
     """A panel whose unit has no words fails when the run is over."""
     assert {panel.unit for figure in FIGURES for panel in figure.panels} <= AXIS_LABELS.keys()
     assert len(REQUESTS.lines) == 2
-
-
-def test_bytes_are_written_as_people_read_them() -> None:
-    """An axis of 1e11 bytes tells nobody that a GPU is full."""
-    assert [binary_bytes(value) for value in (0, 512, 2048, 1.5 * 2**30, 140.4 * 2**30)] == [
-        *("0 B", "512 B", "2 KiB", "1.5 GiB", "140 GiB")
-    ]

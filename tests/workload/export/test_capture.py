@@ -12,8 +12,8 @@ from tests.stubs.panels import ARMS, BARS, DASHBOARD, LINES, SPAN, KnownSeries
 from workload.dashboards.catalogue import Dashboard, Row
 from workload.dashboards.frame import render
 from workload.errors import StorageError
-from workload.export.answers import ask
 from workload.export.capture import PIXELS, Capture, arms_of, capture
+from workload.export.panel_series import query_panel
 from workload.services.grafana import Grafana, png_size
 
 if TYPE_CHECKING:
@@ -117,5 +117,5 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 def test_arms_have_the_same_order_in_every_picture() -> None:
     """A series of no arm must not move the colours of the others by one."""
-    answers = [answer for panel in (BARS, LINES) for answer in ask(panel, KnownSeries(), SCOPE, SPAN)]
+    answers = [answer for panel in (BARS, LINES) for answer in query_panel(panel, KnownSeries(), SCOPE, SPAN)]
     assert arms_of(answers) == list(ARMS)

@@ -11,7 +11,7 @@ from matplotlib.text import Text
 from tests.stubs.panels import ARMS, BARS, HEAT, KINDS, LINES, SILENT, SPAN, STAT, STATES, TABLE, KnownSeries
 from workload.charts.time_series import COLOURS
 from workload.dashboards.catalogue import DASHBOARDS
-from workload.export.answers import ask
+from workload.export.panel_series import query_panel
 from workload.export.picture import KINDS as DRAWN
 from workload.export.picture import Shown, draw, sketch
 from workload.export.values import text_of
@@ -28,7 +28,7 @@ SHOWN = Shown(SPAN, ARMS, "run r1; a stub, no engine")
 
 def words(panel: Panel) -> list[str]:
     """Return all texts of a panel's picture."""
-    answers = ask(panel, KnownSeries(), {"run": "r1"}, SPAN)
+    answers = query_panel(panel, KnownSeries(), {"run": "r1"}, SPAN)
     canvas = sketch(panel, answers, SHOWN)
     canvas.draw_without_rendering()
     cells = [cell.get_text() for axes in canvas.axes for table in axes.tables for cell in table.get_celld().values()]
@@ -63,7 +63,7 @@ def test_values_are_told_in_words_and_units(panel: Panel, wanted: set[str]) -> N
 
 def test_a_picture_is_a_file(tmp_path: Path) -> None:
     """The one test that goes through matplotlib's renderer."""
-    path = draw(LINES, ask(LINES, KnownSeries(), {"run": "r1"}, SPAN), SHOWN, tmp_path / "a.png")
+    path = draw(LINES, query_panel(LINES, KnownSeries(), {"run": "r1"}, SPAN), SHOWN, tmp_path / "a.png")
     assert png_size(path.read_bytes()) is not None
 
 
@@ -91,7 +91,7 @@ def test_units(value: float, unit: Unit, text: str) -> None:
 
 def test_a_table_joins_what_belongs_to_one_row() -> None:
     """The version is known with a label more than the rest: without joining, each arm would have two half rows."""
-    narrow, wide = ask(TABLE, KnownSeries(), {"run": "r1"}, SPAN)[-2:]
+    narrow, wide = query_panel(TABLE, KnownSeries(), {"run": "r1"}, SPAN)[-2:]
     wide = replace(wide, labels={"arm": "prefix-on", "version": "0.32.0"})
     canvas = sketch(TABLE, [narrow, wide], SHOWN)
     (table,) = canvas.axes[0].tables
@@ -101,7 +101,7 @@ def test_a_table_joins_what_belongs_to_one_row() -> None:
 
 def test_an_arm_has_its_colour_even_alone() -> None:
     """With caching off there is no line: the other arm's must not take its colour."""
-    alone = [answer for answer in ask(STAT, KnownSeries(), {}, SPAN) if answer.labels["arm"] == "prefix-on"]
+    alone = [answer for answer in query_panel(STAT, KnownSeries(), {}, SPAN) if answer.labels["arm"] == "prefix-on"]
     canvas = sketch(replace(STAT, kind="timeseries"), alone, SHOWN)
     assert canvas.axes[0].lines[0].get_color() == COLOURS[1]
 
@@ -110,7 +110,7 @@ def test_an_arm_has_its_colour_even_alone() -> None:
 def test_a_name_that_begins_with_an_underscore_is_explained(*, is_stacked: bool) -> None:
     """Matplotlib leaves such labels out of its legends: a line would have no name."""
     panel = replace(LINES, is_stacked=is_stacked)
-    answers = [replace(answer, legend="_mine") for answer in ask(panel, KnownSeries(), {}, SPAN)]
+    answers = [replace(answer, legend="_mine") for answer in query_panel(panel, KnownSeries(), {}, SPAN)]
     legend = sketch(panel, answers, SHOWN).axes[0].get_legend()
     assert legend
     assert [text.get_text() for text in legend.get_texts()] == ["_mine"]
@@ -119,7 +119,7 @@ def test_a_name_that_begins_with_an_underscore_is_explained(*, is_stacked: bool)
 def test_bytes_have_round_ticks() -> None:
     """Ticks at 953 MiB are round in bytes, and in nothing that a reader counts in."""
     panel = replace(LINES, unit="bytes")
-    answers = [replace(answer, values=answer.values * 2**28) for answer in ask(LINES, KnownSeries(), {}, SPAN)]
+    answers = [replace(answer, values=answer.values * 2**28) for answer in query_panel(LINES, KnownSeries(), {}, SPAN)]
     canvas = sketch(panel, answers, SHOWN)
     canvas.draw_without_rendering()
     ticks = {label.get_text() for label in canvas.axes[0].get_yticklabels()}

@@ -10,7 +10,7 @@ import pytest
 
 from tests.stubs.grafana import TOKEN, StubGrafana
 from tests.stubs.panels import DASHBOARD, HEAT, LINES, SPAN, STAT, TABLE, KnownSeries
-from workload.export.answers import ask
+from workload.export.panel_series import query_panel
 from workload.export.snapshot import embed, frames
 from workload.services.grafana import Grafana
 
@@ -19,7 +19,7 @@ from workload.services.grafana import Grafana
 def model() -> dict[str, Any]:
     """Return a dashboard with panels of every kind, their data embedded."""
     panels = [panel for row in DASHBOARD.rows for panel in row.panels]
-    answers = {panel.key: ask(panel, KnownSeries(), {"run": "r1"}, SPAN) for panel in panels}
+    answers = {panel.key: query_panel(panel, KnownSeries(), {"run": "r1"}, SPAN) for panel in panels}
     start, end = (datetime.fromtimestamp(at, UTC) for at in (SPAN.start, SPAN.end))
     return embed(DASHBOARD, answers, "r1", start, end)
 
@@ -48,7 +48,7 @@ def test_grafana_takes_it(model: dict[str, Any]) -> None:
 
 def test_a_gap_is_a_null_that_says_what_it_was() -> None:
     """Zero would be a measurement."""
-    frame, _ = frames(LINES, ask(LINES, KnownSeries(), {}, SPAN))
+    frame, _ = frames(LINES, query_panel(LINES, KnownSeries(), {}, SPAN))
     times, values = frame["data"]["values"]
     assert (times[0], values[0], values[-1]) == (1_700_000_000_000, None, 3.0)
     assert frame["data"]["entities"] == [None, {"NaN": list(range(30))}]
@@ -57,13 +57,13 @@ def test_a_gap_is_a_null_that_says_what_it_was() -> None:
 
 def test_a_state_keeps_its_number() -> None:
     """The words are the panel's; the data are what was measured."""
-    frame = frames(STAT, ask(STAT, KnownSeries(), {}, SPAN))[1]
+    frame = frames(STAT, query_panel(STAT, KnownSeries(), {}, SPAN))[1]
     assert set(frame["data"]["values"][1]) == {1.0}
 
 
 def test_a_table_has_the_columns_that_its_panel_renames() -> None:
     """Under another name a column would be shown as `Value #A`, without its unit."""
-    first, second = frames(TABLE, ask(TABLE, KnownSeries(), {}, SPAN))
+    first, second = frames(TABLE, query_panel(TABLE, KnownSeries(), {}, SPAN))
     assert [field["name"] for field in first["schema"]["fields"]] == ["Time", "arm", "Value #A"]
     assert [field["name"] for field in second["schema"]["fields"]] == ["Time", "arm", "Value #B"]
     assert second["data"]["values"][1:] == [["prefix-on"], [0.125]]
@@ -71,7 +71,7 @@ def test_a_table_has_the_columns_that_its_panel_renames() -> None:
 
 def test_a_heatmap_counts_each_bucket_alone() -> None:
     """Prometheus counts what lies below a bound: drawn as it is, the highest bucket would always be the darkest."""
-    (frame,) = frames(HEAT, ask(HEAT, KnownSeries(), {}, SPAN))
+    (frame,) = frames(HEAT, query_panel(HEAT, KnownSeries(), {}, SPAN))
     assert [field["name"] for field in frame["schema"]["fields"]] == ["Time", "0.5", "1.0", "+Inf"]
     assert [column[0] for column in frame["data"]["values"][1:]] == [2.0, 3.0, 4.0]
     assert frame["schema"]["meta"] == {"type": "heatmap-rows"}

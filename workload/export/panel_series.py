@@ -31,7 +31,7 @@ STEPS = {"10ms": 0.01, "100ms": 0.1, "5s": 5.0}
 
 
 @dataclass(frozen=True)
-class Span:
+class TimeRange:
     """The time shown, in seconds since the epoch."""
 
     start: float
@@ -44,7 +44,7 @@ class Span:
 
 
 @dataclass(frozen=True, eq=False)
-class Answer:
+class PanelSeries:
     """One series of a panel.
 
     Attributes:
@@ -68,7 +68,7 @@ class Answer:
         return float(known[-1]) if known.size else float("nan")
 
 
-def step_of(panel: Panel, span: Span) -> float:
+def step_of(panel: Panel, span: TimeRange) -> float:
     """Return the step in seconds at which Grafana asks for a panel that is as wide as `MAX_POINTS` points."""
     return max(finest_of(panel), round(span.seconds / MAX_POINTS, 3))
 
@@ -83,12 +83,12 @@ def is_instant(line: Line) -> bool:
     return RANGE in line.query.expression
 
 
-def promql_of(panel: Panel, line: Line, scope: Mapping[str, str], span: Span) -> str:
+def promql_of(panel: Panel, line: Line, scope: Mapping[str, str], span: TimeRange) -> str:
     """Return a query as it is asked for the series that carry the labels `scope`."""
     return line.query.scoped(scope, step_of(panel, span), finest_of(panel), span.seconds)
 
 
-def ask(panel: Panel, client: PrometheusClient, scope: Mapping[str, str], span: Span) -> list[Answer]:
+def query_panel(panel: Panel, client: PrometheusClient, scope: Mapping[str, str], span: TimeRange) -> list[PanelSeries]:
     """Return what each query of a panel finds for the series that carry the labels `scope`; nothing where it is absent.
 
     Raises:
@@ -101,7 +101,7 @@ def ask(panel: Panel, client: PrometheusClient, scope: Mapping[str, str], span: 
         template = legend(panel, line)
         for series in _evaluate(client, promql, span, None if is_instant(line) else step):
             named = _filled(template, series.labels)
-            answers.append(Answer(line, named, series.labels, series.times, series.values))
+            answers.append(PanelSeries(line, named, series.labels, series.times, series.values))
     return answers
 
 
@@ -109,7 +109,7 @@ def _filled(template: str, labels: Mapping[str, str]) -> str:
     return PLACEHOLDER.sub(lambda found: labels.get(found[1], ""), template).strip()
 
 
-def _evaluate(client: PrometheusClient, promql: str, span: Span, step: float | None) -> list[Series]:
+def _evaluate(client: PrometheusClient, promql: str, span: TimeRange, step: float | None) -> list[Series]:
     try:
         if step:
             return client.query_range(promql, span.start, span.end, step)
@@ -119,7 +119,7 @@ def _evaluate(client: PrometheusClient, promql: str, span: Span, step: float | N
         return []
 
 
-def by_bucket(answers: Sequence[Answer]) -> tuple[list[str], NDArray[np.float64]]:
+def by_bucket(answers: Sequence[PanelSeries]) -> tuple[list[str], NDArray[np.float64]]:
     """Return the upper bounds, ascending, and the counts, of shape (bounds, times), NaN where nothing is known."""
     ordered = sorted(answers, key=lambda answer: float(answer.labels["le"]))
     below = np.array([answer.values for answer in ordered])
@@ -128,7 +128,7 @@ def by_bucket(answers: Sequence[Answer]) -> tuple[list[str], NDArray[np.float64]
     return [answer.labels["le"] for answer in ordered], np.maximum(counts, 0.0)
 
 
-def to_csv(answers: Sequence[Answer]) -> str:
+def to_csv(answers: Sequence[PanelSeries]) -> str:
     """Return `series`, a column for each label, `time` in seconds since the epoch, `value`; gaps are left out."""
     names = sorted({name for answer in answers for name in answer.labels if name != "__name__"})
     text = io.StringIO()
