@@ -197,7 +197,7 @@ def measure(url: str, model: str, pairs: int, what: str) -> int:
     question = statistics.median(off.values())
     share = costs[0] / 1e3 / question
     gap = statistics.median(gaps)
-    interval = " to ".join(f"{bound:+.2%}" for bound in found.change_ci) if found.change_ci else "no CI"
+    interval = " to ".join(f"{bound:+.2%}" for bound in found["change_ci"]) if found["change_ci"] else "no CI"
     rows = [
         ("node visit, without the journal", f"{visits[0]:.1f} us", f"<= {VISIT_BAR_MICROSECONDS} us"),
         ("node visit, with it", f"{visits[1]:.1f} us", ""),
@@ -212,7 +212,7 @@ def measure(url: str, model: str, pairs: int, what: str) -> int:
         ("    of which waiting for the disk", f"{costs[1]:.2f} ms", ""),
         (f"question of {what}, without metering, median of {pairs}", f"{question:.3f} s", ""),
         ("records as a share of it", f"{share:.3%}", f"< {SHARE_BAR:.1%}"),
-        ("measured change with metering, paired, 95 % CI", f"{found.change or 0:+.2%}, {interval}", ""),
+        ("measured change with metering, paired, 95 % CI", f"{found['change'] or 0:+.2%}, {interval}", ""),
     ]
     print(describe("langgraph", "openai", "prometheus-client"))
     width = max(len(row[0]) for row in rows)

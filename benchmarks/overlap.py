@@ -113,12 +113,12 @@ def main() -> int:
     first = data.by_question("blocking", end_to_end)
     for arm in ("blocking", "threads", "batched"):
         found = compare(first, data.by_question(arm, end_to_end))
-        low, high = found.change_ci or (float("nan"),) * 2
+        low, high = found["change_ci"] or (float("nan"),) * 2
         stages = [row["duration_seconds"] for row in data.stages if row["arm"] == arm and row["stage"] != "rerank"]
         each = 1000 * sum(stages) / (2 * HOPS * len(asked))
         rate = 2 * len(asked) / sum(seconds[arm])
         print(
-            f"| {arm} | {rate:.2f} | {found.b:.2f} s | {found.change:+.1%} [{low:+.1%}, {high:+.1%}] | {each:.0f} ms |"
+            f"| {arm} | {rate:.2f} | {found['b']:.2f} s | {found['change']:+.1%} [{low:+.1%}, {high:+.1%}] | {each:.0f} ms |"
         )
     print(
         f"\n{given.questions} questions of {HOPS} hops, {given.in_flight} in flight, STUB engine with calls of "

@@ -32,7 +32,7 @@ from workload.agent.prefetch import Planted, Prefetch
 from workload.agent.replay import Recorded, ReplayLlm
 from workload.agent.retrieval import Retrieval
 from workload.analysis.ab import end_to_end
-from workload.analysis.prefetch_outcome import bound_by_question, share_of_bound, told
+from workload.analysis.prefetch_outcome import bound_by_question, draft_outcomes, share_of_bound
 from workload.corpus.hotpotqa import Question
 from workload.harness.driver import Driver, Phase
 from workload.harness.health_gate import EngineGate
@@ -118,18 +118,18 @@ def measure(latency: float, questions: int, in_flight: int) -> bool:
             on = data.by_question(arm, end_to_end)
             bound = bound_by_question(data, "off", rows, "planted")
             reached = share_of_bound(data, "off", arm, bound)
-            found, drafts = compare(off, on), told(rows)
-            assert found.change is not None and found.change_ci is not None and drafts is not None  # noqa: PT018
+            found, drafts = compare(off, on), draft_outcomes(rows)
+            assert found["change"] is not None and found["change_ci"] is not None and drafts is not None  # noqa: PT018
             met = met and (reached is None or reached["share"] >= BAR)
             told_of_bound = "- | nothing to save | -"
             if reached:
                 told_of_bound = (
                     f"{reached['saved_seconds']:.3f} s | {reached['bound_seconds']:.3f} s | {reached['share']:.0%}"
                 )
-            low, high = found.change_ci
+            low, high = found["change_ci"]
             print(
-                f"| {latency:.1f} s | {accuracy:g} | {drafts['used']} of {drafts['needed']} | {found.a:.2f} s | "
-                f"{found.change:+.1%} [{low:+.1%}, {high:+.1%}] | {told_of_bound} | {drafts['wasted_seconds']:.1f} s |"
+                f"| {latency:.1f} s | {accuracy:g} | {drafts['used']} of {drafts['needed']} | {found['a']:.2f} s | "
+                f"{found['change']:+.1%} [{low:+.1%}, {high:+.1%}] | {told_of_bound} | {drafts['wasted_seconds']:.1f} s |"
             )
     return met
 

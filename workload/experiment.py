@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from workload.engine.profile import PROFILES
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from workload.settings import LoadSettings, Settings
 
 Order = Literal["AB", "ABBA"]
+S = TypeVar("S")
+"""The type of an experiment's summary, see `workload.analysis.summaries`."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def levels(load: LoadSettings) -> tuple[Point, ...]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Study:
+class Study(Generic[S]):
     """What experiments with and without an engine have in common.
 
     Attributes:
@@ -90,9 +92,9 @@ class Study:
     name: str
     folder: str
     title: str
-    headline: Callable[[dict[str, Any]], list[tuple[str, ...]]]
+    headline: Callable[[S], list[tuple[str, ...]]]
     columns: tuple[str, ...]
-    verdicts: Callable[[dict[str, Any]], list[str]]
+    verdicts: Callable[[S], list[str]]
     limit: int
     max_hops: int
     k: int
@@ -102,7 +104,7 @@ class Study:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OfflineExperiment(Study):
+class OfflineExperiment(Study[S]):
     """An experiment that needs no engine.
 
     Attributes:
@@ -110,12 +112,12 @@ class OfflineExperiment(Study):
         draw: draws the summary's pictures into a folder and returns their paths.
     """
 
-    conduct: Callable[[OfflineExperiment, Settings, Progress, str | None], Finished]
-    draw: Callable[[dict[str, Any], Path], Sequence[Path]]
+    conduct: Callable[[OfflineExperiment[S], Settings, Progress, str | None], Finished]
+    draw: Callable[[S, Path], Sequence[Path]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Experiment(Study):
+class Experiment(Study[S]):
     """An experiment on running engines.
 
     Attributes:
@@ -129,8 +131,8 @@ class Experiment(Study):
     """
 
     arms: tuple[Arm, ...]
-    reduce: Callable[[RunData], dict[str, Any]]
-    draw: Callable[[Drawing], Sequence[Path]]
+    reduce: Callable[[RunData], S]
+    draw: Callable[[Drawing[S]], Sequence[Path]]
     points: Callable[[LoadSettings], tuple[Point, ...]] = levels
     warm_up: int = 1
     keeps_engine: bool = False

@@ -1,8 +1,8 @@
-"""The prefix cache's hit rate from three witnesses that never speak to each other."""
+"""The prefix cache hit rate from three independent sources: the engine's counters, the responses, and theory."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 from workload.analysis.wording import ABSENT
 from workload.promql.vllm_metrics import HITS, QUERIES
@@ -14,29 +14,91 @@ if TYPE_CHECKING:
     from workload.record.results import Row, RunData
 
 
-def witnesses(data: RunData, arm: str) -> dict[str, Any]:
-    """Return an arm's hit rate as the engine counted it, as its responses told it, and as theory bounds it.
+class CounterHits(TypedDict):
+    """Tokens by the engine's counters."""
 
-    Tokens throughout. `agree_to_the_token` says whether counters and responses are equal; it is None with caching off,
-    where vLLM counts nothing, where one of them was not told, and where `unknown` accounts for the difference: calls
-    that were cut, whose tokens the engine may have counted and no response told. Only calls inside closed windows are
-    taken: an interrupted window has no counters. What the engine was sent besides, such as a warm-up after a restart,
-    is in `besides`. `inferred_calls` were told no cached tokens and count as 0, see `workload.analysis.cache_inferred`.
-    `differences` lists every call whose cached tokens are not the bound.
+    hits: float | None
+    queries: float | None
+    hit_rate: float | None
+
+
+class ResponseHits(TypedDict):
+    """Tokens by the usage in the responses."""
+
+    cached_tokens: int | None
+    hit_rate: float | None
+
+
+class BoundHits(TypedDict):
+    """Tokens by the reuse bound, see `workload.theory.prefix`."""
+
+    reusable_tokens: int | None
+    hit_rate: float | None
+
+
+class CallTokens(TypedDict):
+    """A number of calls and their tokens."""
+
+    calls: int
+    prompt_tokens: float | None
+    cached_tokens: float | None
+
+
+class Difference(TypedDict):
+    """A call whose cached tokens are not the reuse bound, and why."""
+
+    question_id: str
+    node: str
+    hop: int
+    prompt_tokens: int | None
+    cached_tokens: int | None
+    reusable_tokens: int | None
+    cause: str
+
+
+class HitRates(TypedDict):
+    """An arm's prefix cache hit rate by each source, in tokens.
+
+    Only calls inside closed windows count, because an interrupted window has no counters.
+
+    Attributes:
+        agree_to_the_token: whether counters and responses are equal. None with caching off (vLLM then counts nothing),
+            where one of them is missing, and where `unknown` accounts for the difference.
+        unknown: calls that were cut: the engine may have counted their tokens, but no response reported them.
+        besides: other calls in the windows, such as a warm-up after a restart.
+        inferred_calls: calls without reported cached tokens that count as 0; see `workload.analysis.cache_inferred`.
+        differences: every call whose cached tokens are not the bound.
     """
+
+    prefix_caching: str
+    calls: int
+    prompt_tokens: int | None
+    counters: CounterHits
+    responses: ResponseHits
+    bound: BoundHits
+    agree_to_the_token: bool | None
+    unknown: CallTokens
+    besides: CallTokens
+    inferred_calls: int
+    calls_equal_to_bound: int | None
+    differences: list[Difference]
+
+
+def witnesses(data: RunData, arm: str) -> HitRates:
+    """Return an arm's hit rate as the engine counted it, as the responses reported it, and as theory bounds it."""
     calls = [call for call in data.calls_of(arm) if call["is_windowed"]]
-    sent_besides = in_windows(data, arm)
-    besides = [call for call in sent_besides if call["outcome"] == "ok"]
+    uncounted = in_windows(data, arm)
+    besides = [call for call in uncounted if call["outcome"] == "ok"]
     cut = [row for row in data.calls if row["arm"] == arm and row["is_windowed"] and row["outcome"] != "ok"]
-    cut += [call for call in sent_besides if call["outcome"] != "ok"]
-    extra = {name: total(besides, f"{name}_tokens") for name in ("prompt", "cached")}
+    cut += [call for call in uncounted if call["outcome"] != "ok"]
+    other_prompt, other_cached = (total(besides, f"{name}_tokens") for name in ("prompt", "cached"))
     prompt, cached, reusable = (total(calls, f"{name}_tokens") for name in ("prompt", "cached", "reusable"))
     hits, queries = data.counter(arm, HITS), data.counter(arm, QUERIES)
     state = _caching(data, arm)
     is_on = state == "on"
-    told = {"cached_tokens": (hits, cached, extra["cached"]), "prompt_tokens": (queries, prompt, extra["prompt"])}
-    # with caching off the engine counts nothing: the responses' tokens would be left of its zeros, below zero
-    left = {name: _left(*tokens) if is_on else None for name, tokens in told.items()}
+    # With caching off the engine counts nothing, so subtracting the responses' tokens would leave less than zero.
+    cached_left = _left(hits, cached, other_cached) if is_on else None
+    prompt_left = _left(queries, prompt, other_prompt) if is_on else None
     different = [call for call in calls if not _equals_bound(call)] if is_on else []
     return {
         "prefix_caching": state,
@@ -45,9 +107,9 @@ def witnesses(data: RunData, arm: str) -> dict[str, Any]:
         "counters": {"hits": hits, "queries": queries, "hit_rate": _ratio(hits, queries)},
         "responses": {"cached_tokens": cached, "hit_rate": _ratio(cached, prompt) if is_on else None},
         "bound": {"reusable_tokens": reusable, "hit_rate": _ratio(reusable, prompt)},
-        "agree_to_the_token": _agree(left["cached_tokens"], left["prompt_tokens"], len(cut)),
-        "unknown": {"calls": len(cut), **left},
-        "besides": {"calls": len(besides), **{f"{name}_tokens": tokens for name, tokens in extra.items()}},
+        "agree_to_the_token": _agree(cached_left, prompt_left, len(cut)),
+        "unknown": {"calls": len(cut), "cached_tokens": cached_left, "prompt_tokens": prompt_left},
+        "besides": {"calls": len(besides), "prompt_tokens": other_prompt, "cached_tokens": other_cached},
         "inferred_calls": sum("is_inferred" in call for call in calls),
         "calls_equal_to_bound": len(calls) - len(different) if is_on else None,
         "differences": [_difference(call, [*calls, *cut, *besides]) for call in different],
@@ -55,19 +117,19 @@ def witnesses(data: RunData, arm: str) -> dict[str, Any]:
 
 
 def in_windows(data: RunData, arm: str) -> list[Row]:
-    """Return the calls that do not count and yet ran, at least in part, in a closed window of an arm."""
+    """Return the uncounted calls that ran, at least in part, in a closed window of an arm."""
     windows = [part.window for part in data.measured if part.window.arm == arm]
     return [row for row in data.uncounted if any(overlaps(row, window.start, window.end) for window in windows)]
 
 
-def _left(counted: float | None, *told: float | None) -> float | None:
-    """Return the tokens that the engine counted and no response told; None where one of them is absent."""
-    known = [value for value in told if value is not None]
-    return None if counted is None or len(known) < len(told) else counted - sum(known)
+def _left(counted: float | None, *reported: float | None) -> float | None:
+    """Return the tokens that the engine counted and no response reported; None where a number is missing."""
+    known = [value for value in reported if value is not None]
+    return None if counted is None or len(known) < len(reported) else counted - sum(known)
 
 
 def _agree(cached: float | None, prompt: float | None, cut: int) -> bool | None:
-    """Return whether no token is left; None where one is absent, or where calls that were cut can be what is left."""
+    """Return whether no token is left over; None where a number is missing or calls that were cut explain the rest."""
     if cached is None or prompt is None:
         return None
     if (cached, prompt) == (0, 0):
@@ -76,16 +138,16 @@ def _agree(cached: float | None, prompt: float | None, cut: int) -> bool | None:
 
 
 def _caching(data: RunData, arm: str) -> str:
-    """Return what the engine said of itself in all windows of an arm, in words."""
-    told = {part.engine["prefix_caching"] for part in data.measured if part.window.arm == arm}
-    return {(True,): "on", (False,): "caching off"}.get(tuple(told), ABSENT)
+    """Return in words whether caching was on, as the engine reported in all windows of an arm."""
+    states = {part.engine["prefix_caching"] for part in data.measured if part.window.arm == arm}
+    return {(True,): "on", (False,): "caching off"}.get(tuple(states), ABSENT)
 
 
 def _equals_bound(call: Row) -> bool:
     return call["cached_tokens"] is not None and call["cached_tokens"] == call["reusable_tokens"]
 
 
-def _difference(call: Row, calls: Sequence[Row]) -> dict[str, Any]:
+def _difference(call: Row, calls: Sequence[Row]) -> Difference:
     cached, reusable = call["cached_tokens"], call["reusable_tokens"]
     overlapping = any(
         other is not call
@@ -94,7 +156,7 @@ def _difference(call: Row, calls: Sequence[Row]) -> dict[str, Any]:
         for other in calls
     )
     if cached is None or reusable is None:
-        cause = "not told by the server"
+        cause = "not reported by the server"
     elif overlapping:
         cause = "arrival order: another call was in prefill at the same time"
     elif cached < reusable:
@@ -102,7 +164,11 @@ def _difference(call: Row, calls: Sequence[Row]) -> dict[str, Any]:
     else:
         cause = "unknown: more cached than the bound allows"
     return {
-        **{key: call[key] for key in ("question_id", "node", "hop", "prompt_tokens", "cached_tokens")},
+        "question_id": call["question_id"],
+        "node": call["node"],
+        "hop": call["hop"],
+        "prompt_tokens": call["prompt_tokens"],
+        "cached_tokens": cached,
         "reusable_tokens": reusable,
         "cause": cause,
     }

@@ -1,51 +1,54 @@
-"""What of a measured change cannot be the arm's: drift of the machine, by a control, and what theory has no room for.
+"""The part of a measured change that the arm cannot have caused: drift of the machine, and more than theory allows.
 
-The control is the decode time a token (`workload.analysis.ab.decode_time`), which no cache saves. It is one only where
-nothing that differs between two arms is about decoding.
+The control is the decode time per token (`workload.analysis.ab.decode_time`), which no cache saves. It serves as a
+control only where the arms do not differ in anything that affects decoding.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from workload.analysis.ab import CONTROL
 from workload.analysis.levels import load_of
 from workload.analysis.wording import change
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
+
+    from workload.analysis.ab import Compared
 
 SAME_PROMPTS = frozenset({"prefix_caching", "primed", "prefetch", "draft_accuracy", "retrieval", "retrieval_delay"})
 OTHER_PROMPTS = frozenset({"layout", "context", "context_budget"})
 
 
 def control_of(different: frozenset[str], points: Iterable[str]) -> str | None:
-    """Return what else than drift moves the decode time a token of two arms, in words that may be empty.
+    """Return what besides drift can move the decode time per token of two arms, in words that may be empty.
 
     Args:
         different: names of the settings in which they differ.
         points: names of the loads.
 
     Returns:
-        None where it is no control: what differs may be about decoding.
+        None where it is not a control, because the arms differ in something that may affect decoding.
     """
     if not different <= SAME_PROMPTS | OTHER_PROMPTS:
         return None
-    causes = ["what its own prompts cost each token"] if different & OTHER_PROMPTS else []
-    causes += ["what others compute meanwhile"] if any(load_of(point) != ("closed", 1) for point in points) else []
+    causes = ["longer or shorter contexts"] if different & OTHER_PROMPTS else []
+    causes += ["the work for other questions"] if any(load_of(point) != ("closed", 1) for point in points) else []
     return "".join(f", or {cause}" for cause in causes)
 
 
-def doubts(compared: Mapping[str, Any], allowed: float | None, whose: str, but_for: str | None) -> str:
-    """Return clauses on what of an end-to-end change cannot be the arm's, or nothing.
+def doubts(compared: Compared, allowed: float | None, cause: str, but_for: str | None) -> str:
+    """Return clauses on the part of an end-to-end change that the arm cannot have caused, or an empty text.
 
-    Where theory allows less than was measured, how much can be the arm's at the most. Drift where the control has moved
-    by more than the end-to-end time, and where it explains what theory does not: it surely moved the same way.
+    Where theory allows less than was measured, they name the most that the arm can have caused. They name drift where
+    the control moved by more than the end-to-end time, and where it surely moved the same way and so explains what
+    theory does not.
 
     Args:
-        compared: the comparisons of two arms by quantity, as in JSON.
-        allowed: the end-to-end change that theory allows; None where there is none.
-        whose: the arm's, in words.
+        compared: the comparisons of two arms by quantity.
+        allowed: the end-to-end change that theory allows; None without a theory.
+        cause: the arm, or its option, in words.
         but_for: see `control_of`.
     """
     control, effect = compared[CONTROL], compared["end_to_end_seconds"]
@@ -53,12 +56,13 @@ def doubts(compared: Mapping[str, Any], allowed: float | None, whose: str, but_f
         return ""
     limit = ""
     if allowed and effect["change"] / allowed > 1:
-        limit = f"; at most {100 * abs(allowed):.1f} points can be {whose}"
+        limit = f"; at most {100 * abs(allowed):.1f} points can come from {cause}"
     if but_for is None or control["change"] is None:
         return limit
     is_more = abs(control["change"]) > abs(effect["change"])
-    is_same_way = bool(control["change_ci"]) and all(bound * effect["change"] > 0 for bound in control["change_ci"])
+    bounds = control["change_ci"] or (0.0, 0.0)
+    is_same_way = all(bound * effect["change"] > 0 for bound in bounds)
     if not is_more and not (limit and is_same_way):
         return limit
     more = ", more than that" if is_more else ""
-    return f"{limit}; drift{but_for}: decode time a token moved by {change(control)}{more}"
+    return f"{limit}; drift{but_for}: decode time per token moved by {change(control)}{more}"

@@ -1,8 +1,8 @@
-"""What an engine's flags change inside it, where device memory shows nothing: the pool, its peak, its stutter."""
+"""What flags change inside the engine, where device memory shows nothing: KV pool, peak usage, inter-token latency."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 
@@ -18,12 +18,20 @@ if TYPE_CHECKING:
     from workload.record.window import Window
 
 
-def engine_effects(data: RunData, arm: str) -> dict[str, Any]:
-    """Return an arm's pool in blocks, the peak of its use (0 to 1) and the 99th percentile of inter-token latency (s).
+class EngineEffects(TypedDict):
+    """The pool in blocks, the peak of its usage (0 to 1), and the 99th percentile of inter-token latency (s).
 
-    The latency is an upper bound of the histogram bucket that it lies in, for vLLM's buckets are coarse. None where the
-    engine does not tell.
+    The latency is the upper edge of its histogram bucket, because vLLM's buckets are coarse. None where the engine does
+    not report it.
     """
+
+    num_gpu_blocks: int | None
+    kv_usage_peak: float | None
+    inter_token_latency_p99_at_most: float | None
+
+
+def engine_effects(data: RunData, arm: str) -> EngineEffects:
+    """Return what an arm's flags changed inside the engine."""
     parts = [part for part in data.measured if part.window.arm == arm]
     pools = {part.engine.get("num_gpu_blocks") for part in parts}
     windows = [part.window for part in parts]
@@ -37,7 +45,7 @@ def engine_effects(data: RunData, arm: str) -> dict[str, Any]:
 
 
 def quantile_at_most(counts: Mapping[float, float], share: float) -> float | None:
-    """Return the upper edge of the bucket that holds a quantile; None for too few values, or beyond the last edge.
+    """Return the upper edge of a quantile's bucket; None for too few values, or beyond the last edge.
 
     Args:
         counts: cumulative counts by upper edge, as Prometheus keeps them.

@@ -1,11 +1,10 @@
-"""Where a question's time goes, what ends its loop, and how its prompts grow: counted on the journal's rows."""
+"""Where a question's time goes, why its loop ends, and how its prompts grow, from the journal's rows."""
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 
@@ -16,6 +15,48 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from workload.record.results import Row
+    from workload.statistics.percentiles import Percentile
+
+
+class Quartiles(TypedDict):
+    """Number, median, quartiles and extremes of values, in their unit."""
+
+    n: int
+    median: float
+    quartiles: list[float]
+    range: list[float]
+
+
+class NodeTime(Quartiles):
+    """The seconds of a node's visits; `share` is its part of the time of all answered questions."""
+
+    percentiles: list[Percentile]
+    share: float
+    visits_a_question: float
+
+
+class HopsOfType(TypedDict):
+    """How many questions of a type took how many hops, and the mean."""
+
+    n: int
+    mean: float
+    hops: Mapping[str, int]
+
+
+class Ending(TypedDict):
+    """The questions whose loop ended in one way."""
+
+    n: int
+    share: float
+    hops: Mapping[str, int]
+    seconds: Quartiles
+    reasons: dict[str, int]
+
+
+class HopContext(Quartiles):
+    """The prompt tokens of a node's calls at one hop."""
+
+    hop: int
 
 
 def ended(questions: Iterable[Row]) -> list[Row]:
@@ -24,12 +65,12 @@ def ended(questions: Iterable[Row]) -> list[Row]:
 
 
 def answered(questions: Iterable[Row]) -> list[Row]:
-    """Return the questions that were answered: a failure may be quick and is no latency of an answer."""
+    """Return the questions that were answered: a failure may be quick, but it is not the latency of an answer."""
     return [row for row in questions if row["outcome"] == "ok"]
 
 
-def quartiles(values: Sequence[float]) -> dict[str, Any]:
-    """Return number, median, quartiles and extremes of at least one value, in their unit."""
+def quartiles(values: Sequence[float]) -> Quartiles:
+    """Return the quartiles of at least one value."""
     low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
     return {
         "n": len(values),
@@ -39,17 +80,16 @@ def quartiles(values: Sequence[float]) -> dict[str, Any]:
     }
 
 
-def distribution(values: Sequence[float]) -> list[dict[str, Any]]:
+def distribution(values: Sequence[float]) -> list[Percentile]:
     """Return P50, P95 and P99 of raw values with order-statistic intervals; nothing without values."""
-    return [asdict(found) for found in percentiles(values)] if values else []
+    return percentiles(values) if values else []
 
 
-def by_node(visits: Iterable[Row], questions: Iterable[Row]) -> dict[str, dict[str, Any]]:
-    """Return the seconds of a visit of each node, from its own start to its own end.
+def by_node(visits: Iterable[Row], questions: Iterable[Row]) -> dict[str, NodeTime]:
+    """Return the seconds of a visit to each node, from its own start to its own end.
 
-    `share` is the node's part of the time of all answered questions; `visits_a_question` is a mean. Only visits of
-    answered questions count, so that the shares add up to the questions' time, less what lies between nodes. Empty
-    where no question was answered.
+    Only visits of answered questions count, so the shares add up to the questions' time less the time between nodes.
+    Empty where no question was answered.
     """
     seconds = {row["id"]: row["duration_seconds"] for row in answered(questions)}
     found = group((row for row in visits if row["question"] in seconds), "node")
@@ -67,8 +107,8 @@ def by_node(visits: Iterable[Row], questions: Iterable[Row]) -> dict[str, dict[s
     }
 
 
-def hops_by_type(questions: Iterable[Row]) -> dict[str, dict[str, Any]]:
-    """Return of each type of question how many took how many hops, and their mean; failures are left out."""
+def hops_by_type(questions: Iterable[Row]) -> dict[str, HopsOfType]:
+    """Return how many hops the answered questions of each type took."""
     return {
         kind: {
             "n": len(rows),
@@ -79,7 +119,7 @@ def hops_by_type(questions: Iterable[Row]) -> dict[str, dict[str, Any]]:
     }
 
 
-def endings(questions: Iterable[Row]) -> dict[str, dict[str, Any]]:
+def endings(questions: Iterable[Row]) -> dict[str, Ending]:
     """Return how often `done`, `enough`, `max_hops` or `error` ended a loop, after how many hops and seconds."""
     every = ended(questions)
     return {
@@ -94,7 +134,7 @@ def endings(questions: Iterable[Row]) -> dict[str, dict[str, Any]]:
     }
 
 
-def context_by_hop(calls: Iterable[Row]) -> dict[str, list[dict[str, Any]]]:
+def context_by_hop(calls: Iterable[Row]) -> dict[str, list[HopContext]]:
     """Return the prompt tokens of successful calls by node and hop."""
     known = [call for call in calls if call["outcome"] == "ok" and call["prompt_tokens"] is not None]
     return {
@@ -109,7 +149,7 @@ def context_by_hop(calls: Iterable[Row]) -> dict[str, list[dict[str, Any]]]:
 def accumulated(calls: Iterable[Row]) -> dict[int, list[tuple[int, int]]]:
     """Return for each question the tokens sent and generated by the end of each hop, ascending: (hop, tokens) pairs.
 
-    Only questions of whose calls all tokens are known; those of a failed call are not.
+    Only questions whose calls all have known tokens are included; a failed call has none.
     """
     found: dict[int, list[tuple[int, int]]] = {}
     for question, rows in group(calls, "question").items():
@@ -122,5 +162,5 @@ def accumulated(calls: Iterable[Row]) -> dict[int, list[tuple[int, int]]]:
 
 
 def _counted(rows: Sequence[Row]) -> Mapping[str, int]:
-    """Return how many questions took how many hops; the keys are text, as they will be in JSON."""
+    """Return how many questions took how many hops; keys are text, as in JSON."""
     return {str(hops): number for hops, number in sorted(Counter(row["hops"] for row in rows).items())}

@@ -1,24 +1,21 @@
-"""One level of load: its answers a second, its latencies, what the engine did meanwhile, how punctual the client was.
+"""One load level: answers per second, latency, engine gauges, and how punctual the client was.
 
-Of a closed loop only the questions count whose middle lies between the first and the last instant at which all workers
-were busy: at the end workers run out of questions, and whatever runs then is served by a system with less to do. Of an
-open loop, latency counts from the instant at which a question was to be sent; a client that is late itself would else
-hide the queue.
+In a closed loop, a question counts only if its middle lies between the first and the last instant at which all workers
+were busy: at the end workers run out of questions, and the system has less to do. In an open loop, latency counts from
+the instant at which a question was due, because a late client would otherwise hide the queue.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal, TypedDict
 
 import numpy as np
 
-from workload.analysis.latency import answered, distribution, ended, quartiles
-from workload.analysis.rate import Rate
+from workload.analysis.latency import Quartiles, answered, distribution, ended, quartiles
+from workload.analysis.rate import OpenRate, Rate, no_rate
 from workload.analysis.time_series import summed
 from workload.record.results import group
-from workload.statistics.resampling import bounded
 from workload.statistics.scaling import efficiencies
 from workload.statistics.throughput import CLOSED, MIN_REQUESTS, OPEN, Level, Request, full_level, full_window
 from workload.statistics.usl import fit_usl
@@ -29,24 +26,57 @@ if TYPE_CHECKING:
     from workload.record.results import Row
     from workload.record.window import Window
     from workload.services.prometheus import Series
+    from workload.statistics.percentiles import Percentile
+    from workload.statistics.scaling import Efficiency
+    from workload.statistics.usl import Usl
 
 Loop = Literal["closed", "open"]
 SHORTEST_OPEN = 5
 LOOPS: Mapping[str, Loop] = {"c": "closed", "r": "open"}
 
 
+class SendLag(Quartiles):
+    """How late the client sent, in seconds; `share` is the median lag over the median latency, None where that is 0."""
+
+    share: float | None
+
+
+class Extent(TypedDict):
+    """Peak and mean of a gauge over time; of several engines, those of their sum."""
+
+    peak: float
+    mean: float
+
+
+class CallSeconds(TypedDict):
+    """The mean number of calls in the system by the engine's clock and by the client's, and how far they differ."""
+
+    engine: float
+    client: float
+    client_over_engine: float
+
+
+class Scaling(TypedDict):
+    """How an arm scales: the efficiency by concurrency and the Universal Scalability Law, or why there is none."""
+
+    efficiency: dict[str, Efficiency]
+    no_efficiency: str | None
+    usl: Usl | None
+    no_usl: str | None
+
+
 def load_of(point: str) -> tuple[Loop, float]:
-    """Return a point's loop, and its concurrency or its questions a second, from its name: `c8` or `r0.5`."""
+    """Return a point's loop, and its concurrency or its questions per second, from its name: `c8` or `r0.5`."""
     return LOOPS[point[0]], float(point[1:])
 
 
 def start_of(row: Row) -> float:
-    """Return the instant at which a question was really sent."""
+    """Return the instant at which a question was sent."""
     return float(row["started_at"])
 
 
 def end_of(row: Row) -> float:
-    """Return the instant at which a question ended; its duration counts from when it was to be sent."""
+    """Return the instant at which a question ended; its duration counts from when it was due."""
     return float(row["intended_at"] + row["duration_seconds"])
 
 
@@ -56,10 +86,9 @@ def workers_of(questions: Iterable[Row]) -> list[list[Row]]:
 
 
 def full_part(questions: Iterable[Row], concurrency: int) -> tuple[Level | None, list[Row]]:
-    """Return what a closed loop did while all workers were busy, and the questions whose middle lies in there.
+    """Return what a closed loop did while all workers were busy, and the questions whose middle lies in that time.
 
-    None where they never were. Loads of several starts of the engine are full each for itself, and are then taken
-    together.
+    None where they were never all busy. With several engine starts, each load is cut to its own full part first.
     """
     parts, inside = [], []
     for rows in group(_numbered(questions), "load").values():
@@ -78,53 +107,64 @@ def full_part(questions: Iterable[Row], concurrency: int) -> tuple[Level | None,
     return Level(concurrency, cycles, np.concatenate([part.answered for part in parts])), inside
 
 
-def throughput(level: Level | None, questions: Iterable[Row]) -> dict[str, Any]:
-    """Return the answers a second of a closed loop; see `Rate`.
+def throughput(level: Level | None, questions: Iterable[Row]) -> Rate:
+    """Return the answers per second of a closed loop.
 
     Args:
-        level: what the loop did while all its workers were busy; None if they never were.
+        level: what the loop did while all its workers were busy; None if they were never all busy.
         questions: all questions of the loop.
     """
     whole = _whole(questions)
     if level is None:
-        return asdict(Rate(CLOSED, None, None, 0, 0.0, whole, "its workers were never all busy at one time"))
-    return asdict(Rate(CLOSED, level.throughput, level.interval, len(level.cycle_seconds), level.seconds, whole))
+        return no_rate(CLOSED, whole, "its workers were never all busy at the same time")
+    return {
+        "estimator": CLOSED,
+        "per_second": level.throughput,
+        "ci": level.interval,
+        "n": len(level.cycle_seconds),
+        "seconds": level.seconds,
+        "over_whole_run": whole,
+        "why_not": None,
+    }
 
 
-def open_part(questions: Iterable[Row]) -> dict[str, Any]:
-    """Return the answers a second of an open loop, see `Rate`, and `arrived_per_second` between first and last arrival.
+def open_part(questions: Iterable[Row]) -> OpenRate:
+    """Return the answers per second of an open loop, and its arrivals per second between the first and the last.
 
-    Answers are None where the arrivals last shorter than `SHORTEST_OPEN` of the first questions: most then come after.
+    The rate is None where the arrivals last less than `SHORTEST_OPEN` times the first questions' latency: most answers
+    then come afterwards.
     """
     rows = sorted(ended(questions), key=lambda row: row["intended_at"])
     good = answered(rows)
     if not good:
-        return {"arrived_per_second": None, **asdict(Rate(OPEN, None, None, 0, 0.0, _whole(rows), "nothing answered"))}
+        return {"arrived_per_second": None, **no_rate(OPEN, _whole(rows), "no question was answered")}
     last = rows[-1]["intended_at"]
     seconds = last - rows[0]["intended_at"]
-    # The first answers: of a loop that is asked too much the later ones only wait ever longer.
+    # The first answers: in an overloaded loop the later ones only wait longer and longer.
     first = sorted(good, key=end_of)[:MIN_REQUESTS]
     is_long = seconds >= SHORTEST_OPEN * float(np.median([row["duration_seconds"] for row in first]))
     ends = sorted(end for row in good if (end := end_of(row)) <= last) if is_long else []
     watched = ends[-1] - ends[0] if ends else 0.0
-    # From one end to another, so the first only opens the time that is watched.
-    per_second = (len(ends) - 1) / watched if watched else None
-    why_not = None if watched else "its arrivals lasted for too few questions' time"
-    rate = Rate(OPEN, per_second, None, len(ends), watched, _whole(rows), why_not)
-    return {"arrived_per_second": (len(rows) - 1) / seconds if seconds else None, **asdict(rate)}
+    return {
+        "arrived_per_second": (len(rows) - 1) / seconds if seconds else None,
+        "estimator": OPEN,
+        # The first answer only opens the time that is watched.
+        "per_second": (len(ends) - 1) / watched if watched else None,
+        "ci": None,
+        "n": len(ends),
+        "seconds": watched,
+        "over_whole_run": _whole(rows),
+        "why_not": None if watched else "its arrivals ended too soon for its latency",
+    }
 
 
-def latencies(questions: Iterable[Row]) -> list[dict[str, Any]]:
+def latencies(questions: Iterable[Row]) -> list[Percentile]:
     """Return P50, P95 and P99 of the seconds of answered questions."""
     return distribution([row["duration_seconds"] for row in answered(questions)])
 
 
-def send_lag(questions: Iterable[Row], loop: Loop) -> dict[str, Any] | None:
-    """Return how late the client sent, in seconds: after its worker was free, or after the instant it was due.
-
-    `share` is the median lag over the median latency, None where that is 0; what is small there has not shaped the
-    result.
-    """
+def send_lag(questions: Iterable[Row], loop: Loop) -> SendLag | None:
+    """Return how late the client sent: after its worker was free, or after the question was due."""
     rows = ended(questions)
     if loop == "open":
         lags = [start_of(row) - row["intended_at"] for row in rows]
@@ -139,28 +179,27 @@ def send_lag(questions: Iterable[Row], loop: Loop) -> dict[str, Any] | None:
     return {**found, "share": found["median"] / typical if typical else None}
 
 
-def extent(series: Sequence[Series]) -> dict[str, float] | None:
-    """Return peak and mean over time of a gauge; None without a sample. Of several engines it is that of their sum."""
-    told = [line for line in series if len(line.times)]
-    if not told:
+def extent(series: Sequence[Series]) -> Extent | None:
+    """Return peak and mean of a gauge; None without a sample."""
+    known = [line for line in series if len(line.times)]
+    if not known:
         return None
-    whole = summed(told)
-    return {"peak": float(whole.values.max()), "mean": float(sum(map(_mean, told)))}
+    return {"peak": float(summed(known).values.max()), "mean": float(sum(map(_mean, known)))}
 
 
 def call_seconds(
     in_engine_seconds: Sequence[float | None], calls: Sequence[Row], windows: Sequence[Window]
-) -> dict[str, float] | None:
+) -> CallSeconds | None:
     """Return the mean number of calls in the system, by the engine's own clock and by the client's.
 
-    They can differ: by what lies between the engine and the client, and by calls that one of them does not know. They
-    are no check of Little's law: N = X R holds by construction where N, X and R come from the same list of calls, and
-    for the questions of a closed loop, whose N workers are busy because each sends as soon as it is free. The engine's
-    gauge of running calls is no witness: it shows the state after the last step, and misses every prefill under way.
+    They differ by the time between engine and client, and by calls that only one of them counts. This does not check
+    Little's law: N = X R holds by construction where N, X and R come from the same list of calls, and for a closed
+    loop, whose N workers each send as soon as they are free. The engine's gauge of running calls cannot check it
+    either: it shows the state after the last step, and misses every prefill in progress.
 
     Args:
-        in_engine_seconds: the seconds that calls have spent in the engine, by its own counter, in each window.
-        calls: all calls of these windows, failed ones too, as the client timed them.
+        in_engine_seconds: the seconds that calls spent in the engine, by its own counter, in each window.
+        calls: all calls of these windows as the client timed them, failed ones included.
         windows: the windows.
     """
     seconds = sum(window.end - window.start for window in windows)
@@ -171,32 +210,31 @@ def call_seconds(
     return {"engine": engine / seconds, "client": client / seconds, "client_over_engine": client / engine - 1}
 
 
-def scaling(levels: Sequence[Level]) -> dict[str, Any]:
-    """Return the efficiency of each level by its concurrency, and the Universal Scalability Law, or why not."""
+def scaling(levels: Sequence[Level]) -> Scaling:
+    """Return how throughput scales over levels."""
     ordered = sorted(levels, key=lambda level: level.concurrency)
     try:
-        found = {str(row.concurrency): asdict(row) for row in efficiencies(ordered)}
-        reason = None
+        found, reason = {str(row["concurrency"]): row for row in efficiencies(ordered)}, None
     except ValueError as error:
         found, reason = {}, str(error)
     fit = fit_usl(ordered)
     return {
         "efficiency": found,
         "no_efficiency": reason,
-        "usl": None if fit.law is None else {key: bounded(value) for key, value in asdict(fit.law).items()},
+        "usl": fit.law,
         "no_usl": fit.reason,
     }
 
 
 def _whole(questions: Iterable[Row]) -> float | None:
-    """Return the answers a second from first sent to last ended, of each load for itself; None without a question."""
+    """Return the answers per second from first sent to last ended, added over the loads; None without a question."""
     loads = list(group(_numbered(ended(questions)), "load").values())
     seconds = sum(max(map(end_of, rows)) - min(map(start_of, rows)) for rows in loads)
     return sum(len(answered(rows)) for rows in loads) / seconds if seconds else None
 
 
 def _numbered(questions: Iterable[Row]) -> list[Row]:
-    """Return the questions with the load they belong to: a start of an engine, or a part of one."""
+    """Return the questions with the load that each belongs to: an engine start, or a segment of one."""
     return [{**row, "load": (row["block"], row["segment"])} for row in questions]
 
 

@@ -1,9 +1,9 @@
-"""Reads the levels of a run: the journal's questions and calls, and what Prometheus saw of the engine meanwhile."""
+"""The load levels of a run: from the journal's questions and calls, and from Prometheus's samples of the engine."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from workload.analysis import levels
 from workload.analysis.ab import quality
@@ -15,37 +15,71 @@ from workload.promql.vllm_metrics import IN_SYSTEM_SECONDS
 from workload.record.results import total
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from workload.analysis.ab import Quality
+    from workload.analysis.levels import CallSeconds, Loop, SendLag
+    from workload.analysis.rate import Rate
     from workload.record.results import Measured, RunData
+    from workload.statistics.percentiles import Percentile
+    from workload.statistics.scaling import Efficiency
     from workload.statistics.throughput import Level
 
-ENGINE = (
-    "running_peak",
-    "waiting_peak",
-    "waiting_mean",
-    "preemptions",
-    "kv_usage_peak",
-    "kv_bytes_peak",
-    "device_bytes_peak",
-    "resident_bytes_peak",
-)
+
+class EngineExtremes(TypedDict):
+    """The extremes of one level in the engine; None where Prometheus has no samples.
+
+    With several engines `kv_usage_peak` is the usage of the fullest pool, and `kv_bytes_peak` the bytes of all pools at
+    one instant.
+    """
+
+    running_peak: float | None
+    waiting_peak: float | None
+    waiting_mean: float | None
+    preemptions: float | None
+    kv_usage_peak: float | None
+    kv_bytes_peak: float | None
+    device_bytes_peak: float | None
+    resident_bytes_peak: float | None
 
 
-def measured_level(data: RunData, arm: str, point: str) -> tuple[dict[str, Any], Level | None]:
-    """Return what is known of one level of an arm, and what it did while full if its loop is closed."""
+class LevelRow(TypedDict):
+    """One level of an arm; see `workload.analysis.levels`.
+
+    `concurrency` is None in an open loop, `rate` (questions per second) in a closed one. `efficiency` is against one
+    question at a time.
+    """
+
+    arm: str
+    loop: Loop
+    concurrency: int | None
+    rate: float | None
+    accounting: list[dict[str, Any]]
+    throughput: Rate
+    latency_seconds: list[Percentile]
+    time_to_first_token_seconds: list[Percentile]
+    send_lag_seconds: SendLag | None
+    call_seconds: CallSeconds | None
+    engine: EngineExtremes
+    cached_share: float | None
+    quality: Quality
+    efficiency: Efficiency | None
+
+
+def measured_level(data: RunData, arm: str, point: str) -> tuple[LevelRow, Level | None]:
+    """Return one level of an arm, and what a closed loop did while all its workers were busy."""
     measured = [part for part in data.measured if (part.window.arm, part.window.point) == (arm, point)]
     questions = [row for row in data.questions if (row["arm"], row["phase"]) == (arm, point)]
     calls = [row for row in data.calls if (row["arm"], row["phase"]) == (arm, point)]
     good = [call for call in calls if call["outcome"] == "ok"]
     loop, amount = levels.load_of(point)
     part, counted = levels.full_part(questions, int(amount)) if loop == "closed" else (None, questions)
-    engine = [_engine(data, one) for one in measured]
+    engine: list[Mapping[str, Any]] = [_engine(data, one) or {} for one in measured]
     windows, in_windows = [one.window for one in measured], [call for call in calls if call["is_windowed"]]
     in_system = [one.counters.get(IN_SYSTEM_SECONDS) for one in measured]
     first = [call["ttft_seconds"] for call in good if call["ttft_seconds"] is not None]
     prompt, cached = total(good, "prompt_tokens"), total(good, "cached_tokens")
-    row = {
+    row: LevelRow = {
         "arm": arm,
         "loop": loop,
         "concurrency": int(amount) if loop == "closed" else None,
@@ -59,15 +93,16 @@ def measured_level(data: RunData, arm: str, point: str) -> tuple[dict[str, Any],
         "engine": _worst(engine),
         "cached_share": cached / prompt if cached is not None and prompt else None,
         "quality": quality(replace(data, questions=questions), arm),
+        "efficiency": None,
     }
     return row, part
 
 
-def _engine(data: RunData, measured: Measured) -> dict[str, Any]:
-    """Return what Prometheus saw of the engine in one window; None for what it did not see."""
+def _engine(data: RunData, measured: Measured) -> EngineExtremes | None:
+    """Return the extremes in one window; None without evidence."""
     evidence, window, facts = data.evidence, measured.window, measured.engine
     if evidence is None:
-        return dict.fromkeys(ENGINE)
+        return None
     running = levels.extent(evidence.stored(RUNNING_CALLS, window, job=FAST_JOB))
     waiting = levels.extent(evidence.stored(WAITING_CALLS, window, job=FAST_JOB))
     usage = kv_usage(evidence, window)
@@ -75,13 +110,12 @@ def _engine(data: RunData, measured: Measured) -> dict[str, Any]:
     resident = levels.extent(evidence.stored(RESIDENT, window, role="engine"))
     device = summed([TimeSeries(samples.times, samples.used) for samples in evidence.gpu_samples(measured).values()])
     blocks, block_bytes = facts.get("num_gpu_blocks"), facts.get("kv_block_bytes")
-    pool = (blocks - 1) * block_bytes if blocks and block_bytes else None  # one block is the null block
+    pool = (blocks - 1) * block_bytes if blocks and block_bytes else None  # vLLM never uses its null block
     return {
         "running_peak": running and running["peak"],
         "waiting_peak": waiting and waiting["peak"],
         "waiting_mean": waiting and waiting["mean"],
         "preemptions": measured.counters.get(PREEMPTIONS),
-        # of several engines the share of the fullest pool, and the bytes of all pools at one instant
         "kv_usage_peak": max((top for one in usage if (top := peak_of(one.values)) is not None), default=None),
         "kv_bytes_peak": in_use["peak"] * pool if in_use and pool else None,
         "device_bytes_peak": peak_of(device.values),
@@ -89,10 +123,9 @@ def _engine(data: RunData, measured: Measured) -> dict[str, Any]:
     }
 
 
-def _worst(engine: Sequence[dict[str, Any]]) -> dict[str, float | None]:
+def _worst(windows: Sequence[Mapping[str, Any]]) -> EngineExtremes:
     """Return the highest value of each kind over a level's windows, and the sum of its preemptions."""
-    found = {key: [seen[key] for seen in engine] for key in ENGINE}
-    return {
-        key: None if None in values or not values else sum(values) if key == "preemptions" else max(values)
-        for key, values in found.items()
-    }
+    found: dict[str, list[Any]] = {key: [seen.get(key) for seen in windows] for key in EngineExtremes.__annotations__}
+    whole = {key: values for key, values in found.items() if values and None not in values}
+    worst = {key: sum(values) if key == "preemptions" else max(values) for key, values in whole.items()}
+    return cast("EngineExtremes", {key: worst.get(key) for key in found})

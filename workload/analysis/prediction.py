@@ -1,17 +1,16 @@
-"""What an arm should change, worked out before it is measured: from the first arm's times and from counted tokens.
+"""The change that an arm should bring, predicted from the first arm's times and from counted tokens.
 
-Amdahl: a question's time falls by the time of what is saved and by nothing else. What tokens cost is fitted on the
-calls of the first arm alone, see `workload.analysis.costs`. The fixed cost of a call, which no cache saves, stays out.
-What is computed beside a call is taken to change as all uncached tokens do. What longer prompts cost the calls beside
-them (their attention, the contexts read in each step) is left out: with several questions at a time and prompts that
-grow, too much is predicted (benchmarks/README.md).
+Amdahl: a question's time falls by the time of the work that is saved, and by nothing else. The cost of tokens is fitted
+on the calls of the first arm alone, see `workload.analysis.costs`. The fixed cost of a call, which no cache saves, is
+left out. The work done for other calls in the same steps is assumed to change like all uncached tokens. The cost of
+longer prompts for those other calls (attention, contexts read in each step) is left out, so with several questions at a
+time and growing prompts the prediction is too large (benchmarks/README.md).
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 
@@ -25,76 +24,87 @@ if TYPE_CHECKING:
     from workload.record.results import Row, RunData
     from workload.statistics.paired import Interval
 
-# What the prediction knows of; an arm that differs in anything else is left unpredicted.
+# Settings whose effect can be predicted; an arm that differs in any other setting has no prediction.
 PREDICTABLE = frozenset(
     {"layout", "primed", "context", "context_budget", "prefix_caching", "prefetch", "draft_accuracy"}
 )
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """The end-to-end change that theory allows, as the median over questions of saved time over time.
+class Prediction(TypedDict):
+    """The end-to-end change that theory allows: the median over questions of time saved over time.
 
     Attributes:
         change: below 0 is faster; None where nothing can be predicted.
-        prefill_share: of a question's time in the first arm, what uncached prompt tokens take, those of others too.
-        costs: what it rests on.
+        prefill_share: the share of a question's time in the first arm that uncached prompt tokens take, including those
+            of other questions.
+        costs: the fitted costs behind the prediction.
         why_not: why there is no prediction.
+        inside_measured_interval: whether the prediction lies in the interval that was measured; None without both.
     """
 
     change: float | None
-    prefill_share: float | None = None
-    costs: Costs | None = None
-    why_not: str | None = None
+    prefill_share: float | None
+    costs: Costs | None
+    why_not: str | None
+    inside_measured_interval: bool | None
 
-    def beside(self, measured: Interval | None) -> dict[str, Any]:
-        """Return the prediction for JSON, and whether it lies inside the measured interval."""
-        is_known = self.change is not None and measured is not None
-        inside = (
-            measured[0] <= self.change <= measured[1] if is_known and measured and self.change is not None else None
-        )
-        return {**asdict(self), "inside_measured_interval": inside}
+
+def unpredicted(why_not: str) -> Prediction:
+    """Return a prediction that cannot be made."""
+    return {
+        "change": None,
+        "prefill_share": None,
+        "costs": None,
+        "why_not": why_not,
+        "inside_measured_interval": None,
+    }
 
 
 def predict(
-    data: RunData, first: str, other: str, differing: frozenset[str], retrieval_saved: Mapping[str, float] | None = None
+    data: RunData,
+    first: str,
+    other: str,
+    differing: frozenset[str],
+    retrieval_saved: Mapping[str, float] | None = None,
+    measured: Interval | None = None,
 ) -> Prediction:
-    """Return what `other` should change against `first`.
+    """Return the change that `other` should bring against `first`.
 
     Args:
         data: the run.
-        first: the arm whose times are taken.
-        other: the arm of which only counted tokens are taken.
+        first: the arm whose times are used.
+        other: the arm of which only the counted tokens are used.
         differing: names of the settings in which the two differ.
         retrieval_saved: seconds of retrieval that a question saves, by question id.
+        measured: 95 % interval of the end-to-end change.
     """
     if unknown := sorted(differing - PREDICTABLE):
-        return Prediction(None, why_not=f"no theory says what {unknown[0].replace('_', '-')} saves")
+        return unpredicted(f"no theory predicts the effect of {unknown[0].replace('_', '-')}")
     calls = data.calls_of(first)
-    beside = computed_meanwhile(calls)
-    costs = fit_costs(calls, beside)
+    meanwhile = computed_meanwhile(calls)
+    costs = fit_costs(calls, meanwhile)
     if costs is None:
-        return Prediction(None, why_not="the first arm's calls give no time per uncached token")
-    # By identity: `by_question` hands out these very rows.
-    tokens_beside = {id(call): tokens for call, tokens in zip(calls, beside, strict=True)}
+        return unpredicted("the first arm's calls give no time per uncached token")
+    # By identity: `by_question` passes on these same rows.
+    tokens_meanwhile = {id(call): tokens for call, tokens in zip(calls, meanwhile, strict=True)}
 
     def of_prefill(call: Row) -> float:
-        return float(np.dot((costs.per_token, costs.per_attended_token), prefill(call)))
+        return float(np.dot((costs["per_token"], costs["per_attended_token"]), prefill(call)))
 
     def of_context(call: Row) -> float:
-        return costs.per_context_token * steps(call) * context(call)
+        return costs["per_context_token"] * steps(call) * context(call)
 
     def of_others(call: Row) -> float:
-        return costs.per_token_beside * tokens_beside.get(id(call), 0.0)
+        return costs["per_token_beside"] * tokens_meanwhile.get(id(call), 0.0)
 
     seconds = data.by_question(first, end_to_end)
     others = data.by_question(first, _summed(of_others))
     parts = [data.by_question(arm, _summed(part)) for part in (of_prefill, of_context) for arm in (first, other)]
     counted = [data.by_question(arm, uncached_tokens) for arm in (first, other)]
-    timed = {each for each, taken in seconds.items() if taken > 0}  # of no time nothing can be a share
+    timed = {each for each, taken in seconds.items() if taken > 0}  # a share needs a time above 0
     shared = timed.intersection(others, *parts, *counted)
     if not shared:
-        return Prediction(None, why_not="no question was answered in both arms")
+        return unpredicted("no question was answered in both arms")
     computed, computed_by_other = (sum(tokens[each] for each in shared) for tokens in counted)
     of_others_saved = 1 - computed_by_other / computed if computed else 0.0
     prefill_first, prefill_other, context_first, context_other = parts
@@ -112,14 +122,21 @@ def predict(
         for each in shared
     ]
     share = median((prefill_first[each] + others[each]) / seconds[each] for each in shared)
-    return Prediction(median(changes), share, costs)
+    change = median(changes)
+    return {
+        "change": change,
+        "prefill_share": share,
+        "costs": costs,
+        "why_not": None,
+        "inside_measured_interval": measured[0] <= change <= measured[1] if measured else None,
+    }
 
 
 def _summed(part: Callable[[Row], float]) -> Callable[[Row, list[Row]], float | None]:
-    """Return what sums a part of the calls' time over a question; None where a call does not tell its tokens."""
+    """Return a function that sums a part of the calls' time over a question; None where tokens are unknown."""
 
     def over(_: Row, calls: list[Row]) -> float | None:
-        told = ("prompt_tokens", "cached_tokens", "completion_tokens")
-        return None if any(call[key] is None for call in calls for key in told) else sum(map(part, calls))
+        needed = ("prompt_tokens", "cached_tokens", "completion_tokens")
+        return None if any(call[key] is None for call in calls for key in needed) else sum(map(part, calls))
 
     return over

@@ -1,9 +1,9 @@
-"""What prefetch did in an arm, and what it could have saved at most: the critical path of the arm without it."""
+"""What prefetch saved in an arm, and the most it could have saved by the critical path of the arm without it."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 from workload.analysis.ab import end_to_end
 from workload.analysis.prefetch_bound import Hop, prefetch_bound
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from workload.analysis.prefetch_drafts import DraftQuery, Source
     from workload.record.results import Row, RunData
 
-# What the first query is drafted from, and what the later ones are; planted drafts come when a clue would.
+# The source of the draft by whether the query is the first; planted drafts arrive when a clue would.
 DRAFTED_FROM: Mapping[str, Mapping[bool, Source | None]] = {
     "question": {True: "question", False: None},
     "last-clue": {True: "question", False: "last clue"},
@@ -24,8 +24,27 @@ DRAFTED_FROM: Mapping[str, Mapping[bool, Source | None]] = {
 }
 
 
-def draft_outcomes(rows: Sequence[Row]) -> dict[str, Any] | None:
-    """Return how many drafts came true, what they hid, and what was for nothing, in seconds; None without a draft."""
+class DraftOutcomes(TypedDict):
+    """The drafts of an arm: how many were needed and used, the seconds that they hid, and the seconds wasted."""
+
+    drafts: int
+    needed: int
+    used: int
+    accuracy: float | None
+    hidden_seconds: float
+    wasted_seconds: float
+
+
+class ShareOfBound(TypedDict):
+    """The seconds per question that prefetch saved, those that it could have saved, and their ratio over all."""
+
+    saved_seconds: float
+    bound_seconds: float
+    share: float
+
+
+def draft_outcomes(rows: Sequence[Row]) -> DraftOutcomes | None:
+    """Return the outcomes of an arm's drafts; None without a draft."""
     if not rows:
         return None
     used = [row for row in rows if row["outcome"] == "used"]
@@ -41,13 +60,13 @@ def draft_outcomes(rows: Sequence[Row]) -> dict[str, Any] | None:
 
 
 def bound_by_question(data: RunData, first: str, rows: Sequence[Row], source: str) -> dict[str, float]:
-    """Return the seconds that the drafts which came true could save at most, by question id.
+    """Return the most seconds that the drafts which were used could save, by question id.
 
     Args:
         data: the run.
-        first: the arm without prefetch, whose retrievals and slacks are taken, averaged over its blocks.
-        rows: the drafts of the arm with prefetch; what share of a hop's drafts came true is its probability.
-        source: what they were made from.
+        first: the arm without prefetch; its retrievals and slacks are used, averaged over its blocks.
+        rows: the drafts of the arm with prefetch; the share of a hop's drafts that were used is its probability.
+        source: the drafts' source, a key of `DRAFTED_FROM`.
     """
     ended: dict[tuple[str, int], list[bool]] = defaultdict(list)
     for row in rows:
@@ -70,11 +89,8 @@ def bound_by_question(data: RunData, first: str, rows: Sequence[Row], source: st
     return saved
 
 
-def share_of_bound(data: RunData, first: str, other: str, allowed: Mapping[str, float]) -> dict[str, float] | None:
-    """Return the seconds a question that prefetch saved, those that it could have, and their ratio, over all questions.
-
-    None where there was nothing to save.
-    """
+def share_of_bound(data: RunData, first: str, other: str, allowed: Mapping[str, float]) -> ShareOfBound | None:
+    """Return how much of the bound prefetch reached; None where there was nothing to save."""
     before, after = (data.by_question(arm, end_to_end) for arm in (first, other))
     shared = before.keys() & after.keys() & allowed.keys()
     bound = sum(allowed[question] for question in shared)

@@ -1,9 +1,8 @@
-"""Answers a second as a result tells them: by a named estimator, with the whole run beside it, and in words."""
+"""Answers per second of a load: by a named estimator, over the whole run, and in words."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 from workload.analysis.wording import interval, number
 
@@ -13,18 +12,17 @@ if TYPE_CHECKING:
     from workload.statistics.paired import Interval
 
 
-@dataclass(frozen=True)
-class Rate:
-    """Answers a second of a load.
+class Rate(TypedDict):
+    """Answers per second of a load.
 
     Attributes:
         estimator: what is counted, in words.
-        per_second: answers a second by it; None where it cannot tell, and then `why_not` says why.
+        per_second: answers per second; None where the estimator has no answer, and `why_not` then says why.
         ci: 95 % interval, or None.
-        n: questions of which a part counts.
-        seconds: how long was watched.
-        over_whole_run: all answers over the time from the first question sent to the last that ended, as a user with a
-            watch would count, ramp and drain in it; None without a question.
+        n: questions of which at least a part counts.
+        seconds: how long the load was watched.
+        over_whole_run: all answers over the time from the first question sent to the last one ended, ramp-up and drain
+            included; None without a question.
         why_not: why there is no rate.
     """
 
@@ -34,20 +32,33 @@ class Rate:
     n: int
     seconds: float
     over_whole_run: float | None
-    why_not: str | None = None
+    why_not: str | None
 
 
-def in_words(rate: dict[str, Any]) -> str:
-    """Return a rate from JSON with its interval, or why there is none."""
+class OpenRate(Rate):
+    """Answers per second of an open loop, and the questions that arrived per second."""
+
+    arrived_per_second: float | None
+
+
+def no_rate(estimator: str, over_whole_run: float | None, why_not: str) -> Rate:
+    """Return a rate that the estimator cannot give."""
+    return Rate(
+        estimator=estimator, per_second=None, ci=None, n=0, seconds=0.0, over_whole_run=over_whole_run, why_not=why_not
+    )
+
+
+def in_words(rate: Rate) -> str:
+    """Return a rate with its interval, or why there is none."""
     return str(rate["why_not"] or f"{number(rate['per_second'])}{interval(rate['ci'])}")
 
 
-def note(rate: dict[str, Any]) -> str:
-    """Return what stands beside a rate in a figure."""
-    return f"n={rate['n']}" if rate["ci"] else f"n={rate['n']}, no CI"
+def note(n: int, ci: Interval | None) -> str:
+    """Return what a figure writes next to an estimate: how many values it is made of, and whether it has no CI."""
+    return f"n={n}" if ci else f"n={n}, no CI"
 
 
-def estimators(rates: Iterable[dict[str, Any]]) -> str:
-    """Return a sentence on how answers a second were counted."""
-    told = dict.fromkeys(rate["estimator"] for rate in rates)
-    return f"Estimator of answers a second: {'; '.join(told)}. Over the whole run: all answers over all of its time."
+def estimators(rates: Iterable[Rate]) -> str:
+    """Return a sentence on how answers per second were counted."""
+    found = dict.fromkeys(rate["estimator"] for rate in rates)
+    return f"Answers per second count {'; '.join(found)}. Over the whole run: all answers over all of its time."

@@ -1,25 +1,27 @@
-"""Numbers in words: one way to write a share, an amount and an interval, everywhere the same."""
+"""Numbers in words: shares, amounts, sizes and intervals are written the same everywhere."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
+
+    from workload.statistics.paired import Comparison
 
 ABSENT = "not known"
 BINARY_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
 def percent(share: float | None, *, signed: bool = False) -> str:
-    """Return a share as percent with one decimal; an absent one in words."""
+    """Return a share as a percentage with one decimal; an absent value in words."""
     if share is None:
         return ABSENT
     return f"{share:+.1%}" if signed else f"{share:.1%}"
 
 
 def number(value: float | None) -> str:
-    """Return a value with three significant digits, whole from 100 on; an absent one in words."""
+    """Return a value with three significant digits, without decimals from 100 on; an absent value in words."""
     if value is None:
         return ABSENT
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
@@ -37,25 +39,31 @@ def size(value: float | None) -> str:
 
 
 def speedup(factor: float | None) -> str:
-    """Return a speed-up with three decimals; an absent one in words."""
+    """Return a speed-up with three decimals; an absent value in words."""
     return ABSENT if factor is None else f"{factor:.3f}x"
 
 
 def given(value: float | None, unit: str = "") -> str:
-    """Return a value that some samples are too few for, with its unit; `-` where they were."""
+    """Return a percentile with its unit; `-` where the samples were too few for it."""
     return "-" if value is None else number(value) + unit
 
 
 def in_ms(seconds: float | None) -> str:
-    """Return a time in milliseconds with one decimal, without the unit; `-` where some samples were too few for it."""
+    """Return a percentile in milliseconds with one decimal, without the unit; `-` where the samples were too few."""
     return "-" if seconds is None else f"{1000 * seconds:.1f}"
 
 
 def interval(bounds: tuple[float, float] | None, write: Callable[[float], str] = number) -> str:
-    """Return `[low, high]` on a line of its own, or `no CI` when there were too few values for one."""
+    """Return `[low, high]` on a line of its own, or `no CI` where the values were too few for an interval."""
     return f"\n[{write(bounds[0])}, {write(bounds[1])}]" if bounds else "\nno CI"
 
 
-def change(compared: Mapping[str, Any]) -> str:
+def sent(accounting: Sequence[Mapping[str, Any]]) -> str:
+    """Return a sentence on how many questions were sent and failed over all windows."""
+    failed = sum(sum(window["failed"].values()) for window in accounting)
+    return f"{sum(window['sent'] for window in accounting)} questions sent, {failed} failed."
+
+
+def change(compared: Comparison) -> str:
     """Return a paired change with its interval on one line."""
     return (percent(compared["change"], signed=True) + interval(compared["change_ci"], percent)).replace("\n", " ")

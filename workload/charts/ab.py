@@ -1,8 +1,8 @@
-"""The picture of a comparison: each arm's paired changes with their intervals, and where theory puts them."""
+"""The picture of a comparison: each arm's paired changes with their intervals, and the predicted change."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from matplotlib.ticker import PercentFormatter
 
@@ -16,18 +16,20 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
+    from workload.analysis.ab import Quantity
+    from workload.analysis.summaries import AbSummary
     from workload.charts.drawing import Drawing
 
-PANELS = (
+PANELS: tuple[tuple[Quantity, str], ...] = (
     ("end_to_end_seconds", "End-to-end time of a question"),
-    ("time_to_first_token_seconds", "Mean time to first token of its calls"),
-    ("uncached_prefill_tokens", "Prompt tokens to compute"),
-    (CONTROL, "Decode time a token (control)"),
+    ("time_to_first_token_seconds", "Mean time to first token of a question's calls"),
+    ("uncached_prefill_tokens", "Uncached prompt tokens"),
+    (CONTROL, "Decode time per token (control)"),
 )
 INCHES_A_ROW = 0.34
 
 
-def draw(drawing: Drawing) -> list[Path]:
+def draw(drawing: Drawing[AbSummary]) -> list[Path]:
     """Draw the changes of all arms against the first; a hollow mark has no interval, a cross is the prediction."""
     summary = drawing.summary
     ranked = summary["ranked"]
@@ -42,22 +44,22 @@ def draw(drawing: Drawing) -> list[Path]:
     return [save(canvas, drawing.folder / f"{drawing.experiment}.png")]
 
 
-def title_of(summary: dict[str, Any]) -> str:
-    """Return what the fastest arm brings, if that can be told from nothing."""
+def title_of(summary: AbSummary) -> str:
+    """Return what the fastest arm changes, if that can be distinguished from chance."""
     best, first = summary["ranked"][0], summary["first"]
     row = summary["compared"][best]["end_to_end_seconds"]
     if row["change_ci"] is None:
-        return f"{best} against {first}: too few questions to tell from chance (n={row['n']})"
+        return f"{best} against {first}: too few questions to exclude chance (n={row['n']})"
     if row["change_ci"][1] >= 0:
         return f"No arm makes a question measurably faster than {first}"
     return f"{best} changes the time of a question by {percent(row['change'], signed=True)} against {first}"
 
 
-def _predicted(summary: dict[str, Any], arm: str, quantity: str) -> float | None:
+def _predicted(summary: AbSummary, arm: str, quantity: Quantity) -> float | None:
     return summary["predicted"][arm]["change"] if quantity == "end_to_end_seconds" else None
 
 
-def _draw_panel(axes: Axes, summary: dict[str, Any], quantity: str) -> None:
+def _draw_panel(axes: Axes, summary: AbSummary, quantity: Quantity) -> None:
     ranked = summary["ranked"]
     for place, arm in enumerate(ranked):
         row = summary["compared"][arm][quantity]

@@ -30,14 +30,14 @@ HEADROOM = 1.2
 CALLS = ("the agent's own calls", "the sweep's calls")
 
 
-def draw(drawing: Drawing) -> list[Path]:
+def draw(drawing: Drawing[Any]) -> list[Path]:
     """Draw the three files of the plan, and keep the data of every panel."""
     for panel in ALL:
         drawing.traces(panel)
     return [draw_latency(drawing), draw_memory(drawing), draw_tokens(drawing)]
 
 
-def draw_latency(drawing: Drawing) -> Path:
+def draw_latency(drawing: Drawing[Any]) -> Path:
     """Draw prefill against uncached tokens and decode against context, each with its fit."""
     swept = drawing.arms[1]
     fit, decode = drawing.summary["prefill"][swept], drawing.summary["decode"][swept]
@@ -109,7 +109,7 @@ def _expected(axes: Axes, points: Points, share_a_token: float) -> None:
     axes.plot(n, curve, color=GREY, linewidth=1.2, linestyle="--", label="shape of the config's FLOPs")
 
 
-def draw_memory(drawing: Drawing) -> Path:
+def draw_memory(drawing: Drawing[Any]) -> Path:
     """Draw the KV cache in use and the memory of the device, or of the engine's processes, against the context."""
     kv, swept = drawing.summary["kv"], drawing.arms[1]
     title = "What does a context hold in memory?"
@@ -147,7 +147,7 @@ def draw_memory(drawing: Drawing) -> Path:
     return save(canvas, drawing.folder / "context_vs_memory.png")
 
 
-def draw_tokens(drawing: Drawing) -> Path:
+def draw_tokens(drawing: Drawing[Any]) -> Path:
     """Draw the prompts' length by hop and node, and the tokens that a question has used by each hop."""
     agent = drawing.arms[0]
     by_hop, sums = drawing.summary["context_by_hop"], accumulated(drawing.data.calls_of(agent))

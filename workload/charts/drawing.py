@@ -1,9 +1,9 @@
-"""What an experiment needs to draw its files: the run's data and summary, its panels' traces, and where to write."""
+"""What an experiment draws from: the run's data and summary, its panels' traces, and the folder to write to."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from workload.charts.time_series import draw
 from workload.panels.data import fetch
@@ -18,33 +18,35 @@ if TYPE_CHECKING:
     from workload.record.results import RunData
     from workload.services.prometheus import PrometheusClient
 
+S = TypeVar("S")
+
 
 @dataclass(frozen=True)
-class Drawing:
-    """A run that is to be drawn.
+class Drawing(Generic[S]):
+    """What an experiment draws from; `S` is the type of its summary.
 
     Attributes:
         experiment: its name.
         arms: names of all arms in order, which gives each its colour.
         data: what was measured.
-        summary: what the experiment's `reduce` made of it.
+        summary: what the experiment's `reduce` returned, and what the run added.
         client: Prometheus, for the panels.
-        bundle: the run's folder; panels leave their data and PromQL there.
-        folder: where the files named by the plan go.
-        footer: what every picture must say about its origin.
+        bundle: the run's folder, which keeps the panels' data and PromQL.
+        folder: where the pictures go.
+        footer: the origin that every picture states.
     """
 
     experiment: str
     arms: tuple[str, ...]
     data: RunData
-    summary: dict[str, Any]
+    summary: S
     client: PrometheusClient
     bundle: Bundle
     folder: Path
     footer: str
 
     def traces(self, panel: Panel) -> list[Trace]:
-        """Return a panel's traces over all windows; keep them as CSV and the PromQL behind them in the bundle."""
+        """Return a panel's traces over all windows, and keep them as CSV with their PromQL in the bundle."""
         windows = [part.window for part in self.data.measured]
         found = fetch(panel, self.client, self.bundle.run_id, self.experiment, windows)
         rows = (
@@ -57,10 +59,10 @@ class Drawing:
         return found
 
 
-def draw_panels(figures: Sequence[Figure]) -> Callable[[Drawing], list[Path]]:
-    """Return the `draw` of an experiment whose files are panels over time."""
+def draw_panels(figures: Sequence[Figure]) -> Callable[[Drawing[Any]], list[Path]]:
+    """Return the `draw` of an experiment whose pictures are panels over time."""
 
-    def draw_all(drawing: Drawing) -> list[Path]:
+    def draw_all(drawing: Drawing[Any]) -> list[Path]:
         paths = []
         for figure in figures:
             traces = {panel.key: drawing.traces(panel) for panel in figure.panels}

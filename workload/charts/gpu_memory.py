@@ -31,7 +31,7 @@ SHOWN_NODES = tuple(node for node in NODES if node in NODE_COLOURS)
 ROW_INCHES = 0.26
 
 
-def draw(drawing: Drawing) -> list[Path]:
+def draw(drawing: Drawing[Any]) -> list[Path]:
     """Draw the three files of the plan for the load with the most questions; the JSON holds every load."""
     loads = measured_loads(drawing.data)
     if not loads:

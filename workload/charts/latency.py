@@ -1,8 +1,8 @@
-"""Pictures of the latency of questions: by node, its distribution, and the hops that it is made of."""
+"""Pictures of question latency: by node, its distribution, and the hops behind it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, PercentFormatter
@@ -20,21 +20,23 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
+    from workload.analysis.summaries import LatencySummary
     from workload.charts.drawing import Drawing
+    from workload.statistics.percentiles import Percentile
 
 ENDINGS = ("done", "enough", "max_hops", "error")
 JITTER = 0.16
-# What percent() would round to nothing.
+# percent() would round a smaller share to 0.0%.
 LEAST_SHARE = 0.0005
 
 
-def draw(drawing: Drawing) -> list[Path]:
-    """Draw the three files of the plan."""
+def draw(drawing: Drawing[LatencySummary]) -> list[Path]:
+    """Draw latency by node, its distribution, and hops."""
     return [draw_nodes(drawing), draw_distribution(drawing), draw_hops(drawing)]
 
 
-def draw_nodes(drawing: Drawing) -> Path:
-    """Draw every visit of every node, with median and quartiles."""
+def draw_nodes(drawing: Drawing[LatencySummary]) -> Path:
+    """Draw every visit to every node, with median and quartiles."""
     found = drawing.summary["by_node"]
     shares = {node: row["share"] for node, row in found.items()}
     title = "Where does a question's time go?"
@@ -61,11 +63,11 @@ def draw_nodes(drawing: Drawing) -> Path:
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_yticks(range(len(shown)), shown)
     axes.invert_yaxis()
-    name(axes, "Every visit, its median and quartiles; right: share of the time of all questions", x="time of a visit")
+    name(axes, "Every visit, with median and quartiles; right: share of the time of all questions", x="time of a visit")
     return save(canvas, drawing.folder / "latency_by_node.png")
 
 
-def draw_distribution(drawing: Drawing) -> Path:
+def draw_distribution(drawing: Drawing[LatencySummary]) -> Path:
     """Draw the share of questions answered within a time, with percentiles and their intervals."""
     rows = drawing.summary["latency_seconds"]
     title = "How long does a question take?"
@@ -85,8 +87,7 @@ def draw_distribution(drawing: Drawing) -> Path:
             label=f"{kind} (n={len(found)})",
         )
     for row in rows:
-        if row["value"] is not None:
-            _percentile(axes, row)
+        _percentile(axes, row)
     axes.set_ylim(0, 1.06)
     axes.set_xlim(left=0)
     legend(axes, "lower right")
@@ -99,21 +100,23 @@ def draw_distribution(drawing: Drawing) -> Path:
     return save(canvas, drawing.folder / "latency_distribution.png")
 
 
-def _percentile(axes: Axes, row: dict[str, Any]) -> None:
+def _percentile(axes: Axes, row: Percentile) -> None:
+    if (value := row["value"]) is None:
+        return
     fill = DARK if row["ci"] else "white"
     if row["ci"]:
         axes.plot(row["ci"], [row["p"]] * 2, color=DARK, linewidth=1.2)
-    axes.plot(row["value"], row["p"], "D", color=DARK, markerfacecolor=fill, markersize=6)
-    note = f"P{100 * row['p']:.0f} {number(row['value'])} s" + ("" if row["ci"] else f" (n={row['n']}, no CI)")
+    axes.plot(value, row["p"], "D", color=DARK, markerfacecolor=fill, markersize=6)
+    note = f"P{100 * row['p']:.0f} {number(value)} s" + ("" if row["ci"] else f" (n={row['n']}, no CI)")
     offset, side = ((-8, 4), "right") if row["p"] > 0.5 else ((8, -12), "left")
-    axes.annotate(note, (row["value"], row["p"]), offset, textcoords="offset points", ha=side, fontsize=8)
+    axes.annotate(note, (value, row["p"]), offset, textcoords="offset points", ha=side, fontsize=8)
 
 
-def draw_hops(drawing: Drawing) -> Path:
-    """Draw the share of questions by hops for each type, and below what ended their loops."""
+def draw_hops(drawing: Drawing[LatencySummary]) -> Path:
+    """Draw the share of questions by hops for each type, and below why their loops ended."""
     found, endings = drawing.summary["hops_by_type"], drawing.summary["endings"]
     means = " and ".join(
-        f"{number(row['mean'])} {'hop' if row['mean'] == 1 else 'hops'} a {kind} question"
+        f"{number(row['mean'])} {'hop' if row['mean'] == 1 else 'hops'} per {kind} question"
         for kind, row in found.items()
     )
     title = f"{means} on average" if means else "No question was answered"
@@ -136,7 +139,8 @@ def draw_hops(drawing: Drawing) -> Path:
     bottom = np.zeros(len(places))
     shades = dict(zip(ENDINGS, (COLOURS[2], COLOURS[4], COLOURS[5], GREY), strict=True))
     for ending, hatch in zip(ENDINGS, ("", "..", "//", "xx"), strict=True):
-        numbers = np.array([endings.get(ending, {"hops": {}})["hops"].get(str(hops), 0) for hops in places])
+        counts = endings[ending]["hops"] if ending in endings else {}
+        numbers = np.array([counts.get(str(hops), 0) for hops in places])
         bars = lower.bar(places, numbers, 0.5, bottom, color=shades[ending], hatch=hatch, edgecolor="white")
         labels = [f"{ending}: {count}" if count else "" for count in numbers]
         paper = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
@@ -147,5 +151,5 @@ def draw_hops(drawing: Drawing) -> Path:
     lower.set_ylim(top=max(1.0, 1.1 * float(bottom.max())))
     lower.yaxis.set_major_locator(MaxNLocator(integer=True))
     upper.yaxis.set_major_formatter(PercentFormatter(1.0))
-    name(lower, "What ended each loop, and after how many hops", x="hops", y="questions")
+    name(lower, "Why each loop ended, and after how many hops", x="hops", y="questions")
     return save(canvas, drawing.folder / "hops_by_question_type.png")

@@ -30,7 +30,7 @@ LANE = 0.4
 AROUND_SECONDS = 0.05
 
 
-def draw(drawing: Drawing) -> list[Path]:
+def draw(drawing: Drawing[Any]) -> list[Path]:
     """Draw the pictures of the load with the most questions; the JSON holds every load."""
     loads = measured_loads(drawing.data)
     if not loads:

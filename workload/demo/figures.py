@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from workload.demo.recording import MAX_BYTES, PACKED, unpack
 from workload.errors import UsageError
@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 FILES = re.compile(r"manifest\.json|summary\.json|journal\.sqlite|nvml/nvml_[A-Za-z0-9_.-]{1,64}\.csv")
 
 
-def draw_run(recording: Recording, run: str, client: PrometheusClient, results: Path) -> tuple[Experiment, Finished]:
+def draw_run(
+    recording: Recording, run: str, client: PrometheusClient, results: Path
+) -> tuple[Experiment[Any], Finished]:
     """Reduce and draw a run of a recording; what an earlier demo has left of it below `results` is replaced.
 
     Raises:
@@ -55,7 +57,7 @@ def _unpack_run(packed: Path, folder: Path) -> None:
 
 def _draw(
     recording: Recording, manifest: Manifest, client: PrometheusClient, bundle: Bundle
-) -> tuple[Experiment, Finished]:
+) -> tuple[Experiment[Any], Finished]:
     experiment = EXPERIMENTS.get(manifest.experiment)
     if not isinstance(experiment, Experiment):
         raise UsageError(f"{bundle.run_id} is a run of {manifest.experiment}.", f"There are: {', '.join(EXPERIMENTS)}.")

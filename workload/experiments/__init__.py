@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from workload.experiments.concurrency import CONCURRENCY
 from workload.experiments.context_growth import CONTEXT_GROWTH
@@ -15,7 +15,7 @@ from workload.experiments.vllm_metrics import VLLM_METRICS
 if TYPE_CHECKING:
     from workload.experiment import Experiment, OfflineExperiment
 
-EXPERIMENTS: dict[str, Experiment | OfflineExperiment] = {
+EXPERIMENTS: dict[str, Experiment[Any] | OfflineExperiment[Any]] = {
     experiment.name: experiment
     for experiment in (KV_CACHE, GPU_MEMORY, VLLM_METRICS, PIPELINE, CONTEXT_GROWTH, CONCURRENCY, LATENCY)
 }

@@ -1,9 +1,9 @@
-"""Any arms against the first: paired by question, on a replayed trajectory, beside what theory allows."""
+"""Any arms against the first: paired by question, on a replayed trajectory, next to what theory allows."""
 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,12 +23,16 @@ from workload.statistics.paired import compare, mean_ci, median, median_ci
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from workload.analysis.ab import Compared, Quantity
+    from workload.analysis.prediction import Prediction
+    from workload.analysis.prefetch_outcome import ShareOfBound
+    from workload.analysis.summaries import AbSummary, ArmValues, MeanChange, Median, TrajectorySummary
     from workload.record.results import Row, RunData
 
 LIMIT, MAX_HOPS, K = 8, 3, 10
 
 
-def ab_experiment(arms: Sequence[Arm], name: str = "ab", folder: str = "ab") -> Experiment:
+def ab_experiment(arms: Sequence[Arm], name: str = "ab", folder: str = "ab") -> Experiment[AbSummary]:
     """Return the experiment that compares the arms with the first of them."""
     return Experiment(
         name=name,
@@ -43,7 +47,7 @@ def ab_experiment(arms: Sequence[Arm], name: str = "ab", folder: str = "ab") -> 
             "uncached prefill\ntokens",
             "TTFT",
             "end to end",
-            "control: decode\ntime a token",
+            "control: decode\ntime per token",
             "predicted",
             "F1",
         ),
@@ -56,8 +60,8 @@ def ab_experiment(arms: Sequence[Arm], name: str = "ab", folder: str = "ab") -> 
     )
 
 
-def recording(arm: Arm) -> Experiment:
-    """Return the run that records the trajectory which all arms then replay, on the first arm."""
+def recording(arm: Arm) -> Experiment[TrajectorySummary]:
+    """Return the run of the first arm that records the trajectory which all arms then replay."""
     return Experiment(
         name="trajectory",
         folder="ab",
@@ -75,26 +79,25 @@ def recording(arm: Arm) -> Experiment:
     )
 
 
-def reduce(arms: Sequence[Arm], data: RunData) -> dict[str, Any]:
-    """Return every arm's values and, of each but the first, its paired changes and the one that theory allows."""
+def reduce(arms: Sequence[Arm], data: RunData) -> AbSummary:
+    """Return every arm's values and, for each arm but the first, its paired changes and the predicted change."""
     first, *others = arms
-    compared: dict[str, dict[str, Any]] = {}
-    predicted: dict[str, dict[str, Any]] = {}
-    of_bound: dict[str, dict[str, float] | None] = {}
+    compared: dict[str, Compared] = {}
+    predicted: dict[str, Prediction] = {}
+    of_bound: dict[str, ShareOfBound | None] = {}
     controls: dict[str, str | None] = {}
     for arm in others:
-        rows = {
+        rows: Compared = {
             name: compare(data.by_question(first.name, value), data.by_question(arm.name, value))
             for name, value in COMPARED.items()
         }
-        compared[arm.name] = {name: row.as_dict() for name, row in rows.items()}
+        compared[arm.name] = rows
         drafts, source = _drafts(data, arm.name), arm.options.get("prefetch", "off")
         allowed = bound_by_question(data, first.name, drafts, source) if drafts and source in DRAFTED_FROM else {}
         of_bound[arm.name] = share_of_bound(data, first.name, arm.name, allowed)
-        different = differing(first, arm)
-        expected = predict(data, first.name, arm.name, different, allowed)
+        different, measured = differing(first, arm), rows["end_to_end_seconds"]["change_ci"]
         controls[arm.name] = control_of(different, data.points)
-        predicted[arm.name] = expected.beside(rows["end_to_end_seconds"].change_ci)
+        predicted[arm.name] = predict(data, first.name, arm.name, different, allowed, measured)
     return {
         "first": first.name,
         "arms": {arm.name: _values(data, arm) for arm in arms},
@@ -115,7 +118,7 @@ def differing(first: Arm, other: Arm) -> frozenset[str]:
     return frozenset(key for a, b in pairs for key in a.keys() | b.keys() if key != "name" and a.get(key) != b.get(key))
 
 
-def _values(data: RunData, arm: Arm) -> dict[str, Any]:
+def _values(data: RunData, arm: Arm) -> ArmValues:
     return {
         "profile": arm.profile,
         "options": dict(arm.options),
@@ -130,7 +133,7 @@ def _values(data: RunData, arm: Arm) -> dict[str, Any]:
 
 
 def _sleep(data: RunData, arm: str) -> dict[str, float] | None:
-    """Return the seconds that the engine took to fall asleep and to wake up; None where it never did."""
+    """Return the seconds that the engine took to fall asleep and to wake up; None where it never slept."""
     rows = [row for row in data.visits if row["arm"] == arm and row["node"] in STEPS]
     return (
         {step: sum(row["duration_seconds"] for row in rows if row["node"] == step) for step in STEPS} if rows else None
@@ -141,7 +144,7 @@ def _drafts(data: RunData, arm: str) -> list[Row]:
     return [row for row in data.prefetches if row["arm"] == arm]
 
 
-def _median(data: RunData, arm: str, name: str) -> dict[str, Any]:
+def _median(data: RunData, arm: str, name: Quantity) -> Median:
     values = np.array(list(data.by_question(arm, COMPARED[name]).values()), dtype=np.float64)
     return {"n": len(values), "median": median(values), "ci": median_ci(values)}
 
@@ -151,14 +154,14 @@ def _f1(question: Row, _: list[Row]) -> float | None:
     return f1
 
 
-def _f1_change(data: RunData, first: str, other: str) -> dict[str, Any]:
-    """Return the mean paired difference of answer F1, a number from -1 to 1, with its 95 % interval."""
+def _f1_change(data: RunData, first: str, other: str) -> MeanChange:
+    """Return the mean paired difference of answer F1, from -1 to 1, with its 95 % interval."""
     before, after = (data.by_question(arm, _f1) for arm in (first, other))
     differences = [after[question] - before[question] for question in sorted(before.keys() & after.keys())]
     mean = sum(differences) / len(differences) if differences else None
     return {"n": len(differences), "mean": mean, "ci": mean_ci(differences, (-1, 1))}
 
 
-def _change(compared: dict[str, Any]) -> float:
+def _change(compared: Compared) -> float:
     change = compared["end_to_end_seconds"]["change"]
     return float("inf") if change is None else change

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from workload.experiments.ab import ab_experiment, recording
 from workload.experiments.arms import parse_arms
@@ -23,7 +23,7 @@ QUESTIONS_PER_BLOCK = 3
 
 def compare_arms(
     settings: Settings, progress: Progress, run_id: str | None = None, *, name: str = "ab", is_live: bool = False
-) -> tuple[Experiment, Finished]:
+) -> tuple[Experiment[Any], Finished]:
     """Compare the arms of the settings with the first of them.
 
     Args:

@@ -1,8 +1,8 @@
-"""Experiment 0: where does a question's time go, and what ends its loop?"""
+"""Experiment 0: where does a question's time go, and why does its loop end?"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from workload.agent.state import NODES
 from workload.analysis import latency
@@ -13,13 +13,15 @@ from workload.experiment import Arm, Experiment
 from workload.statistics.percentiles import NEEDED
 
 if TYPE_CHECKING:
+    from workload.analysis.summaries import LatencySummary
     from workload.record.results import RunData
+    from workload.statistics.percentiles import Percentile
 
 BASE = Arm("base", "base")
 
 
-def reduce(data: RunData) -> dict[str, Any]:
-    """Return latency by node, its distribution, hops by type of question, what ended the loops, context by hop."""
+def reduce(data: RunData) -> LatencySummary:
+    """Return the latency by node, its distribution, hops by question type, loop endings and context by hop."""
     nodes = latency.by_node(data.visits, data.questions)
     return {
         "questions": len(latency.ended(data.questions)),
@@ -33,7 +35,7 @@ def reduce(data: RunData) -> dict[str, Any]:
     }
 
 
-def headline(summary: dict[str, Any]) -> list[tuple[str, ...]]:
+def headline(summary: LatencySummary) -> list[tuple[str, ...]]:
     """Return the rows of the closing table: quantity, value, how many values."""
     rows: list[tuple[str, ...]] = [
         (f"Question, P{100 * found['p']:.0f}", _with_interval(found), str(found["n"]))
@@ -45,7 +47,7 @@ def headline(summary: dict[str, Any]) -> list[tuple[str, ...]]:
         for node, found in slowest
     ]
     rows += [
-        (f"Hops of a {kind} question, mean", number(found["mean"]), str(found["n"]))
+        (f"Hops per {kind} question, mean", number(found["mean"]), str(found["n"]))
         for kind, found in summary["hops_by_type"].items()
     ]
     rows += [
@@ -56,37 +58,41 @@ def headline(summary: dict[str, Any]) -> list[tuple[str, ...]]:
         )
         for node, hops in summary["context_by_hop"].items()
     ]
-    quality_ = summary["quality"][BASE.name]
-    rows += [
-        (title, number(quality_[key]), str(quality_["questions"]))
-        for title, key in (("Answer EM", "answer_em"), ("Answer F1", "answer_f1"), ("Supporting-fact F1", "facts_f1"))
+    scores = summary["quality"][BASE.name]
+    n = str(scores["questions"])
+    return [
+        *rows,
+        ("Answer EM", number(scores["answer_em"]), n),
+        ("Answer F1", number(scores["answer_f1"]), n),
+        ("Supporting-fact F1", number(scores["facts_f1"]), n),
     ]
-    return rows
 
 
-def _with_interval(found: dict[str, Any]) -> str:
+def _with_interval(found: Percentile) -> str:
     return "-" if found["value"] is None else f"{number(found['value'])} s{interval(found['ci'])}"
 
 
-def verdicts(summary: dict[str, Any]) -> list[str]:
-    """Return what takes the time and what ends the loops."""
+def verdicts(summary: LatencySummary) -> list[str]:
+    """Return what takes the time and why the loops end."""
     sentences = []
     if summary["by_node"]:
         node, found = max(summary["by_node"].items(), key=lambda item: item[1]["share"])
         sentences.append(f"{node} takes {percent(found['share'])} of a question's time, more than any other node.")
-    sentences.append(f"{summary['answered']} of {summary['questions']} questions were answered; times are of those.")
+    sentences.append(f"{summary['answered']} of {summary['questions']} questions were answered; only these are timed.")
     sentences += [
-        f"{percent(found['share'])} of the loops end with {name}, after {number(found['seconds']['median'])} s in the "
-        f"median (n={found['n']})."
+        f"{percent(found['share'])} of the loops end with {name}, after a median of "
+        f"{number(found['seconds']['median'])} s (n={found['n']})."
         for name, found in summary["endings"].items()
     ]
-    told = {f"P{100 * found['p']:.0f}": found for found in summary["latency_seconds"]}
-    absent = [name for name, found in told.items() if found["value"] is None]
+    by_name = {f"P{100 * found['p']:.0f}": found for found in summary["latency_seconds"]}
+    absent = [name for name, found in by_name.items() if found["value"] is None]
     if absent:
-        sentences.append(f"{', '.join(absent)}: -, because {summary['answered']} answers are too few ({NEEDED}).")
-    wanting = [name for name, found in told.items() if found["value"] is not None and not found["ci"]]
+        sentences.append(
+            f"{', '.join(absent)}: not given, because {summary['answered']} answers are too few ({NEEDED})."
+        )
+    wanting = [name for name, found in by_name.items() if found["value"] is not None and not found["ci"]]
     if wanting:
-        sentences.append(f"{', '.join(wanting)}: no CI, because {summary['answered']} questions are too few for one.")
+        sentences.append(f"{', '.join(wanting)}: no CI, because {summary['answered']} answers are too few.")
     return sentences
 
 

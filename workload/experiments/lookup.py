@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from workload.errors import UsageError
 from workload.experiments import EXPERIMENTS
@@ -18,7 +18,7 @@ COMPARISONS = ("ab", "optimize")
 """What `hop2rag ab` and `optimize` call their runs; their arms were typed."""
 
 
-def study_of(name: str, settings: Settings, run: str) -> Experiment | OfflineExperiment:
+def study_of(name: str, settings: Settings, run: str) -> Experiment[Any] | OfflineExperiment[Any]:
     """Return the experiment of a run; a comparison of arms that were typed is made from its settings again.
 
     Raises:

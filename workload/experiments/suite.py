@@ -31,7 +31,7 @@ SMOKE_BY_NAME: Mapping[str, Mapping[str, Any]] = {
 ALWAYS: Mapping[str, Mapping[str, Any]] = {"pipeline": {"record_prompts": True}}
 
 
-def settings_by_experiment(experiment: Study, flags: Mapping[str, Any], *, smoke: bool) -> dict[str, Any]:
+def settings_by_experiment(experiment: Study[Any], flags: Mapping[str, Any], *, smoke: bool) -> dict[str, Any]:
     """Return the flags of one experiment of a suite: its own defaults, then the small sizes, then what was given."""
     defaults = {name: getattr(experiment, name) for name in ("limit", "max_hops", "k", "concurrency")}
     small = {**SMOKE, **SMOKE_BY_NAME.get(experiment.name, {})} if smoke else {}

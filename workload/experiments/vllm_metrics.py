@@ -1,16 +1,16 @@
-"""Experiment 4: what does vLLM's prefix cache bring? The same questions with caching off and on."""
+"""Experiment 4: what does vLLM's prefix cache gain? The same questions with caching off and on."""
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from workload.analysis.ab import COMPARED, CONTROL, amdahl, diverged, quality
 from workload.analysis.cache import witnesses
 from workload.analysis.drift import control_of, doubts
 from workload.analysis.levels import full_part, load_of, throughput
 from workload.analysis.rate import estimators, in_words
-from workload.analysis.wording import change, interval, number, percent
+from workload.analysis.wording import change, interval, number, percent, sent
 from workload.charts.caching_levels import draw_levels
 from workload.charts.drawing import draw_panels
 from workload.experiment import Arm, Experiment
@@ -20,20 +20,23 @@ from workload.statistics.paired import compare, pairing_in_words
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from workload.analysis.ab import Compared
+    from workload.analysis.summaries import CachingComparison, CachingLevel, VllmMetricsSummary
     from workload.charts.drawing import Drawing
     from workload.record.results import RunData
+    from workload.statistics.paired import Comparison
 
 OFF, ON = Arm("prefix-off", "prefix-off"), Arm("prefix-on", "prefix-on")
 
 
-def reduce(data: RunData) -> dict[str, Any]:
+def reduce(data: RunData) -> VllmMetricsSummary:
     """Return the comparison over all loads and, where there are several, at each of them."""
     points = data.points if len(data.points) > 1 else ()
     return {**compare_arms(data), "levels": {point: _level(data.at(point), point) for point in points}}
 
 
-def _level(data: RunData, point: str) -> dict[str, Any]:
-    """Return the comparison at one level, with each arm's answers a second."""
+def _level(data: RunData, point: str) -> CachingLevel:
+    """Return the comparison at one level, with each arm's answers per second."""
     rates = {}
     for arm in (OFF.name, ON.name):
         mine = [row for row in data.questions if row["arm"] == arm]
@@ -42,11 +45,11 @@ def _level(data: RunData, point: str) -> dict[str, Any]:
     return {**compare_arms(data), "throughput": rates}
 
 
-def compare_arms(data: RunData) -> dict[str, Any]:
-    """Return hit rates by three witnesses, paired comparisons, quality and the gain that theory allows."""
+def compare_arms(data: RunData) -> CachingComparison:
+    """Return hit rates from three sources, paired comparisons, quality, and the gain that theory allows."""
     arms = (OFF.name, ON.name)
-    compared = {
-        name: compare(data.by_question(OFF.name, value), data.by_question(ON.name, value)).as_dict()
+    compared: Compared = {
+        name: compare(data.by_question(OFF.name, value), data.by_question(ON.name, value))
         for name, value in COMPARED.items()
     }
     return {
@@ -59,90 +62,84 @@ def compare_arms(data: RunData) -> dict[str, Any]:
     }
 
 
-def headline(summary: dict[str, Any]) -> list[tuple[str, ...]]:
+def headline(summary: VllmMetricsSummary) -> list[tuple[str, ...]]:
     """Return the rows of the closing table: quantity, caching off, caching on, change."""
     rates, compared, quality_ = summary["hit_rate"], summary["compared"], summary["quality"]
     off, on = (rates[arm.name] for arm in (OFF, ON))
+    predicted = percent(summary["amdahl"]["predicted_end_to_end_change"], signed=True)
+    scores = (quality_[arm.name] for arm in (OFF, ON))
+    exact, f1, facts = zip(*((one["answer_em"], one["answer_f1"], one["facts_f1"]) for one in scores), strict=True)
     rows: list[tuple[str, ...]] = [
         ("Prefix cache hit rate", off["prefix_caching"], percent(on["counters"]["hit_rate"]), ""),
-        ("... by the responses' cached_tokens", "", percent(on["responses"]["hit_rate"]), ""),
-        ("... bound of the same prompts", "", percent(on["bound"]["hit_rate"]), ""),
+        ("... by cached_tokens in the responses", "", percent(on["responses"]["hit_rate"]), ""),
+        ("... reuse bound of the same prompts", "", percent(on["bound"]["hit_rate"]), ""),
+        ("Uncached prefill tokens per question, median", *_medians(compared["uncached_prefill_tokens"])),
+        ("Time to first token, median", *_medians(compared["time_to_first_token_seconds"], " s")),
+        ("End to end, median", *_medians(compared["end_to_end_seconds"], " s")),
+        ("Control: decode time per token, median", *_medians(compared[CONTROL], " s")),
+        ("Predicted end-to-end change (Amdahl)", "", "", predicted),
+        ("Answer EM", *map(number, exact), ""),
+        ("Answer F1", *map(number, f1), ""),
+        ("Supporting-fact F1", *map(number, facts), ""),
     ]
-    for title, name, unit in (
-        ("Uncached prefill tokens a question, median", "uncached_prefill_tokens", ""),
-        ("Time to first token, median", "time_to_first_token_seconds", " s"),
-        ("End to end, median", "end_to_end_seconds", " s"),
-        ("Control: decode time a token, median", CONTROL, " s"),
-    ):
-        rows.append((title, *_medians(compared[name], unit)))
-    rows.append(
-        (
-            "Predicted end-to-end change (Amdahl)",
-            "",
-            "",
-            percent(summary["amdahl"]["predicted_end_to_end_change"], signed=True),
-        )
-    )
-    for title, name in (("Answer EM", "answer_em"), ("Answer F1", "answer_f1"), ("Supporting-fact F1", "facts_f1")):
-        rows.append((title, *(number(quality_[arm.name][name]) for arm in (OFF, ON)), ""))
     return rows + [row for point, level in summary["levels"].items() for row in _level_rows(point, level)]
 
 
-def _level_rows(point: str, level: dict[str, Any]) -> list[tuple[str, ...]]:
+def _level_rows(point: str, level: CachingLevel) -> list[tuple[str, ...]]:
     """Return what caching changes at one concurrency."""
     title = f"{load_of(point)[1]:g} at a time"
     on, compared = level["hit_rate"][ON.name], level["compared"]
     rates = [level["throughput"][arm.name] for arm in (OFF, ON)]
-    hit, bound = (percent(on[witness]["hit_rate"]) for witness in ("responses", "bound"))
+    hit, bound = (percent(rate) for rate in (on["responses"]["hit_rate"], on["bound"]["hit_rate"]))
     equal = f"{number(on['calls_equal_to_bound'])} of {on['calls']} calls"
     return [
-        (f"{title}: hit rate; bound of the same prompts", "", f"{hit}; {bound}", f"equal on {equal}"),
+        (f"{title}: hit rate; reuse bound of the same prompts", "", f"{hit}; {bound}", f"equal in {equal}"),
         (f"{title}: time to first token, median", *_medians(compared["time_to_first_token_seconds"], " s")),
         (f"{title}: end to end, median", *_medians(compared["end_to_end_seconds"], " s")),
-        (f"{title}: control: decode time a token, median", *_medians(compared[CONTROL], " s")),
-        (f"{title}: answers a second", *map(in_words, rates), ""),
+        (f"{title}: control: decode time per token, median", *_medians(compared[CONTROL], " s")),
+        (f"{title}: answers per second", *map(in_words, rates), ""),
         (f"{title}: ... over the whole run", *(number(rate["over_whole_run"]) for rate in rates), ""),
     ]
 
 
-def _medians(row: dict[str, Any], unit: str) -> tuple[str, str, str]:
+def _medians(row: Comparison, unit: str = "") -> tuple[str, str, str]:
     """Return both arms' medians and their paired change, each with its interval."""
-    a, b = (number(row[arm]) + unit + interval(row[f"{arm}_ci"]) for arm in ("a", "b"))
+    a, b = (number(value) + unit + interval(ci) for value, ci in ((row["a"], row["a_ci"]), (row["b"], row["b_ci"])))
     return a, b, percent(row["change"], signed=True) + interval(row["change_ci"], percent)
 
 
-def verdicts(summary: dict[str, Any]) -> list[str]:
+def verdicts(summary: VllmMetricsSummary) -> list[str]:
     """Return what a reader must know before using the numbers."""
     on = summary["hit_rate"][ON.name]
-    counters, responses = on["counters"], on["responses"]
+    counters, responses, unknown = on["counters"], on["responses"], on["unknown"]
     agree = {True: "agree to the token", False: "DISAGREE", None: "cannot be compared"}[on["agree_to_the_token"]]
     prefill, whole = (summary["compared"][name] for name in ("uncached_prefill_tokens", "end_to_end_seconds"))
     allowed = summary["amdahl"]["predicted_end_to_end_change"]
     confounded = " (order-confounded: AB order)" if summary["order"] == "AB" else ""
-    doubted = doubts(summary["compared"], allowed, "caching's", summary["control"])
+    doubted = doubts(summary["compared"], allowed, "caching", summary["control"])
     sentences = [
         (
-            f"The cache served {percent(counters['hit_rate'])} of the prompt tokens and changed uncached prefill by "
-            f"{change(prefill)} a question and end-to-end time by {change(whole)}{confounded}; theory allows "
+            f"The cache served {percent(counters['hit_rate'])} of the prompt tokens. It changed uncached prefill by "
+            f"{change(prefill)} per question and end-to-end time by {change(whole)}{confounded}; theory allows "
             f"{percent(allowed, signed=True)}{doubted}."
         ),
         (
-            f"Engine counters and responses {agree}: {number(counters['hits'])} of {number(counters['queries'])} "
-            f"prompt tokens hit; responses: {number(responses['cached_tokens'])} of {number(on['prompt_tokens'])}."
+            f"Engine counters and responses {agree}: by the counters {number(counters['hits'])} of "
+            f"{number(counters['queries'])} prompt tokens hit, by the responses {number(responses['cached_tokens'])} "
+            f"of {number(on['prompt_tokens'])}."
         ),
-        f"Calls that hit exactly what the reuse bound predicts: {number(on['calls_equal_to_bound'])} of {on['calls']}.",
+        f"{number(on['calls_equal_to_bound'])} of {on['calls']} calls hit exactly what the reuse bound predicts.",
     ]
-    if on["agree_to_the_token"] is None and on["unknown"]["calls"] and on["unknown"]["prompt_tokens"] is not None:
-        unknown = on["unknown"]
+    if on["agree_to_the_token"] is None and unknown["calls"] and unknown["prompt_tokens"] is not None:
         sentences.append(
-            f"{number(unknown['calls'])} calls were cut and told no tokens: the engine counted "
-            f"{number(unknown['prompt_tokens'])} prompt tokens more than the responses told, "
-            f"{number(unknown['cached_tokens'])} of them hits, which can be theirs; all else agrees."
+            f"{number(unknown['calls'])} calls were cut before they reported their tokens. The engine counted "
+            f"{number(unknown['prompt_tokens'])} prompt tokens more than the responses reported, "
+            f"{number(unknown['cached_tokens'])} of them hits; these calls can account for all of them."
         )
     if on["inferred_calls"]:
         sentences.append(
-            f"{number(on['inferred_calls'])} responses told no cached tokens; the engine's counters leave them none, "
-            "so they count as 0."
+            f"{number(on['inferred_calls'])} responses omitted their cached tokens; the engine counted no hits "
+            "for them, so they count as 0."
         )
     sentences += [
         f"{count} calls differ from the bound: {cause}."
@@ -153,19 +150,16 @@ def verdicts(summary: dict[str, Any]) -> list[str]:
         sentences.append(f"{share} of the questions took another path in another start: those arms did unequal work.")
     sentences.append(pairing_in_words(whole["n"]))
     if summary["order"] == "AB":
-        sentences.append("AB order: one start an arm, so drift of the machine is confounded with the arm.")
+        sentences.append("AB order: one start per arm, so drift of the machine is confounded with the arm.")
     if summary["levels"]:
         sentences.append(
             estimators(rate for level in summary["levels"].values() for rate in level["throughput"].values())
         )
-    failed = sum(sum(block["failed"].values()) for block in summary["accounting"])
-    sent = sum(block["sent"] for block in summary["accounting"])
-    sentences.append(f"{sent} questions sent, {failed} failed.")
-    return sentences
+    return [*sentences, sent(summary["accounting"])]
 
 
-def draw(drawing: Drawing) -> list[Path]:
-    """Draw the plan's files and, where there are several loads, what caching changes at each of them."""
+def draw(drawing: Drawing[VllmMetricsSummary]) -> list[Path]:
+    """Draw the panels and, where there are several loads, what caching changes at each of them."""
     files = list(draw_panels(FIGURES)(drawing))
     return [*files, draw_levels(drawing)] if drawing.summary["levels"] else files
 

@@ -124,7 +124,10 @@ def prometheus_of(
 
 
 def run_experiment(
-    experiment: Experiment | OfflineExperiment, settings: Settings, progress: Progress, run_id: str | None = None
+    experiment: Experiment[Any] | OfflineExperiment[Any],
+    settings: Settings,
+    progress: Progress,
+    run_id: str | None = None,
 ) -> Finished:
     """Run an experiment and write its bundle, figures and summary; resume the run `run_id` if it was begun.
 
@@ -181,7 +184,7 @@ def run_experiment(
 
 
 def begin(
-    bundle: Bundle, experiment: Experiment, settings: Settings, corpus: Mapping[str, Any] | None = None
+    bundle: Bundle, experiment: Experiment[Any], settings: Settings, corpus: Mapping[str, Any] | None = None
 ) -> History:
     """Begin a run's manifest, or resume it; return what an earlier process did.
 

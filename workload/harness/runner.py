@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from workload.corpus.hotpotqa import draw
 from workload.corpus.watch import StoreWatch
@@ -50,7 +50,7 @@ def questions_at(point: Point, limit: int) -> int:
 class Runner:
     """Runs an experiment's blocks one after the other and measures each of their points."""
 
-    experiment: Experiment
+    experiment: Experiment[Any]
     settings: Settings
     launcher: Launcher
     client: PrometheusClient

@@ -57,7 +57,7 @@ FIGURES = {
 
 
 def conduct(
-    experiment: OfflineExperiment, settings: Settings, progress: Progress, run_id: str | None = None
+    experiment: OfflineExperiment[Any], settings: Settings, progress: Progress, run_id: str | None = None
 ) -> Finished:
     """Run the experiment, which takes seconds; to resume the run `run_id` is to repeat it.
 
@@ -199,7 +199,7 @@ def scores(source: CallSource, bundle: Bundle) -> dict[str, Any] | None:
     return {arm: quality(data, arm) for arm in source.arms}
 
 
-def finish(experiment: OfflineExperiment, settings: Settings, bundle: Bundle, summary: dict[str, Any]) -> Finished:
+def finish(experiment: OfflineExperiment[Any], settings: Settings, bundle: Bundle, summary: dict[str, Any]) -> Finished:
     """Write the summary and its tables, draw the figures, and complete the bundle."""
     bundle.write_json("summary.json", summary)
     write_tables(bundle, summary)

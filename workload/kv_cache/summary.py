@@ -72,7 +72,7 @@ def summarize(source: CallSource, tokenizer: ChatTokenizer | None) -> dict[str, 
         "block_size": size,
         "arms": arms,
         "compared_with": first,
-        "uncached_tokens_compared": {arm: compare(uncached[first], uncached[arm]).as_dict() for arm in others},
+        "uncached_tokens_compared": {arm: compare(uncached[first], uncached[arm]) for arm in others},
     }
 
 

@@ -23,7 +23,12 @@ if TYPE_CHECKING:
 
 
 def finish(
-    experiment: Experiment, evidence: Evidence, measured: Sequence[Measured], label: str = "", *, draws: bool = True
+    experiment: Experiment[Any],
+    evidence: Evidence,
+    measured: Sequence[Measured],
+    label: str = "",
+    *,
+    draws: bool = True,
 ) -> Finished:
     """Reduce a measured run, draw its pictures and complete its bundle.
 
@@ -55,7 +60,7 @@ def finish(
 
 
 def draw(
-    experiment: Experiment, evidence: Evidence, data: RunData, summary: dict[str, Any], folder: Path, label: str
+    experiment: Experiment[Any], evidence: Evidence, data: RunData, summary: dict[str, Any], folder: Path, label: str
 ) -> Sequence[Path]:
     """Draw a run's pictures into a folder and return their paths."""
     arms = tuple(arm.name for arm in experiment.arms)
@@ -65,7 +70,7 @@ def draw(
 
 
 def write_report(
-    study: Study, bundle: Bundle, summary: dict[str, Any], files: Sequence[Path], label: str = ""
+    study: Study[Any], bundle: Bundle, summary: dict[str, Any], files: Sequence[Path], label: str = ""
 ) -> Finished:
     """Write the page of a run whose pictures are drawn, and return the finished run."""
     finished = Finished(bundle.run_id, summary, tuple(files), bundle.folder)

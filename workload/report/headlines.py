@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 from rich.text import Text
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from workload.record.results import Finished
 
 
-def print_finished(console: Console, experiment: Study, finished: Finished) -> None:
+def print_finished(console: Console, experiment: Study[Any], finished: Finished) -> None:
     """Print the headline table, then the files."""
     title = Text(plain(f"{experiment.name}, run {finished.run_id}"))
     table = Table(title=title, title_justify="left")
@@ -37,7 +37,7 @@ def print_finished(console: Console, experiment: Study, finished: Finished) -> N
     say(console, f"Everything behind it: {finished.bundle}", wraps=False)
 
 
-def print_verdicts(console: Console, experiment: Study, finished: Finished) -> None:
+def print_verdicts(console: Console, experiment: Study[Any], finished: Finished) -> None:
     """Print what a reader must know about a run, a sentence a line."""
     say(console, experiment.title, "bold")
     for sentence in verdicts_of(experiment, finished.summary):

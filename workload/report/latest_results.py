@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from workload.record.bundle import Bundle
 
 
-def publish(bundle: Bundle, study: Study, summary: dict[str, Any]) -> Path:
+def publish(bundle: Bundle, study: Study[Any], summary: dict[str, Any]) -> Path:
     """Write a finished run's JSON into its experiment's folder, which is returned, in place of an earlier run's files.
 
     Pictures of the earlier run go, for a run that draws none, or is stopped while it draws, would leave them beside it.
@@ -32,7 +32,7 @@ def publish(bundle: Bundle, study: Study, summary: dict[str, Any]) -> Path:
     return folder
 
 
-def folder_to_redraw(bundle: Bundle, study: Study) -> Path:
+def folder_to_redraw(bundle: Bundle, study: Study[Any]) -> Path:
     """Return where a run is drawn again: in its experiment's folder if that is of this run, else in the run's own."""
     folder = bundle.figures(study.folder)
     return folder if _is_of(folder / study.summary_file, bundle.run_id) else bundle.folder / "figures"

@@ -47,7 +47,7 @@ class Section:
     manifest: str
 
 
-def section_of(experiment: Study, finished: Finished) -> Section:
+def section_of(experiment: Study[Any], finished: Finished) -> Section:
     """Return the section of a finished run, from its summary, its pictures and what lies in its bundle."""
     manifest = json.loads((finished.bundle / "manifest.json").read_text())
     promql = finished.bundle / "promql.json"
@@ -91,7 +91,7 @@ def marks_of(finished: Finished) -> list[str]:
     return marks
 
 
-def verdicts_of(experiment: Study, summary: dict[str, Any]) -> list[str]:
+def verdicts_of(experiment: Study[Any], summary: dict[str, Any]) -> list[str]:
     """Return what a reader must know about a run.
 
     That is whether nothing was answered, the experiment's own sentences, and whether store and engine stayed the same.

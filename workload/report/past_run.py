@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class PastRun:
     """A run as its bundle tells it; `measured` is empty where there was no engine."""
 
-    study: Experiment | OfflineExperiment
+    study: Experiment[Any] | OfflineExperiment[Any]
     bundle: Bundle
     settings: Settings
     measured: tuple[Measured, ...]
@@ -48,7 +48,7 @@ class PastRun:
 
 
 def open_run(
-    run: str, results: Path, study_of: Callable[[str, Settings, str], Experiment | OfflineExperiment]
+    run: str, results: Path, study_of: Callable[[str, Settings, str], Experiment[Any] | OfflineExperiment[Any]]
 ) -> PastRun:
     """Return a run of the results folder; `study_of` finds its experiment by name, settings and run.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from io import StringIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -70,7 +70,7 @@ def _redraw(found: PastRun, client: PrometheusClient) -> list[Path]:
     return list(files)
 
 
-def draw_kept(found: PastRun, experiment: Experiment, folder: Path) -> list[Path]:
+def draw_kept(found: PastRun, experiment: Experiment[Any], folder: Path) -> list[Path]:
     """Draw what the bundle keeps as CSV: figures of which every panel is there, and all other panels alone.
 
     Raises:

@@ -9,9 +9,8 @@ percentile bootstrap holds the median in 91 to 95 % (benchmarks/intervals.py).
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from math import inf, sqrt
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 from scipy.stats import binom, t
@@ -29,8 +28,7 @@ COVERAGE = "their intervals cover 94 to 96 %"
 Interval = tuple[float, float]
 
 
-@dataclass(frozen=True)
-class Comparison:
+class Comparison(TypedDict):
     """Medians over the questions that two arms share, in the values' unit, and the paired change.
 
     Attributes:
@@ -53,10 +51,6 @@ class Comparison:
     b_ci: Interval | None
     change: float | None
     change_ci: Interval | None
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the comparison for JSON."""
-        return asdict(self)
 
 
 def median_ci(values: NDArray[np.float64]) -> Interval | None:

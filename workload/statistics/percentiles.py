@@ -11,10 +11,9 @@ values call their P99 is their maximum. The median is always given: it is in the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import count
 from math import ceil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 from scipy.stats import binom
@@ -35,8 +34,7 @@ NEEDED = "P95 needs 20, P99 100"
 ROUNDING = 1e-9
 
 
-@dataclass(frozen=True)
-class Percentile:
+class Percentile(TypedDict):
     """The smallest of `n` values with at least a share `p` of them at or below it; 95 % interval, or None.
 
     The value is None where `n` values cannot give it, see `is_given`.
@@ -93,9 +91,9 @@ def percentile(values: Sequence[float] | NDArray[np.float64], p: float) -> Perce
     pair = ranks(ordered.size, p)
     ci = (float(ordered[pair[0] - 1]), float(ordered[pair[1] - 1])) if pair else None
     value = float(ordered[ceil(ordered.size * p - ROUNDING) - 1]) if is_given(ordered.size, p) else None
-    return Percentile(p, ordered.size, value, ci)
+    return Percentile(p=p, n=ordered.size, value=value, ci=ci)
 
 
-def percentiles(values: Sequence[float] | NDArray[np.float64]) -> tuple[Percentile, ...]:
+def percentiles(values: Sequence[float] | NDArray[np.float64]) -> list[Percentile]:
     """Return P50, P95 and P99 of raw values, shape (n,); raises as `percentile` does."""
-    return tuple(percentile(values, p) for p in REPORTED)
+    return [percentile(values, p) for p in REPORTED]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import hypot
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from workload.statistics.throughput import MIN_REQUESTS, around
 
@@ -15,8 +14,7 @@ if TYPE_CHECKING:
     from workload.statistics.throughput import Level
 
 
-@dataclass(frozen=True)
-class Efficiency:
+class Efficiency(TypedDict):
     """E = X(N) / (N X(1)); 95 % interval, or None when either level has fewer than `MIN_REQUESTS`."""
 
     concurrency: int
@@ -46,4 +44,10 @@ def _efficiency(level: Level, alone: Level) -> Efficiency:
         ci = (1.0, 1.0)
     elif requests >= MIN_REQUESTS and efficiency:
         ci = around(efficiency, hypot(level.relative_error, alone.relative_error), requests)
-    return Efficiency(level.concurrency, len(level.cycle_seconds), level.throughput, efficiency, ci)
+    return Efficiency(
+        concurrency=level.concurrency,
+        requests=len(level.cycle_seconds),
+        throughput=level.throughput,
+        efficiency=efficiency,
+        ci=ci,
+    )

@@ -9,46 +9,42 @@ Capacity Planning", 2007, chapter 4.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 from scipy.optimize import nnls
 
-from workload.statistics.resampling import percentile_interval
+from workload.statistics.resampling import bounded, percentile_interval
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from workload.statistics.paired import Interval
     from workload.statistics.throughput import Level
 
+Bounds = tuple[float | None, float | None]
 MIN_LEVELS = 6
 RESAMPLES = 999
 
 
-@dataclass(frozen=True)
-class Usl:
-    """The law's parameters with 95 % intervals: `rate` in requests a second, the others without unit.
+class Usl(TypedDict):
+    """The law's parameters with 95 % intervals: `rate` in requests per second, the others without unit.
 
-    `peak` is the concurrency of the highest throughput, infinite without coherence cost. `misfit` is the root mean
-    square of law / measured - 1 over the levels: far above the noise, the law does not describe the system.
+    `peak` is the concurrency of the highest throughput, None without coherence cost; a bound of None is infinite.
+    `misfit` is the root mean square of law / measured - 1 over the levels: far above the noise, the law does not
+    describe the system.
     """
 
     rate: float
-    rate_ci: Interval
+    rate_ci: Bounds
     contention: float
-    contention_ci: Interval
+    contention_ci: Bounds
     coherence: float
-    coherence_ci: Interval
-    peak: float
-    peak_ci: Interval
+    coherence_ci: Bounds
+    peak: float | None
+    peak_ci: Bounds
     misfit: float
-
-    def throughput(self, concurrency: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the law's requests a second at `concurrency`, shape (n,)."""
-        return _throughput(np.array([self.rate, self.contention, self.coherence]), concurrency)
 
 
 @dataclass(frozen=True)
@@ -74,26 +70,28 @@ def fit_usl(levels: Sequence[Level], seed: int = 0) -> UslFit:
     if not np.isfinite(parameters).all():
         return UslFit(None, "throughput grows faster than concurrency, which the law does not know")
     resampled = np.array([_parameters(concurrency, row) for row in samples[samples.all(axis=1)]])
-    intervals = [percentile_interval(column) for column in resampled.T]
+    intervals = [bounded(percentile_interval(column)) for column in resampled.T]
     rate, contention, coherence = map(float, parameters)
     law = Usl(
-        rate,
-        intervals[0],
-        contention,
-        intervals[1],
-        coherence,
-        intervals[2],
-        peak=float(_peaks(parameters[np.newaxis])[0]),
-        peak_ci=percentile_interval(_peaks(resampled)),
-        misfit=float(np.sqrt(np.mean(np.square(_throughput(parameters, concurrency) / found - 1)))),
+        rate=rate,
+        rate_ci=intervals[0],
+        contention=contention,
+        contention_ci=intervals[1],
+        coherence=coherence,
+        coherence_ci=intervals[2],
+        peak=bounded(float(_peaks(parameters[np.newaxis])[0])),
+        peak_ci=bounded(percentile_interval(_peaks(resampled))),
+        misfit=0.0,
     )
+    law["misfit"] = float(np.sqrt(np.mean(np.square(throughput(law, concurrency) / found - 1))))
     return UslFit(law)
 
 
-def _throughput(parameters: NDArray[np.float64], concurrency: NDArray[np.float64]) -> NDArray[np.float64]:
-    rate, contention, coherence = parameters
+def throughput(law: Usl, concurrency: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the law's requests per second at `concurrency`, shape (n,)."""
     others = concurrency - 1
-    return np.asarray(rate * concurrency / (1 + contention * others + coherence * concurrency * others))
+    serial = law["contention"] * others + law["coherence"] * concurrency * others
+    return np.asarray(law["rate"] * concurrency / (1 + serial))
 
 
 def _parameters(concurrency: NDArray[np.float64], throughput: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -19,12 +19,12 @@ from hypothesis import strategies as st
 from exporter.agent.usage import Usage
 from tests.stubs.agent import bench
 from tests.stubs.run import measured
-from workload.analysis.ab import QUALITY
 from workload.experiments.latency import reduce
 from workload.kv_cache.recorded import read_calls
 from workload.record.history import read_history
 from workload.record.journal import Journal
 from workload.record.results import RunData, read_run
+from workload.soak.record import METRICS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -104,7 +104,7 @@ class Process:
         except KeyboardInterrupt:
             question.close("cancelled", "error", 0, {})
             raise
-        question.close("ok", "done", hops, dict.fromkeys(QUALITY, 1.0))
+        question.close("ok", "done", hops, dict.fromkeys(METRICS, 1.0))
 
 
 def run(path: Path, asked: Mapping[str, int], cuts: Sequence[tuple[int, bool]]) -> RunData:

@@ -1,0 +1,126 @@
+"""What each experiment's summary holds: `reduce` returns it, and tables, verdicts and pictures read it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypedDict
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from workload.analysis.ab import Amdahl, Compared, Quality, Quantity
+    from workload.analysis.cache import HitRates
+    from workload.analysis.engine_effects import EngineEffects
+    from workload.analysis.latency import Ending, HopContext, HopsOfType, NodeTime
+    from workload.analysis.levels import Scaling
+    from workload.analysis.levels_observed import LevelRow
+    from workload.analysis.prediction import Prediction
+    from workload.analysis.prefetch_outcome import DraftOutcomes, ShareOfBound
+    from workload.analysis.rate import Rate
+    from workload.statistics.paired import Interval
+    from workload.statistics.percentiles import Percentile
+
+
+class Summary(TypedDict, total=False):
+    """What the run adds to the summary of any experiment; `accounting` has one entry per measured window."""
+
+    experiment: str
+    run: str
+    replay_of: str | None
+    order: str
+    layout: str
+    accounting: list[dict[str, Any]]
+
+
+class LatencySummary(Summary):
+    """Experiment 0."""
+
+    questions: int
+    answered: int
+    latency_seconds: list[Percentile]
+    by_node: dict[str, NodeTime]
+    hops_by_type: dict[str, HopsOfType]
+    endings: dict[str, Ending]
+    context_by_hop: dict[str, list[HopContext]]
+    quality: dict[str, Quality]
+
+
+class CachingComparison(Summary):
+    """Prefix caching off against on, at one load or over all loads."""
+
+    hit_rate: dict[str, HitRates]
+    compared: Compared
+    control: str | None
+    amdahl: Amdahl
+    quality: dict[str, Quality]
+    diverged_questions: float | None
+
+
+class CachingLevel(CachingComparison):
+    """The comparison at one concurrency, with the answers per second of each arm."""
+
+    throughput: dict[str, Rate]
+
+
+class VllmMetricsSummary(CachingComparison):
+    """Experiment 4; `levels` is empty where there is one load only."""
+
+    levels: dict[str, CachingLevel]
+
+
+class ConcurrencySummary(Summary):
+    """Experiment 6; `scaling` and `quality` are by arm."""
+
+    levels: list[LevelRow]
+    scaling: dict[str, Scaling]
+    quality: dict[str, Quality]
+
+
+class Median(TypedDict):
+    """The median of `n` questions with its 95 % interval."""
+
+    n: int
+    median: float | None
+    ci: Interval | None
+
+
+class MeanChange(TypedDict):
+    """The mean paired difference of `n` questions with its 95 % interval."""
+
+    n: int
+    mean: float | None
+    ci: Interval | None
+
+
+class ArmValues(TypedDict):
+    """One arm of a comparison: its settings and what was measured in it."""
+
+    profile: str
+    options: Mapping[str, Any]
+    engine: Mapping[str, Any]
+    medians: dict[Quantity, Median]
+    cache: HitRates
+    answer_f1_ci: Interval | None
+    prefetch: DraftOutcomes | None
+    engine_effects: EngineEffects
+    sleep_seconds: dict[str, float] | None
+
+
+class AbSummary(Summary):
+    """A comparison of arms with the `first`; `ranked` are the others, the fastest first."""
+
+    first: str
+    arms: dict[str, ArmValues]
+    quality: dict[str, Quality]
+    compared: dict[str, Compared]
+    predicted: dict[str, Prediction]
+    control: dict[str, str | None]
+    prefetch_of_bound: dict[str, ShareOfBound | None]
+    f1_change: dict[str, MeanChange]
+    ranked: list[str]
+    diverged_questions: float | None
+
+
+class TrajectorySummary(Summary):
+    """The run that records the trajectory of a comparison."""
+
+    quality: dict[str, Quality]
