@@ -95,7 +95,7 @@ def missed(row: dict[str, Any], accounting: Mapping[str, Any]) -> list[str]:
     if accounting["ok"] != accounting["scheduled"]:
         return [f"{accounting['ok']} of {accounting['scheduled']} questions answered"]
     if row["engine"] is None or row["model"] is None:
-        return ["not told by the server"]
+        return ["not reported by the server"]
     found = []
     if (points := 100 * abs(row["engine"] - row["model"])) > POINTS_BAR:
         found.append(f"model {points:.1f} points off")

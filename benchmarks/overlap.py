@@ -118,7 +118,8 @@ def main() -> int:
         each = 1000 * sum(stages) / (2 * HOPS * len(asked))
         rate = 2 * len(asked) / sum(seconds[arm])
         print(
-            f"| {arm} | {rate:.2f} | {found['b']:.2f} s | {found['change']:+.1%} [{low:+.1%}, {high:+.1%}] | {each:.0f} ms |"
+            f"| {arm} | {rate:.2f} | {found['b']:.2f} s "
+            f"| {found['change']:+.1%} [{low:+.1%}, {high:+.1%}] | {each:.0f} ms |"
         )
     print(
         f"\n{given.questions} questions of {HOPS} hops, {given.in_flight} in flight, STUB engine with calls of "

@@ -128,8 +128,9 @@ def measure(latency: float, questions: int, in_flight: int) -> bool:
                 )
             low, high = found["change_ci"]
             print(
-                f"| {latency:.1f} s | {accuracy:g} | {drafts['used']} of {drafts['needed']} | {found['a']:.2f} s | "
-                f"{found['change']:+.1%} [{low:+.1%}, {high:+.1%}] | {told_of_bound} | {drafts['wasted_seconds']:.1f} s |"
+                f"| {latency:.1f} s | {accuracy:g} | {drafts['used']} of {drafts['needed']} | {found['a']:.2f} s "
+                f"| {found['change']:+.1%} [{low:+.1%}, {high:+.1%}] | {told_of_bound} "
+                f"| {drafts['wasted_seconds']:.1f} s |"
             )
     return met
 

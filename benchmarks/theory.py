@@ -97,7 +97,7 @@ def missed(row: dict[str, Any]) -> list[str]:
     if not row["agree_to_the_token"]:
         found.append("counters and responses differ")
     if equal is None or not calls or points is None:
-        found.append("not told by the server")
+        found.append("not reported by the server")
     elif row["concurrency"] == 1:
         found += [f"{calls - equal} calls differ"] if equal < calls else []
     else:

@@ -59,7 +59,7 @@ def verdicts(summary: AbSummary) -> list[str]:
     sentences.append(pairing_in_words(min(pairs, default=0)))
     if summary["order"] == "AB":
         sentences.append("AB order: one block per arm, so drift of the machine is confounded with the arm.")
-    return [*sentences, sent(summary["accounting"])]
+    return [*sentences, sent(summary["accounting"]) + "."]
 
 
 def _verdict(summary: AbSummary, arm: str) -> str:

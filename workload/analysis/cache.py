@@ -14,46 +14,16 @@ if TYPE_CHECKING:
     from workload.record.results import Row, RunData
 
 
-class CounterHits(TypedDict):
-    """Tokens by the engine's counters."""
-
-    hits: float | None
-    queries: float | None
-    hit_rate: float | None
-
-
-class ResponseHits(TypedDict):
-    """Tokens by the usage in the responses."""
-
-    cached_tokens: int | None
-    hit_rate: float | None
-
-
-class BoundHits(TypedDict):
-    """Tokens by the reuse bound, see `workload.theory.prefix`."""
-
-    reusable_tokens: int | None
-    hit_rate: float | None
-
-
-class CallTokens(TypedDict):
-    """A number of calls and their tokens."""
+class Tokens(TypedDict, total=False):
+    """Tokens by one source: the engine's counters (`hits` of `queries`), the responses, or the reuse bound."""
 
     calls: int
+    hits: float | None
+    queries: float | None
     prompt_tokens: float | None
     cached_tokens: float | None
-
-
-class Difference(TypedDict):
-    """A call whose cached tokens are not the reuse bound, and why."""
-
-    question_id: str
-    node: str
-    hop: int
-    prompt_tokens: int | None
-    cached_tokens: int | None
-    reusable_tokens: int | None
-    cause: str
+    reusable_tokens: float | None
+    hit_rate: float | None
 
 
 class HitRates(TypedDict):
@@ -73,15 +43,15 @@ class HitRates(TypedDict):
     prefix_caching: str
     calls: int
     prompt_tokens: int | None
-    counters: CounterHits
-    responses: ResponseHits
-    bound: BoundHits
+    counters: Tokens
+    responses: Tokens
+    bound: Tokens
     agree_to_the_token: bool | None
-    unknown: CallTokens
-    besides: CallTokens
+    unknown: Tokens
+    besides: Tokens
     inferred_calls: int
     calls_equal_to_bound: int | None
-    differences: list[Difference]
+    differences: list[Row]
 
 
 def witnesses(data: RunData, arm: str) -> HitRates:
@@ -147,7 +117,7 @@ def _equals_bound(call: Row) -> bool:
     return call["cached_tokens"] is not None and call["cached_tokens"] == call["reusable_tokens"]
 
 
-def _difference(call: Row, calls: Sequence[Row]) -> Difference:
+def _difference(call: Row, calls: Sequence[Row]) -> Row:
     cached, reusable = call["cached_tokens"], call["reusable_tokens"]
     overlapping = any(
         other is not call
@@ -163,15 +133,8 @@ def _difference(call: Row, calls: Sequence[Row]) -> Difference:
         cause = "eviction"
     else:
         cause = "unknown: more cached than the bound allows"
-    return {
-        "question_id": call["question_id"],
-        "node": call["node"],
-        "hop": call["hop"],
-        "prompt_tokens": call["prompt_tokens"],
-        "cached_tokens": cached,
-        "reusable_tokens": reusable,
-        "cause": cause,
-    }
+    columns = ("question_id", "node", "hop", "prompt_tokens", "cached_tokens", "reusable_tokens")
+    return {**{key: call[key] for key in columns}, "cause": cause}
 
 
 def _ratio(part: float | None, whole: float | None) -> float | None:

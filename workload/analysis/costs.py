@@ -64,12 +64,9 @@ def fit_costs(calls: Sequence[Row], meanwhile: Sequence[float]) -> Costs | None:
     if per_token + per_attended == 0:
         return None
     per_context, per_other = _decode_costs(calls, meanwhile)
-    return {
-        "per_token": per_token,
-        "per_attended_token": per_attended,
-        "per_context_token": per_context,
-        "per_token_beside": per_other,
-    }
+    return Costs(
+        per_token=per_token, per_attended_token=per_attended, per_context_token=per_context, per_token_beside=per_other
+    )
 
 
 def prefill(call: Row) -> tuple[float, float]:

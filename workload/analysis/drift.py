@@ -33,8 +33,8 @@ def control_of(different: frozenset[str], points: Iterable[str]) -> str | None:
     """
     if not different <= SAME_PROMPTS | OTHER_PROMPTS:
         return None
-    causes = ["longer or shorter contexts"] if different & OTHER_PROMPTS else []
-    causes += ["the work for other questions"] if any(load_of(point) != ("closed", 1) for point in points) else []
+    causes = ["contexts of another length"] if different & OTHER_PROMPTS else []
+    causes += ["work for other questions"] if any(load_of(point) != ("closed", 1) for point in points) else []
     return "".join(f", or {cause}" for cause in causes)
 
 

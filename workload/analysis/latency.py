@@ -110,11 +110,7 @@ def by_node(visits: Iterable[Row], questions: Iterable[Row]) -> dict[str, NodeTi
 def hops_by_type(questions: Iterable[Row]) -> dict[str, HopsOfType]:
     """Return how many hops the answered questions of each type took."""
     return {
-        kind: {
-            "n": len(rows),
-            "mean": float(np.mean([row["hops"] for row in rows])),
-            "hops": _counted(rows),
-        }
+        kind: {"n": len(rows), "mean": float(np.mean([row["hops"] for row in rows])), "hops": _counted(rows)}
         for kind, rows in sorted(group(answered(questions), "type").items())
     }
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, TypedDict
 import numpy as np
 
 from workload.analysis.latency import Quartiles, answered, distribution, ended, quartiles
-from workload.analysis.rate import OpenRate, Rate, no_rate
+from workload.analysis.rate import OpenRate, Rate, rate
 from workload.analysis.time_series import summed
 from workload.record.results import group
 from workload.statistics.scaling import efficiencies
@@ -39,13 +39,6 @@ class SendLag(Quartiles):
     """How late the client sent, in seconds; `share` is the median lag over the median latency, None where that is 0."""
 
     share: float | None
-
-
-class Extent(TypedDict):
-    """Peak and mean of a gauge over time; of several engines, those of their sum."""
-
-    peak: float
-    mean: float
 
 
 class CallSeconds(TypedDict):
@@ -116,16 +109,8 @@ def throughput(level: Level | None, questions: Iterable[Row]) -> Rate:
     """
     whole = _whole(questions)
     if level is None:
-        return no_rate(CLOSED, whole, "its workers were never all busy at the same time")
-    return {
-        "estimator": CLOSED,
-        "per_second": level.throughput,
-        "ci": level.interval,
-        "n": len(level.cycle_seconds),
-        "seconds": level.seconds,
-        "over_whole_run": whole,
-        "why_not": None,
-    }
+        return rate(CLOSED, whole, why_not="its workers were never all busy at the same time")
+    return rate(CLOSED, whole, level.throughput, level.interval, len(level.cycle_seconds), level.seconds)
 
 
 def open_part(questions: Iterable[Row]) -> OpenRate:
@@ -137,7 +122,7 @@ def open_part(questions: Iterable[Row]) -> OpenRate:
     rows = sorted(ended(questions), key=lambda row: row["intended_at"])
     good = answered(rows)
     if not good:
-        return {"arrived_per_second": None, **no_rate(OPEN, _whole(rows), "no question was answered")}
+        return {"arrived_per_second": None, **rate(OPEN, _whole(rows), why_not="no question was answered")}
     last = rows[-1]["intended_at"]
     seconds = last - rows[0]["intended_at"]
     # The first answers: in an overloaded loop the later ones only wait longer and longer.
@@ -145,17 +130,11 @@ def open_part(questions: Iterable[Row]) -> OpenRate:
     is_long = seconds >= SHORTEST_OPEN * float(np.median([row["duration_seconds"] for row in first]))
     ends = sorted(end for row in good if (end := end_of(row)) <= last) if is_long else []
     watched = ends[-1] - ends[0] if ends else 0.0
-    return {
-        "arrived_per_second": (len(rows) - 1) / seconds if seconds else None,
-        "estimator": OPEN,
-        # The first answer only opens the time that is watched.
-        "per_second": (len(ends) - 1) / watched if watched else None,
-        "ci": None,
-        "n": len(ends),
-        "seconds": watched,
-        "over_whole_run": _whole(rows),
-        "why_not": None if watched else "its arrivals ended too soon for its latency",
-    }
+    # The first answer only opens the time that is watched.
+    per_second = (len(ends) - 1) / watched if watched else None
+    why_not = None if watched else "its arrivals ended too soon for its latency"
+    answers = rate(OPEN, _whole(rows), per_second, None, len(ends), watched, why_not)
+    return {"arrived_per_second": (len(rows) - 1) / seconds if seconds else None, **answers}
 
 
 def latencies(questions: Iterable[Row]) -> list[Percentile]:
@@ -179,12 +158,12 @@ def send_lag(questions: Iterable[Row], loop: Loop) -> SendLag | None:
     return {**found, "share": found["median"] / typical if typical else None}
 
 
-def extent(series: Sequence[Series]) -> Extent | None:
-    """Return peak and mean of a gauge; None without a sample."""
+def extent(series: Sequence[Series]) -> tuple[float, float] | tuple[None, None]:
+    """Return peak and mean of a gauge, summed over several engines; None each without a sample."""
     known = [line for line in series if len(line.times)]
     if not known:
-        return None
-    return {"peak": float(summed(known).values.max()), "mean": float(sum(map(_mean, known)))}
+        return None, None
+    return float(summed(known).values.max()), float(sum(map(_mean, known)))
 
 
 def call_seconds(
@@ -218,12 +197,7 @@ def scaling(levels: Sequence[Level]) -> Scaling:
     except ValueError as error:
         found, reason = {}, str(error)
     fit = fit_usl(ordered)
-    return {
-        "efficiency": found,
-        "no_efficiency": reason,
-        "usl": fit.law,
-        "no_usl": fit.reason,
-    }
+    return {"efficiency": found, "no_efficiency": reason, "usl": fit.law, "no_usl": fit.reason}
 
 
 def _whole(questions: Iterable[Row]) -> float | None:

@@ -103,23 +103,23 @@ def _engine(data: RunData, measured: Measured) -> EngineExtremes | None:
     evidence, window, facts = data.evidence, measured.window, measured.engine
     if evidence is None:
         return None
-    running = levels.extent(evidence.stored(RUNNING_CALLS, window, job=FAST_JOB))
-    waiting = levels.extent(evidence.stored(WAITING_CALLS, window, job=FAST_JOB))
+    running, _ = levels.extent(evidence.stored(RUNNING_CALLS, window, job=FAST_JOB))
+    waiting, mean_waiting = levels.extent(evidence.stored(WAITING_CALLS, window, job=FAST_JOB))
     usage = kv_usage(evidence, window)
-    in_use = levels.extent(usage)
-    resident = levels.extent(evidence.stored(RESIDENT, window, role="engine"))
+    in_use, _ = levels.extent(usage)
+    resident, _ = levels.extent(evidence.stored(RESIDENT, window, role="engine"))
     device = summed([TimeSeries(samples.times, samples.used) for samples in evidence.gpu_samples(measured).values()])
     blocks, block_bytes = facts.get("num_gpu_blocks"), facts.get("kv_block_bytes")
     pool = (blocks - 1) * block_bytes if blocks and block_bytes else None  # vLLM never uses its null block
     return {
-        "running_peak": running and running["peak"],
-        "waiting_peak": waiting and waiting["peak"],
-        "waiting_mean": waiting and waiting["mean"],
+        "running_peak": running,
+        "waiting_peak": waiting,
+        "waiting_mean": mean_waiting,
         "preemptions": measured.counters.get(PREEMPTIONS),
         "kv_usage_peak": max((top for one in usage if (top := peak_of(one.values)) is not None), default=None),
-        "kv_bytes_peak": in_use["peak"] * pool if in_use and pool else None,
+        "kv_bytes_peak": in_use * pool if in_use is not None and pool else None,
         "device_bytes_peak": peak_of(device.values),
-        "resident_bytes_peak": resident and resident["peak"],
+        "resident_bytes_peak": resident,
     }
 
 

@@ -85,11 +85,7 @@ def by_node(line: TimeSeries, visits: Iterable[Row]) -> dict[str, dict[str, Any]
     for row in visits:
         stretches.setdefault(row["node"], []).append((row["started_at"], row["started_at"] + row["duration_seconds"]))
     return {
-        node: {
-            "visits": len(found),
-            "seconds": sum(end - start for start, end in found),
-            **spread(line.within(found)),
-        }
+        node: {"visits": len(found), "seconds": sum(end - start for start, end in found), **spread(line.within(found))}
         for node, found in stretches.items()
     }
 

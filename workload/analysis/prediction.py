@@ -31,15 +31,11 @@ PREDICTABLE = frozenset(
 
 
 class Prediction(TypedDict):
-    """The end-to-end change that theory allows: the median over questions of time saved over time.
+    """The end-to-end change that theory allows, below 0 for faster: the median over questions of time saved over time.
 
-    Attributes:
-        change: below 0 is faster; None where nothing can be predicted.
-        prefill_share: the share of a question's time in the first arm that uncached prompt tokens take, including those
-            of other questions.
-        costs: the fitted costs behind the prediction.
-        why_not: why there is no prediction.
-        inside_measured_interval: whether the prediction lies in the interval that was measured; None without both.
+    `prefill_share` is the share of a question's time in the first arm that uncached prompt tokens take, including those
+    of other questions. `inside_measured_interval` says whether the prediction lies in the interval that was measured.
+    Without a prediction, `why_not` says why.
     """
 
     change: float | None
@@ -49,15 +45,7 @@ class Prediction(TypedDict):
     inside_measured_interval: bool | None
 
 
-def unpredicted(why_not: str) -> Prediction:
-    """Return a prediction that cannot be made."""
-    return {
-        "change": None,
-        "prefill_share": None,
-        "costs": None,
-        "why_not": why_not,
-        "inside_measured_interval": None,
-    }
+NONE = Prediction(change=None, prefill_share=None, costs=None, why_not=None, inside_measured_interval=None)
 
 
 def predict(
@@ -79,12 +67,12 @@ def predict(
         measured: 95 % interval of the end-to-end change.
     """
     if unknown := sorted(differing - PREDICTABLE):
-        return unpredicted(f"no theory predicts the effect of {unknown[0].replace('_', '-')}")
+        return {**NONE, "why_not": f"no theory predicts the effect of {unknown[0].replace('_', '-')}"}
     calls = data.calls_of(first)
     meanwhile = computed_meanwhile(calls)
     costs = fit_costs(calls, meanwhile)
     if costs is None:
-        return unpredicted("the first arm's calls give no time per uncached token")
+        return {**NONE, "why_not": "the first arm's calls give no time per uncached token"}
     # By identity: `by_question` passes on these same rows.
     tokens_meanwhile = {id(call): tokens for call, tokens in zip(calls, meanwhile, strict=True)}
 
@@ -104,7 +92,7 @@ def predict(
     timed = {each for each, taken in seconds.items() if taken > 0}  # a share needs a time above 0
     shared = timed.intersection(others, *parts, *counted)
     if not shared:
-        return unpredicted("no question was answered in both arms")
+        return {**NONE, "why_not": "no question was answered in both arms"}
     computed, computed_by_other = (sum(tokens[each] for each in shared) for tokens in counted)
     of_others_saved = 1 - computed_by_other / computed if computed else 0.0
     prefill_first, prefill_other, context_first, context_other = parts
@@ -123,13 +111,8 @@ def predict(
     ]
     share = median((prefill_first[each] + others[each]) / seconds[each] for each in shared)
     change = median(changes)
-    return {
-        "change": change,
-        "prefill_share": share,
-        "costs": costs,
-        "why_not": None,
-        "inside_measured_interval": measured[0] <= change <= measured[1] if measured else None,
-    }
+    inside = measured[0] <= change <= measured[1] if measured else None
+    return {**NONE, "change": change, "prefill_share": share, "costs": costs, "inside_measured_interval": inside}
 
 
 def _summed(part: Callable[[Row], float]) -> Callable[[Row, list[Row]], float | None]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 NOT_MEASURED = "not measured: the run was not recorded with --record-prompts"
 
 
-def speculate(evidence: Evidence, load: MeasuredLoad, *, shares_cpu: bool) -> dict[str, Any]:
+def measure_drafts(evidence: Evidence, load: MeasuredLoad, *, shares_cpu: bool) -> dict[str, Any]:
     """Return for each source of drafts its accuracy, its slack and the bound on what prefetch saves, in seconds.
 
     `ceiling_seconds` is the bound if every draft were right and none wasted anything: no P is assumed in it. The bound
@@ -93,22 +93,12 @@ def _source(
         hops = _hops(needs, by_place, 1 - right if shares_cpu else 0.0)
         bound = prefetch_bound(hops, right, serial)
         bounds[name] = {"seconds": bound.seconds, "speedup": bound.speedup}
-    return {
-        **result,
-        "accuracy": asdict(accuracy),
-        "documents_shared_mean": sum(shared) / len(shared),
-        "bound": bounds,
-    }
+    return {**result, "accuracy": asdict(accuracy), "documents_shared_mean": sum(shared) / len(shared), "bound": bounds}
 
 
 def _hops(needs: Sequence[Need], drafts: dict[Place, DraftQuery], wrong: float) -> list[Hop]:
     """Return the hops with their drafts; `wrong` is the share of a retrieval that a draft costs others on average."""
     return [
-        Hop(
-            need.seconds,
-            need.needed_at,
-            drafts[need.place].at if need.place in drafts else None,
-            need.seconds * wrong,
-        )
+        Hop(need.seconds, need.needed_at, drafts[need.place].at if need.place in drafts else None, need.seconds * wrong)
         for need in needs
     ]

@@ -13,17 +13,10 @@ if TYPE_CHECKING:
 
 
 class Rate(TypedDict):
-    """Answers per second of a load.
+    """Answers per second of a load by `estimator`: `n` questions count at least in part, over `seconds`.
 
-    Attributes:
-        estimator: what is counted, in words.
-        per_second: answers per second; None where the estimator has no answer, and `why_not` then says why.
-        ci: 95 % interval, or None.
-        n: questions of which at least a part counts.
-        seconds: how long the load was watched.
-        over_whole_run: all answers over the time from the first question sent to the last one ended, ramp-up and drain
-            included; None without a question.
-        why_not: why there is no rate.
+    `over_whole_run` is all answers over the time from the first question sent to the last one ended, ramp-up and drain
+    included; None without a question.
     """
 
     estimator: str
@@ -41,10 +34,24 @@ class OpenRate(Rate):
     arrived_per_second: float | None
 
 
-def no_rate(estimator: str, over_whole_run: float | None, why_not: str) -> Rate:
-    """Return a rate that the estimator cannot give."""
+def rate(
+    estimator: str,
+    over_whole_run: float | None,
+    per_second: float | None = None,
+    ci: Interval | None = None,
+    n: int = 0,
+    seconds: float = 0.0,
+    why_not: str | None = None,
+) -> Rate:
+    """Return a rate; without `per_second`, `why_not` says why there is none."""
     return Rate(
-        estimator=estimator, per_second=None, ci=None, n=0, seconds=0.0, over_whole_run=over_whole_run, why_not=why_not
+        estimator=estimator,
+        per_second=per_second,
+        ci=ci,
+        n=n,
+        seconds=seconds,
+        over_whole_run=over_whole_run,
+        why_not=why_not,
     )
 
 

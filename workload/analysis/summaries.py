@@ -118,9 +118,3 @@ class AbSummary(Summary):
     f1_change: dict[str, MeanChange]
     ranked: list[str]
     diverged_questions: float | None
-
-
-class TrajectorySummary(Summary):
-    """The run that records the trajectory of a comparison."""
-
-    quality: dict[str, Quality]

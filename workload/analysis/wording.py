@@ -59,9 +59,9 @@ def interval(bounds: tuple[float, float] | None, write: Callable[[float], str] =
 
 
 def sent(accounting: Sequence[Mapping[str, Any]]) -> str:
-    """Return a sentence on how many questions were sent and failed over all windows."""
+    """Return how many questions were sent and failed over all windows."""
     failed = sum(sum(window["failed"].values()) for window in accounting)
-    return f"{sum(window['sent'] for window in accounting)} questions sent, {failed} failed."
+    return f"{sum(window['sent'] for window in accounting)} questions sent, {failed} failed"
 
 
 def change(compared: Comparison) -> str:

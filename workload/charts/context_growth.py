@@ -175,10 +175,7 @@ def draw_tokens(drawing: Drawing[Any]) -> Path:
         axes.set_ylim(0, HEADROOM * axes.get_ylim()[1])
     name(upper, "Prompt of a call by hop: every call, and the median of each node", y="tokens")
     name(
-        lower,
-        "Prompt and reply tokens of a question so far; bold: median of those that got there",
-        x="hop",
-        y="tokens",
+        lower, "Prompt and reply tokens of a question so far; bold: median of those that got there", x="hop", y="tokens"
     )
     return save(canvas, drawing.folder / "token_accumulation.png")
 

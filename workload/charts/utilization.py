@@ -48,7 +48,7 @@ def _shares(load: MeasuredLoad, told: dict[str, Any]) -> list[tuple[str, float |
     server, gauge = told["server"], told["gauge"]
     engine = _by_question(load, load.calls)
     rows: list[tuple[str, float | None, list[float], str]] = [
-        ("engine: call spans", server["spans_busy_share"], engine, "exact to the ms"),
+        ("engine: call spans", server["spans_busy_share"], engine, "exact to the ms")
     ]
     if len(load.workers) == 1:
         rows.append(("engine: server's latencies", server["server_requests_in_flight"], [], "exact, in sum"))

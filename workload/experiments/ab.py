@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from workload.analysis.ab import Compared, Quantity
     from workload.analysis.prediction import Prediction
     from workload.analysis.prefetch_outcome import ShareOfBound
-    from workload.analysis.summaries import AbSummary, ArmValues, MeanChange, Median, TrajectorySummary
+    from workload.analysis.summaries import AbSummary, ArmValues, MeanChange, Median
     from workload.record.results import Row, RunData
 
 LIMIT, MAX_HOPS, K = 8, 3, 10
@@ -60,7 +60,7 @@ def ab_experiment(arms: Sequence[Arm], name: str = "ab", folder: str = "ab") -> 
     )
 
 
-def recording(arm: Arm) -> Experiment[TrajectorySummary]:
+def recording(arm: Arm) -> Experiment[Any]:
     """Return the run of the first arm that records the trajectory which all arms then replay."""
     return Experiment(
         name="trajectory",

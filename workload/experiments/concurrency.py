@@ -116,7 +116,7 @@ def verdicts(summary: ConcurrencySummary) -> list[str]:
     preempted = [row["engine"]["preemptions"] for row in rows]
     sentences.append(f"Preemptions: {number(None if None in preempted else sum(filter(None, preempted)))}.")
     windows = [window for row in rows for window in row["accounting"]]
-    sentences += [sent(windows), f"{sum(window['dropped'] for window in windows)} questions were dropped."]
+    sentences.append(f"{sent(windows)}, {sum(window['dropped'] for window in windows)} dropped.")
     return [*sentences, quality_in_words(summary["quality"])]
 
 

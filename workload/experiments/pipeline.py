@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from workload.analysis.ab import quality, quality_in_words
 from workload.analysis.dependencies import paths_of
 from workload.analysis.overlap import busy_union, serial_seconds
-from workload.analysis.prefetch_accuracy import speculate
+from workload.analysis.prefetch_accuracy import measure_drafts
 from workload.analysis.spans import describe, measured_loads, pauses
 from workload.analysis.time_series import summed
 from workload.analysis.witnesses import against_counter, against_gauge, against_server, stages_during_generation
@@ -88,7 +88,7 @@ def _describe(evidence: Evidence, load: MeasuredLoad) -> dict[str, Any]:
             "critical_seconds": sum(path.critical for path in paths),
             "longest_seconds": max((path.critical for path in paths), default=None),
         },
-        "prefetch": speculate(evidence, load, shares_cpu=not by_gpu),
+        "prefetch": measure_drafts(evidence, load, shares_cpu=not by_gpu),
     }
 
 

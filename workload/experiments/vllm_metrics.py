@@ -155,7 +155,7 @@ def verdicts(summary: VllmMetricsSummary) -> list[str]:
         sentences.append(
             estimators(rate for level in summary["levels"].values() for rate in level["throughput"].values())
         )
-    return [*sentences, sent(summary["accounting"])]
+    return [*sentences, sent(summary["accounting"]) + "."]
 
 
 def draw(drawing: Drawing[VllmMetricsSummary]) -> list[Path]:

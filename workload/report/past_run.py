@@ -64,8 +64,7 @@ def open_run(
         summary = dict(json_of(folder / "summary.json"))
     except (OSError, ValueError, TypeError) as error:
         raise UsageError(
-            f"{run} has no summary: it is {manifest.status}.",
-            f"Finish it: hop2rag run {study.name} --resume {run}",
+            f"{run} has no summary: it is {manifest.status}.", f"Finish it: hop2rag run {study.name} --resume {run}"
         ) from error
     bundle = Bundle(results, run)
     bundle.resume()

@@ -44,10 +44,5 @@ def _efficiency(level: Level, alone: Level) -> Efficiency:
         ci = (1.0, 1.0)
     elif requests >= MIN_REQUESTS and efficiency:
         ci = around(efficiency, hypot(level.relative_error, alone.relative_error), requests)
-    return Efficiency(
-        concurrency=level.concurrency,
-        requests=len(level.cycle_seconds),
-        throughput=level.throughput,
-        efficiency=efficiency,
-        ci=ci,
-    )
+    n, rate = len(level.cycle_seconds), level.throughput
+    return Efficiency(concurrency=level.concurrency, requests=n, throughput=rate, efficiency=efficiency, ci=ci)

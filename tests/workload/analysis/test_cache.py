@@ -58,7 +58,7 @@ def test_what_was_not_told_is_not_compared() -> None:
     assert found["counters"] == {"hits": None, "queries": None, "hit_rate": None}
     assert found["responses"] == {"cached_tokens": None, "hit_rate": None}
     assert found["calls_equal_to_bound"] == 0
-    assert [difference["cause"] for difference in found["differences"]] == ["not told by the server"]
+    assert [difference["cause"] for difference in found["differences"]] == ["not reported by the server"]
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_what_was_not_told_is_not_compared() -> None:
         (9, {"cached_tokens": 32}, "eviction"),
         (9, {"cached_tokens": 96}, "unknown: more cached than the bound allows"),
         (1, {"cached_tokens": 32}, "arrival order: another call was in prefill at the same time"),
-        (9, {"reusable_tokens": None}, "not told by the server"),
+        (9, {"reusable_tokens": None}, "not reported by the server"),
     ],
 )
 def test_each_difference_is_listed_with_its_cause(other: int, parts: dict[str, Any], cause: str) -> None:

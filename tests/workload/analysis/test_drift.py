@@ -12,9 +12,9 @@ from workload.analysis.drift import control_of
     [
         ({"prefix_caching"}, ["c1"], ""),
         ({"retrieval", "prefetch"}, ["c1"], ""),
-        ({"layout"}, ["c1"], ", or what its own prompts cost each token"),
-        ({"prefix_caching"}, ["c1", "c8"], ", or what others compute meanwhile"),
-        ({"prefix_caching"}, ["r0.5"], ", or what others compute meanwhile"),
+        ({"layout"}, ["c1"], ", or contexts of another length"),
+        ({"prefix_caching"}, ["c1", "c8"], ", or work for other questions"),
+        ({"prefix_caching"}, ["r0.5"], ", or work for other questions"),
         ({"prefix_caching", "max_num_seqs"}, ["c1"], None),
     ],
 )

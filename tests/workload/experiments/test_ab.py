@@ -64,7 +64,7 @@ def test_the_prediction_is_what_the_saved_tokens_take() -> None:
     calls = data.calls_of("original")
     costs = fit_costs(calls, [0.0] * len(calls))
     assert costs
-    assert (costs.per_token, costs.per_attended_token) == pytest.approx((SLOPE, 0), rel=1e-3, abs=SLOPE / 1e6)
+    assert (costs["per_token"], costs["per_attended_token"]) == pytest.approx((SLOPE, 0), rel=1e-3, abs=SLOPE / 1e6)
     found = summarise(data)
     predicted, whole = found["predicted"]["append-only"], found["compared"]["append-only"]["end_to_end_seconds"]
     assert predicted["change"] == pytest.approx(whole["change"])
@@ -85,9 +85,9 @@ def test_what_no_theory_covers_is_left_unpredicted() -> None:
     """A predicted 0 % for a batching flag would look like a confirmed null."""
     found = summarise(run())
     assert found["predicted"]["small"]["change"] is None
-    assert "no theory says what max-num-seqs saves" in "\n".join(verdicts(found))
-    assert predict(run(2), "original", "append-only", frozenset()).why_not is not None
-    assert predict(run(0), "original", "append-only", frozenset()).change is None
+    assert "no theory predicts the effect of max-num-seqs" in "\n".join(verdicts(found))
+    assert predict(run(2), "original", "append-only", frozenset())["why_not"] is not None
+    assert predict(run(0), "original", "append-only", frozenset())["change"] is None
 
 
 def test_arms_differ_by_what_was_typed_and_by_their_profiles() -> None:
@@ -114,7 +114,7 @@ def test_verdicts_are_a_sentence_an_arm() -> None:
     assert told[0].startswith("append-only against original: faster, end to end -")
     assert "small against original: no measurable change" in told[1]
     assert "8 questions sent, 1 failed." in told
-    assert "no interval, for 3 questions are too few" in verdicts(summarise(run(3)))[0]
+    assert "no interval, because 3 questions are too few" in verdicts(summarise(run(3)))[0]
     assert any("n = 8; their intervals cover 94 to 96 %" in sentence for sentence in told)
     assert any("n = 3; an interval needs 6" in sentence for sentence in verdicts(summarise(run(3))))
     assert "(order-confounded: AB order)" in verdicts(summarise(run(), order="AB"))[0]
@@ -130,7 +130,7 @@ def test_the_control_stands_beside_each_arm() -> None:
         "0.2 s\n[0.2, 0.2]", "-50.0%\n[-50.0%, -50.0%]", "+0.0%\n[0.0%, 0.0%]"
     ]  # fmt: skip
     assert experiment().columns[0].startswith("paired change")
-    assert "; drift, or what its own prompts cost each token: decode time a token moved by -50.0%" in verdicts(found)[0]
+    assert "; drift, or contexts of another length: decode time per token moved by -50.0%" in verdicts(found)[0]
 
 
 def test_a_flag_of_the_engine_may_change_decoding() -> None:
@@ -148,14 +148,14 @@ def test_more_than_theory_allows_is_said(*, more: float, is_said: bool) -> None:
     for row in data.questions:
         row["duration_seconds"] += more * (row["arm"] == "append-only")
     told = verdicts(summarise(data))[0]
-    assert ("points can be append-only's" in told) is is_said
+    assert ("points can come from append-only" in told) is is_said
 
 
 def test_a_replay_claims_nothing_about_quality() -> None:
     """The texts come from the record, so equal scores are no finding; and a bad reader proves nothing either."""
     assert any("say nothing about the arms" in sentence for sentence in verdicts(summarise(run())))
     bad = verdicts(summarise(run(answer_f1=0.1), replay=None))
-    assert any("nothing is claimed about quality" in sentence for sentence in bad)
+    assert any("no claim is made about quality" in sentence for sentence in bad)
     good = verdicts(summarise(run(), replay=None))
     assert any("Change of F1: append-only 0 [0, 0]" in sentence for sentence in good)
 

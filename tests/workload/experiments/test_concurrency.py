@@ -96,12 +96,12 @@ def test_words_are_of_the_numbers() -> None:
     summary = summarise(run())
     told = "\n".join(verdicts(summary))
     for words in (
-        "low: most questions a second, 0.889",
-        "no CI",
-        "small",
-        "cache salt of its own",
+        "low: the highest rate is 0.889 questions per second",
+        "without a CI",
+        "negligible",
+        "its own cache salt",
         "0 failed, 0 dropped",
-        f"Estimator of answers a second: {CLOSED}; {OPEN}",
+        f"Answers per second count {CLOSED}; {OPEN}.",
     ):
         assert words in told
     assert all(len(row) == len(CONCURRENCY.columns) for row in headline(summary))
@@ -128,8 +128,10 @@ def test_a_level_that_was_never_reached_says_why() -> None:
         replace(part, window=replace(part.window, point="c64")) for part in data.measured if part.window.point == "c4"
     ]
     summary = summarise(replace(data, measured=windows, questions=crowd))
-    assert [row[1:4] for row in headline(summary)] == [("its workers were never all busy at one time", "0.889", "")] * 2
-    assert "ever at its concurrency" in "\n".join(verdicts(summary))
+    assert [row[1:4] for row in headline(summary)] == [
+        ("its workers were never all busy at the same time", "0.889", "")
+    ] * 2
+    assert "ever reached its concurrency" in "\n".join(verdicts(summary))
 
 
 def test_two_clocks_are_no_check_of_littles_law() -> None:
@@ -140,7 +142,7 @@ def test_two_clocks_are_no_check_of_littles_law() -> None:
     assert summary["levels"][0]["call_seconds"]["client_over_engine"] == pytest.approx(1.0)
     sentence = next(found for found in verdicts(summary) if "Little" in found)
     assert "+100.0%" in sentence
-    assert "checks nothing" in sentence
+    assert "not a check" in sentence
 
 
 def test_pictures_come_from_the_summary_and_leave_it_alone(tmp_path: Path) -> None:

@@ -65,7 +65,13 @@ def test_words_are_of_the_numbers() -> None:
     """The failure is told, the slowest node is named, and a percentile without an interval is marked."""
     summary = summarise(run(20))
     told = "\n".join(verdicts(summary))
-    for words in ("20 of 21 questions were answered", "extract_clues takes 60.0%", "error", "P95: no CI", "P99: -"):
+    for words in (
+        "20 of 21 questions were answered",
+        "extract_clues takes 60.0%",
+        "error",
+        "P95: no CI",
+        "P99: not given",
+    ):
         assert words in told
     assert all(len(row) == len(LATENCY.columns) for row in headline(summary))
     assert ("Prompt tokens of decide by hop, median", "100", "21") in headline(summary)
@@ -92,7 +98,7 @@ def test_a_percentile_that_few_answers_cannot_give_is_a_dash(tmp_path: Path, ans
     assert [found["value"] is None for found in summary["latency_seconds"]] == [False, True, True]
     cells = {row[0]: row[1] for row in headline(summary)}
     assert (cells["Question, P95"], cells["Question, P99"]) == ("-", "-")
-    assert f"P95, P99: -, because {answers} answers are too few (P95 needs 20, P99 100)." in verdicts(summary)
+    assert f"P95, P99: not given, because {answers} answers are too few (P95 needs 20, P99 100)." in verdicts(summary)
     assert len(LATENCY.draw(drawing_of(LATENCY, data, summary, tmp_path))) == 3
 
 

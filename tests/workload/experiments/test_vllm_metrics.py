@@ -88,10 +88,9 @@ def drifting(decoding: float, saved: float = 0.0) -> RunData:
 def test_the_control_stands_beside_the_change() -> None:
     """Caching cannot change the decode time a token; what it moved by is the machine's, and a reader must see it."""
     summary = summarise(drifting(0.8, saved=0.2))
-    row = next(found for found in headline(summary) if "decode time a token" in found[0])
-    assert row == (
-        "Control: decode time a token, median", "0.1 s\n[0.1, 0.1]", "0.08 s\n[0.08, 0.08]", "-20.0%\n[-20.0%, -20.0%]"
-    )  # fmt: skip
+    row = next(found for found in headline(summary) if "decode time per token" in found[0])
+    assert row[0] == "Control: decode time per token, median"
+    assert row[1:] == ("0.1 s\n[0.1, 0.1]", "0.08 s\n[0.08, 0.08]", "-20.0%\n[-20.0%, -20.0%]")
     assert VLLM_METRICS.columns[-1] == "paired change"
 
 
@@ -99,21 +98,22 @@ def test_the_control_stands_beside_the_change() -> None:
 def test_a_control_that_moved_by_more_than_the_effect(*, decoding: float, saved: float, is_drift: bool) -> None:
     """Three quickstarts printed -10.5, -1.6 and -6.1 % end to end; decoding had moved by up to -20 % in the first."""
     told = verdicts(summarise(drifting(decoding, saved)))[0]
-    assert ("; drift: decode time a token moved by" in told) is is_drift
+    assert ("; drift: decode time per token moved by" in told) is is_drift
 
 
 def test_what_theory_does_not_explain_and_the_control_does_is_drift() -> None:
     """A quickstart beside other work: -21.8 % end to end where theory allows -3.7 %, and -12.6 % a decoded token."""
     told = verdicts(summarise(drifting(0.8, saved=0.6)))[0]
     assert (
-        "; at most 16.0 points can be caching's; drift: decode time a token moved by -20.0% [-20.0%, -20.0%]." in told
+        "; at most 16.0 points can come from caching; drift: decode time per token moved by -20.0% [-20.0%, -20.0%]."
+        in told
     )
     assert "drift" not in verdicts(summarise(drifting(1.2, saved=0.6)))[0]
 
 
 def test_more_than_theory_allows_is_said_to_be_no_effect_of_caching() -> None:
     """Prefill was 3 of 12 s, 64 % of it saved: of the -50 % measured 16 points can be caching's."""
-    assert "; at most 16.0 points can be caching's" in verdicts(summarise(good_run()))[0]
+    assert "; at most 16.0 points can come from caching" in verdicts(summarise(good_run()))[0]
     assert "at most" not in verdicts(summarise(drifting(1.0, saved=0.1)))[0]
     assert "at most" not in verdicts(summarise(drifting(1.0, saved=-1.0)))[0]
 
@@ -144,7 +144,7 @@ def test_a_cut_call_is_told_by_how_much_it_is_unknown() -> None:
     cut_run = replace(data, measured=[data.measured[0], replace(on, counters=counted)], calls=[*data.calls, cut])
     told = " ".join(verdicts(summarise(cut_run)))
     assert "DISAGREE" not in told
-    assert "1 calls were cut and told no tokens: the engine counted 80 prompt tokens more" in told
+    assert "1 calls were cut before they reported their tokens. The engine counted 80 prompt tokens more" in told
     assert "32 of them hits" in told
 
 
