@@ -16,8 +16,7 @@ from workload.services.alertmanager import LocalAlertmanager
 from workload.services.process import free_port
 from workload.services.prometheus import PrometheusError
 from workload.services.prometheus_binary import find_alertmanager, find_prometheus
-from workload.services.prometheus_reload import reload_by_signal
-from workload.services.prometheus_server import LocalPrometheus, loopback_session
+from workload.services.prometheus_server import LocalPrometheus, loopback_session, reload_by_signal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

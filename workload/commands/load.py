@@ -33,7 +33,7 @@ def load(
     from workload.harness.continuous import ContinuousLoad  # noqa: PLC0415
     from workload.harness.engine_lock import engine_of  # noqa: PLC0415
     from workload.harness.run import check_engine, prometheus_client, targets_of  # noqa: PLC0415
-    from workload.services.alert_confirmation import confirmer  # noqa: PLC0415
+    from workload.services.alert import confirmer  # noqa: PLC0415
     from workload.services.alert_listener import AlertListener  # noqa: PLC0415
     from workload.settings import load_settings  # noqa: PLC0415
 

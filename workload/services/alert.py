@@ -1,4 +1,4 @@
-"""Alerts as Alertmanager, or Grafana in its place, tells them: in a webhook message, and in Alertmanager's API."""
+"""Alerts, from the webhook notifications of Alertmanager or Grafana and from Alertmanager's API."""
 
 from __future__ import annotations
 
@@ -12,19 +12,21 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from workload.paths import asset
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
+
+    Confirm = Callable[[Sequence["Alert"]], list["Alert"]]
 
 ACTIONS = ("capture", "reduce", "pause", "stop")
 WATCHDOG = "Hop2RagWatchdog"
-"""The alert that always fires: who steers by alerts takes its silence as "nobody is watching"."""
+"""The alert that always fires; its silence means that alerts no longer arrive."""
 
 Text = Annotated[str, Field(max_length=4096)]
 Labels = dict[Text, Text]
 
 
 class Alert(BaseModel):
-    """One alert at one moment. What else Alertmanager tells of it is not needed here."""
+    """One alert at one moment, with the fields that are needed here."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -35,27 +37,27 @@ class Alert(BaseModel):
 
     @property
     def name(self) -> str:
-        """The alert's name; empty for one that has none."""
+        """The alert's name; empty if it has none."""
         return self.labels.get("alertname", "")
 
     @property
     def is_firing(self) -> bool:
-        """Whether it fires, or did when this was told."""
+        """Whether the alert fired when the notification was sent."""
         return self.status == "firing"
 
     @property
     def action(self) -> str:
-        """What the alert says that it asks for; the rules alone tell what it may. Empty for one that only informs."""
+        """The action that the alert asks for, empty if it only informs; the rules decide whether it may."""
         return self.labels.get("action", "")
 
     @property
     def order(self) -> tuple[float, bool]:
-        """Orders the messages of one fingerprint: of one firing the end is later than the beginning."""
+        """The order of notifications of one fingerprint: a firing's end comes after its beginning."""
         return self.starts_at.timestamp(), not self.is_firing
 
 
 class Notification(BaseModel):
-    """A message of Alertmanager's webhook, version 4 of its schema, or of Grafana's own alerting, which calls it 1."""
+    """A notification by Alertmanager's webhook (schema version 4) or by Grafana's alerting (version 1)."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -66,9 +68,9 @@ class Notification(BaseModel):
 
     @property
     def key(self) -> str:
-        """What makes two messages the same: the group, and of each alert its fingerprint, status and beginning.
+        """Identifies repeated notifications by the group and each alert's fingerprint, status and beginning.
 
-        Grafana may put the time into the name of the group: of its messages the alerts alone tell.
+        Grafana's group key may contain the time, so it is left out.
         """
         group = self.group_key if self.version == "4" else ""
         alerts = sorted((alert.fingerprint, alert.status, alert.starts_at.isoformat()) for alert in self.alerts)
@@ -76,18 +78,18 @@ class Notification(BaseModel):
 
 
 def from_api(found: Any) -> Alert:
-    """Return an alert of `GET /api/v2/alerts`, which tells only of those that fire.
+    """Return an alert of `GET /api/v2/alerts`, which lists only firing ones.
 
     Raises:
-        pydantic.ValidationError: it is none.
+        pydantic.ValidationError: `found` is not an alert.
     """
     return Alert.model_validate({**found, "status": "firing"} if isinstance(found, dict) else found)
 
 
 def readable(found: Iterable[Any]) -> tuple[list[Alert], int]:
-    """Return the alerts of `GET /api/v2/alerts` that can be read, and how many cannot.
+    """Return the readable alerts of `GET /api/v2/alerts`, and the number of unreadable ones.
 
-    Alertmanager serves others too: one odd alert of theirs must not hide ours.
+    Other senders share the Alertmanager: one odd alert of theirs must not hide ours.
     """
     alerts, unreadable = [], 0
     for one in found:
@@ -98,13 +100,35 @@ def readable(found: Iterable[Any]) -> tuple[list[Alert], int]:
     return alerts, unreadable
 
 
+def confirmer(firing: Callable[[], Sequence[Mapping[str, str]]]) -> Confirm:
+    """Return a function that keeps the alerts whose state Prometheus confirms; it blocks and raises as `firing`.
+
+    Anyone can post to Alertmanager. So a firing alert is kept only if Prometheus has it firing, and a resolved one only
+    if Prometheus does not.
+
+    Args:
+        firing: returns the labels of the firing alerts, as `PrometheusClient.firing` does.
+    """
+
+    def confirm(alerts: Sequence[Alert]) -> list[Alert]:
+        now = firing()
+        return [alert for alert in alerts if any(_is_of(alert, labels) for labels in now) == alert.is_firing]
+
+    return confirm
+
+
+def _is_of(alert: Alert, labels: Mapping[str, str]) -> bool:
+    """Return whether an alert has those labels; Prometheus may add its external labels, but no action."""
+    return labels.get("action") == alert.labels.get("action") and labels.items() <= alert.labels.items()
+
+
 def alert_names(folder: Path | None = None) -> frozenset[str]:
-    """Return the name of every alert of the rules, those that only inform included."""
+    """Return the name of every alert in the rules, with those that only inform."""
     return frozenset(rule["alert"] for rule in _alerts(folder))
 
 
 def steering_alerts(folder: Path | None = None) -> frozenset[tuple[str, str]]:
-    """Return (action, alert) of each rule in `folder` (default: those shipped) with an action, and the heartbeat's."""
+    """Return (action, alert) of each rule with an action in `folder` (default: shipped rules), and the watchdog's."""
     found = {(rule["labels"].get("action"), rule["alert"]) for rule in _alerts(folder)}
     return frozenset({*((action, name) for action, name in found if action in ACTIONS), ("pause", WATCHDOG)})
 

@@ -1,4 +1,4 @@
-"""Alerts, as the continuous load hears of them: told on the console, and obeyed where they ask for a pause."""
+"""Alerts for the continuous load: printed on the console, and obeyed if they ask for a pause."""
 
 from __future__ import annotations
 
@@ -20,22 +20,21 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from workload.services.alert import Alert, Notification
-    from workload.services.alert_confirmation import Confirm
+    from workload.services.alert import Alert, Confirm, Notification
 
-HOLDING = frozenset(rule for rule in steering_alerts() if rule[0] in {"pause", "stop"})
+PAUSING = frozenset(rule for rule in steering_alerts() if rule[0] in {"pause", "stop"})
 MOST_ALERTS = 1024
 FORGET_SECONDS = 660.0
-"""Alertmanager tells of a firing alert every five minutes: what was not told of twice in a row fires no more."""
+"""Alertmanager repeats a firing alert every five minutes; one not repeated twice in a row counts as ended."""
 
 
 @dataclass
 class AlertListener:
-    """The newest state of every alert that was told of, for `workload.services.alert_webhook`.
+    """Receives the notifications of `workload.services.alert_webhook`, and remembers each alert's latest state.
 
     Args:
-        console: where each change is told.
-        confirm: keeps those of some alerts whose state Prometheus tells too; asked of what may hold the load.
+        console: where each change is printed.
+        confirm: keeps the alerts whose state Prometheus confirms; asked about alerts that may pause the load.
         clock: seconds, monotonic.
     """
 
@@ -45,36 +44,38 @@ class AlertListener:
     _newest: dict[str, tuple[Alert, float]] = field(default_factory=dict)
 
     async def receive(self, notification: Notification) -> bool:
-        """Take a message and return whether it told anything new; one that comes late changes nothing.
+        """Handle a notification and return whether it changed anything; a late one does not.
 
         Raises:
-            DependencyDownError: Prometheus cannot be asked whether something fires that may hold the load.
+            DependencyDownError: an alert may pause the load, but Prometheus does not answer whether it fires.
         """
-        holding = [alert for alert in notification.alerts if _may_hold(alert)]
-        true = {id(alert) for alert in await in_own_thread(self.confirm, holding)} if holding else set()
-        news = [self._take(alert) for alert in notification.alerts if id(alert) in true or not _may_hold(alert)]
+        pausing = [alert for alert in notification.alerts if _may_pause(alert)]
+        true = {id(alert) for alert in await in_own_thread(self.confirm, pausing)} if pausing else set()
+        news = [self._take(alert) for alert in notification.alerts if id(alert) in true or not _may_pause(alert)]
         return any(news)
 
     def pausing(self) -> list[str]:
-        """Return the names of the alerts that ask for a pause and fire now."""
+        """Return the names of the firing alerts that ask for a pause."""
         now = self.clock()
         firing = [alert for alert, at in self._newest.values() if alert.is_firing and now - at < FORGET_SECONDS]
-        return sorted({alert.name for alert in firing if _may_hold(alert)})
+        return sorted({alert.name for alert in firing if _may_pause(alert)})
 
     @contextmanager
     def listening(self, address: str, token_file: Path) -> Iterator[str]:
-        """Take Alertmanager's messages at `address` ("host:port") while the block lasts; yield the real address.
+        """Receive notifications at `address` ("host:port") while the block lasts; yield the actual address.
 
         Raises:
-            UsageError: there is no token in the file, or the address cannot be used.
+            UsageError: the file has no token, or the address cannot be used.
         """
         try:
             token = text_of(token_file.resolve()).strip()
         except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or "it is no plain file of text"
-            raise UsageError(f"Cannot read {token_file}: {reason}.", "Name the token's file.") from error
+            reason = getattr(error, "strerror", None) or "it is not a plain text file"
+            raise UsageError(
+                f"Cannot read {token_file}: {reason}.", "Name the file that contains the token."
+            ) from error
         if not token:
-            raise UsageError(f"{token_file} is empty.", "It must hold the token that Alertmanager presents.")
+            raise UsageError(f"{token_file} is empty.", "Write the token that Alertmanager sends into it.")
         host, _, port = address.rpartition(":")
         app = webhook(token, self.receive, lambda _: None)
         server = BackgroundServer(app, host=host.strip("[]"), port=int(port), flag="--webhook-listen")
@@ -91,7 +92,7 @@ class AlertListener:
         if not known and len(self._newest) >= MOST_ALERTS:
             return False
         self._newest[alert.fingerprint] = (alert, now)
-        self._newest = {print_: told for print_, told in self._newest.items() if now - told[1] < FORGET_SECONDS}
+        self._newest = {key: state for key, state in self._newest.items() if now - state[1] < FORGET_SECONDS}
         if known and alert.order == known[0].order:
             return False
         if alert.name != WATCHDOG:
@@ -100,10 +101,10 @@ class AlertListener:
         return True
 
 
-def _may_hold(alert: Alert) -> bool:
-    return (alert.action, alert.name) in HOLDING
+def _may_pause(alert: Alert) -> bool:
+    return (alert.action, alert.name) in PAUSING
 
 
 def _is_news(alert: Alert, known: Alert) -> bool:
-    """Return whether what seems late is not: a clock was set back, and Prometheus confirmed another beginning."""
-    return _may_hold(alert) and alert.starts_at != known.starts_at
+    """Return whether an alert only seems late: a clock was set back, and Prometheus confirmed the new beginning."""
+    return _may_pause(alert) and alert.starts_at != known.starts_at

@@ -1,4 +1,4 @@
-"""The address that Alertmanager calls: authenticated, bounded, strict, and 2xx only once the action is on disk."""
+"""The webhook that Alertmanager calls: authenticated, bounded, and answered with 2xx once the action is on disk."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 PATH = "/alerts"
 OWN_SUFFIXES = (".local", ".localhost", ".internal", ".svc")
-"""Of names that are given within a network; no registrar sells them."""
+"""Suffixes of names within a network; no registrar sells them."""
 
 MAX_BODY_BYTES = 1024 * 1024
 
@@ -33,15 +33,15 @@ def webhook(
     """Return the application.
 
     Args:
-        token: what the caller must present as its bearer token; compared in constant time.
-        receive: takes a message and returns, once what it caused is on disk, whether it was new.
+        token: the bearer token that the caller must send; compared in constant time.
+        receive: handles a notification and returns, once its actions are on disk, whether it was new.
         count: called with the outcome of each request, one of `exporter.agent.soak.REQUESTS`.
 
     Raises:
-        ValueError: the token is empty, so that anybody would be let in.
+        ValueError: the token is empty, which would let everyone in.
     """
     if not token:
-        raise ValueError("a webhook without a token lets everybody in")
+        raise ValueError("a webhook without a token lets everyone in")
     expected = f"Bearer {token}".encode()
 
     def refuse(status: int, outcome: str, why: str) -> Response:
@@ -51,7 +51,7 @@ def webhook(
 
     async def post(request: Request) -> Response:
         if _is_of_a_page(request):
-            return refuse(403, "unauthorized", "No page in a browser calls this.")
+            return refuse(403, "unauthorized", "Browsers may not call this.")
         given = request.headers.get("authorization", "").encode("utf-8", "surrogatepass")
         if not hmac.compare_digest(given, expected):
             return refuse(401, "unauthorized", "Unauthorized")
@@ -60,11 +60,13 @@ def webhook(
         except _TooLargeError:
             return refuse(413, "too_large", f"At most {MAX_BODY_BYTES} bytes.")
         except (ValidationError, RecursionError, ClientDisconnect):
-            return refuse(400, "malformed", "Not a message of Alertmanager's webhook, version 4 (Grafana's: 1).")
+            return refuse(
+                400, "malformed", "Not a webhook notification of Alertmanager (version 4) or Grafana (version 1)."
+            )
         try:
             is_new = await receive(notification)
         except (StorageError, DependencyDownError):
-            return PlainTextResponse("Not now: the journal cannot be written, or Prometheus cannot be asked.\n", 503)
+            return PlainTextResponse("Try again: the journal cannot be written, or Prometheus does not answer.\n", 503)
         count("accepted" if is_new else "duplicate")
         return PlainTextResponse("ok\n")
 
@@ -72,11 +74,11 @@ def webhook(
 
 
 class _TooLargeError(Exception):
-    """A body is longer than it may be."""
+    """A body exceeds `MAX_BODY_BYTES`."""
 
 
 async def _body(request: Request) -> bytes:
-    """Return the body of a request, of which no more is read than it may have."""
+    """Return the body of a request; reads at most one chunk more than `MAX_BODY_BYTES`."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
@@ -86,10 +88,10 @@ async def _body(request: Request) -> bytes:
 
 
 def _is_of_a_page(request: Request) -> bool:
-    """Return whether a browser sends a request: it tells the page's origin, or came by a name that leads here.
+    """Return whether a request comes from a browser: it has an Origin, or its Host is a public name.
 
-    A name that anybody may own can be made to lead to 127.0.0.1 (DNS rebinding); Alertmanager calls an address, or a
-    name of this network.
+    Anyone can make a name of theirs resolve to 127.0.0.1 (DNS rebinding); Alertmanager calls an address, or a name of
+    this network.
     """
     host = request.headers.get("host", "")
     if "origin" in request.headers:

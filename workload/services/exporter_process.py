@@ -1,4 +1,4 @@
-"""The exporter that runs beside an engine for the length of a block, in a process of its own."""
+"""Runs the exporter as a process for the length of a block, or uses one that already runs."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ READY_TIMEOUT_SECONDS = 20.0
 def start_exporter(
     engine_pid: int | None, sample_interval_ms: int, folder: Path, engine_port: int | None = None
 ) -> Iterator[str]:
-    """Run hop2rag-exporter for this process and the engine's; yield its `host:port`, stop it at the end.
+    """Run hop2rag-exporter for this process and the engine's; yield its `host:port`; stop it at the end.
 
     Args:
-        engine_pid: the engine's process id; None if it is not seen from here, then only this process is measured.
-        sample_interval_ms: time between two samples of GPU memory.
-        folder: where its log and its raw samples go.
-        engine_port: the engine by its port instead, where it may be started again under another process id.
+        engine_pid: the engine's process id; None if it is not visible, to measure this process alone.
+        sample_interval_ms: the time between two samples of GPU memory.
+        folder: the folder for its log and raw samples.
+        engine_port: the engine's port instead of its process id, which changes when the engine is restarted.
 
     Raises:
-        DependencyDownError: it did not become ready; the end of its log is in the message.
+        DependencyDownError: it did not become ready; the message ends with its log.
     """
     address = f"127.0.0.1:{free_port()}"
     engine = ["--collector.processes.engine-pid", str(engine_pid)] if engine_pid else []
@@ -65,12 +65,12 @@ def start_exporter(
 
 @contextmanager
 def use_exporter(address: str, samples: Path | None, folder: Path) -> Iterator[str]:
-    """Use an exporter that runs already; at the end take over what its raw log holds of this time.
+    """Use an exporter that already runs; at the end copy its raw samples of this block.
 
     Args:
         address: its `host:port`.
-        samples: the folder of its raw log, as it is seen here; None if it is not.
-        folder: where the samples go, as `start_exporter` leaves them.
+        samples: the folder of its raw log on this host; None if it is not visible.
+        folder: the folder to copy to, laid out as by `start_exporter`.
 
     Raises:
         StorageError: the samples cannot be copied.

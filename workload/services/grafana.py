@@ -23,35 +23,35 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 REMEDIES: dict[int, str] = {
     HTTPStatus.UNAUTHORIZED: "Give the token of a service account in GRAFANA_TOKEN or GRAFANA_TOKEN_FILE.",
-    HTTPStatus.FORBIDDEN: "Pictures want the role Viewer; annotations and snapshots want Editor.",
+    HTTPStatus.FORBIDDEN: "Pictures need the role Viewer; annotations and snapshots need Editor.",
     HTTPStatus.NOT_FOUND: "Check the address with its sub-path, if any, and that the dashboards are provisioned.",
-    HTTPStatus.PRECONDITION_FAILED: "Somebody changed it meanwhile; try again.",
+    HTTPStatus.PRECONDITION_FAILED: "It was changed meanwhile; try again.",
     HTTPStatus.TOO_MANY_REQUESTS: "Try again later, or raise Grafana's limit.",
 }
 
 
 class GrafanaError(DependencyDownError):
-    """Grafana cannot be reached, or answers what cannot be used."""
+    """Grafana does not answer, or answers something unusable."""
 
 
 class NoRendererError(GrafanaError):
-    """Grafana has no image renderer, or answered with a placeholder instead of a picture."""
+    """Grafana has no image renderer, or answered with a placeholder."""
 
 
 class Grafana:
-    """Asks one Grafana with a service account's token, which no message repeats.
+    """Asks one Grafana with a service account's token, which no message contains.
 
     Args:
         url: its address without credentials, with the sub-path if there is one.
-        token: the token; empty for what an anonymous user may do.
-        timeout_s: limit of one request in seconds; pictures have their own.
+        token: the token; empty for anonymous access.
+        timeout_s: the limit of one request in seconds; pictures have another.
     """
 
     def __init__(self, url: str, token: str = "", *, timeout_s: float = TIMEOUT_SECONDS) -> None:
         self.url = url.rstrip("/")
         parts = urlsplit(self.url)
         self._session = _Session(self.url, token)
-        # Without a proxy when it runs beside us, whatever the environment names.
+        # A Grafana on this host is asked without a proxy.
         self._session.trust_env = parts.hostname not in LOOPBACK
         prefix = f"{parts.path.strip('/')}/" if parts.path else ""
         self._timeout_s = timeout_s
@@ -59,7 +59,7 @@ class Grafana:
         self._face.api.s, self._face.api.auth = self._session, self._session.auth
 
     def health(self) -> dict[str, Any]:
-        """Return what `/api/health` tells: `database`, and `version` where it is shown.
+        """Return the answer of `/api/health`: `database`, and `version` if shown.
 
         Raises:
             GrafanaError: it does not answer as Grafana does.
@@ -67,7 +67,7 @@ class Grafana:
         return dict(self._json("/api/health"))
 
     def can_render(self) -> bool:
-        """Return whether an image renderer is set up; without one, a picture is a placeholder with status 200.
+        """Return whether an image renderer is set up; without one, Grafana answers a placeholder with status 200.
 
         Raises:
             GrafanaError: it does not answer as Grafana does.
@@ -78,7 +78,7 @@ class Grafana:
         """Return a dashboard's JSON.
 
         Raises:
-            GrafanaError: there is none with this uid, or it may not be seen.
+            GrafanaError: no dashboard with this uid is visible.
         """
         return dict(_field(self._face.dashboard.get_dashboard(uid), "dashboard"))
 
@@ -87,25 +87,25 @@ class Grafana:
 
         Args:
             start: seconds since the epoch.
-            end: the same.
-            text: what is shown when the mouse is over the mark.
-            tags: what dashboards select by.
+            end: likewise.
+            text: the text that appears over the mark.
+            tags: the tags that dashboards select by.
 
         Returns:
             The annotation's id.
 
         Raises:
-            GrafanaError: it was not taken.
+            GrafanaError: Grafana did not accept it.
         """
         times = _milliseconds(start), None if end is None else _milliseconds(end)
         answer = self._face.annotations.add_annotation(None, None, *times, list(tags), text)
         return int(_field(answer, "id"))
 
     def snapshot(self, dashboard: Mapping[str, Any], name: str, expires_seconds: int | None = None) -> str:
-        """Keep a dashboard with its data embedded (see `workload.export.snapshot`) and return its address.
+        """Store a dashboard with its data embedded (see `workload.export.snapshot`) and return its address.
 
         Raises:
-            GrafanaError: it was not taken.
+            GrafanaError: Grafana did not accept it.
         """
         return str(_field(self._face.snapshots.create_new_snapshot(dict(dashboard), name, expires_seconds), "url"))
 
@@ -116,14 +116,14 @@ class Grafana:
 
         Args:
             uid: the dashboard.
-            panel: the panel's id on it.
-            start: where the time shown begins, in seconds since the epoch.
-            end: where it ends.
+            panel: the panel's id in it.
+            start: the beginning of the time range, in seconds since the epoch.
+            end: its end.
             variables: values of the dashboard's variables.
             size: width and height in pixels.
 
         Raises:
-            NoRendererError: what came is not a picture of this size: no renderer, or one that is over its limit.
+            NoRendererError: the answer is not a picture of this size: there is no renderer, or it is over its limit.
             GrafanaError: any other failure.
         """
         width, height = size
@@ -150,36 +150,36 @@ class Grafana:
     def _json(self, path: str) -> dict[str, Any]:
         answer = self._session.get(self.url + path, timeout=self._timeout_s).json()
         if not isinstance(answer, dict):
-            raise GrafanaError(f"{self.url}{path} is no answer of Grafana's API.", REMEDIES[HTTPStatus.NOT_FOUND])
+            raise GrafanaError(f"{self.url}{path} did not answer as Grafana's API.", REMEDIES[HTTPStatus.NOT_FOUND])
         return answer
 
 
 class _Session(requests.Session):
-    """Turns every failure into one line, leaves null fields out, and never follows a redirect with the token."""
+    """Turns every failure into one line, omits null fields, and never follows a redirect with the token."""
 
     def __init__(self, url: str, token: str) -> None:
         super().__init__()
         self._url = url
         self._token = token
-        self.auth = self._sign  # always set, so that no .netrc is looked into
+        self.auth = self._sign  # always set, so that .netrc is not read
         self.headers["User-Agent"] = "hop2rag"
 
     def request(self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
-        """Send a request; return its answer if it is 2xx and, unless it is a picture, JSON."""
+        """Send a request; return the answer if it is 2xx and either JSON or a picture."""
         if isinstance(body := kwargs.get("json"), dict):
-            # Grafana's specification knows no null in these bodies, and the library sends one for what is not given.
+            # Grafana's specification allows no null in these bodies, but the library sends null for omitted values.
             kwargs["json"] = {name: value for name, value in body.items() if value is not None}
         try:
             response = super().request(method, url, *args, **{**kwargs, "allow_redirects": False})
         except requests.RequestException as error:
             raise GrafanaError(
                 f"Grafana at {self._url} does not answer ({type(error).__name__}).", "Start it, or check GRAFANA_URL."
-            ) from None  # the cause holds the request, and that the token
+            ) from None  # the cause contains the request, and with it the token
         path = urlsplit(str(url)).path
         if not response.ok or response.is_redirect:
             self._refuse(path, response)
         if not response.headers.get("Content-Type", "").startswith("image/") and _parsed(response) is None:
-            says = f"Grafana at {self._url} answered {path} with what is no answer of its API."
+            says = f"Grafana at {self._url} answered {path} with something other than JSON."
             raise GrafanaError(says, REMEDIES[HTTPStatus.NOT_FOUND])
         return response
 
@@ -189,13 +189,13 @@ class _Session(requests.Session):
         return request
 
     def _refuse(self, path: str, response: requests.Response) -> NoReturn:
-        status, told = response.status_code, _parsed(response)
+        status, body = response.status_code, _parsed(response)
         remedy = REMEDIES.get(status, "Look at Grafana's log.")
         if response.is_redirect:
             remedy = f"It redirects to {response.headers['Location'].partition('?')[0]}: give that address."
         elif after := response.headers.get("Retry-After", ""):
             remedy = f"{remedy} It says to wait {after[:40]} s."
-        words = str(told["message"]) if isinstance(told, dict) and told.get("message") else ""
+        words = str(body["message"]) if isinstance(body, dict) and body.get("message") else ""
         if self._token:
             words = words.replace(self._token, "...")
         says = f": {' '.join(words.split())[:200]}" if words else ""
@@ -203,7 +203,7 @@ class _Session(requests.Session):
 
 
 def _parsed(response: requests.Response) -> Any:
-    """Return the JSON of an answer; None if it is none."""
+    """Return an answer's JSON; None if it is not JSON."""
     try:
         return response.json()
     except requests.JSONDecodeError:

@@ -1,6 +1,6 @@
-"""Answers that end: a server that floods, or drips a byte at a time, gets an error instead of our memory and patience.
+"""Limits the size and the duration of answers, against a server that floods or drips.
 
-The time-outs of `requests` and `httpx` hold for each read, not for the whole answer, and neither limits its size.
+The time-outs of `requests` and `httpx` apply to each read, not to the whole answer, and neither limits its size.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 MAX_ANSWER_BYTES = 64 * 2**20
-"""A range of 11,000 points for some hundred series takes half of that, an exposition of vLLM a hundredth."""
+"""A range of 11,000 points for some hundred series takes half of this, an exposition of vLLM a hundredth."""
 
 MAX_ANSWER_SECONDS = 60.0
 CHUNK_BYTES = 65_536
 
 
 class AnswerTooLongError(Exception):
-    """An answer did not end within the bytes or seconds allowed."""
+    """An answer exceeded the allowed bytes or seconds."""
 
 
 class AnswerTooLongForRequests(AnswerTooLongError, requests.RequestException):  # noqa: N818 - shown to users by name
-    """The same for those who catch errors of `requests`."""
+    """The same as an error of `requests`."""
 
 
 class AnswerTooLongForHttpx(AnswerTooLongError, httpx.TransportError):  # noqa: N818
-    """The same for those who catch errors of `httpx`."""
+    """The same as an error of `httpx`."""
 
 
 def limited(chunks: Iterable[bytes], error: AnswerTooLongError) -> Iterator[bytes]:
-    """Pass on the chunks of an answer as they come.
+    """Yield the chunks of an answer as they arrive.
 
     Raises:
         AnswerTooLongError: `error`, once there are more than `MAX_ANSWER_BYTES`, or after `MAX_ANSWER_SECONDS`.
@@ -55,14 +55,14 @@ class LimitedAdapter(HTTPAdapter):
     """For `requests.Session.mount`: reads every answer within the limits."""
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
-        """Believe whom our other clients believe."""
+        """Trust the same authorities as our other clients."""
         super().init_poolmanager(*args, **options, ssl_context=trusted())
 
     def send(self, request: requests.PreparedRequest, *_: Any, **options: Any) -> requests.Response:
         """Send a request and read its answer.
 
         Raises:
-            requests.RequestException: it could not be sent, or its answer did not end.
+            requests.RequestException: it could not be sent, or its answer exceeded the limits.
         """
         response = super().send(request, **{**options, "stream": True})
         with response:
@@ -71,10 +71,10 @@ class LimitedAdapter(HTTPAdapter):
 
 
 def arrivals(response: requests.Response) -> Iterator[bytes]:
-    """Yield an answer as it arrives; `iter_content` waits for a whole chunk, at whatever pace its bytes drip.
+    """Yield an answer as it arrives; `iter_content` would wait for a whole chunk, however slowly it drips.
 
     Raises:
-        requests.RequestException: it broke off, or is not encoded as it says.
+        requests.RequestException: the answer broke off, or its encoding is wrong.
     """
     try:
         while piece := response.raw.read1(CHUNK_BYTES, decode_content=True):
@@ -90,7 +90,7 @@ class LimitedStream(httpx.SyncByteStream):
         self._stream = stream
 
     def __iter__(self) -> Iterator[bytes]:
-        return limited(self._stream, AnswerTooLongForHttpx("the answer does not end"))
+        return limited(self._stream, AnswerTooLongForHttpx("the answer exceeds its limits"))
 
     def close(self) -> None:
         """Close the connection's part of the answer."""
@@ -104,7 +104,7 @@ class LimitedTransport(httpx.HTTPTransport):
         super().__init__(verify=trusted(), trust_env=False)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request; its answer is limited as it is read."""
+        """Send a request; the limits apply as its answer is read."""
         response = super().handle_request(request)
         if isinstance(response.stream, httpx.SyncByteStream):
             response.stream = LimitedStream(response.stream)

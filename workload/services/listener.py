@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 REACHED_BY_LOOPBACK = frozenset({"127.0.0.1", "0.0.0.0", "::", "::ffff:127.0.0.1"})  # noqa: S104 - names
-"""The addresses of listeners that a connection to 127.0.0.1 may reach."""
+"""Listening addresses that a connection to 127.0.0.1 can reach."""
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,12 @@ class Listener:
 
 
 def find_listener(port: int) -> Listener | None:
-    """Return who listens on TCP `port` of this host; None if nobody does."""
+    """Return the process that listens on TCP `port` of this host; None if there is none."""
     return next(iter(_listening(port, None)), None)
 
 
 def listeners(port: int) -> list[Listener]:
-    """Return all who answer on TCP `port` of 127.0.0.1; there may be several, where they agreed to share it."""
+    """Return all processes that listen on TCP `port` of 127.0.0.1; with SO_REUSEPORT several can share it."""
     return list(_listening(port, REACHED_BY_LOOPBACK))
 
 

@@ -1,4 +1,4 @@
-"""Runs what blocks in a thread that nothing else waits for."""
+"""Runs blocking functions, each in a thread of its own."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ ResultT = TypeVar("ResultT")
 
 
 async def in_own_thread(function: Callable[P, ResultT], *args: P.args, **kwargs: P.kwargs) -> ResultT:
-    """Return what `function` returns, called in a thread that is begun for it. Raises what it raises.
+    """Return what `function` returns, called in a new thread. Raises what it raises.
 
-    `asyncio.to_thread` has a handful of threads for everything: where some hang on a server that is slow, nobody else
-    gets one, and the process does not end before they do. Here each caller waits for its own call only, and a call that
-    never returns is left behind at the end.
+    `asyncio.to_thread` shares a few threads: if some hang on a slow server, other callers wait and the process cannot
+    end. Here each caller waits for its own call only, and a call that never returns does not delay the end.
     """
     future: Future[ResultT] = Future()
 
@@ -27,7 +26,7 @@ async def in_own_thread(function: Callable[P, ResultT], *args: P.args, **kwargs:
         future.set_running_or_notify_cancel()
         try:
             result = function(*args, **kwargs)
-        except BaseException as error:  # noqa: BLE001 - whoever waits must learn of it, whatever it is
+        except BaseException as error:  # noqa: BLE001 - it is raised where the call is awaited
             future.set_exception(error)
         else:
             future.set_result(result)
@@ -37,10 +36,10 @@ async def in_own_thread(function: Callable[P, ResultT], *args: P.args, **kwargs:
 
 
 class OneByOne:
-    """Runs what may take long one at a time, each in a thread of its own, for a limited time.
+    """Runs slow functions one at a time, each in a thread of its own and for a limited time.
 
     Args:
-        seconds: how long one may take, the rest of the one before it included.
+        seconds: how long one may take, with the wait for the one before it.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -52,7 +51,7 @@ class OneByOne:
         """Return what `function` returns. Raises what it raises.
 
         Raises:
-            TimeoutError: it took too long; it is left to itself, and the next one waits until it has ended.
+            TimeoutError: it took too long; it continues, and the next call waits until it has ended.
         """
         async with self._lock, asyncio.timeout(self._seconds):
             if self._latest:

@@ -33,7 +33,7 @@ LIBC = "libc.so.6"
 
 @functools.cache
 def _prctl() -> Callable[[int, int], int]:
-    """Return Linux's prctl. It is looked up before a fork: the loader's lock may be held by another thread then."""
+    """Return Linux's prctl, looked up before a fork: in the child another thread may hold the loader's lock."""
     found: Callable[[int, int], int] = ctypes.CDLL(LIBC).prctl
     return found
 
@@ -41,12 +41,12 @@ def _prctl() -> Callable[[int, int], int]:
 class ChildProcess:
     """A started program whose output goes to `log`.
 
-    The child leads its own session, so a Ctrl-C in the terminal reaches only us and we stop our children in order.
+    The child leads its own session: Ctrl-C in the terminal reaches only us, and we stop our children in order.
 
     Args:
         argv: the command line.
         log: where its output goes.
-        env: all that it is told of the environment; by default what every program needs, see `child_environment`.
+        env: its whole environment; by default the variables that every program needs, see `child_environment`.
     """
 
     def __init__(self, argv: Sequence[str], log: Path, env: Mapping[str, str] | None = None) -> None:
@@ -77,7 +77,7 @@ class ChildProcess:
 
     @property
     def identity(self) -> tuple[int, float]:
-        """The process id and create time, which no later process has both of."""
+        """The process id and create time; no later process has both."""
         try:
             return self.pid, psutil.Process(self.pid).create_time()
         except psutil.NoSuchProcess:
@@ -88,7 +88,7 @@ class ChildProcess:
         try:
             return os.getpgid(pid) == self.pid
         except OSError:
-            return False  # it ended meanwhile
+            return False  # the process has ended
 
     @property
     def exit_code(self) -> int | None:
@@ -100,9 +100,9 @@ class ChildProcess:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
     def stop(self, grace_seconds: float = 15.0) -> None:
-        """Ask the child to end, then whatever is left of its process group, and at last kill what remains.
+        """Terminate the child, then the rest of its process group, and kill what remains.
 
-        The group, not the children, is looked at: workers of a parent that was killed are no longer its children.
+        The group counts, not the children: the workers of a killed parent are no longer its children.
         """
         group = group_of(self.pid)
         if self.exit_code is None:
@@ -122,19 +122,19 @@ class ChildProcess:
 def await_ready(
     child: ChildProcess, is_ready: Callable[[], bool], seconds: float, name: str, address: str, remedy: str
 ) -> None:
-    """Return once a server that was just started answers, and it is ours that does; else stop it.
+    """Return once the server that was started answers; otherwise stop it.
 
     Args:
         child: the server.
-        is_ready: whether something answers as it should.
+        is_ready: whether a ready server answers.
         seconds: how long that may take.
-        name: what the server is, for messages.
+        name: the server's name, for messages.
         address: its "host:port".
-        remedy: what to do where it did not start.
+        remedy: what to do if it does not start.
 
     Raises:
-        UsageError: another process has the port, and it is that one which answers.
-        DependencyDownError: it stopped, or was not ready after `seconds`; the end of its log is in the message.
+        UsageError: another process has the port and answers instead.
+        DependencyDownError: it stopped, or was not ready after `seconds`; the message ends with its log.
     """
     deadline = time.monotonic() + seconds
     with contextlib.ExitStack() as unless_ready:
@@ -150,17 +150,15 @@ def await_ready(
 
 
 def require_own(child: ChildProcess, port: int, name: str) -> None:
-    """Raise `UsageError` unless everybody who answers on a port of 127.0.0.1 is our child or in its group.
+    """Raise `UsageError` unless every process that listens on a port of 127.0.0.1 is our child or in its group.
 
-    Two may have the port: servers that ask for SO_REUSEPORT, as vLLM does, share it, and each gets some requests.
+    Servers with SO_REUSEPORT, such as vLLM, can share a port, and each then gets some of the requests.
     """
     found = listeners(port)
     stranger = next((each for each in found if each.pid is None or not child.leads(each.pid)), None)
     if stranger or not found:
-        who = stranger or "a process that is gone"
-        raise UsageError(
-            f"{name} was started, but it is {who} that answers on port {port}.", "Stop it, or pick another port."
-        )
+        other = stranger or "a process that has ended"
+        raise UsageError(f"{name} was started, but {other} answers on port {port}.", "Stop it, or pick another port.")
 
 
 def group_of(leader: int) -> list[psutil.Process]:
@@ -169,10 +167,10 @@ def group_of(leader: int) -> list[psutil.Process]:
 
 
 def left_of(child: tuple[int, float]) -> list[psutil.Process]:
-    """Return what lives of a child and its group, by its `ChildProcess.identity`, whoever has started it.
+    """Return the living processes of a child's group, by its `ChildProcess.identity`, also for another parent's child.
 
-    Linux gives a number to no new process while a group bears it, so the group of a leader that has ended is its own;
-    unless this host was started anew since, or a later process has the number.
+    Linux does not reuse a process id while a group has it, so the group of an ended leader is still its own, unless
+    the host was rebooted or a later process has the id.
     """
     pid, created = child
     with contextlib.suppress(psutil.NoSuchProcess):
@@ -182,8 +180,8 @@ def left_of(child: tuple[int, float]) -> list[psutil.Process]:
 
 
 def stop_all(processes: list[psutil.Process]) -> list[psutil.Process]:
-    """Ask processes to end, kill those that do not, and return those that live on."""
-    # Asked first: a worker that frees shared memory must see the others end.
+    """Terminate processes, kill those that do not end, and return those that still live."""
+    # Terminate all first: a worker that frees shared memory must see the others end.
     for send in (psutil.Process.terminate, psutil.Process.kill):
         for process in processes:
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -193,7 +191,7 @@ def stop_all(processes: list[psutil.Process]) -> list[psutil.Process]:
 
 
 def process_tree(pid: int | None) -> list[int] | None:
-    """Return the ids of a process and of all its descendants; None where it is not seen from here."""
+    """Return the ids of a process and all its descendants; None if the process is not visible."""
     if pid is None:
         return None
     try:
@@ -207,30 +205,30 @@ def _is_member(process: psutil.Process, leader: int) -> bool:
     try:
         return os.getpgid(process.pid) == leader and process.status() != psutil.STATUS_ZOMBIE
     except (OSError, psutil.Error):
-        return False  # it ended meanwhile, or is another user's
+        return False  # it has ended, or belongs to another user
 
 
 HOST = "127.0.0.1"
 
 
-# Below what Linux gives outgoing connections (net.ipv4.ip_local_port_range, from 32768 on): a port chosen there may be
-# some connection's own before its server listens on it, or while that is being restarted.
+# Below the ports of outgoing connections (net.ipv4.ip_local_port_range, from 32768 on): one of those could be taken by
+# a connection before the server listens on it, or while the server restarts.
 PORTS = range(20_000, 32_768)
 
 
-# In an order of this process, so that two choices of it are never the same; not of the generator that tests seed.
+# Shuffled once per process, so that it never chooses a port twice; independent of the generator that tests seed.
 _ORDER = cycle(random.SystemRandom().sample(PORTS, len(PORTS)))
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody uses now, and that no outgoing connection takes meanwhile."""
+    """Return a port of 127.0.0.1 that is free, and that no outgoing connection will take."""
     return next(port for port in _ORDER if is_free(port))
 
 
 def is_free(port: int) -> bool:
     """Return whether a server could listen on a port of 127.0.0.1."""
     with socket.socket() as tried:
-        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: ends of old connections are no use
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: closing connections do not count
         try:
             tried.bind((HOST, port))
         except OSError:

@@ -24,12 +24,12 @@ MAX_POINTS = 11_000
 """The most points a series that Prometheus returns for one range query."""
 
 RELOAD = re.compile(r"^prometheus_config_last_reload_(\w+) (\S+)$", re.MULTILINE)
-AT_ONCE_SECONDS = 5.0  # for what watches; a query of hours may take longer
+AT_ONCE_SECONDS = 5.0  # for checks of health and alerts; a query over hours may take longer
 Window: TypeAlias = tuple[float, float]
 
 
 class PrometheusError(DependencyDownError):
-    """Prometheus cannot be reached, or answers what cannot be used."""
+    """Prometheus does not answer, or answers something unusable."""
 
 
 class QueryError(PrometheusError):
@@ -37,19 +37,19 @@ class QueryError(PrometheusError):
 
 
 class NoDataError(PrometheusError):
-    """A query matched nothing: the series is absent, which is not the same as zero."""
+    """A query matched nothing: the series is absent, which is not zero."""
 
     def __init__(self, query: str, window: Window | None) -> None:
         when = f"between {window[0]:.3f} and {window[1]:.3f}" if window else "now"
         super().__init__(
-            f"No data for `{query}` {when}.", "Check that the target is up and shows this metric, and the labels."
+            f"No data for `{query}` {when}.", "Check the labels, and that the target is up and exposes this metric."
         )
         self.query = query
         self.window = window
 
 
 class CounterResetError(PrometheusError):
-    """A counter fell inside a window whose figures must be exact, `times` times: its process was restarted."""
+    """A counter fell `times` times inside a window that needs exact figures: its process was restarted."""
 
     def __init__(self, cause: str, remedy: str, times: int) -> None:
         super().__init__(cause, remedy)
@@ -75,7 +75,7 @@ class Series:
 
 
 class PrometheusClient:
-    """Asks one Prometheus over a `requests` session; the URL may carry credentials, which no message repeats."""
+    """Asks one Prometheus over a `requests` session; the URL may contain credentials, which no message repeats."""
 
     def __init__(self, url: str, session: requests.Session, *, timeout_s: float = 30.0) -> None:
         parts = urlsplit(url.rstrip("/"))
@@ -86,7 +86,7 @@ class PrometheusClient:
         self._timeout_s = timeout_s
 
     def query(self, promql: str, at: float | None = None) -> list[Sample]:
-        """Evaluate `promql` at an instant (now, by Prometheus' clock, when `at` is None).
+        """Evaluate `promql` at an instant (now, by Prometheus' clock, if `at` is None).
 
         A scalar comes back as one sample without labels.
 
@@ -105,10 +105,10 @@ class PrometheusClient:
             return [Sample(dict(row["metric"]), float(row["value"][0]), float(row["value"][1])) for row in rows]
 
     def query_range(self, promql: str, start: float, end: float, step: float) -> list[Series]:
-        """Evaluate `promql` at `start`, `start + step`, ... up to and with `end` (seconds, kept to the millisecond).
+        """Evaluate `promql` at `start`, `start + step`, ... up to and including `end` (seconds, to the millisecond).
 
-        Every series of the answer has all these times; where Prometheus returned no point its value is NaN. More than
-        `MAX_POINTS` steps are asked for in pieces that share no instant, so joining them repeats no point.
+        Every returned series has all these times, with NaN where Prometheus returned no point. A range of more than
+        `MAX_POINTS` steps is queried in pieces that share no instant.
 
         Raises:
             NoDataError: no series has a point in the whole range.
@@ -134,14 +134,14 @@ class PrometheusClient:
         return [Series(dict(sorted(labels)), grid_ms / 1000.0, line) for labels, line in values.items()]
 
     def raw(self, selector: str, start: float, end: float) -> list[Series]:
-        """Return the stored samples of a selector with their own timestamps, `start <= t <= end`, that are numbers.
+        """Return the finite stored samples of a selector with their own timestamps, `start <= t <= end`.
 
         Raises:
             NoDataError: nothing is stored there.
             PrometheusError: any other failure.
         """
         start_ms, end_ms = round(start * 1000), round(end * 1000)
-        # A millisecond more, cut off below: Prometheus 3 leaves the left end of a range out, Prometheus 2 keeps it in.
+        # One millisecond more, cut off below: Prometheus 3 excludes the left end of a range, Prometheus 2 includes it.
         promql = f"{selector}[{end_ms - start_ms + 1}ms]"
         kind, result = self._evaluate("query", {"query": promql, "time": _seconds(end_ms)})
         if kind != "matrix":
@@ -170,19 +170,19 @@ class PrometheusClient:
     def counter_deltas(self, selector: str, start: float, end: float) -> list[Sample]:
         """Return, for each series of a counter, its value at `end` minus its value at `start`, exactly.
 
-        This is `selector @ end - selector @ start`. `increase()` is not used: it extrapolates the samples it finds to
-        the edges of its window, each counter differently, so token counts come out as fractions and the ratio of two
-        increases is not the ratio of the counts. Instants from `wait_for_scrapes` make the two values exact.
+        This is `selector @ end - selector @ start`. `increase()` extrapolates each counter differently to the edges of
+        its window, so token counts become fractions and the ratio of two increases is not the ratio of the counts.
+        Instants from `wait_for_scrapes` make the two values exact.
 
         Raises:
-            NoDataError: a series is absent, or no number, at one of the two instants.
+            NoDataError: a series is absent, or not finite, at one of the two instants.
             CounterResetError: a series fell in between.
             PrometheusError: any other failure.
         """
         before = {frozenset(sample.labels.items()): sample.value for sample in self.query(selector, start)}
         after = self.query(selector, end)
-        told = np.isfinite([*before.values(), *(sample.value for sample in after)]).all()
-        if not told or before.keys() != {frozenset(sample.labels.items()) for sample in after}:
+        is_finite = np.isfinite([*before.values(), *(sample.value for sample in after)]).all()
+        if not is_finite or before.keys() != {frozenset(sample.labels.items()) for sample in after}:
             raise NoDataError(selector, (start, end))
         if fallen := [sample for sample in self.resets(selector, start, end) if sample.value > 0]:
             raise CounterResetError(
@@ -200,7 +200,7 @@ class PrometheusClient:
         return math.fsum(sample.value for sample in self.counter_deltas(selector, start, end))
 
     def ready(self) -> bool:
-        """Return whether Prometheus answers and has finished its start; never raises for a server that is not there."""
+        """Return whether Prometheus answers and has finished its start; never raises if it does not answer."""
         try:
             return self._send("GET", "/-/ready", limit_s=AT_ONCE_SECONDS).status_code == HTTPStatus.OK
         except PrometheusError:
@@ -212,18 +212,18 @@ class PrometheusClient:
             return str(self._data("GET", "/api/v1/status/buildinfo")["version"])
 
     def flags(self) -> dict[str, str]:
-        """Return the command-line flags the server runs with, without their leading dashes."""
+        """Return the server's command-line flags, without leading dashes."""
         with self._understood():
             return dict(self._data("GET", "/api/v1/status/flags"))
 
     def scrape_errors(self) -> dict[tuple[str, str], str]:
-        """Return why the last scrape of a target failed, by (job, instance); an empty text for one that went well."""
+        """Return the last scrape's error of each target by (job, instance); empty if it succeeded."""
         with self._understood():
             active = self._data("GET", "/api/v1/targets?state=active")["activeTargets"]
             return {(target["labels"]["job"], target["labels"]["instance"]): target["lastError"] for target in active}
 
     def firing(self) -> list[dict[str, str]]:
-        """Return the labels of each alert that fires now, by the rules that this server evaluates.
+        """Return the labels of each firing alert of the rules that this server evaluates.
 
         Raises:
             PrometheusError: it does not answer within seconds, or not as Prometheus does.
@@ -233,7 +233,7 @@ class PrometheusClient:
             return [dict(alert["labels"].items()) for alert in data["alerts"] if alert["state"] == "firing"]
 
     def last_reload(self) -> tuple[float, bool]:
-        """Return when a configuration was last taken, in seconds since the epoch, and whether the last try went well.
+        """Return when a configuration was last loaded, in seconds since the epoch, and whether the last try succeeded.
 
         Raises:
             PrometheusError: it does not answer, or not as Prometheus does.
@@ -244,7 +244,7 @@ class PrometheusClient:
 
     @contextmanager
     def _understood(self) -> Iterator[None]:
-        """Say in one line that an answer is not of the API's shape."""
+        """Raise `PrometheusError` if an answer does not have the API's shape."""
         try:
             yield
         except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as error:
@@ -262,9 +262,9 @@ class PrometheusClient:
             succeeded = body["status"] == "success" and response.status_code == HTTPStatus.OK
             data = body["data"] if succeeded else None
             warnings = [str(warning) for warning in body.get("warnings", ())]
-        except (ValueError, KeyError, TypeError, RecursionError) as error:  # of its digits, too, JSON has a limit
+        except (ValueError, KeyError, TypeError, RecursionError) as error:  # ValueError: also too many digits
             raise PrometheusError(
-                f"{self.url}{path} answered HTTP {response.status_code}, which is no answer of Prometheus' API.",
+                f"{self.url}{path} answered HTTP {response.status_code}, but not as Prometheus' API.",
                 "Check the address.",
             ) from error
         query = form["query"] if form else path

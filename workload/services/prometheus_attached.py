@@ -1,4 +1,4 @@
-"""A Prometheus that somebody else runs, and that reads its targets from a folder in which we may write."""
+"""A Prometheus that another user runs, and that reads its targets from a folder where we can write."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 
 class AttachedPrometheus:
-    """Prometheus at `url`, whose targets are ours alone while the block lasts. A context manager.
+    """Prometheus at `url`, with its targets reserved for this command while the block lasts. A context manager.
 
     Args:
         url: where it answers.
         folder: the folder of its `file_sd` files, with prometheus/prometheus.yml as its configuration.
         session: the HTTP session.
-        by: who claims the targets; whoever has them is waited for.
+        by: the command that asks; it waits for the command that uses the targets now.
     """
 
     def __init__(self, url: str, folder: Path, session: requests.Session, by: Requester = THIS_COMMAND) -> None:
@@ -38,7 +38,7 @@ class AttachedPrometheus:
         self._before: Mapping[str, str] = {}
 
     def __enter__(self) -> Self:
-        """Remember the targets.
+        """Reserve the targets and remember the present ones.
 
         Raises:
             DependencyDownError: Prometheus is not ready.
@@ -52,6 +52,6 @@ class AttachedPrometheus:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        """Have it scrape again what it did before."""
+        """Restore the earlier targets."""
         with self._stack:
             self.targets.restore(self._before)

@@ -32,7 +32,7 @@ PROMETHEUS = ("prometheus", "promtool")
 DEBIAN_ALERTMANAGER = ("prometheus-alertmanager", "amtool")
 IN_OWN_NAMESPACE = (
     *("unshare", "--map-root-user", "--mount"),
-    # A new user namespace forgets that the child is to end with its parent, so it is told again.
+    # A new user namespace loses the request to end with the parent, so setpriv repeats it.
     *("sh", "-c", 'mount --bind "$0" /usr/share && exec setpriv --pdeathsig TERM "$@"'),
 )
 
@@ -48,7 +48,7 @@ class PrometheusBinary:
 
 @dataclass(frozen=True)
 class AlertmanagerBinary:
-    """The command that starts Alertmanager, to which flags are added, and its tool."""
+    """The command that starts Alertmanager, without its flags, and its tool."""
 
     command: tuple[str, ...]
     amtool: Path
@@ -58,7 +58,7 @@ def find_prometheus(cache: Path, environ: Mapping[str, str] = os.environ) -> Pro
     """Return $HOP2RAG_PROMETHEUS's binaries, else those on PATH, else Debian's in `cache/prometheus` (unpacked once).
 
     Raises:
-        MissingPartError: there are none and none can be had here, or their version loses samples.
+        MissingPartError: none are found and none can be installed here, or their version loses samples.
     """
     if folder := environ.get(FOLDER_VARIABLE):
         if not (pair := _pair(folder, *PROMETHEUS)):
@@ -75,11 +75,11 @@ def find_prometheus(cache: Path, environ: Mapping[str, str] = os.environ) -> Pro
 def find_alertmanager(cache: Path, environ: Mapping[str, str] = os.environ) -> AlertmanagerBinary:
     """Return the programs on PATH, under upstream's name or Debian's, else Debian's in `cache/prometheus-alertmanager`.
 
-    Debian's looks for its templates in /usr/share and nowhere else: unpacked, it gets a mount namespace of its own in
-    which the package's folder lies there. The kernel must allow that to this user.
+    Debian's build reads its templates from /usr/share only, so the unpacked one runs in a mount namespace of its own
+    with the package's folder there. The kernel must allow user namespaces.
 
     Raises:
-        MissingPartError: there are none and none can be had here.
+        MissingPartError: none are found and none can be installed here.
     """
     path = environ.get("PATH", "")
     if pair := _pair(path, "alertmanager", "amtool") or _pair(path, *DEBIAN_ALERTMANAGER):
@@ -89,17 +89,19 @@ def find_alertmanager(cache: Path, environ: Mapping[str, str] = os.environ) -> A
     try:
         subprocess.run([*command, "--version"], env=child_environment(), capture_output=True, timeout=30, check=True)
     except (OSError, subprocess.SubprocessError) as error:
-        raise MissingPartError("Debian's Alertmanager does not run unless installed.", ALERTMANAGER_REMEDY) from error
+        raise MissingPartError(
+            "Debian's Alertmanager does not run without being installed.", ALERTMANAGER_REMEDY
+        ) from error
     return AlertmanagerBinary(command, tool)
 
 
 def _pair(path: str, server: str, tool: str) -> tuple[Path, Path] | None:
-    found, beside = shutil.which(server, path=path), shutil.which(tool, path=path)
-    return (Path(found), Path(beside)) if found and beside else None
+    found = shutil.which(server, path=path), shutil.which(tool, path=path)
+    return (Path(found[0]), Path(found[1])) if found[0] and found[1] else None
 
 
 def _debian_pair(package: str, cache: Path, names: tuple[str, str], remedy: str) -> tuple[Path, Path]:
-    """Return the programs of a Debian package in `cache/package`, unpacked there if it is not yet."""
+    """Return the programs of a Debian package in `cache/package`; unpack it there first if it is missing."""
     unpacked = cache / package
     path = str(unpacked / "usr" / "bin")
     if not (pair := _pair(path, *names)):
@@ -125,7 +127,7 @@ def _read_version(prometheus: Path) -> tuple[int, int, int]:
         raise MissingPartError(f"{prometheus} does not run ({error}).", REMEDY) from error
     match = re.search(r"version (\d+)\.(\d+)\.(\d+)", shown.stdout + shown.stderr)
     if not match:
-        raise MissingPartError(f"{prometheus} does not tell its version.", REMEDY)
+        raise MissingPartError(f"{prometheus} does not print its version.", REMEDY)
     return int(match[1]), int(match[2]), int(match[3])
 
 
@@ -133,7 +135,7 @@ def _unpack_debian_package(package: str, destination: Path, remedy: str) -> None
     make_folder(destination.parent)
     with tempfile.TemporaryDirectory(dir=destination.parent, prefix=f".{package}-") as name:
         scratch = Path(name)
-        # Root's download would drop to a user who cannot write here, and warn: it stays root.
+        # By default apt downloads as a user who cannot write here, and warns: stay root.
         _run(["apt-get", "-q", "-o", "APT::Sandbox::User=root", "download", package], scratch, remedy)
         (archive,) = scratch.glob("*.deb")
         _run(["dpkg-deb", "-x", str(archive), "unpacked"], scratch, remedy)
@@ -153,7 +155,9 @@ def _run(argv: Sequence[str], folder: Path, remedy: str) -> None:
             env={**child_environment(INSTALLER), "LC_ALL": "C"},
         )
     except FileNotFoundError as error:
-        raise MissingPartError(f"Not installed, and no {argv[0]} to get Debian's package with.", remedy) from error
+        raise MissingPartError(
+            f"Not installed, and there is no {argv[0]} to download Debian's package with.", remedy
+        ) from error
     except subprocess.CalledProcessError as error:
         said = error.stderr.strip().splitlines()
         if any("Unable to locate package" in line or "Can't find a source" in line for line in said):

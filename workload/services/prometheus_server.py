@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,8 +20,7 @@ from workload.services.listener import find_listener
 from workload.services.local_server import SharedServer
 from workload.services.locks import THIS_COMMAND
 from workload.services.process import HOST
-from workload.services.prometheus import PrometheusClient
-from workload.services.prometheus_reload import reload_by_signal
+from workload.services.prometheus import PrometheusClient, PrometheusError
 from workload.services.running_targets_rules import alerts_on_live_targets
 from workload.services.scrape_registration import wait_until_left, wait_until_stale
 from workload.services.targets import TargetFiles
@@ -34,7 +35,7 @@ RETENTION_SIZE = "10GB"
 """The most that our Prometheus stores, days of one engine; it then deletes the oldest blocks."""
 
 ALERTS = "alerts/*.yml"
-READY_TIMEOUT_SECONDS = 60.0
+READY_TIMEOUT_SECONDS, RELOAD_SECONDS, POLL_SECONDS = 60.0, 15.0, 0.05
 
 
 def render_config(
@@ -198,3 +199,22 @@ class LocalPrometheus(SharedServer):
         addresses = self.targets.addresses()
         self.targets.clear()
         wait_until_left(self.client, addresses)
+
+
+def reload_by_signal(pid: int, client: PrometheusClient) -> None:
+    """Return once a Prometheus has read its configuration again. Over HTTP, any page in a browser could ask for it.
+
+    Raises:
+        PrometheusError: it refused them and continues with the old ones, or did not read them in time.
+    """
+    before = client.last_reload()
+    os.kill(pid, signal.SIGHUP)
+    deadline = time.monotonic() + RELOAD_SECONDS
+    while (now := client.last_reload()) == before:
+        if time.monotonic() > deadline:
+            raise PrometheusError(f"Prometheus at {client.url} did not read its configuration again.", "See its log.")
+        time.sleep(POLL_SECONDS)
+    if not now[1]:
+        raise PrometheusError(
+            f"Prometheus at {client.url} refused its configuration.", "Check the files with `promtool check config`."
+        )

@@ -1,8 +1,7 @@
-"""The links from alerts to their runbooks: paths in the rule files, made absolute for whoever is not in this checkout.
+"""The links from alerts to their runbooks: paths in the rule files, made absolute for readers outside this checkout.
 
-`python -m workload.services.runbooks https://HOST/PATH` writes them into `prometheus/alerts`, for containers and a
-Prometheus of yours. One that we start on a host gets them by itself, from HOP2RAG_RUNBOOK_BASE or, without it,
-as files here.
+`python -m workload.services.runbooks https://HOST/PATH` writes them into `prometheus/alerts`, for containers and for
+your own Prometheus. A Prometheus that we start gets them from HOP2RAG_RUNBOOK_BASE, else as files of this checkout.
 """
 
 from __future__ import annotations
@@ -25,22 +24,22 @@ LINK = re.compile(r"(?m)^( *runbook_url: ).*/(\w+\.md)$")
 
 
 def runbook_base(environ: Mapping[str, str] = os.environ) -> str:
-    """Return where the runbooks are: $HOP2RAG_RUNBOOK_BASE, else the folder in this checkout, as a URL.
+    """Return the runbooks' base URL: $HOP2RAG_RUNBOOK_BASE, else the folder in this checkout.
 
     Raises:
-        UsageError: the variable holds no URL.
+        UsageError: the variable is not a URL.
     """
     return checked(environ.get(BASE_VARIABLE) or asset("docs/runbooks").resolve().as_uri())
 
 
 def checked(base: str) -> str:
-    """Return a base without the slash at its end.
+    """Return a base URL without a trailing slash.
 
     Raises:
-        UsageError: it is no http(s) or file URL; what Prometheus would take for a template is none either.
+        UsageError: it is not an http(s) or file URL, or Prometheus would read it as a template.
     """
     if not BASE_PATTERN.fullmatch(base):
-        raise UsageError(f"The runbooks' address {base!r} is no URL.", "Write it as https://HOST/PATH.")
+        raise UsageError(f"The runbooks' address {base!r} is not a URL.", "Write it as https://HOST/PATH.")
     return base.rstrip("/")
 
 

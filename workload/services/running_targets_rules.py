@@ -1,8 +1,7 @@
-"""Alerts of what lives: those of runs that had ended before Prometheus was started are none.
+"""Alert rules that ignore targets of runs which ended before Prometheus was started.
 
-A Prometheus of ours is stopped with the run and started again with the next, on the same data. For five minutes a query
-finds the last samples of whatever was killed, and a range finds them for hours; so the alerts of the files are joined
-with what is scraped now.
+Our Prometheus stops with a run and starts again with the next, on the same data. For five minutes a query returns the
+last samples of a killed run, and a range returns them for hours, so the rules are joined with what is scraped now.
 """
 
 from __future__ import annotations
@@ -19,17 +18,17 @@ if TYPE_CHECKING:
 
 
 def alerts_on_live_targets(files: Iterable[Path], since: float) -> str:
-    """Return the rule groups of `files` as one file, whose alerts are silent on what was last scraped before `since`.
+    """Return the rule groups of `files` as one file; its alerts ignore targets last scraped before `since`.
 
-    An alert without a `run` is of no run, such as those on Prometheus itself, and stays as it is. Links to runbooks are
-    made absolute, see `workload.services.runbooks`.
+    An alert without a `run` label, such as one on Prometheus itself, is unchanged. Links to runbooks become absolute,
+    see `workload.services.runbooks`.
 
     Args:
         files: rule files with alerts.
         since: when Prometheus is started, in seconds since the epoch.
 
     Raises:
-        UsageError: HOP2RAG_RUNBOOK_BASE is no URL.
+        UsageError: HOP2RAG_RUNBOOK_BASE is not a URL.
     """
     texts, base = [path.read_text() for path in files], runbook_base()
     groups: list[dict[str, Any]] = [group for text in texts for group in yaml.safe_load(linked(text, base))["groups"]]

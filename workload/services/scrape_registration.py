@@ -1,4 +1,4 @@
-"""What Prometheus scrapes for the length of a block: told, waited for, and taken away before it stops answering."""
+"""Has Prometheus scrape targets for the length of a block, and stop before the targets stop answering."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ def scraped(
     targets: TargetFiles,
     client: PrometheusClient,
     labels: ArmLabels,
-    told: Mapping[str, Sequence[str]],
+    wanted: Mapping[str, Sequence[str]],
     meanwhile: Callable[[], object] = lambda: None,
 ) -> Iterator[Mapping[str, Sequence[str]]]:
-    """Have Prometheus scrape these targets from the start of the block to its end; yield them as it names them.
+    """Have Prometheus scrape these targets while the block lasts; yield them by job, with Prometheus' instance names.
 
-    What is scraped must answer until the block has been left: a target that stops first is an alert that is false.
+    The targets must answer until the block has ended: one that stops earlier causes a false alert.
 
     Args:
-        targets: the files that Prometheus reads; claimed by us.
+        targets: the files that Prometheus reads; this command holds their lock.
         client: Prometheus.
-        labels: what places the series.
-        told: job (vllm, exporter, workload) -> its targets, as `TargetFiles.write` wants them.
-        meanwhile: called while Prometheus takes notice.
+        labels: the labels of the series.
+        wanted: job (vllm, exporter, workload) -> its targets, as for `TargetFiles.write`.
+        meanwhile: called while Prometheus reads the files.
 
     Raises:
-        PrometheusError: one of them is not scraped.
-        DependencyDownError: at the end other targets stand in our place, so an unknown part was not recorded.
+        PrometheusError: a target is not scraped.
+        DependencyDownError: the files were replaced, so an unknown part of the block was not recorded.
     """
-    targets.write(labels, **told)
+    targets.write(labels, **wanted)
     addresses = targets.addresses()
     with leaving(targets, client):
         meanwhile()
@@ -55,10 +55,10 @@ def scraped(
 
 @contextmanager
 def leaving(targets: TargetFiles, client: PrometheusClient) -> Iterator[None]:
-    """Have Prometheus scrape nothing of ours any more, at the end of the block, before what is scraped may stop.
+    """At the end of the block, have Prometheus stop scraping our targets, and wait until it has.
 
     Raises:
-        DependencyDownError: at the end other targets stand in the place of what we wrote last.
+        DependencyDownError: the files were replaced since we wrote them.
     """
     try:
         yield
@@ -74,8 +74,8 @@ def require_ours(targets: TargetFiles) -> None:
     """Raise `DependencyDownError` where somebody has replaced the targets that we wrote."""
     if not targets.are_ours():
         raise DependencyDownError(
-            f"The targets in {targets.folder} were replaced while the run needed them: a part of it was not recorded.",
-            "Let nothing else write there, then run it again.",
+            f"The targets in {targets.folder} were replaced during the run: a part of it was not recorded.",
+            "Let nothing else write there, then run again.",
         )
 
 
@@ -86,10 +86,7 @@ def wait_until_left(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> bool:
-    """Return True once Prometheus scrapes none of these targets any more; False if it still did after 15 s.
-
-    A Prometheus that does not answer scrapes nothing that would matter.
-    """
+    """Return True once Prometheus no longer scrapes these targets, or does not answer; False after 15 s."""
     left = {(job, address) for job, found in addresses.items() for address in found}
     until = clock() + LEAVE_SECONDS
     while True:
@@ -110,14 +107,14 @@ def wait_until_stale(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> bool:
-    """Return True once every series of a target that has left is marked as ended; False if one was not after 15 s.
+    """Return True once every series of a removed target has its staleness marker; False after 15 s.
 
-    Prometheus writes the marks two scrapes after a target has left, and none when it is stopped before: whoever starts
-    it again would find the series alive for five minutes.
+    Prometheus writes the markers two scrapes after a target was removed. Stopped earlier, it writes none, and after the
+    next start queries would return the series for five minutes.
 
     Args:
         client: Prometheus.
-        since: when it was started, in seconds since the epoch; what ended before is not waited for.
+        since: when it was started, in seconds since the epoch; series that ended earlier are ignored.
         clock: seconds, monotonic.
         sleep: waits the given seconds.
     """
@@ -125,7 +122,7 @@ def wait_until_stale(
     while clock() < until:
         try:
             client.query(f'timestamp(up{{job!="prometheus"}}) > {since:.3f}')
-        except PrometheusError:  # there is none, or Prometheus does not answer
+        except PrometheusError:  # no series is left, or Prometheus does not answer
             return True
         sleep(POLL_SECONDS)
     return False

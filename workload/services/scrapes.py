@@ -1,4 +1,4 @@
-"""Waiting for Prometheus: the instant at which every target of an arm has been scraped since something happened."""
+"""Waits for Prometheus: finds the instant by which every target of an arm was scraped after an event."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 0.1
 AHEAD_SECONDS = 3600.0
-"""How far past `after` samples are looked for; only so that the wait needs no wall clock of its own."""
+"""How far past `after` to look for samples, so that the wait needs no wall clock of its own."""
 
 
 def wait_for_scrapes(
@@ -33,12 +33,12 @@ def wait_for_scrapes(
 ) -> float:
     """Wait until every target (job -> `host:port` list) stored a successful scrape begun after `after`.
 
-    A sample's timestamp is the start of its scrape, so a scrape later than `after` holds everything its target had
-    counted by then. Returned is the latest of the targets' first such scrapes (seconds since the epoch): the value of
-    any of their counters *at that instant* was scraped after `after`. It fits both ends of a window, the start (with
-    `after` = end of the warm-up, nothing sent until this returns) and the end (`after` = the load has settled).
+    A sample's timestamp is the start of its scrape, so a scrape later than `after` contains everything its target had
+    counted by then. Returns the latest of the targets' first such scrapes (seconds since the epoch): at that instant
+    every counter's value was scraped after `after`. This fits both ends of a window: the start (`after` is the end of
+    the warm-up, and nothing is sent until this returns) and the end (`after` is when the load has settled).
 
-    New labels take Prometheus up to 5 s to notice.
+    Prometheus takes up to 5 s to notice new labels.
 
     Raises:
         PrometheusError: a target had no such scrape within `timeout_s`; the message names it.

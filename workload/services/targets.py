@@ -1,4 +1,4 @@
-"""What Prometheus scrapes, told through `file_sd` files: each arm rewrites them, so every series carries its arm."""
+"""The targets of Prometheus, in `file_sd` files: each arm rewrites them, so every series carries its arm."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 JOBS = ("vllm", "exporter", "workload")
-"""One file for each; `prometheus/prometheus.yml` reads vllm.json for the jobs vllm and vllm-fast, and so on."""
+"""Each has one file; `prometheus/prometheus.yml` reads vllm.json for the jobs vllm and vllm-fast, and so on."""
 
 FOR_PROMETHEUS = 0o644
-"""The mode of a target file, which holds addresses and names: Prometheus in a container reads it as another user."""
+"""The mode of a target file, which contains addresses and names: a containerised Prometheus is another user."""
 
 TIMELINES = ("exporter", "workload")
-"""Those that have a job for their timeline too, such as exporter-timeline."""
+"""The jobs with a second job for their timeline, such as exporter-timeline."""
 
 ADDRESS_PATTERN = re.compile(r"^(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9._-]+):\d{1,5}\Z")
 
@@ -34,12 +34,12 @@ MEASURED: Final = "measured"
 DEFAULT_PORTS = {"http": 80, "https": 443}
 METRICS_PATH = "/metrics"
 LIVE = "live"
-"""The run's name on everything that belongs to no run."""
+"""The run label of everything outside runs."""
 
 
 @dataclass(frozen=True)
 class ArmLabels:
-    """The labels that place a series: which run, of which experiment, in which arm, and whether it only warms up.
+    """The labels of a series: its run, experiment, arm, and whether the arm warms up or is measured.
 
     Raises:
         UsageError: a name is not 1 to 64 letters, digits, dots, dashes or underscores.
@@ -54,26 +54,26 @@ class ArmLabels:
         for label, value in self.as_dict().items():
             if not NAME_PATTERN.fullmatch(value):
                 raise UsageError(
-                    f"The {label} name {value!r} cannot be a label.",
+                    f"The {label} name {value!r} cannot be a label value.",
                     "Use 1 to 64 letters, digits, dots, dashes or underscores.",
                 )
 
     def as_dict(self) -> dict[str, str]:
-        """Return the labels by name, as selectors want them."""
+        """Return the labels by name, for selectors."""
         return asdict(self)
 
 
 def instance_of(endpoint: str) -> str:
-    """Return the label `instance` of an engine's series: `host:port`, with the path where a gateway goes by it."""
+    """Return the label `instance` of an engine's series: `host:port`, with the path if the endpoint has one."""
     (address,), own = _scraped(endpoint)
     return own.get("instance", address)
 
 
 def _scraped(endpoint: str) -> tuple[Sequence[str], Mapping[str, str]]:
-    """Return where Prometheus finds an engine's metrics: its address, and as labels what is not by default.
+    """Return the address of an engine's metrics, and labels for a scheme and path other than the defaults.
 
     Raises:
-        UsageError: the endpoint is no URL that was checked.
+        UsageError: the endpoint is not a checked URL.
     """
     try:
         parts = urlsplit(endpoint)
@@ -86,7 +86,7 @@ def _scraped(endpoint: str) -> tuple[Sequence[str], Mapping[str, str]]:
         raise UsageError(f"The vllm target {endpoint!r} is not an endpoint.", "Write it as http://host:port.")
     own = {"__scheme__": parts.scheme} if parts.scheme != "http" else {}
     if parts.path:
-        # Prometheus escapes what it takes for a path
+        # Prometheus escapes the path itself
         own |= {"__metrics_path__": unquote(parts.path) + METRICS_PATH, "instance": address + parts.path}
     return [address], own
 
@@ -110,13 +110,13 @@ class TargetFiles:
         exporter: Sequence[str] = (),
         workload: Sequence[str] = (),
     ) -> None:
-        """Replace all targets, labelled with the arm.
+        """Replace all targets and label them with the arm.
 
         Args:
-            labels: of the arm.
+            labels: the arm's labels.
             vllm: checked endpoints of engines, see `workload.engine.endpoint`.
             exporter: addresses, `host:port`.
-            workload: the same.
+            workload: likewise.
 
         Raises:
             UsageError: an address is not `host:port`.
@@ -130,11 +130,11 @@ class TargetFiles:
             self._replace(job, [_group(addresses, {}, labels)] if addresses else [])
 
     def read(self) -> dict[str, str]:
-        """Return the files that are there, by name, for `restore`."""
+        """Return the existing files by name, for `restore`."""
         return {path.name: path.read_text() for job in JOBS if (path := self.folder / f"{job}.json").exists()}
 
     def read_standing(self) -> dict[str, str]:
-        """Return the files that are there, by name, without the targets of runs: those are of runs that were killed."""
+        """Return the existing files by name, without the targets left by killed runs."""
         files = {name: json.loads(text) for name, text in self.read().items()}
         return {
             name: json.dumps([group for group in groups if group.get("labels", {}).get("run", LIVE) == LIVE])
@@ -142,7 +142,7 @@ class TargetFiles:
         }
 
     def restore(self, files: Mapping[str, str]) -> None:
-        """Write back what `read` has returned.
+        """Write back the files that `read` returned.
 
         Raises:
             StorageError: a file cannot be written.
@@ -151,12 +151,12 @@ class TargetFiles:
             self._replace(job, json.loads(files.get(f"{job}.json", "[]")))
 
     def clear(self) -> None:
-        """Leave Prometheus without targets of a run; their series end there, marked stale."""
+        """Remove all targets; Prometheus marks their series as stale."""
         for job in JOBS:
             self._replace(job, [])
 
     def addresses(self) -> dict[str, list[str]]:
-        """Return what the files name, as it is named in `instance`: job -> list."""
+        """Return the targets as the label `instance` names them: job -> list."""
         return {
             name.removesuffix(".json"): [
                 group.get("labels", {}).get("instance", address)
@@ -167,7 +167,7 @@ class TargetFiles:
         }
 
     def are_ours(self) -> bool:
-        """Return whether the files hold what was last written by this object."""
+        """Return whether the files are as this object last wrote them."""
         return self.read() == self._mine
 
     def _replace(self, job: str, groups: Sequence[Mapping[str, object]]) -> None:

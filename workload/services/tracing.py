@@ -1,4 +1,4 @@
-"""Exports the agent's spans to an OpenTelemetry collector, where that is asked for; off by default."""
+"""Exports the agent's spans to an OpenTelemetry collector, if one is named; off by default."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 AGENT = "Hop2Rag"
-# The standard variables for a protocol; the first that is set wins.
+# The standard variables for the protocol; the first that is set wins.
 PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 
 
 @contextmanager
 def exported_spans(endpoint: str | None, environ: Mapping[str, str] = os.environ) -> Iterator[AgentTracer]:
-    """Yield what starts spans; they are exported by gRPC, and the last of them when the block ends.
+    """Yield a factory of spans, which are exported by gRPC; the last ones are exported when the block ends.
 
-    A collector that does not answer costs its spans, never the run: the exporter logs it.
+    If the collector does not answer, its spans are lost and the exporter logs it; the run continues.
 
     Args:
-        endpoint: the collector's URL; without one nothing is exported.
-        environ: holds OpenTelemetry's variables.
+        endpoint: the collector's URL; None to export nothing.
+        environ: the environment with OpenTelemetry's variables.
 
     Raises:
         MissingPartError: the extra `otel` is not installed.
@@ -36,7 +36,7 @@ def exported_spans(endpoint: str | None, environ: Mapping[str, str] = os.environ
         return
     protocol = next((environ[name] for name in PROTOCOLS if environ.get(name)), "grpc")
     if protocol != "grpc":
-        raise UsageError(f"Spans are exported by gRPC, not by {protocol}.", f"Unset {' and '.join(PROTOCOLS)}.")
+        raise UsageError(f"Spans cannot be exported by {protocol}, only by gRPC.", f"Unset {' and '.join(PROTOCOLS)}.")
     try:
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter  # noqa: PLC0415 - optional
         from opentelemetry.sdk.resources import Resource  # noqa: PLC0415

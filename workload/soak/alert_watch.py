@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
     from exporter.agent.soak import SoakMetrics
-    from workload.services.alert import Alert, Notification
-    from workload.services.alert_confirmation import Confirm
+    from workload.services.alert import Alert, Confirm, Notification
     from workload.services.alertmanager import AlertmanagerClient
     from workload.soak.steering import Steering
 

@@ -19,8 +19,7 @@ from workload.errors import Hop2RagError, StorageError
 from workload.harness.process_memory import share_one_arena
 from workload.harness.system_under_test import serve_agent
 from workload.record.journal import Journal
-from workload.services.alert import steering_alerts
-from workload.services.alert_confirmation import confirmer
+from workload.services.alert import confirmer, steering_alerts
 from workload.services.exporter_process import start_exporter
 from workload.services.scrape_registration import scraped
 from workload.services.targets import ArmLabels
@@ -55,7 +54,7 @@ if TYPE_CHECKING:
     from workload.engine.launcher import RunningEngine
     from workload.harness.system_under_test import SystemUnderTest
     from workload.record.bundle import Bundle
-    from workload.services.alert_confirmation import Confirm
+    from workload.services.alert import Confirm
     from workload.services.prometheus import PrometheusClient
     from workload.settings import Settings
     from workload.soak.environment import SoakEnvironment

@@ -16,8 +16,7 @@ from workload.soak.pace import DISK, ENGINE, HEARTBEAT
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-    from workload.services.alert import Alert, Notification
-    from workload.services.alert_confirmation import Confirm
+    from workload.services.alert import Alert, Confirm, Notification
     from workload.soak.actions import ActionLog
     from workload.soak.pace import Pace
 

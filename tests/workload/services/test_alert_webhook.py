@@ -152,7 +152,7 @@ async def test_what_is_not_on_disk_is_not_acknowledged() -> None:
 
 def test_an_empty_token_opens_nothing() -> None:
     """An empty token file would let `Bearer ` in."""
-    with pytest.raises(ValueError, match="everybody"):
+    with pytest.raises(ValueError, match="everyone"):
         webhook("", Caller().receive, lambda _: None)
 
 

@@ -103,8 +103,8 @@ def test_a_refusal_is_one_line(
     [
         ((429, b"{}", {"Retry-After": "7"}), "to wait 7 s"),
         ((302, b"", {"Location": "http://h/login?secret=1"}), "redirects to http://h/login: give that"),
-        ((200, b"<html>Sign in</html>", {"Content-Type": "text/html"}), "no answer of its API"),
-        ((200, b"[]", {"Content-Type": "application/json"}), "no answer of Grafana's API|no '"),
+        ((200, b"<html>Sign in</html>", {"Content-Type": "text/html"}), "something other than JSON"),
+        ((200, b"[]", {"Content-Type": "application/json"}), "did not answer as Grafana's API|no '"),
         ((200, b"{}", {"Content-Type": "application/json"}), "no '"),
         ((500, b'["message"]', {"Content-Type": "application/json"}), r"HTTP 500\."),
     ],

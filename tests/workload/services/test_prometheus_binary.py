@@ -114,5 +114,5 @@ def test_an_unpacked_alertmanager_that_cannot_run_is_refused(tmp_path: Path) -> 
     folder = tmp_path / "prometheus-alertmanager" / "usr" / "bin"
     program(folder / "prometheus-alertmanager", "exit 1")
     program(folder / "amtool", "true")
-    with pytest.raises(MissingPartError, match=r"unless installed\. Install Alertmanager"):
+    with pytest.raises(MissingPartError, match=r"without being installed\. Install Alertmanager"):
         find_alertmanager(tmp_path, {"PATH": ""})

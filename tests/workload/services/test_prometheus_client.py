@@ -85,9 +85,9 @@ def test_vector_and_scalar_are_samples() -> None:
 @pytest.mark.parametrize(
     ("answer", "error", "says"),
     [
-        ((200, b"<html>"), PrometheusError, "no answer of Prometheus' API"),
-        ((200, b"[]"), PrometheusError, "no answer of Prometheus' API"),
-        ((200, {"status": "success"}), PrometheusError, "no answer of Prometheus' API"),
+        ((200, b"<html>"), PrometheusError, "but not as Prometheus' API"),
+        ((200, b"[]"), PrometheusError, "but not as Prometheus' API"),
+        ((200, {"status": "success"}), PrometheusError, "but not as Prometheus' API"),
         ((502, b"bad gateway"), PrometheusError, "HTTP 502"),
         ((302, b""), PrometheusError, "HTTP 302"),
         ((400, {"status": "error", "errorType": "bad_data", "error": "parse error"}), QueryError, "parse error"),

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def test_a_number_of_too_many_digits_raises(body: bytes) -> None:
     """Python reads 4,300 digits and says ValueError: the one error of `json` that is not a JSONDecodeError."""
     client, _ = client_of(lambda *_: (200, body))
-    with pytest.raises(PrometheusError, match="no answer of Prometheus' API"):
+    with pytest.raises(PrometheusError, match="but not as Prometheus' API"):
         client.query("x")
 
 

@@ -54,7 +54,7 @@ def test_rule_files_are_rewritten_in_place_and_again(tmp_path: Path) -> None:
 )
 def test_what_is_no_address_is_refused(base: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Prometheus would run it as a template, or write two lines of YAML where one stood."""
-    with pytest.raises(UsageError, match="no URL"):
+    with pytest.raises(UsageError, match="not a URL"):
         checked(base)
     assert main([base]) == main([]) == 2
     assert capsys.readouterr().err.count("usage:") == 2

@@ -39,7 +39,7 @@ def test_another_protocol_is_refused() -> None:
     """A collector's HTTP port that is spoken to by gRPC loses every span, with a puzzling line in the log."""
     environ = {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}
     with (
-        pytest.raises(UsageError, match="by gRPC, not by http/protobuf"),
+        pytest.raises(UsageError, match="by http/protobuf, only by gRPC"),
         exported_spans("http://127.0.0.1:1", environ),
     ):
         pass

@@ -9,8 +9,7 @@ import pytest
 
 from tests.stubs.alerts import alert, body
 from workload.errors import DependencyDownError
-from workload.services.alert import Notification
-from workload.services.alert_confirmation import confirmer
+from workload.services.alert import Notification, confirmer
 
 if TYPE_CHECKING:
     from workload.services.alert import Alert
