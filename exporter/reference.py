@@ -58,6 +58,8 @@ not report its memory, such as one that shares the host's memory, is up without 
 marks a recording. Under vLLM device memory hardly changes, because the KV pool is allocated once: watch the pool's
 usage too.
 """
+HOST_NOTE = "Flags name process trees by port, pid or command line, and volumes by a folder on them.\n"
+OWN_NOTE = "Python's own `process_*` series of the exporter are served as well.\n"
 
 
 class CompleteGpu:
@@ -72,16 +74,9 @@ def complete_record() -> GpuRecord:
     record = GpuRecord(CompleteGpu(), clock, depth=2)  # type: ignore[arg-type]
     for _ in range(2):
         record.put_memory(Memory(used=1, total=1, free=0), clock.monotonic())
-    readings = (
-        Utilization(1, 1, 1),
-        BusyTime(1, 1, 1),
-        Status(**dict.fromkeys(Status.__slots__, 1)),
-        Xids(1, 1),
-        Pcie(1, 1),
-        Processes(((1, 1),)),
-    )
-    for reading in readings:
-        record.put(reading)
+    for kind in (Utilization, BusyTime, Status, Xids, Pcie):
+        record.put(kind(**dict.fromkeys(kind.__slots__, 1)))
+    record.put(Processes(((1, 1),)))
     return record
 
 
@@ -158,23 +153,11 @@ def unit_of(name: str) -> str:
 def render() -> str:
     """Return docs/metrics.md."""
     sections = (
-        (
-            "Agent",
-            AGENT_NOTE,
-            agent_families(),
-        ),
+        ("Agent", AGENT_NOTE, agent_families()),
         ("GPU", GPU_NOTE, gpu_families()),
         ("Timeline", TIMELINE_NOTE, timeline_families()),
-        (
-            "Host and processes",
-            "The command line names process trees by port, pid or command line, and volumes by a folder on them.\n",
-            host_families(),
-        ),
-        (
-            "The exporter itself",
-            "Python's own `process_*` series of the exporter are served as well.\n",
-            own_families(),
-        ),
+        ("Host and processes", HOST_NOTE, host_families()),
+        ("The exporter itself", OWN_NOTE, own_families()),
     )
     return "\n".join(
         [INTRODUCTION, *(f"## {title}\n\n{note}\n{table(families)}" for title, note, families in sections)]

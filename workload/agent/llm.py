@@ -125,8 +125,8 @@ class Llm:
         Raises:
             LlmError: the call failed; it has been counted by reason.
         """
-        extra = {"response_format": response_format(schema)} if schema else {}
-        return await self._call(question, node, hop, messages, max_tokens, extra)
+        guide = {"response_format": response_format(schema)} if schema else {}
+        return await self._call(question, node, hop, messages, max_tokens, **guide)
 
     async def compute(
         self, question: QuestionMeter, node: str, hop: int, messages: Sequence[Message], tokens: int
@@ -136,21 +136,29 @@ class Llm:
         Raises:
             LlmError: the call failed; it has been counted by reason.
         """
-        return await self._call(question, node, hop, messages, tokens, {"ignore_eos": True})
+        return await self._call(question, node, hop, messages, tokens, ignore_eos=True)
 
     async def _call(
-        self,
-        question: QuestionMeter,
-        node: str,
-        hop: int,
-        messages: Sequence[Message],
-        max_tokens: int,
-        extra: dict[str, Any],
+        self, question: QuestionMeter, node: str, hop: int, messages: Sequence[Message], max_tokens: int, **options: Any
     ) -> str:
+        body = {
+            "model": self.model,
+            "messages": messages,
+            "max_tokens": max_tokens,
+            "temperature": 0,
+            "seed": self.seed,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            **options,
+        }
+        if self.has_token_ids:
+            body["return_token_ids"] = True
+        if question.salt and self.has_cache_salt:
+            body["cache_salt"] = question.salt
         retry = 0
         while not self.breaker.is_open:
             try:
-                text = await self._attempt(question, node, hop, messages, max_tokens, extra, retry)
+                text = await self._attempt(question, node, hop, retry, body)
             except LlmError as error:
                 if error.reason != OVERLOADED:
                     raise
@@ -165,20 +173,11 @@ class Llm:
                 return text
         raise LlmError(OVERLOADED)
 
-    async def _attempt(
-        self,
-        question: QuestionMeter,
-        node: str,
-        hop: int,
-        messages: Sequence[Message],
-        max_tokens: int,
-        extra: dict[str, Any],
-        retry: int,
-    ) -> str:
+    async def _attempt(self, question: QuestionMeter, node: str, hop: int, retry: int, body: dict[str, Any]) -> str:
         with question.call(node, hop, retry) as meter:
             try:
                 async with asyncio.timeout(self.timeout_seconds):
-                    text = await self._stream(meter, messages, max_tokens, extra, question.salt)
+                    text = await self._stream(meter, body)
             except LlmError as error:
                 meter.reason = error.reason
                 raise
@@ -187,7 +186,7 @@ class Llm:
                 meter.reason = "server_error" if reason == OTHER else reason
                 headers = error.response.headers if isinstance(error, openai.APIStatusError) else {}
                 raise LlmError(meter.reason, retry_after_seconds(headers.get("retry-after"))) from error
-            meter.said(messages, text)
+            meter.said(body["messages"], text)
             return text
 
     async def reply(
@@ -218,32 +217,12 @@ class Llm:
                 asked += [{"role": "assistant", "content": text}, {"role": "user", "content": REPAIR}]
         return None, text
 
-    async def _stream(
-        self,
-        meter: CallMeter,
-        messages: Sequence[Message],
-        max_tokens: int,
-        extra: dict[str, Any],
-        salt: str,
-    ) -> str:
-        if self.has_token_ids:
-            extra = {**extra, "return_token_ids": True}
-        if salt and self.has_cache_salt:
-            extra = {**extra, "cache_salt": salt}
+    async def _stream(self, meter: CallMeter, body: dict[str, Any]) -> str:
         # The client's typed method would validate each request and build a model of each chunk: half the CPU of a call.
         stream = await self.client.post(
             "/chat/completions",
             cast_to=object,
-            body={
-                "model": self.model,
-                "messages": messages,
-                "max_tokens": max_tokens,
-                "temperature": 0,
-                "seed": self.seed,
-                "stream": True,
-                "stream_options": {"include_usage": True},
-                **extra,
-            },
+            body=body,
             options={"headers": meter.trace_headers(self.model)},
             stream=True,
             stream_cls=openai.AsyncStream[object],

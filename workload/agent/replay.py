@@ -97,8 +97,8 @@ class ReplayLlm(Llm):
             raise LlmError("not_recorded")
         recorded = replies[position]
         if self.is_forced and recorded.reply:
-            guide = {"structured_outputs": {"choice": [recorded.reply]}}
-            await self._call(question, node, hop, messages, recorded.completion_tokens, guide)
+            guide = {"choice": [recorded.reply]}
+            await self._call(question, node, hop, messages, recorded.completion_tokens, structured_outputs=guide)
         else:
             await self.compute(question, node, hop, messages, recorded.completion_tokens)
         return recorded.reply
