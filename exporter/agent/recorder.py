@@ -210,7 +210,7 @@ class LlmCall(Operation):
 
 
 def reason_of_failure(error: BaseException) -> str:
-    """Return the reason of an LLM error, "cancelled" for what is no `Exception`, else the name of the class."""
+    """Return the reason of an LLM error, "cancelled" for a CancelledError and the like, else the class name."""
     if not isinstance(error, Exception):
         return CANCELLED
     reason = getattr(error, "reason", None)

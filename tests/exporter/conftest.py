@@ -24,7 +24,7 @@ RECORDING = Path(__file__).parents[1] / "fixtures" / "h200" / "prefix_caching_on
 
 @dataclass
 class FakeTime:
-    """A clock that only moves when told to, or when something sleeps."""
+    """A clock that moves only when a test sets it, or when something sleeps."""
 
     now: float = 1000.0
     slept: list[float] = field(default_factory=list)
@@ -91,7 +91,7 @@ class FakeDevice:
         return Xids(1, 79)
 
     def take_failures(self) -> list[str]:
-        """Return none."""
+        """Return an empty list."""
         return []
 
     def pcie(self) -> Pcie:

@@ -83,7 +83,7 @@ def test_addresses(text: str, address: tuple[str, int]) -> None:
 
 @pytest.mark.parametrize("text", ["", "9400", "host:", "host:x", "host:70000", "::1:9400", "host:-1"])
 def test_addresses_without_sense_are_refused(text: str) -> None:
-    """An address read wrongly would listen where nobody looks, or everybody."""
+    """A misread address would listen on the wrong interface, or on all."""
     with pytest.raises(UsageError, match="is not an address"):
         parse_address(text)
 

@@ -55,13 +55,13 @@ def test_a_broken_collector_lowers_its_success_and_the_scrape_answers() -> None:
 
 
 class Odd:
-    """Tells a fact, and something that is none."""
+    """Yields one valid family and one invalid."""
 
     def __init__(self, value: Any = 1.0, label: Any = "x", more: tuple[Any, ...] = ()) -> None:
         self._value, self._label, self._more = value, label, more
 
     def collect(self) -> Iterator[Any]:
-        """Yield two families, and what is none."""
+        """Yield two families and something else."""
         odd = GaugeMetricFamily("odd", "Odd.", labels=["label"])
         odd.add_metric([self._label], self._value)
         yield odd
@@ -186,7 +186,7 @@ def test_whatever_a_collector_raises_the_scrape_is_answered(error: BaseException
 
 
 def test_a_host_without_threads_is_no_reason_to_raise(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A limit on processes is reached by whoever else runs on the host."""
+    """Other programs on the host may use up the limit on processes."""
     monkeypatch.setattr(Thread, "start", Mock(side_effect=RuntimeError("can't start new thread")))
     assert 'hop2rag_exporter_collector_success{collector="working"} 0.0' in scrape(Collectors({"working": Working()}))
 

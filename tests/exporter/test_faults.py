@@ -1,6 +1,6 @@
 """Faults 1 to 3 on a whole exporter: what a scrape shows while the GPU's side is broken.
 
-Rows 4 and 5 lie beside the connections and the labels they concern.
+Rows 4 and 5 are tested with the connections and the labels.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ def test_a_backend_that_raises_anything_is_tried_again(
     monkeypatch: pytest.MonkeyPatch,
     error: Exception,
 ) -> None:
-    """The thread that looks for GPUs must not end by surprise: nobody would look again, and nothing be ready."""
+    """The thread that looks for GPUs must not end unexpectedly: nothing would look again, /-/ready would stay 503."""
     reader = make_reader("0")
     healthy, failing = reader.open, [error, error]
 
@@ -189,7 +189,7 @@ def test_the_raw_log_of_a_run_is_complete(
     wait_until: Callable[..., None],
     tmp_path: Path,
 ) -> None:
-    """The record on disk is written beside everything else, without being asked for each time."""
+    """The raw log is written continuously, independent of scrapes."""
     client = run(make_reader("0"), raw_log_directory=tmp_path)
     wait_until(lambda: "hop2rag_exporter_raw_log_rows_total 0.0" not in scrape(client))
     (path,) = tmp_path.iterdir()

@@ -1,4 +1,4 @@
-"""One golden exposition per backend: a renamed or vanished series is a diff that somebody has to look at."""
+"""One golden exposition per backend: a renamed or vanished series is a diff to review."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _LEFT_OUT = re.compile(r"(# (HELP|TYPE) )?(process_|\w+_created[ {])")
 
 
 def mask(exposition: str, *, keeps_values: bool) -> str:
-    """Return names, labels, types and texts; values only of GPUs that always tell the same."""
+    """Return names, labels, types and texts; values only of GPUs that never change."""
     lines = []
     for line in exposition.splitlines():
         is_fixed = line.startswith("#") or (keeps_values and line.startswith("nvml_"))

@@ -86,8 +86,8 @@ async def test_tokens_are_the_servers_by_node_and_hop() -> None:
     assert value(handler, "hop2rag_prompt_tokens_total", node="generate", hop="2") == 0
 
 
-async def test_what_is_not_told_is_absent() -> None:
-    """A model that does not stream has no first token, and a server that does not tell is not one without hits."""
+async def test_what_is_not_reported_is_absent() -> None:
+    """A model that does not stream has no first token; a server that does not report hits may still have some."""
     app, handler = metered(CorrectiveRag(model("yes", "so", is_streaming=False, tells_cached=False)))
     await app.ainvoke({"question": "Why?"})
     assert value(handler, "hop2rag_prompt_tokens_total", node="grade", hop="1") == PROMPT_TOKENS
@@ -115,8 +115,8 @@ async def test_many_questions_at_once_are_told_apart() -> None:
     workers = set(re.findall(r'worker="(\d+)"', handler._activity.expose().decode()))
     assert {"0", "1"} <= workers <= {str(worker) for worker in range(number)}  # a late question takes a freed place
     assert len(handler._runs) == 0
-    told = {key for key in series(handler) - before if key[0].startswith("hop2rag_cached")}
-    assert {key for key in series(handler) - before - told if "other" not in key} == set()
+    reported = {key for key in series(handler) - before if key[0].startswith("hop2rag_cached")}
+    assert {key for key in series(handler) - before - reported if "other" not in key} == set()
 
 
 def test_a_sync_app_in_threads_is_metered_alike() -> None:
@@ -155,7 +155,7 @@ async def test_a_failed_call_is_counted_and_reaches_the_app() -> None:
 
 
 def latencies_of_failures(handler: MeteringHandler) -> list[float | None]:
-    """Return how many questions and gradings the histograms hold."""
+    """Return how many questions and gradings the histograms have observed."""
     names = {"question_duration": {}, "llm_call_duration": {"node": "grade"}}
     return [value(handler, f"hop2rag_{name}_seconds_count", **labels) for name, labels in names.items()]
 
@@ -172,7 +172,7 @@ async def test_a_failed_retriever_is_counted_and_is_no_latency() -> None:
 
 
 async def test_a_cancelled_question_leaves_nothing_open() -> None:
-    """A user who goes away in mid-call must not leave a gauge up for ever, nor a question in memory."""
+    """A user who goes away in mid-call must not leave a gauge up forever, nor a question in memory."""
     hangs = asyncio.Event()
     app, handler = metered(CorrectiveRag(model("", hangs=hangs)))
     asking = asyncio.create_task(app.ainvoke({"question": "Why?"}))
@@ -234,7 +234,7 @@ async def test_a_subgraph_counts_its_own_steps() -> None:
 async def test_a_failure_of_metering_stays_out_of_the_app(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An app must never answer less because it is watched; whoever reads its figures must still know they lack some."""
+    """Metering must never break an app; its figures must still show that some are missing."""
     app, handler = metered(CorrectiveRag(model()))
     monkeypatch.setattr(handler._runs, "visit", lambda *_: {}["gone"])
     with caplog.at_level(logging.WARNING):

@@ -1,4 +1,4 @@
-"""What the callback handler remembers is bounded, whatever an app does not tell it."""
+"""The memory of the callback handler is bounded, even if an app does not report every end."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ def visit(handler: MeteringHandler, question: UUID, node: str = "a") -> UUID:
 
 
 def forgotten(handler: MeteringHandler) -> float | None:
-    """Return how many questions and runs were closed without having told their end."""
+    """Return how many questions and runs were closed without a report of their end."""
     return value(handler, "hop2rag_metering_failures_total")
 
 
-def test_row_25_runs_whose_end_is_never_told_do_not_pile_up(
+def test_row_25_runs_whose_end_is_never_reported_do_not_pile_up(
     handler: MeteringHandler, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A worker that is killed tells no end: after a week of such, an app would be out of memory."""
+    """A killed worker reports no end: after a week of them, an app would run out of memory."""
     for _ in range(1000):
         visit(handler, ask(handler))
     assert len(handler._runs) <= 20
@@ -86,7 +86,7 @@ def test_runs_without_an_end_in_one_question_do_not_pile_up(handler: MeteringHan
 def test_a_question_in_which_nothing_begins_for_an_hour_is_closed(
     handler: MeteringHandler, fake_time: FakeTime
 ) -> None:
-    """Few of them never reach a bound on their number, and each would hold its place among the workers."""
+    """A few of them never reach the bound on their number, but each would occupy a worker slot."""
     idle, busy = ask(handler), ask(handler)
     fake_time.now += runs.IDLE_SECONDS - 1
     visit(handler, busy)
@@ -94,14 +94,14 @@ def test_a_question_in_which_nothing_begins_for_an_hour_is_closed(
     fresh = ask(handler)
     assert value(handler, "hop2rag_questions_total", outcome="cancelled", termination="error") == 1
     assert forgotten(handler) == 1
-    for question in (idle, busy, fresh):  # whose end is told after all changes nothing any more
+    for question in (idle, busy, fresh):  # a late report of an end changes nothing
         handler.on_chain_end({}, run_id=question)
     assert value(handler, "hop2rag_questions_total", outcome="ok", termination="done") == 2
     assert len(handler._runs) == 0
 
 
 def test_questions_that_end_are_no_failures(handler: MeteringHandler, fake_time: FakeTime) -> None:
-    """A bound must not be reached by an app that tells everything, however long it runs."""
+    """An app that reports every end must not reach a bound, however long it runs."""
     for _ in range(1000):
         question = ask(handler)
         handler.on_chain_end({}, run_id=visit(handler, question))

@@ -11,7 +11,7 @@ from exporter.timeline import NODE_ACTIVE, OTHER, LabelSet, NodeActivity
 
 
 class FakeClock:
-    """A wall clock in milliseconds that moves when told to."""
+    """A wall clock in milliseconds that a test sets."""
 
     def __init__(self, now_ms: int = 1_000_500) -> None:
         self.now_ms = now_ms

@@ -14,7 +14,7 @@ from exporter.agent.busy import ACTIVITIES, BusySeconds
 
 
 class SteppedClock:
-    """Seconds that pass when told to; whole ones, so that sums are exact."""
+    """Whole seconds that a test advances by hand, so that sums are exact."""
 
     now = 0.0
 
@@ -57,7 +57,7 @@ def test_activities_add_up_to_the_wall_time(
 
 
 def test_time_outside_of_the_load_is_not_counted() -> None:
-    """Warm-up and settling would count as idle seconds of a load that had none."""
+    """Otherwise warm-up and settling would count as idle seconds of the load."""
     clock = SteppedClock()
     busy = BusySeconds(clock)
     with busy.busy("generation"):

@@ -1,4 +1,4 @@
-"""Reasons of failures, told alike for every client."""
+"""Reasons of failures, the same for every client."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class RefusedError(Exception):
     ],
 )
 def test_reasons(error: BaseException, has_begun: bool, reason: str) -> None:
-    """A run's errors are told apart by reason; a client's own class names must not be needed for it."""
+    """A run distinguishes errors by reason, without knowing the class names of a client."""
     assert reason_of(error, has_begun=has_begun) == reason
     assert reason in {*ERROR_REASONS, OTHER}
 

@@ -152,7 +152,7 @@ def test_runs_inside_a_visit_lie_in_its_question(app: App) -> None:
 
 
 def test_a_question_that_is_cut_short_closes_what_is_open_in_it(app: App) -> None:
-    """A cancelled task reports no end of its parts; a gauge left up would stay up for ever."""
+    """A cancelled task reports no end of its parts; a gauge that is left up would stay up forever."""
     question = app.ask()
     app.call(app.visit(question))
     app.runs.close(question, CANCELLED)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Backend:
-    """Gives one answer after the other, the last one for ever; raises those that are exceptions."""
+    """Gives its answers in order, then the last one forever; raises those that are exceptions."""
 
     def __init__(self, *answers: Any) -> None:
         self._answers = list(answers)
@@ -104,7 +104,7 @@ def test_one_lost_gpu_takes_all_down(gather: Gather, wait_until: Wait) -> None:
 
 
 def test_a_backend_that_hangs_delays_neither_start_nor_stop(gather: Gather, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Loading a broken driver can hang for ever; the other collectors are served meanwhile, and the process ends."""
+    """Loading a broken driver can hang forever; meanwhile the other collectors are served, and the process can end."""
     monkeypatch.setattr(devices, "STOP_SECONDS", 0.01)
     go = threading.Event()
     backend = Backend([FakeDevice()])

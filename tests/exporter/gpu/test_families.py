@@ -78,7 +78,7 @@ def test_xids_are_served_of_a_lost_gpu(record: GpuRecord, device: FakeDevice) ->
 
 
 def test_polled_utilisation_stands_in_for_a_missing_history(record: GpuRecord) -> None:
-    """Drivers without the sample buffer still tell a duty cycle."""
+    """Drivers without the sample buffer still report a duty cycle."""
     record.put(Utilization(utilization=0.5))
     assert 'nvml_utilization_ratio{gpu="0"} 0.5' in expose(record)
 

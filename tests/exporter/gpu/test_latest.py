@@ -53,7 +53,7 @@ def test_a_slow_tier_that_hangs_hides_only_itself(record: GpuRecord, fake_time: 
 
 
 def test_nothing_is_served_while_memory_is_not_read(record: GpuRecord, fake_time: FakeTime) -> None:
-    """After a loss a slow thread may still deliver a value that was under way: it must not appear."""
+    """After a loss a slow thread may still deliver an old value: it must not appear."""
     record.put_memory(Memory(used=1), fake_time.now)
     record.clear()
     record.put(Utilization(power_watts=2.0))

@@ -163,7 +163,7 @@ def test_utilisation_history_is_integrated_without_gaps(nvml: FakeNvml) -> None:
 
 
 def test_an_unseen_time_is_not_credited(nvml: FakeNvml) -> None:
-    """After a minute without samples nobody knows what ran; a full minute at the last value would be invented."""
+    """After a minute without samples it is unknown what ran; a full minute at the last value would be invented."""
     gpu = NvmlReader(nvml).open()[0]
     nvml.answers["nvmlDeviceGetSamples"] = samples((1_000_000, 100), (61_000_000, 100), (61_200_000, 100))
     reading = gpu.busy_time()
@@ -190,7 +190,7 @@ def test_the_history_goes_on_after_the_driver_was_loaded_anew(nvml: FakeNvml) ->
 
 
 def test_processes_without_a_known_size_are_left_out(nvml: FakeNvml) -> None:
-    """Some drivers do not tell a process's memory; a 0 would read as "uses nothing"."""
+    """Some drivers do not report the memory of a process; a 0 would read as "uses nothing"."""
     nvml.answers["nvmlDeviceGetComputeRunningProcesses"] = [
         SimpleNamespace(pid=3, usedGpuMemory=2**64 - 1),
         SimpleNamespace(pid=1, usedGpuMemory=None),

@@ -1,4 +1,4 @@
-"""What a GPU lacks, or fails to tell, costs its own field; only what means a loss loses the GPU."""
+"""A value that is missing or fails costs only its own field; only certain codes mean that the GPU is lost."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STRANGERS = (OSError(5, "I/O"), TypeError("no"), ValueError("no"), ctypes.Argume
 
 @pytest.mark.parametrize("code", LOSSES)
 def test_a_code_that_means_a_loss_loses_the_gpu(nvml: FakeNvml, code: str) -> None:
-    """With such a code nothing more can be asked: old values must not be served beside it."""
+    """After such a code every call fails: old values must not be served."""
     gpu = NvmlReader(nvml).open()[0]
     nvml.fail("nvmlDeviceGetMemoryInfo", code)
     with pytest.raises(GpuError, match=code):
@@ -105,7 +105,7 @@ def test_no_odd_number_of_instances_costs_a_gpu(nvml: FakeNvml, count: object) -
 
 
 def test_a_gpu_that_no_longer_tells_who_it_is_is_lost(nvml: FakeNvml) -> None:
-    """A container whose devices were taken away gets UNKNOWN for everything; that is no GPU without memory."""
+    """A container whose devices were taken away gets UNKNOWN for everything; that is not a GPU without memory."""
     gpu = NvmlReader(nvml).open()[0]
     for function in ("MemoryInfo", "UUID", "Name"):
         nvml.fail(f"nvmlDeviceGet{function}", "UNKNOWN")
@@ -123,7 +123,7 @@ SENSORS = {
 }
 
 
-def told(gpu: NvmlDevice) -> int:
+def count_values(gpu: NvmlDevice) -> int:
     """Return how many fields of utilization and status have a value."""
     utilization, status = gpu.utilization(), gpu.status()
     fields = [getattr(utilization, name) for name in Utilization.__slots__] + [
@@ -140,13 +140,13 @@ def test_row_25_a_sensor_that_fails_costs_its_own_fields(
     """One sensor in trouble, or one that a vGPU does not have, must not take the others along."""
     nvml.answers |= SENSORS
     gpu = NvmlReader(nvml).open()[0]
-    assert told(gpu) == 9
+    assert count_values(gpu) == 9
     if isinstance(failure, str):
         nvml.fail(function, failure)
     else:
         nvml.answers[function] = failure
     own = {"nvmlDeviceGetUtilizationRates": 2, "nvmlDeviceGetClockInfo": 2, "nvmlDeviceGetTotalEccErrors": 2}
-    assert told(gpu) == 9 - own.get(function, 1)
+    assert count_values(gpu) == 9 - own.get(function, 1)
     is_told = failure not in LACKS
     code = failure if isinstance(failure, str) else type(failure).__name__
     assert set(gpu.take_failures()) == ({code} if is_told else set())
@@ -159,7 +159,7 @@ def test_a_value_that_was_not_filled_in_is_absent(nvml: FakeNvml, function: str,
     rates = function == "nvmlDeviceGetUtilizationRates"
     nvml.answers |= SENSORS | {function: SimpleNamespace(gpu=value, memory=value) if rates else value}
     own = {"nvmlDeviceGetUtilizationRates": 2, "nvmlDeviceGetClockInfo": 2, "nvmlDeviceGetTotalEccErrors": 2}
-    assert told(NvmlReader(nvml).open()[0]) == 9 - own.get(function, 1)
+    assert count_values(NvmlReader(nvml).open()[0]) == 9 - own.get(function, 1)
 
 
 @pytest.mark.parametrize(

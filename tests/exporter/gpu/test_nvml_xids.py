@@ -81,7 +81,7 @@ def test_row_25_the_xid_that_comes_with_a_loss_is_counted(nvml: FakeNvml) -> Non
 
 
 def test_xids_that_cannot_be_watched_are_absent(nvml: FakeNvml) -> None:
-    """A count of 0 from a GPU that nobody watches would be a promise."""
+    """A count of 0 for a GPU that is not watched would be a false promise."""
     events = Events(nvml)
     nvml.fail("nvmlDeviceRegisterEvents", "NOT_SUPPORTED")
     assert NvmlReader(nvml).open()[0].xids() is None
@@ -105,7 +105,7 @@ def test_an_event_set_that_fails_costs_no_other_reading(nvml: FakeNvml, failure:
 def test_a_thread_that_hangs_in_the_driver_holds_up_no_recovery(
     nvml: FakeNvml, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Other GPUs must be opened anew while one of them waits for its events for ever."""
+    """Other GPUs must be reopened while one of them waits for its events forever."""
     monkeypatch.setattr(nvml_xids, "LOCK_SECONDS", 0.05)
     Events(nvml)
     hangs, asked = threading.Event(), threading.Event()

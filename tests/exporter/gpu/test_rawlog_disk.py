@@ -142,7 +142,7 @@ def test_row_25_a_clock_set_back_begins_a_new_file_and_loses_no_row(
 def test_a_disk_that_hangs_does_not_hold_up_the_end(
     tmp_path: Path, record: GpuRecord, fake_time: FakeTime, disk: Disk, registry: CollectorRegistry
 ) -> None:
-    """A dead network file system blocks a write for ever; the process must be able to end all the same."""
+    """A dead network file system blocks a write forever; the process must still be able to end."""
     log, hangs, writing = RawLog(tmp_path, lambda: [record], RawLogMetrics(registry)), Event(), Event()
 
     def hang(_: int, __: bytes) -> int:

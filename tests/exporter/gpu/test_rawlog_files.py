@@ -1,4 +1,4 @@
-"""The raw log among other people's files: it deletes none of theirs, and notices what becomes of its own."""
+"""The raw log in a folder with other files: it deletes only its own, and notices when they are changed."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ def test_a_bad_recording_is_refused_with_the_reason(tmp_path: Path, text: str, r
     ],
 )
 def test_no_recording_tells_what_no_gpu_can(tmp_path: Path, cells: str) -> None:
-    """It may be a stranger's: what it calls a GPU becomes a label, and what is no number would cost the page."""
+    """A recording may come from anywhere: its GPU names become labels, and an invalid number would fail the page."""
     columns = "ts_ms,mem_used_bytes,sm_util_pct,mem_util_pct,power_mw,sm_mhz,temp_c,gpu"
     with pytest.raises(UsageError, match=r"line 2, is not a row of numbers"):
         ReplayReader(write(tmp_path, f"{columns}\n1,{cells}\n"))
@@ -111,7 +111,7 @@ def test_a_missing_recording_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", ["/dev/zero", "fifo", ".", "a\0b"])
 def test_what_is_no_file_is_refused(tmp_path: Path, path: str) -> None:
-    """A FIFO holds up the start for ever, and a device has no end."""
+    """A FIFO blocks the start forever, and a device has no end."""
     os.mkfifo(tmp_path / "fifo")
     with pytest.raises(UsageError, match=r"is not a file|its name is not valid"):
         ReplayReader(tmp_path / path)

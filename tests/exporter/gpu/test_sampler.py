@@ -47,7 +47,7 @@ def start(metrics: SamplerMetrics, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 def test_every_tier_is_read(
     start: Callable[[FakeDevice], GpuSampler], device: FakeDevice, wait_until: Callable[..., None]
 ) -> None:
-    """The slow readings run beside the memory samples."""
+    """The slow readings run in parallel to the memory samples."""
     record = start(device).record
     for kind in (Memory, Utilization, Status, Pcie, Processes):
         wait_until(lambda kind=kind: record.fresh(kind) is not None)
@@ -75,7 +75,7 @@ def test_a_reading_that_hangs_costs_only_itself(
 
 
 def test_pcie_and_processes_are_off_unless_asked_for(device: FakeDevice) -> None:
-    """One blocks for 40 ms, the other takes a lock in some drivers: nobody should pay for them unasked."""
+    """One blocks for 40 ms, the other takes a lock in some drivers: they must be opt-in."""
     reads = [tier.read for tier in tiers_of(device, pcie=False, processes=False)]
     assert device.pcie not in reads
     assert device.processes not in reads
@@ -174,7 +174,7 @@ def test_a_tick_without_memory_costs_a_tick(stepped: GpuSampler, device: FakeDev
 def test_an_exception_that_is_no_gpu_error_costs_a_tick(
     stepped: GpuSampler, device: FakeDevice, metrics: SamplerMetrics, error: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A thread that ends by surprise blinds the exporter until somebody restarts it."""
+    """A thread that ends unexpectedly blinds the exporter until it is restarted."""
 
     def fail() -> Memory:
         raise error
@@ -293,7 +293,7 @@ def test_a_failing_slow_reading_costs_only_itself(
 
 
 def test_fields_that_failed_are_counted(stepped: GpuSampler, device: FakeDevice, metrics: SamplerMetrics) -> None:
-    """A field that is absent because it failed must be told from one that the GPU does not have."""
+    """A field that failed must be distinguishable from one that the GPU does not have."""
     device.take_failures = lambda: ["UNKNOWN", "UNKNOWN"]  # type: ignore[method-assign]
     stepped._read(device.status)
     assert metrics.errors.labels("0", "UNKNOWN")._value.get() == 2

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @given(st.lists(st.floats(0, 0.05), min_size=1, max_size=50))
 def test_ticks_never_drift(work_seconds: list[float]) -> None:
-    """A loop that sleeps "10 ms after the work" falls behind for ever; every tick must lie on the first one's grid."""
+    """A loop that sleeps "10 ms after the work" falls behind forever; every tick must lie on the first one's grid."""
     now = 50.0
 
     def sleep(seconds: float) -> None:

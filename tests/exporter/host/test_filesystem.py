@@ -24,7 +24,7 @@ def values(collector: Collectors) -> dict[str, float]:
 
 
 def test_sizes_are_those_of_the_file_system(tmp_path: Path) -> None:
-    """Space that only root may use is no space: a run would fail long before it reads zero."""
+    """Space that only root may use does not count: a run would fail long before it reaches zero."""
     found = values(Collectors({"filesystem": FilesystemCollector({"results": tmp_path})}))
     space = os.statvfs(tmp_path)
     assert found["hop2rag_host_filesystem_size_bytes results"] == space.f_blocks * space.f_frsize
@@ -76,6 +76,6 @@ def test_volumes_are_named() -> None:
 
 @pytest.mark.parametrize("given", [["/data"], ["results="], ["Results=/data"], ["a=/x", "a=/y"], ["=/x"], [""]])
 def test_a_volume_that_cannot_be_one_is_refused(given: list[str]) -> None:
-    """A path alone as a label would tell every scraper how the host's disks are laid out."""
+    """A path as a label would show every scraper the layout of the host's disks."""
     with pytest.raises(UsageError, match=r"--collector\.filesystem .* is not allowed\. Use NAME=PATH"):
         parse_volumes(given)

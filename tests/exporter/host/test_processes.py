@@ -84,7 +84,7 @@ class Proc:
         command: str = "engine",
         pages: int = 1,
     ) -> None:
-        """Add a process, or tell news of it: CPU time in ticks, its own and that of children that have ended."""
+        """Add or update a process: CPU time in ticks, its own and that of children that have ended."""
         folder = self._folder / str(pid)
         folder.mkdir(exist_ok=True)
         rest = f"{state} {parent} 0 0 0 0 0 0 0 0 0 {ticks} 0 {ended} 0 20 0 1 0 {started} 0 {pages}"
@@ -149,7 +149,7 @@ def test_a_pid_is_no_strangers_even_where_the_change_is_not_seen(proc: Proc, fak
 
 
 def test_a_child_whose_pid_another_process_gets_is_left_out(proc: Proc) -> None:
-    """Between two looks at the tree a worker ends and its number goes to somebody else."""
+    """Between two searches a worker ends, and its pid goes to another process."""
     proc.put(7)
     proc.put(8, parent=7, started=5)
     collector = ProcessCollector({"engine": Target(pid=7)})
@@ -221,7 +221,7 @@ def test_new_children_are_seen_within_seconds(fake_time: FakeTime, wait_until: C
 
 
 def test_host_totals() -> None:
-    """What the engine takes only means something beside what there is."""
+    """The share of the engine is known only with the totals of the host."""
     first = values(HostCollector())
     assert first["hop2rag_host_memory_total_bytes", ""] > first["hop2rag_host_memory_available_bytes", ""] > 0
     second = values(HostCollector())

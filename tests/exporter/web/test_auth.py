@@ -67,7 +67,7 @@ class Gate:
 
 @pytest.fixture
 def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
-    """Return the check, and let go whoever waits at the end."""
+    """Return the check, and release the waiting ones at the end."""
     gate = Gate(monkeypatch)
     yield gate
     gate.go.set()
@@ -122,11 +122,11 @@ async def test_checks_of_clients_that_have_gone_are_dropped(auth: BasicAuth, gat
     gate.go.set()
     assert await auth._is_allowed(header("right"), Client().receive, HERE)
     assert len(gate.checked) <= 3  # the one under way, perhaps one that was next, and the right one
-    assert not auth._wrong  # nobody waited for the answer
+    assert not auth._wrong  # no client waited for the result
 
 
 async def test_the_right_password_has_its_turn_among_wrong_ones_that_wait(auth: BasicAuth, gate: Gate) -> None:
-    """Checks run in the order in which they came: nobody who came later is before Prometheus."""
+    """Checks run in order of arrival: no later client overtakes Prometheus."""
     early = [asyncio.create_task(auth._is_allowed(header(str(number)), Client().receive, HERE)) for number in range(5)]
     await asyncio.sleep(0)
     right = asyncio.create_task(auth._is_allowed(header("right"), Client().receive, HERE))
@@ -183,7 +183,7 @@ async def test_clients_that_stay_with_wrong_passwords_wait_behind_others(
 
 
 def test_a_crowd_over_http_does_not_keep_another_address_out(gate: Gate, wait_until: Callable[..., None]) -> None:
-    """The server tells the addresses apart: forty that stay connected, and the right password from another."""
+    """The server distinguishes addresses: forty that stay connected, and the right password from another."""
     transport = httpx.HTTPTransport(local_address="127.0.0.2")
     with (
         MetricsServer(CollectorRegistry(), users={"prometheus": HASH}) as server,

@@ -87,7 +87,7 @@ def test_clients_without_a_certificate_are_refused_where_one_is_required(certifi
     ],
 )
 def test_what_is_not_supported_is_refused(tmp_path: Path, text: str, reason: str) -> None:
-    """A setting that is silently ignored is a hole: the user believes that it holds."""
+    """A setting that is silently ignored is a hole: the user believes that it is in force."""
     with pytest.raises(UsageError, match=reason) as caught:
         read_web_config(write(tmp_path, text))
     assert "plain" not in str(caught.value)
@@ -114,7 +114,7 @@ def configured(directory: Path) -> ssl.SSLContext:
 @pytest.mark.parametrize("kind", ["fifo", "device", "folder", "large"])
 @pytest.mark.parametrize("place", ["web.yml", "cert.pem", "key.pem", "ca.pem"])
 def test_what_is_no_file_is_refused(certificate: Path, place: str, kind: str) -> None:
-    """A start that waits for whoever writes to a FIFO, or reads a device without end, says nothing at all."""
+    """A start that waits for a FIFO, or reads an endless device, would log nothing."""
     (certificate / "ca.pem").write_bytes((certificate / "cert.pem").read_bytes())
     write(
         certificate,
@@ -154,7 +154,7 @@ def test_an_encrypted_key_is_refused_and_nobody_is_asked(certificate: Path, monk
 
 
 def test_client_verification_needs_a_ca_and_nothing_else(tmp_path: Path) -> None:
-    """`client_ca_file` without `client_auth_type` would verify no one."""
+    """`client_ca_file` without `client_auth_type` would verify no client."""
     text = "tls_server_config: {cert_file: a, key_file: b, client_ca_file: c}\n"
     tls = read_web_config(write(tmp_path, text)).tls_server_config
     assert tls is not None
@@ -188,7 +188,7 @@ def test_headers_without_sense_are_refused(guarded: str, header: str) -> None:
 
 
 def test_health_needs_no_password(guarded: str) -> None:
-    """A container's health check knows no secrets, and health tells none."""
+    """A container's health check knows no secrets, and the health page reveals none."""
     assert httpx.get(f"{guarded}/-/healthy").status_code == 200
     assert httpx.get(f"{guarded}/-/ready").status_code == 200
 

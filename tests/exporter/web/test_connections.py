@@ -79,7 +79,7 @@ def is_cut(client: socket.socket) -> bool:
 
 @pytest.mark.parametrize("limits", [SHORT_REQUESTS])
 def test_a_slow_header_is_cut_off(port: int) -> None:
-    """A client that sends one byte a second must not hold a connection for ever; uvicorn alone would let it."""
+    """A client that sends one byte a second must not keep a connection forever, as uvicorn alone would allow."""
     with socket.create_connection(("127.0.0.1", port)) as client:
         client.sendall(b"GET /metrics HTTP/1.1\r\nX-Slow: ")
         assert not read_to_the_end(client)
@@ -108,7 +108,7 @@ def test_an_idle_connection_ends(port: int) -> None:
 
 @pytest.mark.parametrize("limits", [SHORT_REQUESTS])
 def test_a_client_that_never_reads_is_dropped(port: int, wait_until: Callable[..., None]) -> None:
-    """Answers nobody takes must not pile up in memory."""
+    """Responses that no client reads must not pile up in memory."""
     with socket.create_connection(("127.0.0.1", port)) as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.sendall(GET * 200)
@@ -155,7 +155,7 @@ def test_an_error_that_a_client_can_cause_is_said_seldom() -> None:
 
 
 async def test_row_04_a_flood_is_bounded_and_scrapes_go_on(port: int) -> None:
-    """Fault row 4: 500 connections at once, half of them slow; a scrape beside them is answered."""
+    """Fault row 4: 500 connections at once, half of them slow; a scrape is answered meanwhile."""
     memory_before = psutil.Process().memory_info().rss
     statuses: list[bytes] = []
 

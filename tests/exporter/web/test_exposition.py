@@ -55,7 +55,7 @@ def families(draw: st.DrawFn) -> Metric:
 
 @given(st.lists(families(), max_size=4))
 def test_any_family_is_encoded_as_the_library_does(drawn: list[Metric]) -> None:
-    """An encoder of our own is only bearable while nobody can tell it from the real one."""
+    """Our own encoder is acceptable only while its output equals that of the library."""
     assert encode_text(Families(drawn)) == generate_latest(Families(drawn))
 
 

@@ -1,4 +1,4 @@
-"""Turns are fair: who asks most waits longest, and nobody's leaving stops the others."""
+"""Turns are fair: the client that asks most waits longest, and one that leaves stops no other."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def test_clients_have_turns_in_a_circle() -> None:
 
 
 async def test_a_newcomer_takes_the_place_of_the_last_of_the_largest_crowd() -> None:
-    """The bound holds, and whoever fills it pays for it."""
+    """The queue is bounded, and the client that fills it pays for it."""
     crowd = Crowd(5)
     tasks = await crowd.come(*"aaaabcbb")
     crowd.go.set()

@@ -97,7 +97,7 @@ def test_a_handshake_has_a_time_of_its_own(serve: Serve, wait_until: Callable[..
 
 
 def test_a_server_ends_beside_handshakes(serve: Serve) -> None:
-    """A crowd that says nothing must not hold up the end for its time."""
+    """Silent clients must not delay the shutdown."""
     server, client = serve(LIMITS)
     assert client.get("/metrics").status_code == 200
     with connect(client), connect(client) as silent:
@@ -108,7 +108,7 @@ def test_a_server_ends_beside_handshakes(serve: Serve) -> None:
 
 
 class Listener:
-    """Stands in for the loop's accept: what it is told to give, one after the other, then nothing for ever."""
+    """Stands in for the loop's accept: gives its answers in order, then nothing."""
 
     def __init__(self, *answers: object) -> None:
         self.answers = list(answers)
@@ -149,7 +149,7 @@ async def test_row_25_no_descriptor_is_said_once_and_idle_ones_make_room(
 
 @pytest.mark.parametrize(("tls", "said"), [(None, b"HTTP/1.1 503"), (Mock(), b"")])
 async def test_a_newcomer_is_refused_where_all_are_answered(tls: ssl.SSLContext | None, said: bytes) -> None:
-    """A 503 before a handshake would be no TLS; who is being answered is not dropped for somebody else."""
+    """A 503 before a handshake would not be TLS; a request in progress is not dropped for a new connection."""
     door = Door(Limits(connections=1), tls, Mock())
     door._guests[Mock(is_waiting=False)] = Mock(), Mock()
     ours, theirs = socket.socketpair()

@@ -87,7 +87,7 @@ class EndlessNodes(Hop2RagNodes):
     """A defect of ours: `decide` neither ends the loop nor counts hops."""
 
     async def decide(self, state: Hop2RagState, meter: QuestionMeter) -> Changes:
-        """Go on for ever."""
+        """Continue forever."""
         await super().decide(state, meter)
         return {"hop": state["hop"]}
 

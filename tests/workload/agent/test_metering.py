@@ -30,12 +30,12 @@ if TYPE_CHECKING:
     from workload.agent.nodes import Changes, Hop2RagNodes
     from workload.agent.state import Hop2RagState
 
-# Unequal neighbours everywhere: time credited to the node beside it is off by 2 ms or more.
+# Unequal neighbours everywhere: time credited to the wrong neighbour is off by 2 ms or more.
 SECONDS = dict(zip(NODES, (0.004, 0.03, 0.05, 0.008, 0.001, 0.02, 0.012, 0.04, 0.006, 0.002), strict=True))
 
 
 class SteppedClock:
-    """A clock that shows what it is told."""
+    """A clock that a test sets."""
 
     def __init__(self, now: float) -> None:
         self.now = now
@@ -126,7 +126,7 @@ FAILURES = (RuntimeError(), LlmError("timeout"), asyncio.CancelledError(), Keybo
 
 @pytest.mark.parametrize("failure", FAILURES, ids=lambda failure: type(failure).__name__)
 async def test_row_26_what_failed_is_counted_and_is_no_latency(failure: BaseException) -> None:
-    """An overloaded engine that refuses in 10 us would halve the mean; a gauge left up would stay up for ever."""
+    """An overloaded engine that refuses in 10 us would halve the mean; a gauge that is left up stays up forever."""
     measured = bench()
     question = measured.meter.question("0", "bridge")
     reason = getattr(failure, "reason", None)
@@ -151,13 +151,13 @@ def fail_within(question: QuestionMeter, failure: BaseException, reason: str | N
 
 
 def observed(metrics: AgentMetrics) -> float:
-    """Return how many times all histograms of times, and of tokens and hops, hold."""
+    """Return the number of observations in all histograms."""
     histograms = (value for value in vars(metrics).values() if isinstance(value, Histogram))
     samples = (sample for histogram in histograms for family in histogram.collect() for sample in family.samples)
     return sum(sample.value for sample in samples if sample.name.endswith("_count"))
 
 
-def test_what_ended_well_is_observed_beside_no_failure() -> None:
+def test_what_succeeded_is_observed_and_counts_as_no_failure() -> None:
     """Attempts are a histogram's count and its failures: whatever ends is in one of the two, and in one only."""
     measured = bench()
     question = measured.meter.question("0", "bridge")
@@ -179,7 +179,7 @@ def test_what_ended_well_is_observed_beside_no_failure() -> None:
 
 @pytest.mark.parametrize("buckets", [NODE_BUCKETS, QUESTION_BUCKETS, TTFT_BUCKETS], ids=["node", "question", "ttft"])
 def test_no_time_within_the_time_out_lies_beyond_the_buckets(buckets: Sequence[float]) -> None:
-    """A quantile in the last bucket is told as its lower bound: a call of 110 s read as 60 s."""
+    """A quantile in the last bucket becomes its lower bound: a call of 110 s read as 60 s."""
     client = inspect.signature(Llm).parameters["timeout_seconds"].default
     assert buckets[-1] >= client == LoadSettings.model_fields["request_timeout"].default
 
@@ -200,7 +200,7 @@ def test_row_05_ten_thousand_names_make_one_series_more() -> None:
 
 
 def series_of(metrics: AgentMetrics) -> int:
-    """Return how many nodes the duration histogram tells apart."""
+    """Return how many nodes the duration histogram distinguishes."""
     samples = next(iter(metrics.node_duration.collect())).samples
     return sum(sample.name.endswith("_count") for sample in samples)
 

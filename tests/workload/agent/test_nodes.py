@@ -1,4 +1,4 @@
-"""Single nodes: what is kept, what is taken in, and what happens with replies that nobody asked for."""
+"""Single nodes: which documents they keep and add, and how they handle unexpected replies."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def test_accumulate_takes_the_best_new_texts(known: list[int], ranked: lis
 
 
 async def test_accumulate_tells_documents_apart_by_text_alone() -> None:
-    """Wikipedia dumps hold a paragraph under several ids; twice in a prompt it only costs tokens."""
+    """Wikipedia dumps contain a paragraph under several ids; twice in a prompt it only costs tokens."""
     state = state_with(ranked=[document(1, "same"), document(2, "same"), document(3, "other")])
     changes = await nodes_of().accumulate(state, METER)
     assert [found.id for found in changes["fresh"]] == ["d1", "d3"]

@@ -97,7 +97,7 @@ async def test_a_right_draft_is_used_and_searched_once(stub: StubVllm, client: o
 
 
 async def test_a_right_draft_hides_the_time_it_had(stub: StubVllm, client: openai.AsyncOpenAI, tmp_path: Path) -> None:
-    """Retrieval of 50 ms beside a call of 100 ms costs the question nothing: the journal says what was waited for."""
+    """Retrieval of 50 ms during a call of 100 ms costs the question nothing: the journal has the time waited."""
     stub.script = lambda body: Turn(
         json.dumps({"query": QUESTION}) if "Decomposition" in str(body) else None, seconds=0.1
     )
@@ -112,7 +112,7 @@ async def test_a_right_draft_hides_the_time_it_had(stub: StubVllm, client: opena
 
 
 async def test_a_wrong_draft_is_dropped_and_counted(stub: StubVllm, client: openai.AsyncOpenAI) -> None:
-    """Its time is waste; the query is searched for as if there had been none."""
+    """Its time is wasted; the query is searched for as without a draft."""
     stub.script = by_node(decompose='{"query": "another"}')
     agent, store = agent_of(client, "question")
     measured = bench()

@@ -62,7 +62,7 @@ async def test_a_primed_cache_serves_the_first_question(stub: StubVllm, client: 
 async def test_its_cost_is_in_the_journal_and_not_among_the_questions(
     client: openai.AsyncOpenAI, tmp_path: Path
 ) -> None:
-    """What warming costs must be told beside what it brings, and must not look like a user's question."""
+    """The cost of priming must be reported with its benefit, and must not look like a user's question."""
     path = tmp_path / "journal.sqlite"
     with Journal(path, {}) as journal:
         measured = bench(journal=journal)

@@ -22,20 +22,20 @@ TOKENS = st.lists(st.integers(0, 1), min_size=1, max_size=12)
 
 @dataclass
 class Call:
-    """A call and what its `close` was told."""
+    """A call and the bound that its `close` received."""
 
     arrival: Arrival
-    told: int | None = None
+    bound: int | None = None
 
-    def tell(self, tokens: int) -> None:
+    def take(self, tokens: int) -> None:
         """Take the bound; it comes once."""
-        assert self.told is None
-        self.told = tokens
+        assert self.bound is None
+        self.bound = tokens
 
 
 @st.composite
 def loads(draw: DrawFn) -> tuple[list[list[int] | None], list[int]]:
-    """Return prompts in the order of sending, None for a call that never tells its own, and an order of their ends."""
+    """Return prompts in the order of sending, None where the prompt ids never arrive, and an order of their ends."""
     prompts = draw(st.lists(st.none() | TOKENS, min_size=1, max_size=6))
     # each call has two events, its prompt and its end, in that order but anywhere among the others'
     return prompts, draw(st.permutations(list(range(len(prompts))) * 2))
@@ -51,24 +51,24 @@ def test_the_order_of_sending_decides(load: tuple[list[list[int] | None], list[i
     for number in events:
         prompt = prompts[number]
         if number in begun:
-            order.close(calls[number].arrival, calls[number].tell)
+            order.close(calls[number].arrival, calls[number].take)
         elif prompt is not None:
             order.prompt(calls[number].arrival, prompt)
         begun.add(number)
     index = PrefixIndex(block_size)
-    assert [call.told for call in calls] == [None if prompt is None else index.observe(prompt) for prompt in prompts]
+    assert [call.bound for call in calls] == [None if prompt is None else index.observe(prompt) for prompt in prompts]
     assert not order._waiting
 
 
 def test_a_call_that_failed_early_holds_nobody_up() -> None:
-    """A refused call never tells its prompt; one that waited for it would never learn its bound."""
+    """The prompt ids of a refused call never arrive; a call that waits for them would never get its bound."""
     order = ReuseOrder(2)
     refused, good = Call(order.send("")), Call(order.send(""))
     order.prompt(good.arrival, [1, 2, 3])
-    order.close(good.arrival, good.tell)
-    told_too_early = good.told
-    order.close(refused.arrival, refused.tell)
-    assert (told_too_early, refused.told, good.told) == (None, None, 0)
+    order.close(good.arrival, good.take)
+    too_early = good.bound
+    order.close(refused.arrival, refused.take)
+    assert (too_early, refused.bound, good.bound) == (None, None, 0)
 
 
 def test_a_call_that_failed_late_has_filled_the_cache() -> None:
@@ -76,10 +76,10 @@ def test_a_call_that_failed_late_has_filled_the_cache() -> None:
     order = ReuseOrder(2)
     cut, after = Call(order.send("")), Call(order.send(""))
     order.prompt(cut.arrival, [1, 2, 3, 4])
-    order.close(cut.arrival, cut.tell)
+    order.close(cut.arrival, cut.take)
     order.prompt(after.arrival, [1, 2, 3, 4, 5])
-    order.close(after.arrival, after.tell)
-    assert after.told == 4
+    order.close(after.arrival, after.take)
+    assert after.bound == 4
 
 
 def test_generated_tokens_serve_the_next_call() -> None:
@@ -88,26 +88,26 @@ def test_generated_tokens_serve_the_next_call() -> None:
     first = Call(order.send(""))
     order.prompt(first.arrival, [1, 2])
     order.output(first.arrival, [3, 4, 5])
-    order.close(first.arrival, first.tell)
+    order.close(first.arrival, first.take)
     second = Call(order.send(""))
     order.prompt(second.arrival, [1, 2, 3, 4, 5, 6])
-    order.close(second.arrival, second.tell)
-    assert second.told == 4
+    order.close(second.arrival, second.take)
+    assert second.bound == 4
 
 
 def test_an_output_that_had_to_wait_is_not_forgotten() -> None:
-    """A short call may end while an earlier one has not told its prompt; its own output counts all the same."""
+    """A short call may end before the prompt ids of an earlier one arrive; its output still counts."""
     order = ReuseOrder(2)
     slow, quick = Call(order.send("")), Call(order.send(""))
     order.prompt(quick.arrival, [1, 2])
     order.output(quick.arrival, [3, 4, 5])
-    order.close(quick.arrival, quick.tell)
+    order.close(quick.arrival, quick.take)
     order.prompt(slow.arrival, [7, 7])
-    order.close(slow.arrival, slow.tell)
+    order.close(slow.arrival, slow.take)
     after = Call(order.send(""))
     order.prompt(after.arrival, [1, 2, 3, 4, 5])
-    order.close(after.arrival, after.tell)
-    assert after.told == 4
+    order.close(after.arrival, after.take)
+    assert after.bound == 4
 
 
 def test_salts_are_separate() -> None:
@@ -116,8 +116,8 @@ def test_salts_are_separate() -> None:
     for salt, expected in (("warm-up", 0), ("load", 0), ("load", 2)):
         call = Call(order.send(salt))
         order.prompt(call.arrival, [1, 2, 3])
-        order.close(call.arrival, call.tell)
-        assert call.told == expected
+        order.close(call.arrival, call.take)
+        assert call.bound == expected
 
 
 def test_an_unknown_block_size_tells_nothing() -> None:
@@ -127,8 +127,8 @@ def test_an_unknown_block_size_tells_nothing() -> None:
         call = Call(order.send(""))
         order.prompt(call.arrival, [1, 2, 3])
         order.output(call.arrival, [4])
-        order.close(call.arrival, call.tell)
-        assert call.told is None
+        order.close(call.arrival, call.take)
+        assert call.bound is None
     assert not order._waiting
 
 
@@ -139,10 +139,10 @@ def test_ids_that_are_none_fail_their_own_call(ids: list[int]) -> None:
     first, second = Call(order.send("")), Call(order.send(""))
     with pytest.raises((TypeError, OverflowError)):
         order.prompt(second.arrival, ids)
-    order.close(second.arrival, second.tell)
+    order.close(second.arrival, second.take)
     order.prompt(first.arrival, [1, 2])
-    order.close(first.arrival, first.tell)
-    assert (first.told, second.told) == (0, None)
+    order.close(first.arrival, first.take)
+    assert (first.bound, second.bound) == (0, None)
 
 
 @given(prompt=TOKENS, output=TOKENS, salt=st.sampled_from(["", "s"]))

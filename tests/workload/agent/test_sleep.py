@@ -1,4 +1,4 @@
-"""An engine that sleeps during retrieval: told in time, awake before the next call, its cost in the journal."""
+"""An engine that sleeps during retrieval: requested in time, awake before the next call, its cost in the journal."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ async def test_the_wake_up_of_a_cancelled_question_does_not_overtake_its_sleep(c
 
 
 async def test_a_retrieval_that_fails_wakes_the_engine_once_it_sleeps() -> None:
-    """The failure is told, and the next question finds an engine that is awake."""
+    """The failure is reported, and the next question finds the engine awake."""
     heard: list[str] = []
     arrives = threading.Event()
 

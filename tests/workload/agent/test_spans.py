@@ -1,4 +1,4 @@
-"""Spans of a question: how they nest, what they tell, and what they never tell."""
+"""Spans of a question: how they nest, and what they contain and never contain."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def attribute(span: ReadableSpan, name: str) -> Any:
 async def test_calls_lie_in_nodes_and_nodes_in_the_question(
     stub: StubVllm, client: openai.AsyncOpenAI, meter: Meter, exported: InMemorySpanExporter
 ) -> None:
-    """A flat list of spans tells nothing that a histogram does not."""
+    """A flat list of spans shows nothing that a histogram does not."""
     stub.script = by_node(decide=NOT_ENOUGH)
     await ask(client, meter)
     spans = exported.get_finished_spans()
@@ -104,7 +104,7 @@ async def test_the_server_is_told_which_span_called_it(
 async def test_a_call_tells_the_servers_tokens(
     stub: StubVllm, client: openai.AsyncOpenAI, meter: Meter, exported: InMemorySpanExporter
 ) -> None:
-    """Tokens beside the time are what a trace of an LLM is looked at for."""
+    """A trace of an LLM is read for its tokens and times."""
     stub.script = by_node(decide=ENOUGH)
     question = meter.question("0", "bridge")
     await agent_of(client).answer("When?", question)

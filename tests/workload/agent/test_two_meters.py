@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 async def test_both_meters_see_the_same_visits(stub: StubVllm, client: openai.AsyncOpenAI) -> None:
-    """Two independent witnesses of the same question: a visit lost, doubled or misplaced by one of them shows."""
+    """Callbacks and nodes report the same question independently: a visit that one loses or doubles shows."""
     stub.script = by_node(decide=json.dumps({"enough": "no", "missing": "the year"}))
     inside, handler = bench(), MeteringHandler(NODES)
     agent = agent_of(client, max_hops=3)

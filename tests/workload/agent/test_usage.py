@@ -1,4 +1,4 @@
-"""What a server says of a call is checked once: a figure that cannot be true fails the call, and nothing beside it."""
+"""A server's usage is checked once: an impossible figure fails its call and nothing else."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ async def test_row_23_a_figure_that_cannot_be_true_costs_its_call_and_nothing_el
 ) -> None:
     """One such number ended an hour-long run: as a traceback, or as "Free disk space" for what no disk was short of.
 
-    The row is written, and the call keeps its place in the order of arrival: else no later bound would ever be told.
+    The row is written, and the call keeps its place in the order of arrival: else no later bound would ever be known.
     """
     hostile, honest = await survives(lasting, tmp_path, turn)
     assert (hostile["outcome"], hostile["reason"], hostile["prompt_tokens"]) == ("failed", "server_error", None)
@@ -126,7 +126,7 @@ async def test_a_text_that_is_none_is_the_server_s_fault(lasting: StubVllm, cont
 
 
 async def test_usage_in_every_chunk_counts_once_and_a_null_takes_nothing_back(lasting: StubVllm) -> None:
-    """With `continuous_usage_stats` each chunk tells the sum so far; the last one that tells any is the call's."""
+    """With `continuous_usage_stats` each chunk has the sum so far; the last one with a usage counts."""
     measured = bench()
     parts: list[dict[str, Any]] = [
         {"choices": [{"delta": {"content": "a"}}], "usage": {"prompt_tokens": 9, "completion_tokens": 1}},
