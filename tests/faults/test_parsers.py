@@ -110,13 +110,15 @@ QUESTION = st.fixed_dictionaries(
 @given(as_json(st.lists(QUESTION | JSON_VALUES, max_size=3) | JSON_VALUES))
 @example(b"[" * 100_000)
 @example(b'[{"_id": "\\ud800"}]')
+@example(b'[{"_id": "0", "question": "0", "answer": "0", "supporting_facts": null, "context": [["", []]]}]')
 def test_row_20_any_question_file_is_whole_or_refused(tmp_path: Path, content: bytes) -> None:
     """The file is the user's own and may be of another data set; its place and field are named."""
     path = tmp_path / "questions.json"
     path.write_bytes(content)
     found = answer(lambda: load(path), UsageError)
     if found is not None:
-        assert all(isinstance(question, Question) and question.supporting_facts for question in found)
+        assert all(isinstance(question, Question) for question in found)
+        assert all(sentence >= 0 for question in found for _, sentence in question.supporting_facts)
 
 
 LINES = shaped("messages", "prompt", "prompt_token_ids", "output", "output_token_ids", "request", "node", "hop")
