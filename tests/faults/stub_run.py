@@ -6,6 +6,7 @@ Usage: python -m tests.faults.stub_run FOLDER SECONDS_A_CALL ARGUMENT ...
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from workload.corpus.synthetic import generate
 
 def main(folder: Path, seconds: float, arguments: list[str]) -> int:
     """Return the exit code of a command line."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's `make faults &` would have it ignored
     os.environ["HOP2RAG_CACHE"] = str(folder / "cache")
     os.environ["ACKNOWLEDGED"] = str(folder / "acknowledged")
     questions = generate(questions=40, passages=120, seed=3)

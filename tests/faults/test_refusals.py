@@ -118,7 +118,7 @@ async def test_row_08_ten_refusals_in_a_row_stop_everybody(stub: StubVllm, tmp_p
     """The breaker opens, no question is sent while canaries are refused too, and the run ends with exit code 4."""
     stub.script = lambda _: Turn(status=503)
     stub.canary_status = 503
-    load = Load(stub, tmp_path, patience_seconds=0.5)
+    load = Load(stub, tmp_path, patience_seconds=0.5, canary_seconds=5.0)
     with pytest.raises(DependencyDownError, match="canary completion with 503") as raised:
         await load.run(30, 4)
     assert raised.value.exit_code == 4

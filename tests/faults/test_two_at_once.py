@@ -141,13 +141,13 @@ def test_row_22_the_load_starts_no_engine_between_two_arms(tmp_path: Path) -> No
 
     held.__enter__()
     load = continuous.ContinuousLoad(
-        load_settings({"limit": 1, "max_hops": 1, "k": 1}, {}),
-        1.0,
-        SimpleNamespace(start=start),
-        TargetFiles(tmp_path / "targets"),
-        Corpus(StubStore(), generate(3, 60, 0)),  # type: ignore[arg-type]
-        Embedder(),
-        Console(file=Said(), width=200),  # type: ignore[arg-type]
+        settings=load_settings({"limit": 1, "max_hops": 1, "k": 1}, {}),
+        rate=1.0,
+        launcher=SimpleNamespace(start=start),
+        targets=TargetFiles(tmp_path / "targets"),
+        corpus=Corpus(StubStore(), generate(3, 60, 0)),  # type: ignore[arg-type]
+        embedder=Embedder(),
+        console=Console(file=Said(), width=200),  # type: ignore[arg-type]
         sleep=sleep,
         engine=used,
     )

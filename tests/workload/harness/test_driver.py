@@ -82,8 +82,9 @@ class Load:
         *,
         timeout_seconds: float = 5.0,
         patience_seconds: float = PATIENCE_SECONDS,
+        canary_seconds: float = 0.2,
     ) -> None:
-        self.stub, self.path = stub, folder / "journal.sqlite"
+        self.stub, self.path, self.canary_seconds = stub, folder / "journal.sqlite", canary_seconds
         self.timeout_seconds, self.patience_seconds = timeout_seconds, patience_seconds
         self.tally = Tally(0)
         self.bench: Bench = bench()
@@ -98,7 +99,7 @@ class Load:
             async with client_of(self.stub.url, self.timeout_seconds) as client:
                 breaker = Breaker()
                 agent = agent_of(client, store, 2, layout, self.timeout_seconds, breaker)
-                probe = partial(ask_canary, self.stub.url, "stub", 0.2)
+                probe = partial(ask_canary, self.stub.url, "stub", self.canary_seconds)
                 gate = EngineGate(probe, self.patience_seconds, breaker=breaker)
                 driver = Driver(agent, self.bench.meter, gate)
                 phase = Phase(arm="prefix-on", block=0, name="c1", segment=0, salt="salt")
