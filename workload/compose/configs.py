@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).parents[2] / "prometheus"
 NOTE = "# Written by `hop2rag compose configs` from ../{name}; change that one.\n"
 
-# What differs between a host and the network of docker-compose.yml; all else, comments included, is the same.
-# The services' own targets lie in a volume of theirs, /targets; a folder of the checkout holds the user's.
+# The differences between a host and the network of docker-compose.yml; all else, with comments, is the same.
+# The services' own targets are in a volume, /targets; the user's are in a folder of the checkout.
 CHANGES: Mapping[str, Mapping[str, str]] = {
     "prometheus.yml": {
         "[rules/*.yml, alerts/*.yml]": "[../rules/*.yml, ../alerts/*.yml]",
@@ -33,10 +33,10 @@ CHANGES: Mapping[str, Mapping[str, str]] = {
 
 
 def contents(folder: Path = FOLDER) -> dict[str, str]:
-    """Return what `prometheus/compose` must hold, by file name.
+    """Return the files of `prometheus/compose`, by name.
 
     Raises:
-        UsageError: a source no longer has what is to be changed, so that a container would look on its own loopback.
+        UsageError: a source no longer has a text to replace, so a container would connect to its own loopback.
     """
     return {name: _changed(name, (folder / name).read_text(), changes) for name, changes in CHANGES.items()}
 
@@ -54,6 +54,6 @@ def render(folder: Path = FOLDER) -> list[Path]:
 def _changed(name: str, text: str, changes: Mapping[str, str]) -> str:
     for old, new in changes.items():
         if old not in text:
-            raise UsageError(f"{name} does not hold {old!r} any more.", "Change it in workload/compose/configs.py too.")
+            raise UsageError(f"{name} no longer contains {old!r}.", "Change it in workload/compose/configs.py too.")
         text = text.replace(old, new)
     return NOTE.format(name=name) + text

@@ -1,4 +1,4 @@
-"""The password and the tokens of a compose project: made once, each in a volume of its own."""
+"""The password and the tokens of a compose project, generated once, each in a volume of its own."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ PASSWORD_BYTES, TOKEN_BYTES = 18, 32
 
 @dataclass(frozen=True)
 class Credential:
-    """A secret in a file below the folder on which the volumes are mounted.
+    """A secret in a file below the folder where the volumes are mounted.
 
     Attributes:
         file: its path; the first part is the volume.
-        length: random bytes in it.
-        opens: what it opens, and how a person reads it.
+        length: its random bytes.
+        opens: what it opens, and how to read it.
     """
 
     file: str
@@ -45,10 +45,10 @@ CREDENTIALS = (
 
 
 def make(root: Path) -> list[tuple[Credential, bool]]:
-    """Make what is not there yet in `root`, and return every credential with whether it is new.
+    """Generate the missing credentials in `root`; return every credential with whether it is new.
 
-    The files can be read by every user of a container that mounts their volume: the services run as different users,
-    and none mounts a volume that it has no business with.
+    Every user of a container that mounts a volume can read its file, because the services run as different users; each
+    service mounts only the volumes that it needs.
 
     Raises:
         StorageError: a volume is missing or cannot be written.
@@ -62,9 +62,9 @@ def _made(path: Path, length: int) -> bool:
         if text_of(path).strip():
             return False
     except OSError as error:
-        if error.errno not in {errno.ENOENT, errno.ELOOP}:  # it is there, and may be the one in use
+        if error.errno not in {errno.ENOENT, errno.ELOOP}:  # it exists, and may be in use
             raise StorageError(f"Cannot read {path}: {error.strerror}.", remedy) from error
-    except ValueError:  # no text, or no plain file
+    except ValueError:  # not text, or not a regular file
         pass
     if not path.parent.is_dir():
         raise StorageError(f"Cannot write {path}: there is no such folder.", remedy)

@@ -1,4 +1,4 @@
-"""Adds the digests of images to their tags, from the registry: a tag can be moved, a digest cannot."""
+"""Pins images to the digests of their tags in the registry: a tag can move, a digest cannot."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FILES = (
     "workload/engine/Dockerfile.gpu",
 )
 OWN = "hop2rag-"
-"""Images with this prefix are built here and have no registry."""
+"""Images with this prefix are built here and are in no registry."""
 
 REFERENCE = re.compile(
     r"^(?P<before>(?:\s*image: |FROM ))(?P<tag>[\w./-]+:[\w.-]+)(?:@sha256:[0-9a-f]{64})?", re.MULTILINE
@@ -26,12 +26,12 @@ REFERENCE = re.compile(
 
 
 def tags(text: str) -> list[str]:
-    """Return the tags that a compose file or a Dockerfile takes from a registry, without digests."""
+    """Return the tags that a compose file or a Dockerfile pulls from a registry, without digests."""
     return [found["tag"] for found in REFERENCE.finditer(text) if not found["tag"].startswith(OWN)]
 
 
 def pinned(text: str, digests: Mapping[str, str]) -> str:
-    """Return `text` with the digest (`sha256:...`) of each tag in `digests` behind it, in place of an older one."""
+    """Return `text` with the digest (`sha256:...`) after each tag in `digests`, in place of an older one."""
 
     def add(found: re.Match[str]) -> str:
         digest = digests.get(found["tag"])
@@ -45,7 +45,7 @@ def pin(root: Path, digest_of: Callable[[str], str]) -> dict[str, str]:
 
     Args:
         root: the checkout.
-        digest_of: asks the registry for a tag's digest, `sha256:...`; what it raises ends it before a file is changed.
+        digest_of: asks the registry for a tag's digest, `sha256:...`; if it raises, no file is changed.
     """
     texts = {path: path.read_text() for path in (root / name for name in FILES)}
     digests = {tag: digest_of(tag) for text in texts.values() for tag in tags(text)}

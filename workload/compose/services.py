@@ -1,4 +1,4 @@
-"""The services of docker-compose.yml as Prometheus finds them before, between and after runs."""
+"""The services of docker-compose.yml as targets of Prometheus before, between and after runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ VLLM, EXPORTER = "http://vllm:8000", "exporter:9400"
 
 
 def first_targets(folder: Path) -> None:
-    """Have the engine and the exporter scraped from the start; targets that are there already stay.
+    """Have the engine and the exporter scraped from the start; existing targets stay.
 
     Raises:
         StorageError: the folder cannot be written.

@@ -1,4 +1,4 @@
-"""What an exposition of vLLM says for each fact of the table: shown, renamed, escaped, flag-gated, missing."""
+"""Judges an exposition of vLLM by the table of facts: shown, renamed, escaped, flag-gated or missing."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Exposition:
     Attributes:
         shown: names that have a sample.
         declared: names that have a type, with or without a sample.
-        cache_config: labels of `vllm:cache_config_info`, empty where it has no sample.
+        cache_config: labels of `vllm:cache_config_info`, empty without a sample.
     """
 
     shown: frozenset[str]
@@ -43,10 +43,10 @@ class Exposition:
 
 
 def read_exposition(text: str) -> Exposition:
-    """Return what a text exposition shows.
+    """Return the metrics in a text exposition.
 
     Raises:
-        ValueError: this is no exposition.
+        ValueError: the text is not an exposition.
     """
     shown, declared, cache_config = set(), set(), {}
     for family in text_string_to_metric_families(text):
@@ -59,10 +59,10 @@ def read_exposition(text: str) -> Exposition:
 
 
 def original_name(name: str) -> str:
-    """Return vLLM's own name for one that was rewritten on its way.
+    """Return vLLM's own name of a metric that was renamed on its way.
 
-    `U__vllm_3a_x__y` is Prometheus' escaping of names; `vllm_x_y` and `ray_vllm_x_y` come from collectors that allow no
-    colon or add a prefix. All are `vllm:x_y`.
+    `U__vllm_3a_x__y` is Prometheus' escaping of names; `vllm_x_y` and `ray_vllm_x_y` come from collectors that forbid
+    colons or add a prefix. All are `vllm:x_y`.
     """
     if name.startswith("U__"):
         name = re.sub(r"_([0-9a-f]+)_|__", lambda found: chr(int(found[1], 16)) if found[1] else "_", name[3:])
@@ -74,7 +74,7 @@ def judge(exposition: Exposition, version: Version | None, facts: Mapping[str, F
 
     Args:
         exposition: what /metrics shows.
-        version: the server's release, or None when it is not known.
+        version: the server's release, or None if it is unknown.
         facts: the table.
     """
     rewritten = {original_name(name): name for name in exposition.shown if not name.startswith("vllm:")}
@@ -108,7 +108,7 @@ def _judge(fact: Fact, exposition: Exposition, rewritten: Mapping[str, str], ver
 def _absent(fact: Fact, version: Version | None) -> Finding:
     first = min((name.since for name in fact.names), key=Version)
     if version is None:
-        return Finding(PART, fact.key, "note", f"{fact.current} is not shown; the release is not known.")
+        return Finding(PART, fact.key, "note", f"{fact.current} is not shown; the release is unknown.")
     if version.release < Version(first).release:
         says = f"Not yet: {fact.current} comes with vLLM {first}. {fact.note}".strip()
         return Finding(PART, fact.key, "note", says, "Upgrade vLLM to see it.")

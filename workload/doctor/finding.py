@@ -1,4 +1,4 @@
-"""One thing the doctor found, the list of all of them, and the exit code they come to."""
+"""The doctor's findings: how they are printed, and their exit code."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ STYLES: dict[Level, str] = {"ok": "green", "note": "yellow", "fault": "bold red"
 
 @dataclass(frozen=True)
 class Finding:
-    """What one part of the system is like.
+    """The state of one part of the system.
 
     Attributes:
         part: "vLLM", "Prometheus" or "Grafana".
-        subject: what about it, such as a fact's key in `prometheus/vllm_metrics.yaml`.
-        level: `ok`; `note` for what is as it must be here but is worth knowing; `fault` for what must be mended.
-        says: what was found.
-        remedy: what to do, or "" when nothing is to be done.
+        subject: the aspect, such as a fact's key in `prometheus/vllm_metrics.yaml`.
+        level: `ok`; `note` for something correct that is worth knowing; `fault` for something to repair.
+        says: the finding.
+        remedy: what to do, or "" for nothing.
     """
 
     part: str
@@ -41,19 +41,19 @@ class Finding:
 
 
 def down(part: str, error: Hop2RagError) -> Finding:
-    """Return the finding that a part does not answer, from the error that told so."""
+    """Return the finding that a part does not answer, from its error."""
     return Finding(part, "answers", "fault", error.cause, error.remedy)
 
 
 def exit_code(findings: Sequence[Finding]) -> int:
-    """Return 0 without faults, else that of a dependency that is down or cannot be used."""
+    """Return 0 without faults, else the exit code of a dependency that is down."""
     return DependencyDownError.exit_code if any(finding.level == "fault" for finding in findings) else 0
 
 
 def show(console: Console, findings: Sequence[Finding]) -> None:
-    """Print everything worth a look; what is well in a part takes one line together.
+    """Print every note and fault, and one line per part for all that is well.
 
-    Nothing is cut or broken, however narrow the terminal is: names and commands are there to be copied.
+    Lines are not wrapped, however narrow the terminal: names and commands are for copying.
     """
     for part, group in groupby(findings, key=lambda finding: finding.part):
         mine = list(group)
@@ -62,10 +62,10 @@ def show(console: Console, findings: Sequence[Finding]) -> None:
             if finding.remedy:
                 _line(console, "", finding.remedy)
         if well := [finding for finding in mine if finding.level == "ok"]:
-            told = "; ".join(finding.says for finding in well if finding.subject in {"version", "caching", "health"})
-            _line(console, "ok", f"{part}: {len(well)} checks{f' ({told})' if told else ''}")
+            said = "; ".join(finding.says for finding in well if finding.subject in {"version", "caching", "health"})
+            _line(console, "ok", f"{part}: {len(well)} checks{f' ({said})' if said else ''}")
 
 
 def _line(console: Console, level: Level | Literal[""], text: str) -> None:
-    # Text, not markup: servers' own words are among the findings.
+    # Text, not markup: findings quote servers.
     console.print(Text.assemble((f"{level:<6}", STYLES[level] if level else ""), text), soft_wrap=True)

@@ -1,4 +1,4 @@
-"""What the doctor asks of vLLM, Prometheus and Grafana themselves."""
+"""Examines vLLM, Prometheus and Grafana for the doctor."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ if TYPE_CHECKING:
 
 PROMETHEUS, GRAFANA = "Prometheus", "Grafana"
 OLDEST_PROMETHEUS = (2, 42, 0)
-"""The first that knows `keep_firing_for`, which the alerts use."""
+"""The first version with `keep_firing_for`, which the alerts use."""
 
 OFTEN_LATE = "vllm-fast"
-"""A job whose scrapes have a tenth of a second: on a busy host one may fail now and then."""
+"""A job with a scrape time-out of 0.1 s: on a busy host a scrape may fail now and then."""
 
 
 def examine(vllm: httpx.Client, prometheus: PrometheusClient, grafana: httpx.Client | None = None) -> list[Finding]:
-    """Return everything found, part by part; a server that does not answer is a finding, never an error.
+    """Return all findings, part by part; a server that does not answer is a finding, never an error.
 
     Args:
         vllm: a client whose `base_url` is the engine's checked endpoint; see `workload.engine.endpoint.open_client`.
-        prometheus: the Prometheus that serves panels and alerts.
-        grafana: a client whose `base_url` is Grafana's address, when there is one; it carries the token, if there is.
+        prometheus: the Prometheus of the panels and alerts.
+        grafana: a client whose `base_url` is Grafana's address, with its token; None to skip Grafana.
     """
     found = [*examine_vllm(vllm), *examine_prometheus(prometheus)]
     return found if grafana is None else [*found, *examine_grafana(grafana)]
@@ -47,7 +47,7 @@ def examine_vllm(client: httpx.Client) -> Iterator[Finding]:
     """Yield vLLM's release and a finding for each fact of the table."""
     server = str(client.base_url).rstrip("/")
     try:
-        metrics, told, models = (client.get(path) for path in ("/metrics", "/version", "/v1/models"))
+        metrics, release, models = (client.get(path) for path in ("/metrics", "/version", "/v1/models"))
     except httpx.HTTPError as error:
         yield down(VLLM, unanswered(error, server, "the doctor"))
         return
@@ -60,13 +60,13 @@ def examine_vllm(client: httpx.Client) -> Iterator[Finding]:
     try:
         exposition = read_exposition(metrics.text)
     except ValueError:
-        says = f"{client.base_url}/metrics is no exposition of metrics."
+        says = f"{client.base_url}/metrics is not an exposition of metrics."
         yield Finding(VLLM, "answers", "fault", says, "Point --vllm-endpoint at a vLLM server.")
         return
-    version = _release(told)
+    version = _release(release)
     if version is None:
-        says = "/version tells no release: what should be shown here is not known."
-        yield Finding(VLLM, "version", "note", says, "Ask vLLM itself, not a gateway before it.")
+        says = "/version shows no release, so the expected metrics are unknown."
+        yield Finding(VLLM, "version", "note", says, "Name vLLM itself, not a gateway in front of it.")
     else:
         yield Finding(VLLM, "version", "ok", f"vLLM {version}")
     yield from judge(exposition, version, load_facts())
@@ -97,9 +97,9 @@ def _prometheus_version(text: str) -> Finding:
     try:
         version = Version(text).release
     except InvalidVersion:
-        return Finding(PROMETHEUS, "version", "note", f"{text!r} is no version.", "Use a released Prometheus.")
+        return Finding(PROMETHEUS, "version", "note", f"{text!r} is not a version.", "Use a released Prometheus.")
     if LOSES_SAMPLES[0] <= version <= LOSES_SAMPLES[1]:
-        says = f"{text} keeps one sample a scrape of a timeline and loses the others."
+        says = f"{text} stores one sample of a timeline per scrape and loses the others."
         return Finding(PROMETHEUS, "version", "fault", says, "Use 2.53.2 or later, or 2.51 or earlier.")
     if version < OLDEST_PROMETHEUS:
         return Finding(PROMETHEUS, "version", "fault", f"{text} refuses our alerts.", "Use 2.42 or later.")
@@ -110,7 +110,11 @@ def _flags(flags: dict[str, str]) -> Iterator[Finding]:
     wanted = (
         ("web.enable-lifecycle", "false", "Any page in a browser that reaches it can stop it."),
         ("web.cors.origin", "^$", "Any page in a browser that reaches it can read it."),
-        ("rules.alert.resend-delay", "1s", "An alert whose first message is lost is told again only after a while."),
+        (
+            "rules.alert.resend-delay",
+            "1s",
+            "An alert whose notification is lost is sent again only after a while.",
+        ),
     )
     for flag, value, otherwise in wanted:
         if flags.get(flag) == value:
@@ -147,7 +151,7 @@ def examine_grafana(client: httpx.Client) -> Iterator[Finding]:
     try:
         response = client.get("/api/health")
         health = response.json()
-        database, version = health["database"], health.get("version", "of a version it does not tell")
+        database, version = health["database"], health.get("version", "of an unknown version")
     except httpx.HTTPError as error:
         says = f"{client.base_url} does not answer ({type(error).__name__})."
         yield Finding(GRAFANA, "answers", "fault", says, "Start it, or check its address.")
@@ -169,7 +173,7 @@ def _provisioned(client: httpx.Client) -> Iterator[Finding]:
         settings = client.get("/api/frontend/settings").raise_for_status().json()
         can_render = settings.get("rendererAvailable") is True
     except (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError):
-        says = "It does not tell its dashboards and its renderer to whom it does not know."
+        says = "It shows its dashboards and its renderer only with a token."
         yield Finding(GRAFANA, "dashboards", "note", says, "Give a service account's token in GRAFANA_TOKEN.")
         return
     if missing := sorted({dashboard.uid for dashboard in DASHBOARDS} - found):
@@ -180,5 +184,5 @@ def _provisioned(client: httpx.Client) -> Iterator[Finding]:
     if can_render:
         yield Finding(GRAFANA, "renderer", "ok", "It can draw panels.")
     else:
-        says = "It has no image renderer: `hop2rag export` draws its pictures itself."
-        yield Finding(GRAFANA, "renderer", "note", says, "Set up grafana-image-renderer to have Grafana's own.")
+        says = "It has no image renderer, so `hop2rag export` draws the pictures itself."
+        yield Finding(GRAFANA, "renderer", "note", says, "Set up grafana-image-renderer to get Grafana's own.")

@@ -1,4 +1,4 @@
-"""Uses a vLLM that somebody else started, and refuses an arm that it does not show."""
+"""Uses a vLLM that another user started, and refuses an arm that it does not prove."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class AttachLauncher:
         console: where progress goes.
         device: what the server runs on, for the command that is shown when an arm is refused.
         canary_timeout_seconds: how long a canary may take before it counts as unanswered.
-        find: who listens on a port of this host.
-        patience_seconds: how long an arm that the server does not hold is waited for, while somebody starts it.
-        served_model: which of the server's models is meant; the first where None.
-        key: the server's, where it asks for one.
+        find: returns the process that listens on a port of this host.
+        patience_seconds: how long to wait until the server is restarted with the arm.
+        served_model: the name of one of the server's models; None for the first.
+        key: the server's API key, if it requires one.
         command: what starts a profile there, with `{profile}` for its name; by default vLLM's own command line.
         clock: seconds, monotonic.
         sleep: waits the given seconds.
@@ -88,11 +88,11 @@ class AttachLauncher:
             except (UsageError, DependencyDownError) as error:
                 if self._clock() >= until:
                     raise
-                # While an engine starts, it is merely unreachable: what is asked for is asked for once.
+                # While an engine starts it is merely unreachable, so the user is asked only once.
                 if isinstance(error, UsageError) and not asked:
                     asked = True
-                    text = f"{error}\nWaiting for it, {self._patience_seconds:.0f} s at the most."
-                    # A command that is to be copied must be neither broken nor taken for markup.
+                    text = f"{error}\nWaiting for it, at most {self._patience_seconds:.0f} s."
+                    # The command is for copying: it must not be wrapped or read as markup.
                     self._console.print(text, markup=False, highlight=False, soft_wrap=True)
             self._sleep(POLL_SECONDS)
 
@@ -102,7 +102,7 @@ class AttachLauncher:
         ask_canary(self._endpoint, facts.model, self._canary_timeout_seconds, key=self._key)
         listener = self._local_listener()
         if reason := refusal(profile, facts, listener):
-            raise UsageError(f"{self._endpoint} does not hold the arm: {reason}.", self._right_command(profile, facts))
+            raise UsageError(f"{self._endpoint} does not match the arm: {reason}.", self._right_command(profile, facts))
         argv, pid = (listener.argv, listener.pid) if listener else (None, None)
         return RunningEngine(self._endpoint, facts, argv, pid, self._key)
 
@@ -131,14 +131,14 @@ class AttachLauncher:
 
 
 def refusal(profile: VllmProfile, facts: EngineFacts, listener: Listener | None) -> str | None:
-    """Return why `profile` is not proved by a server's facts and, where it is seen, its command line; None if it is."""
+    """Return why a server's facts and its command line, if visible, do not prove `profile`; None if they do."""
     if facts.version is None:
-        return "/version tells no release, so its flags and metrics are unknown"
+        return "/version shows no release, so its flags and metrics are unknown"
     if mismatch := profile.mismatch(facts):
         return f"{mismatch} (vLLM {facts.version})"
     needed = server_flags((SERVER_MODULE, *profile.unreported_flags())) or {}
     seen = (server_flags(listener.argv) if listener else None) or {}
     missing = [f"{flag} {value}".strip() for flag, value in needed.items() if seen.get(flag) != value]
     if missing:
-        return f"no server tells {', '.join(missing)}, and its command line does not show it (vLLM {facts.version})"
+        return f"its command line does not show {', '.join(missing)}, which no API does (vLLM {facts.version})"
     return None

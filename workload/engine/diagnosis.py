@@ -1,4 +1,4 @@
-"""Why an engine did not start, read from its log: the cause in one line, what to do, and the exit code it deserves."""
+"""Explains from its log why an engine did not start: the cause in one line, the remedy, and the exit code."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Cause:
-    """A known way to fail: what the log then says (the group `what` is quoted), and the error to raise."""
+    """A known way to fail: a pattern in the log (the group `what` is quoted), and the error to raise."""
 
     pattern: str
     error: type[Hop2RagError]
@@ -26,7 +26,7 @@ FLAG = Cause(
     r"error: (?P<what>unrecognized arguments: .*|argument .*)$",
     UsageError,
     "vLLM refuses its flags",
-    "They belong to another version of vLLM: run `hop2rag engine install`, or name the version that runs.",
+    "They are for another version of vLLM: run `hop2rag engine install`, or name the version that runs.",
 )
 LENGTH = Cause(
     r"(?P<what>User-specified max_model_len \(\d+\) is greater than the derived max_model_len)",
@@ -62,11 +62,11 @@ MEMORY = Cause(
 CAUSES = (FLAG, LENGTH, PORT, MODEL, ENVIRONMENT, MEMORY)
 
 FIRST_ERROR = re.compile(r"^(?:\(.*?\] )?(?P<what>[\w.]+(?:Error|Exception): .*)$", re.MULTILINE)
-"""Later errors only say that an earlier one happened, in this or another of the engine's processes."""
+"""The first error; later ones only report it, in this or another of the engine's processes."""
 
 
 def explain_death(log: Path, exit_code: int) -> Hop2RagError:
-    """Return the error for an engine that ended with `exit_code` before it was ready."""
+    """Return the error for an engine that exited with `exit_code` before it was ready."""
     said = log.read_text(errors="replace")
     for cause in CAUSES:
         if match := re.search(cause.pattern, said, re.MULTILINE):

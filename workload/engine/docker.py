@@ -33,15 +33,15 @@ STOP_SECONDS = 60
 
 
 class DockerLauncher:
-    """Restarts the service `vllm` with a profile, and holds the continuous load of the service `workload` meanwhile.
+    """Restarts the service `vllm` with a profile, and pauses the continuous load of the service `workload` meanwhile.
 
     Args:
-        client: Docker's.
+        client: Docker's client.
         console: where progress goes.
-        endpoint: where the service's port is published; checked at once (`UsageError`).
-        project: the compose project, where several run.
-        served_model: which of the engine's models is meant; the first where None.
-        key: the engine's, where it asks for one.
+        endpoint: the published address of the service; checked at once (`UsageError`).
+        project: the compose project, if several run.
+        served_model: the name of one of the engine's models; None for the first.
+        key: the engine's API key, if it requires one.
         wait: waits until a canary is answered; see `wait_ready`.
         timeout_seconds: how long a start may take.
     """
@@ -68,52 +68,55 @@ class DockerLauncher:
 
     @contextmanager
     def start(self, profile: VllmProfile) -> Iterator[RunningEngine]:
-        """Run `profile` in a new container of the service, which stays up; the load is held while the block lasts.
+        """Run `profile` in a new container of the service, which stays up; the load is paused while the block lasts.
 
         Raises:
-            UsageError: no such service runs here, or several; or the image does not take profiles.
+            UsageError: no such service exists here, or several do; or the image does not accept profiles.
             DependencyDownError: Docker fails, the engine ended, or was not ready in time.
         """
-        with _telling():
+        with _docker_errors():
             engine = self._one("vllm")
             loads = [each for each in self._find("workload", engine.labels[PROJECT]) if each.status == "running"]
             for load in loads:
                 load.pause()
         try:
-            with _telling():
+            with _docker_errors():
                 container = self._recreate(engine, profile)
             yield self._proved(container, profile)
         finally:
-            with _telling():
+            with _docker_errors():
                 for load in loads:
                     load.unpause()
 
     def _find(self, service: str, project: str | None) -> list[Container]:
         labels = [f"{SERVICE}={service}", *([f"{PROJECT}={project}"] if project else [])]
         found: list[Container] = self._client.containers.list(all=True, filters={"label": labels})
-        # `docker compose run` makes containers of a service too; those are experiments.
+        # `docker compose run` creates one-off containers of a service, which are not the service.
         return [each for each in found if each.labels.get("com.docker.compose.oneoff", "False") != "True"]
 
     def _one(self, service: str) -> Container:
         found = self._find(service, self._project)
         if not found:
-            raise UsageError(f"No service {service} of a compose project is here.", "Run `docker compose up -d` first.")
+            raise UsageError(f"No compose project here has a service {service}.", "Run `docker compose up -d` first.")
         if len(found) > 1:
             projects = ", ".join(sorted(each.labels[PROJECT] for each in found))
             raise UsageError(f"Several projects have a service {service}: {projects}.", "Set COMPOSE_PROJECT_NAME.")
         return found[0]
 
     def _recreate(self, old: Container, profile: VllmProfile) -> Container:
-        """Replace a container by one that differs in the profile alone: variables are fixed when it is made."""
-        told = old.attrs
-        variables = dict(entry.partition("=")[::2] for entry in told["Config"]["Env"])
-        # Compose then sees a change, and `docker compose up -d vllm` brings the user's own profile back.
-        labels = {**told["Config"]["Labels"], CONFIG_HASH: f"hop2rag {profile.name}"}
+        """Replace a container by one that differs in the profile only: a container's variables are fixed.
+
+        `docker compose up` would lose the files, variables and profiles of the command that created the service.
+        """
+        attributes = old.attrs
+        variables = dict(entry.partition("=")[::2] for entry in attributes["Config"]["Env"])
+        # Compose sees the changed hash, so `docker compose up -d vllm` restores the user's own profile.
+        labels = {**attributes["Config"]["Labels"], CONFIG_HASH: f"hop2rag {profile.name}"}
         config = {
-            **{name: value for name, value in told["Config"].items() if name != "Hostname"},
+            **{name: value for name, value in attributes["Config"].items() if name != "Hostname"},
             "Env": [f"{name}={value}" for name, value in {**variables, PROFILE: profile.name}.items()],
             "Labels": labels,
-            "HostConfig": told["HostConfig"],
+            "HostConfig": attributes["HostConfig"],
             "NetworkingConfig": {"EndpointsConfig": _endpoints(old)},
         }
         name = old.name or ""
@@ -134,7 +137,7 @@ class DockerLauncher:
 
     def _proved(self, container: Container, profile: VllmProfile) -> RunningEngine:
         def still_starting(_: float) -> None:
-            with _telling():
+            with _docker_errors():
                 container.reload()
                 if container.status in {"exited", "dead"} or container.attrs["RestartCount"]:
                     tail = container.logs(tail=15).decode(errors="replace")
@@ -146,7 +149,7 @@ class DockerLauncher:
         facts = self._facts()
         listener = _server_of(container)
         if reason := refusal(profile, facts, listener):
-            raise DependencyDownError(f"vLLM runs, but {reason}.", "Does the image start `workload.engine.serve`?")
+            raise DependencyDownError(f"vLLM runs, but {reason}.", "Check that the image runs `workload.engine.serve`.")
         self._console.print(f"vLLM {facts.version} ({profile.name}) is ready in {container.name} after {seconds:.0f} s")
         argv, pid = (listener.argv, listener.pid) if listener else (None, None)
         return RunningEngine(self._endpoint, facts, argv, pid, self._key)
@@ -169,7 +172,7 @@ def docker_launcher(
     """
     import docker  # noqa: PLC0415 - needed by this launcher alone
 
-    with _telling():
+    with _docker_errors():
         client = docker.from_env()
         client.ping()
     project = os.environ.get("COMPOSE_PROJECT_NAME")
@@ -177,16 +180,16 @@ def docker_launcher(
 
 
 def _endpoints(container: Container) -> dict[str, Any]:
-    """Return the container's networks and its names there; its short id, which Docker adds, is not the next one's."""
+    """Return the container's networks with its aliases, without its short id, which Docker adds."""
     return {
-        network: {"Aliases": [alias for alias in told.get("Aliases") or () if alias != container.short_id]}
-        for network, told in container.attrs["NetworkSettings"]["Networks"].items()
+        network: {"Aliases": [alias for alias in settings.get("Aliases") or () if alias != container.short_id]}
+        for network, settings in container.attrs["NetworkSettings"]["Networks"].items()
     }
 
 
 def _server_of(container: Container) -> Listener | None:
-    """Return the server's process as Docker shows it; its id where this host sees it under that id too."""
-    with _telling():
+    """Return the server's process as Docker shows it, with its process id if this host has the same one."""
+    with _docker_errors():
         rows = container.top(ps_args="-eo pid,args")["Processes"]
     for pid, command in rows:
         argv = tuple(command.split())
@@ -203,10 +206,10 @@ def _is_here(pid: int) -> bool:
 
 
 @contextmanager
-def _telling() -> Iterator[None]:
+def _docker_errors() -> Iterator[None]:
     from docker.errors import DockerException  # noqa: PLC0415 - as in `docker_launcher`
 
     try:
         yield
     except DockerException as error:
-        raise DependencyDownError(f"Docker: {error}.", "Is it running, and may you use it?") from error
+        raise DependencyDownError(f"Docker: {error}.", "Check that it runs and that you may use it.") from error

@@ -1,7 +1,6 @@
-"""Which addresses may be talked to: never a file, a cloud's metadata service or a URL with a password.
+"""Checks the addresses of servers: never a file, a cloud's metadata service or a URL with a password.
 
-This is the one place where a server's address is read, whoever the server is; what is no address is refused here,
-before anything is started.
+Every server's address is checked here, before anything is started.
 """
 
 from __future__ import annotations
@@ -31,17 +30,17 @@ FLAG = "--vllm-endpoint"
 EXAMPLES = "http://HOST:PORT or https://HOST/PREFIX"
 
 MAX_NAME = 253
-# Underscores are no part of a host name by the letter, and of every service's name in compose and Kubernetes.
+# The standard for host names has no underscores, but service names in compose and Kubernetes do.
 HOST_PATTERN = re.compile(r"[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?\.?")
-# What an escape may not hide: control characters, a dot, a slash and a backslash.
+# An escape must not hide a control character, a dot, a slash or a backslash.
 ESCAPE = r"%(?!2[EeFf]|5[Cc]|7[Ff])[2-9A-Fa-f][0-9A-Fa-f]"
 PATH_PATTERN = re.compile(rf"(/(?!\.{{1,2}}(?:/|$))(?:[A-Za-z0-9._~+@:=,;-]|{ESCAPE})+)*")
-# IPv6 addresses that end in one of IPv4, which a gateway or this host sends on to it.
+# IPv6 addresses that end in an IPv4 address, to which a gateway or this host forwards.
 ENDING_IN_IPV4 = tuple(map(ipaddress.IPv6Network, ("::/96", "64:ff9b::/96", "64:ff9b:1::/48")))
 
 
 def resolve(host: str) -> list[str]:
-    """Return the addresses of `host`, also of spellings such as 0xA9FEA9FE; none if it has none."""
+    """Return the addresses of `host`, also in spellings such as 0xA9FEA9FE; empty if it has none."""
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
@@ -53,7 +52,7 @@ def parse_endpoint(text: str, resolve: Callable[[str], list[str]] = resolve) -> 
     """Return a vLLM's endpoint as `check_url` does, without `/v1`, which clients add.
 
     Raises:
-        UsageError: see `check_url`; or it names a page of the API, not the server.
+        UsageError: see `check_url`; or it names a page of the API instead of the server.
     """
     url = check_url(text, FLAG, resolve).removesuffix("/v1")
     if "/v1/" in f"{urlsplit(url).path}/":
@@ -64,10 +63,10 @@ def parse_endpoint(text: str, resolve: Callable[[str], list[str]] = resolve) -> 
 def check_url(text: str, given_by: str, resolve: Callable[[str], list[str]] = resolve) -> str:
     """Return a server's address, its host in lower case, without a trailing slash; `given_by` names its flag.
 
-    A path is kept: it is what a gateway tells its servers apart by. So is a port; without one the scheme's holds.
+    A path is kept, because a gateway may tell its servers apart by it; so is a port, which defaults to the scheme's.
 
     Raises:
-        UsageError: it is no plain http(s) URL, carries credentials, or leads to a link-local or metadata address.
+        UsageError: it is not a plain http(s) URL, has credentials, or resolves to a link-local or metadata address.
             The message never repeats the credentials.
     """
     remedy = f"Give {given_by} as {EXAMPLES}."
@@ -75,11 +74,11 @@ def check_url(text: str, given_by: str, resolve: Callable[[str], list[str]] = re
         parts = urlsplit(text)
         host, port = parts.hostname, parts.port
     except ValueError as error:
-        raise UsageError("The endpoint is no URL: its host or port cannot be read.", remedy) from error
+        raise UsageError("The endpoint is not a URL: its host or port cannot be read.", remedy) from error
     if "@" in parts.netloc or ("@" in text and not parts.netloc):
-        raise UsageError("The endpoint carries credentials.", f"Leave them out. {remedy}")
+        raise UsageError("The endpoint contains credentials.", f"Leave them out. {remedy}")
     if not text.isprintable() or " " in text:
-        raise UsageError("The endpoint holds blanks or control characters.", remedy)
+        raise UsageError("The endpoint contains blanks or control characters.", remedy)
     if parts.scheme not in {"http", "https"}:
         raise UsageError(f"The endpoint's scheme is {parts.scheme!r}, not http or https.", remedy)
     if not host or port == 0:
@@ -100,7 +99,7 @@ def _require_plain(parts: SplitResult, host: str, remedy: str) -> None:
         raise UsageError(f"The endpoint on {host} has a query or fragment.", remedy)
     if not (_is_ipv6(host) if "[" in parts.netloc else _is_name(host)):
         allowed = "Write it in letters, digits, dots, dashes and underscores, or as [IPv6]."
-        raise UsageError(f"The endpoint's host {host!r} is no host name.", f"{allowed} {remedy}")
+        raise UsageError(f"The endpoint's host {host!r} is not a host name.", f"{allowed} {remedy}")
     if not PATH_PATTERN.fullmatch(parts.path.rstrip("/")):
         raise UsageError(f"The endpoint on {host} has the path {parts.path!r}, which is not plain.", remedy)
 
@@ -108,7 +107,7 @@ def _require_plain(parts: SplitResult, host: str, remedy: str) -> None:
 def _is_name(host: str) -> bool:
     if len(host) > MAX_NAME or not HOST_PATTERN.fullmatch(host):
         return False
-    try:  # each part has a length, and those that begin with xn-- hold a name of other letters
+    try:  # checks the length of each part, and the Unicode name in those that begin with xn--
         return bool(host.encode("idna") and httpx.URL(f"http://{host}").host)
     except (UnicodeError, httpx.InvalidURL):
         return False
@@ -129,7 +128,7 @@ def _is_forbidden(text: str) -> bool:
 
 
 def _embedded(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    """Return the IPv4 address that an IPv6 address leads to by translation or by a tunnel; None where it does not."""
+    """Return the IPv4 address that an IPv6 address reaches by translation or a tunnel; None if there is none."""
     if found := address.ipv4_mapped or address.sixtofour:
         return found
     is_translated = any(address in network for network in ENDING_IN_IPV4) and not address.is_loopback
@@ -142,10 +141,10 @@ def open_client(
     transport: httpx.BaseTransport | None = None,
     key: str | None = None,
 ) -> httpx.Client:
-    """Return a client for a checked endpoint: no proxy (it would be measured too), no redirects (unchecked).
+    """Return a client for a checked endpoint, without a proxy (it would be measured) and redirects (unchecked).
 
-    `key` goes where an engine asks for it and nowhere else, see `workload.engine.key`. Answers are limited in size and
-    time; see `workload.services.limits`.
+    `key` is sent only where an engine requires it, see `workload.engine.key`. Answers are limited in size and time, see
+    `workload.services.limits`.
     """
     return httpx.Client(
         base_url=endpoint,

@@ -1,4 +1,4 @@
-"""What a running vLLM tells about itself. A fact it does not tell is None, never 0 and never a default."""
+"""The facts that a running vLLM reports about itself. A missing fact is None, never 0 or a default."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ if TYPE_CHECKING:
 CACHE_CONFIG = "vllm:cache_config_info"
 MOST_LISTED = 12
 POOL_LABELS = ("kv_cache_memory_bytes", "cpu_kvcache_space_bytes")
-"""Where the pool's size is told: every new release once it is known, older CPU releases by their own label."""
+"""The labels with the pool's size: of new releases, and of older CPU releases."""
 
 RELEASE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_-]{0,63}")
-"""What a release may be called: `0.11.0`, `0.16.0rc1.dev3+g1a2b3c4.cpu`, `dev`."""
+"""The form of a release: `0.11.0`, `0.16.0rc1.dev3+g1a2b3c4.cpu`, `dev`."""
 
 MAX_NAME_CHARS, MAX_PATH_CHARS, MAX_DIGITS, MAX_LENGTH = 256, 4096, 18, 2**40
 
 
 @dataclass(frozen=True)
 class EngineFacts:
-    """A server's own words, from `/version`, `/v1/models` and `cache_config_info` on `/metrics`.
+    """Facts that a server reports, from `/version`, `/v1/models` and `cache_config_info` on `/metrics`.
 
     Attributes:
         version: vLLM's version, such as "0.32.0".
-        model: the name requests use: the one that was asked for, else the first served.
-        model_path: the folder or repository that the model was loaded from; of an adapter its base's.
+        model: the name that requests use: the requested one, else the first served.
+        model_path: the folder or repository of the model, or of an adapter's base model.
         max_model_len: longest context, in tokens.
-        block_size: tokens a KV block.
+        block_size: tokens per KV block.
         num_gpu_blocks: blocks in the KV pool, on CPU engines too; one of them is the null block.
         prefix_caching: whether prefix caching is on.
-        kv_pool_bytes: size of the KV pool, as told; where only its blocks are told, as by 0.22.1 on a GPU, their tokens
-            times the bytes of one by the model's config, if that is seen from here.
+        kv_pool_bytes: the reported size of the KV pool. If only its blocks are reported, as by 0.22.1 on a GPU, their
+            tokens times the bytes per token by the model's config, if that is visible.
         kv_block_bytes: `kv_pool_bytes / num_gpu_blocks` in whole bytes, too large by less than one block in the
             whole pool.
-        kv_pool_is_told: whether the pool's size was told and not computed; None where it is not known.
+        kv_pool_is_told: whether the pool's size was reported, not computed; None if it is unknown.
         adapter_of: the base model's name where `model` is an adapter; vLLM's metrics carry the base's.
     """
 
@@ -61,7 +61,7 @@ class EngineFacts:
 
     @property
     def adapter(self) -> str:
-        """What sets the model's blocks apart from its base's in the prefix cache: an adapter's name, else nothing."""
+        """The adapter's name, which separates its blocks from its base's in the prefix cache; else empty."""
         return self.model if self.adapter_of else ""
 
     def as_dict(self) -> dict[str, Any]:
@@ -73,12 +73,12 @@ def read_facts(client: httpx.Client, served_model: str | None = None) -> EngineF
     """Ask the server behind `client` (its `base_url` is the endpoint).
 
     Args:
-        client: carries the key, where the server asks for one.
-        served_model: which of the models that it serves is meant, an adapter too; the first where None.
+        client: sends the key, if the server requires one.
+        served_model: the name of a served model or adapter; None for the first.
 
     Raises:
-        UsageError: it serves no such model, or asks for a key.
-        DependencyDownError: it does not answer, or is no vLLM serving a model.
+        UsageError: it does not serve this model, or requires a key.
+        DependencyDownError: it does not answer, or not as a vLLM that serves a model.
     """
     server = str(client.base_url).rstrip("/")
     try:
@@ -86,8 +86,8 @@ def read_facts(client: httpx.Client, served_model: str | None = None) -> EngineF
         models = client.get("/v1/models").raise_for_status().json()["data"]
         labels = cache_config(client.get("/metrics").raise_for_status().text)
         model = models[0] if served_model is None else _named(models, served_model, server)
-        told = version.json().get("version") if version.is_success else None
-        return facts_from(told, model, labels, models)
+        release = version.json().get("version") if version.is_success else None
+        return facts_from(release, model, labels, models)
     except httpx.HTTPStatusError as error:
         if (status := error.response.status_code) in REFUSALS:
             raise unanswered(error, server, error.request.url.path) from error
@@ -96,7 +96,7 @@ def read_facts(client: httpx.Client, served_model: str | None = None) -> EngineF
             "Name vLLM's own address, with the path that a gateway puts before /metrics and /v1.",
         ) from error
     except httpx.HTTPError as error:
-        raise unanswered(error, server, "what a vLLM tells of itself") from error
+        raise unanswered(error, server, "facts about the engine") from error
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
         raise DependencyDownError(
             f"{server} answers, but not as vLLM does.", "Point --vllm-endpoint at a vLLM server."
@@ -119,13 +119,13 @@ def facts_from(
     labels: Mapping[str, str],
     models: Sequence[Mapping[str, Any]] = (),
 ) -> EngineFacts:
-    """Return the facts told by an entry of `/v1/models`, its parent among all `models`, and `cache_config_info`.
+    """Return the facts in an entry of `/v1/models`, its parent among all `models`, and `cache_config_info`.
 
-    An adapter tells neither folder nor length of the model that it adapts: these are its parent's. What is told is
-    printed, drawn and shown as a label: a version that is none, or a size of another type, is None.
+    An adapter's entry has neither folder nor length, so they are its parent's. Facts are printed, drawn and used as
+    labels: a malformed version, or a size of another type, is None.
 
     Raises:
-        ValueError: the model's name is no line of text.
+        ValueError: the model's name is not a line of text.
     """
     parent = model.get("parent")
     base = next((each for each in models if parent is not None and each["id"] == parent), model)
@@ -153,24 +153,24 @@ def facts_from(
     )
 
 
-def _name(told: Any) -> str:
-    if not (isinstance(told, str) and 0 < len(told) <= MAX_NAME_CHARS and told.isprintable()):
-        raise ValueError("a model's name is a line of text")
-    return told
+def _name(found: Any) -> str:
+    if not (isinstance(found, str) and 0 < len(found) <= MAX_NAME_CHARS and found.isprintable()):
+        raise ValueError("a model's name must be a line of text")
+    return found
 
 
 def _pool_by_config(folder: str | None, tokens: int) -> int | None:
     try:
         return tokens * kv_bytes_per_token(read_config(folder))
     except UsageError:
-        return None  # no folder that is seen from here, or a model whose cache has no formula
+        return None  # the folder is not visible, or the model's cache has no formula
 
 
 def cache_config(metrics: str) -> Mapping[str, str]:
-    """Return the labels of `cache_config_info` in an exposition; empty where there is none.
+    """Return the labels of `cache_config_info` in an exposition; empty if it has none.
 
     Raises:
-        ValueError: this is no exposition.
+        ValueError: this is not an exposition.
     """
     for family in text_string_to_metric_families(metrics):
         for sample in family.samples:
@@ -180,6 +180,6 @@ def cache_config(metrics: str) -> Mapping[str, str]:
 
 
 def _count(label: str | None) -> int | None:
-    """Return a count that a label tells; None for 0, for what is no number and for what no engine can have."""
+    """Return the count in a label; None for 0, for other text and for a number too large for any engine."""
     is_number = label and len(label) <= MAX_DIGITS and label.isascii() and label.isdigit()
     return int(label) or None if label and is_number else None

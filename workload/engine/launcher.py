@@ -1,4 +1,4 @@
-"""Starts a profile as a process of ours, or reuses the one that already runs with the same flags."""
+"""Starts a profile as a process of ours, or reuses an engine that already runs with the same flags."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from workload.errors import DependencyDownError, UsageError
 from workload.services.child_environment import ENGINE, SPANS, child_environment
 from workload.services.listener import Listener, find_listener
 from workload.services.locks import FOLDER, THIS_COMMAND, FileLock
-from workload.services.process import ChildProcess, require_own
+from workload.services.process import HOST, ChildProcess, require_own
 from workload.services.server_port import ServerPort
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from workload.engine.install import EngineInstallation
     from workload.services.locks import Owner, Requester
 
-HOST = "127.0.0.1"
 UP = "hop2rag up"
 TRACES_FLAG = "--otlp-traces-endpoint"
 START_TIMEOUT_SECONDS = 300.0
@@ -39,14 +38,14 @@ START_TIMEOUT_SECONDS = 300.0
 
 @dataclass(frozen=True)
 class RunningEngine:
-    """An engine that has answered a canary and shows what its profile asks for.
+    """An engine that has answered a canary and matches its profile.
 
     Attributes:
         endpoint: its URL, without `/v1`.
-        facts: what it tells about itself.
-        argv: its command line, None if it is not seen from here.
-        pid: its process id, None if it is not seen from here.
-        key: what it asks for at `/v1`; None if it asks for none.
+        facts: the facts that it reports.
+        argv: its command line, None if it is not visible.
+        pid: its process id, None if it is not visible.
+        key: its API key for `/v1`; None if it requires none.
     """
 
     endpoint: str
@@ -57,15 +56,15 @@ class RunningEngine:
 
     @property
     def has_random_weights(self) -> bool | None:
-        """Whether its model computes with random weights; None where its command line is not seen."""
+        """Whether its model has random weights; None if its command line is not visible."""
         return None if self.argv is None else (server_flags(self.argv) or {}).get("--load-format") == "dummy"
 
 
 class Launcher(Protocol):
-    """Brings a profile up for the length of a `with` block."""
+    """Runs a profile for the length of a `with` block."""
 
     def start(self, profile: VllmProfile) -> AbstractContextManager[RunningEngine]:
-        """Return a context whose value runs `profile`, proved."""
+        """Return a context whose value is an engine that was proved to run `profile`."""
 
 
 class ProcessLauncher:
@@ -80,9 +79,9 @@ class ProcessLauncher:
         extra: further arguments of the server, after the profile's.
         timeout_seconds: how long a start may take.
         canary_timeout_seconds: how long a canary may take before it counts as unanswered.
-        key: what the engine shall ask for; it is told by its environment.
-        cache: the folder in which our commands look for who keeps what; by default that of `log_folder`.
-        by: who starts engines here.
+        key: the API key to require; passed in the engine's environment.
+        cache: the folder that contains the locks of our commands; by default the parent of `log_folder`.
+        by: the command that starts engines.
     """
 
     def __init__(
@@ -127,19 +126,19 @@ class ProcessLauncher:
 
     @contextmanager
     def start(self, profile: VllmProfile, *, shares: bool = True) -> Iterator[RunningEngine]:
-        """Run `profile`, and stop it at the end; one that already ran with the same flags is left running.
+        """Run `profile`, and stop it at the end; an engine that already ran with the same flags stays up.
 
-        Whoever starts or stops an engine on the port is waited for, and so is the end of what a killed one left.
-        `hop2rag up` lends the port of an engine with other flags: it stops it, and starts it again when we are done.
+        Waits for a command that starts or stops an engine on the port, and for what a killed one left. `hop2rag up`
+        lends the port of an engine with other flags: it stops that engine, and restarts it when we are done.
 
         Args:
-            profile: what to start.
-            shares: whether an engine that somebody else keeps will do.
+            profile: the profile to start.
+            shares: whether to reuse an engine that another command runs.
 
         Raises:
-            UsageError: the port is served by something else, or vLLM does not know a flag.
+            UsageError: something else uses the port, or vLLM does not know a flag.
             MissingPartError: the model or a part of the environment is missing.
-            DependencyDownError: the engine died, was not ready in time, or does not show what it was started with.
+            DependencyDownError: the engine died, was not ready in time, or does not match its profile.
         """
         argv = self.argv(profile)
         port = ServerPort(self._cache, "the engine", self.port, self._by)
@@ -157,7 +156,7 @@ class ProcessLauncher:
                 return
             log = self._log_folder / f"vllm-{profile.name}.log"
             child = stack.enter_context(ChildProcess(argv, log, self._environment(profile)))
-            stack.callback(port.note, child)  # until it has ended it is no longer ready
+            stack.callback(port.note, child)  # from now on it is no longer ready
             port.note(child)
             seconds = self._await(profile, child)
             engine = self._proved(profile, argv, child.pid)
@@ -169,14 +168,14 @@ class ProcessLauncher:
             yield engine
 
     def _taken(self, port: ServerPort, profile: VllmProfile, argv: tuple[str, ...], stack: ExitStack) -> bool:
-        """Return whether the port is ours now; False if an engine is kept there that will do, or is not lent."""
+        """Return whether the port is ours now; False if its engine will do, or is not lent."""
         if port.take(self._timeout_seconds):
             return True
         keeper, listener = port.owner, find_listener(self.port)
         if keeper is None or not is_lent(keeper, listener, argv) or self._will_do(listener, argv):
             return False
         self._console.print(
-            f"Borrowing the port of {keeper} for {profile.name}: its engine stops, and is started again afterwards",
+            f"Borrowing the port of {keeper} for {profile.name}: its engine stops, and restarts afterwards",
             highlight=False,
             soft_wrap=True,
         )
@@ -185,7 +184,7 @@ class ProcessLauncher:
         return True
 
     def _will_do(self, listener: Listener | None, argv: tuple[str, ...]) -> bool:
-        """Return whether an engine has the flags of `argv` and completes."""
+        """Return whether an engine has the flags of `argv` and answers a canary."""
         if listener is None or server_flags(listener.argv) != server_flags(argv):
             return False
         try:
@@ -199,9 +198,9 @@ class ProcessLauncher:
         return {
             **child_environment(names),
             **environment(self._device, sleep_mode=profile.sleep_mode),
-            # `python -m` would look for modules in our working directory first, whatever lies there.
+            # `python -m` would import modules from our working directory first.
             "PYTHONSAFEPATH": "1",
-            # The service name tells its spans from the agent's, where spans are exported.
+            # The service name separates its spans from the agent's.
             "OTEL_SERVICE_NAME": "vllm",
             **({OWN_VARIABLE: self._key} if self._key else {}),
         }
@@ -226,13 +225,13 @@ class ProcessLauncher:
         name = self._installation.served_model_name
         return ask_canary(self._endpoint, name, self._canary_timeout_seconds, key=self._key)
 
-    def _reuse(self, profile: VllmProfile, argv: tuple[str, ...], keeper: Owner | None) -> RunningEngine:
+    def _reuse(self, profile: VllmProfile, argv: tuple[str, ...], owner: Owner | None) -> RunningEngine:
         listener = find_listener(self.port) or Listener(None, ())
         if server_flags(listener.argv) != server_flags(argv):
             command = command_line(argv, environment(self._device, sleep_mode=profile.sleep_mode))
-            who = f"{keeper}, whose engine is {listener}" if keeper else str(listener)
+            server = f"{owner}, whose engine is {listener}" if owner else str(listener)
             raise UsageError(
-                f"Port {self.port} is served by {who}, not by vLLM with the flags of {profile.name}.",
+                f"Port {self.port} is served by {server}, not by vLLM with the flags of {profile.name}.",
                 f"Stop it or pick another port with --engine-port; the right one starts with: {command}",
             )
         self._ask()
@@ -243,17 +242,19 @@ class ProcessLauncher:
         with open_client(self._endpoint, key=self._key) as client:
             facts = read_facts(client)
         if mismatch := profile.mismatch(facts):
-            raise DependencyDownError(f"vLLM runs, but {mismatch}.", "This vLLM does not hold the profile.")
+            raise DependencyDownError(
+                f"vLLM started, but {mismatch}.", f"Use a vLLM that supports the profile {profile.name}."
+            )
         return RunningEngine(self._endpoint, facts, argv, pid, self._key)
 
 
 def wanted(cache: Path, port: int) -> FileLock:
-    """Return the lock of whoever waits until `hop2rag up` lends its engine's port."""
+    """Return the lock of the command that waits until `hop2rag up` lends its engine's port."""
     return FileLock(cache / FOLDER, f"the engine's port {port}", f"wanted-{port}")
 
 
 def is_lent(keeper: Owner, listener: Listener | None, argv: Sequence[str]) -> bool:
-    """Return whether `up` keeps an engine of the model of `argv` there, or one that has died."""
+    """Return whether the owner is `up`, with an engine of the same model as `argv` or one that has died."""
     if keeper.command != UP or listener is None:
         return keeper.command == UP
     theirs, ours = server_flags(listener.argv) or {}, server_flags(argv) or {}
@@ -261,5 +262,5 @@ def is_lent(keeper: Owner, listener: Listener | None, argv: Sequence[str]) -> bo
 
 
 def command_line(argv: Sequence[str], env: Mapping[str, str]) -> str:
-    """Return a command as one would type it, with its variables in front."""
+    """Return a command as typed in a shell, with its variables in front."""
     return shlex.join((*(f"{name}={value}" for name, value in env.items()), *argv))

@@ -1,4 +1,4 @@
-"""The only proof that an engine works: it completes something. `/health` may answer 200 while the engine hangs."""
+"""Proves that an engine works by a completion: `/health` may answer 200 while the engine hangs."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 CANARY_PROMPT = "Hi"
 CANARY_SALT = "canary"
-"""The prompt fills no block, so the prefix cache keeps nothing of it; the salt, where known, keeps it apart anyway.
+"""The prompt fills no block, so the prefix cache stores nothing of it; the salt separates it where it is supported.
 
-Its tokens do count as queries of the prefix cache: canaries lie outside a measured window.
+Its tokens count as queries of the prefix cache, so canaries are sent outside measured windows.
 """
 
 POLL_SECONDS = 0.5
@@ -36,13 +36,13 @@ def ask_canary(
     Args:
         endpoint: the server's checked URL.
         model: the served model's name.
-        timeout_seconds: how long the answer may take: an idle engine takes 0.1 s, a busy one up to some seconds.
-        transport: what carries the request, in tests.
-        key: the engine's, where it asks for one.
+        timeout_seconds: the limit of the answer: an idle engine takes 0.1 s, a busy one some seconds.
+        transport: replaces the network, in tests.
+        key: the engine's API key, if it requires one.
 
     Raises:
-        UsageError: it asks for a key and was given none, or another one; or its certificate is not trusted.
-        DependencyDownError: nothing listens, the engine hangs, or it answers anything but a completion.
+        UsageError: the key is missing or wrong, or the certificate is not trusted.
+        DependencyDownError: nothing listens, the engine hangs, or it does not answer a completion.
     """
     body = {"model": model, "prompt": CANARY_PROMPT, "max_tokens": 1, "temperature": 0, "cache_salt": CANARY_SALT}
     started = time.monotonic()
@@ -52,13 +52,13 @@ def ask_canary(
     except httpx.TimeoutException as error:
         raise DependencyDownError(
             f"vLLM at {endpoint} did not answer a canary completion within {timeout_seconds:g} s.",
-            "The engine hangs, even if /health is fine: restart it.",
+            "Restart the engine: it hangs, even if /health is fine.",
         ) from error
     except httpx.HTTPError as error:
         raise unanswered(error, endpoint, "a canary completion") from error
     except (ValueError, KeyError, IndexError, TypeError, RecursionError) as error:
         raise DependencyDownError(
-            f"{endpoint} answered a canary completion with something else.", "Is this a vLLM server?"
+            f"{endpoint} answered a canary completion with something else.", "Check that this is a vLLM server."
         ) from error
     return time.monotonic() - started
 
@@ -70,11 +70,11 @@ def wait_ready(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> float:
-    """Ask canaries until one is answered; return the seconds that took.
+    """Send canaries until one is answered; return how many seconds that took.
 
     Args:
-        ask: asks one canary; raises `DependencyDownError` when it is not answered.
-        timeout_seconds: how long to keep asking.
+        ask: sends one canary; raises `DependencyDownError` if it is not answered.
+        timeout_seconds: how long to continue.
         still_starting: called before each attempt with the seconds so far; raises to give up.
         clock: seconds, monotonic.
         sleep: waits the given seconds.

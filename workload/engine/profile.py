@@ -1,4 +1,4 @@
-"""What an engine is started with: a frozen profile, and the flags that say so to a given vLLM version."""
+"""The profile of an engine, and its flags for a given vLLM version."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ if TYPE_CHECKING:
     from workload.engine.facts import EngineFacts
 
 DEFAULT = "prefix-on"
-"""What `hop2rag up`, `ask` and `soak` start unless told otherwise: the same, so that each uses the other's engine."""
+"""The default of `hop2rag up`, `ask` and `soak`: the same, so that each can use the other's engine."""
 
 Device = Literal["cpu", "cuda"]
 
 OLDEST = (0, 6, 5)
-"""The first release with `--no-enable-prefix-caching`: before it an arm "off" cannot be asked for."""
+"""The first release with `--no-enable-prefix-caching`: earlier ones cannot run an arm "off"."""
 
 REQUEST_LOG_OFF = (0, 10, 1)
-"""From here on requests are not logged by default; the flag that said so is gone by 0.17 and then kills the server."""
+"""From here on requests are not logged by default; 0.17 removed the flag, which then ends the server."""
 
 CPU_FLAGS = ("--enforce-eager", "--block-size", "32")
-"""Eager: ready in 30 s instead of 100 s. CPU attention wants blocks of a multiple of 32; its default is 128."""
+"""Eager mode is ready in 30 s instead of 100 s. CPU attention needs a multiple of 32; its default is 128."""
 
 CPU_KV_CACHE_GIB = 1
 
 
 @dataclass(frozen=True)
 class VllmProfile:
-    """How an engine is started. None leaves a setting to vLLM's default, and then nothing about it is claimed.
+    """How an engine is started. None leaves a setting to vLLM's default, and it is then not checked.
 
     Attributes:
         name: the profile's name in `PROFILES`, in labels and in results.
@@ -59,7 +59,7 @@ class VllmProfile:
 
     @property
     def unnamed(self) -> VllmProfile:
-        """The profile without its name: one engine serves all profiles that are equal so."""
+        """The profile without its name: profiles that are then equal share one engine."""
         return replace(self, name="")
 
     def argv(
@@ -76,17 +76,17 @@ class VllmProfile:
         """Return the command line that starts this profile on vLLM `version`.
 
         Raises:
-            UsageError: the version cannot be read, or is too old to hold the profile's arm, or the device cannot.
+            UsageError: the version cannot be read, or the version or the device does not support the profile.
         """
         if device == "cpu" and (wanted := self._cuda_only()):
             raise UsageError(
-                f"vLLM on a CPU cannot hold profile {self.name}: {wanted}.",
+                f"vLLM on a CPU cannot run profile {self.name}: {wanted}.",
                 "Run this arm on a GPU, with --vllm-endpoint.",
             )
         release = parse_version(version)
         if release < OLDEST:
             oldest = ".".join(map(str, OLDEST))
-            raise UsageError(f"vLLM {version} cannot hold profile {self.name}.", f"Use vLLM {oldest} or later.")
+            raise UsageError(f"vLLM {version} cannot run profile {self.name}.", f"Use vLLM {oldest} or later.")
         # The module form also runs where the distribution is not named `vllm`, as the CPU builds are not.
         command = (python, "-m", SERVER_MODULE, "--model", model, "--served-model-name", served_model_name)
         base = ("--host", host, "--port", str(port), "--tensor-parallel-size", "1", "--gpu-memory-utilization", "0.9")
@@ -95,11 +95,11 @@ class VllmProfile:
         return (*command, *base, "--enable-prompt-tokens-details", *quiet, *cpu, *self._flags())
 
     def _cuda_only(self) -> str | None:
-        """Return what of this profile vLLM 0.32 refuses on a CPU when it starts, and why."""
+        """Return the setting that vLLM 0.32 refuses on a CPU, and why."""
         if self.sleep_mode:
-            return "sleep mode frees device memory, which there is none of"
+            return "sleep mode frees device memory, and a CPU has none"
         if self.kv_offloading_gib is not None:
-            return "KV blocks lie in host memory already, so there is nowhere to offload them to"
+            return "KV blocks are already in host memory, so they cannot be offloaded to it"
         return None
 
     def _flags(self) -> tuple[str, ...]:
@@ -113,7 +113,7 @@ class VllmProfile:
         return (*flags, *self.unreported_flags())
 
     def unreported_flags(self) -> tuple[str, ...]:
-        """Return the flags of this profile that no server tells: only its command line can prove them."""
+        """Return the flags of this profile that no server reports: only its command line can prove them."""
         flags: list[str] = []
         if self.chunked_prefill:
             flags += ["--enable-chunked-prefill"]
@@ -128,9 +128,9 @@ class VllmProfile:
         return tuple(flags)
 
     def mismatch(self, facts: EngineFacts) -> str | None:
-        """Return what the server shows against this profile, or None where it shows all that it can tell.
+        """Return how the server's facts differ from this profile, or None if they match.
 
-        A setting which the server does not show at all is a mismatch too: an arm is proved, never assumed.
+        A setting that the server does not show is a mismatch too: an arm is proved, never assumed.
         """
         if self.prefix_caching is not None and facts.prefix_caching != self.prefix_caching:
             return (
@@ -151,9 +151,9 @@ class VllmProfile:
 
 
 def environment(device: Device, *, sleep_mode: bool | None = None) -> Mapping[str, str]:
-    """Return the variables an engine is started with: no usage statistics; on CPU no downloads and a KV pool.
+    """Return an engine's variables: no usage statistics; on CPU no downloads and a KV pool.
 
-    `sleep_mode` opens the routes for sleep and wake-up, which vLLM keeps to its development mode.
+    `sleep_mode` opens the routes for sleep and wake-up, which only vLLM's development mode has.
     """
     quiet = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", **({"VLLM_SERVER_DEV_MODE": "1"} if sleep_mode else {})}
     if device == "cuda":

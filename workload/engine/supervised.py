@@ -1,4 +1,4 @@
-"""An engine that is started again when it died or hangs: with growing pauses, and not for ever."""
+"""An engine that is restarted when it has died or hangs, with growing pauses and a limit."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ if TYPE_CHECKING:
     from workload.engine.profile import VllmProfile
 
 PAUSES_SECONDS = (0.0, 2.0, 5.0, 15.0, 30.0)
-"""Before the first start, the second, ... after a failure; the last one goes on."""
+"""Pauses before the first, second, ... start after a failure; the last one repeats."""
 
 CLOSE_SECONDS = 10.0
-"""How long the end waits for a start that is under way; what was begun ends with this process."""
+"""How long the end waits for a start in progress; its process ends with ours anyway."""
 
 MOST_RESTARTS, WITHIN_SECONDS = 5, 900.0
-"""The circuit breaker: an engine that needs more is not going to recover by itself."""
+"""The circuit breaker: an engine that needs more restarts will not recover by itself."""
 
 
 class SupervisedEngine:
-    """Brings a profile up and, on request, up again on the same endpoint. A context manager.
+    """Starts a profile and, on request, restarts it on the same endpoint. A context manager.
 
-    It is started again in one thread that lives as long as the context: Linux ends a child that asked for it when the
-    *thread* that started it ends. A start that is still under way at the end of the context holds nothing up.
+    One thread that lives as long as the context restarts it, because Linux ends a child with parent-death signal when
+    the *thread* that started it ends. A start in progress does not delay the end of the context.
 
     Args:
-        launcher: starts it.
-        profile: what is started.
-        restarts: whether it is ours to start; a server that somebody else runs is only waited for.
+        launcher: starts the engine.
+        profile: the engine's profile.
+        restarts: whether the engine is ours to restart; another user's is only waited for.
         clock: seconds, monotonic.
         sleep: waits the given seconds.
     """
@@ -77,7 +77,7 @@ class SupervisedEngine:
 
     @property
     def has_died(self) -> bool:
-        """Whether its process has ended; False also where the process is not seen from here."""
+        """Whether its process has ended; False also if the process is not visible."""
         if self.engine.pid is None:
             return False
         try:
@@ -86,10 +86,10 @@ class SupervisedEngine:
             return True
 
     def restart(self) -> Future[int]:
-        """Stop what is left of the engine and start it again, in the background; the result says how many starts.
+        """Stop what is left of the engine and start it again, in the background; the result is the number of starts.
 
-        Its exception is a `DependencyDownError` when the circuit breaker has opened: it was started too often within a
-        quarter of an hour; or another `Hop2RagError` when it can never start: a flag, the port or the model is wrong.
+        Its exception is a `DependencyDownError` if the engine was started too often within a quarter of an hour, or
+        another `Hop2RagError` if it can never start: a flag, the port or the model is wrong.
         """
         self._last = Future()
         self._wanted.put(self._last)
@@ -99,7 +99,7 @@ class SupervisedEngine:
         while (wanted := self._wanted.get()) is not None:
             try:
                 wanted.set_result(self._restart())
-            except BaseException as error:  # noqa: BLE001 - it is handed to whoever waits for it
+            except BaseException as error:  # noqa: BLE001 - it is raised where the result is awaited
                 wanted.set_exception(error)
 
     def _restart(self) -> int:
@@ -123,7 +123,7 @@ class SupervisedEngine:
             raise DependencyDownError(
                 f"The engine was started again {len(self._begun)} times within {WITHIN_SECONDS / 60:.0f} minutes and "
                 "does not stay up.",
-                "Look at its log, then go on with --resume.",
+                "Look at its log, then continue with --resume.",
             )
         self._begun.append(now)
 

@@ -54,7 +54,7 @@ def test_a_vllm_that_is_well() -> None:
         (httpx.ConnectError("refused"), r"is unreachable \(ConnectError"),
         (httpx.ReadTimeout("late"), r"is unreachable \(ReadTimeout"),
         (httpx.Response(401), "HTTP 401"),
-        (httpx.Response(200, text="<html>a shop</html>"), "no exposition"),
+        (httpx.Response(200, text="<html>a shop</html>"), "not an exposition"),
         (httpx.Response(200, text="up 1\n"), "nothing of vLLM"),
     ],
 )
@@ -123,7 +123,7 @@ def prometheus(**data: Any) -> PrometheusClient:
         ({"buildinfo": {"version": "2.53.2"}}, "version", "ok", "2.53.2"),
         ({"buildinfo": {"version": "2.41.0"}}, "version", "fault", "refuses our alerts"),
         ({"buildinfo": {"version": "3.5.0"}}, "version", "ok", "3.5.0"),
-        ({"buildinfo": {"version": "main"}}, "version", "note", "no version"),
+        ({"buildinfo": {"version": "main"}}, "version", "note", "not a version"),
         ({"flags": {"web.enable-lifecycle": "true"}}, "web.enable-lifecycle", "note", "'true'"),
         ({"flags": {"web.cors.origin": ".*"}}, "web.cors.origin", "note", r"'\.\*'"),
         ({"flags": {"rules.alert.resend-delay": "1m"}}, "rules.alert.resend-delay", "note", "'1m'"),
@@ -156,7 +156,7 @@ def test_a_prometheus_that_is_not_there() -> None:
     ("health", "level", "says"),
     [
         (httpx.Response(200, json={"database": "ok", "version": "12.4.0"}), "ok", "Grafana 12.4.0"),
-        (httpx.Response(200, json={"database": "ok"}), "ok", "does not tell"),
+        (httpx.Response(200, json={"database": "ok"}), "ok", "unknown version"),
         (httpx.Response(503, json={"database": "failing", "version": "12.4.0"}), "fault", "failing"),
         (httpx.Response(404, text="no"), "fault", "HTTP 404"),
         (httpx.Response(200, json=[]), "fault", "not as Grafana does"),

@@ -120,7 +120,7 @@ def test_patience_ends(console: Console) -> None:
     """Nobody may come; the refusal is then the one of a launcher that does not wait."""
     with StubVllm() as stub:
         operator = Operator(stub)
-        with pytest.raises(UsageError, match=r"does not hold the arm.*VLLM_PROFILE=prefix-off docker"):
+        with pytest.raises(UsageError, match=r"does not match the arm.*VLLM_PROFILE=prefix-off docker"):
             waiting(stub, console, operator).start(PROFILES["prefix-off"]).__enter__()
     assert 60 <= operator.now < 65
 
@@ -128,9 +128,9 @@ def test_patience_ends(console: Console) -> None:
 @pytest.mark.parametrize(
     ("argv", "says"),
     [
-        (None, "no server tells --max-num-seqs 16"),
-        ((), "no server tells --max-num-seqs 16"),
-        (("python", "-m", SERVER_MODULE, "--max-num-seqs", "64"), "no server tells --max-num-seqs 16"),
+        (None, "command line does not show --max-num-seqs 16"),
+        ((), "command line does not show --max-num-seqs 16"),
+        (("python", "-m", SERVER_MODULE, "--max-num-seqs", "64"), "command line does not show --max-num-seqs 16"),
         (("python", "-m", SERVER_MODULE, "--max-num-seqs", "16"), None),
     ],
 )

@@ -120,7 +120,9 @@ def test_a_name_that_leads_to_metadata_is_refused() -> None:
 @given(st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=4), st.sampled_from(["http", "file", "x"]))
 def test_credentials_are_never_repeated(secret: str, scheme: str) -> None:
     """An error message ends up in logs and bug reports."""
-    assume(secret.lower() not in "the endpoint carries credentials. leave them out. give --vllm-endpoint as http https")
+    assume(
+        secret.lower() not in "the endpoint contains credentials. leave them out. give --vllm-endpoint as http https"
+    )
     with pytest.raises(UsageError) as refused:
         parse_endpoint(f"{scheme}://user:{secret}@host:8000", nowhere)
     assert secret not in str(refused.value)

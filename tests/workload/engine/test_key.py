@@ -89,7 +89,7 @@ def test_a_key_file_that_is_not_there_is_one_line(tmp_path: Path) -> None:
 )
 def test_no_secret_is_an_argument_of_an_engine(arguments: tuple[str, ...]) -> None:
     """Every user of the host reads command lines, and a manifest keeps them; vLLM reads its key from a variable."""
-    with pytest.raises(UsageError, match="would be seen") as refused:
+    with pytest.raises(UsageError, match="would see") as refused:
         load_settings({"limit": 1, "max_hops": 1, "k": 1, "engine_args": arguments}, {})
     assert "sekret" not in str(refused.value)
 

@@ -140,7 +140,7 @@ def test_what_needs_a_gpu_is_refused_on_a_cpu(profile: VllmProfile, flags: tuple
     """VLLM would die half a minute later with a traceback; and no server tells these, so the command line must."""
     assert profile.unreported_flags() == flags
     assert set(flags) <= set(argv(profile, "0.32.0"))
-    with pytest.raises(UsageError, match=f"on a CPU cannot hold profile {profile.name}"):
+    with pytest.raises(UsageError, match=f"on a CPU cannot run profile {profile.name}"):
         argv(profile, "0.32.0", "cpu")
 
 

@@ -46,7 +46,7 @@ def test_further_arguments_come_last() -> None:
 
 @pytest.mark.parametrize(
     ("environ", "says"),
-    [({**MODEL, serve.PROFILE: "seqs-65"}, "VLLM_PROFILE=seqs-65 is no profile.*seqs-64"), ({}, "VLLM_MODEL")],
+    [({**MODEL, serve.PROFILE: "seqs-65"}, "VLLM_PROFILE=seqs-65 is not a profile.*seqs-64"), ({}, "VLLM_MODEL")],
 )
 def test_what_is_wrong_is_named(environ: dict[str, str], says: str) -> None:
     """In a container the log is all there is."""

@@ -159,7 +159,7 @@ def test_the_token_is_never_told(server: StubGrafana, caplog: pytest.LogCaptureF
 @pytest.mark.parametrize(
     ("environ", "says"),
     [
-        ({"GRAFANA_URL": "http://user:hunter2@host"}, "carries credentials.*GRAFANA_URL"),
+        ({"GRAFANA_URL": "http://user:hunter2@host"}, "contains credentials.*GRAFANA_URL"),
         ({"GRAFANA_URL": "file:///etc/passwd"}, "scheme"),
         ({"GRAFANA_URL": "http://169.254.169.254/"}, "link-local"),
         ({"GRAFANA_URL": "http://127.0.0.1:3000", "GRAFANA_TOKEN": "a\r\nX: b"}, "blanks or characters"),
