@@ -93,7 +93,7 @@ def test_row_14_a_run_in_the_background_of_a_script_is_terminated(tmp_path: Path
     child.send_signal(signal.SIGTERM)
     printed = child.communicate(timeout=60)[0]
     assert child.returncode == 143, printed
-    assert "Interrupted; what was acknowledged is in the journal." in printed
+    assert "Interrupted; acknowledged questions are in the journal." in printed
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_row_14_an_interrupted_run_says_so_and_goes_on(tmp_path: Path, signals: 
     printed = child.communicate(timeout=60)[0]
     assert child.returncode == code, printed
     assert "Traceback" not in printed
-    assert "Interrupted; what was acknowledged is in the journal." in printed
+    assert "Interrupted; acknowledged questions are in the journal." in printed
     (folder,) = (tmp_path / "results" / "runs").iterdir()
     assert json.loads((folder / "manifest.json").read_text())["status"] == "interrupted"
 

@@ -9,16 +9,21 @@ import tempfile
 from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
+from workload.corpus.document import read_document
 from workload.errors import DependencyDownError, Hop2RagError, StorageError, UsageError
 from workload.files.enclosed import refuse_ways_out
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import numpy as np
     from chromadb.api.client import Client
     from chromadb.api.models.Collection import Collection
+    from numpy.typing import NDArray
+
+    from workload.corpus.document import Document
 
 DATABASE = "chroma.sqlite3"
 # The files that we or Chroma open in a store's folder; the folders are Chroma's vector indexes.
@@ -89,6 +94,14 @@ def open_client(persist_dir: Path) -> Client:
 def open_collection(client: Client, collection: str) -> Collection:
     """Return a collection without loading the embedding function that it may name."""
     return client.get_collection(collection, embedding_function=None)
+
+
+def nearest(collection: Collection, vector: NDArray[np.float32], k: int) -> list[Document]:
+    """Return up to `k` documents nearest to `vector` (shape (dimension,)), nearest first. Raises what Chroma raises."""
+    queries: Any = [vector]
+    columns: Any = ["documents", "metadatas", "distances"]
+    found: Any = collection.query(query_embeddings=queries, n_results=k, include=columns)
+    return [read_document(*row) for row in zip(*(found[name][0] for name in ("ids", *columns)), strict=True)]
 
 
 @contextmanager

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import httpx
 
-from workload.corpus.chroma import MARK_CONTENT, MARK_MODEL, open_collection
-from workload.corpus.document import Document, read_document
+from workload.corpus.chroma import MARK_CONTENT, MARK_MODEL, nearest, open_collection
 from workload.corpus.index import fill, target_collection
 from workload.corpus.manifest import content_hash
 from workload.corpus.watch import Mark
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from rich.progress import Progress
 
+    from workload.corpus.document import Document
     from workload.corpus.embedding import Embedder
     from workload.corpus.hotpotqa import Paragraph
 
@@ -53,12 +53,7 @@ class ServedStore:
             DependencyDownError: the server does not answer.
         """
         with _explained(self._url, self._name):
-            queries: Any = [vector]
-            found: Any = self._collection.query(
-                query_embeddings=queries, n_results=k, include=["documents", "metadatas", "distances"]
-            )
-        columns = (found[column][0] for column in ("ids", "documents", "metadatas", "distances"))
-        return [read_document(*row) for row in zip(*columns, strict=True)]
+            return nearest(self._collection, vector, k)
 
     def mark(self) -> Mark | None:
         """Return the collection's number of documents, all that a server says; None if it does not answer."""

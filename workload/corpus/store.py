@@ -5,18 +5,18 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from workload.corpus.chroma import (
     REINDEX,
     connect,
     explained,
     misfit,
+    nearest,
     open_client,
     open_collection,
     survey,
 )
-from workload.corpus.document import Document, read_document
 from workload.corpus.manifest import IndexManifest, read_manifest
 from workload.corpus.memory import available_bytes, needed_bytes, require_memory
 from workload.corpus.probe import probe
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from workload.corpus.document import Document
     from workload.corpus.embedding import Embedder
 
 
@@ -105,12 +106,7 @@ class Store:
             DependencyDownError: Chroma fails.
         """
         with explained(self.facts.persist_dir, self.facts.collection):
-            queries: Any = [vector]
-            found: Any = self._collection.query(
-                query_embeddings=queries, n_results=k, include=["documents", "metadatas", "distances"]
-            )
-        columns = (found[column][0] for column in ("ids", "documents", "metadatas", "distances"))
-        return [read_document(*row) for row in zip(*columns, strict=True)]
+            return nearest(self._collection, vector, k)
 
     def mark(self) -> Mark | None:
         """Return the collection's state in SQLite, which includes writes of other programs; None while it is busy."""
