@@ -211,7 +211,7 @@ def test_a_footer_tells_every_option_that_is_not_as_by_default() -> None:
     plain = load_settings({"limit": 1, "max_hops": 1, "k": 5}, {})
     assert options_in_words(plain) == "layout original"
     told = options_in_words(with_options(plain, {"retrieval_delay": "0.2", "primed": True}))
-    assert told == "layout original, primed True, retrieval delay 0.2"
+    assert told == "layout original, primed, retrieval delay 0.2 s"
     arms = plain.changed(arms=("original", "late:retrieval-delay=1.2"))
     assert options_in_words(arms) == "layout original; arms original | late:retrieval-delay=1.2"
 

@@ -1,4 +1,4 @@
-"""What memory did, and to whom it may be credited: peaks, phases, hops, internal fragmentation, sampling quality."""
+"""Memory over time and what it is attributed to: peaks, phases, hops, internal fragmentation, sampling quality."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from workload.record.results import Row
     from workload.statistics.paired import Interval
 
-# How far the achieved interval may lie from the one that was asked for before the run is refused.
+# How far the achieved interval may differ from the requested one, as a share of it.
 INTERVAL_TOLERANCE = 0.2
-# Values that stay the same hide a renewal, so the shortest distances between changes tell the period.
+# A renewed but equal value hides its renewal, so the shortest distances between changes give the period.
 REFRESH_QUANTILE = 0.05
-# From this share of the samples on the highest value is the usual one.
+# A highest value in a larger share of the samples is a plateau.
 PLATEAU = 0.1
 ALWAYS = (-inf, inf)
 
@@ -53,8 +53,8 @@ def spread(values: NDArray[np.float64]) -> dict[str, Any]:
 def peak(line: TimeSeries, visits: Iterable[Row], origin: float) -> dict[str, Any] | None:
     """Return the highest value, when it was first reached (s after `origin`), and the node and hop that ran then.
 
-    Node and hop are None when no visit ran at that instant, or several: a value that belongs to all is credited to
-    none. `time_at_peak` is the share of samples at that value: near 1 there is no peak, but a plateau.
+    Node and hop are None unless exactly one visit ran at that instant. `time_at_peak` is the share of samples at that
+    value: near 1 it is a plateau rather than a peak.
     """
     if not line.values.size:
         return None
@@ -71,15 +71,17 @@ def peak(line: TimeSeries, visits: Iterable[Row], origin: float) -> dict[str, An
 
 
 def where_of(top: dict[str, Any]) -> str:
-    """Return in words where a peak was; one that was held for long is a plateau, which no node made."""
+    """Return in words where a peak was; a long one is a plateau, which cannot be attributed to a node."""
     where = f"{top['node']}, hop {top['hop']}" if top["node"] else "no single node active"
-    return where if top["time_at_peak"] < PLATEAU else f"first in {where}, held {top['time_at_peak']:.0%} of the time"
+    return (
+        where if top["time_at_peak"] < PLATEAU else f"first in {where}, and for {top['time_at_peak']:.0%} of the time"
+    )
 
 
 def by_node(line: TimeSeries, visits: Iterable[Row]) -> dict[str, dict[str, Any]]:
-    """Return for each node how long its visits lasted and what the line was meanwhile, sample by sample.
+    """Return for each node how long its visits lasted and the spread of the samples during them.
 
-    Only right where one visit runs at a time; the caller makes sure of it.
+    The caller ensures that only one visit runs at a time.
     """
     stretches: dict[str, list[Interval]] = {}
     for row in visits:
@@ -97,16 +99,16 @@ def during(line: TimeSeries, stretches: Sequence[Interval], shortest: float, lag
         line: the line.
         stretches: in which samples count.
         shortest: the shortest stretch, in seconds, that is taken.
-        lag: seconds after a stretch's start in which a value still tells of the time before it.
+        lag: seconds after a stretch's start in which a value still describes the time before it.
     """
     seen = [(start + lag, end) for start, end in stretches if end - start >= shortest]
     return {"stretches": len(stretches), "long_enough": len(seen), **spread(line.within(seen))}
 
 
 def sampling(times: NDArray[np.float64], asked_seconds: float) -> dict[str, Any]:
-    """Return the achieved rate and the gaps of sampling instants, shape (n,), n >= 2, beside what was asked for.
+    """Return the achieved rate and the gaps of sampling instants, shape (n,), n >= 2, with the requested interval.
 
-    `matches` says whether the median gap is what was asked for, within `INTERVAL_TOLERANCE`.
+    `matches` says whether the median gap is the requested interval, within `INTERVAL_TOLERANCE`.
     """
     gaps = np.diff(times)
     p50 = float(np.median(gaps))
@@ -123,16 +125,16 @@ def sampling(times: NDArray[np.float64], asked_seconds: float) -> dict[str, Any]
 
 
 def refresh_seconds(line: TimeSeries) -> float | None:
-    """Return how often a polled value is really renewed, in seconds; None when it changed less than twice."""
+    """Return how often a polled value is updated, in seconds; None if it changed too rarely to tell."""
     changes = line.times[1:][np.diff(line.values) != 0]
     return float(np.quantile(np.diff(changes), REFRESH_QUANTILE)) if len(changes) > 2 else None
 
 
 def blind_stretches(calls: Iterable[Row]) -> list[Interval]:
-    """Return when the engine told of the past: calls were in flight, and none of them had its first token yet.
+    """Return when the engine's gauges were out of date: calls were in flight, all of them still in prefill.
 
-    vLLM sets its gauges after an engine step, so during the prefill of a call that comes alone they still show the
-    state before it: a full pool would read 0.
+    vLLM sets its gauges after an engine step, so during the prefill of a single call they still show the state before
+    it: a full pool would read 0.
     """
     prefills, rest = [], []
     for row in calls:
@@ -144,13 +146,13 @@ def blind_stretches(calls: Iterable[Row]) -> list[Interval]:
 
 
 def without_prefill(line: TimeSeries, calls: Iterable[Row]) -> TimeSeries:
-    """Return a line of the engine's without the instants at which it told of the past."""
-    told = ~lies_in(line.times, blind_stretches(calls))
-    return TimeSeries(line.times[told], line.values[told])
+    """Return an engine gauge without the instants at which it was out of date."""
+    fresh = ~lies_in(line.times, blind_stretches(calls))
+    return TimeSeries(line.times[fresh], line.values[fresh])
 
 
 def blocks_of(tokens: int, block_size: int) -> int:
-    """Return the KV blocks that hold `tokens`."""
+    """Return the KV cache blocks that `tokens` take."""
     return ceil(tokens / block_size)
 
 
@@ -162,16 +164,16 @@ def kv_by_hop(
     Args:
         calls: calls that ended well.
         used: KV bytes in use.
-        block_size: tokens a block.
-        block_bytes: bytes a block.
-        alone: whether one call runs at a time; else what was sampled belongs to several hops, and is left out.
+        block_size: tokens per block.
+        block_bytes: bytes per block.
+        alone: whether one call runs at a time; otherwise samples belong to several hops and are left out.
     """
     by_hop: dict[int, list[Row]] = {}
     for row in calls:
         by_hop.setdefault(row["hop"], []).append(row)
     found = {}
     for hop, rows in sorted(by_hop.items()):
-        # the last token is sampled but never fed back, so it has no entry in the cache
+        # The last token is sampled but never fed back, so it has no entry in the cache.
         ends = [blocks_of(row["prompt_tokens"] + row["completion_tokens"] - 1, block_size) for row in rows]
         spans = [(row["started_at"], row["started_at"] + row["duration_seconds"]) for row in rows]
         found[str(hop)] = {
@@ -185,18 +187,19 @@ def kv_by_hop(
 def fragmentation(
     blocks: TimeSeries, generated: TimeSeries, calls: Iterable[Row], block_size: int
 ) -> tuple[TimeSeries, dict[str, Any]]:
-    """Return the share of the blocks in use that holds no token, over time, and its spread.
+    """Return the share of the slots in used blocks that is empty, over time, and its spread.
 
-    internal fragmentation = 1 - live tokens / (blocks in use x block size). Paged attention leaves no external kind:
-    any free block serves any request. Live tokens are the prompt of the call that runs (the server's usage) and what it
-    has generated so far (the engine's counter, from the same scrape as the blocks), less the last one, which has no
-    entry yet. Instants without a call, before its first token, or where the counter does not fit the call are left out.
+    internal fragmentation = 1 - live tokens / (blocks in use x block size). Paged attention has no external
+    fragmentation: any free block serves any request. Live tokens are the prompt of the running call (the server's
+    usage) and what it has generated so far (the engine's counter, from the same scrape as the blocks), less the last
+    token, which has no entry yet. Instants without a call, before its first token, or where the counter does not match
+    the call are left out.
 
     Args:
         blocks: blocks in use.
         generated: the engine's generated tokens, at the same instants, the first before any call.
         calls: calls that ended well, of which one runs at a time.
-        block_size: tokens a block.
+        block_size: tokens per block.
     """
     live = np.full(len(blocks.times), np.nan)
     before = float(generated.values[0]) if len(live) else 0.0
@@ -204,7 +207,7 @@ def fragmentation(
         start, end = row["started_at"], row["started_at"] + row["duration_seconds"]
         first_token = start + (row["ttft_seconds"] or row["duration_seconds"])
         if (waiting := generated.within([(start, first_token)])).size:
-            before = float(waiting[0])  # also right after a call that failed without telling its tokens
+            before = float(waiting[0])  # also right after a call that failed without reporting its tokens
         own = generated.values - before
         inside = lies_in(blocks.times, [(first_token, end)])
         inside &= (own >= 1) & (own <= row["completion_tokens"]) & (blocks.values > 0)
@@ -221,6 +224,6 @@ def expected_fragmentation(calls: Sequence[Row], block_size: int) -> float | Non
         1 - tokens / (blocks_of(tokens, block_size) * block_size)
         for row in calls
         for tokens in range(row["prompt_tokens"], row["prompt_tokens"] + row["completion_tokens"])
-        if tokens  # a prompt of none, as an odd server tells, takes no block
+        if tokens  # an empty prompt, as some servers report, takes no block
     ]
     return float(np.mean(shares)) if shares else None

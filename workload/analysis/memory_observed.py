@@ -1,4 +1,4 @@
-"""What was seen of memory during one load: device memory, the engine's resident memory, and its KV pool."""
+"""The memory samples of one load: device memory, the engine's resident memory, and its KV pool."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ObservedMemory:
-    """The lines of one load; bytes, unless the name says otherwise. `blocks` and `generated` span the whole window.
+    """The time series of one load, in bytes unless the name says otherwise; `blocks` and `generated` span the window.
 
     Attributes:
         load: the load.
-        device: memory used by GPU; a GPU that was not sampled twice is left out, and without a GPU it is empty.
+        device: memory used, by GPU; a GPU with fewer than two samples is left out.
         duty: the polled duty cycle by GPU, 0 to 1.
-        refresh_seconds: how often the driver says that it renews the duty cycle; None where it does not say.
+        refresh_seconds: how often the driver updates the duty cycle; None where it does not report that.
         backend: `nvml`, or `replay` for a recorded trace; None without a GPU.
         gpu_names: the name of each GPU that served, in the order of `device`; empty without one.
-        gpus_seen: all GPUs of the host, whoever used them.
+        gpus_seen: all GPUs of the host, whichever process used them.
         resident: resident memory of the engine's processes.
-        blocks: blocks of the KV pool in use; empty where the engine does not tell usage or the pool's size.
-        used: the same in bytes, where the engine tells of the present; see `without_prefill`.
+        blocks: blocks of the KV pool in use; empty where the engine does not report usage or the pool's size.
+        used: the same in bytes, where the gauge is up to date; see `without_prefill`.
         generated: tokens that the engine has generated since it started, at the instants of `blocks`.
     """
 
@@ -54,12 +54,12 @@ class ObservedMemory:
         if not self.gpus_seen:
             return "No GPU"
         if len(self.gpus_seen) == 1:
-            return f"GPU {self.gpus_seen[0]} was not sampled twice"
-        return f"GPU not told: which of GPUs {', '.join(self.gpus_seen)} served the engine is not known"
+            return f"GPU {self.gpus_seen[0]} has fewer than two samples"
+        return f"GPU unknown: the exporter cannot tell which of GPUs {', '.join(self.gpus_seen)} the engine uses"
 
 
 def observe_memory(evidence: Evidence, load: MeasuredLoad) -> ObservedMemory:
-    """Return what was seen during a load.
+    """Return the memory samples of a load.
 
     Raises:
         PrometheusError: Prometheus failed.
@@ -90,7 +90,7 @@ def observe_memory(evidence: Evidence, load: MeasuredLoad) -> ObservedMemory:
 
 
 def _blocks(evidence: Evidence, load: MeasuredLoad) -> tuple[TimeSeries, TimeSeries]:
-    """Return blocks in use and tokens generated at the instants at which one scrape told both."""
+    """Return blocks in use and tokens generated at the instants of scrapes that have both."""
     count = load.measured.engine.get("num_gpu_blocks")
     usage = kv_usage(evidence, load.window)
     generated = summed(evidence.stored(GENERATED, load.window, job=FAST_JOB))

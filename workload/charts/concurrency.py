@@ -64,7 +64,7 @@ def draw_throughput(drawing: Drawing[ConcurrencySummary]) -> Path:
     lower.yaxis.set_major_formatter(PercentFormatter(1.0))
     name(
         upper,
-        "Answers per second; bars: 95 %; dash: whole run; dashed: fitted law; dotted: ideal (N x one at a time)",
+        "Answers per second; bars: 95 %; dash: whole run; dashed: fitted law; dotted: ideal",
         y="questions / s",
     )
     name(lower, "Efficiency: throughput / (N x throughput of one at a time)", x=CONCURRENCY, y="efficiency")

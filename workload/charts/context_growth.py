@@ -1,4 +1,4 @@
-"""Pictures of growing contexts: what they cost in time, what they hold in memory, and how they come about."""
+"""Pictures of growing contexts: their time, their memory, and how they accumulate."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CALLS = ("the agent's own calls", "the sweep's calls")
 
 
 def draw(drawing: Drawing[Any]) -> list[Path]:
-    """Draw the three files of the plan, and keep the data of every panel."""
+    """Draw latency, memory and tokens against the context, and keep the data of every panel."""
     for panel in ALL:
         drawing.traces(panel)
     return [draw_latency(drawing), draw_memory(drawing), draw_tokens(drawing)]
@@ -59,24 +59,24 @@ def draw_latency(drawing: Drawing[Any]) -> Path:
         axes.set_xlim(left=0)
         axes.set_ylim(0, HEADROOM * axes.get_ylim()[1])
         legend(axes, columns=2)
-    name(upper, f"Prefill{_certainty(fit)}", x="prompt tokens that were not cached", y="seconds to the first token")
-    name(lower, f"Decode{_ends(decode)}", x="tokens of context, the reply included", y="ms a further token")
+    name(upper, f"Prefill{_certainty(fit)}", x="uncached prompt tokens", y="seconds to the first token")
+    name(lower, f"Decode{_ends(decode)}", x="tokens of context, including the reply", y="ms per generated token")
     return save(canvas, drawing.folder / "context_vs_latency.png")
 
 
 def _certainty(fit: dict[str, Any]) -> str:
     if fit.get("quadratic_share_ci") is None:
-        return f": {fit['calls']} calls are too few to be fitted"
+        return f": {fit['calls']} calls are too few for a fit"
     low, high = (percent(bound) if bound is not None else "no bound" for bound in fit["quadratic_share_ci"])
     expected = fit["expected_quadratic_share"]
-    known = f"; the config expects {percent(expected)}" if expected else ""
+    known = f"; the config predicts {percent(expected)}" if expected else ""
     share = percent(fit["quadratic_share"]) if fit["quadratic_share"] is not None else "all"
     return f": n² is {share} [{low}, {high}] of n{known}; band: 95 %"
 
 
 def _ends(fit: dict[str, Any]) -> str:
     if "unknown" in fit:
-        return f": {fit['calls']} calls are too few to be fitted"
+        return f": {fit['calls']} calls are too few for a fit"
     pairs = zip(fit["seconds"], fit["tokens"], strict=True)
     ends = " to ".join(f"{duration(seconds)} at {number(tokens)}" for seconds, tokens in pairs)
     return f": {fit['shape']}, {ends} tokens; band: 95 %"
@@ -112,13 +112,13 @@ def _expected(axes: Axes, points: Points, share_a_token: float) -> None:
 def draw_memory(drawing: Drawing[Any]) -> Path:
     """Draw the KV cache in use and the memory of the device, or of the engine's processes, against the context."""
     kv, swept = drawing.summary["kv"], drawing.arms[1]
-    title = "What does a context hold in memory?"
+    title = "How much memory does a context take?"
     if kv["slope_bytes_per_token"]:
-        title = f"A token of context holds {number(kv['slope_bytes_per_token'])} bytes of the KV cache"
+        title = f"A token of context takes {number(kv['slope_bytes_per_token'])} bytes of KV cache"
     if kv["is_within"]:
-        title += ", as the model's config says"
+        title += ", as the model's config predicts"
     elif not kv["pool_is_told"]:
-        title += ", at the config's bytes a block"
+        title += ", with the config's bytes per block"
     canvas, (upper, lower) = sheet(title, drawing.footer, (3.2, 2.2))
     block_bytes = next((part.engine["kv_block_bytes"] for part in drawing.data.measured), None)
     for place, arm in enumerate(drawing.arms):
@@ -132,7 +132,7 @@ def draw_memory(drawing: Drawing[Any]) -> Path:
     if kv["expected_bytes_per_token"] and drawing.summary["footprints"][swept]:
         longest = max(row["tokens"] or 0 for row in drawing.summary["footprints"][swept])
         line = np.array([0, longest])
-        label = f"config: {number(kv['expected_bytes_per_token'])} bytes a token"
+        label = f"config: {number(kv['expected_bytes_per_token'])} bytes per token"
         upper.plot(
             line, line * kv["expected_bytes_per_token"] / MIB, color=GREY, linestyle="--", linewidth=1, label=label
         )
@@ -142,8 +142,8 @@ def draw_memory(drawing: Drawing[Any]) -> Path:
         axes.set_ylim(0, HEADROOM * axes.get_ylim()[1])
     kind = "Device memory in use" if drawing.summary["device"] else "NO GPU: resident memory of the engine's processes"
     ci = f" [{number(kv['slope_ci'][0])}, {number(kv['slope_ci'][1])}]" if kv["slope_ci"] else ""
-    name(upper, f"KV pool in use while a call decodes; slope with 95 % interval{ci} bytes a token", y="MiB")
-    name(lower, f"{kind}, peak while a call runs", x="tokens of context, the reply included", y="GiB")
+    name(upper, f"KV pool in use while a call decodes; slope with 95 % interval{ci} bytes per token", y="MiB")
+    name(lower, f"{kind}, peak while a call runs", x="tokens of context, including the reply", y="GiB")
     return save(canvas, drawing.folder / "context_vs_memory.png")
 
 
@@ -154,7 +154,7 @@ def draw_tokens(drawing: Drawing[Any]) -> Path:
     whole = drawing.summary["tokens_a_question"]
     title = "How do tokens accumulate over the hops?"
     if whole:
-        title = f"A question uses {number(whole['median'])} tokens in the median (n={whole['n']})"
+        title = f"The median question uses {number(whole['median'])} tokens (n={whole['n']})"
     canvas, (upper, lower) = sheet(title, drawing.footer, (3.2, 2.8))
     rows = [call for call in drawing.data.calls_of(agent) if call["prompt_tokens"] is not None]
     random = np.random.default_rng(0)
@@ -173,9 +173,12 @@ def draw_tokens(drawing: Drawing[Any]) -> Path:
     lower.set_xticks(sorted({hop for rows_ in sums.values() for hop, _ in rows_}))
     for axes in (upper, lower):
         axes.set_ylim(0, HEADROOM * axes.get_ylim()[1])
-    name(upper, "Prompt of a call by hop: every call, and the median of each node", y="tokens")
+    name(upper, "Prompt length by hop: every call, and the median of each node", y="tokens")
     name(
-        lower, "Prompt and reply tokens of a question so far; bold: median of those that got there", x="hop", y="tokens"
+        lower,
+        "Prompt and reply tokens of a question so far; bold: median of the questions that reached the hop",
+        x="hop",
+        y="tokens",
     )
     return save(canvas, drawing.folder / "token_accumulation.png")
 

@@ -1,4 +1,4 @@
-"""Pictures of memory: over time beside what the nodes did, by node, and by phase."""
+"""Pictures of memory: over time with the activity of nodes, by node, and by phase."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from workload.analysis.time_series import TimeSeries
     from workload.charts.drawing import Drawing
 
-# Samples further apart than this many usual distances have others missing between them.
+# Samples further apart than this multiple of the usual distance have gaps between them.
 GAP = 2.5
 SHOWN_NODES = tuple(node for node in NODES if node in NODE_COLOURS)
 ROW_INCHES = 0.26
 
 
 def draw(drawing: Drawing[Any]) -> list[Path]:
-    """Draw the three files of the plan for the load with the most questions; the JSON holds every load."""
+    """Draw timeline, nodes and phases of the load with the most questions; the JSON has every load."""
     loads = measured_loads(drawing.data)
     if not loads:
         return []
@@ -50,10 +50,10 @@ def draw(drawing: Drawing[Any]) -> list[Path]:
 
 
 def _quality(seen: ObservedMemory, told: dict[str, Any]) -> list[str]:
-    """Return what a reader must know of how the lines were sampled."""
+    """Return how the series were sampled."""
     lines = [
-        f"GPU {gpu}: {row['samples']} samples, every {1000 * row['asked_seconds']:g} ms asked, "
-        f"{row['rate_hertz']:.1f} Hz achieved; "
+        f"GPU {gpu}: {row['samples']} samples, requested every {1000 * row['asked_seconds']:g} ms, "
+        f"achieved {row['rate_hertz']:.1f} Hz; "
         f"gaps p50 {1000 * row['gap_p50_seconds']:.1f}, p99 {in_ms(row['gap_p99_seconds'])}, "
         f"longest {1000 * row['gap_max_seconds']:.1f} ms"
         for gpu, row in told["sampling"].items()
@@ -65,7 +65,7 @@ def _quality(seen: ObservedMemory, told: dict[str, Any]) -> list[str]:
                 f"{number(seen.resident.resolution_seconds)} s"
             )
         ]
-    kv = f"KV pool: scraped every {number(seen.used.resolution_seconds)} s; vLLM publishes after an engine step"
+    kv = f"KV pool: scraped every {number(seen.used.resolution_seconds)} s; vLLM updates it after an engine step"
     return [*lines, f"{kv}, so a call's blocks appear with its first token"]
 
 
@@ -84,7 +84,7 @@ def _subject(seen: ObservedMemory) -> str:
 
 def _timeline(seen: ObservedMemory, told: dict[str, Any], footer: str, path: Path) -> Path:
     top = told["kv"]["peak"]
-    title = "The engine does not tell how much of its KV pool is in use"
+    title = "The engine does not report how much of its KV pool is in use"
     if top:
         where = f", in {top['node']} of hop {top['hop']}" if top["node"] else ", with no single node active"
         title = f"The KV pool peaks at {size(top['value'])} after {top['seconds']:.1f} s{where}"
@@ -100,12 +100,12 @@ def _timeline(seen: ObservedMemory, told: dict[str, Any], footer: str, path: Pat
         for row in told["memory"].values()
         if row["n"]
     )
-    name(memory, f"{_subject(seen)}: {values or 'not told'}", y="GiB")
+    name(memory, f"{_subject(seen)}: {values or 'no samples'}", y="GiB")
     _plot(pool, seen.used, origin, MIB, COLOURS[0])
     _mark(pool, top, MIB)
     name(
         pool,
-        f"KV pool in use, of {size(told['kv']['pool_bytes'])}; grey: prefill, not told until its step ends",
+        f"KV pool in use, of {size(told['kv']['pool_bytes'])}; grey: prefill, unknown until its step ends",
         y="MiB",
     )
     _holes(holes, seen, told)
@@ -118,14 +118,14 @@ def _timeline(seen: ObservedMemory, told: dict[str, Any], footer: str, path: Pat
 
 
 def _prefills(axes: Axes, seen: ObservedMemory) -> None:
-    """Shade the instants at which the engine does not tell: drawn as zeros they would be a false pause."""
+    """Shade the instants at which the gauge is out of date: drawn as zeros they would look like a pause."""
     origin = seen.load.interval[0]
     for start, end in blind_stretches(seen.load.calls):
         axes.axvspan(start - origin, end - origin, color=PALE, linewidth=0, zorder=0)
 
 
 def _plot(axes: Axes, line: TimeSeries, origin: float, unit: float, colour: str) -> None:
-    # a line across samples that are missing would invent them
+    # A line across missing samples would invent them.
     values, gaps = line.values / unit, np.flatnonzero(np.diff(line.times) > GAP * (line.resolution_seconds or np.inf))
     times = np.insert(line.times - origin, gaps + 1, line.times[gaps] - origin + (line.resolution_seconds or 0))
     axes.plot(times, np.insert(values, gaps + 1, np.nan), color=colour, linewidth=1.2, drawstyle="steps-post")
@@ -156,7 +156,7 @@ def _holes(axes: Axes, seen: ObservedMemory, told: dict[str, Any]) -> None:
         name(
             axes,
             f"Internal fragmentation: mean {percent(row['mean'])} of the slots in use (n={row['n']}; token counts "
-            f"predict {percent(row['expected'])}); paged attention leaves no external kind",
+            f"predict {percent(row['expected'])}); paged attention has no external fragmentation",
             y="% of slots",
         )
     else:
@@ -166,12 +166,12 @@ def _holes(axes: Axes, seen: ObservedMemory, told: dict[str, Any]) -> None:
 
 def _activity(axes: Axes, seen: ObservedMemory) -> None:
     origin = seen.load.interval[0]
-    alpha = 1.0 if len(seen.load.workers) == 1 else 0.6  # where workers overlap it is darker
+    alpha = 1.0 if len(seen.load.workers) == 1 else 0.6  # overlapping workers are darker
     for place, node in enumerate(SHOWN_NODES):
         spans = [
             (row["started_at"] - origin, row["duration_seconds"]) for row in seen.load.visits if row["node"] == node
         ]
-        # an edge of half a point keeps a visit of a millisecond visible
+        # An edge of half a point keeps a visit of a millisecond visible.
         axes.broken_barh(spans, (place - 0.35, 0.7), color=NODE_COLOURS[node], linewidth=0.5, alpha=alpha)
     axes.set_yticks(range(len(SHOWN_NODES)), SHOWN_NODES, fontsize=8)
     axes.invert_yaxis()

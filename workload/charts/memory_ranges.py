@@ -30,12 +30,12 @@ def draw_nodes(told: dict[str, Any], footer: str, path: Path) -> Path:
         axes.text(0.0, 0.6, text, fontsize=11, transform=axes.transAxes)
         return save(canvas, path)
     top = told["kv"]["peak"]
-    title = f"{top['node']} holds the most KV cache: {size(top['value'])}" if top and top["node"] else "Memory by node"
+    title = f"{top['node']} uses the most KV cache: {size(top['value'])}" if top and top["node"] else "Memory by node"
     met = [node for node in NODES if any(node in found for found in nodes.values())]
     shown = [node for node in met if any(found.get(node, {"n": 0})["n"] for found in nodes.values())]
     unseen = ", ".join(node for node in met if node not in shown)
     if unseen:
-        footer = f"too short to be sampled even once: {unseen}\n{footer}"
+        footer = f"too short for a single sample: {unseen}\n{footer}"
     canvas, panels = sheet(title, footer, [0.7 + ROW_INCHES * len(shown)] * len(nodes), share_x=False)
     for axes, (what, found) in zip(panels, nodes.items(), strict=True):
         rows = {node: found.get(node, {"n": 0}) for node in shown}
@@ -62,7 +62,7 @@ def _label(what: str, told: dict[str, Any]) -> str:
 def _ranges(
     axes: Axes, rows: Mapping[str, dict[str, Any]], colours: Mapping[str, str], unit: tuple[float, str]
 ) -> None:
-    """Draw a row for each spread, its number of samples at the right; what was not seen is said in words."""
+    """Draw a row per spread with its number of samples at the right; without samples it says why."""
     edge = 0.0
     for place, (label, row) in enumerate(rows.items()):
         if row["n"]:
@@ -95,12 +95,12 @@ def draw_phases(told: dict[str, Any], footer: str, path: Path) -> Path:
     for axes, what in zip(panels[1:], whats, strict=False):
         rows = {phase: row[what] for phase, row in phases.items()}
         if what == "kv":
-            note = "; with no call in flight it holds nothing for anyone"
+            note = "; it is empty when no call is in flight"
         else:
             gpu = what.split()[1]
             period = told["utilization_refresh_seconds"].get(gpu)
             note = (
-                f"; renewed every {1000 * period:.0f} ms, so shorter phases show none"
+                f"; updated every {1000 * period:.0f} ms, so shorter phases have no value"
                 if period and what.endswith("n")
                 else ""
             )
@@ -108,7 +108,7 @@ def draw_phases(told: dict[str, Any], footer: str, path: Path) -> Path:
         name(axes, f"{_label(what, told)}{note}", x=_unit(what)[1])
     if not told["sampling"]:
         panels[-1].set_axis_off()
-        panels[-1].text(0, 0.5, "NO GPU: there is no utilisation to show.", fontsize=10, transform=panels[-1].transAxes)
+        panels[-1].text(0, 0.5, "NO GPU: there is no utilization to show.", fontsize=10, transform=panels[-1].transAxes)
     return save(canvas, path)
 
 

@@ -1,4 +1,4 @@
-"""Pictures of the pipeline: who did what when; how busy each resource was is drawn in `utilization`."""
+"""Pictures of the pipeline: what ran when. `utilization` draws how busy each resource was."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from workload.charts.drawing import Drawing
     from workload.record.results import Row
 
-# Reranking is what the node `grade` does; embedding and searching are `retrieve`, told apart by lightness.
+# The node `grade` reranks; `retrieve` embeds and searches, which lightness distinguishes.
 STAGE_COLOURS = {"embed": NODE_COLOURS["retrieve"], "search": "#8A5A00", "rerank": NODE_COLOURS["grade"]}
 STEP_COLOURS = {**STAGE_COLOURS, **NODE_COLOURS}
 STEPS = ("decompose", "embed", "search", "rerank", "extract_clues", "decide", "generate")
@@ -56,8 +56,8 @@ def _gantt(load: MeasuredLoad, told: dict[str, Any], footer: str, path: Path) ->
     typical = answered[len(answered) // 2] if answered else load.questions[0]
     steps = _steps(load, typical["id"])
     title = (
-        f"Retrieval ran beside generation in {percent(told['activities']['both'])} of the time; "
-        "within a question each step waits for the one before"
+        f"Retrieval and generation overlapped for {percent(told['activities']['both'])} of the time; "
+        "within a question each step waits for the previous one"
     )
     heights = (0.9 + 2 * ROW_INCHES * len(load.workers), 0.9 + ROW_INCHES * len(STEPS), 1.7)
     canvas, (workers, question, retrieval) = sheet(title, footer, heights, share_x=False)
@@ -108,7 +108,7 @@ def _workers(axes: Axes, load: MeasuredLoad) -> None:
 def _bars(axes: Axes, rows: Iterable[Row], column: str, origin: float, place: float) -> None:
     for row in rows:
         span = [(row["started_at"] - origin, row["duration_seconds"])]
-        # an edge keeps a step of a millisecond visible
+        # An edge keeps a step of a millisecond visible.
         axes.broken_barh(span, (place - LANE, 2 * LANE), color=STEP_COLOURS[row[column]], linewidth=0.6)
 
 
@@ -133,7 +133,7 @@ def _retrieval(axes: Axes, steps: Sequence[tuple[str, float, float]]) -> None:
     """Draw one retrieval of the question to the millisecond, with the calls before and after it."""
     embeds = [(start, seconds) for step, start, seconds in steps if step == "embed"]
     if not embeds:
-        name(axes, "This question retrieved nothing")
+        name(axes, "This question had no retrieval")
         axes.set_axis_off()
         return
     middle = median(seconds for _, seconds in embeds)
@@ -155,6 +155,6 @@ def _retrieval(axes: Axes, steps: Sequence[tuple[str, float, float]]) -> None:
     axes.set_xlim(-1000 * AROUND_SECONDS, 1000 * (end - begin + AROUND_SECONDS))
     name(
         axes,
-        "One retrieval of it: left the call that wrote the query, right the call that reads the documents",
+        "One retrieval: left, the call that wrote the query; right, the call that reads the result",
         x="milliseconds",
     )

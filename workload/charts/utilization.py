@@ -1,4 +1,4 @@
-"""The picture of how busy each resource was, by witnesses that do not know of each other."""
+"""The picture of how busy each resource was, by independent sources."""
 
 from __future__ import annotations
 
@@ -44,17 +44,17 @@ def draw_resources(load: MeasuredLoad, told: dict[str, Any], footer: str, path: 
 
 
 def _shares(load: MeasuredLoad, told: dict[str, Any]) -> list[tuple[str, float | None, list[float], str]]:
-    """Return a row for each witness: label, share of the load, share of each question, and what to note beside it."""
+    """Return a row per source: label, share of the load, share of each question, and a note."""
     server, gauge = told["server"], told["gauge"]
     engine = _by_question(load, load.calls)
     rows: list[tuple[str, float | None, list[float], str]] = [
         ("engine: call spans", server["spans_busy_share"], engine, "exact to the ms")
     ]
     if len(load.workers) == 1:
-        rows.append(("engine: server's latencies", server["server_requests_in_flight"], [], "exact, in sum"))
+        rows.append(("engine: server's latencies", server["server_requests_in_flight"], [], "exact as a sum"))
     every = f"every {number(gauge['resolution_seconds'])} s"
     rows += [
-        ("engine: gauge of running requests", gauge["share"], [], f"{every}, blind to prefill"),
+        ("engine: gauge of running requests", gauge["share"], [], f"{every}, misses prefill"),
         (
             "retrieval: stage spans",
             told["resources"]["retrieval"]["busy"]["share"],
@@ -116,7 +116,7 @@ def _draw_activities(axes: Axes, told: dict[str, Any]) -> None:
     axes.invert_yaxis()
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.42), ncols=4, frameon=False, fontsize=8)
     agree = {True: "they agree within 1 %", False: "they DISAGREE", None: "the counter was not scraped"}
-    name(axes, f"What ran, by two witnesses: {agree[both['within_1_percent']]}", x="seconds")
+    name(axes, f"What ran, by two sources: {agree[both['within_1_percent']]}", x="seconds")
 
 
 def draw_prefetch(axes: Axes, told: dict[str, Any]) -> None:
@@ -139,6 +139,6 @@ def draw_prefetch(axes: Axes, told: dict[str, Any]) -> None:
     axes.set_ylim(len(sources) - 0.4, -0.6)
     name(
         axes,
-        "Prefetch: hollow if every draft were right, filled with P as measured",
-        x="seconds saved over the load, with the 95 % interval of P (left of 0: lost)",
+        "Prefetch: hollow if every draft were right, filled at the measured P",
+        x="seconds saved over the load, with the 95 % interval of P (below 0: lost)",
     )

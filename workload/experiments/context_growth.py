@@ -1,4 +1,4 @@
-"""Experiment 5: how do time and memory grow with the context? The agent's own calls, and a controlled sweep."""
+"""Experiment 5: how do time and memory grow with the context? The agent's own calls and a controlled sweep."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from workload.record.results import Row, RunData
     from workload.settings import LoadSettings
 
-# Up to the context limit of the arm, less the question around the documents and the reply; the last one is refused.
+# Up to the arm's context limit; the last length exceeds it with question and reply, and is refused.
 LENGTHS = (512, 1024, 2048, 3072, 4096, 5120, 6144, 7680, 8704)
 MAX_ROUNDS = 3
 
 
 def sweep_points(load: LoadSettings) -> tuple[Point, ...]:
-    """Return the sweep: each length once a round, up and down in turn so that drift is no growth.
+    """Return the sweep: each length once per round, alternating up and down so that drift does not look like growth.
 
     There is one round, and one more for every ten questions.
     """
@@ -38,7 +38,7 @@ def sweep_points(load: LoadSettings) -> tuple[Point, ...]:
     return (Point("sweep", 1, contexts=tuple(order)),)
 
 
-# The sweep has caching off, so that a length is what is computed; the agent runs under the plan's own flags.
+# The sweep runs without caching, so that each length is fully computed; the agent runs with its usual flags.
 AGENT = Arm("context-8192", "context-8192")
 SWEEP = Arm("sweep", "context-8192-off", points=sweep_points)
 
@@ -101,9 +101,9 @@ def headline(summary: dict[str, Any]) -> list[tuple[str, ...]]:
         ]
     fits = [summary["prefill"][arm.name] for arm in (AGENT, SWEEP)]
     rows.append(("... expected by the config", *(percent(fit.get("expected_quadratic_share")) for fit in fits)))
-    rows.append(("... power to see that", *(percent(fit.get("power")) for fit in fits)))
+    rows.append(("... power to detect it", *(percent(fit.get("power")) for fit in fits)))
     kv = summary["kv"]
-    rows.append(("KV bytes a token, counted", "", number(kv["slope_bytes_per_token"])))
+    rows.append(("KV bytes per token, counted", "", number(kv["slope_bytes_per_token"])))
     rows.append(("... by the pool's capacity", "", number(kv["capacity_bytes_per_token"])))
     rows.append(("... by the config", "", number(kv["expected_bytes_per_token"])))
     return rows
@@ -115,13 +115,13 @@ def verdicts(summary: dict[str, Any]) -> list[str]:
     sentences = [f"Prefill of the sweep: {growth_in_words(prefill)}."]
     if (expected := prefill.get("expected_quadratic_share")) is not None:
         sentences.append(
-            f"The model's config expects {percent(expected)} at that length; calls like these would show it with "
+            f"The model's config predicts {percent(expected)} at that length; calls like these would show it with "
             f"probability {percent(prefill['power'])}."
         )
     elif "unknown" in summary["physics"]:
-        sentences.append(f"What to expect is not known: {summary['physics']['unknown']}")
+        sentences.append(f"The model's config allows no prediction: {summary['physics']['unknown']}")
     sentences.append(f"Prefill of the agent's own calls: {growth_in_words(summary['prefill'][AGENT.name])}.")
-    sentences.append(f"Decode of the sweep, a token: {growth_in_words(decode)}.")
+    sentences.append(f"Decode of the sweep, per token: {growth_in_words(decode)}.")
     sentences.append(kv_in_words(kv))
     found = [f"{wall['cause']} at {number(wall['tokens'])} tokens" for wall in summary["walls"]]
     sentences.append(f"Walls: {'; '.join(found) or 'none found'}.")
@@ -129,25 +129,25 @@ def verdicts(summary: dict[str, Any]) -> list[str]:
 
 
 def kv_in_words(kv: Mapping[str, Any]) -> str:
-    """Return whether the KV cache grows as the config says, and by which witnesses that is known."""
-    counted = f"{number(kv['slope_bytes_per_token'])} bytes a token counted in {kv['calls']} calls"
+    """Return whether the KV cache grows as the config predicts, and by which sources."""
+    counted = f"{number(kv['slope_bytes_per_token'])} bytes per token counted in {kv['calls']} calls"
     config = f"{number(kv['expected_bytes_per_token'])} by the config"
     if kv["is_within"] is not None:
         word = "agree within 2 %" if kv["is_within"] else "DISAGREE by more than 2 %"
         return f"KV cache: {counted}, {number(kv['capacity_bytes_per_token'])} by the pool, {config}: they {word}."
     if kv["slope_bytes_per_token"] and not kv["pool_is_told"]:
         return (
-            f"KV cache: {counted}, {config}. Blocks were counted and their bytes are the config's: this engine does "
-            "not tell its pool's bytes, so the growth in bytes is not confirmed."
+            f"KV cache: {counted}, {config}. Blocks were counted, but their size comes from the config, because "
+            "this engine does not report its pool's bytes: the growth in bytes is not confirmed."
         )
-    return f"The KV cache's growth is not confirmed: {kv['calls']} calls of 50 blocks or more were seen."
+    return f"The KV cache's growth is not confirmed: only {kv['calls']} calls took 50 blocks or more."
 
 
 def growth_in_words(fit: Mapping[str, Any]) -> str:
-    """Return what a fit says about the growth, with its certainty."""
+    """Return what a fit says about the growth, and how certain it is."""
     if "unknown" in fit or fit.get("quadratic_share_ci") is None:
         return f"not known ({fit['calls']} calls of {fit['lengths']} lengths)"
-    word = "superlinear" if fit["is_superlinear"] else "no curvature seen"
+    word = "superlinear" if fit["is_superlinear"] else "no curvature detected"
     pairs = zip(fit["seconds"], fit["tokens"], strict=True)
     ends = " to ".join(f"{duration(seconds)} at {number(tokens)}" for seconds, tokens in pairs)
     return f"{fit['shape']}, {ends} tokens; {word}: n² is {_share(fit)} of n"

@@ -1,4 +1,4 @@
-"""Experiment 2: what really moves in GPU memory, and in which node and phase?"""
+"""Experiment 2: what changes in GPU memory, and in which node and phase?"""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from workload.analysis.time_series import TimeSeries
     from workload.record.results import RunData
 
-NOT_ATTRIBUTED = "Several workers were active at once: memory is not attributed to nodes"
+NOT_ATTRIBUTED = "Several workers were active at once, so memory is not attributed to nodes"
 BASE = Arm("base", "base")
-STANDS_IN = "the engine's resident memory stands in for device memory"
+STANDS_IN = "the engine's resident memory is shown instead of device memory"
 
 
 def reduce(data: RunData) -> dict[str, Any]:
@@ -39,8 +39,8 @@ def reduce(data: RunData) -> dict[str, Any]:
     evidence = evidence_of(data)
     asked = evidence.settings.load.gpu_interval_ms / 1000
     return {
-        "fragmentation_kind": "internal only: paged attention leaves no external kind, any free block serves anyone",
-        "kv_resident_but_idle": "not told by this engine: blocks kept for reuse count as free",
+        "fragmentation_kind": "internal only: with paged attention any free block serves any request",
+        "kv_resident_but_idle": "not reported by this engine: blocks kept for reuse count as free",
         "loads": [_describe(observe_memory(evidence, load), asked) for load in measured_loads(data)],
         "quality": {BASE.name: quality(data, BASE.name)},
     }
@@ -92,7 +92,7 @@ def _describe(seen: ObservedMemory, asked_seconds: float) -> dict[str, Any]:
 
 
 def _refresh(seen: ObservedMemory) -> dict[str, float | None]:
-    """Return how often each GPU's duty cycle is renewed: as the driver says, else as seen in the samples."""
+    """Return how often each GPU's duty cycle is updated: by the driver, else by the samples."""
     return {gpu: seen.refresh_seconds or refresh_seconds(line) for gpu, line in seen.duty.items()}
 
 
@@ -101,7 +101,7 @@ def _lines(seen: ObservedMemory, memory: dict[str, TimeSeries], stretches: list[
     found = {name: during(line, stretches, line.resolution_seconds or 0.0) for name, line in lines.items()}
     for gpu, period in _refresh(seen).items():
         if period is not None:
-            # a duty cycle tells of the period before it: only what lasts two periods shows one of its own
+            # A duty cycle covers the period before it, so only a stretch of two periods contains one of its own.
             found[f"gpu {gpu} utilization"] = during(seen.duty[gpu], stretches, 2 * period, lag=period)
     return found
 
@@ -118,9 +118,9 @@ def _fragmentation(seen: ObservedMemory, *, alone: bool) -> dict[str, Any]:
     block_size = seen.load.measured.engine["block_size"]
     calls = calls_with_usage(seen.load.calls)
     if block_size is None:
-        return {"n": 0, "why": "the engine does not tell its block size"}
+        return {"n": 0, "why": "the engine does not report its block size"}
     if not alone:
-        why = "several calls at once: blocks they share count once, their tokens count in each"
+        why = "several calls at once: shared blocks count once, but their tokens count in each call"
         return {"n": 0, "why": why, "expected": expected_fragmentation(calls, block_size)}
     return {
         **fragmentation(seen.blocks, seen.generated, calls, block_size)[1],
@@ -141,7 +141,7 @@ def _rows(load: dict[str, Any]) -> list[tuple[str, ...]]:
             rows.append((f"{name}: peak", size(top["value"]), f"at {top['seconds']:.1f} s, {where_of(top)}; {values}"))
     rows += [
         (
-            f"KV cache of a call of hop {hop}, median",
+            f"KV cache of a call at hop {hop}, median",
             size(told["from_usage"]["median"]),
             f"n={told['calls']}, at most {size(told['from_usage']['max'])}, by token counts",
         )
@@ -167,7 +167,7 @@ def _rows(load: dict[str, Any]) -> list[tuple[str, ...]]:
 
 
 def verdicts(summary: dict[str, Any]) -> list[str]:
-    """Return what moves and when, and what a reader must know before using the numbers."""
+    """Return what changes and when, and what a reader must know before using the numbers."""
     sentences = [_of_load(load) for load in summary["loads"]]
     sentences.append("Fragmentation is " + summary["fragmentation_kind"] + ".")
     for load in summary["loads"]:
@@ -188,24 +188,22 @@ def verdicts(summary: dict[str, Any]) -> list[str]:
 
 
 def _of_other_interval(gpu: str, told: dict[str, Any]) -> str:
-    """Return what to know of samples that came at another pace: the load is measured, its short peaks are not."""
+    """Return a warning for samples at another interval: the load is measured, but short peaks are not."""
     return (
         f"GPU {gpu} was sampled every {1000 * told['gap_p50_seconds']:.3g} ms, "
-        f"NOT every {1000 * told['asked_seconds']:g} ms as asked: what is shorter does not show. "
-        "Ask for what the exporter achieves with --sample-interval, or free its CPU."
+        f"NOT every {1000 * told['asked_seconds']:g} ms as requested, so shorter peaks do not show. "
+        "Request an interval that the exporter can keep with --sample-interval, or free its CPU."
     )
 
 
 def _of_load(load: dict[str, Any]) -> str:
     top, pool = load["kv"]["peak"], load["kv"]["pool_bytes"]
-    parts = ["The KV pool in use was not seen"]
+    parts = ["The usage of the KV pool was not scraped"]
     if top:
         of_pool = f" of {size(pool)}" if pool else ""
-        parts = [
-            f"The KV pool in use peaks at {size(top['value'])}{of_pool} after {top['seconds']:.1f} s, {where_of(top)}"
-        ]
+        parts = [f"KV pool usage peaks at {size(top['value'])}{of_pool} after {top['seconds']:.1f} s, {where_of(top)}"]
     parts += [
-        f"{name} takes {told['distinct']} values in {told['n']} samples"
+        f"{name}: {told['distinct']} distinct values in {told['n']} samples"
         for name, told in load["memory"].items()
         if told["peak"]
     ]

@@ -13,7 +13,7 @@ SHOWN_SIZES = (16, 32)
 
 
 def headline(summary: dict[str, Any]) -> list[tuple[str, ...]]:
-    """Return a row for each arm and block size: the bound, its parts, and what is left to compute."""
+    """Return a row per arm and block size: the bound, its parts, and the tokens left to compute."""
     sizes = {summary["block_size"], *SHOWN_SIZES}
     rows: list[tuple[str, ...]] = []
     for arm, found in summary["arms"].items():
@@ -38,12 +38,12 @@ def verdicts(summary: dict[str, Any]) -> list[str]:
         for arm, found in arms.items()
     }
     most = ", ".join(f"{arm} {percent(share)}" for arm, share in shares.items())
-    sentences = [f"{summary['origin']}: of all prompt tokens at most these can be reused: {most}."]
+    sentences = [f"{summary['origin']}. The reuse bound, as a share of all prompt tokens: {most}."]
     for arm, found in arms.items():
         bound = next(bound for bound in found["bounds"] if bound["block_size"] == size)
         sentences.append(
             f"{arm}: at most {percent(bound['share'])} of {number(found['prompt_tokens_per_question'])} prompt tokens "
-            f"a question can be reused at block size {size}; {number(found['uncached_tokens_per_question'])} must be "
+            f"per question can be reused at block size {size}; {number(found['uncached_tokens_per_question'])} must be "
             f"computed ({_ci(found['uncached_tokens_per_question_ci'])})."
         )
     sentences += [_compared(summary, arm, row) for arm, row in summary["uncached_tokens_compared"].items()]
@@ -55,11 +55,11 @@ def verdicts(summary: dict[str, Any]) -> list[str]:
         sentences += gold_in_words(summary["gold"])
     if (summary.get("asked") or 0) < (summary.get("wanted") or 0):
         sentences.append(
-            f"{summary['asked']} of the {summary['wanted']} questions that were wanted were asked: there are no others"
-            + (", or the record does not hold them." if summary["source"] == "replayed" else ".")
+            f"Only {summary['asked']} of the {summary['wanted']} requested questions were asked: "
+            + ("the recorded run has no others." if summary["source"] == "replayed" else "there are no others.")
         )
     sentences.append(
-        "What is found within the request and what others left overlap: their sum may exceed the reusable."
+        "Reuse within a request and across requests overlaps, so the two can add up to more than the bound."
     )
     return sentences
 
@@ -71,13 +71,13 @@ def _ci(bounds: tuple[float, float] | None) -> str:
 def _compared(summary: dict[str, Any], arm: str, row: dict[str, Any]) -> str:
     first, found = summary["compared_with"], summary["arms"]
     here, there = (found[each]["prompt_tokens_per_question"] for each in (arm, first))
-    longer = f"{here / there:.2f} times as long" if there else f"of {number(here)} tokens against none"
+    longer = f"{here / there:.2f} times as long" if there else f"of {number(here)} tokens against 0"
     change = f"{percent(row['change'], signed=True)} ({interval(row['change_ci'], percent).strip()})"
     return f"{arm} against {first}: prompts {longer}, tokens to compute {change} (median over {row['n']} questions)."
 
 
 def _pools(arm: str, steps: list[dict[str, Any]]) -> str:
-    """Tell of the most questions in flight, where the pool matters most."""
+    """Return what the pool size costs with the most questions in flight, where it matters most."""
     steps = [step for step in steps if step["in_flight"] == steps[-1]["in_flight"]]
     least, most = steps[0], steps[-1]
     order = f"{least['in_flight']} questions in flight" if least["in_flight"] else "calls at their recorded times"
@@ -89,13 +89,15 @@ def _pools(arm: str, steps: list[dict[str, Any]]) -> str:
 
 def _engine(arm: str, told: dict[str, Any], size: int) -> str:
     pool = f"{told['num_gpu_blocks']:,} blocks" if told["num_gpu_blocks"] else ABSENT
-    run = f"the bound is the one worked out during the run on {told['equal_to_run']} of {told['compared_calls']} calls"
+    run = (
+        f"the bound equals the one computed during the run in {told['equal_to_run']} of {told['compared_calls']} calls"
+    )
     if told["prefix_caching"] is False:
         return f"{arm}: {run} (block size {size}); caching was off."
-    served = "how much it served is not known"
+    served = "the share that it served is not known"
     if told["cached_share"] is not None:
         served = (
-            f"it served just that on {told['equal_to_engine']} of them, {percent(told['cached_share'])} of all tokens"
+            f"it served just that in {told['equal_to_engine']} of them, {percent(told['cached_share'])} of all tokens"
         )
     return f"{arm}: {run}; the engine's pool ({pool}) allows {percent(told['modelled_share'])}; {served}."
 

@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     from workload.record.results import RunData
 
 BASE = Arm("base", "base")
-GPU_NOT_TOLD = "GPU not told: which served the engine is not known,"
+UNKNOWN_GPU = "GPU unknown: the exporter cannot tell which GPU the engine uses"
 
 
 def reduce(data: RunData) -> dict[str, Any]:
-    """Return busy and idle of each resource, overlap, critical paths and the prefetch bound of each load."""
+    """Return each load's busy and idle time by resource, its overlap, critical paths and prefetch bound."""
     evidence = evidence_of(data)
     loads = [_describe(evidence, load) for load in measured_loads(data)]
     return {"loads": loads, "quality": {BASE.name: quality(data, BASE.name)}}
@@ -74,7 +74,7 @@ def _describe(evidence: Evidence, load: MeasuredLoad) -> dict[str, Any]:
                 gpu: {"busy_seconds": seconds, "busy_share": seconds / (window.end - window.start)}
                 for gpu, seconds in gpu_seconds.items()
             }
-            or (f"{GPU_NOT_TOLD} of {', '.join(by_gpu)}" if by_gpu else "No GPU seen here"),
+            or (f"{UNKNOWN_GPU} ({', '.join(by_gpu)})" if by_gpu else "No GPU was found"),
             "engine_cpu_cores": _cores(evidence, load),
         },
         "activities": {name: seconds / load.seconds for name, seconds in both["spans"].items()},
@@ -98,7 +98,7 @@ def _increase(evidence: Evidence, load: MeasuredLoad, metric: str) -> float | No
 
 
 def _cores(evidence: Evidence, load: MeasuredLoad) -> float | None:
-    """Return the CPU cores that the engine's processes kept busy over the window, its edges included."""
+    """Return the CPU cores that the engine's processes kept busy over the whole window."""
     found = evidence.increases(PROCESS_CPU_SECONDS, load.window, job="exporter", role="engine")
     return sum(sample.value for sample in found) / (load.window.end - load.window.start) if found else None
 
@@ -120,19 +120,19 @@ def _rows(load: dict[str, Any]) -> list[tuple[str, ...]]:
     ]
     rows += [
         (
-            "Retrieval beside generation, now",
+            "Retrieval and generation at once",
             percent(load["activities"]["both"]),
-            f"neither runs in {percent(load['activities']['neither'])}",
+            f"neither runs for {percent(load['activities']['neither'])} of the time",
         ),
         (
-            "Engine by the server's own latencies",
+            "Engine, by the server's own latencies",
             number(server["server_requests_in_flight"]),
             f"requests in flight; spans: {number(server['spans_requests_in_flight'])}",
         ),
         (
             "Critical path within a question",
             percent(path["critical_seconds"] / path["serial_seconds"] if path["serial_seconds"] else None),
-            f"of {path['serial_seconds']:.1f} s of steps, by what each step needs",
+            f"of {path['serial_seconds']:.1f} s of steps, by what each step depends on",
         ),
     ]
     for source, told in load["prefetch"]["sources"].items():
@@ -149,7 +149,7 @@ def _saving(told: dict[str, Any]) -> tuple[str, str]:
     low, high = accuracy["ci"]
     same = told["same_text"]
     return value, (
-        f"P = {accuracy['right']} of {accuracy['hops']} [{percent(low)}, {percent(high)}], by the same text "
+        f"P = {accuracy['right']} of {accuracy['hops']} [{percent(low)}, {percent(high)}], with the same text "
         f"{same['right']}; {ceiling}"
     )
 
@@ -164,18 +164,20 @@ def verdicts(summary: dict[str, Any]) -> list[str]:
         sentences += [_of_server(load["server"]), _of_gauge(load["gauge"])]
         prefetch = load["prefetch"]
         if prefetch["repeatable"] is None:
-            sentences.append("Draft accuracy P was not measured: it needs the texts, so run with --record-prompts.")
+            sentences.append(
+                "Draft accuracy P was not measured, because it needs the texts: run with --record-prompts."
+            )
         elif not prefetch["repeatable"]:
-            sentences.append("The same query did not find the same documents again: P is not to be trusted.")
+            sentences.append("The same query found other documents the second time, so P is not reliable.")
         if isinstance(load["resources"]["gpu"], str):
-            sentences.append(load["resources"]["gpu"] + ": the engine's share is of time, not of a GPU.")
+            sentences.append(load["resources"]["gpu"] + ": the engine's busy share is a share of time, not of a GPU.")
     return [*sentences, quality_in_words(summary["quality"])]
 
 
 def _of_overlap(load: dict[str, Any]) -> str:
     engine, retrieval = (load["resources"][name]["busy"]["share"] for name in ("engine", "retrieval"))
     return (
-        f"Retrieval and generation overlap in {percent(load['activities']['both'])} of the time now; the engine is "
+        f"Retrieval and generation overlap for {percent(load['activities']['both'])} of the time; the engine is "
         f"busy for {percent(engine)} of it, retrieval for {percent(retrieval)} (n={load['questions']} "
         f"questions, at most {load['workers']} at a time)."
     )
@@ -184,15 +186,15 @@ def _of_overlap(load: dict[str, Any]) -> str:
 def _of_prefetch(load: dict[str, Any]) -> str:
     sources, serial = load["prefetch"]["sources"], load["critical_path"]["serial_seconds"]
     ceiling = max(told["ceiling_seconds"] for told in sources.values())
-    most = f"Prefetch saves at most {ceiling:.2f} s of {serial:.1f} s, if every draft of a query were right"
+    most = f"Prefetch saves at most {ceiling:.2f} s of {serial:.1f} s, if every draft were right"
     measured = {name: told["bound"]["measured"] for name, told in sources.items() if told["bound"]}
     if not measured:
         return f"{most}."
     best = max(measured, key=lambda name: measured[name]["seconds"])
     accuracy = sources[best]["accuracy"]
     return (
-        f"{most}; with drafts as often right as they were, the best of them ({best}, {accuracy['right']} of "
-        f"{accuracy['hops']}) allows {speedup(measured[best]['speedup'])}."
+        f"{most}; at the measured accuracy the best source of drafts ({best}, right in {accuracy['right']} of "
+        f"{accuracy['hops']}) allows a speed-up of {speedup(measured[best]['speedup'])}."
     )
 
 
@@ -200,15 +202,17 @@ def _of_server(server: dict[str, Any]) -> str:
     spans, counter = server["spans_to_server"]["points"], server["counter_to_server"]["points"]
     more = f", hop2rag_busy_seconds_total {number(counter)} points" if counter is not None else ""
     cut = server.get("cut_requests_in_flight")
-    unknown = f"; up to {number(100 * cut)} points are calls that were cut, which a server may not count" if cut else ""
-    return f"The call spans lie {number(spans)} points from the server's own latencies{more}{unknown}."
+    unknown = (
+        f"; up to {number(100 * cut)} points come from calls that were cut, which a server may not count" if cut else ""
+    )
+    return f"Call spans and the server's own latencies differ by {number(spans)} points{more}{unknown}."
 
 
 def _of_gauge(gauge: dict[str, Any]) -> str:
     return (
-        f"The gauge of running requests, scraped every {number(gauge['resolution_seconds'])} s, says "
-        f"{percent(gauge['share'])} busy because it cannot see prefill; outside of that it lies "
-        f"{number(gauge['to_spans']['points'])} points from the spans."
+        f"The gauge of running requests, scraped every {number(gauge['resolution_seconds'])} s, shows "
+        f"{percent(gauge['share'])} busy because it misses prefill; outside prefill it differs from the spans by "
+        f"{number(gauge['to_spans']['points'])} points."
     )
 
 

@@ -1,4 +1,4 @@
-"""All experiments in the plan's order, one report over them; an interrupted suite goes on where it stopped."""
+"""All experiments in order, with one report; an interrupted suite resumes where it stopped."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from workload.experiment import Study
     from workload.record.results import Finished
 
-# The plan's order, and last the summary of latency that it lists beside them.
 ORDER = ("kv-cache", "gpu-memory", "vllm-metrics", "pipeline", "context-growth", "concurrency", "latency")
 # Small enough for twenty minutes on two cores; the numbers are real and their intervals wide or absent.
 SMOKE: Mapping[str, Any] = {"limit": 3, "max_hops": 2, "order": "AB"}

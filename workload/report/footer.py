@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
     from workload.record.results import Measured
 
+UNITS = {"retrieval_delay": " s", "context_budget": " tokens"}
+
 
 def footer(run_id: str, settings: Settings, measured: Sequence[Measured], label: str = "") -> str:
     """Return a recording's label, then the run, the engine, its model, the options, the windows, and any replay."""
@@ -31,11 +33,11 @@ def footer(run_id: str, settings: Settings, measured: Sequence[Measured], label:
 
 
 def options_in_words(settings: Settings) -> str:
-    """Return the layout and what else of the agent's options is not as by default, then the arms."""
+    """Return the layout, the agent's options that differ from their defaults, and the arms, in words."""
     default = {name: field.default for name, field in AgentOptions.model_fields.items()}
-    told = [
-        f"{name.replace('_', ' ')} {value}"
+    words = [
+        name if value is True else f"{name.replace('_', ' ')} {value}{UNITS.get(name, '')}"
         for name, value in settings.agent
         if name == "layout" or (name not in {"k", "max_hops"} and value != default[name])
     ]
-    return ", ".join(told) + (f"; arms {' | '.join(settings.load.arms)}" if settings.load.arms else "")
+    return ", ".join(words) + (f"; arms {' | '.join(settings.load.arms)}" if settings.load.arms else "")

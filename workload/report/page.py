@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from workload.record.results import Finished
 
 REPORT = "report.html"
-RANDOM_WEIGHTS = "RANDOM WEIGHTS: tokens and times are real; answers, EM and F1 are those of a model that says noise."
+RANDOM_WEIGHTS = "RANDOM WEIGHTS: tokens and times are real; the answers are noise, and so are EM and F1."
 QUALITY = {
     "questions": "n",
     "answer_em": "answer EM",
@@ -75,7 +75,7 @@ def section_of(experiment: Study[Any], finished: Finished) -> Section:
 
 
 def marks_of(finished: Finished) -> list[str]:
-    """Return what is not real in a run, a sentence each: every text that tells of its numbers begins with these."""
+    """Return a sentence for each thing that is not real in a run; every text about its numbers begins with these."""
     path, summary = finished.bundle / "manifest.json", finished.summary
     manifest = json.loads(path.read_text()) if path.exists() else {}
     marks = [str(label)] if (label := manifest.get("label")) else []
@@ -99,10 +99,10 @@ def verdicts_of(experiment: Study[Any], summary: dict[str, Any]) -> list[str]:
     sentences = experiment.verdicts(summary)
     quality = (summary.get("quality") or {}).values()
     if quality and not any(found["questions"] for found in quality):
-        sentences = ["No question was answered: there is no latency, no hop and no hit to tell of.", *sentences]
+        sentences = ["No question was answered, so there are no latencies, hops or cache hits to report.", *sentences]
     told = (row.get("store_changed", "no") for row in summary.get("accounting", ()))
     if changed := [change for change in told if change != "no"]:
-        said = f"The store changed while it was searched ({'; '.join(changed)}): later questions met other documents."
+        said = f"The store changed while it was searched ({'; '.join(changed)}): later questions found other documents."
         sentences = [said, *sentences]
     resets = [row["counter_resets"] for row in summary.get("accounting", ()) if row.get("counter_resets")]
     if not resets:
@@ -110,7 +110,7 @@ def verdicts_of(experiment: Study[Any], summary: dict[str, Any]) -> list[str]:
     times = sum(max(found.values()) for found in resets)
     said = (
         f"The engine's counters were reset {times} time{'s' if times > 1 else ''} within {len(resets)} measured "
-        f"window{'s' if len(resets) > 1 else ''}: what needs their exact increase is absent there."
+        f"window{'s' if len(resets) > 1 else ''}, so values that need their exact increase are missing there."
     )
     return [*sentences, said]
 

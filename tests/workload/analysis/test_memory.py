@@ -61,7 +61,7 @@ def test_the_first_of_equal_peaks_is_told_and_how_long_it_was_held() -> None:
         "question_id": "q",
         "time_at_peak": pytest.approx(0.6),
     }
-    assert where_of(top) == "first in decide, hop 1, held 60% of the time"
+    assert where_of(top) == "first in decide, hop 1, and for 60% of the time"
 
 
 def test_a_peak_outside_of_every_visit_has_no_node() -> None:

@@ -144,7 +144,7 @@ def test_words_are_of_the_numbers(tmp_path: Path) -> None:
     told = "\n".join(verdicts(summary))
     for words in (
         "superlinear: n²",
-        "expects 125.0%",
+        "predicts 125.0%",
         "agree within 2 %",
         "max_model_len at 8,192 tokens",
     ):
@@ -181,7 +181,7 @@ def test_a_pool_that_is_not_told_confirms_no_bytes(tmp_path: Path) -> None:
     summary = summarise(run(tmp_path))
     summary["kv"] |= {"pool_is_told": False, "capacity_bytes_per_token": None, "is_within": None}
     told = "\n".join(verdicts(summary))
-    assert "not tell its pool's bytes" in told
+    assert "not report its pool's bytes" in told
     assert "calls of 50 blocks" not in told
 
 

@@ -140,7 +140,7 @@ def test_two_workers_are_credited_to_no_node(tmp_path: Path, monkeypatch: pytest
     assert "not attributed" in load["nodes"]
     assert load["kv"]["peak"]["node"] is load["memory"]["gpu 0"]["peak"]["node"] is None
     assert load["fragmentation"]["n"] == 0
-    assert "blocks they share" in load["fragmentation"]["why"]
+    assert "shared blocks count once" in load["fragmentation"]["why"]
     assert "not attributed to nodes" in pictures(data, tmp_path, monkeypatch)["memory_by_node.png"]
 
 
@@ -174,9 +174,9 @@ def test_which_gpu_served_may_not_be_told(tmp_path: Path, monkeypatch: pytest.Mo
     """Of four cards none is taken by chance; what is told of memory is then the engine's resident memory."""
     data = with_gpu(run_of(one_question(), tmp_path), four_gpus())
     assert told(data)["sampling"] == {}
-    assert told(data)["backend"].startswith("GPU not told: which of GPUs 0, 1, 2, 3 served")
-    assert any("GPU not told" in sentence for sentence in verdicts(through_json(data)))
-    assert all("GPU NOT TOLD" in text for text in pictures(data, tmp_path, monkeypatch).values())
+    assert told(data)["backend"].startswith("GPU unknown: the exporter cannot tell which of GPUs 0, 1, 2, 3")
+    assert any("GPU unknown" in sentence for sentence in verdicts(through_json(data)))
+    assert all("GPU UNKNOWN" in text for text in pictures(data, tmp_path, monkeypatch).values())
 
 
 def test_device_memory_under_vllm_is_flat_and_said_to_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,9 +186,9 @@ def test_device_memory_under_vllm_is_flat_and_said_to_be(tmp_path: Path, monkeyp
     assert memory["distinct"] <= 4
     assert memory["max"] / memory["min"] < 1.01
     words = pictures(data, tmp_path, monkeypatch)
-    assert "held" in words["memory_timeline.png"]
+    assert "% of the time" in words["memory_timeline.png"]
     assert all("REPLAYED TRACE" in text for text in words.values())
-    assert all("Hz achieved" in text for text in words.values())
+    assert all("achieved " in text for text in words.values())
 
 
 def test_the_true_refresh_period_of_utilisation_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,7 +198,7 @@ def test_the_true_refresh_period_of_utilisation_is_told(tmp_path: Path, monkeypa
     assert load["utilization_refresh_seconds"]["0"] == pytest.approx(0.2, abs=0.01)
     assert load["phases"]["retrieval"]["gpu 0 utilization"] == {"stretches": 1, "long_enough": 0, "n": 0}
     assert load["phases"]["generation"]["gpu 0 utilization"]["n"] > 0
-    assert "renewed every 200 ms" in pictures(data, tmp_path, monkeypatch)["memory_phases.png"]
+    assert "updated every 200 ms" in pictures(data, tmp_path, monkeypatch)["memory_phases.png"]
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,7 @@ def test_another_interval_than_asked_is_told_and_costs_nothing(
     """
     lines = [f"{1000 * START + gap_ms * step:.0f},0,1000,0,0,0,0,0\n" for step in range(6000 // gap_ms)]
     data = with_gpu(run_of(one_question(), tmp_path), lines)
-    sentences = [sentence for sentence in verdicts(through_json(data)) if "NOT every 10 ms as asked" in sentence]
+    sentences = [sentence for sentence in verdicts(through_json(data)) if "NOT every 10 ms as requested" in sentence]
     assert len(sentences) == is_told
     assert all(f"sampled every {gap_ms} ms" in sentence and "--sample-interval" in sentence for sentence in sentences)
     assert pictures(data, tmp_path, monkeypatch)
@@ -268,7 +268,7 @@ def test_kv_bytes_by_hop_are_what_the_tokens_need(tmp_path: Path) -> None:
     assert (hops["1"]["calls"], hops["2"]["calls"]) == (3, 4)
     for row in hops.values():
         assert row["from_usage"]["max"] == row["sampled"]["max"] == 4 * BLOCK_BYTES
-    shown = [row for row in headline(through_json(data)) if row[0].startswith("KV cache of a call of hop")]
+    shown = [row for row in headline(through_json(data)) if row[0].startswith("KV cache of a call at hop")]
     assert [row[2].partition(",")[0].rpartition(" ")[2] for row in shown] == ["n=3", "n=4"]
 
 
@@ -278,7 +278,7 @@ def test_fragmentation_agrees_with_the_token_counts(tmp_path: Path) -> None:
     assert found["n"] > 50
     assert found["mean"] == pytest.approx(found["expected"], abs=0.01)
     assert 0 <= found["min"] <= found["max"] < 1
-    assert any("no external kind" in text for text in verdicts(through_json(run_of(one_question(), tmp_path))))
+    assert any("internal only" in text for text in verdicts(through_json(run_of(one_question(), tmp_path))))
 
 
 def test_every_row_of_the_table_fits_its_columns(tmp_path: Path) -> None:

@@ -223,7 +223,7 @@ def test_a_store_that_does_not_repeat_itself_is_found_out(tmp_path: Path) -> Non
 
     object.__setattr__(evidence_of(data), "retrieve", forgetful)
     assert told(data)["prefetch"]["repeatable"] is False
-    assert any("not to be trusted" in sentence for sentence in verdicts(through_json(data)))
+    assert any("not reliable" in sentence for sentence in verdicts(through_json(data)))
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -246,9 +246,9 @@ def test_the_pictures_say_what_was_and_was_not_measured(
     paths = pipeline.draw(drawing)
     assert [path.name for path in paths] == ["timeline_gantt.png", "resource_utilization.png"]
     assert all(path.stat().st_size > 10_000 for path in paths)
-    assert "NO GPU SEEN HERE" in words["resource_utilization.png"]
+    assert "NO GPU WAS FOUND" in words["resource_utilization.png"]
     assert "P not measured" in words["resource_utilization.png"]
-    assert "blind to prefill" in words["resource_utilization.png"]
+    assert "misses prefill" in words["resource_utilization.png"]
     assert f"worker {workers - 1}" in words["timeline_gantt.png"]
     assert "embed 50.0 ms" in words["timeline_gantt.png"]
 

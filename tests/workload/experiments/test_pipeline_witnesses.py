@@ -58,5 +58,5 @@ def test_the_gpu_that_served_is_the_one_told_of(
     busy = {GPU_BUSY_SECONDS: {"0": 0.1, "3": 4.0}}
     data = run_of(load_of(), tmp_path, increases={**COUNTED, **busy}, pids_by_gpu=pids)
     gpu = told(data)["resources"]["gpu"]
-    assert gpu.keys() == told_of if told_of else gpu.startswith("GPU not told")
-    assert any("GPU not told" in sentence for sentence in verdicts(through_json(data))) is (told_of is None)
+    assert gpu.keys() == told_of if told_of else gpu.startswith("GPU unknown")
+    assert any("GPU unknown" in sentence for sentence in verdicts(through_json(data))) is (told_of is None)

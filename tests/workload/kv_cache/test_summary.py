@@ -103,7 +103,7 @@ def test_what_is_not_known_is_null() -> None:
     arm = told["arms"]["prompts"]
     assert not told["is_simulated"]
     assert (arm["parts"], arm["uncached_tokens_per_question_ci"], arm["engine"]) == (None, None, None)
-    assert KV_CACHE.verdicts({**told, **REST})[0].startswith("prompts from x: of all prompt tokens")
+    assert KV_CACHE.verdicts({**told, **REST})[0].startswith("prompts from x. The reuse bound")
     assert "no CI" in KV_CACHE.verdicts({**told, **REST})[1]
 
 
@@ -134,5 +134,5 @@ def test_the_table_and_the_verdicts_tell_of_every_arm(summary: dict[str, Any], s
         None,
     )
     text = " ".join(KV_CACHE.verdicts({**told, **REST}))
-    assert "worked out during the run on 1 of 3 calls; the engine's pool (100 blocks) allows" in text
-    assert "it served just that on 1 of them, 0.0% of all tokens" in text
+    assert "computed during the run in 1 of 3 calls; the engine's pool (100 blocks) allows" in text
+    assert "it served just that in 1 of them, 0.0% of all tokens" in text
