@@ -16,8 +16,7 @@ from workload.errors import MissingPartError, UsageError
 from workload.harness.stay_up_state import UpState, forget, up_lock
 from workload.paths import cache_dir
 from workload.services.alert_webhook import PATH
-from workload.services.alertmanager import LocalAlertmanager
-from workload.services.alertmanager_access import USER
+from workload.services.alertmanager import USER, LocalAlertmanager
 from workload.services.grafana_server import LocalGrafana, find_grafana_server
 from workload.services.locks import FileLock, InUseError, Requester, engine_lock
 from workload.services.process import HOST

@@ -6,13 +6,13 @@ import secrets
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+import bcrypt
 import requests
 import yaml
 
 from workload.errors import DependencyDownError
 from workload.files import atomic_file
 from workload.paths import asset
-from workload.services.alertmanager_access import PASSWORD, WEB_CONFIG, basic_auth, renew
 from workload.services.local_server import SharedServer
 from workload.services.locks import THIS_COMMAND
 
@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 
 ANSWER_SECONDS = 5.0
 TOKEN_BYTES = 32
+USER = "hop2rag"
+PASSWORD, WEB_CONFIG = "api-password", "web.yml"
+SECRET_BYTES = 32
+COST = 10
+"""Alertmanager hashes at each request, so the cost is low; a password of 32 random bytes cannot be guessed anyway."""
 
 
 class AlertmanagerClient:
@@ -117,7 +122,7 @@ class LocalAlertmanager(SharedServer):
 
     Attributes:
         token_file: the bearer token that it presents to the webhook; created on first use, readable by its owner only.
-        password_file: the password of its own pages and API, renewed at each start; see `alertmanager_access`.
+        password_file: the password of its own pages and API, renewed at each start; see `renew`.
     """
 
     name = "Alertmanager"
@@ -195,3 +200,28 @@ class LocalAlertmanager(SharedServer):
 def _wants_a_password(error: Exception) -> bool:
     response = getattr(error.__cause__, "response", None)
     return response is not None and response.status_code == HTTPStatus.UNAUTHORIZED
+
+
+def folder_of(cache: Path, address: str) -> Path:
+    """Return the folder of our Alertmanager at "host:port"."""
+    return cache / f"alertmanager-{address.rpartition(':')[2]}"
+
+
+def renew(folder: Path) -> None:
+    """Write a new password, and the web configuration with which Alertmanager asks for it.
+
+    Raises:
+        StorageError: they cannot be written.
+    """
+    password = secrets.token_urlsafe(SECRET_BYTES)
+    digest = bcrypt.hashpw(password.encode(), bcrypt.gensalt(COST)).decode()
+    atomic_file.write(folder / PASSWORD, password)
+    atomic_file.write(folder / WEB_CONFIG, yaml.safe_dump({"basic_auth_users": {USER: digest}}))
+
+
+def basic_auth(folder: Path) -> tuple[str, str] | None:
+    """Return user and password; None if this Alertmanager was never started with one."""
+    try:
+        return USER, (folder / PASSWORD).read_text()
+    except FileNotFoundError:
+        return None

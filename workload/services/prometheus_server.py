@@ -14,7 +14,7 @@ import yaml
 from workload.errors import UsageError
 from workload.files import atomic_file
 from workload.paths import asset
-from workload.services.alertmanager_access import PASSWORD, USER, folder_of
+from workload.services.alertmanager import PASSWORD, USER, folder_of
 from workload.services.limits import LimitedAdapter
 from workload.services.listener import find_listener
 from workload.services.local_server import SharedServer
@@ -56,7 +56,7 @@ def render_config(
         port: where Prometheus itself listens.
         sample_interval_ms: the interval and time-out of vllm-fast.
         alertmanager: the "host:port" to send alerts to; None to evaluate and store them only.
-        password_file: Alertmanager's password, if it asks for one; see `workload.services.alertmanager_access`.
+        password_file: Alertmanager's password, if it asks for one; see `workload.services.alertmanager`.
         alerts: a rule file in place of the template's alerts; see `workload.services.running_targets_rules`.
     """
     config: dict[str, Any] = yaml.safe_load(template.read_text())

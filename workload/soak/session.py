@@ -28,7 +28,6 @@ from workload.soak.actions import ActionLog
 from workload.soak.alert_effects import AlertEffects
 from workload.soak.alert_watch import confirmed_alerts, served
 from workload.soak.checkpoint import read_checkpoint, stream_of
-from workload.soak.clock import steady
 from workload.soak.display import Display, RecentFigures
 from workload.soak.heartbeat import Heartbeat
 from workload.soak.outcome import judge
@@ -40,7 +39,7 @@ from workload.soak.reporting import report
 from workload.soak.segments import Segments
 from workload.soak.sender import Sender, SoakTally
 from workload.soak.signals import orderly
-from workload.soak.soak import Soak
+from workload.soak.soak import Soak, steady
 from workload.soak.steering import Steering
 from workload.soak.summary import counter_resets, recorded_share
 

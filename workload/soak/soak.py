@@ -43,6 +43,17 @@ def free_bytes(bundle: Bundle) -> int:
     return space.f_bavail * space.f_frsize
 
 
+def steady(
+    monotonic: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time
+) -> Callable[[], float]:
+    """Return a clock of seconds since the epoch that reads the wall clock once and then follows the monotonic one.
+
+    A clock set back would give segments of negative length, and questions outside every segment.
+    """
+    anchor = wall() - monotonic()
+    return lambda: anchor + monotonic()
+
+
 def resident_bytes(pid: int | None) -> int | None:
     """Return the resident memory of a process and its children; None if the process is not visible."""
     if pid is None:

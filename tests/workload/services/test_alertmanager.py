@@ -15,8 +15,14 @@ import yaml
 
 from workload.errors import DependencyDownError, UsageError
 from workload.paths import asset
-from workload.services.alertmanager import AlertmanagerClient, LocalAlertmanager, render_config
-from workload.services.alertmanager_access import PASSWORD, WEB_CONFIG, basic_auth
+from workload.services.alertmanager import (
+    PASSWORD,
+    WEB_CONFIG,
+    AlertmanagerClient,
+    LocalAlertmanager,
+    basic_auth,
+    render_config,
+)
 from workload.services.locks import THIS_COMMAND, FileLock, Requester, port_lock
 from workload.services.prometheus_binary import AlertmanagerBinary, PrometheusBinary
 from workload.services.prometheus_server import LocalPrometheus, loopback_session

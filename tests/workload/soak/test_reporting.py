@@ -12,9 +12,9 @@ from tests.stubs.soak import RUN, soak
 from tests.stubs.vllm import StubVllm
 from workload.record.bundle import Bundle
 from workload.soak import soak as soak_module
-from workload.soak.clock import steady
 from workload.soak.record import SoakRecord
 from workload.soak.reporting import report
+from workload.soak.soak import steady
 from workload.soak.summary import verdicts
 
 if TYPE_CHECKING:
