@@ -62,11 +62,7 @@ def draw_throughput(drawing: Drawing[ConcurrencySummary]) -> Path:
     draw_marks(upper, _arms(drawing, rows, _throughput))
     draw_marks(lower, _arms(drawing, rows, _efficiency))
     lower.yaxis.set_major_formatter(PercentFormatter(1.0))
-    name(
-        upper,
-        "Answers per second; bars: 95 %; dash: whole run; dashed: fitted law; dotted: ideal",
-        y="questions / s",
-    )
+    name(upper, "Answers per second; bars: 95 %; dash: whole run; dashed: fitted law; dotted: ideal", y="questions / s")
     name(lower, "Efficiency: throughput / (N x throughput of one at a time)", x=CONCURRENCY, y="efficiency")
     level_axis(lower, map(_at, rows))
     return save(canvas, drawing.folder / "throughput_vs_concurrency.png")
