@@ -54,16 +54,23 @@ class Asked:
 
 
 def asked_of(dashboard: Dashboard, span: TimeRange) -> list[Asked]:
-    """Return all queries of a dashboard."""
-    return [_asked(panel, line, span) for row in dashboard.rows for panel in row.panels for line in panel.lines]
+    """Return the queries of a dashboard that are asked when it is opened."""
+    return [
+        _asked(panel, line, span)
+        for row in dashboard.rows
+        if row.is_open
+        for panel in row.panels
+        for line in panel.lines
+    ]
 
 
 def _asked(panel: Panel, line: Line, span: TimeRange) -> Asked:
     step = step_of(panel, span)
-    promql = line.query.grafana().replace(RATE_INTERVAL, rate_interval(step, finest_of(panel)))
-    promql = re.sub(r"\$\w+", ".+", promql.replace(RANGE, f"{round(span.seconds)}s"))
+    promql = line.query.grafana().replace(RATE_INTERVAL, rate_interval(step, finest_of(panel, line)))
+    promql = promql.replace("$job", "vllm").replace("$baseline", "base")
+    promql = re.sub(r"\$\w+", ".*", promql.replace(RANGE, f"{round(span.seconds)}s"))
     title = f"{panel.title}: {line.query.name}"
-    if is_instant(line):
+    if is_instant(panel, line):
         return Asked(title, "query", {"query": promql, "time": str(span.end)})
     return Asked(
         title, "query_range", {"query": promql, "start": str(span.start), "end": str(span.end), "step": str(step)}

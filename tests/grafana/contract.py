@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import promql_parser
 
-from tests.grafana.expansion import expand
+from tests.grafana.expansion import CHOSEN, expand
 from tests.grafana.expositions import JOBS, TARGET_LABELS
 from tests.grafana.lint import selectors, targets
 
@@ -33,6 +33,8 @@ def _in_vain(expression: str, known: Known) -> Iterator[str]:
             values = set(JOBS) if matcher.name == "job" else labels.get(matcher.name, set())
             if matcher.name not in labels:
                 yield f"{selector.name} has no label {matcher.name}"
+            elif matcher.value in CHOSEN.values():  # of a variable
+                continue
             elif matcher.op == promql_parser.MatchOp.Equal and values and matcher.value not in values:
                 yield f"{selector.name} has no {matcher.name}={matcher.value}"
         kept |= labels.keys()

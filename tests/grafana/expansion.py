@@ -7,7 +7,9 @@ import re
 from workload.promql.query import rate_interval
 
 SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}
-BUILT_IN = ("__rate_interval", "__interval", "__range")
+BUILT_IN = ("__rate_interval", "__interval", "__range", "__url_time_range", "__data")
+# Of these one is chosen.
+CHOSEN = {"job": "vllm", "baseline": "prefix-off"}
 VARIABLE = re.compile(r"\$\{?(\w+)(?::\w+)?\}?")
 
 
@@ -24,7 +26,7 @@ def expand(text: str, step: float = 1.0, scrape: float = 1.0, shown: float = 60.
         "__rate_interval": rate_interval(step, scrape),
         "__interval": f"{round(step * 1000)}ms",
         "__range": f"{round(shown)}s",
-    }
+    } | CHOSEN
     return VARIABLE.sub(lambda found: filled.get(found[1], value), text)
 
 

@@ -116,7 +116,9 @@ def _agent() -> str:
     metrics.questions.labels("ok", "done").inc(10)
     metrics.llm_errors.labels("decide", "timeout").inc()
     metrics.json_repairs.labels("decide").inc()
-    return generate_latest(registry).decode()
+    # which states had time depends on the clock
+    text = re.sub(r"(?m)^(hop2rag_busy_seconds_total\S+) .+$", r"\1 10", generate_latest(registry).decode())
+    return re.sub(r"(?m)^(hop2rag_node_active\S+) .+$", r"\1 1", text)
 
 
 def _observe(metrics: AgentMetrics, name: str, labels: dict[str, str]) -> None:

@@ -37,7 +37,7 @@ GPUS = {
 @pytest.mark.prometheus
 @pytest.mark.parametrize(
     ("query", "series", "labels", "value"),
-    [(KV_BYTES, POOLS, '{arm="base"}', 100), (GPU_PEAK, GPUS, '{arm="base", gpu="0"}', 1)],
+    [(KV_BYTES, POOLS, '{arm="base"}', 100), (GPU_PEAK, GPUS, '{gpu="0"}', 1)],
     ids=["pools of two runs", "GPUs of two hosts"],
 )
 def test_each_is_measured_by_its_own(
@@ -48,6 +48,11 @@ def test_each_is_measured_by_its_own(
     written = [{"series": name, "values": f"{each}x30"} for name, each in series.items()]
     file = tmp_path / "test.yml"
     file.write_text(
-        yaml.safe_dump({"tests": [{"interval": "1s", "input_series": written, "promql_expr_test": [asked]}]})
+        yaml.safe_dump(
+            {
+                "evaluation_interval": "1s",
+                "tests": [{"interval": "1s", "input_series": written, "promql_expr_test": [asked]}],
+            }
+        )
     )
     promtool("test", "rules", file)

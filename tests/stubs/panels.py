@@ -61,9 +61,9 @@ class KnownSeries(PrometheusClient):
                 for le, count in (("+Inf", 9.0), ("0.5", 2.0), ("1.0", 5.0))
             ],
             "states": [Series({"node": "decide"}, times, times % 2)],
-            "state": [Series({"arm": arm}, times, np.full(61, float(place))) for place, arm in enumerate(ARMS)],
         }
         self.instants = {
+            "state": [Sample({"arm": arm}, SPAN.end, float(place)) for place, arm in enumerate(ARMS)],
             "bars": [Sample({"node": "decide"}, SPAN.end, 1.5), Sample({"node": "retrieve"}, SPAN.end, 0.25)],
             "one": [Sample({"arm": arm}, SPAN.end, 12.0) for arm in ARMS],
             "two": [Sample({"arm": "prefix-on"}, SPAN.end, 0.125)],
@@ -80,4 +80,7 @@ class KnownSeries(PrometheusClient):
     def query(self, promql: str, at: float | None = None) -> list[Sample]:  # noqa: ARG002
         """Return samples by the first metric that is named."""
         self.asked.append(promql)
-        return next(found for name, found in self.instants.items() if f"{name}{{" in promql)
+        for name, found in self.instants.items():
+            if f"{name}{{" in promql:
+                return found
+        raise NoDataError(promql, (SPAN.start, SPAN.end))

@@ -9,7 +9,7 @@ from matplotlib.ticker import PercentFormatter
 from workload.analysis.ab import CONTROL
 from workload.analysis.wording import percent
 from workload.charts.canvas import DARK, name, save, sheet
-from workload.charts.time_series import COLOURS
+from workload.panels.colours import COLOURS
 
 if TYPE_CHECKING:
     from pathlib import Path

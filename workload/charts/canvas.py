@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Literal
 
 from matplotlib.figure import Figure
 
-from workload.charts.time_series import COLOURS, WIDTH_INCHES, png, write_footer
+from workload.charts.time_series import WIDTH_INCHES, png, write_footer
 from workload.files import atomic_file
+from workload.panels.colours import COLOURS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,7 +12,7 @@ from workload.analysis.rate import note
 from workload.analysis.wording import number, percent
 from workload.charts.canvas import name, save, sheet
 from workload.charts.marks import Mark, draw_marks
-from workload.charts.time_series import COLOURS
+from workload.panels.colours import COLOURS
 from workload.panels.concurrency import ALL
 from workload.statistics.throughput import CLOSED
 from workload.statistics.usl import throughput

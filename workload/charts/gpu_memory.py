@@ -13,7 +13,7 @@ from workload.analysis.spans import measured_loads
 from workload.analysis.wording import in_ms, number, percent, size
 from workload.charts.canvas import DARK, NODE_COLOURS, PALE, name, save, sheet
 from workload.charts.memory_ranges import GIB, MIB, draw_nodes, draw_phases
-from workload.charts.time_series import COLOURS
+from workload.panels.colours import COLOURS
 from workload.panels.gpu_memory import PANELS
 from workload.record.results import calls_with_usage, evidence_of
 

@@ -12,7 +12,7 @@ from workload.agent.state import NODES
 from workload.analysis.latency import answered
 from workload.analysis.wording import number, percent
 from workload.charts.canvas import DARK, GREY, MARKERS, NODE_COLOURS, duration, legend, name, save, sheet
-from workload.charts.time_series import COLOURS
+from workload.panels.colours import COLOURS
 from workload.record.results import group
 
 if TYPE_CHECKING:

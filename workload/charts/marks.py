@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from workload.charts.canvas import DARK, MARKERS
-from workload.charts.time_series import COLOURS
+from workload.panels.colours import COLOURS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

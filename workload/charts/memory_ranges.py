@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from workload.agent.state import NODES
 from workload.analysis.wording import percent, size
 from workload.charts.canvas import DARK, GREY, NODE_COLOURS, name, save, sheet
-from workload.charts.time_series import COLOURS
+from workload.panels.colours import COLOURS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -16,6 +16,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator, Perce
 
 from workload.analysis.wording import size
 from workload.files import atomic_file
+from workload.panels.colours import COLOURS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 # A dollar in the name of a model or of an arm is a dollar: what is drawn is data, and never a formula.
 mpl.rcParams["text.parse_math"] = False
 
-# Okabe and Ito's palette, without black and yellow: told apart by colour-blind readers, and by lightness in grey.
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#56B4E9", "#D55E00", "#CC79A7")
 DASHES: tuple[Literal["solid", "dashed", "dotted"], ...] = ("solid", "dashed", "dotted")
 AXIS_LABELS = {
     "percentunit": "share",

@@ -8,7 +8,7 @@ from matplotlib.ticker import PercentFormatter
 
 from workload.analysis.wording import number, percent, speedup
 from workload.charts.canvas import DARK, GREY, PALE, name, save, sheet
-from workload.charts.time_series import COLOURS
+from workload.panels.colours import COLOURS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from workload.panels import (
@@ -22,17 +22,21 @@ if TYPE_CHECKING:
     from workload.panels.panel import Panel
 
 # Of Grafana's 24 columns.
-SIXTH, THIRD, HALF, FULL = 4, 8, 12, 24
+QUARTER, THIRD, HALF, FULL = 6, 8, 12, 24
 
 
 @dataclass(frozen=True)
 class Row:
-    """Panels under a heading, each of them `width` columns wide and `height` units of 38 pixels tall."""
+    """Panels under a heading, each of them `width` columns wide and `height` units of 38 pixels tall.
+
+    The panels of a row that is not open are asked for when its reader opens it.
+    """
 
     title: str
     panels: tuple[Panel, ...]
     width: int = HALF
     height: int = 8
+    is_open: bool = True
 
 
 @dataclass(frozen=True)
@@ -60,36 +64,38 @@ class Dashboard:
 STATE = Row(
     "At a glance",
     (
-        overview.CACHING,
-        overview.ANSWERED,
-        overview.HIT_SHARE,
+        overview.ANSWER_RATE,
+        overview.QUESTION_P95,
+        overview.FIRST_TOKEN_P95,
+        overview.FAILED_CALLS,
+        overview.WAITING_PEAK,
         overview.KV_PEAK,
         overview.GPU_PEAK,
         overview.ALERTS_FIRED,
     ),
-    SIXTH,
-    height=4,
+    QUARTER,
+    height=3,
 )
-ARMS = Row("The arms side by side", (overview.ARMS, overview.DELTAS), FULL, height=5)
+ARMS = Row("The arms side by side", (overview.ARMS, overview.DELTAS), FULL, height=7)
+ENGINE = Row(
+    "The engine under load",
+    (vllm_metrics.REQUESTS, vllm_metrics.KV_USAGE, overview.FIRST_TOKEN, concurrency.RATE),
+)
 REUSE = Row(
-    "What could be reused beside what was",
+    "What could be reused, and what was",
     (prompts.REUSE_BY_NODE, prompts.REUSE_BY_HOP, prompts.REUSE, prompts.REUSE_LOST),
 )
 TIME_AXIS = Row(
     "Nodes, KV pool and GPU memory on one time axis",
-    (activity.NODE_TIMELINE, gpu_memory.KV_BYTES, gpu_memory.DEVICE_MEMORY),
+    (activity.NODE_TIMELINE, vllm_metrics.KV_USAGE, gpu_memory.DEVICE_MEMORY),
     FULL,
 )
 OVERLAP = Row(
-    "Retrieval beside generation",
+    "Retrieval and generation",
     (pipeline.ACTIVITIES, activity.OVERLAP_SECONDS, activity.NODE_SHARE, activity.RETRIEVAL_MEAN),
 )
 GROWTH = Row("How the context grows", (prompts.SIZE_BY_HOP, prompts.SIZE_BY_NODE, prompts.SIZE, prompts.SIZE_HEATMAP))
 CACHE = Row("The engine's cache", (vllm_metrics.HIT_RATIO, vllm_metrics.KV_USAGE))
-WORK = Row(
-    "The engine's work",
-    (vllm_metrics.PROMPT_TOKENS, vllm_metrics.GENERATION_TOKENS, vllm_metrics.REQUESTS, vllm_metrics.PREEMPTIONS),
-)
 LATENCY = Row(
     "The engine's latency", (overview.FIRST_TOKEN, overview.TOKEN_LATENCY, overview.ENGINE_PHASES, concurrency.QUEUE)
 )
@@ -102,15 +108,20 @@ OVERVIEW = Dashboard(
     (
         STATE,
         ARMS,
-        REUSE,
-        TIME_AXIS,
-        OVERLAP,
-        # not all of GROWTH: its heatmap reads every bucket of every hop, too dear for what is open all day
-        Row(GROWTH.title, (prompts.SIZE_BY_HOP, prompts.SIZE)),
-        CACHE,
-        WORK,
-        LATENCY,
-        QUESTIONS,
+        ENGINE,
+        *(
+            replace(row, is_open=False)
+            for row in (
+                REUSE,
+                TIME_AXIS,
+                OVERLAP,
+                GROWTH,
+                Row("The engine's cache", (vllm_metrics.HIT_RATIO, vllm_metrics.PREEMPTIONS)),
+                Row("The engine's work", (vllm_metrics.PROMPT_TOKENS, vllm_metrics.GENERATION_TOKENS)),
+                Row("The engine's latency", (overview.TOKEN_LATENCY, overview.ENGINE_PHASES, concurrency.QUEUE)),
+                QUESTIONS,
+            )
+        ),
     ),
 )
 KV_CACHE = Dashboard(
@@ -126,10 +137,11 @@ GPU_MEMORY = Dashboard(
     (
         STATE,
         TIME_AXIS,
-        Row("Memory by node", (gpu_memory.NODE_ACTIVITY, gpu_memory.MEMORY_BY_NODE), FULL),
+        Row("The pool and the engine's processes", (gpu_memory.KV_BYTES, gpu_memory.ENGINE_RESIDENT)),
         Row(
             "Utilisation, and how well memory is sampled",
-            (gpu_memory.UTILIZATION, gpu_memory.ENGINE_RESIDENT, gpu_memory.SAMPLE_RATE, gpu_memory.SAMPLE_GAP),
+            (gpu_memory.UTILIZATION, gpu_memory.SAMPLE_RATE, gpu_memory.SAMPLE_GAP),
+            THIRD,
         ),
     ),
 )
@@ -239,6 +251,8 @@ EXPORTER_HEALTH = Dashboard(
             (
                 exporter_health.GPUS_UP,
                 exporter_health.DRIVER_ERRORS,
+                exporter_health.XID_ERRORS,
+                exporter_health.ECC_ERRORS,
                 exporter_health.TEMPERATURE,
                 exporter_health.POWER,
                 exporter_health.PROCESS_MEMORY,

@@ -20,6 +20,7 @@ from workload.promql.annotations import (
     ARMS,
     EXPERIMENTS,
     INSTANCES,
+    JOBS,
     MODELS,
     RUNS,
     WINDOW_TAG,
@@ -36,12 +37,15 @@ GRAFANA = DataSourceRef(type_val="grafana", uid="-- Grafana --")
 GRID_COLUMNS, HEADING_HEIGHT = 24, 1
 # `.+` never matches what lacks the label: a server that its user has added has no run, experiment or arm.
 ALL_VALUE = ".*"
+# One of these each, so that no series is counted once per job.
+NOT_FAST = "/^(?!.*-fast$).*$/"
+CHOICES = (("job", "Engine's job", JOBS, NOT_FAST, "vllm"), ("baseline", "Baseline", ARMS, "", "prefix-off"))
 VARIABLES = (
-    ("model_name", "Model", MODELS),
-    ("instance", "Engine", INSTANCES),
     ("run", "Run", RUNS),
     ("experiment", "Experiment", EXPERIMENTS),
     ("arm", "Arm", ARMS),
+    ("model_name", "Model", MODELS),
+    ("instance", "Engine", INSTANCES),
 )
 # What the SDK adds unasked: a menu where nobody sees links and annotations, and what Grafana 12 does not know.
 MENU = ("placement", "inControlsMenu")
@@ -78,6 +82,11 @@ def _build(dashboard: Dashboard) -> sdk.Dashboard:
     )
     for name, label, query in VARIABLES:
         builder.with_variable(_variable(name, label, query))
+    for name, label, query, pattern, value in CHOICES:
+        choice = (
+            sdk.QueryVariable(name).label(label).datasource(DATASOURCE).query(query).current(_current(value, value))
+        )
+        builder.with_variable(choice.regex(pattern).refresh(models.VariableRefresh.ON_TIME_RANGE_CHANGED))
     builder.annotation(_marks("Arms", "blue", ARM_SPANS.grafana(), "{{experiment}}: {{arm}}", "run"))
     builder.annotation(_marks("Alerts", "red", ALERTS, "{{alertname}}", "severity,instance"))
     builder.annotation(_tagged("Run windows", "green", WINDOW_TAG))
@@ -90,16 +99,26 @@ def _build(dashboard: Dashboard) -> sdk.Dashboard:
 
 def _add(builder: sdk.Dashboard, row: Row, ids: Iterator[int], top: int) -> int:
     """Add a row's heading and panels from `top` on; return where the next row starts."""
-    heading = models.GridPos(h=HEADING_HEIGHT, w=GRID_COLUMNS, x=0, y=top)
-    builder.with_row(sdk.Row(row.title).id(next(ids)).grid_pos(heading))
+    at = models.GridPos(h=HEADING_HEIGHT, w=GRID_COLUMNS, x=0, y=top)
+    heading = sdk.Row(row.title).id(next(ids)).grid_pos(at).collapsed(not row.is_open)
     top += HEADING_HEIGHT
-    left = 0
+    below, left = top, 0
+    panels = []
     for panel in row.panels:
         if left + row.width > GRID_COLUMNS:
-            left, top = 0, top + row.height
-        builder.with_panel(build(panel, next(ids), models.GridPos(h=row.height, w=row.width, x=left, y=top)))
+            left, below = 0, below + row.height
+        panels.append(build(panel, next(ids), models.GridPos(h=row.height, w=row.width, x=left, y=below)))
         left += row.width
-    return top + row.height
+    if not row.is_open:
+        # Grafana keeps the panels of a closed row within it, and no room for them
+        for built in panels:
+            heading.with_panel(built)
+        builder.with_row(heading)
+        return top
+    builder.with_row(heading)
+    for built in panels:
+        builder.with_panel(built)
+    return below + row.height
 
 
 def _variable(name: str, label: str, query: str) -> sdk.QueryVariable:
@@ -113,7 +132,7 @@ def _variable(name: str, label: str, query: str) -> sdk.QueryVariable:
         .all_value(ALL_VALUE)
         .current(_current("All", "$__all"))
         .refresh(models.VariableRefresh.ON_TIME_RANGE_CHANGED)
-        .sort(models.VariableSort.ALPHABETICAL_ASC)
+        .sort(models.VariableSort.ALPHABETICAL_DESC if name == "run" else models.VariableSort.ALPHABETICAL_ASC)
     )
 
 

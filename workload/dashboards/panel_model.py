@@ -23,6 +23,7 @@ from grafana_foundation_sdk.models.heatmap import HeatmapColorMode
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 from workload.dashboards.description import describe
+from workload.panels.colours import ARM_COLOURS
 from workload.promql.query import RANGE
 
 if TYPE_CHECKING:
@@ -41,14 +42,22 @@ FORMATS = {"table": PromQueryFormat.TABLE, "heatmap": PromQueryFormat.HEATMAP}
 DATASOURCE = options.DataSourceRef(type_val="prometheus", uid="${datasource}")
 # A label that looks like a number is given the unit of its column, or else of its table.
 TEXT = "string"
+SCRAPE_INTERVAL = "1s"
 RATES = {"reqps", "eps", "tokens/s"}
 # Half of what Grafana takes, so that ten columns fit.
 COLUMN_PIXELS = 75
 # What is scraped more often than the datasource's interval says; and means and quantiles over a minute, of which a
 # point every five seconds shows all there is, at a fifth of the cost.
 MIN_INTERVALS = {'-timeline"': "10ms", '-fast"': "100ms", "[1m]": "5s", "rate1m": "5s"}
-NEUTRAL_COLOUR, GOOD_COLOUR = "blue", "green"
+FINEST_FIRST = ("10ms", "100ms", "", "5s")
+# Nothing known is neither good nor bad, and a value below the first threshold needs no colour.
+NEUTRAL_COLOUR = "text"
 BY_ARM = re.compile(r"\bby \([^)]*\barm\b")
+SECOND_QUANTITY = "(P95|decode|waiting|from cache|bound|mean in flight)$"
+THIS_ARM = (
+    "/d/hop2rag-overview?${__url_time_range}&var-run=${__data.fields.run}"
+    "&var-experiment=${__data.fields.experiment}&var-arm=${__data.fields.arm}"
+)
 
 
 def build(panel: Panel, panel_id: int, position: models.GridPos) -> Builder:
@@ -60,6 +69,10 @@ def build(panel: Panel, panel_id: int, position: models.GridPos) -> Builder:
     )
     if interval := min_interval(panel):
         builder.interval(interval)
+    if panel.links:
+        builder.links(
+            [sdk.DashboardLink(title).type(models.DashboardLinkType.LINK).url(url) for url, title in panel.links]
+        )
     if panel.decimals is not None:
         builder.decimals(panel.decimals)
     if panel.words and panel.kind != "table":
@@ -71,13 +84,24 @@ def build(panel: Panel, panel_id: int, position: models.GridPos) -> Builder:
 
 def unit(name: Unit) -> str:
     """Return Grafana's name of a unit; it knows no tokens."""
-    return f"suffix:{name}" if name == "tokens/s" else name
+    return "count:tok/s" if name == "tokens/s" else name
 
 
 def min_interval(panel: Panel) -> str:
     """Return the finest step that makes sense for a panel, or "" for the datasource's scrape interval."""
-    text = " ".join(line.query.expression for line in panel.lines)
-    return panel.step or next((interval for part, interval in MIN_INTERVALS.items() if part in text), "")
+    return panel.step or min((_interval(line) for line in panel.lines), key=FINEST_FIRST.index)
+
+
+def _interval(line: Line) -> str:
+    return next((interval for part, interval in MIN_INTERVALS.items() if part in line.query.expression), "")
+
+
+def line_interval(panel: Panel, line: Line) -> str:
+    """Return the finest step of one line, which decides the windows of its rates.
+
+    Next to a line of a fast job one of an ordinary job says its own interval: the panel's would empty its windows.
+    """
+    return panel.step or _interval(line) or (SCRAPE_INTERVAL if min_interval(panel) else "")
 
 
 def legend(panel: Panel, line: Line) -> str:
@@ -87,19 +111,22 @@ def legend(panel: Panel, line: Line) -> str:
 
 
 def _target(panel: Panel, line: Line, ref_id: str) -> prometheus.Dataquery:
-    is_instant = RANGE in line.query.expression
+    # a single value is of now, or of all that is shown: the last of a range would stay after its source is dead
+    is_instant = RANGE in line.query.expression or panel.kind == "stat"
     target = prometheus.Dataquery().expr(line.query.grafana()).ref_id(ref_id).datasource(DATASOURCE)
     target.format(FORMATS.get(panel.kind, PromQueryFormat.TIME_SERIES))
     if panel.kind != "table":
         target.legend_format(legend(panel, line))
-    if interval := min_interval(panel):
+    if interval := line_interval(panel, line):
         target.interval(interval)
     return target.instant() if is_instant else target.range()
 
 
 def _thresholds(panel: Panel) -> sdk.ThresholdsConfig:
-    base = models.Threshold(None, GOOD_COLOUR if panel.thresholds else NEUTRAL_COLOUR)
-    steps = [base, *(models.Threshold(value, colour) for value, colour in panel.thresholds)]
+    steps = [
+        models.Threshold(None, NEUTRAL_COLOUR),
+        *(models.Threshold(value, colour) for value, colour in panel.thresholds),
+    ]
     return sdk.ThresholdsConfig().mode(models.ThresholdsMode.ABSOLUTE).steps(steps)
 
 
@@ -121,7 +148,11 @@ def _styled(builder: Builder, panel: Panel) -> Builder:
     last = common.ReduceDataOptions().calcs(["lastNotNull"]).values(False)
     match builder:
         case timeseries.Panel():
-            builder.legend(_legend_below()).tooltip(_all_lines()).line_width(1).axis_soft_min(0)
+            builder.legend(_legend_below().calcs(["max", "mean"])).tooltip(_all_lines()).line_width(1).axis_soft_min(0)
+            _colour(builder, panel)
+            if panel.thresholds:
+                dashed = options.GraphThresholdsStyleMode.DASHED
+                builder.thresholds_style(common.GraphThresholdsStyleConfig().mode(dashed))
             if panel.unit in RATES:
                 builder.axis_soft_max(1)  # Grafana draws what is always 0 on an axis up to 100
             builder.show_points(options.VisibilityMode.AUTO).fill_opacity(30 if panel.is_stacked else 0)
@@ -129,13 +160,13 @@ def _styled(builder: Builder, panel: Panel) -> Builder:
                 builder.stacking(common.StackingConfig().mode(options.StackingMode.NORMAL).group("A"))
         case stat.Panel():
             builder.reduce_options(last).graph_mode(options.BigValueGraphMode.NONE)
-            builder.text_mode(options.BigValueTextMode.VALUE_AND_NAME)
+            builder.text_mode(options.BigValueTextMode.AUTO)
             builder.color_mode(options.BigValueColorMode.VALUE)
-            builder.text(common.VizTextDisplayOptions().title_size(12).value_size(26))
         case bargauge.Panel():
             builder.reduce_options(last).display_mode(options.BarGaugeDisplayMode.BASIC).min(0)
             builder.orientation(options.VizOrientation.HORIZONTAL).name_placement(options.BarGaugeNamePlacement.LEFT)
             builder.text(common.VizTextDisplayOptions().title_size(12).value_size(14))
+            _colour(builder, panel)
         case table.Panel():
             _lay_out_columns(builder, panel)
         case heatmap.Panel():
@@ -147,6 +178,18 @@ def _styled(builder: Builder, panel: Panel) -> Builder:
             builder.show_value(options.VisibilityMode.NEVER if not panel.words[0][1] else options.VisibilityMode.AUTO)
             builder.merge_values(True).row_height(0.9).legend(_legend_below())
     return builder
+
+
+def _colour(builder: timeseries.Panel | bargauge.Panel, panel: Panel) -> None:
+    """Give each arm its colour of the figures, and dashes to the second quantity of a panel."""
+    builder.color_scheme(sdk.FieldColor().mode(models.FieldColorModeId.PALETTE_CLASSIC_BY_NAME))
+    if any(BY_ARM.search(line.query.expression) for line in panel.lines):
+        for arm, colour in ARM_COLOURS.items():
+            fixed = {"mode": "fixed", "fixedColor": colour}
+            builder.override_by_regexp(rf"/^{arm}\b(?!-)/", [models.DynamicConfigValue("color", fixed)])
+    if isinstance(builder, timeseries.Panel) and any(re.search(SECOND_QUANTITY, line.legend) for line in panel.lines):
+        dashes = {"fill": "dash", "dash": [8, 6]}
+        builder.override_by_regexp(f"/{SECOND_QUANTITY}/", [models.DynamicConfigValue("custom.lineStyle", dashes)])
 
 
 def _legend_below() -> common.VizLegendOptions:
@@ -171,6 +214,9 @@ def _lay_out_columns(builder: table.Panel, panel: Panel) -> None:
     for line in columns.values():
         if line.legend:
             builder.override_by_name(line.legend, _column(panel, line))
+    if all("by (run, experiment, arm" in line.query.expression for line in panel.lines):
+        link = {"title": "To the run of this arm", "url": THIS_ARM}
+        builder.override_by_name("arm", [models.DynamicConfigValue("links", [link])])
 
 
 def _column(panel: Panel, line: Line) -> list[models.DynamicConfigValue]:

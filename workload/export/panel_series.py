@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workload.dashboards.panel_model import legend, min_interval
+from workload.dashboards.panel_model import legend, line_interval, min_interval
 from workload.files.csv_cells import cell
 from workload.panels.panel import PLACEHOLDER
 from workload.promql.query import RANGE
@@ -73,19 +73,20 @@ def step_of(panel: Panel, span: TimeRange) -> float:
     return max(finest_of(panel), round(span.seconds / MAX_POINTS, 3))
 
 
-def finest_of(panel: Panel) -> float:
-    """Return the finest step of a panel in seconds: its own, else the time between two scrapes."""
-    return STEPS[own] if (own := min_interval(panel)) else SCRAPE_SECONDS
+def finest_of(panel: Panel, line: Line | None = None) -> float:
+    """Return the finest step of a panel, or of one of its lines, in seconds: its own, else the time between scrapes."""
+    own = line_interval(panel, line) if line else min_interval(panel)
+    return STEPS.get(own, SCRAPE_SECONDS)
 
 
-def is_instant(line: Line) -> bool:
-    """Return whether a query is over all that is shown, and so asked once, at its end."""
-    return RANGE in line.query.expression
+def is_instant(panel: Panel, line: Line) -> bool:
+    """Return whether a query is over all that is shown, or of a single value, and so asked once, at its end."""
+    return RANGE in line.query.expression or panel.kind == "stat"
 
 
 def promql_of(panel: Panel, line: Line, scope: Mapping[str, str], span: TimeRange) -> str:
     """Return a query as it is asked for the series that carry the labels `scope`."""
-    return line.query.scoped(scope, step_of(panel, span), finest_of(panel), span.seconds)
+    return line.query.scoped(scope, step_of(panel, span), finest_of(panel, line), span.seconds)
 
 
 def query_panel(panel: Panel, client: PrometheusClient, scope: Mapping[str, str], span: TimeRange) -> list[PanelSeries]:
@@ -99,7 +100,7 @@ def query_panel(panel: Panel, client: PrometheusClient, scope: Mapping[str, str]
     for line in panel.lines:
         promql = promql_of(panel, line, scope, span)
         template = legend(panel, line)
-        for series in _evaluate(client, promql, span, None if is_instant(line) else step):
+        for series in _evaluate(client, promql, span, None if is_instant(panel, line) else step):
             named = _filled(template, series.labels)
             answers.append(PanelSeries(line, named, series.labels, series.times, series.values))
     return answers

@@ -13,9 +13,10 @@ from matplotlib.lines import Line2D
 from matplotlib.transforms import Bbox
 
 from workload.charts.canvas import GREY, NODE_COLOURS, save, sheet
-from workload.charts.time_series import COLOURS, DASHES
+from workload.charts.time_series import DASHES
 from workload.export.panel_series import by_bucket
 from workload.export.values import axis, text_of
+from workload.panels.colours import COLOURS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -12,7 +12,8 @@ from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter, StrMe
 from workload.agent.state import LLM_NODES
 from workload.analysis.wording import percent
 from workload.charts.canvas import DARK, MARKERS, PALE, name, save, sheet
-from workload.charts.time_series import COLOURS, DASHES
+from workload.charts.time_series import DASHES
+from workload.panels.colours import COLOURS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -9,9 +9,9 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import StrMethodFormatter
 
 from workload.charts.canvas import DARK, GREY, MARKERS, name, save, sheet
-from workload.charts.time_series import COLOURS
 from workload.kv_cache.chart_kv_cache import cells_of, divide_hops, footer, label_of, mark
 from workload.kv_cache.parts import PARTS
+from workload.panels.colours import COLOURS
 
 if TYPE_CHECKING:
     from pathlib import Path

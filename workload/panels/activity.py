@@ -17,10 +17,10 @@ NODE_TIMELINE = Panel(
     words=((0.0, ""), (1.0, "active")),
 )
 NODE_SHARE = Panel(
-    key="node_time_share",
-    title="Visits in progress by node, mean over a minute",
-    why="Seconds spent inside a node per second (hop2rag_node_duration_seconds): where a question's time goes, and at "
-    "concurrency 1 a share of it.",
+    key="node_visits_in_progress",
+    title="Visits in progress by node",
+    why="Mean number of workers inside each node over a step (hop2rag_node_active): where a question's time goes, and "
+    "at concurrency 1 a share of it.",
     unit="short",
     lines=(Line(promql.NODE_SHARE, "{{node}}"),),
     empty="no traffic",

@@ -20,11 +20,11 @@ TARGETS_DOWN = Panel(
 )
 SAMPLE_RATE = Panel(
     key="sample_rate_by_gpu",
-    title="Memory samples a second",
+    title="Memory samples per second",
     why="As achieved over ten seconds (hop2rag_exporter_sample_rate_hertz); 100 is one every 10 ms.",
     unit="hertz",
     lines=(Line(promql.SAMPLE_RATE, "{{instance}} GPU {{gpu}}"),),
-    empty="no GPU",
+    empty="no GPU data",
     kind="stat",
 )
 SAMPLE_AGE = Panel(
@@ -33,14 +33,14 @@ SAMPLE_AGE = Panel(
     why="Grows while a call to the driver hangs (hop2rag_exporter_sample_age_seconds).",
     unit="s",
     lines=(Line(promql.SAMPLE_AGE, "{{instance}} GPU {{gpu}}"),),
-    empty="no GPU",
+    empty="no GPU data",
     kind="stat",
     thresholds=((1, "orange"), (5, "red")),
 )
 UP = Panel(
     key="targets_up",
     title="Which targets answer?",
-    why="One row a target, down where a scrape failed (up).",
+    why="One row per target, down where a scrape failed (up).",
     unit="none",
     lines=(Line(promql.UP, "{{job}} {{instance}}"),),
     kind="state-timeline",
@@ -52,7 +52,7 @@ COLLECTOR_SUCCESS = Panel(
     why="A collector that fails lowers its series and leaves the scrape alive (hop2rag_exporter_collector_success).",
     unit="none",
     lines=(Line(promql.COLLECTOR_SUCCESS, "{{collector}} {{instance}}"),),
-    empty="no exporter",
+    empty="no exporter data",
     kind="state-timeline",
     words=SUCCESS_WORDS,
 )
@@ -62,7 +62,7 @@ COLLECTOR_SECONDS = Panel(
     why="Part of every scrape (hop2rag_exporter_collector_duration_seconds).",
     unit="s",
     lines=(Line(promql.COLLECTOR_SECONDS, "{{collector}}"),),
-    empty="no exporter",
+    empty="no exporter data",
 )
 SCRAPE_SECONDS = Panel(
     key="scrape_seconds",
@@ -84,7 +84,7 @@ GAP_P99 = Panel(
     why="As fine as the buckets of the sampler's histogram (hop2rag_exporter_sample_interval_seconds).",
     unit="s",
     lines=(Line(promql.GAP_P99, "{{instance}} GPU {{gpu}}"),),
-    empty="no GPU",
+    empty="no GPU data",
 )
 GAP_HEATMAP = Panel(
     key="sample_gap_heatmap",
@@ -92,7 +92,7 @@ GAP_HEATMAP = Panel(
     why="Memory samples by time since the one before (hop2rag_exporter_sample_interval_seconds).",
     unit="s",
     lines=(Line(promql.GAP_BUCKETS, "{{le}}"),),
-    empty="no GPU",
+    empty="no GPU data",
     kind="heatmap",
 )
 SAMPLES_MISSED = Panel(
@@ -101,7 +101,7 @@ SAMPLES_MISSED = Panel(
     why="The thread was late or the driver slow (hop2rag_exporter_samples_missed_total).",
     unit="eps",
     lines=(Line(promql.SAMPLES_MISSED, "{{instance}} GPU {{gpu}}"),),
-    empty="no GPU",
+    empty="no GPU data",
 )
 RAW_LOG = Panel(
     key="raw_log",
@@ -110,7 +110,7 @@ RAW_LOG = Panel(
     "(hop2rag_exporter_raw_log_rows_total, hop2rag_exporter_raw_log_write_errors_total).",
     unit="eps",
     lines=(Line(promql.RAW_ROWS, "{{instance}} rows"), Line(promql.RAW_ERRORS, "{{instance}} failed")),
-    empty="no exporter",
+    empty="no exporter data",
 )
 DRIVER_ERRORS = Panel(
     key="driver_errors",
@@ -126,9 +126,29 @@ GPUS_UP = Panel(
     why="Lost while the exporter watches, or hung (nvml_gpu_up).",
     unit="none",
     lines=(Line(promql.GPU_UP, "{{instance}} GPU {{gpu}}"),),
-    empty="no GPU",
+    empty="no GPU data",
     kind="state-timeline",
     words=UP_WORDS,
+)
+XID_ERRORS = Panel(
+    key="gpu_xid_errors",
+    title="XID errors",
+    why="Errors that the driver reported over the time shown (nvml_xid_errors_total); nvml_last_xid has the last code.",
+    unit="short",
+    lines=(Line(promql.XID_ERRORS, "{{instance}} GPU {{gpu}}"),),
+    empty="no GPU data",
+    kind="stat",
+    thresholds=((1, "red"),),
+)
+ECC_ERRORS = Panel(
+    key="gpu_ecc_uncorrected",
+    title="Uncorrected memory errors",
+    why="Over the time shown (nvml_ecc_uncorrected_errors_total); GPUs without ECC report none.",
+    unit="short",
+    lines=(Line(promql.ECC_ERRORS, "{{instance}} GPU {{gpu}}"),),
+    empty="no GPU data",
+    kind="stat",
+    thresholds=((1, "red"),),
 )
 TEMPERATURE = Panel(
     key="gpu_temperature",
@@ -136,7 +156,8 @@ TEMPERATURE = Panel(
     why="A hot GPU lowers its clocks, and with them every number here (nvml_temperature_celsius).",
     unit="celsius",
     lines=(Line(promql.TEMPERATURE, "{{instance}} GPU {{gpu}}"),),
-    empty="no GPU",
+    thresholds=((85, "red"),),
+    empty="no GPU data",
 )
 POWER = Panel(
     key="gpu_power",
@@ -144,7 +165,7 @@ POWER = Panel(
     why="Instantaneous where the driver tells it (nvml_power_watts).",
     unit="watt",
     lines=(Line(promql.POWER, "{{instance}} GPU {{gpu}}"),),
-    empty="no GPU",
+    empty="no GPU data",
 )
 PROCESS_MEMORY = Panel(
     key="process_resident",
@@ -168,7 +189,7 @@ HOST_FREE = Panel(
     why="Share that is free without swap (hop2rag_host_memory_available_bytes, hop2rag_host_memory_total_bytes).",
     unit="percentunit",
     lines=(Line(promql.HOST_FREE, "{{instance}}"),),
-    empty="no exporter",
+    empty="no exporter data",
 )
 DISK_FREE = Panel(
     key="filesystem_available",

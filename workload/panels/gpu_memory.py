@@ -6,6 +6,7 @@ from workload.panels.panel import Line, Panel
 from workload.promql import gpu_memory as promql
 
 GPU = "GPU {{gpu}}"
+GPU_HEALTH = "/d/hop2rag-exporter-health?${__url_time_range}&${run:queryparam}"
 
 DEVICE_MEMORY = Panel(
     key="device_memory",
@@ -13,7 +14,8 @@ DEVICE_MEMORY = Panel(
     why="Every 10 ms, with its own timestamps (nvml_timeline_memory_used_bytes); vLLM takes its memory at the start.",
     unit="bytes",
     lines=(Line(promql.DEVICE_MEMORY, GPU),),
-    empty="no GPU",
+    links=((GPU_HEALTH, "To the health of each GPU"),),
+    empty="no GPU data",
     decimals=2,
 )
 ENGINE_RESIDENT = Panel(
@@ -26,11 +28,12 @@ ENGINE_RESIDENT = Panel(
 )
 KV_BYTES = Panel(
     key="kv_pool_bytes",
-    title="KV pool in use",
+    title="KV pool in use, peak of each step",
     why="Usage times the pool without its null block (vllm:kv_cache_usage_perc, hop2rag_vllm_kv_pool_bytes). The pool "
     "itself is not drawn: beside it what moves would be a flat line.",
     unit="bytes",
     lines=(Line(promql.KV_BYTES),),
+    empty="not recorded",
 )
 NODE_ACTIVITY = Panel(
     key="node_activity",
@@ -57,7 +60,7 @@ MEMORY_BY_NODE = Panel(
         Line(promql.MEMORY_IN_DECIDE, f"decide, {GPU}"),
         Line(promql.MEMORY_IN_GENERATE, f"generate, {GPU}"),
     ),
-    empty="no GPU",
+    empty="no GPU data",
     decimals=2,
 )
 UTILIZATION = Panel(
@@ -66,7 +69,7 @@ UTILIZATION = Panel(
     why="Share of the driver's last averaging period, 1/6 to 1 s, in which a kernel ran (nvml_utilization_ratio).",
     unit="percentunit",
     lines=(Line(promql.UTILIZATION, GPU),),
-    empty="no GPU",
+    empty="no GPU data",
 )
 SAMPLE_RATE = Panel(
     key="gpu_sample_rate",
@@ -74,7 +77,7 @@ SAMPLE_RATE = Panel(
     why="Over ten seconds (hop2rag_exporter_sample_rate_hertz); below what was asked for, the sampler was late.",
     unit="hertz",
     lines=(Line(promql.SAMPLE_RATE, GPU),),
-    empty="no GPU",
+    empty="no GPU data",
 )
 SAMPLE_GAP = Panel(
     key="gpu_sample_gap",
@@ -82,7 +85,7 @@ SAMPLE_GAP = Panel(
     why="From the sampler's own histogram (hop2rag_exporter_sample_interval_seconds); as fine as its buckets.",
     unit="s",
     lines=(Line(promql.SAMPLE_GAP_P99),),
-    empty="no GPU",
+    empty="no GPU data",
 )
 PANELS = (
     DEVICE_MEMORY,

@@ -28,7 +28,7 @@ HOPS = Panel(
 )
 ENDINGS = Panel(
     key="endings",
-    title="What ended the loops so far",
+    title="What ended the loops",
     why="DONE from decompose, a yes of decide, the limit of hops, or an error (hop2rag_questions_total).",
     unit="short",
     lines=(
@@ -37,5 +37,7 @@ ENDINGS = Panel(
         Line(promql.MAX_HOPS, "max_hops"),
         Line(promql.ERROR, "error"),
     ),
+    empty="no traffic",
+    kind="bargauge",
 )
 ALL = (SECONDS, NODE_SECONDS, HOPS, ENDINGS)

@@ -2,40 +2,65 @@
 
 from __future__ import annotations
 
+from workload.panels.gpu_memory import GPU_HEALTH
 from workload.panels.panel import SPARSE, Line, Panel
 from workload.promql import overview as promql
 from workload.promql.concurrency import DECODE_SECONDS, PREFILL_SECONDS
 
+ALERT_LIST = "/alerting/list"
 CACHING_WORDS = ((0.0, "caching off"), (1.0, "caching on"))
 
-CACHING = Panel(
-    key="caching",
-    title="Prefix caching",
-    why="What the engine says of its own configuration (vllm:cache_config_info); with caching off it counts no hits.",
-    unit="none",
-    lines=(Line(promql.CACHING),),
-    empty="no engine",
+ANSWER_RATE = Panel(
+    key="answers_per_second",
+    title="Answers per second",
+    why="Answered questions per second of load, over the time shown (hop2rag_questions_total, "
+    "hop2rag_busy_seconds_total).",
+    unit="reqps",
+    lines=(Line(promql.ANSWER_RATE),),
+    empty="no traffic",
     kind="stat",
-    words=CACHING_WORDS,
+    decimals=2,
 )
-ANSWERED = Panel(
-    key="arm_answered",
-    title="Questions answered",
-    why="Successes over the time shown (hop2rag_questions_total).",
-    unit="short",
-    lines=(Line(promql.ARM_ANSWERED),),
+QUESTION_P95 = Panel(
+    key="question_p95",
+    title="Question, P95",
+    why="95 % of the answered questions took at most this long (hop2rag_question_duration_seconds), as fine as the "
+    "buckets.",
+    unit="s",
+    lines=(Line(promql.QUESTION_P95),),
     empty="no traffic",
     kind="stat",
 )
-HIT_SHARE = Panel(
-    key="arm_hit_share",
-    title="From the cache",
-    why="Cached over all prompt tokens of the time shown, as the server reports them with each reply; "
-    "an arm without caching has none (hop2rag_cached_prompt_tokens_total, hop2rag_prompt_tokens_total).",
-    unit="percentunit",
-    lines=(Line(promql.ARM_HIT_SHARE),),
-    empty="caching off, or no traffic",
+FIRST_TOKEN_P95 = Panel(
+    key="first_token_p95",
+    title="First token, P95",
+    why="As the engine sees it (vllm:time_to_first_token_seconds). Red: the objective of 2.5 s is missed.",
+    unit="s",
+    lines=(Line(promql.FIRST_TOKEN_P95_SHOWN),),
+    empty="no traffic",
     kind="stat",
+    thresholds=((2.5, "red"),),
+)
+FAILED_CALLS = Panel(
+    key="failed_calls",
+    title="Failed LLM calls",
+    why="Of all calls of the agent over the time shown (hop2rag_llm_errors_total, hop2rag_llm_call_duration_seconds). "
+    "The objective is 1 %.",
+    unit="percentunit",
+    lines=(Line(promql.FAILED_CALLS),),
+    empty="no traffic",
+    kind="stat",
+    thresholds=((0.01, "orange"), (0.144, "red")),
+)
+WAITING_PEAK = Panel(
+    key="requests_waiting_peak",
+    title="Longest queue",
+    why="Most requests that waited in one engine at a time (vllm:num_requests_waiting).",
+    unit="short",
+    lines=(Line(promql.WAITING_PEAK),),
+    empty="no engine data",
+    kind="stat",
+    thresholds=((6, "orange"),),
 )
 KV_PEAK = Panel(
     key="kv_usage_peak",
@@ -43,7 +68,7 @@ KV_PEAK = Panel(
     why="Highest share of blocks in use (vllm:kv_cache_usage_perc); at 100 % requests wait or are preempted.",
     unit="percentunit",
     lines=(Line(promql.KV_PEAK),),
-    empty="no engine",
+    empty="no engine data",
     kind="stat",
     thresholds=((0.8, "orange"), (0.95, "red")),
 )
@@ -54,19 +79,21 @@ GPU_PEAK = Panel(
     "own default.",
     unit="percentunit",
     lines=(Line(promql.GPU_PEAK, "GPU {{gpu}}"),),
-    empty="no GPU",
+    empty="no GPU data",
     kind="stat",
     thresholds=((0.95, "orange"), (0.98, "red")),
+    links=((GPU_HEALTH, "To the health of each GPU"),),
 )
 ALERTS_FIRED = Panel(
     key="alerts_fired",
     title="Alerts that fired",
-    why="On the chosen runs, over the time shown (ALERTS); docs/runbooks says what to do about each.",
+    why="Kinds of alerts over the time shown, of the chosen runs and of what belongs to no run (ALERTS).",
     unit="short",
     lines=(Line(promql.ALERTS_FIRED),),
     empty="none",
     kind="stat",
     thresholds=((1, "red"),),
+    links=((ALERT_LIST, "To the alerts, each with its runbook"),),
 )
 ARMS = Panel(
     key="arms",
@@ -84,15 +111,15 @@ ARMS = Panel(
         Line(promql.ARM_CALL, "LLM call", "s"),
         Line(promql.ARM_QUESTION, "question", "s"),
     ),
-    empty="not told",
+    empty="not reported",
     kind="table",
     words=CACHING_WORDS,
 )
 DELTAS = Panel(
     key="arm_deltas",
-    title="Each arm above the lowest of its experiment",
-    why="The same means divided by the lowest arm's, less one (hop2rag_*); 0 % is the lowest arm itself. Questions "
-    "differ between arms unless the run paired them.",
+    title="Each arm against the baseline, unpaired",
+    why="The same means divided by those of the arm chosen as `Baseline`, less one (hop2rag_*). Questions differ "
+    "between arms unless the run paired them; whether a change is more than chance is in the report.",
     unit="percentunit",
     lines=(
         Line(promql.UNCACHED_DELTA, "computed/question"),
@@ -100,7 +127,7 @@ DELTAS = Panel(
         Line(promql.CALL_DELTA, "LLM call"),
         Line(promql.QUESTION_DELTA, "question"),
     ),
-    empty="not told",
+    empty="not reported",
     kind="table",
 )
 FIRST_TOKEN = Panel(
@@ -110,6 +137,7 @@ FIRST_TOKEN = Panel(
     unit="s",
     lines=(Line(promql.FIRST_TOKEN_P50, "P50"), Line(promql.FIRST_TOKEN_P95, "P95")),
     empty="no traffic",
+    thresholds=((2.5, "red"),),
 )
 TOKEN_LATENCY = Panel(
     key="token_latency",

@@ -58,10 +58,11 @@ class Panel:
         empty: what an arm without any data means, in words.
         kind: how a dashboard draws it; figures draw time series.
         words: what single values mean, in words.
-        thresholds: from which value on which colour holds; below the first all is well.
+        thresholds: from which value on a single value has which colour; in a time series, dashed lines.
         is_stacked: whether the lines are parts of a whole.
         decimals: digits after the point, where neighbouring values would else be written alike.
         step: the finest step that shows more, as Grafana writes it, where that is coarser than the samples are.
+        links: where its reader goes on: an address in Grafana or elsewhere, and what is there.
     """
 
     key: str
@@ -76,6 +77,7 @@ class Panel:
     is_stacked: bool = False
     decimals: int | None = None
     step: str = ""
+    links: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

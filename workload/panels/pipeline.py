@@ -11,6 +11,7 @@ ACTIVITIES = Panel(
     title="Share of time in which retrieval, generation, both or neither ran",
     why="The four add up to 1 during a load (hop2rag_busy_seconds_total); overlap is what the line `both` shows.",
     unit="percentunit",
+    is_stacked=True,
     lines=(
         Line(promql.RETRIEVAL_ONLY, "retrieval only"),
         Line(promql.GENERATION_ONLY, "generation only"),
@@ -20,10 +21,10 @@ ACTIVITIES = Panel(
 )
 IN_FLIGHT = Panel(
     key="requests_in_flight",
-    title="Requests in the engine",
+    title="Requests in the engine, peak and mean",
     why=(
-        "Running as scraped (vllm:num_requests_running), which misses the prefill of a lone call, and the mean by the "
-        "server's latencies (vllm:e2e_request_latency_seconds_sum), counted when a request ends."
+        "Running at the peak of each step (vllm:num_requests_running), which misses the prefill of a lone call, and "
+        "the mean by the server's latencies (vllm:e2e_request_latency_seconds_sum), counted when a request ends."
     ),
     unit="short",
     lines=(Line(RUNNING, "running"), Line(promql.REQUESTS_IN_FLIGHT, "mean in flight")),
@@ -45,7 +46,7 @@ GPU_BUSY = Panel(
     why="From every sample of the driver's buffer (nvml_busy_seconds_total).",
     unit="percentunit",
     lines=(Line(promql.GPU_BUSY, "GPU {{gpu}}"),),
-    empty="no GPU",
+    empty="no GPU data",
 )
 ENGINE_CORES = Panel(
     key="engine_cpu_cores",

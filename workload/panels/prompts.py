@@ -8,7 +8,7 @@ from workload.promql import prompts as promql
 REUSE_WHY = (
     "The bound is what a prefix cache without eviction could serve, computed from the block hashes of every call "
     "(hop2rag_reusable_prompt_tokens_total); measured is what the server reports (hop2rag_cached_prompt_tokens_total). "
-    "A gap is reuse that was there and was lost: to eviction, order of arrival, or caching off."
+    "A gap is reuse that was possible and was lost: to eviction, order of arrival, or caching off."
 )
 REUSE_BY_NODE = Panel(
     key="reuse_by_node",
@@ -20,7 +20,7 @@ REUSE_BY_NODE = Panel(
         Line(promql.BOUND_BY_NODE, "reusable"),
         Line(promql.HITS_BY_NODE, "reused"),
     ),
-    empty="not told",
+    empty="not reported",
     kind="table",
 )
 REUSE_BY_HOP = Panel(
@@ -33,7 +33,7 @@ REUSE_BY_HOP = Panel(
         Line(promql.BOUND_BY_HOP, "reusable"),
         Line(promql.HITS_BY_HOP, "reused"),
     ),
-    empty="not told",
+    empty="not reported",
     kind="table",
 )
 REUSE = Panel(
@@ -46,7 +46,7 @@ REUSE = Panel(
 )
 REUSE_LOST = Panel(
     key="reuse_lost",
-    title="Reuse that was lost, by node",
+    title="Reuse that was lost, by arm and node",
     why="Reusable less cached prompt tokens a second (hop2rag_reusable_prompt_tokens_total, "
     "hop2rag_cached_prompt_tokens_total): prefill work that a larger or warmer cache would save.",
     unit="tokens/s",

@@ -11,14 +11,17 @@ HIT_RATIO = Panel(
     why="Hits over queries, in tokens, over 10 s (vllm:prefix_cache_hits_total, vllm:prefix_cache_queries_total).",
     unit="percentunit",
     lines=(Line(promql.HIT_RATIO),),
-    empty="caching off",
+    empty="no traffic, or caching off",
 )
 KV_USAGE = Panel(
     key="kv_cache_usage",
-    title="KV cache pool in use",
-    why="Blocks in use over blocks in the pool (vllm:kv_cache_usage_perc); blocks kept only for reuse count as free.",
+    title="KV cache pool in use, peak of each step",
+    why="Blocks in use over blocks in the pool (vllm:kv_cache_usage_perc); blocks kept only for reuse count as free. "
+    "Dashed: the bound of the alert.",
     unit="percentunit",
     lines=(Line(promql.KV_USAGE),),
+    empty="no engine data",
+    thresholds=((0.95, "red"),),
 )
 PROMPT_TOKENS = Panel(
     key="prompt_tokens",
@@ -44,10 +47,13 @@ QUESTIONS = Panel(
 )
 REQUESTS = Panel(
     key="request_states",
-    title="Requests in the engine",
-    why="Requests in the engine's batch and in its queue (vllm:num_requests_running, vllm:num_requests_waiting).",
+    title="Requests in the engine, peak of each step",
+    why="Requests in the engine's batch and in its queue (vllm:num_requests_running, vllm:num_requests_waiting). "
+    "A queue above the dashed line that grows or stays has an alert.",
     unit="short",
     lines=(Line(promql.RUNNING, "running"), Line(promql.WAITING, "waiting")),
+    empty="no engine data",
+    thresholds=((5, "orange"),),
 )
 PREEMPTIONS = Panel(
     key="preemptions",

@@ -7,9 +7,13 @@ from workload.promql.query import Query
 # Heartbeats come every second, so two seconds bridge one that is late and no more.
 NODE_TIMELINE = Query(
     "node_timeline",
-    'max by (node) (last_over_time(hop2rag_timeline_node_active{job="workload-timeline",$scope}[2s]))',
+    "max by (node) (last_over_time(hop2rag_timeline_node_active{"
+    'node=~"decompose|retrieve|grade|extract_clues|decide|generate",job="workload-timeline",$scope}[2s]))',
 )
-NODE_SHARE = Query("node_time_share", "sum by (node) (rate(hop2rag_node_duration_seconds_sum{$scope}[1m])) > 0")
+# Of the gauge: a visit that lasts longer than the window would be counted in it whole, when it ends.
+NODE_SHARE = Query(
+    "node_visits_in_progress", "sum by (node) (avg_over_time(hop2rag_node_active{$scope}[$__rate_interval])) > 0"
+)
 NODE_VISITS = Query(
     "node_visits", "sum by (arm, node) (increase(hop2rag_node_duration_seconds_count{$scope}[$__range])) > 0"
 )

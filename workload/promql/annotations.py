@@ -13,8 +13,9 @@ ALERTS = 'ALERTS{alertstate="firing",alertname!="Hop2RagWatchdog"}'
 # Tags of the annotations that Grafana's API adds: measured windows, and what an alert made a run do.
 WINDOW_TAG, ACTION_TAG = "hop2rag-window", "hop2rag-action"
 
-MODELS = f"label_values({ENGINE}, model_name)"
-INSTANCES = f'label_values({ENGINE}{{model_name=~"$model_name"}}, instance)'
+JOBS = "label_values(vllm:num_requests_running, job)"
 RUNS = "label_values(up, run)"
 EXPERIMENTS = 'label_values(up{run=~"$run"}, experiment)'
 ARMS = 'label_values(up{run=~"$run",experiment=~"$experiment"}, arm)'
+MODELS = f'label_values({ENGINE}{{run=~"$run"}}, model_name)'
+INSTANCES = f'label_values({ENGINE}{{run=~"$run",model_name=~"$model_name"}}, instance)'

@@ -42,6 +42,13 @@ DRIVER_ERRORS = Query(
     "nvml_errors_rate", "sum by (instance, gpu, code) (rate(nvml_errors_total{$watched}[$__rate_interval]))"
 )
 GPU_UP = Query("gpus_up", "min by (instance, gpu) (nvml_gpu_up{$watched})")
+XID_ERRORS = Query(
+    "gpu_xid_errors", "sum by (instance, gpu) (round(increase(nvml_xid_errors_total{$watched}[$__range])))"
+)
+ECC_ERRORS = Query(
+    "gpu_ecc_uncorrected",
+    "sum by (instance, gpu) (round(increase(nvml_ecc_uncorrected_errors_total{$watched}[$__range])))",
+)
 TEMPERATURE = Query("gpu_temperature", "max by (instance, gpu) (nvml_temperature_celsius{$watched})")
 POWER = Query("gpu_power", "max by (instance, gpu) (nvml_power_watts{$watched})")
 RESIDENT = Query("process_resident", "sum by (role) (hop2rag_host_process_resident_memory_bytes{$watched})")

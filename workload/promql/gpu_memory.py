@@ -50,7 +50,8 @@ KV_BYTES = Query(
     "kv_pool_bytes_in_use",
     # usage is over the pool without its null block
     # and each run's is of its own pool: arms of one name in two runs may have two
-    f'max by (arm) (max by ({OF_A_RUN}) ({KV_USAGE_NAMES[0]}{{job="vllm-fast",$scope}}) * on ({OF_A_RUN}) '
+    f"max by (arm) (max by ({OF_A_RUN}) "
+    f'(max_over_time({KV_USAGE_NAMES[0]}{{job="vllm-fast",$scope}}[$__rate_interval])) * on ({OF_A_RUN}) '
     f"max by ({OF_A_RUN}) (hop2rag_vllm_kv_pool_bytes{{$scope}} - hop2rag_vllm_kv_block_bytes{{$scope}}))",
 )
 UTILIZATION = Query("gpu_utilization", "max by (arm, gpu) (nvml_utilization_ratio{$scope})")

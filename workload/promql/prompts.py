@@ -37,10 +37,12 @@ BOUND_BY_HOP = Query("reuse_bound_by_hop", _share(REUSABLE, "arm, hop"))
 HITS_BY_HOP = Query("reuse_measured_by_hop", _hits("arm, hop"))
 BOUND = Query("reuse_bound", _share(REUSABLE, "arm", "1m"))
 HITS = Query("reuse_measured", _hits("arm", "1m"))
-LOST = Query(
-    "reuse_lost_rate",
-    f"{_tokens(REUSABLE, 'node', '$__rate_interval', 'rate')} - {_tokens(CACHED, 'node', '$__rate_interval', 'rate')}",
+_REUSABLE_RATE, _CACHED_RATE = (
+    _tokens(metric, "arm, node", "$__rate_interval", "rate") for metric in (REUSABLE, CACHED)
 )
+_OFF = f"min by (arm) ({CACHING_ENABLED}{{$scope}}) == 0"
+# With caching off a server may report no cached tokens at all: then all that was reusable is lost.
+LOST = Query("reuse_lost_rate", f"{_REUSABLE_RATE} - ({_CACHED_RATE} or 0 * {_REUSABLE_RATE} and on (arm) {_OFF})")
 SIZE_BY_HOP = Query("prompt_size_by_hop", _mean_size("arm, hop", "$__range"))
 SIZE_BY_NODE = Query("prompt_size_by_node", _mean_size("arm, node", "$__range"))
 SIZE = Query("prompt_size", _mean_size("arm, hop", "1m"))

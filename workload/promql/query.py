@@ -11,12 +11,16 @@ from workload.promql.selectors import NOT_WARM_UP, label_matcher
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# What was measured, and all that was watched, warm-up included.
-SCOPE, WATCHED = "$scope", "$watched"
-PLACE = re.compile(rf"(?:{re.escape(SCOPE)}|{re.escape(WATCHED)})\b")
+# What was measured, all that was watched, warm-up included, and what was measured of the arm to compare with.
+SCOPE, WATCHED, BASELINE = "$scope", "$watched", "$baseline"
+PLACE = re.compile(rf"(?:{re.escape(SCOPE)}|{re.escape(WATCHED)}|{re.escape(BASELINE)})\b")
 RATE_INTERVAL = "$__rate_interval"
 RANGE = "$__range"
 GRAFANA_SCOPE = ("run", "experiment", "arm")
+# Seconds between two samples of the jobs that are scraped more often than every second.
+FINER_JOBS = {'-timeline"': 0.01, '-fast"': 0.1}
+# The engine's job in Grafana is a variable, for a Prometheus that is not ours.
+ENGINE_JOB, JOB_VARIABLE = 'job="vllm"', 'job=~"$job"'
 # What tells engines apart; series of the agent and of the exporter have an instance of their own, and no model.
 ENGINE_SERIES = ("vllm:", "instance:vllm_")
 ENGINE_SCOPE = ("model_name", "instance")
@@ -30,23 +34,29 @@ class Query:
     Attributes:
         name: unique among all queries; the key in the golden file and in a run's bundle.
         expression: PromQL in which `$scope` stands for the label matchers of a run without its warm-up, `$watched` for
-            those with it, and, as in Grafana, `$__rate_interval` for the window of a rate and `$__range` for all that
-            is looked at.
+            those with it, `$baseline` for those of the arm to compare with, and, as in Grafana, `$__rate_interval` for
+            the window of a rate and `$__range` for all that is looked at.
     """
 
     name: str
     expression: str
 
+    @property
+    def scrape_seconds(self) -> float:
+        """The time between two samples of the fastest job that is read."""
+        return next((seconds for part, seconds in FINER_JOBS.items() if part in self.expression), 1.0)
+
     def scoped(
         self,
         labels: Mapping[str, str],
         step_seconds: float,
-        scrape_seconds: float = 1.0,
+        scrape_seconds: float | None = None,
         range_seconds: float = 3600.0,
     ) -> str:
         """Return the PromQL for the series that carry `labels`, drawn at `step_seconds`."""
         matchers = [label_matcher(name, value) for name, value in labels.items()]
-        filled = self.expression.replace(RATE_INTERVAL, rate_interval(step_seconds, scrape_seconds))
+        window = rate_interval(step_seconds, scrape_seconds or self.scrape_seconds)
+        filled = self.expression.replace(RATE_INTERVAL, window)
         filled = filled.replace(RANGE, f"{round(range_seconds * 1000)}ms")
         return PLACE.sub(lambda found: ",".join([*matchers, *_phases(found[0])]), filled)
 
@@ -55,7 +65,7 @@ class Query:
         return re.sub(
             rf"([\w:]+)\{{([^{{}}]*)({PLACE.pattern})",
             lambda found: f"{found[1]}{{{found[2]}{grafana_scope(found[1], found[3])}",
-            self.expression,
+            self.expression.replace(ENGINE_JOB, JOB_VARIABLE),
         )
 
 
@@ -63,11 +73,16 @@ def grafana_scope(metric: str, place: str = SCOPE) -> str:
     """Return the matchers that hold a metric to what is chosen in the dashboard's variables."""
     engine = ENGINE_SCOPE if metric.startswith(ENGINE_SERIES) else ()
     names = (*(name for name in engine if name != "model_name" or metric not in WITHOUT_MODEL_NAME), *GRAFANA_SCOPE)
-    return ",".join([*(f'{name}=~"${name}"' for name in names), *_phases(place)])
+    # an alert on what belongs to no run, such as a disk, is everybody's
+    or_none = "|" if metric == "ALERTS" else ""
+    matchers = {name: f'{name}=~"${name}{or_none}"' for name in names}
+    if place == BASELINE:
+        matchers["arm"] = f'arm="{BASELINE}"'
+    return ",".join([*matchers.values(), *_phases(place)])
 
 
 def _phases(place: str) -> tuple[str, ...]:
-    return (NOT_WARM_UP,) if place == SCOPE else ()
+    return () if place == WATCHED else (NOT_WARM_UP,)
 
 
 def rate_interval(step_seconds: float, scrape_seconds: float) -> str:

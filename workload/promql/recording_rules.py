@@ -85,13 +85,12 @@ def _latency(fact: Fact) -> list[Rule]:
 
 
 def _hit_ratio(facts: dict[str, Fact]) -> Rule:
-    hits, queries = (
-        f"instance:{facts[key].record}:rate{RATE_WINDOW}" for key in ("prefix_cache_hits", "prefix_cache_queries")
+    hits, queries, gauge = (
+        facts[key] for key in ("prefix_cache_hits", "prefix_cache_queries", "prefix_cache_hit_rate")
     )
-    gauge = facts["prefix_cache_hit_rate"]
     return Rule(
         f"instance:vllm_prefix_cache_hits_per_queries:ratio_rate{RATE_WINDOW}",
-        f"{hits}\n/ on ({MODEL_LABELS}) group_left ()\n({queries} > 0)\n"
+        f"({_rate(hits)})\n/ on ({MODEL_LABELS}) group_left ()\n(sum by ({MODEL_LABELS}) ({_rate(queries)}) > 0)\n"
         f"or on ({MODEL_LABELS}) {_level(gauge, 'max')} >= 0",
         f"Nothing without queries, so nothing with caching off. {gauge.current}: {gauge.note}",
     )

@@ -21,6 +21,13 @@ COUNTERS = (
     "vllm:request_success_total",
 )
 
+
+def _peak(way: str, metric: str, recorded: str) -> str:
+    """Return the highest of each step as the fast job saw it, or the recorded level where there is no such job."""
+    fast = f'{way} by (arm) (max_over_time({metric}{{job="vllm-fast",$scope}}[$__rate_interval]))'
+    return f"{fast} or {way} by (arm) ({recorded}{{$scope}})"
+
+
 HIT_RATIO = Query(
     "vllm_prefix_cache_hit_ratio",
     "avg by (arm) (instance:vllm_prefix_cache_hits_per_queries:ratio_rate10s{$scope})",
@@ -28,7 +35,9 @@ HIT_RATIO = Query(
 CACHING_ENABLED = Query(
     "vllm_prefix_caching_enabled", "min by (arm) (instance:vllm_prefix_caching_enabled:min{$scope})"
 )
-KV_USAGE = Query("vllm_kv_cache_usage_ratio", 'max by (arm) (vllm:kv_cache_usage_perc{job="vllm-fast",$scope})')
+KV_USAGE = Query(
+    "vllm_kv_cache_usage_ratio", _peak("max", "vllm:kv_cache_usage_perc", "instance:vllm_kv_cache_usage_ratio:max")
+)
 PREEMPTIONS = Query("vllm_preemptions_rate", "sum by (arm) (instance:vllm_preemptions:rate10s{$scope})")
 PROMPT_THROUGHPUT = Query(
     # not the recorded rate over 10 s: drawn beside the hits it must have their window
@@ -42,8 +51,12 @@ CACHED_PROMPT_TOKENS = Query(
     "vllm_prefix_cache_hits_rate",
     f'sum by (arm) (rate({HITS}{{job="vllm",$scope}}[$__rate_interval]))',
 )
-RUNNING = Query("vllm_requests_running", 'sum by (arm) (vllm:num_requests_running{job="vllm-fast",$scope})')
-WAITING = Query("vllm_requests_waiting", 'sum by (arm) (vllm:num_requests_waiting{job="vllm-fast",$scope})')
+RUNNING = Query(
+    "vllm_requests_running", _peak("sum", "vllm:num_requests_running", "instance:vllm_requests_running:sum")
+)
+WAITING = Query(
+    "vllm_requests_waiting", _peak("sum", "vllm:num_requests_waiting", "instance:vllm_requests_waiting:sum")
+)
 QUESTIONS_ANSWERED = Query("hop2rag_questions_answered", 'sum by (arm) (hop2rag_questions_total{outcome="ok",$scope})')
 
 ALL = (

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.ticker import PercentFormatter
 
 from workload.charts.canvas import DARK, GREY, legend, name, save, sheet
-from workload.charts.time_series import COLOURS
+from workload.panels.colours import COLOURS
 from workload.soak.summary import EVERYTHING, MIB, TRENDS
 
 if TYPE_CHECKING:

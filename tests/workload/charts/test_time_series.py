@@ -11,7 +11,8 @@ from matplotlib import image
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
-from workload.charts.time_series import AXIS_LABELS, COLOURS, FOOTER_CHARS, binary_step, draw
+from workload.charts.time_series import AXIS_LABELS, FOOTER_CHARS, binary_step, draw
+from workload.panels.colours import COLOURS
 from workload.panels.data import Trace
 from workload.panels.vllm_metrics import CACHE_METRICS, FIGURES, HIT_RATIO, REQUESTS
 
@@ -73,7 +74,7 @@ def test_an_arm_without_data_is_said_in_words(tmp_path: Path, texts: list[str]) 
     traces = {panel.key: traces_of(panel) for panel in CACHE_METRICS.panels}
     traces[HIT_RATIO.key] = traces_of(HIT_RATIO, silent="prefix-off")
     draw(CACHE_METRICS, traces, ARMS, "", tmp_path / "figure.png")
-    assert texts == ["prefix-off: caching off"]
+    assert texts == ["prefix-off: no traffic, or caching off"]
 
 
 def test_no_data_at_all_is_still_a_figure(tmp_path: Path, texts: list[str]) -> None:

@@ -9,12 +9,12 @@ import pytest
 from matplotlib.text import Text
 
 from tests.stubs.panels import ARMS, BARS, HEAT, KINDS, LINES, SILENT, SPAN, STAT, STATES, TABLE, KnownSeries
-from workload.charts.time_series import COLOURS
 from workload.dashboards.catalogue import DASHBOARDS
 from workload.export.panel_series import query_panel
 from workload.export.picture import KINDS as DRAWN
 from workload.export.picture import Shown, draw, sketch
 from workload.export.values import text_of
+from workload.panels.colours import COLOURS
 from workload.services.grafana import png_size
 
 if TYPE_CHECKING:
