@@ -80,7 +80,10 @@ def test_an_arm_without_data_is_said_in_words(tmp_path: Path, texts: list[str]) 
 def test_no_data_at_all_is_still_a_figure(tmp_path: Path, texts: list[str]) -> None:
     """Prometheus may have lost a run; the picture then says so for each arm instead of failing the report."""
     draw(CACHE_METRICS, {panel.key: [] for panel in CACHE_METRICS.panels}, ARMS, "", tmp_path / "figure.png")
-    assert texts == ["prefix-off: caching off\nprefix-on: caching off", "prefix-off: no data\nprefix-on: no data"]
+    assert texts == [
+        "prefix-off: no traffic, or caching off\nprefix-on: no traffic, or caching off",
+        "prefix-off: no engine data\nprefix-on: no engine data",
+    ]
 
 
 def test_a_line_that_the_axis_hides_is_said_in_words(tmp_path: Path, texts: list[str]) -> None:
