@@ -183,10 +183,11 @@ def _styled(builder: Builder, panel: Panel) -> Builder:
 def _colour(builder: timeseries.Panel | bargauge.Panel, panel: Panel) -> None:
     """Give each arm its colour of the figures, and dashes to the second quantity of a panel."""
     builder.color_scheme(sdk.FieldColor().mode(models.FieldColorModeId.PALETTE_CLASSIC_BY_NAME))
-    if any(BY_ARM.search(line.query.expression) for line in panel.lines):
+    # the parts of a whole are told apart by their own colours
+    if not panel.is_stacked and any(BY_ARM.search(line.query.expression) for line in panel.lines):
         for arm, colour in ARM_COLOURS.items():
             fixed = {"mode": "fixed", "fixedColor": colour}
-            builder.override_by_regexp(rf"/^{arm}\b(?!-)/", [models.DynamicConfigValue("color", fixed)])
+            builder.override_by_regexp(rf"/^{arm}( |$)/", [models.DynamicConfigValue("color", fixed)])
     if isinstance(builder, timeseries.Panel) and any(re.search(SECOND_QUANTITY, line.legend) for line in panel.lines):
         dashes = {"fill": "dash", "dash": [8, 6]}
         builder.override_by_regexp(f"/{SECOND_QUANTITY}/", [models.DynamicConfigValue("custom.lineStyle", dashes)])

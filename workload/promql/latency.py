@@ -19,7 +19,7 @@ def ended_by(termination: str) -> Query:
     """Return the questions whose loop was ended by this."""
     return Query(
         f"hop2rag_questions_ended_by_{termination}",
-        f'sum by (arm) (increase(hop2rag_questions_total{{termination="{termination}",$scope}}[$__range]))',
+        f'round(sum by (arm) (increase(hop2rag_questions_total{{termination="{termination}",$scope}}[$__range])))',
     )
 
 
