@@ -38,7 +38,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.engine
 @pytest.mark.prometheus
-@pytest.mark.timeout(420)
+@pytest.mark.timeout(900)
 def test_prefix_caching_is_compared_on_a_real_engine(tmp_path: Path) -> None:
     """Everything below this test is stubbed somewhere; only a real run shows that the parts measure the same thing."""
     ports = ["--engine-port", str(free_port()), "--prometheus-port", str(free_port())]
