@@ -84,7 +84,7 @@ class Recovery:
                 elif not self._supervised.restarts and silent >= self._patience_seconds:
                     raise DependencyDownError(
                         f"vLLM has not answered a canary completion for {silent:.0f} s.",
-                        "Look at the engine, then continue with --resume: what was acknowledged is in the journal.",
+                        "Look at the engine, then continue with --resume: acknowledged questions are in the journal.",
                     )
                 else:
                     await self._sleep(POLL_SECONDS)

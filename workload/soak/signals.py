@@ -29,7 +29,7 @@ def orderly(end: Callable[[str, int], object], say: Callable[[str], object]) -> 
     def take(number: signal.Signals) -> None:
         nonlocal is_ending
         if is_ending:
-            say("Ended at once. What was acknowledged is in the journal; continue with --resume.")
+            say("Ended at once. Acknowledged questions are in the journal; continue with --resume.")
             # Not an exception: threads that wait for the engine would delay it. Children end with their parent.
             os._exit(EXIT_CODES[number])
         is_ending = True
