@@ -20,8 +20,7 @@ from workload.analysis.overlap import GENERATION, RETRIEVAL, Span, activities
 from workload.statistics.curvature import power, quadratic_share
 from workload.statistics.growth import fit_growth
 from workload.statistics.percentiles import percentile
-from workload.statistics.scaling import efficiencies
-from workload.statistics.throughput import Level
+from workload.statistics.throughput import Level, efficiencies
 from workload.statistics.usl import fit_usl
 from workload.statistics.wall import is_wall, slope_ratio
 from workload.theory.eviction import hashed, replay, smallest_pool

@@ -15,9 +15,9 @@ from exporter.gpu.replay import read_traces
 from exporter.web.config import WebConfig, read_web_config
 from tests.stubs.inputs import JSON_VALUES, RAW, SCALARS, answer, as_json, many, shaped
 from workload.corpus.hotpotqa import Question
+from workload.corpus.layouts import load
 from workload.corpus.manifest import manifest_path
 from workload.corpus.manifest import read_manifest as read_corpus_manifest
-from workload.corpus.questions import load
 from workload.engine.endpoint import parse_endpoint
 from workload.errors import Hop2RagError, UsageError
 from workload.harness.resume import resume_settings

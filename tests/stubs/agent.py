@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from exporter.agent.spans import AgentTracer
-    from workload.corpus.watch import Mark
+    from workload.corpus.document import Mark
     from workload.record.journal import Journal
     from workload.settings import Layout
 

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from workload.corpus.batching import QueryBatcher
+from workload.corpus.embedding import QueryBatcher
 
 if TYPE_CHECKING:
     import numpy as np

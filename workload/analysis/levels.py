@@ -16,8 +16,16 @@ from workload.analysis.latency import Quartiles, answered, distribution, ended, 
 from workload.analysis.rate import OpenRate, Rate, rate
 from workload.analysis.time_series import summed
 from workload.record.results import group
-from workload.statistics.scaling import efficiencies
-from workload.statistics.throughput import CLOSED, MIN_REQUESTS, OPEN, Level, Request, full_level, full_window
+from workload.statistics.throughput import (
+    CLOSED,
+    MIN_REQUESTS,
+    OPEN,
+    Level,
+    Request,
+    efficiencies,
+    full_level,
+    full_window,
+)
 from workload.statistics.usl import fit_usl
 
 if TYPE_CHECKING:
@@ -27,7 +35,7 @@ if TYPE_CHECKING:
     from workload.record.window import Window
     from workload.services.prometheus import Series
     from workload.statistics.percentiles import Percentile
-    from workload.statistics.scaling import Efficiency
+    from workload.statistics.throughput import Efficiency
     from workload.statistics.usl import Usl
 
 Loop = Literal["closed", "open"]

@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from workload.analysis.rate import Rate
     from workload.record.results import Measured, RunData
     from workload.statistics.percentiles import Percentile
-    from workload.statistics.scaling import Efficiency
-    from workload.statistics.throughput import Level
+    from workload.statistics.throughput import Efficiency, Level
 
 
 class EngineExtremes(TypedDict):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from workload.analysis.prefetch_drafts import DraftQuery, Need, Place
     from workload.analysis.spans import MeasuredLoad
-    from workload.corpus.retrieve import Retrieve
+    from workload.corpus.document import Retrieve
     from workload.record.evidence import Evidence
 
 NOT_MEASURED = "not measured: the run was not recorded with --record-prompts"

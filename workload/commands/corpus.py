@@ -41,7 +41,7 @@ def corpus_index(
     from workload.corpus.embedding import MiniLmEmbedder  # noqa: PLC0415
     from workload.corpus.hotpotqa import unique_paragraphs  # noqa: PLC0415
     from workload.corpus.index import build  # noqa: PLC0415
-    from workload.corpus.questions import load  # noqa: PLC0415
+    from workload.corpus.layouts import load  # noqa: PLC0415
 
     paragraphs = unique_paragraphs(load(questions))
     with progress_bars() as progress:

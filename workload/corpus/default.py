@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from workload.corpus.hotpotqa import dump, unique_paragraphs
 from workload.corpus.index import DEFAULT_COLLECTION, build
+from workload.corpus.layouts import load, mapped_types
 from workload.corpus.manifest import content_hash
 from workload.corpus.question_file import digest
-from workload.corpus.questions import load, mapped_types
 from workload.corpus.served import ServedStore, build_served
 from workload.corpus.store import Store, check
 from workload.corpus.synthetic import generate

@@ -1,4 +1,4 @@
-"""Reads a row of a published question file by its shape: HotpotQA and 2WikiMultihopQA, or MuSiQue.
+"""Reads a published question file, each row by its shape: HotpotQA and 2WikiMultihopQA, or MuSiQue.
 
 HotpotQA (Yang et al., EMNLP 2018) and 2WikiMultihopQA (Ho et al., COLING 2020) have pairs, `[title, [sentences]]`;
 Hugging Face has the same by columns, `{"title": [...], "sentences": [[...]]}`. MuSiQue (Trivedi et al., TACL 2022) has
@@ -12,12 +12,16 @@ import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeGuard
 
+from exporter.agent.instruments import QUESTION_TYPES
 from workload.corpus.hotpotqa import Paragraph, Question
+from workload.corpus.question_file import read_rows
 from workload.corpus.scoring import one_form
 from workload.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
+
 
 OTHER = "other"
 ANSWERS = ("answer", "golden_answers", "answers")
@@ -170,3 +174,27 @@ def _musique(row: Row) -> Question:
         context=tuple(Paragraph(each["title"], (each["paragraph_text"],)) for each in paragraphs),
         aliases=answers[1:],
     )
+
+
+def load(path: Path) -> tuple[Question, ...]:
+    """Read a file of questions in one of the layouts that `workload.corpus.layouts` knows.
+
+    A supporting fact may name a sentence that its paragraph does not have: the published files have some of these.
+
+    Raises:
+        UsageError: the file cannot be read, is empty, or has a malformed row; the message names the row and the field.
+    """
+    questions: list[Question] = []
+    places: dict[str, str] = {}
+    for place, value in read_rows(path):
+        question = read_question(path, place, value)
+        if (first := places.setdefault(question.id, place)) != place:
+            expected = f"an id of its own; {first} has the same"
+            raise UsageError(f"{path}: {place}, field _id: expected {expected}.", "Correct the file.")
+        questions.append(question)
+    return tuple(questions)
+
+
+def mapped_types(questions: Iterable[Question]) -> tuple[str, ...]:
+    """Return the types that count as "other" in `hop2rag_hops`, whose label has a closed set of values."""
+    return tuple(sorted({question.type for question in questions} - set(QUESTION_TYPES)))

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, cast
 import httpx
 
 from workload.corpus.chroma import MARK_CONTENT, MARK_MODEL, nearest, open_collection
+from workload.corpus.document import Mark
 from workload.corpus.index import fill, target_collection
 from workload.corpus.manifest import content_hash
-from workload.corpus.watch import Mark
 from workload.errors import DependencyDownError, Hop2RagError, UsageError
 
 if TYPE_CHECKING:

@@ -17,10 +17,10 @@ from workload.corpus.chroma import (
     open_collection,
     survey,
 )
+from workload.corpus.document import Mark
 from workload.corpus.manifest import IndexManifest, read_manifest
 from workload.corpus.memory import available_bytes, needed_bytes, require_memory
 from workload.corpus.probe import probe
-from workload.corpus.watch import Mark
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,7 +6,7 @@ from typing import Any
 
 from workload.analysis.wording import ABSENT, interval, number, percent
 from workload.experiment import OfflineExperiment
-from workload.kv_cache.gold import gold_in_words
+from workload.kv_cache.reader import gold_in_words
 from workload.kv_cache.run import conduct, draw_figures
 
 SHOWN_SIZES = (16, 32)

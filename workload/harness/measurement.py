@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from rich.progress import Progress
 
+    from workload.corpus.document import StoreWatch
     from workload.corpus.hotpotqa import Question
-    from workload.corpus.watch import StoreWatch
     from workload.engine.launcher import RunningEngine
     from workload.harness.driver import Driver
     from workload.harness.system_under_test import SystemUnderTest

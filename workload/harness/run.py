@@ -5,12 +5,14 @@ from __future__ import annotations
 from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from workload.agent.replay import read_script
 from workload.corpus.default import open_corpus, require_same_corpus
+from workload.corpus.document import retriever
 from workload.corpus.embedding import MiniLmEmbedder
-from workload.corpus.retrieve import retriever
 from workload.engine.attach import AttachLauncher
+from workload.engine.docker import ENDPOINT as DOCKER_ENDPOINT
 from workload.engine.docker import docker_launcher
 from workload.engine.endpoint import open_client
 from workload.engine.facts import read_facts
@@ -20,7 +22,6 @@ from workload.engine.shared import SharedEngine
 from workload.errors import UsageError
 from workload.experiment import OfflineExperiment
 from workload.files.enclosed import run_folder
-from workload.harness.engine_lock import engine_of, requester
 from workload.harness.runner import Runner
 from workload.paths import cache_dir
 from workload.record.annotations import annotator, find_grafana
@@ -30,7 +31,7 @@ from workload.record.history import NOTHING, read_history
 from workload.record.journal import Journal
 from workload.record.manifest import manifest_in, readable
 from workload.report.finish import finish
-from workload.services.locks import THIS_COMMAND, Requester
+from workload.services.locks import THIS_COMMAND, FileLock, Requester, engine_lock
 from workload.services.process import HOST
 from workload.services.prometheus import PrometheusClient
 from workload.services.prometheus_attached import AttachedPrometheus
@@ -208,3 +209,16 @@ def begin(
 def script_of(run: str | None, results: Path) -> Script | None:
     """Return the recorded replies of a run to replay; None without a run."""
     return read_script(run_folder(results, run) / "journal.sqlite") if run else None
+
+
+def engine_of(places: Places) -> FileLock:
+    """Return the lock of the engine that the settings name."""
+    default = DOCKER_ENDPOINT if places.launcher == "docker" else f"http://{HOST}:{places.engine_port}"
+    parts = urlsplit(places.vllm_endpoint or default)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    return engine_lock(cache_dir(), f"{parts.hostname}:{port}")
+
+
+def requester(console: Console, run_id: str | None = None) -> Requester:
+    """Return this process as a requester of locks, which prints the owner it waits for."""
+    return Requester(run=run_id, say=partial(console.print, markup=False, highlight=False, soft_wrap=True))

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from workload.corpus.document import StoreWatch
 from workload.corpus.hotpotqa import draw
-from workload.corpus.watch import StoreWatch
 from workload.harness.blocks import Reuse, blocks
 from workload.harness.measurement import Measurement
 from workload.harness.system_under_test import serve_agent

@@ -1,4 +1,7 @@
-"""The reuse bound over block size and pool size, and the parts that all pictures of experiment 1 share."""
+"""The pictures of experiment 1: the reuse bound, shared prefixes, and the parts of a question's prompts.
+
+The heatmap of shared prefixes shows structure, not a sum of reuse.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,16 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter, StrMethodFormatter
 
 from workload.agent.state import LLM_NODES
 from workload.analysis.wording import percent
-from workload.charts.canvas import DARK, MARKERS, PALE, name, save, sheet
-from workload.charts.time_series import DASHES
+from workload.charts.canvas import DARK, GREY, MARKERS, PALE, name, save, sheet
+from workload.charts.time_series import DASHES, WIDTH_INCHES, write_footer
+from workload.kv_cache.parts import PARTS
 from workload.panels.colours import COLOURS
 
 if TYPE_CHECKING:
@@ -20,8 +26,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from matplotlib.axes import Axes
+    from numpy.typing import NDArray
+
 
 MARK_COLOUR = "#D55E00"
+# Parts are not arms: they have the palette's colours that three arms leave, its yellow, and grey.
+PART_COLOURS = dict(zip(PARTS, ("#999999", "#CC79A7", "#F0E442", "#56B4E9", "#D55E00"), strict=True))
 
 
 def draw_bound(summary: dict[str, Any], path: Path) -> Path:
@@ -125,3 +135,125 @@ def _write_apart(axes: Axes, ends: dict[str, tuple[float, float]]) -> None:
     for arm, (x, y) in sorted(ends.items(), key=lambda end: end[1][1]):
         height = max(y, height + 0.1 if height else 0.04)
         axes.annotate(arm, (x, height), (8, 0), textcoords="offset points", va="center", fontsize=9, color=colours[arm])
+
+
+def draw_heatmap(summary: dict[str, Any], path: Path) -> Path:
+    """Draw the mean shared-prefix share of call pairs, one column per arm; pairs must not be added up."""
+    arms = summary["arms"]
+    cells = cells_of(cell for found in arms.values() for cell in found["shared_prefixes"]["cells"])
+    side = min(3.5, 5.4 / len(arms))
+    canvas = Figure(figsize=(WIDTH_INCHES, 2.6 + 2 * side), layout="constrained")
+    title = "How much of a prompt begins like that of an earlier call?"
+    canvas.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold")
+    panels = canvas.subplots(2, len(arms), sharex=True, sharey=True, squeeze=False)
+    labels = [label_of(cell) for cell in cells]
+    for column, (arm, found) in enumerate(arms.items()):
+        panels[0, column].set_title(f"{arm}\n{share_of(summary, arm)} reusable", loc="left", fontsize=10)
+        for axes, kind in zip(panels[:, column], ("within_request", "across_requests"), strict=True):
+            shares = _matrix(found["shared_prefixes"], kind, cells)
+            image = axes.imshow(shares, cmap="cividis", vmin=0, vmax=1)
+            axes.set_xticks(range(len(cells)), labels, rotation=90, fontsize=7)
+            axes.set_yticks(range(len(cells)), labels, fontsize=7)
+            axes.set_facecolor(PALE)
+            axes.spines[:].set_visible(False)
+            divide_hops(axes, cells)
+    for axes, text in zip(panels[:, 0], ("one question", "two questions"), strict=True):
+        axes.set_ylabel(f"calls of {text}\nearlier call", fontsize=9)
+    for axes in panels[-1]:
+        axes.set_xlabel("later call", fontsize=9)
+    bar = canvas.colorbar(image, ax=panels, shrink=0.6, format=PercentFormatter(1.0), pad=0.02)
+    bar.set_label("common prefix, share of the later prompt", fontsize=8)
+    pictured = max(found["shared_prefixes"]["calls"] for found in arms.values())
+    note = f"Mean over all pairs of {pictured} calls per arm; grey: no such pair. Pairs must not be added up."
+    write_footer(canvas, f"{note}\n{footer(summary)}")
+    mark(panels[0, -1], summary)
+    return save(canvas, path)
+
+
+def _matrix(shared: dict[str, Any], kind: str, cells: Sequence[tuple[int, str]]) -> NDArray[np.float64]:
+    """Return the shares in the order of `cells`; NaN without a pair."""
+    place = {cell: position for position, cell in enumerate(cells)}
+    at = [place[cell["hop"], cell["node"]] for cell in shared["cells"]]
+    matrix = np.full((len(cells), len(cells)), np.nan)
+    matrix[np.ix_(at, at)] = np.array(shared[kind]["share"], dtype=np.float64)
+    return matrix
+
+
+def draw_breakdown(summary: dict[str, Any], path: Path) -> Path:
+    """Draw the parts of a question's prompts and how much of each must be computed, then the same by node and hop."""
+    arms = summary["arms"]
+    canvas, (whole, nodes) = sheet(_title(summary), footer(summary), (0.9 + 0.55 * len(arms), 3.0), share_x=False)
+    name(whole, "A question's prompt tokens: computed by part, then reusable", "tokens per question, mean")
+    for row, found in enumerate(arms.values()):
+        _stack(whole, row, found)
+    whole.set_yticks(range(len(arms)), list(arms))
+    whole.invert_yaxis()
+    whole.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    whole.margins(x=0.26)
+    whole.grid(visible=False, axis="y")
+    has_parts = all(found["parts"] for found in arms.values())
+    keys = [Patch(color=PART_COLOURS[part], label=part) for part in PARTS] if has_parts else []
+    keys.append(Patch(facecolor="white", edgecolor=GREY, hatch="////", label="reusable"))
+    whole.legend(handles=keys, loc="upper center", bbox_to_anchor=(0.5, -0.32), ncols=6, fontsize=8, frameon=False)
+    mark(whole, summary)
+    _by_node(nodes, arms)
+    return save(canvas, path)
+
+
+def _stack(axes: Axes, row: int, found: dict[str, Any]) -> None:
+    """Draw one arm: the parts that must be computed, their interval, then the reusable tokens."""
+    left, total = 0.0, found["prompt_tokens_per_question"]
+    uncached = found["uncached_tokens_per_question"]
+    parts = found["parts"] or {"computed": {"uncached": uncached}}
+    for part, tokens in parts.items():
+        colour = PART_COLOURS.get(part, COLOURS[0])
+        axes.barh(row, tokens["uncached"], 0.6, left, color=colour, edgecolor="white", linewidth=0.5)
+        left += tokens["uncached"]
+    axes.barh(row, total - left, 0.6, left, color="white", edgecolor=GREY, hatch="////", linewidth=0.5)
+    interval = "\nno CI"
+    if found["uncached_tokens_per_question_ci"]:
+        low, high = found["uncached_tokens_per_question_ci"]
+        axes.errorbar(uncached, row, xerr=[[uncached - low], [high - uncached]], color=DARK, capsize=3, linewidth=1.2)
+        interval = f"\n95 % CI {low:,.0f} to {high:,.0f}"
+    text = f"{uncached:,.0f} of {total:,.0f}{interval}"
+    axes.annotate(text, (total, row), (5, 0), textcoords="offset points", va="center", fontsize=8, color=DARK)
+
+
+def _by_node(axes: Axes, arms: dict[str, Any]) -> None:
+    cells = cells_of(cell for found in arms.values() for cell in found["computed_by_cell"])
+    width = 0.8 / len(arms)
+    for number, (arm, found) in enumerate(arms.items()):
+        rows = {(cell["hop"], cell["node"]): cell for cell in found["computed_by_cell"]}
+        at = [position for position, cell in enumerate(cells) if cell in rows]
+        values = [rows[cells[position]] for position in at]
+        mean = np.array([cell["uncached_mean"] for cell in values])
+        edges = [[cell[key] for cell in values] for key in ("uncached_p10", "uncached_p90")]
+        # Without a percentile there is no bar.
+        low, high = (np.array(row, dtype=np.float64) for row in edges)
+        spread = np.nan_to_num([mean - low, high - mean])
+        axes.errorbar(
+            np.array(at) + (number - (len(arms) - 1) / 2) * width,
+            mean,
+            yerr=np.maximum(spread, 0),
+            fmt=MARKERS[number % len(MARKERS)],
+            color=COLOURS[number],
+            markersize=5,
+            linewidth=1.2,
+            label=arm,
+        )
+    title = "To be computed per call, by node and hop: mean, and 10th to 90th percentile of the calls"
+    name(axes, title, "", "tokens per call")
+    axes.set_xticks(range(len(cells)), [label_of(cell) for cell in cells], rotation=35, ha="right", fontsize=8)
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.legend(fontsize=8, frameon=False, ncols=len(arms), loc="upper left", bbox_to_anchor=(0, 1.0))
+    axes.margins(y=0.2)
+    axes.set_ylim(bottom=-0.04 * axes.get_ylim()[1])
+    divide_hops(axes, cells)
+
+
+def _title(summary: dict[str, Any]) -> str:
+    arms = summary["arms"]
+    best = min(arms, key=lambda arm: float(arms[arm]["uncached_tokens_per_question"]))
+    first = summary["compared_with"]
+    uncached = f"{best} leaves {arms[best]['uncached_tokens_per_question']:,.0f} prompt tokens per question to compute"
+    return uncached if best == first else f"{uncached}, {first} {arms[first]['uncached_tokens_per_question']:,.0f}"

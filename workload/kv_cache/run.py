@@ -17,16 +17,13 @@ from workload.engine.install import find_installation
 from workload.engine.key import read_key
 from workload.errors import MissingPartError, UsageError
 from workload.harness.run import script_of
-from workload.kv_cache.chart_kv_cache import draw_bound
-from workload.kv_cache.chart_prefix_overlap import draw_heatmap
-from workload.kv_cache.chart_token_breakdown import draw_breakdown
-from workload.kv_cache.gold import gold_passages
+from workload.kv_cache.chart_kv_cache import draw_bound, draw_breakdown, draw_heatmap
 from workload.kv_cache.prompts_file import read_prompts
+from workload.kv_cache.reader import gold_passages
 from workload.kv_cache.recorded import read_recorded
 from workload.kv_cache.simulated import ORIGIN, REPLAYED, from_gold_facts, from_record, simulate
 from workload.kv_cache.source import CUDA_BLOCK_SIZE, CallSource
-from workload.kv_cache.summary import summarize
-from workload.kv_cache.tables import write_tables
+from workload.kv_cache.summary import summarize, write_tables
 from workload.paths import cache_dir
 from workload.record.bundle import Bundle, open_bundle
 from workload.record.journal import Journal

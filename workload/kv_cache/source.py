@@ -54,7 +54,7 @@ class CallSource:
         arms: calls in their order of arrival.
         block_size: tokens per block in the headline and the figures.
         engines: the cache of the engine of each arm of a recorded run.
-        gold: how many gold passages were found, see `workload.kv_cache.gold`; None if the questions are unknown.
+        gold: how many gold passages were found, see `workload.kv_cache.reader`; None if the questions are unknown.
         wanted, asked: how many questions were requested, and how many were asked; None if unknown.
     """
 

@@ -1,4 +1,4 @@
-"""The experiment's summary: all bounds of all arms, and the savings of each arm over the first."""
+"""The experiment's summary: all bounds of all arms, the savings of each arm over the first, and the same as CSV."""
 
 from __future__ import annotations
 
@@ -23,18 +23,20 @@ from workload.statistics.percentiles import quantile
 from workload.theory.structure import BLOCK_SIZES, Bound, Cell, reuse_structure, shared_prefixes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from workload.corpus.tokenizer import ChatTokenizer
     from workload.kv_cache.source import CallSource, SentCall
+    from workload.record.bundle import Bundle
     from workload.theory.structure import AgentCall
 
 # All pairs of this many calls are compared in seconds; the picture says how many it shows.
 MAX_PICTURED_CALLS = 600
 # Questions in flight for which the eviction of sequential calls is computed.
 IN_FLIGHT = (1, 8)
+BOUNDS = ("share", "calls", "prompt_tokens", "reusable_tokens", "within_request_tokens", "across_requests_tokens")
 
 
 def summarize(source: CallSource, tokenizer: ChatTokenizer | None) -> dict[str, Any]:
@@ -179,3 +181,43 @@ def _means(total: NDArray[np.float64], pairs: NDArray[np.int64]) -> dict[str, An
 
 def _row(bound: Bound) -> dict[str, Any]:
     return {"share": bound.share, **asdict(bound), "uncached_tokens": bound.uncached_tokens}
+
+
+def write_tables(bundle: Bundle, summary: dict[str, Any]) -> None:
+    """Write the data of each figure to the bundle as CSV, one row per value."""
+    arms = summary["arms"]
+    bundle.write_csv("bounds.csv", ("arm", "block_size", "node", "hop", *BOUNDS), _bounds(arms))
+    bundle.write_csv(
+        "eviction.csv",
+        ("arm", "in_flight", "pool_blocks", "share", "evicted_blocks"),
+        ((arm, *step.values()) for arm, found in arms.items() for step in found["eviction"]),
+    )
+    header = ("arm", "of", "earlier_node", "earlier_hop", "later_node", "later_hop", "share", "pairs")
+    bundle.write_csv("shared_prefixes.csv", header, _pairs(arms))
+    bundle.write_csv(
+        "parts.csv",
+        ("arm", "part", "tokens_per_question", "uncached_tokens_per_question"),
+        (
+            (arm, part, values["tokens"], values["uncached"])
+            for arm, found in arms.items()
+            for part, values in (found["parts"] or {}).items()
+        ),
+    )
+
+
+def _bounds(arms: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows of all calls, with empty node and hop, and of each node and hop."""
+    for arm, found in arms.items():
+        for bound in found["bounds"]:
+            for cell in ({"node": "", "hop": "", **bound}, *bound["cells"]):
+                yield arm, bound["block_size"], cell["node"], cell["hop"], *(cell[name] for name in BOUNDS)
+
+
+def _pairs(arms: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
+    for arm, found in arms.items():
+        shared = found["shared_prefixes"]
+        for kind in ("all", "within_request", "across_requests"):
+            rows = zip(shared["cells"], shared[kind]["share"], shared[kind]["pairs"], strict=True)
+            for earlier, shares, counts in rows:
+                for later, share, count in zip(shared["cells"], shares, counts, strict=True):
+                    yield arm, kind, *earlier.values(), *later.values(), share, count

@@ -18,22 +18,26 @@ from workload.errors import UsageError
 from workload.promql.gpu_memory import PROCESS_MEMORY
 from workload.promql.selectors import NOT_WARM_UP, selector
 from workload.record import journal
-from workload.record.api_processes import joined
-from workload.services.prometheus import CounterResetError, NoDataError
+from workload.services.prometheus import CounterResetError, NoDataError, Series
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from workload.corpus.retrieve import Retrieve
+    from workload.corpus.document import Retrieve
     from workload.engine.message import Message
     from workload.record.bundle import Bundle
     from workload.record.results import Measured
     from workload.record.window import Window
-    from workload.services.prometheus import PrometheusClient, Sample, Series
+    from workload.services.prometheus import PrometheusClient, Sample
     from workload.settings import Settings
+
+# Some releases of vLLM export a series per API process, with a label `pid`.
+OF_VLLM = "vllm:"
+COUNTER = "_total"
+PROCESS = "pid"
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,3 +189,25 @@ def _sample(row: Mapping[str, str]) -> tuple[str, float, float, float]:
     if not (row["gpu"] and math.isfinite(time_ms) and 0 <= used < math.inf) or abs(utilization) > 1:
         raise ValueError("a row has impossible values")
     return row["gpu"], time_ms / 1000, used, utilization
+
+
+def joined(metric: str, found: Sequence[Series]) -> list[Series]:
+    """Return one series per engine, at the times of the samples of any of its processes.
+
+    The recording rules do the same: counters of processes are summed; of gauges, each process exports the engine's
+    value or 0, so the largest counts. Series of other programs keep their `pid`.
+    """
+    if not metric.startswith(OF_VLLM):
+        return list(found)
+    parts: dict[tuple[tuple[str, str], ...], list[Series]] = defaultdict(list)
+    for series in found:
+        parts[tuple(sorted((name, value) for name, value in series.labels.items() if name != PROCESS))].append(series)
+    return [series[0] if len(series) == 1 else _one(metric, dict(labels), series) for labels, series in parts.items()]
+
+
+def _one(metric: str, labels: dict[str, str], parts: Sequence[Series]) -> Series:
+    times = np.unique(np.concatenate([part.times for part in parts]))
+    table = np.zeros((len(parts), len(times)))
+    for row, part in zip(table, parts, strict=True):
+        row[np.searchsorted(times, part.times)] = part.values
+    return Series(labels, times, table.sum(axis=0) if metric.endswith(COUNTER) else table.max(axis=0))

@@ -8,7 +8,6 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from workload.record import journal
-from workload.record.evidence import Evidence
 from workload.record.window import Window
 
 if TYPE_CHECKING:

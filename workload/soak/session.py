@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from exporter.agent.soak import SoakMetrics
 from workload.agent.reuse_order import ReuseOrder
-from workload.corpus.watch import StoreWatch
+from workload.corpus.document import StoreWatch
 from workload.engine.probe import ask_canary
 from workload.engine.profile import PROFILES
 from workload.engine.supervised import SupervisedEngine

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
     from exporter.agent.soak import SoakMetrics
-    from workload.corpus.watch import StoreWatch
+    from workload.corpus.document import StoreWatch
     from workload.record.bundle import Bundle
     from workload.record.journal import Journal
     from workload.soak.display import Display, RecentFigures

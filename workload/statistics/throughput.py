@@ -10,13 +10,16 @@ start all workers begin a question, and at any later instant the long ones are m
 
 An open loop has no such N, and shares would mislead: a question that waits in a growing queue is no work done. There
 the answers are counted that end between the first answer and the last arrival.
+
+How throughput grows with concurrency is the efficiency of each level against one question at a time.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from math import hypot
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 from scipy.stats import t
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from workload.statistics.paired import Interval
+
 
 CLOSED = "answers, each by the share of its time between the first and the last instant at which all workers were busy"
 OPEN = "answers that ended between the first answer and the last arrival"
@@ -149,3 +153,37 @@ def _parts(requests: Sequence[Request], window: Interval) -> Iterator[tuple[floa
 
 def _shared(one: Interval, other: Interval) -> float:
     return max(0.0, min(one[1], other[1]) - max(one[0], other[0]))
+
+
+class Efficiency(TypedDict):
+    """E = X(N) / (N X(1)); 95 % interval, or None when either level has fewer than `MIN_REQUESTS`."""
+
+    concurrency: int
+    requests: int
+    throughput: float
+    efficiency: float
+    ci: Interval | None
+
+
+def efficiencies(levels: Sequence[Level]) -> tuple[Efficiency, ...]:
+    """Return the efficiency of each level, in the order given; at concurrency 1 it is 1 by definition.
+
+    Raises:
+        ValueError: no level has concurrency 1, or nothing succeeded there.
+    """
+    alone = next((level for level in levels if level.concurrency == 1), None)
+    if alone is None or not alone.throughput:
+        raise ValueError("Efficiency needs a level of concurrency 1 with successes.")
+    return tuple(_efficiency(level, alone) for level in levels)
+
+
+def _efficiency(level: Level, alone: Level) -> Efficiency:
+    efficiency = level.throughput / (level.concurrency * alone.throughput)
+    requests = min(len(level.cycle_seconds), len(alone.cycle_seconds))
+    ci = None
+    if level.concurrency == 1:
+        ci = (1.0, 1.0)
+    elif requests >= MIN_REQUESTS and efficiency:
+        ci = around(efficiency, hypot(level.relative_error, alone.relative_error), requests)
+    n, rate = len(level.cycle_seconds), level.throughput
+    return Efficiency(concurrency=level.concurrency, requests=n, throughput=rate, efficiency=efficiency, ci=ci)

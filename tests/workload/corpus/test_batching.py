@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.stubs.agent import StubEmbedder
-from workload.corpus.batching import QueryBatcher
+from workload.corpus.embedding import QueryBatcher
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

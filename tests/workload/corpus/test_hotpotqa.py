@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from workload.corpus.hotpotqa import Paragraph, Question, draw, dump, unique_paragraphs
 from workload.corpus.index import build
-from workload.corpus.questions import load
+from workload.corpus.layouts import load
 from workload.corpus.store import Store, check
 from workload.errors import StorageError, UsageError
 

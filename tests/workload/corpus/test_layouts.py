@@ -11,7 +11,7 @@ import pytest
 
 from workload.corpus import question_file
 from workload.corpus.hotpotqa import dump
-from workload.corpus.questions import load, mapped_types
+from workload.corpus.layouts import load, mapped_types
 from workload.errors import UsageError
 from workload.kv_cache.reader import PerfectReader
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workload.corpus.hotpotqa import Question, dump, unique_paragraphs
-from workload.corpus.questions import load
+from workload.corpus.layouts import load
 from workload.corpus.synthetic import build_world, generate, generator
 from workload.corpus.synthetic.bridge import ASKED, BRIDGES, TYPE_OF_BRIDGE
 from workload.corpus.synthetic.comparison import ORDERED, SAME

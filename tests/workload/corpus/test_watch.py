@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.workload.corpus.conftest import COLLECTION, WordEmbedder
+from workload.corpus.document import Mark, StoreWatch
 from workload.corpus.store import Store, check
-from workload.corpus.watch import Mark, StoreWatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

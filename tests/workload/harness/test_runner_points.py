@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from tests.stubs.run import measured
-from workload.corpus.watch import Mark, StoreWatch
+from workload.corpus.document import Mark, StoreWatch
 from workload.experiment import Arm, Point, levels
 from workload.harness.blocks import Block
 from workload.harness.measurement import Measurement

@@ -35,8 +35,7 @@ def painted(monkeypatch: pytest.MonkeyPatch) -> Painted:
         found.append(figure)
         return canvas.save(figure, path)
 
-    for module in ("chart_kv_cache", "chart_prefix_overlap", "chart_token_breakdown"):
-        monkeypatch.setattr(f"workload.kv_cache.{module}.save", save)
+    monkeypatch.setattr("workload.kv_cache.chart_kv_cache.save", save)
     return found
 
 

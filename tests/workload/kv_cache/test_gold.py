@@ -8,8 +8,7 @@ from dataclasses import replace
 import pytest
 
 from tests.workload.kv_cache.test_simulated import GOLD, said
-from workload.kv_cache.gold import gold_in_words, gold_passages
-from workload.kv_cache.reader import PerfectReader
+from workload.kv_cache.reader import PerfectReader, gold_in_words, gold_passages
 from workload.kv_cache.source import SentCall
 from workload.theory.structure import AgentCall
 

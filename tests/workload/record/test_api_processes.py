@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from workload.record.api_processes import joined
+from workload.record.evidence import joined
 from workload.services.prometheus import Series
 
 TIMES = np.array([1.0, 2.0, 3.0])

@@ -13,8 +13,7 @@ from exporter.gpu.latest import MemorySample
 from exporter.gpu.rawlog_rows import HEADER, encode_row
 from exporter.gpu.readings import Utilization
 from tests.stubs.load import ENGINE_PID, START, Rows, run_of
-from workload.corpus.document import Document
-from workload.corpus.retrieve import retriever
+from workload.corpus.document import Document, retriever
 from workload.errors import UsageError
 from workload.record.evidence import read_raw_log
 from workload.record.results import RunData, evidence_of

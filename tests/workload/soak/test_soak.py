@@ -15,7 +15,7 @@ import pytest
 from tests.stubs.agent import StubStore
 from tests.stubs.soak import StubLauncher, soak
 from tests.stubs.vllm import StubVllm, Turn
-from workload.corpus.watch import Mark
+from workload.corpus.document import Mark
 from workload.errors import DependencyDownError, StorageError, UsageError
 from workload.record.journal import read
 from workload.soak import display as display_module

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from workload.statistics.scaling import efficiencies
-from workload.statistics.throughput import Level
+from workload.statistics.throughput import Level, efficiencies
 
 
 def random_level(concurrency: int, requests: int, mean_seconds: float, seed: int) -> Level:
