@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 STEP_SECONDS = 1.0
 SCRAPE = "1s"
+# Shares of several questions in flight add up; a hundred times a share is a percentage.
+MOST_SHARE = 10
 LEGEND_LABEL = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 VARIABLE = re.compile(r"label_values\((?P<selector>.+), (?P<label>\w+)\)")
 
@@ -41,6 +43,7 @@ def failures(dashboard: Json, client: PrometheusClient, shown: Shown) -> list[st
 
 def of_panel(panel: Json, client: PrometheusClient, shown: Shown) -> Iterator[str]:
     """Yield what goes wrong when the queries of a panel are asked."""
+    named: list[str] = []
     for target in panel["targets"]:
         where = f"{panel['title']} {target['refId']}"
         try:
@@ -54,8 +57,14 @@ def of_panel(panel: Json, client: PrometheusClient, shown: Shown) -> Iterator[st
             yield f"{where}: no number"
         if missing := {label for label in wanted for labels, _ in found if not labels.get(label)}:
             yield f"{where}: no label {sorted(missing)}"
+        legend = target.get("legendFormat", "")
+        named += [LEGEND_LABEL.sub(lambda label, of=labels: of.get(label[1], ""), legend) for labels, _ in found]
+        if panel["fieldConfig"]["defaults"].get("unit") == "percentunit" and np.nanmax(values) > MOST_SHARE:
+            yield f"{where}: a share of {np.nanmax(values)}"
         if panel["fieldConfig"]["defaults"].get("unit") == "percent" and np.nanmax(values) <= 1:
             yield f"{where}: a share as percent"
+    if panel["type"] in {"timeseries", "bargauge"} and len(set(named)) < len(named):
+        yield f"{panel['title']}: two series of one name: {sorted(named)}"
 
 
 def ask(target: Json, client: PrometheusClient, shown: Shown) -> list[tuple[Mapping[str, str], np.ndarray]]:

@@ -26,7 +26,7 @@ GRAFANA_SOURCE = "-- Grafana --"
 COUNTER = re.compile(r"_(total|sum|count|bucket)$")
 TIMELINES = {MEMORY_USED, NODE_ACTIVE}
 TIMELINE_INTERVAL = "10ms"
-WINDOW = re.compile(r"\b(?:rate|increase|irate)\([^[\]]*\[([^\]]+)\]")
+WINDOW = re.compile(r"\b(?:rate|increase|irate|max_over_time|avg_over_time)\([^[\]]*\[([^\]]+)\]")
 # Panel titles and why the rule does not hold for them.
 A_MINUTE = "a question takes seconds to minutes: over four seconds most windows hold none"
 SO_FAR = "counts since the run began, which is the question; the slope is the throughput"
@@ -141,7 +141,7 @@ def _promql(dashboard: Json) -> Iterator[str]:
 def _rate_interval(dashboard: Json) -> Iterator[str]:
     for title, expression in targets(dashboard):
         fixed = {window for window in WINDOW.findall(expression) if window not in {"$__rate_interval", "$__range"}}
-        if fixed and title not in FIXED_WINDOWS:
+        if fixed - ({"1m"} if title in FIXED_WINDOWS else set()):
             yield f"{title}: {sorted(fixed)}"
 
 

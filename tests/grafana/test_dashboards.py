@@ -11,6 +11,7 @@ import pytest
 from tests.grafana.contract import breaches
 from tests.grafana.lint import BARE_COUNTERS, FIXED_WINDOWS, lint
 from tests.grafana.lint import panels as shown
+from tests.grafana.meaning import faults
 from tests.grafana.schema import violations
 from workload import panels
 from workload.dashboards.catalogue import DASHBOARDS
@@ -68,6 +69,12 @@ def test_every_panel_of_the_catalogue_is_on_a_dashboard() -> None:
 def test_lint(name: str, dashboards: dict[str, Json]) -> None:
     """First layer: what a reader of the JSON could find."""
     assert lint(dashboards[name]) == []
+
+
+@EACH
+def test_meaning(name: str, dashboards: dict[str, Json]) -> None:
+    """What is well-formed may still say what is not so; each rule is of a kind of fault that once slipped past."""
+    assert faults(dashboards[name]) == []
 
 
 @EACH

@@ -122,7 +122,7 @@ CONTRACT_FAULTS: dict[str, Fault] = {
 EXECUTION_FAULTS: dict[str, tuple[Fault, str]] = {
     "metric renamed": (CONTRACT_FAULTS["metric renamed"], "no data"),
     "label renamed": (replaced("by (arm, activity)", "by (arm, action)"), "no label"),
-    "matcher that never matches": (replaced('job="vllm-fast"', 'job=~"vllm-quick.*"'), "no data"),
+    "matcher that never matches": (replaced('outcome="ok"', 'outcome=~"okay.*"'), "no data"),
     "percent against percentunit": (default("timeseries", "unit", "percent"), "a share as percent"),
     "PromQL typo": (replaced("sum by (", "sumby ("), "parse error"),
 }
