@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
+from tests.grafana.conftest import RECORDED
 from tests.grafana.execution import failures, of_panel
 from tests.grafana.expansion import expand
 from tests.grafana.lint import panels, selectors
@@ -14,14 +16,21 @@ from tests.grafana.reference import END, RUN, START
 from workload.dashboards.catalogue import DASHBOARDS
 from workload.panels.overview import DELTAS
 from workload.promql.overview import ARM_ANSWERED, ARM_HIT_SHARE
+from workload.promql.vllm_metrics import KV_USAGE, RUNNING, WAITING
 from workload.services.prometheus import NoDataError
 
 if TYPE_CHECKING:
     from tests.grafana.execution import Shown
     from workload.demo.recording import Recording
+    from workload.promql.query import Query
     from workload.services.prometheus import PrometheusClient
 
 pytestmark = pytest.mark.prometheus
+PEAKS = [
+    (KV_USAGE, "vllm:kv_cache_usage_perc"),
+    (RUNNING, "vllm:num_requests_running"),
+    (WAITING, "vllm:num_requests_waiting"),
+]
 # Series that no figure reads are left out of a recording, and an alert or an error of the driver is not in every run.
 LEFT_OUT = re.compile(r"scrape_|hop2rag_exporter_raw_log_|hop2rag_host_filesystem_|ALERTS$|nvml_errors_total$")
 OF_A_GPU = re.compile(r"nvml_|hop2rag_exporter_sample")
@@ -81,6 +90,35 @@ def test_a_recorded_run_fills_every_panel(
                 assert silent == []
             if of_gpu:
                 assert panel["fieldConfig"]["defaults"]["noValue"] in {"no GPU data", "no errors"}, panel["title"]
+
+
+@pytest.mark.parametrize("recorded_run", [each for each in RECORDED if each.folder.name == "h200"], indirect=True)
+@pytest.mark.parametrize(("query", "metric"), PEAKS, ids=lambda value: getattr(value, "name", ""))
+def test_a_panel_has_the_peak_of_the_samples_at_every_step(
+    query: Query, metric: str, recorded_run: tuple[PrometheusClient, Shown, Recording]
+) -> None:
+    """A gauge read once a step misses what is between: at ten seconds a sixth of the peak was left."""
+    client, shown, _ = recorded_run
+    samples = f'{metric}{{job="vllm-fast",phase!="warmup"}}'
+    seconds = round(shown.end - shown.start)
+    truth = client.query(f"max(max_over_time({samples}[{seconds}s]))", shown.end)[0].value
+    for step in (1.0, 10.0):
+        found = client.query_range(query.scoped({}, step), shown.start, shown.end, step)
+        assert max(np.nanmax(series.values) for series in found) == truth
+
+
+def test_each_line_has_the_windows_of_its_own_job(dashboards: dict[str, dict[str, Any]]) -> None:
+    """A rate of a job of one second, in a panel drawn every tenth of one, found no two samples in its window."""
+    slow_in_fast = [
+        target["interval"]
+        for dashboard in dashboards.values()
+        for panel in panels(dashboard)
+        if panel.get("interval") in {"10ms", "100ms"}
+        for target in panel["targets"]
+        if "-fast" not in target["expr"] and "-timeline" not in target["expr"]
+    ]
+    assert slow_in_fast
+    assert set(slow_in_fast) == {"1s"}
 
 
 def at_any_time(target: dict[str, Any]) -> dict[str, Any]:

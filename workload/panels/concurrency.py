@@ -15,7 +15,7 @@ IN_FLIGHT = Panel(
 )
 RATE = Panel(
     key="question_rate",
-    title="Questions answered a second",
+    title="Questions answered per second",
     why="Successes only (hop2rag_questions_total); a level that fails fast is no throughput.",
     unit="reqps",
     lines=(Line(promql.QUESTION_RATE),),

@@ -73,7 +73,7 @@ UTILIZATION = Panel(
 )
 SAMPLE_RATE = Panel(
     key="gpu_sample_rate",
-    title="Memory samples a second, achieved",
+    title="Memory samples per second, achieved",
     why="Over ten seconds (hop2rag_exporter_sample_rate_hertz); below what was asked for, the sampler was late.",
     unit="hertz",
     lines=(Line(promql.SAMPLE_RATE, GPU),),

@@ -32,7 +32,7 @@ IN_FLIGHT = Panel(
 STAGES = Panel(
     key="retrieval_stages",
     title="Share of time in each stage of retrieval",
-    why="Seconds a second, summed over questions in flight (hop2rag_retrieval_duration_seconds).",
+    why="Seconds per second, summed over questions in flight (hop2rag_retrieval_duration_seconds).",
     unit="percentunit",
     lines=(
         Line(promql.EMBEDDING, "embed"),
@@ -51,7 +51,7 @@ GPU_BUSY = Panel(
 ENGINE_CORES = Panel(
     key="engine_cpu_cores",
     title="CPU cores used by the engine's processes",
-    why="CPU seconds a second (hop2rag_host_process_cpu_seconds_total); on a CPU engine retrieval competes with it.",
+    why="CPU seconds per second (hop2rag_host_process_cpu_seconds_total); on a CPU engine retrieval competes with it.",
     unit="short",
     lines=(Line(promql.ENGINE_CORES),),
 )

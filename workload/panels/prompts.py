@@ -47,7 +47,7 @@ REUSE = Panel(
 REUSE_LOST = Panel(
     key="reuse_lost",
     title="Reuse that was lost, by arm and node",
-    why="Reusable less cached prompt tokens a second (hop2rag_reusable_prompt_tokens_total, "
+    why="Reusable less cached prompt tokens per second (hop2rag_reusable_prompt_tokens_total, "
     "hop2rag_cached_prompt_tokens_total): prefill work that a larger or warmer cache would save.",
     unit="tokens/s",
     lines=(Line(promql.LOST, "{{node}}"),),

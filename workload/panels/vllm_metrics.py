@@ -26,14 +26,14 @@ KV_USAGE = Panel(
 PROMPT_TOKENS = Panel(
     key="prompt_tokens",
     title="Prompt tokens, all and from the cache",
-    why="Prompt tokens a second (vllm:prompt_tokens_total), and those of them that came from the cache.",
+    why="Prompt tokens per second (vllm:prompt_tokens_total), and those of them that came from the cache.",
     unit="tokens/s",
     lines=(Line(promql.PROMPT_THROUGHPUT, "prompt"), Line(promql.CACHED_PROMPT_TOKENS, "from cache")),
 )
 GENERATION_TOKENS = Panel(
     key="generation_tokens",
     title="Generated tokens, over 10 s",
-    why="Generated tokens a second (vllm:generation_tokens_total).",
+    why="Generated tokens per second (vllm:generation_tokens_total).",
     unit="tokens/s",
     lines=(Line(promql.GENERATION_THROUGHPUT),),
 )
@@ -58,7 +58,7 @@ REQUESTS = Panel(
 PREEMPTIONS = Panel(
     key="preemptions",
     title="Preemptions, over 10 s",
-    why="Preemptions a second (vllm:num_preemptions_total); each one throws computed blocks away.",
+    why="Preemptions per second (vllm:num_preemptions_total); each one throws computed blocks away.",
     unit="reqps",
     lines=(Line(promql.PREEMPTIONS),),
 )
