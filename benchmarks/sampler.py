@@ -32,8 +32,7 @@ from machine import describe
 from exporter import cli
 from exporter.gpu.latest import Clock
 from exporter.gpu.replay import ReplayDevice
-from exporter.gpu.sampler_metrics import SAMPLE_INTERVAL_SECONDS
-from exporter.gpu.ticks import Ticks
+from exporter.gpu.sampler import SAMPLE_INTERVAL_SECONDS, Ticks
 
 if TYPE_CHECKING:
     from collections.abc import Callable

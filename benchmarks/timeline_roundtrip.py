@@ -25,8 +25,7 @@ from prometheus_client import CollectorRegistry, Gauge, start_http_server
 from exporter.gpu.latest import Clock
 from exporter.gpu.readings import Memory
 from exporter.gpu.replay import COLUMNS, ReplayReader, read_traces
-from exporter.gpu.sampler_metrics import SAMPLE_INTERVAL_SECONDS
-from exporter.gpu.ticks import Ticks
+from exporter.gpu.sampler import SAMPLE_INTERVAL_SECONDS, Ticks
 from workload.paths import cache_dir
 from workload.services.prometheus import NoDataError
 from workload.services.prometheus_binary import find_prometheus

@@ -17,10 +17,9 @@ from exporter.gpu.families import GpuCollector
 from exporter.gpu.latest import Clock, GpuRecord
 from exporter.gpu.rawlog import RawLogMetrics
 from exporter.gpu.readings import BusyTime, GpuInfo, Memory, Pcie, Processes, Status, Utilization, Xids
-from exporter.gpu.sampler_metrics import SamplerMetrics
+from exporter.gpu.sampler import SamplerMetrics
 from exporter.host.filesystem import FilesystemCollector
-from exporter.host.processes import ProcessCollector, Target
-from exporter.host.totals import HostCollector
+from exporter.host.processes import HostCollector, ProcessCollector, Target
 from exporter.timeline import MEMORY_USED, MEMORY_USED_HELP, NODE_ACTIVE, NODE_ACTIVE_HELP
 
 if TYPE_CHECKING:

@@ -15,15 +15,13 @@ from exporter.collector import Collector, Collectors
 from exporter.errors import MissingPartError
 from exporter.gpu.devices import Gpus
 from exporter.gpu.families import GpuCollector
-from exporter.gpu.memory_timeline import expose_memory
+from exporter.gpu.latest import expose_memory
 from exporter.gpu.nvml import NvmlReader
 from exporter.gpu.rawlog import RawLog, RawLogMetrics
 from exporter.gpu.replay import ReplayReader
-from exporter.gpu.sampler import GpuSampler, tiers_of
-from exporter.gpu.sampler_metrics import SAMPLE_INTERVAL_SECONDS, SamplerMetrics
+from exporter.gpu.sampler import SAMPLE_INTERVAL_SECONDS, GpuSampler, SamplerMetrics, tiers_of
 from exporter.host.filesystem import FilesystemCollector
-from exporter.host.processes import ProcessCollector, Target
-from exporter.host.totals import HostCollector
+from exporter.host.processes import HostCollector, ProcessCollector, Target
 from exporter.timeline import WINDOW_MS
 from exporter.web.config import WebConfig, read_web_config
 from exporter.web.connections import Limits

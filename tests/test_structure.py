@@ -23,14 +23,7 @@ MAX_MEDIAN_LINES = 110
 FLOORS = (
     *("exporter/errors", "exporter/plain_text", "exporter/files", "exporter/timeline", "exporter/gpu"),
     *("exporter/agent", "exporter/timed_call", "exporter/collector", "exporter/host", "exporter/web"),
-    *(
-        "exporter/langgraph",
-        "exporter/flags",
-        "exporter/service",
-        "exporter/shutdown",
-        "exporter/cli",
-        "exporter/reference",
-    ),
+    *("exporter/langgraph", "exporter/service", "exporter/cli", "exporter/reference"),
     *("workload/errors", "workload/paths", "workload/files", "workload/statistics", "workload/theory"),
     *("workload/promql", "workload/services", "workload/engine", "workload/settings", "workload/corpus"),
     *("workload/record", "workload/agent", "workload/analysis", "workload/panels", "workload/charts"),

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
 
 from exporter.gpu.readings import Memory, Reading, Status, Utilization
+from exporter.timeline import MEMORY_USED, MEMORY_USED_HELP, WINDOW_MS, encode_header
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from exporter.gpu.readings import GpuDevice, GpuInfo
 
@@ -117,3 +118,14 @@ class GpuRecord:
         """Mark the GPU as lost: drop every reading except those that outlive the loss."""
         self._is_lost = True
         self._latest = {kind: entry for kind, entry in self._latest.items() if entry[1].outlives_loss}
+
+
+def expose_memory(records: Iterable[GpuRecord], now_ms: int, window_ms: int = WINDOW_MS) -> bytes:
+    """Return every memory sample of the last `window_ms`, ascending within each GPU."""
+    lines = [encode_header(MEMORY_USED, MEMORY_USED_HELP)]
+    since_ms = now_ms - window_ms
+    for record in records:
+        prefix = f'{MEMORY_USED}{{gpu="{record.info.gpu}"}} '
+        recent = [sample for sample in record.timeline if sample.ts_ms > since_ms]
+        lines += [f"{prefix}{sample.used_bytes} {sample.ts_ms}\n" for sample in recent]
+    return "".join(lines).encode()

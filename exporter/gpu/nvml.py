@@ -11,8 +11,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from exporter.gpu.nvml_calls import LOST, Calls, known, percent
-from exporter.gpu.nvml_utilization import UtilizationBuffer
+from exporter.gpu.nvml_calls import LOST, Calls, UtilizationBuffer, known, percent
 from exporter.gpu.nvml_xids import XidWatch
 from exporter.gpu.readings import BusyTime, GpuError, GpuInfo, Memory, Pcie, Processes, Status, Utilization, Xids
 from exporter.plain_text import plain

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 from prometheus_client import Counter
 
 from exporter.errors import StorageError
-from exporter.gpu.rawlog_files import RawLogFiles
-from exporter.gpu.rawlog_rows import encode_row
+from exporter.gpu.rawlog_files import RawLogFiles, encode_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

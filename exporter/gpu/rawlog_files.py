@@ -1,4 +1,4 @@
-"""The files of the raw log: writes one, deletes the oldest, and leaves files of others alone."""
+"""The files of the raw log and their rows: writes one, deletes the oldest, and leaves files of others alone."""
 
 from __future__ import annotations
 
@@ -11,15 +11,19 @@ from contextlib import suppress
 from itertools import count
 from typing import TYPE_CHECKING
 
-from exporter.gpu.rawlog_rows import HEADER
+from exporter.gpu.readings import Status, Utilization
+from exporter.gpu.replay import COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from exporter.gpu.latest import MemorySample
+
 _NAME = re.compile(r"nvml_\d{8}T\d{6}_\d{2,}\.csv")
 _NEW = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _LOOK = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+HEADER = ",".join((COLUMNS[0], "gpu", *COLUMNS[1:])) + "\n"
 
 
 class RawLogFiles:
@@ -132,3 +136,23 @@ def _write_all(descriptor: int, data: bytes, end: int) -> None:
             os.ftruncate(descriptor, end)
     if written != len(data):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def encode_row(gpu: str, sample: MemorySample) -> str:
+    """Return one line of the CSV; an unknown value is an empty cell."""
+    utilization, status = sample.utilization or Utilization(), sample.status or Status()
+    cells = (
+        sample.ts_ms,
+        gpu,
+        sample.used_bytes,
+        _scaled(utilization.utilization, 100),
+        _scaled(utilization.memory_utilization, 100),
+        _scaled(utilization.power_watts, 1000),
+        _scaled(status.sm_clock_hertz, 1e-6),
+        _scaled(status.temperature_celsius, 1),
+    )
+    return ",".join(map(str, cells)) + "\n"
+
+
+def _scaled(value: float | None, factor: float) -> float | str:
+    return "" if value is None else round(value * factor)

@@ -9,16 +9,17 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from prometheus_client import Counter, Histogram
+
 from exporter.gpu.latest import Clock, GpuRecord
 from exporter.gpu.readings import GpuError
-from exporter.gpu.sampler_metrics import SAMPLE_INTERVAL_SECONDS
-from exporter.gpu.ticks import Ticks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from prometheus_client import CollectorRegistry
+
     from exporter.gpu.readings import GpuDevice, Reading
-    from exporter.gpu.sampler_metrics import SamplerMetrics
 
 _LOG = logging.getLogger("exporter.gpu.sampler")
 KEPT_SECONDS = 60.0  # how far the raw log may fall behind before it loses samples
@@ -27,6 +28,9 @@ TIER_TICK_SECONDS = 0.1
 WITHOUT_MEMORY_SECONDS = 0.5
 WITHOUT_MEMORY_TICKS = 10
 BACKOFF_SECONDS = (1.0, 60.0)
+SAMPLE_INTERVAL_SECONDS = 0.010
+# Multiples of the interval: within 5 % is on time, 1.2 is the bar for the 99th percentile, beyond 2 a tick was missed.
+INTERVAL_BUCKETS = (0.5, 0.9, 0.95, 1.05, 1.1, 1.2, 1.5, 2, 5, 10, 100)
 
 
 @dataclass(frozen=True)
@@ -189,3 +193,47 @@ class GpuSampler:
                 self._device.info.gpu,
                 exc_info=error,
             )
+
+
+class Ticks:
+    """Instants `interval_seconds` apart, counted from the first one, so that delays never accumulate."""
+
+    def __init__(self, interval_seconds: float, clock: Clock) -> None:
+        self._interval = interval_seconds
+        self._clock = clock
+        self._next = clock.monotonic()
+
+    def wait(self) -> int:
+        """Sleep until the next tick; return the number of ticks that had already passed and are skipped."""
+        late = self._clock.monotonic() - self._next
+        missed = max(0, int(late / self._interval))
+        self._next += missed * self._interval
+        if (delay := self._next - self._clock.monotonic()) > 0:
+            self._clock.sleep(delay)
+        self._next += self._interval
+        return missed
+
+
+class SamplerMetrics:
+    """The samplers' own metrics."""
+
+    def __init__(self, registry: CollectorRegistry, interval_seconds: float = SAMPLE_INTERVAL_SECONDS) -> None:
+        self.interval = Histogram(
+            "hop2rag_exporter_sample_interval_seconds",
+            "Achieved time from one memory sample to the next.",
+            ["gpu"],
+            buckets=[round(interval_seconds * factor, 6) for factor in INTERVAL_BUCKETS],
+            registry=registry,
+        )
+        self.missed = Counter(
+            "hop2rag_exporter_samples_missed_total",
+            "Ticks that passed without a sample: the thread was late or the driver slow.",
+            ["gpu"],
+            registry=registry,
+        )
+        self.errors = Counter(
+            "nvml_errors_total",
+            "Failed calls to a GPU, by NVML's name of the failure, or by the class of any other exception.",
+            ["gpu", "code"],
+            registry=registry,
+        )

@@ -1,4 +1,4 @@
-"""CPU and memory of the process trees of the engine and the agent."""
+"""CPU and memory of the process trees of the engine and the agent, and of the whole host."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
     from prometheus_client import Metric
+
 
 SEARCH_SECONDS = 5.0  # walking all processes takes milliseconds on a busy host
 
@@ -149,3 +150,21 @@ class ProcessCollector:
                 cpu.add_metric([role], cpu_seconds)
                 resident.add_metric([role], resident_bytes)
         yield from (family for family in (count, cpu, resident) if family.samples)
+
+
+class HostCollector:
+    """Reads /proc/stat and /proc/meminfo at each scrape."""
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield CPU seconds by mode, and memory."""
+        cpu = CounterMetricFamily("hop2rag_host_cpu_seconds_total", "CPU time of all cores by mode.", labels=["mode"])
+        times = psutil.cpu_times()._asdict()
+        for mode, seconds in times.items():
+            if not mode.startswith("guest"):  # already included in user and nice
+                cpu.add_metric([mode], seconds)
+        yield cpu
+        memory = psutil.virtual_memory()
+        yield GaugeMetricFamily("hop2rag_host_memory_total_bytes", "Memory installed.", memory.total)
+        yield GaugeMetricFamily(
+            "hop2rag_host_memory_available_bytes", "Memory available without swapping.", memory.available
+        )

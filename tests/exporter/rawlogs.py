@@ -6,7 +6,7 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
-from exporter.gpu.rawlog_rows import HEADER
+from exporter.gpu.rawlog_files import HEADER
 from exporter.gpu.readings import Memory
 from exporter.gpu.replay import read_traces
 

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from exporter.cli import main
+from exporter.cli import main, parse_address, parse_duration
 from exporter.errors import UsageError
-from exporter.flags import parse_address, parse_duration
 from exporter.service import own_version
 
 if TYPE_CHECKING:
@@ -133,8 +132,8 @@ def test_a_signal_ends_it_whatever_hangs(tmp_path: Path, recording: Path, place:
         "import sys, threading\n"
         "def forever(*_): threading.Event().wait()\n"
         f"{HANGS[place]}\n"
-        "from exporter import cli, shutdown\n"
-        "shutdown.EXIT_SECONDS = 2.5\n"
+        "from exporter import cli\n"
+        "cli.EXIT_SECONDS = 2.5\n"
         "sys.exit(cli.main(sys.argv[1:]))"
     )
     command = [sys.executable, "-c", script, "--web.listen-address", "127.0.0.1:0", "--raw-log.directory"]

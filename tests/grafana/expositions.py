@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from exporter.agent.busy import BusySeconds
 from exporter.agent.instruments import AgentMetrics
 from exporter.gpu.rawlog import RawLogMetrics
-from exporter.gpu.sampler_metrics import SamplerMetrics
+from exporter.gpu.sampler import SamplerMetrics
 from exporter.host.processes import ProcessCollector, Target
 from exporter.timeline import MEMORY_USED, NODE_ACTIVE
 from workload.agent.state import LLM_NODES, NODES

@@ -16,9 +16,8 @@ from exporter.agent.recorder import Recorder
 from exporter.agent.spans import NO_TRACING
 from exporter.timeline import NodeActivity
 from workload.agent.backoff import Backoff, Breaker
-from workload.agent.client import llm_client
 from workload.agent.graph import Hop2Rag
-from workload.agent.llm import Llm
+from workload.agent.llm import Llm, llm_client
 from workload.agent.metering import Meter
 from workload.agent.nodes import Hop2RagNodes
 from workload.agent.retrieval import Retrieval

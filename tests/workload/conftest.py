@@ -19,8 +19,7 @@ from workload.corpus.tokenizer import load_tokenizer
 from workload.errors import DependencyDownError
 from workload.record.journal import Journal, read
 from workload.services.alert import steering_alerts
-from workload.soak.actions import ActionLog
-from workload.soak.alert_effects import AlertEffects
+from workload.soak.actions import ActionLog, AlertEffects
 from workload.soak.pace import Pace
 from workload.soak.steering import Steering
 

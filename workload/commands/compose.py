@@ -23,8 +23,8 @@ def compose_init(
     targets: Annotated[Path, typer.Option(help="The volume of Prometheus' targets.")] = Path("/targets"),
 ) -> None:
     """Create missing passwords and tokens, and print where they are. The service `init` runs this."""
-    from workload.compose.credentials import make  # noqa: PLC0415 - `--help` need not load it
-    from workload.compose.services import first_targets  # noqa: PLC0415
+    from workload.compose.configs import first_targets  # noqa: PLC0415 - `--help` need not load it
+    from workload.compose.credentials import make  # noqa: PLC0415
 
     for credential, is_new in make(root):
         state = "made" if is_new else "kept"

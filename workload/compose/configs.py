@@ -1,4 +1,4 @@
-"""The configuration of Prometheus and Alertmanager for containers, written from the one for a host."""
+"""The configuration of Prometheus and Alertmanager for containers, written from the one for a host, and its targets."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workload.errors import UsageError
+from workload.services import targets
+from workload.services.targets import ArmLabels, TargetFiles
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 FOLDER = Path(__file__).parents[2] / "prometheus"
+VLLM, EXPORTER = "http://vllm:8000", "exporter:9400"
 NOTE = "# Written by `hop2rag compose configs` from ../{name}; change that one.\n"
 
 # The differences between a host and the network of docker-compose.yml; all else, with comments, is the same.
@@ -30,6 +33,9 @@ CHANGES: Mapping[str, Mapping[str, str]] = {
         "credentials_file: webhook-token": "credentials_file: /credentials/webhook/token",
     },
 }
+
+LIVE = ArmLabels(targets.LIVE, "load", "load")
+"""The labels of everything that is not an experiment."""
 
 
 def contents(folder: Path = FOLDER) -> dict[str, str]:
@@ -57,3 +63,13 @@ def _changed(name: str, text: str, changes: Mapping[str, str]) -> str:
             raise UsageError(f"{name} no longer contains {old!r}.", "Change it in workload/compose/configs.py too.")
         text = text.replace(old, new)
     return NOTE.format(name=name) + text
+
+
+def first_targets(folder: Path) -> None:
+    """Have the engine and the exporter scraped from the start; existing targets stay.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    if not (folder / "vllm.json").exists():
+        TargetFiles(folder).write(LIVE, vllm=[VLLM], exporter=[EXPORTER])

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from exporter.plain_text import plain
-from workload.compose.services import LIVE
+from workload.compose.configs import LIVE
 from workload.corpus.default import open_corpus
 from workload.corpus.embedding import MiniLmEmbedder
 from workload.engine.attach import AttachLauncher

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING
 
-from workload.compose.services import LIVE
+from workload.compose.configs import LIVE
 from workload.engine.profile import PROFILES
 from workload.harness.driver import Phase
 from workload.harness.health_gate import ENGINE_REASONS

@@ -34,9 +34,8 @@ from workload.report.finish import finish
 from workload.services.locks import THIS_COMMAND, FileLock, Requester, engine_lock
 from workload.services.process import HOST
 from workload.services.prometheus import PrometheusClient
-from workload.services.prometheus_attached import AttachedPrometheus
 from workload.services.prometheus_binary import find_prometheus
-from workload.services.prometheus_server import LocalPrometheus, loopback_session, targets_folder
+from workload.services.prometheus_server import AttachedPrometheus, LocalPrometheus, loopback_session, targets_folder
 from workload.services.targets import TargetFiles
 from workload.services.tracing import engine_flags
 from workload.settings import MEASURED

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from workload.compose.services import LIVE
+from workload.compose.configs import LIVE
 from workload.engine.launcher import UP, wanted
 from workload.engine.profile import PROFILES
 from workload.errors import MissingPartError, UsageError

@@ -16,11 +16,10 @@ from exporter.agent.busy import BusySeconds
 from exporter.agent.recorder import Recorder
 from exporter.timeline import NodeActivity
 from exporter.web.server import MetricsServer
-from workload.agent.client import llm_client
 from workload.agent.context import EVERYTHING, Context
 from workload.agent.graph import Hop2Rag
 from workload.agent.instruments import Instruments
-from workload.agent.llm import Llm
+from workload.agent.llm import Llm, llm_client
 from workload.agent.metering import Meter
 from workload.agent.nodes import Hop2RagNodes
 from workload.agent.prefetch import Planted, Prefetch

@@ -1,10 +1,13 @@
 """Limits the size and the duration of answers, against a server that floods or drips.
 
 The time-outs of `requests` and `httpx` apply to each read, not to the whole answer, and neither limits its size.
+
+Clients trust the system's authorities, or those in the file that SSL_CERT_FILE names, as Prometheus does.
 """
 
 from __future__ import annotations
 
+import ssl
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +15,6 @@ import httpx
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError
-
-from workload.services.trust import trusted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -56,7 +57,7 @@ class LimitedAdapter(HTTPAdapter):
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
         """Trust the same authorities as our other clients."""
-        super().init_poolmanager(*args, **options, ssl_context=trusted())
+        super().init_poolmanager(*args, **options, ssl_context=ssl.create_default_context())
 
     def send(self, request: requests.PreparedRequest, *_: Any, **options: Any) -> requests.Response:
         """Send a request and read its answer.
@@ -101,7 +102,7 @@ class LimitedTransport(httpx.HTTPTransport):
     """For `httpx.Client`: every answer is read within the limits, without a proxy."""
 
     def __init__(self) -> None:
-        super().__init__(verify=trusted(), trust_env=False)
+        super().__init__(verify=ssl.create_default_context(), trust_env=False)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request; the limits apply as its answer is read."""

@@ -1,31 +1,33 @@
-"""Runs Prometheus on 127.0.0.1, its configuration rendered for this host."""
+"""Runs Prometheus on 127.0.0.1 with its configuration rendered for this host, or uses one that another user runs."""
 
 from __future__ import annotations
 
 import os
 import signal
 import time
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import requests
 import yaml
 
-from workload.errors import UsageError
+from workload.errors import DependencyDownError, UsageError
 from workload.files import atomic_file
 from workload.paths import asset
 from workload.services.alertmanager import PASSWORD, USER, folder_of
 from workload.services.limits import LimitedAdapter
 from workload.services.listener import find_listener
 from workload.services.local_server import SharedServer
-from workload.services.locks import THIS_COMMAND
+from workload.services.locks import THIS_COMMAND, FileLock
 from workload.services.process import HOST
 from workload.services.prometheus import PrometheusClient, PrometheusError
-from workload.services.running_targets_rules import alerts_on_live_targets
+from workload.services.runbooks import alerts_on_live_targets
 from workload.services.scrape_registration import wait_until_left, wait_until_stale
 from workload.services.targets import TargetFiles
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from workload.services.locks import Requester
@@ -57,7 +59,7 @@ def render_config(
         sample_interval_ms: the interval and time-out of vllm-fast.
         alertmanager: the "host:port" to send alerts to; None to evaluate and store them only.
         password_file: Alertmanager's password, if it asks for one; see `workload.services.alertmanager`.
-        alerts: a rule file in place of the template's alerts; see `workload.services.running_targets_rules`.
+        alerts: a rule file in place of the template's alerts; see `workload.services.runbooks.alerts_on_live_targets`.
     """
     config: dict[str, Any] = yaml.safe_load(template.read_text())
     config["rule_files"] = [
@@ -218,3 +220,41 @@ def reload_by_signal(pid: int, client: PrometheusClient) -> None:
         raise PrometheusError(
             f"Prometheus at {client.url} refused its configuration.", "Check the files with `promtool check config`."
         )
+
+
+class AttachedPrometheus:
+    """Prometheus at `url`, with its targets reserved for this command while the block lasts. A context manager.
+
+    Args:
+        url: where it answers.
+        folder: the folder of its `file_sd` files, with prometheus/prometheus.yml as its configuration.
+        session: the HTTP session.
+        by: the command that asks; it waits for the command that uses the targets now.
+    """
+
+    def __init__(self, url: str, folder: Path, session: requests.Session, by: Requester = THIS_COMMAND) -> None:
+        self.url = url
+        self.client = PrometheusClient(url, session)
+        self.targets = TargetFiles(folder)
+        self._used, self._by = FileLock(folder, f"Prometheus on {self.client.url}"), by
+        self._stack = ExitStack()
+        self._before: Mapping[str, str] = {}
+
+    def __enter__(self) -> Self:
+        """Reserve the targets and remember the present ones.
+
+        Raises:
+            DependencyDownError: Prometheus is not ready.
+        """
+        with self._stack as stack:
+            stack.enter_context(self._used.acquire(by=self._by))
+            if not self.client.ready():
+                raise DependencyDownError(f"Prometheus on {self.url} is not ready.", "Start it, or look at its log.")
+            self._before = self.targets.read_standing()
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Restore the earlier targets."""
+        with self._stack:
+            self.targets.restore(self._before)

@@ -9,13 +9,15 @@ from __future__ import annotations
 import os
 import re
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import yaml
 
 from workload.errors import Hop2RagError, UsageError
 from workload.paths import asset
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
 BASE_VARIABLE = "HOP2RAG_RUNBOOK_BASE"
@@ -46,6 +48,29 @@ def checked(base: str) -> str:
 def linked(rules: str, base: str) -> str:
     """Return the text of a rule file whose alerts link to the runbooks below `base`."""
     return LINK.sub(lambda found: f"{found[1]}{base}/{found[2]}", rules)
+
+
+def alerts_on_live_targets(files: Iterable[Path], since: float) -> str:
+    """Return the rule groups of `files` as one file; its alerts ignore targets last scraped before `since`.
+
+    An alert without a `run` label, such as one on Prometheus itself, is unchanged. Links to runbooks become absolute.
+
+    Args:
+        files: rule files with alerts.
+        since: when Prometheus is started, in seconds since the epoch.
+
+    Raises:
+        UsageError: HOP2RAG_RUNBOOK_BASE is not a URL.
+    """
+    texts, base = [path.read_text() for path in files], runbook_base()
+    groups: list[dict[str, Any]] = [group for text in texts for group in yaml.safe_load(linked(text, base))["groups"]]
+    for rule in (rule for group in groups for rule in group["rules"] if "alert" in rule):
+        rule["expr"] = (
+            f"(\n{rule['expr'].strip()}\n)\n"
+            f'and on (run) (group by (run) (timestamp(up{{run!=""}}) > {since:.3f}) or vector(1))\n'
+            f'unless on (run, instance) timestamp(up{{run!=""}}) <= {since:.3f}\n'
+        )
+    return yaml.safe_dump({"groups": groups}, sort_keys=False, width=1000)
 
 
 def main(arguments: Sequence[str], folder: Path | None = None) -> int:

@@ -1,4 +1,4 @@
-"""How alerts reach a soak: the webhook's server, and the tasks that reconcile and undo."""
+"""How alerts reach a soak: the webhook's server, and the tasks that confirm alerts and watch who owns the files."""
 
 from __future__ import annotations
 
@@ -12,12 +12,16 @@ from workload.services.alert_webhook import webhook
 from workload.services.own_thread import in_own_thread
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from exporter.agent.soak import SoakMetrics
     from workload.services.alert import Alert, Confirm, Notification
     from workload.services.alertmanager import AlertmanagerClient
+    from workload.soak.pace import Pace
     from workload.soak.steering import Steering
+
+CHECK_SECONDS = 5.0
+EXIT_CODE = 4
 
 
 @asynccontextmanager
@@ -63,3 +67,20 @@ def confirmed_alerts(
         return confirm(alerts)
 
     return firing
+
+
+async def watch_ownership(
+    pace: Pace, ours: dict[str, Callable[[], bool]], sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+) -> None:
+    """Check every few seconds, and end the run once a file is no longer ours.
+
+    Args:
+        pace: ended with the exit code of a dependency that is down.
+        ours: by name, a function that returns whether a file is still as we wrote it.
+        sleep: waits the given seconds.
+    """
+    while True:
+        for name, is_ours in ours.items():
+            if not await asyncio.to_thread(is_ours):
+                pace.end(f"given up: {name} was replaced, so an unknown part was not recorded or watched", EXIT_CODE)
+        await sleep(CHECK_SECONDS)

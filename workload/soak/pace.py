@@ -1,4 +1,7 @@
-"""How much may be sent now: the level that alerts halve, and the pauses that stop everything until each is over."""
+"""How much may be sent now: the level that alerts halve, and the pauses that stop everything until each is over.
+
+A run that reached its end is judged by what it measured.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,18 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
+from workload.analysis.wording import percent
+from workload.errors import DependencyDownError, StoppedByAlertError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 ENGINE, HEARTBEAT, DISK = "engine", "heartbeat", "disk"
 """The names of the pauses that no alert causes."""
+
+MOST_HELD_SHARE = LEAST_RECORDED_SHARE = 0.5
+LEAST_ANSWERED_SHARE = 0.5
+"""A question has at most two attempts, so below this share some questions were never answered."""
 
 
 class Ending(NamedTuple):
@@ -120,3 +130,29 @@ class Pace:
 
     def _wake(self) -> None:
         self._changed.set()
+
+
+def judge(
+    ending: Ending, held_share: float | None, recorded_share: float | None, answered_share: float | None
+) -> Ending:
+    """Return the ending, with an exit code if most of the run was paused, not recorded or not answered.
+
+    Args:
+        ending: how the run ended; one with an exit code is returned unchanged.
+        held_share: the share of its time in which it was paused; None if that was not recorded.
+        recorded_share: the share of its time that Prometheus recorded; None if that is not known.
+        answered_share: the share of its ended attempts that were answered; None if no attempt ended.
+    """
+    if ending.exit_code:
+        return ending
+    if held_share is not None and held_share > MOST_HELD_SHARE:
+        return Ending(f"{ending.why}, but paused for {percent(held_share)} of its time", StoppedByAlertError.exit_code)
+    if recorded_share is not None and recorded_share < LEAST_RECORDED_SHARE:
+        why = f"{ending.why}, but Prometheus recorded only {percent(recorded_share)} of its time"
+        return Ending(why, DependencyDownError.exit_code)
+    if answered_share is None:
+        return Ending(f"{ending.why}, but no question ended", DependencyDownError.exit_code)
+    if answered_share < LEAST_ANSWERED_SHARE:
+        why = f"{ending.why}, but only {percent(answered_share)} of the questions were answered"
+        return Ending(why, DependencyDownError.exit_code)
+    return ending

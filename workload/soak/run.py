@@ -22,8 +22,7 @@ from workload.services.alertmanager import LocalAlertmanager
 from workload.services.process import HOST
 from workload.services.prometheus_binary import find_alertmanager, find_prometheus
 from workload.services.prometheus_server import LocalPrometheus, loopback_session
-from workload.soak.capture import panel_capture
-from workload.soak.environment import SoakEnvironment
+from workload.soak.environment import SoakEnvironment, panel_capture
 from workload.soak.plan import SoakPlan
 from workload.soak.session import EXPERIMENT, WATCHED_ONLY, SoakSession
 

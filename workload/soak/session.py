@@ -24,15 +24,12 @@ from workload.services.exporter_process import start_exporter
 from workload.services.scrape_registration import scraped
 from workload.services.targets import ArmLabels
 from workload.settings import MEASURED
-from workload.soak.actions import ActionLog
-from workload.soak.alert_effects import AlertEffects
-from workload.soak.alert_watch import confirmed_alerts, served
+from workload.soak.actions import ActionLog, AlertEffects
+from workload.soak.alert_watch import confirmed_alerts, served, watch_ownership
 from workload.soak.checkpoint import read_checkpoint, stream_of
 from workload.soak.display import Display, RecentFigures
 from workload.soak.heartbeat import Heartbeat
-from workload.soak.outcome import judge
-from workload.soak.ownership_watch import watch_ownership
-from workload.soak.pace import Ending, Pace
+from workload.soak.pace import Ending, Pace, judge
 from workload.soak.record import SoakRecord
 from workload.soak.recovery import Recovery
 from workload.soak.reporting import report

@@ -12,8 +12,7 @@ from prometheus_client import CollectorRegistry
 from exporter.gpu import devices
 from exporter.gpu.devices import Gpus
 from exporter.gpu.readings import GpuError
-from exporter.gpu.sampler import GpuSampler
-from exporter.gpu.sampler_metrics import SamplerMetrics
+from exporter.gpu.sampler import GpuSampler, SamplerMetrics
 from tests.exporter.conftest import FakeDevice
 
 if TYPE_CHECKING:

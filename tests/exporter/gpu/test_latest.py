@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.gpu.latest import Clock, GpuRecord
-from exporter.gpu.memory_timeline import expose_memory
+from exporter.gpu.latest import Clock, GpuRecord, expose_memory
 from exporter.gpu.readings import Memory, Status, Utilization
 
 if TYPE_CHECKING:

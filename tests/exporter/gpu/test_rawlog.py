@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from exporter.errors import StorageError
 from exporter.gpu.latest import Clock, GpuRecord
 from exporter.gpu.rawlog import RawLog, RawLogMetrics
-from exporter.gpu.rawlog_rows import HEADER
+from exporter.gpu.rawlog_files import HEADER
 from exporter.gpu.readings import Status, Utilization
 from exporter.gpu.replay import read_traces
 from tests.exporter.rawlogs import fill

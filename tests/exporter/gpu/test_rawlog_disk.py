@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from exporter.gpu import rawlog_files
 from exporter.gpu.latest import Clock, GpuRecord
 from exporter.gpu.rawlog import RawLog, RawLogMetrics
-from exporter.gpu.rawlog_rows import HEADER
+from exporter.gpu.rawlog_files import HEADER
 from tests.exporter.rawlogs import Disk, counted, fill, logged
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from exporter.gpu.latest import Clock, GpuRecord
 from exporter.gpu.rawlog import RawLog, RawLogMetrics
-from exporter.gpu.rawlog_rows import HEADER
+from exporter.gpu.rawlog_files import HEADER
 from tests.exporter.rawlogs import counted, fill, logged
 
 if TYPE_CHECKING:

@@ -12,8 +12,7 @@ from prometheus_client import CollectorRegistry
 from exporter.gpu import sampler as module
 from exporter.gpu.latest import Clock
 from exporter.gpu.readings import GpuError, Memory, Pcie, Processes, Status, Utilization, Xids
-from exporter.gpu.sampler import GpuSampler, tiers_of
-from exporter.gpu.sampler_metrics import SamplerMetrics
+from exporter.gpu.sampler import GpuSampler, SamplerMetrics, tiers_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.gpu.latest import Clock
-from exporter.gpu.ticks import Ticks
+from exporter.gpu.sampler import Ticks
 
 if TYPE_CHECKING:
     from tests.exporter.conftest import FakeTime

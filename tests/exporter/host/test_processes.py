@@ -14,8 +14,7 @@ import psutil
 import pytest
 
 from exporter.host import processes, procfs
-from exporter.host.processes import SEARCH_SECONDS, ProcessCollector, Target
-from exporter.host.totals import HostCollector
+from exporter.host.processes import SEARCH_SECONDS, HostCollector, ProcessCollector, Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from workload.compose.configs import first_targets
 from workload.compose.credentials import CREDENTIALS, make
-from workload.compose.services import first_targets
 from workload.errors import StorageError
 from workload.services.targets import ArmLabels, TargetFiles
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from tests.stubs.services import PROMETHEUS, StubService
 from tests.stubs.tls import own_authority
 from tests.stubs.vllm import StubVllm
-from workload.agent.client import llm_client
+from workload.agent.llm import llm_client
 from workload.engine.attach import AttachLauncher
 from workload.engine.profile import PROFILES
 from workload.errors import DependencyDownError, UsageError

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from tests.stubs.agent import StubEmbedder, StubStore
 from tests.stubs.vllm import StubVllm
-from workload.agent.client import llm_client
+from workload.agent.llm import llm_client
 from workload.corpus.tokenizer import check_tokenizer
 from workload.doctor.servers import examine_vllm
 from workload.engine.attach import AttachLauncher

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from matplotlib.text import Text
 
-from exporter.gpu.rawlog_rows import HEADER
+from exporter.gpu.rawlog_files import HEADER
 from tests.stubs.load import BLOCK_BYTES, COMPLETION_TOKENS, ENGINE_PID, PROMPT_TOKENS, START, Rows, run_of
 from workload.charts import canvas, gpu_memory, memory_ranges
 from workload.charts.drawing import Drawing

@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from tests.stubs.agent import StubEmbedder, StubStore
-from workload.compose.services import LIVE
+from workload.compose.configs import LIVE
 from workload.corpus.default import Corpus
 from workload.corpus.synthetic import generate
 from workload.engine.install import EngineInstallation

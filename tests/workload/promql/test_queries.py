@@ -23,7 +23,7 @@ from exporter.agent.busy import BusySeconds
 from exporter.agent.instruments import AgentMetrics
 from exporter.agent.soak import SoakMetrics
 from exporter.gpu.rawlog import RawLogMetrics
-from exporter.gpu.sampler_metrics import SamplerMetrics
+from exporter.gpu.sampler import SamplerMetrics
 from exporter.host.processes import ProcessCollector, Target
 from exporter.timeline import MEMORY_USED, NODE_ACTIVE
 from workload import panels, promql

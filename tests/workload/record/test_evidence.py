@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from exporter.gpu.latest import MemorySample
-from exporter.gpu.rawlog_rows import HEADER, encode_row
+from exporter.gpu.rawlog_files import HEADER, encode_row
 from exporter.gpu.readings import Utilization
 from tests.stubs.load import ENGINE_PID, START, Rows, run_of
 from workload.corpus.document import Document, retriever

@@ -12,8 +12,7 @@ from workload.errors import DependencyDownError
 from workload.services.exporter_process import use_exporter
 from workload.services.locks import FileLock
 from workload.services.process import free_port
-from workload.services.prometheus_attached import AttachedPrometheus
-from workload.services.prometheus_server import loopback_session
+from workload.services.prometheus_server import AttachedPrometheus, loopback_session
 from workload.services.targets import ArmLabels, TargetFiles
 
 if TYPE_CHECKING:

@@ -10,8 +10,7 @@ import yaml
 
 from workload.errors import UsageError
 from workload.paths import asset
-from workload.services.runbooks import BASE_VARIABLE, checked, linked, main, runbook_base
-from workload.services.running_targets_rules import alerts_on_live_targets
+from workload.services.runbooks import BASE_VARIABLE, alerts_on_live_targets, checked, linked, main, runbook_base
 
 FILES = sorted(asset("prometheus/alerts").glob("*.yml"))
 BASE = "https://docs.example.org/runbooks"

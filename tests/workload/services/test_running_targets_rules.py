@@ -18,8 +18,7 @@ from workload.services.process import free_port
 from workload.services.prometheus import NoDataError
 from workload.services.prometheus_binary import find_prometheus
 from workload.services.prometheus_server import LocalPrometheus, loopback_session
-from workload.services.runbooks import linked, runbook_base
-from workload.services.running_targets_rules import alerts_on_live_targets
+from workload.services.runbooks import alerts_on_live_targets, linked, runbook_base
 from workload.services.scrape_registration import leaving, scraped
 from workload.services.targets import ArmLabels, TargetFiles
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, cast
 from tests.stubs.alerts import RUN, alert, message
 from tests.stubs.drawing import Silent
 from workload.record.bundle import Bundle
-from workload.soak import capture as capture_module
-from workload.soak.capture import FOLDER, panel_capture
+from workload.soak import environment
+from workload.soak.environment import FOLDER, panel_capture
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def test_an_alert_is_kept_with_its_time_and_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Hours later nobody finds the minute in the graph; and an alert that flaps must not fill the disk."""
-    monkeypatch.setattr(capture_module, "MOST_CAPTURES", 1)
+    monkeypatch.setattr(environment, "MOST_CAPTURES", 1)
     bundle = Bundle(tmp_path, RUN)
     keep = panel_capture(cast("Any", Silent()), bundle, {"run": RUN, "experiment": "soak", "arm": "base"})
     told = message(alert("VllmKvCacheNearlyFull", "capture")).alerts[0]

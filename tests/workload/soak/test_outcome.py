@@ -10,8 +10,7 @@ from tests.stubs.soak import soak, soak_session
 from tests.stubs.vllm import StubVllm, Turn
 from workload.services.prometheus import NoDataError, PrometheusError, Sample
 from workload.soak import soak as soak_module
-from workload.soak.outcome import judge
-from workload.soak.pace import Ending
+from workload.soak.pace import Ending, judge
 from workload.soak.summary import counter_resets, recorded_share
 
 if TYPE_CHECKING:

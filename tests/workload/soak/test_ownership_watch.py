@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from workload.soak.ownership_watch import watch_ownership
+from workload.soak.alert_watch import watch_ownership
 from workload.soak.pace import Ending, Pace
 
 

@@ -13,7 +13,7 @@ from tests.stubs.alerts import alert
 from workload.errors import DependencyDownError
 from workload.services.alert import from_api
 from workload.soak import steering as steering_module
-from workload.soak.alert_effects import MOST_CAPTURES_WAITING
+from workload.soak.actions import MOST_CAPTURES_WAITING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
