@@ -12,8 +12,7 @@ from prometheus_client.core import GaugeMetricFamily
 
 from exporter.collector import Collectors
 from exporter.timed_call import TimedCall
-from exporter.web.exposition import encode_text
-from exporter.web.pages import negotiate
+from exporter.web.pages import encode_text, negotiate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -9,7 +9,7 @@ import pytest
 
 from exporter.agent import runs
 from exporter.langgraph import MAX_NODES, MeteringHandler
-from exporter.web.exposition import encode_text
+from exporter.web.pages import encode_text
 
 if TYPE_CHECKING:
     from tests.exporter.conftest import FakeTime

@@ -1,4 +1,4 @@
-"""An engine that is restarted when it has died or hangs, with growing pauses and a limit."""
+"""Engines that outlive one start: one is restarted when it dies or hangs, one is shared by equal starts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import threading
 import time
 from collections import deque
 from concurrent.futures import Future
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Self
 
@@ -15,10 +15,11 @@ import psutil
 from workload.errors import DependencyDownError, Hop2RagError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from workload.engine.launcher import Launcher, RunningEngine
     from workload.engine.profile import VllmProfile
+
 
 PAUSES_SECONDS = (0.0, 2.0, 5.0, 15.0, 30.0)
 """Pauses before the first, second, ... start after a failure; the last one repeats."""
@@ -129,3 +130,34 @@ class SupervisedEngine:
 
     def _start(self) -> RunningEngine:
         return self._stack.enter_context(self._launcher.start(self._profile))
+
+
+class SharedEngine:
+    """A launcher around another; use it in a `with` block, which stops the last engine at its end.
+
+    Each start on the same engine needs its own cache salt, or it begins with a warm cache.
+    """
+
+    def __init__(self, launcher: Launcher) -> None:
+        self._launcher = launcher
+        self._stack = ExitStack()
+        self._running: tuple[VllmProfile, RunningEngine] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stop()
+
+    @contextmanager
+    def start(self, profile: VllmProfile) -> Iterator[RunningEngine]:
+        """Run `profile`: the engine that is up if its flags are the same, else a fresh one. Raises as the launcher."""
+        wanted = profile.unnamed
+        if self._running is None or self._running[0] != wanted:
+            self._stop()
+            self._running = wanted, self._stack.enter_context(self._launcher.start(profile))
+        yield self._running[1]
+
+    def _stop(self) -> None:
+        self._running = None
+        self._stack.close()

@@ -25,8 +25,7 @@ from workload.services.locks import FileLock
 from workload.services.process import HOST
 from workload.services.prometheus import PrometheusClient
 from workload.services.prometheus_server import loopback_session, targets_folder
-from workload.services.scrape_registration import scraped
-from workload.services.scrapes import wait_for_scrapes
+from workload.services.scrape_registration import scraped, wait_for_scrapes
 from workload.services.targets import TargetFiles
 
 if TYPE_CHECKING:

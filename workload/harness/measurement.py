@@ -18,8 +18,7 @@ from workload.record.results import Measured
 from workload.record.window import Window
 from workload.services.process import process_tree
 from workload.services.prometheus import CounterResetError, NoDataError
-from workload.services.scrape_registration import require_ours
-from workload.services.scrapes import wait_for_scrapes
+from workload.services.scrape_registration import require_ours, wait_for_scrapes
 from workload.services.targets import MEASURED, TIMELINES, WARM_UP
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from workload.engine.endpoint import open_client
 from workload.engine.facts import read_facts
 from workload.engine.key import read_key
 from workload.engine.selection import process_launcher
-from workload.engine.shared import SharedEngine
+from workload.engine.supervised import SharedEngine
 from workload.errors import UsageError
 from workload.experiment import OfflineExperiment
 from workload.files.enclosed import run_folder

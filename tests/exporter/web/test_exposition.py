@@ -20,7 +20,7 @@ from prometheus_client import (
     generate_latest,
 )
 
-from exporter.web.exposition import encode_text
+from exporter.web.pages import encode_text
 
 NAMES = st.from_regex(r"[a-zA-Z_][a-zA-Z0-9_]{0,20}", fullmatch=True)
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=20)

@@ -21,7 +21,7 @@ from workload.services.process import free_port
 from workload.services.prometheus import PrometheusClient, PrometheusError
 from workload.services.prometheus_binary import find_prometheus
 from workload.services.prometheus_server import LocalPrometheus, loopback_session
-from workload.services.scrapes import wait_for_scrapes
+from workload.services.scrape_registration import wait_for_scrapes
 from workload.services.targets import ArmLabels, instance_of
 
 if TYPE_CHECKING:

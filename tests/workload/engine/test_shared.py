@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from workload.engine.profile import PROFILES, VllmProfile
-from workload.engine.shared import SharedEngine
+from workload.engine.supervised import SharedEngine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

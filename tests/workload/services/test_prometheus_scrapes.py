@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from workload.services.prometheus import NoDataError, PrometheusClient, PrometheusError, Series
-from workload.services.scrapes import wait_for_scrapes
+from workload.services.scrape_registration import wait_for_scrapes
 from workload.services.targets import ArmLabels
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from workload.services.process import free_port
 from workload.services.prometheus import CounterResetError, NoDataError, PrometheusError
 from workload.services.prometheus_binary import PrometheusBinary, find_prometheus
 from workload.services.prometheus_server import LocalPrometheus, render_config
-from workload.services.scrapes import wait_for_scrapes
+from workload.services.scrape_registration import wait_for_scrapes
 from workload.services.targets import ArmLabels
 
 if TYPE_CHECKING:
