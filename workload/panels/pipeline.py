@@ -31,9 +31,9 @@ IN_FLIGHT = Panel(
 )
 STAGES = Panel(
     key="retrieval_stages",
-    title="Share of time in each stage of retrieval",
+    title="Questions in each stage of retrieval, mean",
     why="Seconds per second, summed over questions in flight (hop2rag_retrieval_duration_seconds).",
-    unit="percentunit",
+    unit="short",
     lines=(
         Line(promql.EMBEDDING, "embed"),
         Line(promql.SEARCHING, "search"),
