@@ -4,7 +4,7 @@ Usage: python benchmarks/eviction.py [--pools 89,97,105] [--concurrency 4] [--li
 
 The packaged CPU engine is started once for each pool size (`--num-gpu-blocks-override`) and asked the same questions.
 Their calls are then replayed, in token ids, against a pool of that size: least recently used blocks go first, of a call
-its tail (see `workload.theory.pool`). Beside the share of prompt tokens that the engine served from its cache stand
+its tail (see `workload.theory.eviction`). Beside the share of prompt tokens that the engine served from its cache stand
 the model's, and the bound that evicts nothing. The model must be within 3 points of the engine at each size, and a size
 at which engine and bound are as close as that has shown nothing. Exit code 1 if a bar is missed.
 """

@@ -12,7 +12,7 @@ from prometheus_client import disable_created_metrics
 from rich.text import Text
 
 from exporter.errors import ActionableError
-from workload.commands import compose, corpus, engine, run, services, suite
+from workload.commands import compose, corpus, engine, run, services
 from workload.commands.ab import ab, optimize
 from workload.commands.dashboards import dashboards
 from workload.commands.demo import demo
@@ -36,7 +36,7 @@ app = typer.Typer(
 )
 for command in (
     run.run,
-    suite.suite,
+    run.suite,
     soak,
     ab,
     optimize,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from workload.engine.key import unanswered
 from workload.errors import DependencyDownError, MissingPartError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from workload.engine.message import Message
@@ -109,6 +110,26 @@ def token_counter(folder: Path) -> Callable[[str], int]:
     return count
 
 
+@contextmanager
+def tokenizing(client: httpx.Client) -> Iterator[None]:
+    """Turn failures of a server's `/tokenize` into one line.
+
+    Raises:
+        UsageError: the server asks for a key.
+        DependencyDownError: it does not answer, or not as vLLM does.
+    """
+    endpoint = str(client.base_url).rstrip("/")
+    try:
+        yield
+    except httpx.HTTPError as error:
+        raise unanswered(error, endpoint, "/tokenize") from error
+    except (ZeroDivisionError, ValueError, KeyError, TypeError) as error:
+        found = type(error).__name__
+        raise DependencyDownError(
+            f"{endpoint} does not tokenize as vLLM does ({found}).", "Check --vllm-endpoint."
+        ) from error
+
+
 def check_tokenizer(
     tokenizer: ChatTokenizer, client: httpx.Client, model: str, sample: Sequence[Sequence[Message]]
 ) -> int:
@@ -120,14 +141,8 @@ def check_tokenizer(
     """
     for messages in sample:
         asked = {"model": model, "messages": list(messages), "add_generation_prompt": True}
-        try:
+        with tokenizing(client):
             theirs = client.post("/tokenize", json=asked).raise_for_status().json()["tokens"]
-        except httpx.HTTPError as error:
-            raise unanswered(error, str(client.base_url).rstrip("/"), "/tokenize") from error
-        except (ValueError, KeyError, TypeError) as error:
-            raise DependencyDownError(
-                f"{client.base_url} does not tokenize as vLLM does ({type(error).__name__}).", "Check --vllm-endpoint."
-            ) from error
         if theirs != (ours := tokenizer.prompt_ids(messages)):
             raise UsageError(
                 f"The tokenizer {tokenizer.name} gives other tokens than the server: {len(ours)}, not {len(theirs)}.",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
+from workload.agent.reuse_order import ReuseOrder
 from workload.corpus.document import StoreWatch
 from workload.corpus.hotpotqa import draw
-from workload.harness.blocks import Reuse, blocks
 from workload.harness.measurement import Measurement
 from workload.harness.system_under_test import serve_agent
 from workload.record.annotations import mark_window, no_marks
@@ -28,9 +29,8 @@ if TYPE_CHECKING:
     from workload.corpus.document import DocumentStore
     from workload.corpus.embedding import Embedder
     from workload.corpus.hotpotqa import Question
-    from workload.engine.launcher import Launcher
-    from workload.experiment import Experiment, Point
-    from workload.harness.blocks import Block
+    from workload.engine.launcher import Launcher, RunningEngine
+    from workload.experiment import Arm, Experiment, Point
     from workload.record.annotations import Annotate
     from workload.record.bundle import Bundle
     from workload.record.history import History
@@ -166,3 +166,43 @@ class Runner:
             # In a thread: a Grafana that hangs must not hold up the servers that run in this loop.
             await asyncio.to_thread(mark_window, self.annotate, measurement.labels, measured[-1].window)
         await measurement.timelines()
+
+
+@dataclass(frozen=True)
+class Block:
+    """The questions that an arm answers before the next arm's block begins.
+
+    `number` counts the blocks of a run from 0. `cache` is the arm's place in the order. The blocks of a place share
+    their cache salts, so that the reuse across questions does not depend on the length of a block; places share none.
+    """
+
+    number: int
+    arm: Arm
+    questions: Sequence[Question]
+    cache: int
+
+
+def blocks(arms: Sequence[Arm], questions: Sequence[Question], size: int | None) -> list[Block]:
+    """Return the blocks of arms that all answer the first `size` questions, then the next `size`, and so on.
+
+    With None, each arm answers all questions in one block. A machine's speed drifts within minutes: the shorter the
+    blocks, the closer in time are the answers that are compared, and the more of the drift shows in the spread between
+    questions, as it must.
+    """
+    step = size or max(1, len(questions))
+    parts = [questions[start : start + step] for start in range(0, len(questions), step)]
+    places = product(parts, enumerate(arms))
+    return [Block(number, arm, part, cache) for number, (part, (cache, arm)) in enumerate(places)]
+
+
+@dataclass
+class Reuse:
+    """The reuse bound of one engine: it spans the blocks of all arms that the engine serves."""
+
+    _last: tuple[RunningEngine, ReuseOrder] | None = field(default=None, init=False)
+
+    def of(self, engine: RunningEngine) -> ReuseOrder:
+        """Return the bound for an engine's calls: the same one as long as the engine is the same."""
+        if self._last is None or self._last[0] is not engine:
+            self._last = engine, ReuseOrder(engine.facts.block_size, adapter=engine.facts.adapter)
+        return self._last[1]

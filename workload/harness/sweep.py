@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from itertools import cycle
-from typing import TYPE_CHECKING, Any
-
-import httpx
+from typing import TYPE_CHECKING
 
 from workload.agent.llm import LlmError
 from workload.agent.prompts import INSTRUCTIONS
+from workload.corpus.tokenizer import tokenizing
 from workload.engine.endpoint import open_client
-from workload.engine.key import unanswered
-from workload.errors import DependencyDownError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -54,8 +51,7 @@ async def sweep(
         if (name := question_id(position, length)) in done:
             continue
         meter = under_test.meter.question("0", "sweep", f"{phase.salt}-{position}")
-        place: dict[str, Any] = {"arm": phase.arm, "block": phase.block, "phase": phase.name, "segment": phase.segment}
-        meter.open({**place, "question_id": name, "attempt": phase.sent_before.get(name, 0) + 1})
+        meter.open({**phase.place, "question_id": name, "attempt": phase.sent_before.get(name, 0) + 1})
         messages = prompt(texts, int(length * chars_per_token))
         reason = None
         tally.sent += 1
@@ -93,19 +89,7 @@ def prompt(texts: Sequence[str], chars: int) -> list[Message]:
 
 
 def calibrate(engine: RunningEngine, sample: str) -> float:
-    """Return the characters per token of `sample`, by the server's own tokenizer.
-
-    Raises:
-        UsageError: the server asks for a key.
-        DependencyDownError: it does not answer, or not as vLLM does.
-    """
-    with open_client(engine.endpoint, TOKENIZE_TIMEOUT_SECONDS, key=engine.key) as client:
+    """Return the characters per token of `sample`, by the server's own tokenizer; raises as `tokenizing`."""
+    with open_client(engine.endpoint, TOKENIZE_TIMEOUT_SECONDS, key=engine.key) as client, tokenizing(client):
         body = {"model": engine.facts.model, "prompt": sample}
-        try:
-            return len(sample) / int(client.post("/tokenize", json=body).raise_for_status().json()["count"])
-        except httpx.HTTPError as error:
-            raise unanswered(error, engine.endpoint, "/tokenize") from error
-        except (ValueError, KeyError, TypeError, ZeroDivisionError) as error:
-            raise DependencyDownError(
-                f"{engine.endpoint} does not tokenize as vLLM does ({type(error).__name__}).", "Check --vllm-endpoint."
-            ) from error
+        return len(sample) / int(client.post("/tokenize", json=body).raise_for_status().json()["count"])

@@ -11,7 +11,7 @@ class Window:
     """The time in which one point of one block was measured, without the warm-up.
 
     `start` and `end` are scrape times, in seconds since the epoch. `segment` counts from 0; each interruption begins
-    another one. `block` counts the run's blocks from 0, see `workload.harness.blocks`.
+    another one. `block` counts the run's blocks from 0, see `workload.harness.runner`.
     """
 
     arm: str

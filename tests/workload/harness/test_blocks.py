@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workload.experiment import Arm
-from workload.harness.blocks import Block, Reuse, blocks
 from workload.harness.measurement import Measurement
+from workload.harness.runner import Block, Reuse, blocks
 from workload.record.history import NOTHING
 from workload.record.results import WARM_UP
 from workload.services.targets import ArmLabels

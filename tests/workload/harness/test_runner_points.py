@@ -13,9 +13,8 @@ from rich.progress import Progress
 from tests.stubs.run import measured
 from workload.corpus.document import Mark, StoreWatch
 from workload.experiment import Arm, Point, levels
-from workload.harness.blocks import Block
 from workload.harness.measurement import Measurement
-from workload.harness.runner import Runner
+from workload.harness.runner import Block, Runner
 from workload.record.history import History
 from workload.services.targets import ArmLabels
 from workload.settings import Settings

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workload.theory.eviction import Call, eviction_curve, hashed, replay, smallest_pool
-from workload.theory.pool import BlockPool
+from workload.theory.eviction import BlockPool, Call, eviction_curve, hashed, replay, smallest_pool
 from workload.theory.reuse_bound import PrefixIndex
 
 ids = st.lists(st.integers(0, 2), max_size=14)
