@@ -116,13 +116,16 @@ def show_slowest(url: str, queries: Sequence[Asked], count: int) -> None:
 def main() -> int:
     """Fill a Prometheus, measure, print the table; return 1 if a dashboard is over the bar."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("dashboards", nargs="*", default=[dashboard.uid for dashboard in DASHBOARDS])
+    uids = [dashboard.uid for dashboard in DASHBOARDS]
+    parser.add_argument("dashboards", nargs="*", default=uids, metavar="DASHBOARD", help=", ".join(uids))
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--seconds", type=int, default=900)
     parser.add_argument("--gpus", type=int, default=1)
     parser.add_argument("--servers", type=int, default=1)
     parser.add_argument("--slowest", type=int, default=0)
     flags = parser.parse_args()
+    if unknown := sorted(set(flags.dashboards) - set(uids)):  # a table of none would meet every bar
+        parser.error(f"no dashboard {unknown[0]}; there are {', '.join(uids)}")
     fill = Fill(flags.seconds, flags.gpus, flags.servers)
     span = TimeRange(START, fill.end)
     binary = find_prometheus(cache_dir())

@@ -10,11 +10,11 @@ import re
 import string
 import unicodedata
 from collections import Counter
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection
 
     Fact = tuple[str, int]
 
@@ -94,19 +94,6 @@ def score(answer: str, answers: Collection[str], facts: Collection[Fact], gold_f
         joint_f1 = _harmonic(of_answer.precision * of_facts.precision, of_answer.recall * of_facts.recall)
     values: tuple[float | None, ...] = (*(of_answer or UNKNOWN), *(of_facts or UNKNOWN), joint_em, joint_f1)
     return Score(*values)
-
-
-def mean_scores(scores: Sequence[Score]) -> Score:
-    """Return the mean of each field over the questions that have it.
-
-    Raises:
-        ValueError: there are no scores; the mean of nothing is not zero.
-    """
-    if not scores:
-        raise ValueError("no scores to average")
-    columns = zip(*map(astuple, scores), strict=True)
-    known = ([value for value in column if value is not None] for column in columns)
-    return Score(*(sum(column) / len(column) if column else None for column in known))
 
 
 def _agreement(shared: int, found: int, wanted: int, *, exact: bool) -> Agreement:

@@ -88,15 +88,6 @@ def replay(
     return Replay(tuple(schedule.reusable), schedule.pool.evicted, schedule.peak_pinned)
 
 
-def eviction_curve(calls: Sequence[Call], block_size: int, pools: Iterable[int]) -> dict[int, float | None]:
-    """Return the reusable share of all prompt tokens by pool size; None where a call does not fit alone."""
-    least, tokens = smallest_pool(calls, block_size), sum(call.prompt_tokens for call in calls)
-    return {
-        blocks: sum(replay(calls, block_size, blocks).reusable_tokens) / tokens if blocks >= least and tokens else None
-        for blocks in pools
-    }
-
-
 class _Schedule:
     def __init__(self, calls: Sequence[Call], block_size: int, pool: BlockPool) -> None:
         self.calls = calls

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import random
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workload.theory.eviction import BlockPool, Call, eviction_curve, hashed, replay, smallest_pool
+from workload.theory.eviction import BlockPool, Call, hashed, replay, smallest_pool
 from workload.theory.reuse_bound import PrefixIndex
+
+if TYPE_CHECKING:
+    import random
 
 ids = st.lists(st.integers(0, 2), max_size=14)
 raw_calls = st.lists(st.tuples(ids, ids, st.sampled_from(["", "salt"])), max_size=12)
@@ -123,18 +126,6 @@ def test_blanks_in_the_old_order_hold_a_place_in_the_queue() -> None:
     new, old = (replay(calls, 2, 6, blanks_first=blanks_first) for blanks_first in (True, False))
     assert sum(new.reusable_tokens) == 8
     assert sum(old.reusable_tokens) == 0
-
-
-def test_the_curve_rises_to_the_bound_and_says_where_a_call_does_not_fit() -> None:
-    """The curve is read as 'how much memory would help': None is not zero reuse."""
-    rng = random.Random(0)
-    prompts = [[rng.randrange(9) for _ in range(40)] for _ in range(6)]
-    calls = [hashed(prompt, [], 4) for prompt in prompts * 4]
-    curve = eviction_curve(calls, 4, (5, 11, 30, 61, 200))
-    bound = sum(replay(calls, 4).reusable_tokens) / (40 * 24)
-    assert curve[5] is None
-    assert curve[11] == 0.0
-    assert curve[200] == pytest.approx(bound)
 
 
 @pytest.mark.parametrize(
