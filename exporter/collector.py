@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Protocol
 
 from prometheus_client.core import GaugeMetricFamily
 
-from exporter.timed_call import TimedCall
+from exporter.timed_call import PendingCall, TimedCall
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from prometheus_client import Metric
 
-    from exporter.timed_call import PendingCall
 
 _LOG = logging.getLogger("exporter.collector")
 COLLECT_SECONDS = 0.7  # our scrapes time out after one second

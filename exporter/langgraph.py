@@ -19,8 +19,8 @@ from exporter.agent.busy import BusySeconds
 from exporter.agent.instruments import AgentMetrics, metering_failures
 from exporter.agent.llm_failures import reason_of
 from exporter.agent.recorder import Recorder, reason_of_failure
-from exporter.agent.runs import Runs
-from exporter.agent.spans import NO_TRACING
+from exporter.agent.runs import Run, Runs
+from exporter.agent.spans import NO_TRACING, AgentTracer
 from exporter.agent.usage import Usage
 from exporter.timeline import NodeActivity
 from exporter.web.server import MetricsServer
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
     from langchain_core.outputs import LLMResult
 
-    from exporter.agent.runs import Run
-    from exporter.agent.spans import AgentTracer
 
 _LOG = logging.getLogger("exporter.langgraph")
 MAX_NODES = 32  # each that calls a model has some 170 series

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.core import GaugeMetricFamily
 
 from exporter.agent.busy import BusySeconds
@@ -25,7 +25,6 @@ from exporter.timeline import MEMORY_USED, MEMORY_USED_HELP, NODE_ACTIVE, NODE_A
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from prometheus_client import Metric
 
 UNITS = ("seconds", "bytes", "tokens", "ratio", "watts", "joules", "celsius", "hertz", "bytes_per_second")
 SUFFIXES = {"counter": "_total", "info": "_info"}

@@ -13,14 +13,13 @@ from __future__ import annotations
 from itertools import product
 from typing import TYPE_CHECKING
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from prometheus_client import CollectorRegistry
     from prometheus_client.metrics import MetricWrapperBase
 
 OTHER = "other"

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from exporter.agent.instruments import ERROR_REASONS, OTHER, QUESTION_TYPES, closed, hop_label
-from exporter.agent.spans import NO_TRACING, TIME_TO_FIRST_CHUNK, current, fail, set_usage
+from exporter.agent.instruments import ERROR_REASONS, OTHER, QUESTION_TYPES, AgentMetrics, closed, hop_label
+from exporter.agent.spans import NO_TRACING, TIME_TO_FIRST_CHUNK, AgentTracer, current, fail, set_usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from prometheus_client import Counter, Histogram
 
     from exporter.agent.busy import BusySeconds
-    from exporter.agent.instruments import AgentMetrics
-    from exporter.agent.spans import AgentTracer
     from exporter.agent.usage import Usage
     from exporter.timeline import NodeActivity
 

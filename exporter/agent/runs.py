@@ -11,18 +11,15 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
-from opentelemetry.trace import INVALID_SPAN
+from opentelemetry.trace import INVALID_SPAN, Span
 
-from exporter.agent.recorder import CANCELLED, AgentQuestion, LlmCall, NodeVisit, RetrievalStage
+from exporter.agent.recorder import CANCELLED, AgentQuestion, LlmCall, NodeVisit, Operation, Recorder, RetrievalStage
 from exporter.agent.spans import REQUEST_MODEL, make_current
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
     from uuid import UUID
 
-    from opentelemetry.trace import Span
-
-    from exporter.agent.recorder import Operation, Recorder
 
 IDLE_SECONDS = 3600.0
 MAX_OPEN = 10_000  # a thousand questions at a time, with ten open runs each

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from prometheus_client import Counter, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from exporter.agent.instruments import OTHER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from prometheus_client import CollectorRegistry
 
 IGNORED = ("unknown", "unconfirmed", "unreadable")
 REQUESTS = ("accepted", "duplicate", "unauthorized", "malformed", "too_large")

@@ -7,14 +7,13 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from exporter.gpu.readings import GpuError
+from exporter.gpu.readings import GpuDevice, GpuError, GpuReader
 from exporter.gpu.sampler import BACKOFF_SECONDS, GpuSampler
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from exporter.gpu.latest import GpuRecord
-    from exporter.gpu.readings import GpuDevice, GpuReader
 
 _LOG = logging.getLogger("exporter.gpu.devices")
 STOP_SECONDS = 0.5  # for all GPUs together

@@ -7,13 +7,12 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
 
-from exporter.gpu.readings import Memory, Reading, Status, Utilization
+from exporter.gpu.readings import GpuDevice, GpuInfo, Memory, Reading, Status, Utilization
 from exporter.timeline import MEMORY_USED, MEMORY_USED_HELP, WINDOW_MS, encode_header
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from exporter.gpu.readings import GpuDevice, GpuInfo
 
 SET_BACK_MS = 1_000  # a wall clock that jumps back further starts a new timeline
 R = TypeVar("R", bound=Reading)

@@ -6,13 +6,12 @@ import threading
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from exporter.gpu.nvml_calls import known
+from exporter.gpu.nvml_calls import Calls, known
 from exporter.gpu.readings import GpuError, Xids
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from exporter.gpu.nvml_calls import Calls
 
 LOCK_SECONDS = 1.0
 EVENTS_PER_POLL = 100  # a GPU with an endless series of XIDs must not keep the thread

@@ -8,7 +8,7 @@ import time
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from prometheus_client import Counter
+from prometheus_client import CollectorRegistry, Counter
 
 from exporter.errors import StorageError
 from exporter.gpu.rawlog_files import RawLogFiles, encode_row
@@ -16,8 +16,6 @@ from exporter.gpu.rawlog_files import RawLogFiles, encode_row
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
-
-    from prometheus_client import CollectorRegistry
 
     from exporter.gpu.latest import GpuRecord, MemorySample
 

@@ -9,17 +9,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from exporter.gpu.latest import Clock, GpuRecord
-from exporter.gpu.readings import GpuError
+from exporter.gpu.readings import GpuDevice, GpuError, Reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from prometheus_client import CollectorRegistry
-
-    from exporter.gpu.readings import GpuDevice, Reading
 
 _LOG = logging.getLogger("exporter.gpu.sampler")
 KEPT_SECONDS = 60.0  # how far the raw log may fall behind before it loses samples

@@ -8,13 +8,12 @@ import socket
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from exporter.web.connections import Seldom
+from exporter.web.connections import BoundedProtocol, Limits, Seldom
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable
 
-    from exporter.web.connections import BoundedProtocol, Limits
 
 _LOG = logging.getLogger("exporter.web.listener")
 _LOG.addFilter(Seldom())

@@ -9,7 +9,7 @@ from prometheus_client.registry import Collector
 
 from exporter.agent.instruments import AgentMetrics
 from workload.agent.state import LLM_NODES, NODES
-from workload.services.targets import MEASURED, WARM_UP
+from workload.services.targets import MEASURED, WARM_UP, PhaseLabel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
 
     from workload.engine.facts import EngineFacts
-    from workload.services.targets import PhaseLabel
 
 
 class Instruments(Collector):

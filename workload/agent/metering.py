@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry.context import Context
 
-from exporter.agent.recorder import AgentQuestion, NodeVisit, RetrievalStage
+from exporter.agent.recorder import AgentQuestion, NodeVisit, Recorder, RetrievalStage
 from exporter.agent.spans import current, current_or
 from workload.agent.calls import CallMeter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from exporter.agent.recorder import Recorder
     from workload.agent.reuse_order import ReuseOrder
     from workload.record.journal import Journal
 

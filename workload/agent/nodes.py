@@ -6,12 +6,11 @@ from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from workload.agent import ranking
-from workload.agent.context import EVERYTHING
+from workload.agent.context import EVERYTHING, Context
 from workload.agent.prompts import DONE, Clues, Decision, Decomposition, messages
 from workload.services.own_thread import in_own_thread
 
 if TYPE_CHECKING:
-    from workload.agent.context import Context
     from workload.agent.llm import Llm
     from workload.agent.metering import QuestionMeter
     from workload.agent.prefetch import Prefetch

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from workload.corpus.embedding import QueryBatcher
+from workload.corpus.embedding import Embedder, QueryBatcher
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from workload.agent.metering import QuestionMeter
     from workload.corpus.document import Document, DocumentStore
-    from workload.corpus.embedding import Embedder
     from workload.settings import Execution
 
 

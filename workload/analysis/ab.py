@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Literal, TypedDict
 from workload.analysis.costs import steps
 from workload.analysis.wording import number
 from workload.promql.vllm_metrics import PREFILL_SECONDS
-from workload.record.results import total
+from workload.record.results import Row, RunData, total
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from workload.record.results import Row, RunData
     from workload.statistics.paired import Comparison
 
 Quantity = Literal[

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 from workload.analysis.ab import COMPARED
 from workload.analysis.drift import doubts
 from workload.analysis.wording import change, interval, number, percent, sent
-from workload.statistics.paired import pairing_in_words
+from workload.statistics.paired import Comparison, pairing_in_words
 
 if TYPE_CHECKING:
     from workload.analysis.summaries import AbSummary
-    from workload.statistics.paired import Comparison
 
 # Below this the model answers so badly that a change of F1 says nothing about an option.
 MIN_F1 = 0.3

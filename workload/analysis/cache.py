@@ -6,12 +6,10 @@ from typing import TYPE_CHECKING, TypedDict
 
 from workload.analysis.wording import ABSENT
 from workload.promql.vllm_metrics import HITS, QUERIES
-from workload.record.results import overlaps, total
+from workload.record.results import Row, RunData, overlaps, total
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from workload.record.results import Row, RunData
 
 
 class Tokens(TypedDict, total=False):

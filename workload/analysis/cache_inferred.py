@@ -8,13 +8,9 @@ off nothing is served from the cache; with caching on, the engine's counter must
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from workload.promql.vllm_metrics import HITS
-from workload.record.results import PLACE, total
-
-if TYPE_CHECKING:
-    from workload.record.results import Measured, Row, RunData
+from workload.record.results import PLACE, Measured, Row, RunData, total
 
 
 def settle(data: RunData) -> RunData:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workload.errors import UsageError
-from workload.record.results import calls_with_usage
+from workload.record.results import Row, calls_with_usage
 from workload.statistics.curvature import power, quadratic_share
-from workload.statistics.growth import design, fit_growth
+from workload.statistics.growth import Fit, Growth, design, fit_growth
 from workload.statistics.resampling import TAILS, bounded, wild_responses
 from workload.statistics.wall import is_wall, slope_ratio
 from workload.theory.physics import kv_bytes_per_token, prefill_cost
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from workload.record.results import Row
-    from workload.statistics.growth import Fit, Growth
 
 # Over fewer tokens the time of the last chunk weighs more than that of a token.
 MIN_DECODED = 8

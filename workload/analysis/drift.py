@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from workload.analysis.ab import CONTROL
+from workload.analysis.ab import CONTROL, Compared
 from workload.analysis.levels import load_of
 from workload.analysis.wording import change
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from workload.analysis.ab import Compared
 
 SAME_PROMPTS = frozenset({"prefix_caching", "primed", "prefetch", "draft_accuracy", "retrieval", "retrieval_delay"})
 OTHER_PROMPTS = frozenset({"layout", "context", "context_budget"})

@@ -8,14 +8,11 @@ from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 
-from workload.record.results import ENDED, calls_with_usage, group
-from workload.statistics.percentiles import percentiles
+from workload.record.results import ENDED, Row, calls_with_usage, group
+from workload.statistics.percentiles import Percentile, percentiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-
-    from workload.record.results import Row
-    from workload.statistics.percentiles import Percentile
 
 
 class Quartiles(TypedDict):

@@ -15,7 +15,7 @@ import numpy as np
 from workload.analysis.latency import Quartiles, answered, distribution, ended, quartiles
 from workload.analysis.rate import OpenRate, Rate, rate
 from workload.analysis.time_series import summed
-from workload.record.results import group
+from workload.record.results import Row, group
 from workload.statistics.throughput import (
     CLOSED,
     MIN_REQUESTS,
@@ -26,17 +26,15 @@ from workload.statistics.throughput import (
     full_level,
     full_window,
 )
-from workload.statistics.usl import fit_usl
+from workload.statistics.usl import Usl, fit_usl
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from workload.record.results import Row
     from workload.record.window import Window
     from workload.services.prometheus import Series
     from workload.statistics.percentiles import Percentile
     from workload.statistics.throughput import Efficiency
-    from workload.statistics.usl import Usl
 
 Loop = Literal["closed", "open"]
 SHORTEST_OPEN = 5

@@ -6,21 +6,19 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from workload.analysis import levels
-from workload.analysis.ab import quality
+from workload.analysis.ab import Quality, quality
 from workload.analysis.latency import distribution
 from workload.analysis.time_series import TimeSeries, kv_usage, peak_of, summed
 from workload.promql.concurrency import PREEMPTIONS, RUNNING_CALLS, WAITING_CALLS
 from workload.promql.gpu_memory import FAST_JOB, RESIDENT
 from workload.promql.vllm_metrics import IN_SYSTEM_SECONDS
-from workload.record.results import total
+from workload.record.results import Measured, RunData, total
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from workload.analysis.ab import Quality
     from workload.analysis.levels import CallSeconds, Loop, SendLag
     from workload.analysis.rate import Rate
-    from workload.record.results import Measured, RunData
     from workload.statistics.percentiles import Percentile
     from workload.statistics.throughput import Efficiency, Level
 

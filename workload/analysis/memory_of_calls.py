@@ -11,7 +11,7 @@ from workload.analysis.kv_growth import KvUse, tokens_of
 from workload.analysis.time_series import TimeSeries, kv_usage, peak_of, summed
 from workload.promql.concurrency import PREEMPTIONS, WAITING_CALLS
 from workload.promql.gpu_memory import FAST_JOB, RESIDENT
-from workload.record.results import calls_with_usage
+from workload.record.results import Measured, Row, RunData, calls_with_usage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from workload.record.evidence import Evidence
-    from workload.record.results import Measured, Row, RunData
     from workload.services.prometheus import Series
 
 # A call that waits is in the queue at most of the instants at which it is seen, not at one of them by chance.

@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING, TypedDict
 import numpy as np
 
 from workload.analysis.ab import end_to_end, uncached_tokens
-from workload.analysis.costs import computed_meanwhile, context, fit_costs, prefill, steps
+from workload.analysis.costs import Costs, computed_meanwhile, context, fit_costs, prefill, steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from workload.analysis.costs import Costs
     from workload.record.results import Row, RunData
     from workload.statistics.paired import Interval
 

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from workload.agent.draft import same_query
 from workload.analysis.prefetch_bound import Hop, draft_accuracy, prefetch_bound
-from workload.analysis.prefetch_drafts import SOURCES, drafts_of, needs_of
+from workload.analysis.prefetch_drafts import SOURCES, DraftQuery, Need, Place, drafts_of, needs_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from workload.analysis.prefetch_drafts import DraftQuery, Need, Place
     from workload.analysis.spans import MeasuredLoad
     from workload.corpus.document import Retrieve
     from workload.record.evidence import Evidence

@@ -13,12 +13,10 @@ from typing import TYPE_CHECKING
 
 from scipy.stats import binomtest
 
-from workload.statistics.paired import LEVEL
+from workload.statistics.paired import LEVEL, Interval
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
-
-    from workload.statistics.paired import Interval
 
 
 @dataclass(frozen=True)

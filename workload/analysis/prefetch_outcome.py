@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, TypedDict
 
 from workload.analysis.ab import end_to_end
 from workload.analysis.prefetch_bound import Hop, prefetch_bound
-from workload.analysis.prefetch_drafts import drafts_of, needs_of
+from workload.analysis.prefetch_drafts import DraftQuery, Source, drafts_of, needs_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from workload.analysis.prefetch_drafts import DraftQuery, Source
     from workload.record.results import Row, RunData
 
 # The source of the draft by whether the query is the first; planted drafts arrive when a clue would.

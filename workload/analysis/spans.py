@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workload.analysis.overlap import GENERATION, RETRIEVAL, Span, busy_union
-from workload.record.results import overlaps
+from workload.record.results import Measured, Row, RunData, overlaps
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
-    from workload.record.results import Measured, Row, RunData
     from workload.record.window import Window
     from workload.statistics.paired import Interval
 

@@ -9,12 +9,11 @@ import numpy as np
 
 from workload.analysis.memory import without_prefill
 from workload.analysis.overlap import GENERATION, RETRIEVAL, activities, busy_seconds, busy_union, serial_seconds
-from workload.analysis.spans import lies_in, shared_seconds, span_of
+from workload.analysis.spans import MeasuredLoad, lies_in, shared_seconds, span_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from workload.analysis.spans import MeasuredLoad
     from workload.analysis.time_series import TimeSeries
     from workload.statistics.paired import Interval
 

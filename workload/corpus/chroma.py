@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from workload.corpus.document import read_document
+from workload.corpus.document import Document, read_document
 from workload.errors import DependencyDownError, Hop2RagError, StorageError, UsageError
 from workload.files.enclosed import refuse_ways_out
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from chromadb.api.models.Collection import Collection
     from numpy.typing import NDArray
 
-    from workload.corpus.document import Document
 
 DATABASE = "chroma.sqlite3"
 # The files that we or Chroma open in a store's folder; the folders are Chroma's vector indexes.

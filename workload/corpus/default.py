@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from workload.corpus.hotpotqa import dump, unique_paragraphs
+from workload.corpus.hotpotqa import Question, dump, unique_paragraphs
 from workload.corpus.index import DEFAULT_COLLECTION, build
 from workload.corpus.layouts import load, mapped_types
 from workload.corpus.manifest import content_hash
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from workload.corpus.document import DocumentStore
     from workload.corpus.embedding import Embedder
-    from workload.corpus.hotpotqa import Question
     from workload.settings import CorpusSettings
 
 QUESTIONS, PASSAGES, SEED = 200, 600, 0

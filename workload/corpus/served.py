@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import httpx
 
 from workload.corpus.chroma import MARK_CONTENT, MARK_MODEL, nearest, open_collection
-from workload.corpus.document import Mark
+from workload.corpus.document import Document, Mark
 from workload.corpus.index import fill, target_collection
 from workload.corpus.manifest import content_hash
 from workload.errors import DependencyDownError, Hop2RagError, UsageError
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from rich.progress import Progress
 
-    from workload.corpus.document import Document
     from workload.corpus.embedding import Embedder
     from workload.corpus.hotpotqa import Paragraph
 

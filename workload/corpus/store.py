@@ -17,7 +17,7 @@ from workload.corpus.chroma import (
     open_collection,
     survey,
 )
-from workload.corpus.document import Mark
+from workload.corpus.document import Document, Mark
 from workload.corpus.manifest import IndexManifest, read_manifest
 from workload.corpus.memory import available_bytes, needed_bytes, require_memory
 from workload.corpus.probe import probe
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from workload.corpus.document import Document
     from workload.corpus.embedding import Embedder
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from workload.demo.recording import MAX_BYTES, PACKED, unpack
+from workload.demo.recording import MAX_BYTES, PACKED, Recording, unpack
 from workload.errors import UsageError
 from workload.experiment import Experiment
 from workload.experiments import EXPERIMENTS
@@ -13,14 +13,12 @@ from workload.files.enclosed import refuse_ways_out
 from workload.paths import inside
 from workload.record.bundle import Bundle
 from workload.record.evidence import Evidence
-from workload.record.manifest import manifest_in, readable
+from workload.record.manifest import Manifest, manifest_in, readable
 from workload.report.finish import finish
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from workload.demo.recording import Recording
-    from workload.record.manifest import Manifest
     from workload.record.results import Finished
     from workload.services.prometheus import PrometheusClient
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
-from workload.demo.recording import SERIES, unpack
+from workload.demo.recording import SERIES, Recording, unpack
 from workload.errors import StorageError, UsageError
 from workload.files.atomic_file import make_folder
 from workload.promql.vllm_metrics import KV_USAGE
@@ -25,7 +25,6 @@ from workload.services.server_port import ServerPort
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from workload.demo.recording import Recording
     from workload.services.prometheus_binary import PrometheusBinary
 
 IMPORT_TIMEOUT_SECONDS = 120.0

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Literal
 
 from rich.text import Text
 
-from workload.errors import DependencyDownError
+from workload.errors import DependencyDownError, Hop2RagError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rich.console import Console
 
-    from workload.errors import Hop2RagError
 
 Level = Literal["ok", "note", "fault"]
 STYLES: dict[Level, str] = {"ok": "green", "note": "yellow", "fault": "bold red"}

@@ -15,13 +15,12 @@ from workload.doctor.exposition import judge, read_exposition
 from workload.doctor.finding import Finding, down
 from workload.engine.key import REFUSALS, REMEDY, unanswered
 from workload.promql.vllm_facts import load_facts
-from workload.services.prometheus import NoDataError, PrometheusError
+from workload.services.prometheus import NoDataError, PrometheusClient, PrometheusError
 from workload.services.prometheus_binary import LOSES_SAMPLES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from workload.services.prometheus import PrometheusClient
 
 PROMETHEUS, GRAFANA = "Prometheus", "Grafana"
 OLDEST_PROMETHEUS = (2, 42, 0)

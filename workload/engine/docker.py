@@ -13,7 +13,7 @@ from workload.engine.endpoint import TIMEOUT_SECONDS, open_client, parse_endpoin
 from workload.engine.facts import EngineFacts, read_facts
 from workload.engine.launcher import START_TIMEOUT_SECONDS, RunningEngine
 from workload.engine.probe import ask_canary, wait_ready
-from workload.engine.profile import SERVER_MODULE
+from workload.engine.profile import SERVER_MODULE, VllmProfile
 from workload.engine.serve import PROFILE
 from workload.errors import DependencyDownError, UsageError
 from workload.services.listener import Listener
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from docker.models.containers import Container
     from rich.console import Console
 
-    from workload.engine.profile import VllmProfile
 
 ENDPOINT = "http://127.0.0.1:8000"
 SERVICE, PROJECT, CONFIG_HASH = (f"com.docker.compose.{label}" for label in ("service", "project", "config-hash"))

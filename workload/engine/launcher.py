@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -16,19 +16,17 @@ from workload.engine.profile import Device, VllmProfile, environment, server_fla
 from workload.errors import DependencyDownError, UsageError
 from workload.services.child_environment import ENGINE, SPANS, child_environment
 from workload.services.listener import Listener, find_listener
-from workload.services.locks import FOLDER, THIS_COMMAND, FileLock
+from workload.services.locks import FOLDER, THIS_COMMAND, FileLock, Owner, Requester
 from workload.services.process import HOST, ChildProcess, require_own
 from workload.services.server_port import ServerPort
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from rich.console import Console
 
     from workload.engine.install import EngineInstallation
-    from workload.services.locks import Owner, Requester
 
 UP = "hop2rag up"
 TRACES_FLAG = "--otlp-traces-endpoint"

@@ -12,7 +12,7 @@ from workload.engine.key import OWN_VARIABLE, read_key
 from workload.engine.launcher import ProcessLauncher
 from workload.errors import MissingPartError
 from workload.services.child_environment import ENGINE, child_environment
-from workload.services.locks import THIS_COMMAND
+from workload.services.locks import THIS_COMMAND, Requester
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from workload.engine.profile import Device
-    from workload.services.locks import Requester
 
 INSPECT_TIMEOUT_SECONDS = 120.0
 """Importing PyTorch from a cold disk is slow."""

@@ -8,20 +8,18 @@ from datetime import UTC, datetime
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from workload.export.panel_series import promql_of, query_panel, to_csv
+from workload.export.panel_series import PanelSeries, TimeRange, promql_of, query_panel, to_csv
 from workload.export.picture import Shown, draw
 from workload.export.snapshot import embed
 from workload.files import atomic_file
-from workload.services.grafana import GrafanaError, NoRendererError
+from workload.services.grafana import Grafana, GrafanaError, NoRendererError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from workload.dashboards.catalogue import Dashboard
-    from workload.export.panel_series import PanelSeries, TimeRange
     from workload.panels.panel import Panel
-    from workload.services.grafana import Grafana
     from workload.services.prometheus import PrometheusClient
 
 PIXELS = (1000, 500)

@@ -12,17 +12,15 @@ import numpy as np
 
 from workload.dashboards.panel_model import legend, line_interval, min_interval
 from workload.files.csv_cells import cell
-from workload.panels.panel import PLACEHOLDER
+from workload.panels.panel import PLACEHOLDER, Line, Panel
 from workload.promql.query import RANGE
-from workload.services.prometheus import NoDataError, Series
+from workload.services.prometheus import NoDataError, PrometheusClient, Series
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from workload.panels.panel import Line, Panel
-    from workload.services.prometheus import PrometheusClient
 
 # As many points as a panel of this width has pixels; Grafana's rule.
 MAX_POINTS = 1000

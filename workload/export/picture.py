@@ -14,7 +14,7 @@ from matplotlib.transforms import Bbox
 
 from workload.charts.canvas import GREY, NODE_COLOURS, save, sheet
 from workload.charts.time_series import DASHES
-from workload.export.panel_series import by_bucket
+from workload.export.panel_series import PanelSeries, TimeRange, by_bucket
 from workload.export.values import axis, text_of
 from workload.panels.colours import COLOURS
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from workload.export.panel_series import PanelSeries, TimeRange
     from workload.panels.panel import Kind, Panel
 
 # Of a picture without and with a line of its own for each series.

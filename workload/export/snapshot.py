@@ -7,14 +7,13 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from workload.dashboards.frame import render
-from workload.export.panel_series import by_bucket
+from workload.export.panel_series import PanelSeries, by_bucket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
     from workload.dashboards.catalogue import Dashboard
-    from workload.export.panel_series import PanelSeries
     from workload.panels.panel import Panel
 
     Json = dict[str, Any]

@@ -17,11 +17,11 @@ from workload.corpus.embedding import MiniLmEmbedder
 from workload.engine.attach import AttachLauncher
 from workload.engine.profile import DEFAULT, PROFILES
 from workload.harness.run import check_engine, engine_of, launcher_of, requester
-from workload.harness.stay_up_state import read_up_state
-from workload.harness.system_under_test import serve_agent
+from workload.harness.stay_up_state import UpState, read_up_state
+from workload.harness.system_under_test import SystemUnderTest, serve_agent
 from workload.paths import cache_dir
 from workload.report.console import say
-from workload.services.locks import FileLock
+from workload.services.locks import FileLock, Requester
 from workload.services.process import HOST
 from workload.services.prometheus import PrometheusClient
 from workload.services.prometheus_server import loopback_session, targets_folder
@@ -36,9 +36,6 @@ if TYPE_CHECKING:
 
     from workload.agent.graph import Answer
     from workload.engine.launcher import Launcher, RunningEngine
-    from workload.harness.stay_up_state import UpState
-    from workload.harness.system_under_test import SystemUnderTest
-    from workload.services.locks import Requester
     from workload.settings import EngineSettings, Places, Settings
 
 TOKEN_COLUMNS = ("prompt_tokens", "cached_tokens", "reusable_tokens", "completion_tokens")

@@ -13,7 +13,7 @@ from workload.engine.profile import PROFILES
 from workload.harness.driver import Phase
 from workload.harness.health_gate import ENGINE_REASONS
 from workload.harness.loops import Tally
-from workload.harness.system_under_test import serve_agent
+from workload.harness.system_under_test import SystemUnderTest, serve_agent
 from workload.services.locks import FileLock
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from workload.corpus.embedding import Embedder
     from workload.corpus.hotpotqa import Question
     from workload.engine.launcher import Launcher, RunningEngine
-    from workload.harness.system_under_test import SystemUnderTest
     from workload.services.targets import TargetFiles
     from workload.settings import Settings
 

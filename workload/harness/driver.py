@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from workload.agent.llm import LlmError
 from workload.corpus.scoring import score
-from workload.harness.loops import closed_loop, open_loop
+from workload.harness.loops import Tally, closed_loop, open_loop
 from workload.record.results import WARM_UP
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from workload.agent.priming import Primer
     from workload.corpus.hotpotqa import Question
     from workload.harness.health_gate import EngineGate
-    from workload.harness.loops import Tally
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from workload.experiment import Point
-from workload.harness.driver import Phase
+from workload.harness.driver import Driver, Phase
 from workload.harness.loops import Tally
 from workload.harness.sweep import question_id, sweep
 from workload.promql.selectors import selector
@@ -17,9 +17,9 @@ from workload.record import results
 from workload.record.results import Measured
 from workload.record.window import Window
 from workload.services.process import process_tree
-from workload.services.prometheus import CounterResetError, NoDataError
+from workload.services.prometheus import CounterResetError, NoDataError, PrometheusClient
 from workload.services.scrape_registration import require_ours, wait_for_scrapes
-from workload.services.targets import MEASURED, TIMELINES, WARM_UP
+from workload.services.targets import MEASURED, TIMELINES, WARM_UP, ArmLabels, PhaseLabel, TargetFiles
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,12 +29,9 @@ if TYPE_CHECKING:
     from workload.corpus.document import StoreWatch
     from workload.corpus.hotpotqa import Question
     from workload.engine.launcher import RunningEngine
-    from workload.harness.driver import Driver
     from workload.harness.system_under_test import SystemUnderTest
     from workload.record.bundle import Bundle
     from workload.record.history import History
-    from workload.services.prometheus import PrometheusClient
-    from workload.services.targets import ArmLabels, PhaseLabel, TargetFiles
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from workload.errors import UsageError
 from workload.files.enclosed import run_folder
-from workload.record.manifest import manifest_in, readable
+from workload.record.manifest import Manifest, manifest_in, readable
 from workload.settings import Settings
-
-if TYPE_CHECKING:
-    from workload.record.manifest import Manifest
 
 COMMANDS = ("ab", "optimize", "soak", "suite")
 """Experiments with a command of their own."""

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from workload.agent.replay import read_script
+from workload.agent.replay import Script, read_script
 from workload.corpus.default import open_corpus, require_same_corpus
 from workload.corpus.document import retriever
 from workload.corpus.embedding import MiniLmEmbedder
@@ -20,14 +20,14 @@ from workload.engine.key import read_key
 from workload.engine.selection import process_launcher
 from workload.engine.supervised import SharedEngine
 from workload.errors import UsageError
-from workload.experiment import OfflineExperiment
+from workload.experiment import Experiment, OfflineExperiment
 from workload.files.enclosed import run_folder
 from workload.harness.runner import Runner
 from workload.paths import cache_dir
 from workload.record.annotations import annotator, find_grafana
 from workload.record.bundle import Bundle, open_bundle
 from workload.record.evidence import Evidence
-from workload.record.history import NOTHING, read_history
+from workload.record.history import NOTHING, History, read_history
 from workload.record.journal import Journal
 from workload.record.manifest import manifest_in, readable
 from workload.report.finish import finish
@@ -38,7 +38,7 @@ from workload.services.prometheus_binary import find_prometheus
 from workload.services.prometheus_server import AttachedPrometheus, LocalPrometheus, loopback_session, targets_folder
 from workload.services.targets import TargetFiles
 from workload.services.tracing import engine_flags
-from workload.settings import MEASURED
+from workload.settings import MEASURED, EngineSettings, Places, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,12 +47,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
-    from workload.agent.replay import Script
     from workload.engine.launcher import Launcher
-    from workload.experiment import Experiment
-    from workload.record.history import History
     from workload.record.results import Finished
-    from workload.settings import EngineSettings, Places, Settings
 
 
 def launcher_of(engine: EngineSettings, places: Places, console: Console) -> Launcher:

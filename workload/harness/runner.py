@@ -9,15 +9,15 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from workload.agent.reuse_order import ReuseOrder
-from workload.corpus.document import StoreWatch
-from workload.corpus.hotpotqa import draw
+from workload.corpus.document import DocumentStore, StoreWatch
+from workload.corpus.hotpotqa import Question, draw
 from workload.harness.measurement import Measurement
 from workload.harness.system_under_test import serve_agent
-from workload.record.annotations import mark_window, no_marks
+from workload.record.annotations import Annotate, mark_window, no_marks
 from workload.services.exporter_process import start_exporter, use_exporter
 from workload.services.scrape_registration import leaving
-from workload.services.targets import ArmLabels, instance_of
-from workload.settings import with_options
+from workload.services.targets import ArmLabels, TargetFiles, instance_of
+from workload.settings import Settings, with_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,19 +26,14 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from workload.agent.replay import Script
-    from workload.corpus.document import DocumentStore
     from workload.corpus.embedding import Embedder
-    from workload.corpus.hotpotqa import Question
     from workload.engine.launcher import Launcher, RunningEngine
     from workload.experiment import Arm, Experiment, Point
-    from workload.record.annotations import Annotate
     from workload.record.bundle import Bundle
     from workload.record.history import History
     from workload.record.journal import Journal
     from workload.record.results import Measured
     from workload.services.prometheus import PrometheusClient
-    from workload.services.targets import TargetFiles
-    from workload.settings import Settings
 
 
 def questions_at(point: Point, limit: int) -> int:

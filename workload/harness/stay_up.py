@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import psutil
 
 from workload.compose.configs import LIVE
-from workload.engine.launcher import UP, wanted
-from workload.engine.profile import PROFILES
+from workload.engine.launcher import UP, ProcessLauncher, wanted
+from workload.engine.profile import PROFILES, VllmProfile
 from workload.errors import MissingPartError, UsageError
 from workload.harness.stay_up_state import UpState, forget, up_lock
 from workload.paths import cache_dir
@@ -19,7 +19,7 @@ from workload.services.alert_webhook import PATH
 from workload.services.alertmanager import USER, LocalAlertmanager
 from workload.services.grafana_server import LocalGrafana, find_grafana_server
 from workload.services.locks import FileLock, InUseError, Requester, engine_lock
-from workload.services.process import HOST
+from workload.services.process import HOST, ChildProcess
 from workload.services.prometheus_binary import find_alertmanager, find_prometheus
 from workload.services.prometheus_server import RETENTION_SIZE, LocalPrometheus, loopback_session
 from workload.services.scrape_registration import wait_until_left
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from workload.engine.launcher import ProcessLauncher
-    from workload.engine.profile import VllmProfile
-    from workload.services.process import ChildProcess
 
 POLL_SECONDS = 0.5
 REMEDY = "Wait for its end or stop it, or pick other ports."

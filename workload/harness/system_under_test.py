@@ -24,7 +24,7 @@ from workload.agent.metering import Meter
 from workload.agent.nodes import Hop2RagNodes
 from workload.agent.prefetch import Planted, Prefetch
 from workload.agent.priming import Primer
-from workload.agent.replay import ReplayLlm
+from workload.agent.replay import ReplayLlm, Script
 from workload.agent.retrieval import Retrieval
 from workload.agent.reuse_order import ReuseOrder
 from workload.agent.sleep import EngineSleep
@@ -35,7 +35,7 @@ from workload.engine.profile import parse_version
 from workload.harness.driver import Driver
 from workload.harness.health_gate import EngineGate
 from workload.harness.process_memory import settled_heap
-from workload.services.targets import MEASURED, WARM_UP
+from workload.services.targets import MEASURED, WARM_UP, PhaseLabel
 from workload.services.tracing import exported_spans
 
 if TYPE_CHECKING:
@@ -43,12 +43,10 @@ if TYPE_CHECKING:
 
     from prometheus_client import CollectorRegistry
 
-    from workload.agent.replay import Script
     from workload.corpus.document import DocumentStore
     from workload.corpus.embedding import Embedder
     from workload.engine.launcher import RunningEngine
     from workload.record.journal import Journal
-    from workload.services.targets import PhaseLabel
     from workload.settings import AgentOptions, Settings
 
 EVERY_INTERFACE = {"0.0.0.0", "[::]"}  # noqa: S104 - only where the user says so

@@ -9,17 +9,15 @@ from typing import TYPE_CHECKING
 import psutil
 
 from workload.errors import DependencyDownError, UsageError
-from workload.harness.stay_up_state import forget, read_up_state
+from workload.harness.stay_up_state import UpState, forget, read_up_state
 from workload.paths import cache_dir
-from workload.services.locks import FileLock, engine_lock
+from workload.services.locks import FileLock, Owner, engine_lock
 from workload.services.process import HOST, left_of, stop_all
 from workload.services.prometheus_server import targets_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from workload.harness.stay_up_state import UpState
-    from workload.services.locks import Owner
 
 STOP_SECONDS = 90.0
 

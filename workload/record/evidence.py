@@ -18,7 +18,7 @@ from workload.errors import UsageError
 from workload.promql.gpu_memory import PROCESS_MEMORY
 from workload.promql.selectors import NOT_WARM_UP, selector
 from workload.record import journal
-from workload.services.prometheus import CounterResetError, NoDataError, Series
+from workload.services.prometheus import CounterResetError, NoDataError, PrometheusClient, Sample, Series
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from workload.record.bundle import Bundle
     from workload.record.results import Measured
     from workload.record.window import Window
-    from workload.services.prometheus import PrometheusClient, Sample
     from workload.settings import Settings
 
 # Some releases of vLLM export a series per API process, with a label `pid`.

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from workload.record import journal
-from workload.record.results import ENDED
+from workload.record.results import ENDED, Measured
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from workload.record.results import Measured
 
 Place = tuple[str, int, str]
 """Arm, block and phase."""

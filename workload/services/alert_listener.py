@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from exporter.web.server import BackgroundServer
 from workload.errors import UsageError
 from workload.files.enclosed import text_of
-from workload.services.alert import WATCHDOG, steering_alerts
+from workload.services.alert import WATCHDOG, Alert, Confirm, Notification, steering_alerts
 from workload.services.alert_webhook import webhook
 from workload.services.own_thread import in_own_thread
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from workload.services.alert import Alert, Confirm, Notification
 
 PAUSING = frozenset(rule for rule in steering_alerts() if rule[0] in {"pause", "stop"})
 MOST_ALERTS = 1024

@@ -14,13 +14,12 @@ from workload.errors import DependencyDownError
 from workload.files import atomic_file
 from workload.paths import asset
 from workload.services.local_server import SharedServer
-from workload.services.locks import THIS_COMMAND
+from workload.services.locks import THIS_COMMAND, Requester
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from workload.services.locks import Requester
     from workload.services.prometheus_binary import AlertmanagerBinary
 
 ANSWER_SECONDS = 5.0

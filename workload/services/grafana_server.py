@@ -14,13 +14,12 @@ from workload.paths import asset
 from workload.services.child_environment import child_environment
 from workload.services.grafana import Grafana, GrafanaError
 from workload.services.local_server import LocalServer
-from workload.services.locks import THIS_COMMAND
+from workload.services.locks import THIS_COMMAND, Requester
 from workload.services.process import HOST
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from workload.services.locks import Requester
 
 ANSWER_SECONDS = 2.0
 DEFAULTS = Path("conf", "defaults.ini")

@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from workload.errors import DependencyDownError, UsageError
 from workload.files import atomic_file
 from workload.services.listener import find_listener
-from workload.services.locks import FileLock
+from workload.services.locks import FileLock, Requester
 from workload.services.process import HOST, ChildProcess, await_ready, is_free
 from workload.services.server_port import ServerPort
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
-
-    from workload.services.locks import Requester
 
 
 class LocalServer(ABC):

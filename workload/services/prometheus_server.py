@@ -6,7 +6,6 @@ import os
 import signal
 import time
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import requests
@@ -19,7 +18,7 @@ from workload.services.alertmanager import PASSWORD, USER, folder_of
 from workload.services.limits import LimitedAdapter
 from workload.services.listener import find_listener
 from workload.services.local_server import SharedServer
-from workload.services.locks import THIS_COMMAND, FileLock
+from workload.services.locks import THIS_COMMAND, FileLock, Requester
 from workload.services.process import HOST
 from workload.services.prometheus import PrometheusClient, PrometheusError
 from workload.services.runbooks import alerts_on_live_targets
@@ -28,9 +27,7 @@ from workload.services.targets import TargetFiles
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
-    from workload.services.locks import Requester
     from workload.services.prometheus_binary import PrometheusBinary
 
 RETENTION_SIZE = "10GB"

@@ -10,12 +10,11 @@ import numpy as np
 
 from workload.errors import DependencyDownError
 from workload.promql.selectors import selector
-from workload.services.prometheus import NoDataError, PrometheusError
+from workload.services.prometheus import NoDataError, PrometheusClient, PrometheusError, Series
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from workload.services.prometheus import PrometheusClient, Series
     from workload.services.targets import ArmLabels, TargetFiles
 
 LEAVE_SECONDS = 15.0

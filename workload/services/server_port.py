@@ -7,15 +7,13 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from workload.errors import UsageError
-from workload.services.locks import ATTEMPTS, THIS_COMMAND, InUseError, port_lock
-from workload.services.process import left_of, stop_all
+from workload.services.locks import ATTEMPTS, THIS_COMMAND, InUseError, Owner, OwnerRecord, Requester, port_lock
+from workload.services.process import ChildProcess, left_of, stop_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from workload.services.locks import Owner, OwnerRecord, Requester
-    from workload.services.process import ChildProcess
 
 POLL_SECONDS = 0.2
 ORPHAN_SECONDS = 15.0

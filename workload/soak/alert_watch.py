@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from exporter.web.server import BackgroundServer
-from workload.services.alert import readable
+from workload.services.alert import Alert, Confirm, Notification, readable
 from workload.services.alert_webhook import webhook
 from workload.services.own_thread import in_own_thread
 
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from exporter.agent.soak import SoakMetrics
-    from workload.services.alert import Alert, Confirm, Notification
     from workload.services.alertmanager import AlertmanagerClient
     from workload.soak.pace import Pace
     from workload.soak.steering import Steering

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from workload.analysis.wording import given, percent
-from workload.soak.record import RowRange
+from workload.soak.record import RowRange, SoakRecord
 from workload.statistics.percentiles import quantile
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from workload.soak.record import SoakRecord
 
 RECENT_SECONDS, LONGEST_SECONDS = 60.0, 600.0
 LOG_SECONDS = 60.0

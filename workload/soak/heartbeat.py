@@ -8,15 +8,13 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from workload.errors import Hop2RagError
-from workload.services.alert import WATCHDOG
+from workload.services.alert import WATCHDOG, Alert
 from workload.services.own_thread import OneByOne
-from workload.soak.pace import HEARTBEAT
+from workload.soak.pace import HEARTBEAT, Pace
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from workload.services.alert import Alert
-    from workload.soak.pace import Pace
     from workload.soak.steering import Steering
 
 CHECK_SECONDS = 5.0

@@ -10,13 +10,12 @@ from workload.agent.backoff import Breaker
 from workload.errors import DependencyDownError, Hop2RagError
 from workload.harness.health_gate import ENGINE_REASONS
 from workload.services.own_thread import in_own_thread
-from workload.soak.pace import ENGINE
+from workload.soak.pace import ENGINE, Pace
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from workload.engine.supervised import SupervisedEngine
-    from workload.soak.pace import Pace
 
 POLL_SECONDS = 1.0
 HUNG_SECONDS = 30.0

@@ -8,14 +8,13 @@ from heapq import heappop, heappush
 from random import Random
 from typing import TYPE_CHECKING, Any, Protocol
 
-from workload.harness.driver import Phase
+from workload.harness.driver import Driver, Phase
 from workload.harness.health_gate import ENGINE_REASONS
 from workload.harness.loops import Tally, counted, main_failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from workload.harness.driver import Driver
     from workload.soak.pace import Pace
     from workload.soak.question_stream import QuestionStream, QueuedQuestion
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import AbstractContextManager, AsyncExitStack, ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -17,22 +17,22 @@ from workload.engine.profile import PROFILES
 from workload.engine.supervised import SupervisedEngine
 from workload.errors import Hop2RagError, StorageError
 from workload.harness.process_memory import share_one_arena
-from workload.harness.system_under_test import serve_agent
+from workload.harness.system_under_test import SystemUnderTest, serve_agent
 from workload.record.journal import Journal
-from workload.services.alert import confirmer, steering_alerts
+from workload.services.alert import Confirm, confirmer, steering_alerts
 from workload.services.exporter_process import start_exporter
 from workload.services.scrape_registration import scraped
 from workload.services.targets import ArmLabels
-from workload.settings import MEASURED
+from workload.settings import MEASURED, Settings
 from workload.soak.actions import ActionLog, AlertEffects
 from workload.soak.alert_watch import confirmed_alerts, served, watch_ownership
 from workload.soak.checkpoint import read_checkpoint, stream_of
 from workload.soak.display import Display, RecentFigures
 from workload.soak.heartbeat import Heartbeat
 from workload.soak.pace import Ending, Pace, judge
-from workload.soak.record import SoakRecord
+from workload.soak.record import ResumePoint, SoakRecord
 from workload.soak.recovery import Recovery
-from workload.soak.reporting import report
+from workload.soak.reporting import FinishedSoak, report
 from workload.soak.segments import Segments
 from workload.soak.sender import Sender, SoakTally
 from workload.soak.signals import orderly
@@ -42,21 +42,15 @@ from workload.soak.summary import counter_resets, recorded_share
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
-    from contextlib import AbstractContextManager
     from typing import Any
 
     from rich.progress import Progress
 
     from workload.engine.launcher import RunningEngine
-    from workload.harness.system_under_test import SystemUnderTest
     from workload.record.bundle import Bundle
-    from workload.services.alert import Confirm
     from workload.services.prometheus import PrometheusClient
-    from workload.settings import Settings
     from workload.soak.environment import SoakEnvironment
     from workload.soak.plan import SoakPlan
-    from workload.soak.record import ResumePoint
-    from workload.soak.reporting import FinishedSoak
 
 EXPERIMENT = "soak"
 REACH_FACTOR = 4

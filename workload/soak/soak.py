@@ -14,9 +14,9 @@ from workload.errors import StorageError, UsageError
 from workload.harness.loops import main_failure
 from workload.services.own_thread import in_own_thread
 from workload.soak.checkpoint import Checkpoint
-from workload.soak.display import status_line
-from workload.soak.pace import DISK
-from workload.soak.sender import FINISHED
+from workload.soak.display import Display, RecentFigures, status_line
+from workload.soak.pace import DISK, Pace
+from workload.soak.sender import FINISHED, Sender
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -25,11 +25,8 @@ if TYPE_CHECKING:
     from workload.corpus.document import StoreWatch
     from workload.record.bundle import Bundle
     from workload.record.journal import Journal
-    from workload.soak.display import Display, RecentFigures
-    from workload.soak.pace import Pace
     from workload.soak.plan import SoakPlan
     from workload.soak.segments import Segments
-    from workload.soak.sender import Sender
     from workload.soak.steering import Steering
 
 CHECKPOINT_SECONDS = 2.0

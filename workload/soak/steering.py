@@ -9,16 +9,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from workload.errors import Hop2RagError, StoppedByAlertError, StorageError
-from workload.services.alert import WATCHDOG
+from workload.services.alert import WATCHDOG, Alert, Confirm, Notification
 from workload.services.own_thread import in_own_thread
-from workload.soak.pace import DISK, ENGINE, HEARTBEAT
+from workload.soak.pace import DISK, ENGINE, HEARTBEAT, Pace
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-    from workload.services.alert import Alert, Confirm, Notification
     from workload.soak.actions import ActionLog
-    from workload.soak.pace import Pace
 
 MOST_KEYS, MOST_ALERTS = 4096, 1024
 LIFT_SECONDS = 1.0

@@ -12,15 +12,13 @@ import numpy as np
 from workload.analysis.wording import number, percent
 from workload.promql.selectors import selector
 from workload.promql.vllm_metrics import COUNTER, TARGET, WHOLE
-from workload.services.prometheus import NoDataError, PrometheusError
-from workload.soak.record import RowRange
+from workload.services.prometheus import NoDataError, PrometheusClient, PrometheusError
+from workload.soak.record import RowRange, SoakRecord
 from workload.statistics.trends import SLIGHT_SHARE, median, share, trend
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from workload.services.prometheus import PrometheusClient
-    from workload.soak.record import SoakRecord
 
 EVERYTHING = RowRange(0, 0)
 SEGMENT_COLUMNS = "id, started_at, ended_at, dropped, paused, summary"

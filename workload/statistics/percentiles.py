@@ -18,14 +18,13 @@ from typing import TYPE_CHECKING, TypedDict
 import numpy as np
 from scipy.stats import binom
 
-from workload.statistics.paired import LEVEL
+from workload.statistics.paired import LEVEL, Interval
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from workload.statistics.paired import Interval
 
 MEDIAN = 0.50
 REPORTED = (MEDIAN, 0.95, 0.99)

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workload.statistics.paired import LEVEL
+from workload.statistics.paired import LEVEL, Interval
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from workload.statistics.paired import Interval
 
 TAILS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
 

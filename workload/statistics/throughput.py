@@ -24,14 +24,12 @@ from typing import TYPE_CHECKING, TypedDict
 import numpy as np
 from scipy.stats import t
 
-from workload.statistics.paired import LEVEL
+from workload.statistics.paired import LEVEL, Interval
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
-
-    from workload.statistics.paired import Interval
 
 
 CLOSED = "answers, each by the share of its time between the first and the last instant at which all workers were busy"

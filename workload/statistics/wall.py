@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workload.statistics.growth import KNOT_QUANTILES, KNOTS, design, knots
+from workload.statistics.growth import KNOT_QUANTILES, KNOTS, Growth, design, knots
 from workload.statistics.resampling import percentile_interval, ratios, wild_responses
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from workload.statistics.growth import Growth
     from workload.statistics.paired import Interval
 
 RESAMPLES = 999

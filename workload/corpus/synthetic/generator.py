@@ -13,13 +13,11 @@ from workload.corpus.chance import Chance
 from workload.corpus.hotpotqa import Question
 from workload.corpus.synthetic.bridge import QuestionDraft, propose_bridge
 from workload.corpus.synthetic.comparison import propose_comparison
-from workload.corpus.synthetic.world import build_world
+from workload.corpus.synthetic.world import World, build_world
 from workload.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from workload.corpus.synthetic.world import World
 
 
 COMPARISON_SHARE = 0.3
