@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import yaml
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
@@ -15,14 +15,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
-    Confirm = Callable[[Sequence["Alert"]], list["Alert"]]
-
 ACTIONS = ("capture", "reduce", "pause", "stop")
 WATCHDOG = "Hop2RagWatchdog"
 """The alert that always fires; its silence means that alerts no longer arrive."""
 
 Text = Annotated[str, Field(max_length=4096)]
 Labels = dict[Text, Text]
+Confirm: TypeAlias = "Callable[[Sequence[Alert]], list[Alert]]"
 
 
 class Alert(BaseModel):

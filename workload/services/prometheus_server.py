@@ -27,6 +27,7 @@ from workload.services.targets import TargetFiles
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from workload.services.prometheus_binary import PrometheusBinary
 
