@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 from workload.analysis.overlap import critical_path
 
@@ -31,27 +30,19 @@ NEEDS: Mapping[str, tuple[tuple[str, int], ...]] = {
 SPLIT_NODES = frozenset({"retrieve", "grade"})
 
 
-@dataclass(frozen=True)
-class QuestionPath:
-    """One question, in seconds: as it ran, its tasks one after the other, and the longest chain of needs."""
+class QuestionPath(TypedDict):
+    """One question: its time, that of its tasks one after the other, and the longest chain of needs, `path`.
+
+    `in_no_task_seconds` are those of the graph's own steps and of the journal.
+    """
 
     question_id: str
-    duration: float
-    serial: float
-    critical: float
-    tasks: tuple[str, ...]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the path for JSON, with what ran in no task: the graph's own steps, the journal."""
-        return {
-            "question_id": self.question_id,
-            "seconds": self.duration,
-            "serial_seconds": self.serial,
-            "critical_seconds": self.critical,
-            "critical_share_of_serial": self.critical / self.serial if self.serial else None,
-            "in_no_task_seconds": self.duration - self.serial,
-            "path": list(self.tasks),
-        }
+    seconds: float
+    serial_seconds: float
+    critical_seconds: float
+    critical_share_of_serial: float | None
+    in_no_task_seconds: float
+    path: list[str]
 
 
 def question_path(question: Row, visits: Iterable[Row], stages: Iterable[Row]) -> QuestionPath:
@@ -66,10 +57,16 @@ def question_path(question: Row, visits: Iterable[Row], stages: Iterable[Row]) -
         seconds[key] = seconds.get(key, 0.0) + duration
         needs[key] = [f"{need} {hop - before}" for need, before in NEEDS.get(name, ())]
     known = {key: [need for need in found if need in seconds] for key, found in needs.items()}
-    path = critical_path(seconds, known)
-    return QuestionPath(
-        question["question_id"], question["duration_seconds"], sum(seconds.values()), path.seconds, path.tasks
-    )
+    path, serial = critical_path(seconds, known), sum(seconds.values())
+    return {
+        "question_id": question["question_id"],
+        "seconds": question["duration_seconds"],
+        "serial_seconds": serial,
+        "critical_seconds": path.seconds,
+        "critical_share_of_serial": path.seconds / serial if serial else None,
+        "in_no_task_seconds": question["duration_seconds"] - serial,
+        "path": list(path.tasks),
+    }
 
 
 def paths_of(questions: Iterable[Row], visits: Sequence[Row], stages: Sequence[Row]) -> list[QuestionPath]:

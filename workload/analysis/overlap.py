@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 RETRIEVAL: Final = "retrieval"
 GENERATION: Final = "generation"
+Activity = Literal["retrieval_only", "generation_only", "both", "neither"]
 
 
 @dataclass(frozen=True)
@@ -30,16 +31,6 @@ class Span:
     def seconds(self) -> float:
         """Its duration."""
         return self.end - self.start
-
-
-@dataclass(frozen=True)
-class Activities:
-    """A window's seconds by what ran; the four add up to the window, as `hop2rag_busy_seconds_total` does."""
-
-    retrieval_only: float
-    generation_only: float
-    both: float
-    neither: float
 
 
 @dataclass(frozen=True)
@@ -72,17 +63,17 @@ def busy_seconds(spans: Iterable[Span], window: Interval) -> dict[str, float]:
     return {resource: _length(found, window) for resource, found in by_resource.items()}
 
 
-def activities(spans: Sequence[Span], window: Interval) -> Activities:
-    """Return the window's seconds in which retrieval, generation, both or neither ran."""
+def activities(spans: Sequence[Span], window: Interval) -> dict[Activity, float]:
+    """Return the window's seconds by what ran; the four add up to the window, as `hop2rag_busy_seconds_total` does."""
     retrieval = _length((span for span in spans if span.resource == RETRIEVAL), window)
     generation = _length((span for span in spans if span.resource == GENERATION), window)
     either = _length((span for span in spans if span.resource in {RETRIEVAL, GENERATION}), window)
-    return Activities(
-        retrieval_only=either - generation,
-        generation_only=either - retrieval,
-        both=retrieval + generation - either,
-        neither=window[1] - window[0] - either,
-    )
+    return {
+        "retrieval_only": either - generation,
+        "generation_only": either - retrieval,
+        "both": retrieval + generation - either,
+        "neither": window[1] - window[0] - either,
+    }
 
 
 def serial_seconds(spans: Iterable[Span]) -> float:

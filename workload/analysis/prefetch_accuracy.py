@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal, NotRequired, TypedDict
 
 from workload.agent.draft import same_query
-from workload.analysis.prefetch_bound import Hop, draft_accuracy, prefetch_bound
-from workload.analysis.prefetch_drafts import SOURCES, DraftQuery, Need, Place, drafts_of, needs_of
+from workload.analysis.prefetch_bound import DraftAccuracy, Hop, draft_accuracy, prefetch_bound
+from workload.analysis.prefetch_drafts import SOURCES, DraftQuery, Need, Place, Source, drafts_of, needs_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +18,43 @@ if TYPE_CHECKING:
 NOT_MEASURED = "not measured: the run was not recorded with --record-prompts"
 
 
-def measure_drafts(evidence: Evidence, load: MeasuredLoad, *, shares_cpu: bool) -> dict[str, Any]:
+class Saving(TypedDict):
+    """The seconds that prefetch saves at most, and the speed-up of the questions."""
+
+    seconds: float
+    speedup: float | None
+
+
+class DraftSource(TypedDict):
+    """One source of drafts.
+
+    Attributes:
+        ceiling_seconds: the bound if every draft were right.
+        accuracy: by the documents found, or why it was not measured.
+        bound: at the measured accuracy, and at the ends of its interval.
+        same_text: only a draft whose text is the final query's can be used by a prefetch.
+    """
+
+    hops_with_a_draft: int
+    slack_seconds_median: float | None
+    ceiling_seconds: float
+    accuracy: DraftAccuracy | str
+    bound: dict[Literal["low", "measured", "high"], Saving] | None
+    same_text: NotRequired[dict[Literal["hops", "right"], int]]
+    documents_shared_mean: NotRequired[float]
+
+
+class MeasuredDrafts(TypedDict):
+    """What prefetch could save in a load; `repeatable` is whether final queries find the same documents again."""
+
+    hops: int
+    retrieval_seconds: float
+    waste_of_a_wrong_draft: str
+    repeatable: bool | None
+    sources: dict[Source, DraftSource]
+
+
+def measure_drafts(evidence: Evidence, load: MeasuredLoad, *, shares_cpu: bool) -> MeasuredDrafts:
     """Return for each source of drafts its accuracy, its slack and the bound on what prefetch saves, in seconds.
 
     `ceiling_seconds` is the bound if every draft were right and none wasted anything: no P is assumed in it. The bound
@@ -67,11 +102,11 @@ class _Lookup:
 
 def _source(
     needs: Sequence[Need], drafts: Sequence[DraftQuery], serial: float, found: _Lookup | None, shares_cpu: bool
-) -> dict[str, Any]:
+) -> DraftSource:
     by_place: dict[Place, DraftQuery] = {draft.place: draft for draft in drafts}
     pairs = [(need, by_place[need.place]) for need in needs if need.place in by_place]
     slacks = [need.needed_at - draft.at for need, draft in pairs]
-    result: dict[str, Any] = {
+    result: DraftSource = {
         "hops_with_a_draft": len(pairs),
         "slack_seconds_median": sorted(slacks)[len(slacks) // 2] if slacks else None,
         "ceiling_seconds": prefetch_bound(_hops(needs, by_place, 0.0), 1.0, serial).seconds,
@@ -80,19 +115,25 @@ def _source(
     }
     texts = [(draft.query, need.query) for need, draft in pairs if draft.query and need.query]
     if texts:
-        # what prefetch may use: a draft that finds the same documents by another text is known only afterwards
+        # that a draft of another text finds the same documents is known only afterwards
         result["same_text"] = {"hops": len(texts), "right": sum(same_query(*each) for each in texts)}
     documents = [(found(draft), found(query)) for draft, query in texts if found]
     if not documents:
         return result if found is None else {**result, "accuracy": "not measured: no hop had such a draft"}
     accuracy = draft_accuracy(documents)
     shared = [len(draft & final) / len(final) if final else 1.0 for draft, final in documents]
-    bounds = {}
-    for name, right in (("low", accuracy.ci[0]), ("measured", accuracy.share), ("high", accuracy.ci[1])):
-        hops = _hops(needs, by_place, 1 - right if shares_cpu else 0.0)
-        bound = prefetch_bound(hops, right, serial)
-        bounds[name] = {"seconds": bound.seconds, "speedup": bound.speedup}
-    return {**result, "accuracy": asdict(accuracy), "documents_shared_mean": sum(shared) / len(shared), "bound": bounds}
+
+    def saving(right: float) -> Saving:
+        bound = prefetch_bound(_hops(needs, by_place, 1 - right if shares_cpu else 0.0), right, serial)
+        return {"seconds": bound.seconds, "speedup": bound.speedup}
+
+    low, high = map(saving, accuracy["ci"])
+    return {
+        **result,
+        "accuracy": accuracy,
+        "documents_shared_mean": sum(shared) / len(shared),
+        "bound": {"low": low, "measured": saving(accuracy["share"]), "high": high},
+    }
 
 
 def _hops(needs: Sequence[Need], drafts: dict[Place, DraftQuery], wrong: float) -> list[Hop]:

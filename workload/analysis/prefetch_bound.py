@@ -9,7 +9,7 @@ needed, when the draft was right, and pays for the retrievals done in vain:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from scipy.stats import binomtest
 
@@ -33,8 +33,7 @@ class Hop:
     waste_seconds: float = 0.0
 
 
-@dataclass(frozen=True)
-class DraftAccuracy:
+class DraftAccuracy(TypedDict):
     """The share of hops whose draft found the final documents, with its exact 95 % interval."""
 
     hops: int
@@ -69,7 +68,7 @@ def draft_accuracy(pairs: Sequence[tuple[Collection[str], Collection[str]]]) -> 
         raise ValueError("No hop has both a draft and a final retrieval.")
     right = sum(set(draft) == set(final) for draft, final in pairs)
     ci = binomtest(right, len(pairs)).proportion_ci(LEVEL)
-    return DraftAccuracy(len(pairs), right, right / len(pairs), (float(ci.low), float(ci.high)))
+    return {"hops": len(pairs), "right": right, "share": right / len(pairs), "ci": (float(ci.low), float(ci.high))}
 
 
 def prefetch_bound(hops: Sequence[Hop], draft_right: float, serial_seconds: float) -> PrefetchBound:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 
@@ -17,6 +17,15 @@ if TYPE_CHECKING:
 
     from workload.record.window import Window
     from workload.statistics.paired import Interval
+
+
+class Stretches(TypedDict):
+    """Number, sum, share of the load and longest of some stretches of time."""
+
+    count: int
+    seconds: float
+    share: float | None
+    longest_seconds: float
 
 
 @dataclass(frozen=True)
@@ -122,8 +131,8 @@ def active_at(instant: float, visits: Iterable[Row]) -> Row | None:
     return found[0] if len(found) == 1 else None
 
 
-def describe(stretches: Sequence[Interval], seconds: float) -> dict[str, Any]:
-    """Return number, share of `seconds`, sum and longest of some stretches, in seconds."""
+def describe(stretches: Sequence[Interval], seconds: float) -> Stretches:
+    """Return the stretches of a load of `seconds`."""
     lengths = [end - start for start, end in stretches]
     total = sum(lengths)
     return {

@@ -9,13 +9,18 @@ if TYPE_CHECKING:
 
     from workload.analysis.ab import Amdahl, Compared, Quality, Quantity
     from workload.analysis.cache import HitRates
+    from workload.analysis.dependencies import QuestionPath
     from workload.analysis.engine_effects import EngineEffects
     from workload.analysis.latency import Ending, HopContext, HopsOfType, NodeTime
     from workload.analysis.levels import Scaling
     from workload.analysis.levels_observed import LevelRow
+    from workload.analysis.overlap import Activity
     from workload.analysis.prediction import Prediction
+    from workload.analysis.prefetch_accuracy import MeasuredDrafts
     from workload.analysis.prefetch_outcome import DraftOutcomes, ShareOfBound
     from workload.analysis.rate import Rate
+    from workload.analysis.spans import Stretches
+    from workload.analysis.witnesses import BusySources, GaugeBusy, ServerBusy, StageTime
     from workload.statistics.paired import Interval
     from workload.statistics.percentiles import Percentile
 
@@ -72,6 +77,63 @@ class ConcurrencySummary(Summary):
 
     levels: list[LevelRow]
     scaling: dict[str, Scaling]
+    quality: dict[str, Quality]
+
+
+class BusyAndIdle(TypedDict):
+    """When a resource worked, and its pauses."""
+
+    busy: Stretches
+    idle: Stretches
+
+
+class GpuBusy(TypedDict):
+    """A GPU's duty cycle over a window."""
+
+    busy_seconds: float
+    busy_share: float
+
+
+class Resources(TypedDict):
+    """How busy each resource was; `gpu` is by GPU, or says why it is not known."""
+
+    engine: BusyAndIdle
+    retrieval: BusyAndIdle
+    gpu: dict[str, GpuBusy] | str
+    engine_cpu_cores: float | None
+
+
+class CriticalPaths(TypedDict):
+    """The critical paths of a load's questions, and their sums."""
+
+    questions: list[QuestionPath]
+    serial_seconds: float
+    critical_seconds: float
+    longest_seconds: float | None
+
+
+class PipelineLoad(TypedDict):
+    """One load of experiment 3; `activities` are shares of its time."""
+
+    window: dict[str, Any]
+    workers: int
+    questions: int
+    seconds: float
+    serial_seconds: float
+    resources: Resources
+    activities: dict[Activity, float]
+    busy_seconds_total: BusySources
+    server: ServerBusy
+    gauge: GaugeBusy
+    stages: dict[str, StageTime]
+    critical_path: CriticalPaths
+    prefetch: MeasuredDrafts
+
+
+class PipelineSummary(Summary):
+    """Experiment 3."""
+
+    loads: list[PipelineLoad]
     quality: dict[str, Quality]
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from workload.analysis.spans import MeasuredLoad, lies_in, shared_seconds, span_
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from workload.analysis.overlap import Activity, Span
     from workload.analysis.time_series import TimeSeries
     from workload.statistics.paired import Interval
 
@@ -23,13 +23,62 @@ SERVER_TOLERANCE_POINTS = 3.0
 COMPARABLE_CALL_SECONDS = 1.0
 
 
-def against_counter(load: MeasuredLoad, counted: Mapping[str, float]) -> dict[str, Any]:
+class BusySources(TypedDict):
+    """The seconds of each activity by two sources, and whether they agree; None without a counter."""
+
+    spans: dict[Activity, float]
+    counter: dict[Activity, float] | None
+    within_1_percent: bool | None
+
+
+class Apart(TypedDict):
+    """How far apart two values are in points, and whether that is little enough; None where it cannot be said."""
+
+    points: float | None
+    within_3_points: bool | None
+
+
+class ServerBusy(TypedDict):
+    """How busy the engine was by spans, counter and server; see `against_server`."""
+
+    spans_busy_share: float
+    counter_busy_share: float | None
+    spans_requests_in_flight: float
+    server_requests_in_flight: float | None
+    cut_requests_in_flight: float
+    spans_to_server: Apart
+    counter_to_server: Apart
+
+
+class GaugeBusy(TypedDict):
+    """How busy the engine was by its gauge of running requests; see `against_gauge`."""
+
+    share: float | None
+    resolution_seconds: float | None
+    call_seconds_median: float | None
+    scrapes_outside_prefill: int
+    share_outside_prefill: float | None
+    spans_share_outside_prefill: float | None
+    to_spans: Apart
+
+
+class StageTime(TypedDict):
+    """One retrieval stage, and the seconds of it in which the engine generated."""
+
+    count: int
+    seconds: float
+    median_seconds: float
+    share_of_load: float
+    beside_generation_seconds: float
+
+
+def against_counter(load: MeasuredLoad, counted: Mapping[Activity, float]) -> BusySources:
     """Return the seconds of each activity by spans and by `hop2rag_busy_seconds_total`, and whether they agree.
 
     They agree within 1 % of what the spans say; `neither` within 1 % of the load, because the counter also accounts
     for the moments before the first question and after the last. An empty `counted` cannot be compared.
     """
-    spans = asdict(activities([*load.retrievals, *load.generations], load.interval))
+    spans = activities([*load.retrievals, *load.generations], load.interval)
     if not counted:
         return {"spans": spans, "counter": None, "within_1_percent": None}
     allowed = {name: COUNTER_TOLERANCE * (load.seconds if name == "neither" else spans[name]) for name in spans}
@@ -38,7 +87,7 @@ def against_counter(load: MeasuredLoad, counted: Mapping[str, float]) -> dict[st
     return {"spans": spans, "counter": dict(counted), "within_1_percent": agree}
 
 
-def against_server(load: MeasuredLoad, counted: Mapping[str, float], request_seconds: float | None) -> dict[str, Any]:
+def against_server(load: MeasuredLoad, counted: Mapping[Activity, float], request_seconds: float | None) -> ServerBusy:
     """Return how busy the engine was by call spans, by the live counter and by the server's own latencies.
 
     The sum of the server's request latencies, over the load's length, is the mean number of requests in flight, exactly
@@ -70,7 +119,7 @@ def against_server(load: MeasuredLoad, counted: Mapping[str, float], request_sec
     }
 
 
-def against_gauge(load: MeasuredLoad, running: TimeSeries) -> dict[str, Any]:
+def against_gauge(load: MeasuredLoad, running: TimeSeries) -> GaugeBusy:
     """Return how busy the engine was by its scraped gauge of running requests, a coarse witness.
 
     vLLM sets it after an engine step, so while every call in flight is in its prefill it still shows the state before.
@@ -104,15 +153,15 @@ def _busy_share(load: MeasuredLoad) -> float:
     return busy_seconds(load.generations, load.interval).get(GENERATION, 0.0) / load.seconds
 
 
-def _apart(one: float | None, other: float | None) -> dict[str, Any]:
-    """Return how many points two shares, or numbers in flight, lie apart, and whether that is little enough."""
+def _apart(one: float | None, other: float | None) -> Apart:
+    """Return how many points two shares, or numbers in flight, lie apart."""
     if one is None or other is None:
         return {"points": None, "within_3_points": None}
     points = 100 * abs(one - other) / max(1.0, one, other)
     return {"points": points, "within_3_points": points <= SERVER_TOLERANCE_POINTS}
 
 
-def _but_for(apart: dict[str, Any], without: dict[str, Any]) -> dict[str, Any]:
+def _but_for(apart: Apart, without: Apart) -> Apart:
     """Return how far apart two shares are, undecided where they would agree without what may not be in both."""
     is_undecided = apart["within_3_points"] is False and without["within_3_points"]
     return {**apart, "within_3_points": None} if is_undecided else apart
@@ -127,20 +176,19 @@ def share_above_zero(line: TimeSeries, interval: Interval) -> float | None:
     return float(((ends - starts) * (line.values > 0)).sum() / (interval[1] - interval[0]))
 
 
-def stages_during_generation(load: MeasuredLoad) -> dict[str, dict[str, float]]:
-    """Return the seconds of each retrieval stage, and those of them in which the engine generated for someone."""
-    by_stage: dict[str, list[Any]] = {}
+def stages_during_generation(load: MeasuredLoad) -> dict[str, StageTime]:
+    """Return the time of each retrieval stage."""
+    by_stage: dict[str, list[Span]] = {}
     for row in load.stages:
         by_stage.setdefault(row["stage"], []).append(span_of(row, RETRIEVAL))
-    found = {}
+    found: dict[str, StageTime] = {}
     for stage, spans in by_stage.items():
-        beside = shared_seconds(spans, load.generations, load.interval)
         seconds = busy_seconds(spans, load.interval).get(RETRIEVAL, 0.0)
         found[stage] = {
             "count": len(spans),
             "seconds": seconds,
             "median_seconds": float(np.median([span.seconds for span in spans])),
             "share_of_load": seconds / load.seconds,
-            "beside_generation_seconds": beside,
+            "beside_generation_seconds": shared_seconds(spans, load.generations, load.interval),
         }
     return found

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from workload.analysis.spans import measured_loads
+from workload.analysis.spans import MeasuredLoad, measured_loads
 from workload.analysis.wording import number, percent
 from workload.charts.canvas import DARK, NODE_COLOURS, duration, name, save, sheet
 from workload.charts.utilization import draw_resources
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-    from workload.analysis.spans import MeasuredLoad
+    from workload.analysis.summaries import PipelineLoad, PipelineSummary
     from workload.charts.drawing import Drawing
     from workload.record.results import Row
 
@@ -30,7 +30,7 @@ LANE = 0.4
 AROUND_SECONDS = 0.05
 
 
-def draw(drawing: Drawing[Any]) -> list[Path]:
+def draw(drawing: Drawing[PipelineSummary]) -> list[Path]:
     """Draw the pictures of the load with the most questions; the JSON holds every load."""
     loads = measured_loads(drawing.data)
     if not loads:
@@ -42,21 +42,21 @@ def draw(drawing: Drawing[Any]) -> list[Path]:
     footer = drawing.footer
     if len(loads) > 1:
         footer += f"\nshown: {window.point}, segment {window.segment}, of {len(loads)} loads"
-    told = drawing.summary["loads"][shown]
+    summary = drawing.summary["loads"][shown]
     return [
-        _gantt(loads[shown], told, footer, drawing.folder / "timeline_gantt.png"),
-        draw_resources(loads[shown], told, footer, drawing.folder / "resource_utilization.png"),
+        _gantt(loads[shown], summary, footer, drawing.folder / "timeline_gantt.png"),
+        draw_resources(loads[shown], summary, footer, drawing.folder / "resource_utilization.png"),
     ]
 
 
-def _gantt(load: MeasuredLoad, told: dict[str, Any], footer: str, path: Path) -> Path:
+def _gantt(load: MeasuredLoad, summary: PipelineLoad, footer: str, path: Path) -> Path:
     answered = sorted(
         (row for row in load.questions if row["outcome"] == "ok"), key=lambda row: row["duration_seconds"]
     )
     typical = answered[len(answered) // 2] if answered else load.questions[0]
     steps = _steps(load, typical["id"])
     title = (
-        f"Retrieval and generation overlapped for {percent(told['activities']['both'])} of the time; "
+        f"Retrieval and generation overlapped for {percent(summary['activities']['both'])} of the time; "
         "within a question each step waits for the previous one"
     )
     heights = (0.9 + 2 * ROW_INCHES * len(load.workers), 0.9 + ROW_INCHES * len(STEPS), 1.7)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from matplotlib.ticker import PercentFormatter
 
@@ -16,36 +16,37 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
+    from workload.analysis.overlap import Activity
     from workload.analysis.spans import MeasuredLoad
+    from workload.analysis.summaries import PipelineLoad
     from workload.record.results import Row
 
-ACTIVITY_COLOURS = dict(
-    zip(
-        ("generation_only", "both", "retrieval_only", "neither"),
-        (COLOURS[0], COLOURS[2], COLOURS[1], PALE),
-        strict=True,
-    )
-)
+ACTIVITY_COLOURS: dict[Activity, str] = {
+    "generation_only": COLOURS[0],
+    "both": COLOURS[2],
+    "retrieval_only": COLOURS[1],
+    "neither": PALE,
+}
 ROW_INCHES = 0.26
 
 
-def draw_resources(load: MeasuredLoad, told: dict[str, Any], footer: str, path: Path) -> Path:
-    """Draw busy shares, activities and the prefetch bound of a load; `told` is its part of the summary."""
-    busy = told["resources"]["engine"]["busy"]["share"]
-    retrieval = told["resources"]["retrieval"]["busy"]["share"]
+def draw_resources(load: MeasuredLoad, summary: PipelineLoad, footer: str, path: Path) -> Path:
+    """Draw busy shares, activities and the prefetch bound of a load; `summary` is its part of the summary."""
+    busy = summary["resources"]["engine"]["busy"]["share"]
+    retrieval = summary["resources"]["retrieval"]["busy"]["share"]
     title = f"The engine is busy {percent(busy)} of the time, retrieval {percent(retrieval)}"
-    rows = _shares(load, told)
-    heights = (0.7 + ROW_INCHES * len(rows), 1.5, 0.9 + ROW_INCHES * len(told["prefetch"]["sources"]))
+    rows = _shares(load, summary)
+    heights = (0.7 + ROW_INCHES * len(rows), 1.5, 0.9 + ROW_INCHES * len(summary["prefetch"]["sources"]))
     canvas, (shares, activities, prefetch) = sheet(title, footer, heights, share_x=False)
-    _draw_shares(shares, rows, told)
-    _draw_activities(activities, told)
-    draw_prefetch(prefetch, told)
+    _draw_shares(shares, rows, summary)
+    _draw_activities(activities, summary)
+    draw_prefetch(prefetch, summary)
     return save(canvas, path)
 
 
-def _shares(load: MeasuredLoad, told: dict[str, Any]) -> list[tuple[str, float | None, list[float], str]]:
+def _shares(load: MeasuredLoad, summary: PipelineLoad) -> list[tuple[str, float | None, list[float], str]]:
     """Return a row per source: label, share of the load, share of each question, and a note."""
-    server, gauge = told["server"], told["gauge"]
+    server, gauge = summary["server"], summary["gauge"]
     engine = _by_question(load, load.calls)
     rows: list[tuple[str, float | None, list[float], str]] = [
         ("engine: call spans", server["spans_busy_share"], engine, "exact to the ms")
@@ -57,16 +58,16 @@ def _shares(load: MeasuredLoad, told: dict[str, Any]) -> list[tuple[str, float |
         ("engine: gauge of running requests", gauge["share"], [], f"{every}, misses prefill"),
         (
             "retrieval: stage spans",
-            told["resources"]["retrieval"]["busy"]["share"],
+            summary["resources"]["retrieval"]["busy"]["share"],
             _by_question(load, load.stages),
             "",
         ),
     ]
-    for stage, row in told["stages"].items():
+    for stage, row in summary["stages"].items():
         own = [found for found in load.stages if found["stage"] == stage]
         note = f"median {1000 * row['median_seconds']:.1f} ms"
         rows.append((f"... {stage}", row["share_of_load"], _by_question(load, own), note))
-    gpu = told["resources"]["gpu"]
+    gpu = summary["resources"]["gpu"]
     if isinstance(gpu, str):
         rows.append(("GPU", None, [], gpu.partition(":")[0].upper()))
     else:
@@ -83,7 +84,7 @@ def _by_question(load: MeasuredLoad, rows: Sequence[Row]) -> list[float]:
     ]
 
 
-def _draw_shares(axes: Axes, rows: Sequence[tuple[str, float | None, list[float], str]], told: dict[str, Any]) -> None:
+def _draw_shares(axes: Axes, rows: Sequence[tuple[str, float | None, list[float], str]], summary: PipelineLoad) -> None:
     for place, (label, share, questions, note) in enumerate(rows):
         colour = COLOURS[1] if label.startswith(("retrieval", "...")) else COLOURS[0]
         axes.plot(questions, [place] * len(questions), "o", color=colour, markersize=4, alpha=0.4, markeredgewidth=0)
@@ -97,19 +98,20 @@ def _draw_shares(axes: Axes, rows: Sequence[tuple[str, float | None, list[float]
     axes.xaxis.set_major_formatter(PercentFormatter(1.0))
     name(
         axes,
-        f"Busy share of {told['seconds']:.1f} s, workers: {told['workers']}; dots: {told['questions']} questions",
+        f"Busy share of {summary['seconds']:.1f} s, workers: {summary['workers']}; "
+        f"dots: {summary['questions']} questions",
         x="share of time",
     )
 
 
-def _draw_activities(axes: Axes, told: dict[str, Any]) -> None:
-    both = told["busy_seconds_total"]
+def _draw_activities(axes: Axes, summary: PipelineLoad) -> None:
+    both = summary["busy_seconds_total"]
     sources = {"spans": both["spans"], "hop2rag_busy_seconds_total": both["counter"] or {}}
     for place, seconds in enumerate(sources.values()):
         left = 0.0
         for activity, colour in ACTIVITY_COLOURS.items():
             length = seconds.get(activity, 0.0)
-            label = f"{activity.replace('_', ' ')} {percent(told['activities'][activity])}" if place == 0 else None
+            label = f"{activity.replace('_', ' ')} {percent(summary['activities'][activity])}" if place == 0 else None
             axes.barh(place, length, left=left, color=colour, edgecolor=GREY, linewidth=0.4, label=label)
             left += length
     axes.set_yticks(range(len(sources)), list(sources), fontsize=8)
@@ -119,20 +121,18 @@ def _draw_activities(axes: Axes, told: dict[str, Any]) -> None:
     name(axes, f"What ran, by two sources: {agree[both['within_1_percent']]}", x="seconds")
 
 
-def draw_prefetch(axes: Axes, told: dict[str, Any]) -> None:
+def draw_prefetch(axes: Axes, summary: PipelineLoad) -> None:
     """Draw for each source of drafts its ceiling, and the bound with its interval where P was measured."""
-    prefetch = told["prefetch"]
+    prefetch = summary["prefetch"]
     sources = prefetch["sources"]
     for place, row in enumerate(sources.values()):
         axes.plot(row["ceiling_seconds"], place, "o", color=GREY, markerfacecolor="white", markersize=6)
-        if bound := row["bound"]:
+        note = f"P {str(row['accuracy']).partition(':')[0]}"
+        if (bound := row["bound"]) and not isinstance(accuracy := row["accuracy"], str):
             ends = [bound["low"]["seconds"], bound["high"]["seconds"]]
             axes.plot(ends, [place, place], color=COLOURS[0], linewidth=4, alpha=0.5, solid_capstyle="butt")
             axes.plot(bound["measured"]["seconds"], place, "D", color=DARK, markersize=5)
-            accuracy = row["accuracy"]
             note = f"P = {accuracy['right']} of {accuracy['hops']}, {speedup(bound['measured']['speedup'])}"
-        else:
-            note = "P " + str(row["accuracy"]).partition(":")[0]
         axes.annotate(note, (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=8)
     axes.axvline(0, color=DARK, linewidth=0.8)
     axes.set_yticks(range(len(sources)), [f"draft: {source}" for source in sources], fontsize=8)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 from workload.analysis.ab import quality, quality_in_words
 from workload.analysis.dependencies import paths_of
-from workload.analysis.overlap import busy_union, serial_seconds
-from workload.analysis.prefetch_accuracy import measure_drafts
-from workload.analysis.spans import describe, measured_loads, pauses
+from workload.analysis.overlap import Activity, busy_union, serial_seconds
+from workload.analysis.prefetch_accuracy import DraftSource, measure_drafts
+from workload.analysis.spans import MeasuredLoad, describe, measured_loads, pauses
 from workload.analysis.time_series import summed
 from workload.analysis.witnesses import against_counter, against_gauge, against_server, stages_during_generation
 from workload.analysis.wording import number, percent, speedup
@@ -22,28 +22,29 @@ from workload.promql.pipeline import (
     REQUEST_SECONDS,
     REQUESTS_RUNNING,
 )
-from workload.record.results import evidence_of
+from workload.record.results import RunData, evidence_of
 
 if TYPE_CHECKING:
-    from workload.analysis.spans import MeasuredLoad
+    from workload.analysis.summaries import PipelineLoad, PipelineSummary
+    from workload.analysis.witnesses import GaugeBusy, ServerBusy
     from workload.record.evidence import Evidence
-    from workload.record.results import RunData
 
 BASE = Arm("base", "base")
 UNKNOWN_GPU = "GPU unknown: the exporter cannot tell which GPU the engine uses"
 
 
-def reduce(data: RunData) -> dict[str, Any]:
+def reduce(data: RunData) -> PipelineSummary:
     """Return each load's busy and idle time by resource, its overlap, critical paths and prefetch bound."""
     evidence = evidence_of(data)
     loads = [_describe(evidence, load) for load in measured_loads(data)]
     return {"loads": loads, "quality": {BASE.name: quality(data, BASE.name)}}
 
 
-def _describe(evidence: Evidence, load: MeasuredLoad) -> dict[str, Any]:
+def _describe(evidence: Evidence, load: MeasuredLoad) -> PipelineLoad:
     window = load.window
     counted = {
-        sample.labels["activity"]: sample.value for sample in evidence.increases(BUSY_SECONDS, window, job="workload")
+        cast("Activity", sample.labels["activity"]): sample.value
+        for sample in evidence.increases(BUSY_SECONDS, window, job="workload")
     }
     running = evidence.stored(REQUESTS_RUNNING, window, job=FAST_JOB)
     by_gpu = {
@@ -83,10 +84,10 @@ def _describe(evidence: Evidence, load: MeasuredLoad) -> dict[str, Any]:
         "gauge": against_gauge(load, summed(running)),
         "stages": stages_during_generation(load),
         "critical_path": {
-            "questions": [path.as_dict() for path in paths],
-            "serial_seconds": sum(path.serial for path in paths),
-            "critical_seconds": sum(path.critical for path in paths),
-            "longest_seconds": max((path.critical for path in paths), default=None),
+            "questions": paths,
+            "serial_seconds": sum(path["serial_seconds"] for path in paths),
+            "critical_seconds": sum(path["critical_seconds"] for path in paths),
+            "longest_seconds": max((path["critical_seconds"] for path in paths), default=None),
         },
         "prefetch": measure_drafts(evidence, load, shares_cpu=not by_gpu),
     }
@@ -103,12 +104,12 @@ def _cores(evidence: Evidence, load: MeasuredLoad) -> float | None:
     return sum(sample.value for sample in found) / (load.window.end - load.window.start) if found else None
 
 
-def headline(summary: dict[str, Any]) -> list[tuple[str, ...]]:
+def headline(summary: PipelineSummary) -> list[tuple[str, ...]]:
     """Return the rows of the closing table, load by load."""
     return [row for load in summary["loads"] for row in _rows(load)]
 
 
-def _rows(load: dict[str, Any]) -> list[tuple[str, ...]]:
+def _rows(load: PipelineLoad) -> list[tuple[str, ...]]:
     resources, server, path = load["resources"], load["server"], load["critical_path"]
     rows: list[tuple[str, ...]] = [
         (
@@ -135,26 +136,23 @@ def _rows(load: dict[str, Any]) -> list[tuple[str, ...]]:
             f"of {path['serial_seconds']:.1f} s of steps, by what each step depends on",
         ),
     ]
-    for source, told in load["prefetch"]["sources"].items():
-        rows.append((f"Prefetch from {source}", *_saving(told)))
-    return rows
+    return rows + [(f"Prefetch from {name}", *_saving(source)) for name, source in load["prefetch"]["sources"].items()]
 
 
-def _saving(told: dict[str, Any]) -> tuple[str, str]:
-    ceiling = f"at most {told['ceiling_seconds']:.2f} s if every draft were right"
-    if told["bound"] is None:
-        return "P " + told["accuracy"].partition(":")[0], ceiling
-    accuracy, bound = told["accuracy"], told["bound"]["measured"]
-    value = f"{bound['seconds']:+.2f} s, {speedup(bound['speedup'])}"
+def _saving(source: DraftSource) -> tuple[str, str]:
+    ceiling = f"at most {source['ceiling_seconds']:.2f} s if every draft were right"
+    accuracy, bound = source["accuracy"], source["bound"]
+    if bound is None or isinstance(accuracy, str):
+        return f"P {str(accuracy).partition(':')[0]}", ceiling
+    value = f"{bound['measured']['seconds']:+.2f} s, {speedup(bound['measured']['speedup'])}"
     low, high = accuracy["ci"]
-    same = told["same_text"]
     return value, (
         f"P = {accuracy['right']} of {accuracy['hops']} [{percent(low)}, {percent(high)}], with the same text "
-        f"{same['right']}; {ceiling}"
+        f"{source['same_text']['right']}; {ceiling}"
     )
 
 
-def verdicts(summary: dict[str, Any]) -> list[str]:
+def verdicts(summary: PipelineSummary) -> list[str]:
     """Return how much overlaps, what prefetch could save, and what a reader must know before using the numbers."""
     sentences = []
     for load in summary["loads"]:
@@ -174,7 +172,7 @@ def verdicts(summary: dict[str, Any]) -> list[str]:
     return [*sentences, quality_in_words(summary["quality"])]
 
 
-def _of_overlap(load: dict[str, Any]) -> str:
+def _of_overlap(load: PipelineLoad) -> str:
     engine, retrieval = (load["resources"][name]["busy"]["share"] for name in ("engine", "retrieval"))
     return (
         f"Retrieval and generation overlap for {percent(load['activities']['both'])} of the time; the engine is "
@@ -183,32 +181,31 @@ def _of_overlap(load: dict[str, Any]) -> str:
     )
 
 
-def _of_prefetch(load: dict[str, Any]) -> str:
+def _of_prefetch(load: PipelineLoad) -> str:
     sources, serial = load["prefetch"]["sources"], load["critical_path"]["serial_seconds"]
-    ceiling = max(told["ceiling_seconds"] for told in sources.values())
+    ceiling = max(source["ceiling_seconds"] for source in sources.values())
     most = f"Prefetch saves at most {ceiling:.2f} s of {serial:.1f} s, if every draft were right"
-    measured = {name: told["bound"]["measured"] for name, told in sources.items() if told["bound"]}
-    if not measured:
+    measured = {name: source["bound"]["measured"] for name, source in sources.items() if source["bound"]}
+    best = max(measured, key=lambda name: measured[name]["seconds"], default=None)
+    if best is None or isinstance(accuracy := sources[best]["accuracy"], str):
         return f"{most}."
-    best = max(measured, key=lambda name: measured[name]["seconds"])
-    accuracy = sources[best]["accuracy"]
     return (
         f"{most}; at the measured accuracy the best source of drafts ({best}, right in {accuracy['right']} of "
         f"{accuracy['hops']}) allows a speed-up of {speedup(measured[best]['speedup'])}."
     )
 
 
-def _of_server(server: dict[str, Any]) -> str:
+def _of_server(server: ServerBusy) -> str:
     spans, counter = server["spans_to_server"]["points"], server["counter_to_server"]["points"]
     more = f", hop2rag_busy_seconds_total {number(counter)} points" if counter is not None else ""
-    cut = server.get("cut_requests_in_flight")
+    cut = server["cut_requests_in_flight"]
     unknown = (
         f"; up to {number(100 * cut)} points come from calls that were cut, which a server may not count" if cut else ""
     )
     return f"Call spans and the server's own latencies differ by {number(spans)} points{more}{unknown}."
 
 
-def _of_gauge(gauge: dict[str, Any]) -> str:
+def _of_gauge(gauge: GaugeBusy) -> str:
     return (
         f"The gauge of running requests, scraped every {number(gauge['resolution_seconds'])} s, shows "
         f"{percent(gauge['share'])} busy because it misses prefill; outside prefill it differs from the spans by "

@@ -31,15 +31,15 @@ def test_a_loop_that_ends_by_done_needs_that_decision() -> None:
         ("decompose", 2, 1.5), ("generate", 2, 1.0),
     )  # fmt: skip
     path = question_path(QUESTION, visits, rows("stage", ("embed", 1, 0.2), ("search", 1, 0.1), ("rerank", 1, 0.05)))
-    assert path.tasks[-2:] == ("decompose 2", "generate 2")
-    assert path.critical == pytest.approx(path.serial) == pytest.approx(6.95)
+    assert path["path"][-2:] == ["decompose 2", "generate 2"]
+    assert path["critical_seconds"] == pytest.approx(path["serial_seconds"]) == pytest.approx(6.95)
 
 
 def test_steps_that_do_not_need_each_other_are_not_added_up() -> None:
     """`finalize` reads the answer, not the supporting facts: the two could run at once."""
     visits = rows("node", ("generate", 1, 1.0), ("extract_supporting_facts", 1, 0.5), ("finalize", 1, 0.2))
     path = question_path(QUESTION, visits, [])
-    assert (path.serial, path.critical) == (pytest.approx(1.7), pytest.approx(1.5))
+    assert (path["serial_seconds"], path["critical_seconds"]) == (pytest.approx(1.7), pytest.approx(1.5))
 
 
 def test_questions_that_failed_have_no_path() -> None:

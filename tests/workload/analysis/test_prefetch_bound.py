@@ -48,9 +48,9 @@ def test_a_draft_is_right_when_it_finds_the_same_documents() -> None:
     """The order of documents does not matter, since reranking follows; one document more or less does."""
     pairs = [(["a", "b"], ["b", "a"]), (["a", "b"], ["a", "c"]), (["a"], ["a", "b"]), (["x"], ["x"])]
     found = draft_accuracy(pairs)
-    assert (found.hops, found.right, found.share) == (4, 2, 0.5)
-    assert found.ci[0] < 0.1
-    assert found.ci[1] > 0.9
+    assert (found["hops"], found["right"], found["share"]) == (4, 2, 0.5)
+    assert found["ci"][0] < 0.1
+    assert found["ci"][1] > 0.9
 
 
 def test_no_pairs_are_no_accuracy() -> None:
