@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import ceil, inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal, TypedDict
 
 import numpy as np
 
@@ -27,35 +27,88 @@ REFRESH_QUANTILE = 0.05
 # A highest value in a larger share of the samples is a plateau.
 PLATEAU = 0.1
 ALWAYS = (-inf, inf)
+Phase = Literal["retrieval", "generation", "neither"]
 
 
-def spread(values: NDArray[np.float64]) -> dict[str, Any]:
-    """Return number, extremes, mean, median, 5th and 95th percentile of values, and how many differ; `n` at least.
+class Spread(TypedDict, total=False):
+    """Number, extremes, mean, median and percentiles of samples, and how many values differ; without samples `n` only.
 
-    The two percentiles are None where the values are too few for them.
+    The two percentiles are None where the values are too few for them. Of a node it also has the number and the seconds
+    of its visits, of a phase the number of its stretches and of those that were long enough to be sampled;
+    of fragmentation what token counts predict, and why it was not measured.
     """
+
+    n: int
+    min: float
+    p5: float | None
+    mean: float
+    median: float
+    p95: float | None
+    max: float
+    distinct: int
+    visits: int
+    seconds: float
+    stretches: int
+    long_enough: int
+    expected: float | None
+    why: str
+
+
+class Peak(TypedDict):
+    """The highest value, when it was first reached (s after the load began), and what ran then.
+
+    Node, hop and question are None unless exactly one visit ran at that instant. `time_at_peak` is the share of samples
+    at that value: near 1 it is a plateau rather than a peak.
+    """
+
+    value: float
+    seconds: float
+    node: str | None
+    hop: int | None
+    question_id: str | None
+    time_at_peak: float
+
+
+class Sampling(TypedDict):
+    """The requested interval, the achieved rate and gaps, and whether the median gap is the requested interval."""
+
+    asked_seconds: float
+    samples: int
+    rate_hertz: float
+    gap_p50_seconds: float
+    gap_p95_seconds: float | None
+    gap_p99_seconds: float | None
+    gap_max_seconds: float
+    matches: bool
+
+
+class KvOfHop(TypedDict):
+    """KV bytes of the calls of a hop."""
+
+    calls: int
+    from_usage: Spread
+    sampled: Spread
+
+
+def spread(values: NDArray[np.float64]) -> Spread:
+    """Return the spread of values, shape (n,); NaN is no value."""
     values = values[~np.isnan(values)]
     if not values.size:
         return {"n": 0}
-    low, median, high = (quantile(values, q) for q in (0.05, 0.5, 0.95))
     return {
         "n": int(values.size),
         "min": float(values.min()),
-        "p5": low,
+        "p5": quantile(values, 0.05),
         "mean": float(values.mean()),
-        "median": median,
-        "p95": high,
+        "median": float(np.quantile(values, 0.5)),
+        "p95": quantile(values, 0.95),
         "max": float(values.max()),
         "distinct": int(np.unique(values).size),
     }
 
 
-def peak(line: TimeSeries, visits: Iterable[Row], origin: float) -> dict[str, Any] | None:
-    """Return the highest value, when it was first reached (s after `origin`), and the node and hop that ran then.
-
-    Node and hop are None unless exactly one visit ran at that instant. `time_at_peak` is the share of samples at that
-    value: near 1 it is a plateau rather than a peak.
-    """
+def peak(line: TimeSeries, visits: Iterable[Row], origin: float) -> Peak | None:
+    """Return the peak of a line, in seconds after `origin`; None without samples."""
     if not line.values.size:
         return None
     first = int(np.argmax(line.values))
@@ -70,7 +123,7 @@ def peak(line: TimeSeries, visits: Iterable[Row], origin: float) -> dict[str, An
     }
 
 
-def where_of(top: dict[str, Any]) -> str:
+def where_of(top: Peak) -> str:
     """Return in words where a peak was; a long one is a plateau, which cannot be attributed to a node."""
     where = f"{top['node']}, hop {top['hop']}" if top["node"] else "no single node active"
     return (
@@ -78,7 +131,7 @@ def where_of(top: dict[str, Any]) -> str:
     )
 
 
-def by_node(line: TimeSeries, visits: Iterable[Row]) -> dict[str, dict[str, Any]]:
+def by_node(line: TimeSeries, visits: Iterable[Row]) -> dict[str, Spread]:
     """Return for each node how long its visits lasted and the spread of the samples during them.
 
     The caller ensures that only one visit runs at a time.
@@ -92,7 +145,7 @@ def by_node(line: TimeSeries, visits: Iterable[Row]) -> dict[str, dict[str, Any]
     }
 
 
-def during(line: TimeSeries, stretches: Sequence[Interval], shortest: float, lag: float = 0.0) -> dict[str, Any]:
+def during(line: TimeSeries, stretches: Sequence[Interval], shortest: float, lag: float = 0.0) -> Spread:
     """Return the spread of a line over those stretches that are long enough to be seen in it, and their number.
 
     Args:
@@ -105,11 +158,8 @@ def during(line: TimeSeries, stretches: Sequence[Interval], shortest: float, lag
     return {"stretches": len(stretches), "long_enough": len(seen), **spread(line.within(seen))}
 
 
-def sampling(times: NDArray[np.float64], asked_seconds: float) -> dict[str, Any]:
-    """Return the achieved rate and the gaps of sampling instants, shape (n,), n >= 2, with the requested interval.
-
-    `matches` says whether the median gap is the requested interval, within `INTERVAL_TOLERANCE`.
-    """
+def sampling(times: NDArray[np.float64], asked_seconds: float) -> Sampling:
+    """Return how sampling instants, shape (n,), n >= 2, match the requested interval, within `INTERVAL_TOLERANCE`."""
     gaps = np.diff(times)
     p50 = float(np.median(gaps))
     return {
@@ -158,7 +208,7 @@ def blocks_of(tokens: int, block_size: int) -> int:
 
 def kv_by_hop(
     calls: Iterable[Row], used: TimeSeries, block_size: int, block_bytes: float, *, alone: bool
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, KvOfHop]:
     """Return KV bytes by hop: at the end of each call from the server's usage, and as sampled while it ran.
 
     Args:
@@ -171,7 +221,7 @@ def kv_by_hop(
     by_hop: dict[int, list[Row]] = {}
     for row in calls:
         by_hop.setdefault(row["hop"], []).append(row)
-    found = {}
+    found: dict[str, KvOfHop] = {}
     for hop, rows in sorted(by_hop.items()):
         # The last token is sampled but never fed back, so it has no entry in the cache.
         ends = [blocks_of(row["prompt_tokens"] + row["completion_tokens"] - 1, block_size) for row in rows]
@@ -186,7 +236,7 @@ def kv_by_hop(
 
 def fragmentation(
     blocks: TimeSeries, generated: TimeSeries, calls: Iterable[Row], block_size: int
-) -> tuple[TimeSeries, dict[str, Any]]:
+) -> tuple[TimeSeries, Spread]:
     """Return the share of the slots in used blocks that is empty, over time, and its spread.
 
     internal fragmentation = 1 - live tokens / (blocks in use x block size). Paged attention has no external

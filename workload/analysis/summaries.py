@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from workload.analysis.memory import KvOfHop, Peak, Phase, Sampling, Spread
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -134,6 +136,56 @@ class PipelineSummary(Summary):
     """Experiment 3."""
 
     loads: list[PipelineLoad]
+    quality: dict[str, Quality]
+
+
+class MemoryLine(Spread):
+    """GPU memory, or the engine's resident memory, in bytes as sampled."""
+
+    resolution_seconds: float | None
+    peak: Peak | None
+
+
+class KvPool(MemoryLine):
+    """Bytes of the KV pool in use, as sampled."""
+
+    pool_bytes: float | None
+    block_bytes: float | None
+
+
+class MemoryLoad(TypedDict):
+    """One load of experiment 2.
+
+    Attributes:
+        backend: of the GPU samples, or what is shown instead.
+        sampling: by GPU.
+        memory: by GPU, or of the engine's processes.
+        phases: each has the spread of every line next to its own numbers.
+        nodes: by line and node, or why memory is not attributed to nodes.
+    """
+
+    window: dict[str, Any]
+    workers: int
+    seconds: float
+    gpu: str | None
+    backend: str
+    sampling: dict[str, Sampling]
+    memory: dict[str, MemoryLine]
+    kv: KvPool
+    kv_by_hop: dict[str, KvOfHop]
+    fragmentation: Spread
+    phases: dict[Phase, Stretches]
+    engine_idle: Stretches
+    utilization_refresh_seconds: dict[str, float | None]
+    nodes: dict[str, dict[str, Spread]] | str
+
+
+class GpuMemorySummary(Summary):
+    """Experiment 2."""
+
+    fragmentation_kind: str
+    kv_resident_but_idle: str
+    loads: list[MemoryLoad]
     quality: dict[str, Quality]
 
 

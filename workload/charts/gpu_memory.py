@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from workload.agent.state import NODES
-from workload.analysis.memory import blind_stretches, fragmentation, where_of
+from workload.analysis.memory import Peak, blind_stretches, fragmentation, where_of
 from workload.analysis.memory_observed import ObservedMemory, observe_memory
 from workload.analysis.spans import measured_loads
 from workload.analysis.wording import in_ms, number, percent, size
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
+    from workload.analysis.summaries import GpuMemorySummary, MemoryLoad
     from workload.analysis.time_series import TimeSeries
     from workload.charts.drawing import Drawing
 
@@ -31,32 +32,32 @@ SHOWN_NODES = tuple(node for node in NODES if node in NODE_COLOURS)
 ROW_INCHES = 0.26
 
 
-def draw(drawing: Drawing[Any]) -> list[Path]:
+def draw(drawing: Drawing[GpuMemorySummary]) -> list[Path]:
     """Draw timeline, nodes and phases of the load with the most questions; the JSON has every load."""
     loads = measured_loads(drawing.data)
     if not loads:
         return []
     shown = max(range(len(loads)), key=lambda number: len(loads[number].questions))
     seen = observe_memory(evidence_of(drawing.data), loads[shown])
-    told = drawing.summary["loads"][shown]
+    summary = drawing.summary["loads"][shown]
     for panel in PANELS:
         drawing.traces(panel)  # left in the bundle as CSV, with the PromQL that a dashboard asks
-    footer = "\n".join([drawing.footer, *_quality(seen, told), *_others(len(loads), seen)])
+    footer = "\n".join([drawing.footer, *_quality(seen, summary), *_others(len(loads), seen)])
     return [
-        _timeline(seen, told, footer, drawing.folder / "memory_timeline.png"),
-        draw_nodes(told, footer, drawing.folder / "memory_by_node.png"),
-        draw_phases(told, footer, drawing.folder / "memory_phases.png"),
+        _timeline(seen, summary, footer, drawing.folder / "memory_timeline.png"),
+        draw_nodes(summary, footer, drawing.folder / "memory_by_node.png"),
+        draw_phases(summary, footer, drawing.folder / "memory_phases.png"),
     ]
 
 
-def _quality(seen: ObservedMemory, told: dict[str, Any]) -> list[str]:
+def _quality(seen: ObservedMemory, summary: MemoryLoad) -> list[str]:
     """Return how the series were sampled."""
     lines = [
         f"GPU {gpu}: {row['samples']} samples, requested every {1000 * row['asked_seconds']:g} ms, "
         f"achieved {row['rate_hertz']:.1f} Hz; "
         f"gaps p50 {1000 * row['gap_p50_seconds']:.1f}, p99 {in_ms(row['gap_p99_seconds'])}, "
         f"longest {1000 * row['gap_max_seconds']:.1f} ms"
-        for gpu, row in told["sampling"].items()
+        for gpu, row in summary["sampling"].items()
     ]
     if not seen.device:
         lines = [
@@ -82,8 +83,8 @@ def _subject(seen: ObservedMemory) -> str:
     return f"{'REPLAYED TRACE, not this run: ' if seen.backend == 'replay' else ''}{gpus}, memory in use"
 
 
-def _timeline(seen: ObservedMemory, told: dict[str, Any], footer: str, path: Path) -> Path:
-    top = told["kv"]["peak"]
+def _timeline(seen: ObservedMemory, summary: MemoryLoad, footer: str, path: Path) -> Path:
+    top = summary["kv"]["peak"]
     title = "The engine does not report how much of its KV pool is in use"
     if top:
         where = f", in {top['node']} of hop {top['hop']}" if top["node"] else ", with no single node active"
@@ -94,10 +95,10 @@ def _timeline(seen: ObservedMemory, told: dict[str, Any], footer: str, path: Pat
     lines = seen.device or {"": seen.resident}
     for colour, (gpu, line) in zip(COLOURS, lines.items(), strict=False):
         _plot(memory, line, origin, GIB, colour)
-        _mark(memory, told["memory"][f"gpu {gpu}" if gpu else "engine process"]["peak"], GIB)
+        _mark(memory, summary["memory"][f"gpu {gpu}" if gpu else "engine process"]["peak"], GIB)
     values = "; ".join(
         f"{row['distinct']} values in {row['n']} samples, {size(row['max'] - row['min'])} apart"
-        for row in told["memory"].values()
+        for row in summary["memory"].values()
         if row["n"]
     )
     name(memory, f"{_subject(seen)}: {values or 'no samples'}", y="GiB")
@@ -105,10 +106,10 @@ def _timeline(seen: ObservedMemory, told: dict[str, Any], footer: str, path: Pat
     _mark(pool, top, MIB)
     name(
         pool,
-        f"KV pool in use, of {size(told['kv']['pool_bytes'])}; grey: prefill, unknown until its step ends",
+        f"KV pool in use, of {size(summary['kv']['pool_bytes'])}; grey: prefill, unknown until its step ends",
         y="MiB",
     )
-    _holes(holes, seen, told)
+    _holes(holes, seen, summary)
     _activity(activity, seen)
     _prefills(pool, seen)
     for axes in (memory, pool):
@@ -131,7 +132,7 @@ def _plot(axes: Axes, line: TimeSeries, origin: float, unit: float, colour: str)
     axes.plot(times, np.insert(values, gaps + 1, np.nan), color=colour, linewidth=1.2, drawstyle="steps-post")
 
 
-def _mark(axes: Axes, top: dict[str, Any] | None, unit: float) -> None:
+def _mark(axes: Axes, top: Peak | None, unit: float) -> None:
     if top:
         at = (top["seconds"], top["value"] / unit)
         axes.plot(*at, "v", color=DARK, markersize=6)
@@ -146,8 +147,8 @@ def _mark(axes: Axes, top: dict[str, Any] | None, unit: float) -> None:
         )
 
 
-def _holes(axes: Axes, seen: ObservedMemory, told: dict[str, Any]) -> None:
-    row = told["fragmentation"]
+def _holes(axes: Axes, seen: ObservedMemory, summary: MemoryLoad) -> None:
+    row = summary["fragmentation"]
     engine = seen.load.measured.engine
     if row["n"]:
         calls = calls_with_usage(seen.load.calls)

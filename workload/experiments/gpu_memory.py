@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 from workload.analysis.ab import quality, quality_in_words
 from workload.analysis.memory import (
+    KvOfHop,
+    Phase,
+    Sampling,
+    Spread,
     by_node,
     during,
     expected_fragmentation,
@@ -19,22 +23,23 @@ from workload.analysis.memory import (
 )
 from workload.analysis.memory_observed import ObservedMemory, observe_memory
 from workload.analysis.overlap import busy_union
-from workload.analysis.spans import describe, measured_loads, pauses
+from workload.analysis.spans import Stretches, describe, measured_loads, pauses
 from workload.analysis.wording import ABSENT, in_ms, number, percent, size
 from workload.charts.gpu_memory import draw
 from workload.experiment import Arm, Experiment
-from workload.record.results import calls_with_usage, evidence_of
+from workload.record.results import RunData, calls_with_usage, evidence_of
 
 if TYPE_CHECKING:
+    from workload.analysis.summaries import GpuMemorySummary, MemoryLine, MemoryLoad
     from workload.analysis.time_series import TimeSeries
-    from workload.record.results import RunData
+    from workload.statistics.paired import Interval
 
 NOT_ATTRIBUTED = "Several workers were active at once, so memory is not attributed to nodes"
 BASE = Arm("base", "base")
 STANDS_IN = "the engine's resident memory is shown instead of device memory"
 
 
-def reduce(data: RunData) -> dict[str, Any]:
+def reduce(data: RunData) -> GpuMemorySummary:
     """Return peaks, phases, nodes, hops, fragmentation and sampling quality of each load."""
     evidence = evidence_of(data)
     asked = evidence.settings.load.gpu_interval_ms / 1000
@@ -46,13 +51,16 @@ def reduce(data: RunData) -> dict[str, Any]:
     }
 
 
-def _describe(seen: ObservedMemory, asked_seconds: float) -> dict[str, Any]:
+def _describe(seen: ObservedMemory, asked_seconds: float) -> MemoryLoad:
     load = seen.load
     origin, alone = load.interval[0], len(load.workers) == 1
     credited = load.visits if alone else ()
     generation = busy_union(load.generations, load.interval)
-    retrieval = busy_union(load.retrievals, load.interval)
-    idle = pauses(busy_union([*load.generations, *load.retrievals], load.interval), load.interval)
+    phases: dict[Phase, list[Interval]] = {
+        "retrieval": busy_union(load.retrievals, load.interval),
+        "generation": generation,
+        "neither": pauses(busy_union([*load.generations, *load.retrievals], load.interval), load.interval),
+    }
     quality = {gpu: sampling(line.times, asked_seconds) for gpu, line in seen.device.items() if len(line.times) > 1}
     memory = {f"gpu {gpu}": line for gpu, line in seen.device.items()} or {"engine process": seen.resident}
     return {
@@ -80,8 +88,8 @@ def _describe(seen: ObservedMemory, asked_seconds: float) -> dict[str, Any]:
         "kv_by_hop": _hops(seen, alone=alone),
         "fragmentation": _fragmentation(seen, alone=alone),
         "phases": {
-            name: {**describe(stretches, load.seconds), **_lines(seen, memory, stretches)}
-            for name, stretches in (("retrieval", retrieval), ("generation", generation), ("neither", idle))
+            name: cast("Stretches", {**describe(stretches, load.seconds), **_lines(seen, memory, stretches)})
+            for name, stretches in phases.items()
         },
         "engine_idle": describe(pauses(generation, load.interval), load.seconds),
         "utilization_refresh_seconds": _refresh(seen),
@@ -96,7 +104,7 @@ def _refresh(seen: ObservedMemory) -> dict[str, float | None]:
     return {gpu: seen.refresh_seconds or refresh_seconds(line) for gpu, line in seen.duty.items()}
 
 
-def _lines(seen: ObservedMemory, memory: dict[str, TimeSeries], stretches: list[tuple[float, float]]) -> dict[str, Any]:
+def _lines(seen: ObservedMemory, memory: dict[str, TimeSeries], stretches: list[Interval]) -> dict[str, Spread]:
     lines = {**memory, "kv": seen.used}
     found = {name: during(line, stretches, line.resolution_seconds or 0.0) for name, line in lines.items()}
     for gpu, period in _refresh(seen).items():
@@ -106,7 +114,7 @@ def _lines(seen: ObservedMemory, memory: dict[str, TimeSeries], stretches: list[
     return found
 
 
-def _hops(seen: ObservedMemory, *, alone: bool) -> dict[str, Any]:
+def _hops(seen: ObservedMemory, *, alone: bool) -> dict[str, KvOfHop]:
     engine = seen.load.measured.engine
     calls = calls_with_usage(seen.load.calls)
     if engine["block_size"] is None or engine["kv_block_bytes"] is None:
@@ -114,7 +122,7 @@ def _hops(seen: ObservedMemory, *, alone: bool) -> dict[str, Any]:
     return kv_by_hop(calls, seen.used, engine["block_size"], engine["kv_block_bytes"], alone=alone)
 
 
-def _fragmentation(seen: ObservedMemory, *, alone: bool) -> dict[str, Any]:
+def _fragmentation(seen: ObservedMemory, *, alone: bool) -> Spread:
     block_size = seen.load.measured.engine["block_size"]
     calls = calls_with_usage(seen.load.calls)
     if block_size is None:
@@ -128,36 +136,37 @@ def _fragmentation(seen: ObservedMemory, *, alone: bool) -> dict[str, Any]:
     }
 
 
-def headline(summary: dict[str, Any]) -> list[tuple[str, ...]]:
+def headline(summary: GpuMemorySummary) -> list[tuple[str, ...]]:
     """Return the rows of the closing table, load by load."""
     return [row for load in summary["loads"] for row in _rows(load)]
 
 
-def _rows(load: dict[str, Any]) -> list[tuple[str, ...]]:
+def _rows(load: MemoryLoad) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
-    for name, told in [*load["memory"].items(), ("KV pool in use", load["kv"])]:
-        if top := told["peak"]:
-            values = f"{told['distinct']} distinct values in {told['n']} samples"
+    lines: dict[str, MemoryLine] = {**load["memory"], "KV pool in use": load["kv"]}
+    for name, line in lines.items():
+        if top := line["peak"]:
+            values = f"{line['distinct']} distinct values in {line['n']} samples"
             rows.append((f"{name}: peak", size(top["value"]), f"at {top['seconds']:.1f} s, {where_of(top)}; {values}"))
     rows += [
         (
             f"KV cache of a call at hop {hop}, median",
-            size(told["from_usage"]["median"]),
-            f"n={told['calls']}, at most {size(told['from_usage']['max'])}, by token counts",
+            size(found["from_usage"]["median"]),
+            f"n={found['calls']}, at most {size(found['from_usage']['max'])}, by token counts",
         )
-        for hop, told in load["kv_by_hop"].items()
+        for hop, found in load["kv_by_hop"].items()
     ]
-    told = load["fragmentation"]
+    empty = load["fragmentation"]
     rows.append(
         (
             "Internal fragmentation, mean",
-            percent(told.get("mean")),
-            f"n={told['n']}; token counts predict {percent(told.get('expected'))}",
+            percent(empty.get("mean")),
+            f"n={empty['n']}; token counts predict {percent(empty.get('expected'))}",
         )
     )
     rows += [
-        (f"Time in {phase}", percent(told["share"]), f"{told['seconds']:.2f} s of {load['seconds']:.1f} s")
-        for phase, told in load["phases"].items()
+        (f"Time in {phase}", percent(time["share"]), f"{time['seconds']:.2f} s of {load['seconds']:.1f} s")
+        for phase, time in load["phases"].items()
     ]
     idle = load["engine_idle"]
     rows.append(
@@ -166,46 +175,46 @@ def _rows(load: dict[str, Any]) -> list[tuple[str, ...]]:
     return rows
 
 
-def verdicts(summary: dict[str, Any]) -> list[str]:
+def verdicts(summary: GpuMemorySummary) -> list[str]:
     """Return what changes and when, and what a reader must know before using the numbers."""
     sentences = [_of_load(load) for load in summary["loads"]]
     sentences.append("Fragmentation is " + summary["fragmentation_kind"] + ".")
     for load in summary["loads"]:
         if not load["sampling"]:
             sentences.append(load["backend"] + ".")
-        for gpu, told in load["sampling"].items():
+        for gpu, found in load["sampling"].items():
             source = "REPLAYED trace" if load["backend"] == "replay" else "NVML"
             sentences.append(
-                f"GPU {gpu} ({source}): {told['samples']} samples at {number(told['rate_hertz'])} Hz, gaps p50 "
-                f"{1000 * told['gap_p50_seconds']:.1f}, p99 {in_ms(told['gap_p99_seconds'])}, "
-                f"longest {1000 * told['gap_max_seconds']:.1f} ms."
+                f"GPU {gpu} ({source}): {found['samples']} samples at {number(found['rate_hertz'])} Hz, gaps p50 "
+                f"{1000 * found['gap_p50_seconds']:.1f}, p99 {in_ms(found['gap_p99_seconds'])}, "
+                f"longest {1000 * found['gap_max_seconds']:.1f} ms."
             )
-            if not told["matches"]:
-                sentences.append(_of_other_interval(gpu, told))
+            if not found["matches"]:
+                sentences.append(_of_other_interval(gpu, found))
         if isinstance(load["nodes"], str):
             sentences.append(load["nodes"] + ".")
     return [*sentences, quality_in_words(summary["quality"])]
 
 
-def _of_other_interval(gpu: str, told: dict[str, Any]) -> str:
+def _of_other_interval(gpu: str, found: Sampling) -> str:
     """Return a warning for samples at another interval: the load is measured, but short peaks are not."""
     return (
-        f"GPU {gpu} was sampled every {1000 * told['gap_p50_seconds']:.3g} ms, "
-        f"NOT every {1000 * told['asked_seconds']:g} ms as requested, so shorter peaks do not show. "
+        f"GPU {gpu} was sampled every {1000 * found['gap_p50_seconds']:.3g} ms, "
+        f"NOT every {1000 * found['asked_seconds']:g} ms as requested, so shorter peaks do not show. "
         "Request an interval that the exporter can keep with --sample-interval, or free its CPU."
     )
 
 
-def _of_load(load: dict[str, Any]) -> str:
+def _of_load(load: MemoryLoad) -> str:
     top, pool = load["kv"]["peak"], load["kv"]["pool_bytes"]
     parts = ["The usage of the KV pool was not scraped"]
     if top:
         of_pool = f" of {size(pool)}" if pool else ""
         parts = [f"KV pool usage peaks at {size(top['value'])}{of_pool} after {top['seconds']:.1f} s, {where_of(top)}"]
     parts += [
-        f"{name}: {told['distinct']} distinct values in {told['n']} samples"
-        for name, told in load["memory"].items()
-        if told["peak"]
+        f"{name}: {line['distinct']} distinct values in {line['n']} samples"
+        for name, line in load["memory"].items()
+        if line["peak"]
     ]
     return "; ".join([*parts, f"the engine is idle for {percent(load['engine_idle']['share'])} of the time"]) + "."
 
