@@ -8,8 +8,6 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
-import pytest
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -193,90 +191,3 @@ def test_modules_are_named_after_something() -> None:
     """A module called after nothing collects everything."""
     files = (*SOURCES, *TESTS)
     assert [name_of(path) for path in files if VAGUE_NAMES & {*path.relative_to(ROOT).parts, path.stem}] == []
-
-
-def test_every_test_says_why() -> None:
-    """A test without a reason is deleted by the next who finds it in the way."""
-    tests = (
-        (name_of(path), node)
-        for path in TESTS
-        for node in ast.walk(tree_of(path))
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_")
-    )
-    assert [f"{file}: {node.name}" for file, node in tests if not ast.get_docstring(node)] == []
-
-
-CLOCKS = {"monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "time", "time_ns", "process_time"}
-# path: why a duration by the real clock is compared there after all.
-TIMED: dict[str, str] = {}
-
-
-def clocked(node: ast.AST, instants: set[str], durations: set[str]) -> bool:
-    """Return whether an expression holds a duration: an instant that was subtracted, or a name of such a difference."""
-    return any(
-        (isinstance(part, ast.Name) and part.id in durations)
-        or (
-            isinstance(part, ast.BinOp)
-            and isinstance(part.op, ast.Sub)
-            and (
-                is_instant(part.right, instants) or (is_instant(part.left, set()) and isinstance(part.right, ast.Name))
-            )
-        )
-        for part in ast.walk(node)
-    )
-
-
-def is_instant(node: ast.AST, instants: set[str]) -> bool:
-    """Return whether an expression is a reading of the real clock, or the name of one."""
-    if isinstance(node, ast.Name):
-        return node.id in instants
-    call = node.func if isinstance(node, ast.Call) else None
-    return isinstance(call, ast.Attribute) and ast.unparse(call.value) == "time" and call.attr in CLOCKS
-
-
-def timed_assertions(tree: ast.AST) -> Iterator[int]:
-    """Yield the line of each assertion about how long something took."""
-    for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)):
-        instants: set[str] = set()
-        durations: set[str] = set()
-        for step in sorted(
-            (node for node in ast.walk(function) if hasattr(node, "lineno")), key=lambda one: one.lineno
-        ):
-            if isinstance(step, ast.Assign):
-                names = {target.id for target in step.targets if isinstance(target, ast.Name)}
-                if is_instant(step.value, instants):
-                    instants |= names
-                elif clocked(step.value, instants, durations):
-                    durations |= names
-            elif isinstance(step, ast.Assert) and clocked(step.test, instants, durations):
-                yield step.lineno
-
-
-def test_no_test_asserts_how_long_something_took() -> None:
-    """On a busy machine it fails, on an idle one it proves nothing; clocks are injected, speed is in benchmarks/."""
-    found = {
-        f"{name_of(path)}:{line}"
-        for path in TESTS
-        if name_of(path) not in TIMED
-        for line in timed_assertions(tree_of(path))
-    }
-    assert not found
-    assert all((ROOT / name).exists() for name in TIMED)
-
-
-@pytest.mark.parametrize(
-    ("body", "is_timed"),
-    [
-        ("a = time.monotonic(); work(); assert time.monotonic() - a < 3", True),
-        ("a = time.perf_counter(); work(); took = time.perf_counter() - a; assert took < 3", True),
-        ("a = time.time(); work(); assert approx(time.time() - a) == 1", True),
-        ("assert max(time.monotonic() - at for at in begun) < 1", True),
-        ("until = time.monotonic() + 5\n  while time.monotonic() < until: work()\n  assert done", False),
-        ("a = clock(); work(); assert clock() - a == 3", False),
-        ("a = time.time(); found = query(a - 60, a); assert found", False),
-        ("a = time.monotonic(); work(); assert at >= a", False),
-    ],
-)
-def test_a_timed_assertion_is_told_from_a_wait(body: str, is_timed: bool) -> None:
-    """A rule that is blind, or that forbids every deadline, would be switched off."""
-    assert bool(list(timed_assertions(ast.parse(f"def test():\n  {body}")))) is is_timed
