@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
@@ -69,23 +70,26 @@ def targets(dashboard: Json) -> Iterator[tuple[str, str]]:
             yield annotation["name"], expression
 
 
-def selectors(expression: str) -> Iterator[tuple[promql_parser.VectorSelector, bool]]:
-    """Yield each selector of an expanded expression, and whether it is read over a range."""
+@cache
+def selectors(expression: str) -> tuple[tuple[promql_parser.VectorSelector, bool], ...]:
+    """Return each selector of an expanded expression, and whether it is read over a range.
+
+    Raises:
+        ValueError: the expression cannot be parsed.
+    """
     found: list[promql_parser.Expr] = []
     promql_parser.walk(promql_parser.parse(expression), found.append)
     ranged = [node.vector_selector for node in found if isinstance(node, promql_parser.MatrixSelector)]
     texts = {str(selector) for selector in ranged}
-    yield from ((selector, True) for selector in ranged)
-    for node in found:
-        if isinstance(node, promql_parser.VectorSelector) and str(node) not in texts:
-            yield node, False
+    instant = [node for node in found if isinstance(node, promql_parser.VectorSelector) and str(node) not in texts]
+    return (*((selector, True) for selector in ranged), *((selector, False) for selector in instant))
 
 
 def _parsed(dashboard: Json) -> Iterator[tuple[str, str]]:
     """Yield each query that can be parsed, expanded; those that cannot are another rule's."""
     for title, expression in targets(dashboard):
         try:
-            promql_parser.parse(expand(expression))
+            selectors(expand(expression))
         except ValueError:
             continue
         yield title, expression
@@ -133,7 +137,7 @@ def _no_targets(dashboard: Json) -> Iterator[str]:
 def _promql(dashboard: Json) -> Iterator[str]:
     for title, expression in targets(dashboard):
         try:
-            promql_parser.parse(expand(expression))
+            selectors(expand(expression))
         except ValueError as error:
             yield f"{title}: {error}"
 

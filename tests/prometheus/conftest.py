@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from typing import TYPE_CHECKING, Any
 
@@ -33,12 +34,21 @@ def found_promtool() -> Promtool:
     return running(find_prometheus(cache_dir()))
 
 
+# It allocates much and lives for a second: garbage that is collected less often saves a fifth of its CPU time.
+RARE_COLLECTION = {"GOGC": "400"}
+
+
 def running(prometheus: PrometheusBinary) -> Promtool:
     """Return a function that runs the promtool of a Prometheus."""
 
     def run(*arguments: str | Path) -> str:
         done = subprocess.run(
-            [prometheus.promtool, *arguments], capture_output=True, text=True, check=False, timeout=60
+            [prometheus.promtool, *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+            env=os.environ | RARE_COLLECTION,
         )
         printed = done.stdout + done.stderr
         assert done.returncode == 0, printed

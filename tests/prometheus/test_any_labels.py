@@ -36,11 +36,12 @@ LOOSER = {"run, experiment, arm", "run, experiment, arm, phase", "cluster, names
 def relabelled(test: Json, way: str) -> Json | None:
     """Return a case with its series labelled that way, and the number of alerts that must fire at each instant.
 
-    An alert on one target fires for each target; None where two series of the case would become one.
+    An alert on one target fires for each target. None where two series of the case would become one, and where the
+    labels stay the same: that case is run by test_alerts.py.
     """
     before = {each["series"]: each["values"] for each in test.get("input_series", ())}
     series = WAYS[way](before)
-    if len(series) < len(before):
+    if len(series) < len(before) or list(map(parsed, series)) == list(map(parsed, before)):
         return None
     changed: Json = {key: value for key, value in test.items() if key not in {"alert_rule_test", "promql_expr_test"}}
     changed["input_series"] = [{"series": name, "values": values} for name, values in series.items()]
@@ -70,16 +71,20 @@ def _counts(asked: Json, way: str, *, is_scraped: bool) -> Iterator[Json]:
 
 @pytest.mark.prometheus
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("cases", CASES, ids=lambda cases: cases.stem)
-def test_no_label_changes_an_alert(cases: Path, way: str, found_promtool: Callable[..., str], tmp_path: Path) -> None:
+def test_no_label_changes_an_alert(way: str, found_promtool: Callable[..., str], tmp_path: Path) -> None:
     """A join on equal labels goes empty with the first label that only one side has, and its alert cries or sleeps.
 
     Whoever is woken must find the target: what labels it has are on the alert.
     """
-    suite = read_suite(cases)
-    suite["tests"] = [changed for test in suite["tests"] if (changed := relabelled(test, way))]
-    assert suite["tests"]
-    found_promtool("test", "rules", *write_narrowed(suite, tmp_path))
+    changed = 0
+    for cases in CASES:
+        suite, folder = read_suite(cases), tmp_path / cases.stem
+        suite["tests"] = [new for test in suite["tests"] if (new := relabelled(test, way))]
+        folder.mkdir()
+        if suite["tests"]:
+            found_promtool("test", "rules", *write_narrowed(suite, folder))
+        changed += len(suite["tests"])
+    assert changed > 20
 
 
 def joins(expression: str) -> Iterator[tuple[str, str | None]]:
