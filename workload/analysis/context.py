@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import numpy as np
 
 from workload.errors import UsageError
 from workload.record.results import Row, calls_with_usage
 from workload.statistics.curvature import power, quadratic_share
-from workload.statistics.growth import Fit, Growth, design, fit_growth
+from workload.statistics.growth import Fit, Growth, Shape, design, fit_growth
 from workload.statistics.resampling import TAILS, bounded, wild_responses
 from workload.statistics.wall import is_wall, slope_ratio
 from workload.theory.physics import kv_bytes_per_token, prefill_cost
@@ -20,12 +19,57 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from workload.statistics.usl import Bounds
 
 # Over fewer tokens the time of the last chunk weighs more than that of a token.
 MIN_DECODED = 8
 SHARES_AT = (512, 2048, 8192)
 BAND_RESAMPLES = 999
 Points = tuple["NDArray[np.float64]", "NDArray[np.float64]"]
+
+
+class Physics(TypedDict, total=False):
+    """What the model's config says before anything is measured, or only why it says nothing, `unknown`."""
+
+    unknown: str
+    linear_flops_per_token: int
+    quadratic_flops: int
+    quadratic_share_at: dict[str, float]
+    kv_bytes_per_token: int
+
+
+class GrowthFit(TypedDict, total=False):
+    """How seconds grow with tokens. Only `calls` and `lengths` are there if nothing fits, and `unknown` says why.
+
+    Attributes:
+        calls, lengths: the calls, and their distinct lengths.
+        tokens, seconds: the shortest and the longest length, and the fit there.
+        quadratic_share: the quadratic term over the linear one at the longest length, with its interval;
+            `no_quadratic_share` says why it is None.
+        expected_quadratic_share: by the model's config.
+        power: the probability that calls like these show it.
+        slope_ratio: see `workload.statistics.wall`; `no_slope_ratio` says why it is None.
+    """
+
+    calls: int
+    lengths: int
+    unknown: str
+    tokens: list[float]
+    shape: Shape
+    coefficients: list[float]
+    seconds: list[float]
+    knot_tokens: float | None
+    aicc: dict[Shape, float]
+    bic: dict[Shape, float]
+    quadratic_share: float | None
+    no_quadratic_share: str
+    quadratic_share_ci: Bounds
+    is_superlinear: bool
+    expected_quadratic_share: float | None
+    power: float | None
+    slope_ratio: dict[Literal["knot_tokens", "knot_ci", "ratio", "ci"], Any] | None
+    no_slope_ratio: str
+    is_wall: bool
 
 
 def prefill_points(calls: Iterable[Row]) -> Points:
@@ -53,8 +97,8 @@ def decode_points(calls: Iterable[Row]) -> Points:
     return _columns(found)
 
 
-def physics_of(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the model's config says before anything is measured; `unknown` tells why it says nothing."""
+def physics_of(config: Mapping[str, Any]) -> Physics:
+    """Return what the model's config says."""
     try:
         cost, kv_bytes = prefill_cost(config), kv_bytes_per_token(config)
     except UsageError as error:
@@ -67,23 +111,20 @@ def physics_of(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def expected_share(physics: Mapping[str, Any], tokens: float) -> float | None:
+def expected_share(physics: Physics, tokens: float) -> float | None:
     """Return the quadratic term over the linear one of a prefill of `tokens`, by the config; None if it is unknown."""
     if "unknown" in physics:
         return None
-    return float(physics["quadratic_flops"] * tokens / physics["linear_flops_per_token"])
+    return physics["quadratic_flops"] * tokens / physics["linear_flops_per_token"]
 
 
-def growth_of(points: Points, physics: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def growth_of(points: Points, physics: Physics | None = None) -> GrowthFit:
     """Return the shape of seconds against tokens, how quadratic it is, and whether it has a wall.
 
-    `seconds` are those of the fit at the shortest and at the longest length, `tokens`.
-
-    With `physics`, of a prefill, also the expected quadratic share at the largest length, and the probability that
-    calls like these show it. `unknown` tells what could not be fitted and why.
+    `physics`, of a prefill, adds the expected quadratic share and the power.
     """
     tokens, seconds = points
-    found: dict[str, Any] = {"calls": len(tokens), "lengths": len(np.unique(tokens))}
+    found: GrowthFit = {"calls": len(tokens), "lengths": len(np.unique(tokens))}
     try:
         growth = fit_growth(tokens, seconds)
     except ValueError as error:
@@ -100,9 +141,7 @@ def growth_of(points: Points, physics: Mapping[str, Any] | None = None) -> dict[
     return found | _curvature(tokens, seconds, physics) | _wall(tokens, seconds, growth)
 
 
-def _curvature(
-    tokens: NDArray[np.float64], seconds: NDArray[np.float64], physics: Mapping[str, Any] | None
-) -> dict[str, Any]:
+def _curvature(tokens: NDArray[np.float64], seconds: NDArray[np.float64], physics: Physics | None) -> GrowthFit:
     try:
         share = quadratic_share(tokens, seconds)
     except ValueError as error:
@@ -117,13 +156,20 @@ def _curvature(
     }
 
 
-def _wall(tokens: NDArray[np.float64], seconds: NDArray[np.float64], growth: Growth) -> dict[str, Any]:
+def _wall(tokens: NDArray[np.float64], seconds: NDArray[np.float64], growth: Growth) -> GrowthFit:
     try:
         ratio = slope_ratio(tokens, seconds)
     except ValueError as error:
         return {"slope_ratio": None, "no_slope_ratio": str(error), "is_wall": False}
-    numbers = {key: bounded(value) for key, value in asdict(ratio).items()}
-    return {"slope_ratio": numbers, "is_wall": is_wall(growth, ratio)}
+    return {
+        "slope_ratio": {
+            "knot_tokens": ratio.knot_tokens,
+            "knot_ci": bounded(ratio.knot_ci),
+            "ratio": bounded(ratio.ratio),
+            "ci": bounded(ratio.ci),
+        },
+        "is_wall": is_wall(growth, ratio),
+    }
 
 
 def fit_band(points: Points, fit: Fit, at: NDArray[np.float64]) -> NDArray[np.float64]:

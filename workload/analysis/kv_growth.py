@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import ceil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from workload.record.results import Row
+    from workload.statistics.paired import Interval
 
 # A context of 50 blocks is told to 2 %, the block that is not full included.
 MIN_BLOCKS = 50
@@ -29,10 +30,35 @@ RESAMPLES = 1_999
 
 @dataclass(frozen=True)
 class KvUse:
-    """What a call held at its end: `tokens` with keys and values, and the blocks of the pool then in use."""
+    """What a call used at its end: `tokens` with keys and values, and the blocks of the pool then in use."""
 
     tokens: int
     blocks: float
+
+
+class KvGrowth(TypedDict):
+    """Bytes per token of context by each source, and whether all are within 2 % of what the config says.
+
+    Attributes:
+        capacity_bytes_per_token: the engine's pool over the tokens that fit into it; None if the pool was computed
+            from the config.
+        slope_bytes_per_token: the growth of the bytes in use over contexts of `MIN_BLOCKS` blocks or more, so that the
+            rounding up to whole blocks drops out; its interval is 95 %, by the wild bootstrap.
+        calls, seen_calls: calls of at least `MIN_BLOCKS` blocks, and all calls.
+        pool_is_told: whether the engine reports its pool's bytes. Otherwise a block's bytes are the config's, and the
+            slope says only how many blocks are taken.
+        is_within: None if a source is missing.
+    """
+
+    expected_bytes_per_token: int | None
+    capacity_bytes_per_token: float | None
+    slope_bytes_per_token: float | None
+    slope_ci: Interval | None
+    calls: int
+    seen_calls: int
+    pool_is_told: bool
+    blocks_as_needed: int | None
+    is_within: bool | None
 
 
 def tokens_of(call: Row) -> int:
@@ -40,39 +66,33 @@ def tokens_of(call: Row) -> int:
     return int(call["prompt_tokens"] + call["completion_tokens"] - 1)
 
 
-def kv_growth(held: Sequence[KvUse], engine: Mapping[str, Any], expected: int | None) -> dict[str, Any]:
-    """Return bytes a token by each witness, and whether all are within 2 % of what the config says.
-
-    `capacity` is the engine's pool over the tokens that fit into it; a pool that was computed from the config is no
-    witness. `slope` is the growth of the bytes in use over contexts of `MIN_BLOCKS` blocks or more, so the rounding up
-    to whole blocks drops out; its interval is 95 %, by the wild bootstrap. A witness that is missing is None, and then
-    nothing is confirmed. Where `pool_is_told` is false, a block's bytes are the config's, and the slope says only how
-    many blocks are taken.
+def kv_growth(used: Sequence[KvUse], engine: Mapping[str, Any], expected: int | None) -> KvGrowth:
+    """Return how the KV cache grows with the context.
 
     Args:
-        held: of calls that were alone in the engine.
+        used: of calls that were alone in the engine.
         engine: the facts of the engine, see `workload.engine.facts.EngineFacts`.
-        expected: bytes a token by the model's config.
+        expected: bytes per token by the model's config.
     """
     size, block_bytes = engine.get("block_size"), engine.get("kv_block_bytes")
     is_told = engine.get("kv_pool_is_told", True)
-    long = [one for one in held if one.blocks >= MIN_BLOCKS]
-    found: dict[str, Any] = {
+    long = [one for one in used if one.blocks >= MIN_BLOCKS]
+    found: KvGrowth = {
         "expected_bytes_per_token": expected,
         "capacity_bytes_per_token": block_bytes / size if is_told and size and block_bytes else None,
         "slope_bytes_per_token": None,
         "slope_ci": None,
         "calls": len(long),
-        "seen_calls": len(held),
+        "seen_calls": len(used),
         "pool_is_told": is_told,
-        "blocks_as_needed": sum(one.blocks == ceil(one.tokens / size) for one in held) if size else None,
+        "blocks_as_needed": sum(one.blocks == ceil(one.tokens / size) for one in used) if size else None,
         "is_within": None,
     }
     tokens = np.array([one.tokens for one in long], dtype=np.float64)
     if block_bytes and len(long) >= MIN_CALLS and len(np.unique(tokens)) >= 3:
-        used = np.array([one.blocks for one in long]) * block_bytes
+        in_use = np.array([one.blocks for one in long]) * block_bytes
         design = np.column_stack([np.ones_like(tokens), tokens])
-        responses = np.vstack([used, wild_responses(design, used, RESAMPLES, np.random.default_rng(0))])
+        responses = np.vstack([in_use, wild_responses(design, in_use, RESAMPLES, np.random.default_rng(0))])
         slopes = (np.linalg.pinv(design) @ responses.T)[1]
         found |= {"slope_bytes_per_token": float(slopes[0]), "slope_ci": percentile_interval(slopes[1:])}
     witnesses = (found["capacity_bytes_per_token"], found["slope_bytes_per_token"])

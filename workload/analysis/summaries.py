@@ -11,9 +11,11 @@ if TYPE_CHECKING:
 
     from workload.analysis.ab import Amdahl, Compared, Quality, Quantity
     from workload.analysis.cache import HitRates
+    from workload.analysis.context import GrowthFit, Physics
     from workload.analysis.dependencies import QuestionPath
     from workload.analysis.engine_effects import EngineEffects
-    from workload.analysis.latency import Ending, HopContext, HopsOfType, NodeTime
+    from workload.analysis.kv_growth import KvGrowth
+    from workload.analysis.latency import Ending, HopContext, HopsOfType, NodeTime, Quartiles
     from workload.analysis.levels import Scaling
     from workload.analysis.levels_observed import LevelRow
     from workload.analysis.overlap import Activity
@@ -186,6 +188,38 @@ class GpuMemorySummary(Summary):
     fragmentation_kind: str
     kv_resident_but_idle: str
     loads: list[MemoryLoad]
+    quality: dict[str, Quality]
+
+
+class Wall(TypedDict, total=False):
+    """A length from which calls are slower, wait or fail; a bend has its slope ratio, any other cause its calls."""
+
+    cause: str
+    tokens: int | float | None
+    slope_ratio: Any
+    calls: int
+
+
+class Footprint(TypedDict):
+    """What a call of `tokens` tokens took in the KV pool and in memory."""
+
+    tokens: int | None
+    blocks: float | None
+    memory_bytes: float | None
+
+
+class ContextGrowthSummary(Summary):
+    """Experiment 5; fits and footprints are by arm, `tokens_a_question` is None without an answer."""
+
+    physics: Physics
+    prefill: dict[str, GrowthFit]
+    decode: dict[str, GrowthFit]
+    kv: KvGrowth
+    walls: list[Wall]
+    context_by_hop: dict[str, list[HopContext]]
+    tokens_a_question: Quartiles | None
+    footprints: dict[str, list[Footprint]]
+    device: bool
     quality: dict[str, Quality]
 
 

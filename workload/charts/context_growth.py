@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workload.analysis.context import decode_points, fit_band, prefill_points
+from workload.analysis.context import GrowthFit, Points, decode_points, fit_band, prefill_points
 from workload.analysis.latency import accumulated
 from workload.analysis.wording import number, percent
 from workload.charts.canvas import DARK, GREY, MARKERS, NODE_COLOURS, duration, legend, name, save, sheet
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-    from workload.analysis.context import Points
+    from workload.analysis.summaries import ContextGrowthSummary
     from workload.charts.drawing import Drawing
 
 MIB, GIB = 2**20, 2**30
@@ -30,14 +30,14 @@ HEADROOM = 1.2
 CALLS = ("the agent's own calls", "the sweep's calls")
 
 
-def draw(drawing: Drawing[Any]) -> list[Path]:
+def draw(drawing: Drawing[ContextGrowthSummary]) -> list[Path]:
     """Draw latency, memory and tokens against the context, and keep the data of every panel."""
     for panel in ALL:
         drawing.traces(panel)
     return [draw_latency(drawing), draw_memory(drawing), draw_tokens(drawing)]
 
 
-def draw_latency(drawing: Drawing[Any]) -> Path:
+def draw_latency(drawing: Drawing[ContextGrowthSummary]) -> Path:
     """Draw prefill against uncached tokens and decode against context, each with its fit."""
     swept = drawing.arms[1]
     fit, decode = drawing.summary["prefill"][swept], drawing.summary["decode"][swept]
@@ -52,9 +52,9 @@ def draw_latency(drawing: Drawing[Any]) -> Path:
             _points(axes, place, (tokens, seconds * scale))
         tokens, seconds = points_of(drawing.data.calls_of(swept))
         _fit(axes, (tokens, seconds * scale))
-    if fit.get("expected_quadratic_share"):
+    if expected := fit.get("expected_quadratic_share"):
         calls = drawing.data.calls_of(swept)
-        _expected(upper, prefill_points(calls), fit["expected_quadratic_share"] / fit["tokens"][1])
+        _expected(upper, prefill_points(calls), expected / fit["tokens"][1])
     for axes in (upper, lower):
         axes.set_xlim(left=0)
         axes.set_ylim(0, HEADROOM * axes.get_ylim()[1])
@@ -64,7 +64,7 @@ def draw_latency(drawing: Drawing[Any]) -> Path:
     return save(canvas, drawing.folder / "context_vs_latency.png")
 
 
-def _certainty(fit: dict[str, Any]) -> str:
+def _certainty(fit: GrowthFit) -> str:
     if fit.get("quadratic_share_ci") is None:
         return f": {fit['calls']} calls are too few for a fit"
     low, high = (percent(bound) if bound is not None else "no bound" for bound in fit["quadratic_share_ci"])
@@ -74,7 +74,7 @@ def _certainty(fit: dict[str, Any]) -> str:
     return f": n² is {share} [{low}, {high}] of n{known}; band: 95 %"
 
 
-def _ends(fit: dict[str, Any]) -> str:
+def _ends(fit: GrowthFit) -> str:
     if "unknown" in fit:
         return f": {fit['calls']} calls are too few for a fit"
     pairs = zip(fit["seconds"], fit["tokens"], strict=True)
@@ -109,7 +109,7 @@ def _expected(axes: Axes, points: Points, share_a_token: float) -> None:
     axes.plot(n, curve, color=GREY, linewidth=1.2, linestyle="--", label="shape of the config's FLOPs")
 
 
-def draw_memory(drawing: Drawing[Any]) -> Path:
+def draw_memory(drawing: Drawing[ContextGrowthSummary]) -> Path:
     """Draw the KV cache in use and the memory of the device, or of the engine's processes, against the context."""
     kv, swept = drawing.summary["kv"], drawing.arms[1]
     title = "How much memory does a context take?"
@@ -120,15 +120,14 @@ def draw_memory(drawing: Drawing[Any]) -> Path:
     elif not kv["pool_is_told"]:
         title += ", with the config's bytes per block"
     canvas, (upper, lower) = sheet(title, drawing.footer, (3.2, 2.2))
-    block_bytes = next((part.engine["kv_block_bytes"] for part in drawing.data.measured), None)
+    block_bytes = next((part.engine["kv_block_bytes"] for part in drawing.data.measured), 0) or 0
     for place, arm in enumerate(drawing.arms):
-        rows = drawing.summary["footprints"][arm]
-        seen = [row for row in rows if row["blocks"] is not None and block_bytes]
-        tokens, held = [row["tokens"] for row in seen], [row["blocks"] * block_bytes / MIB for row in seen]
-        _points(upper, place, (np.array(tokens), np.array(held)))
-        known = [row for row in seen if row["memory_bytes"] is not None]
-        memory = np.array([row["memory_bytes"] / GIB for row in known])
-        _points(lower, place, (np.array([row["tokens"] for row in known]), memory))
+        seen = [row for row in drawing.summary["footprints"][arm] if row["blocks"] is not None and block_bytes]
+        used = [(row["tokens"], blocks * block_bytes / MIB) for row in seen if (blocks := row["blocks"]) is not None]
+        memory = [(row["tokens"], peak / GIB) for row in seen if (peak := row["memory_bytes"]) is not None]
+        for axes, points in ((upper, used), (lower, memory)):
+            tokens, values = np.array(points, dtype=np.float64).reshape(-1, 2).T
+            _points(axes, place, (tokens, values))
     if kv["expected_bytes_per_token"] and drawing.summary["footprints"][swept]:
         longest = max(row["tokens"] or 0 for row in drawing.summary["footprints"][swept])
         line = np.array([0, longest])
@@ -147,7 +146,7 @@ def draw_memory(drawing: Drawing[Any]) -> Path:
     return save(canvas, drawing.folder / "context_vs_memory.png")
 
 
-def draw_tokens(drawing: Drawing[Any]) -> Path:
+def draw_tokens(drawing: Drawing[ContextGrowthSummary]) -> Path:
     """Draw the prompts' length by hop and node, and the tokens that a question has used by each hop."""
     agent = drawing.arms[0]
     by_hop, sums = drawing.summary["context_by_hop"], accumulated(drawing.data.calls_of(agent))
@@ -195,5 +194,5 @@ def _median(axes: Axes, rows: Sequence[Sequence[tuple[int, int]]]) -> None:
         axes.annotate(note, (hop, 0), (0, 3), textcoords="offset points", ha="center", fontsize=7, color=DARK)
 
 
-def _longest(fit: dict[str, Any]) -> str:
+def _longest(fit: GrowthFit) -> str:
     return number(fit["tokens"][1])

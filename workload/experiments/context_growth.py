@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from workload.analysis import latency
 from workload.analysis.ab import quality, quality_in_words
-from workload.analysis.context import decode_points, growth_of, onset, physics_of, prefill_points
-from workload.analysis.kv_growth import kv_growth
-from workload.analysis.memory_of_calls import memory_of_calls
+from workload.analysis.context import GrowthFit, decode_points, growth_of, onset, physics_of, prefill_points
+from workload.analysis.kv_growth import KvGrowth, kv_growth
+from workload.analysis.memory_of_calls import CallMemory, memory_of_calls
 from workload.analysis.wording import number, percent
 from workload.charts.canvas import duration
 from workload.charts.context_growth import draw
@@ -18,8 +18,8 @@ from workload.theory.physics import read_config
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from workload.analysis.memory_of_calls import CallMemory
-    from workload.record.results import Row, RunData
+    from workload.analysis.summaries import ContextGrowthSummary, Footprint, Wall
+    from workload.record.results import RunData
     from workload.settings import LoadSettings
 
 # Up to the arm's context limit; the last length exceeds it with question and reply, and is refused.
@@ -43,24 +43,27 @@ AGENT = Arm("context-8192", "context-8192")
 SWEEP = Arm("sweep", "context-8192-off", points=sweep_points)
 
 
-def reduce(data: RunData) -> dict[str, Any]:
-    """Return the growth of prefill and decode, the KV cache's bytes a token, the walls, and the tokens by hop."""
+def reduce(data: RunData) -> ContextGrowthSummary:
+    """Return the growth of prefill and decode, the KV cache's bytes per token, the walls, and the tokens by hop."""
     engine = data.measured[-1].engine  # of the sweep, whose blocks are counted
     physics = physics_of(read_config(engine.get("model_path")))
     agent, swept = data.calls_of(AGENT.name), data.calls_of(SWEEP.name)
     prints = {arm.name: memory_of_calls(data, arm.name) for arm in (AGENT, SWEEP)}
-    growth = {
-        "prefill": {arm: growth_of(prefill_points(calls), physics) for arm, calls in _arms(agent, swept)},
-        "decode": {arm: growth_of(decode_points(calls)) for arm, calls in _arms(agent, swept)},
-    }
-    held = [one.kv_use for one in prints[SWEEP.name] if one.kv_use]
-    expected = physics.get("kv_bytes_per_token")
+    arms = {AGENT.name: agent, SWEEP.name: swept}
+    prefill = {arm: growth_of(prefill_points(calls), physics) for arm, calls in arms.items()}
+    decode = {arm: growth_of(decode_points(calls)) for arm, calls in arms.items()}
+    used = [one.kv_use for one in prints[SWEEP.name] if one.kv_use]
     sums = [rows[-1][1] for rows in latency.accumulated(agent).values()]
     return {
         "physics": physics,
-        **growth,
-        "kv": kv_growth(held, engine, expected),
-        "walls": walls(growth, data, [*prints[AGENT.name], *prints[SWEEP.name]]),
+        "prefill": prefill,
+        "decode": decode,
+        "kv": kv_growth(used, engine, physics.get("kv_bytes_per_token")),
+        "walls": walls(
+            {"prefill": prefill[SWEEP.name], "decode": decode[SWEEP.name]},
+            data,
+            [*prints[AGENT.name], *prints[SWEEP.name]],
+        ),
         "context_by_hop": latency.context_by_hop(agent),
         "tokens_a_question": latency.quartiles(sums) if sums else None,
         "footprints": {arm: [_row(one) for one in found] for arm, found in prints.items()},
@@ -69,13 +72,13 @@ def reduce(data: RunData) -> dict[str, Any]:
     }
 
 
-def walls(growth: Mapping[str, Any], data: RunData, prints: Sequence[CallMemory]) -> list[dict[str, Any]]:
-    """Return each wall by its cause, with the tokens at which it stands."""
+def walls(growth: Mapping[str, GrowthFit], data: RunData, prints: Sequence[CallMemory]) -> list[Wall]:
+    """Return each wall by its cause, with the tokens at which it stands; `growth` is that of the sweep, by part."""
     calls = [one.call for one in prints]
-    found = [
-        {"cause": f"{part} bends", "tokens": fit["slope_ratio"]["knot_tokens"], "slope_ratio": fit["slope_ratio"]}
-        for part in ("prefill", "decode")
-        if (fit := growth[part][SWEEP.name]).get("is_wall")
+    found: list[Wall] = [
+        {"cause": f"{part} bends", "tokens": ratio["knot_tokens"], "slope_ratio": ratio}
+        for part, fit in growth.items()
+        if fit.get("is_wall") and (ratio := fit["slope_ratio"])
     ]
     for cause, affected in (
         ("preemption", [one.is_preempted for one in prints]),
@@ -89,11 +92,11 @@ def walls(growth: Mapping[str, Any], data: RunData, prints: Sequence[CallMemory]
     return found
 
 
-def headline(summary: dict[str, Any]) -> list[tuple[str, ...]]:
+def headline(summary: ContextGrowthSummary) -> list[tuple[str, ...]]:
     """Return the rows of the closing table: quantity, agent, sweep."""
     rows: list[tuple[str, ...]] = []
-    for part in ("prefill", "decode"):
-        fits = [summary[part][arm.name] for arm in (AGENT, SWEEP)]
+    for part, by_arm in (("prefill", summary["prefill"]), ("decode", summary["decode"])):
+        fits = [by_arm[arm.name] for arm in (AGENT, SWEEP)]
         rows += [
             (f"{part}: calls, longest context", *(f"{fit['calls']}, {_longest(fit)}" for fit in fits)),
             (f"{part}: shape", *(fit.get("shape", "too few calls") for fit in fits)),
@@ -109,7 +112,7 @@ def headline(summary: dict[str, Any]) -> list[tuple[str, ...]]:
     return rows
 
 
-def verdicts(summary: dict[str, Any]) -> list[str]:
+def verdicts(summary: ContextGrowthSummary) -> list[str]:
     """Return how prefill, decode and the KV cache grow, and every wall by its cause."""
     prefill, decode, kv = summary["prefill"][SWEEP.name], summary["decode"][SWEEP.name], summary["kv"]
     sentences = [f"Prefill of the sweep: {growth_in_words(prefill)}."]
@@ -128,7 +131,7 @@ def verdicts(summary: dict[str, Any]) -> list[str]:
     return [*sentences, quality_in_words(summary["quality"])]
 
 
-def kv_in_words(kv: Mapping[str, Any]) -> str:
+def kv_in_words(kv: KvGrowth) -> str:
     """Return whether the KV cache grows as the config predicts, and by which sources."""
     counted = f"{number(kv['slope_bytes_per_token'])} bytes per token counted in {kv['calls']} calls"
     config = f"{number(kv['expected_bytes_per_token'])} by the config"
@@ -143,7 +146,7 @@ def kv_in_words(kv: Mapping[str, Any]) -> str:
     return f"The KV cache's growth is not confirmed: only {kv['calls']} calls took 50 blocks or more."
 
 
-def growth_in_words(fit: Mapping[str, Any]) -> str:
+def growth_in_words(fit: GrowthFit) -> str:
     """Return what a fit says about the growth, and how certain it is."""
     if "unknown" in fit or fit.get("quadratic_share_ci") is None:
         return f"not known ({fit['calls']} calls of {fit['lengths']} lengths)"
@@ -153,22 +156,18 @@ def growth_in_words(fit: Mapping[str, Any]) -> str:
     return f"{fit['shape']}, {ends} tokens; {word}: n² is {_share(fit)} of n"
 
 
-def _share(fit: Mapping[str, Any]) -> str:
+def _share(fit: GrowthFit) -> str:
     if fit.get("quadratic_share_ci") is None:
         return "not known"
     low, high = (percent(bound) if bound is not None else "no bound" for bound in fit["quadratic_share_ci"])
     return f"{percent(fit['quadratic_share'])} [{low}, {high}]"
 
 
-def _longest(fit: Mapping[str, Any]) -> str:
+def _longest(fit: GrowthFit) -> str:
     return f"{number(fit['tokens'][1])} tokens" if "tokens" in fit else "no length"
 
 
-def _arms(agent: list[Row], swept: list[Row]) -> tuple[tuple[str, list[Row]], ...]:
-    return ((AGENT.name, agent), (SWEEP.name, swept))
-
-
-def _row(one: CallMemory) -> dict[str, Any]:
+def _row(one: CallMemory) -> Footprint:
     tokens = one.kv_use.tokens if one.kv_use else None
     return {"tokens": tokens, "blocks": one.blocks, "memory_bytes": one.memory_bytes}
 
