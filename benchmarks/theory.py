@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from condition import Bench
 from machine import describe
 
-from workload.analysis.cache import witnesses
+from workload.analysis.cache import hit_rates
 from workload.analysis.cache_inferred import settle
 from workload.commands.options import progress_bars
 from workload.corpus.default import open_corpus
@@ -83,7 +83,7 @@ def measure(flags: argparse.Namespace, progress: Progress, folder: Path) -> list
     for row in rows:
         measured = row.pop("measured")
         data = settle(read_run(journal.path, [measured]))
-        row |= {"engine": facts.as_dict(), "accounting": measured.accounting, **witnesses(data, measured.window.arm)}
+        row |= {"engine": facts.as_dict(), "accounting": measured.accounting, **hit_rates(data, measured.window.arm)}
         row["missed"] = missed(row)
     return rows
 

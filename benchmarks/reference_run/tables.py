@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
-from workload.analysis.cache import witnesses
+from workload.analysis.cache import hit_rates
 from workload.analysis.cache_inferred import settle
 from workload.record.results import Measured, RunData, read_run
 
@@ -49,7 +49,7 @@ def hits(found: Sequence[Load]) -> Iterator[tuple[str, ...]]:
     causes: Counter[str] = Counter()
     conditions = 0
     for name, arm, point, data in found:
-        told = witnesses(data, arm)
+        told = hit_rates(data, arm)
         hit, bound = (told[witness]["hit_rate"] for witness in ("responses", "bound"))
         if hit is None or bound is None:
             continue

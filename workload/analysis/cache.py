@@ -31,7 +31,7 @@ class HitRates(TypedDict):
 
     Attributes:
         agree_to_the_token: whether counters and responses are equal. None with caching off (vLLM then counts nothing),
-            where one of them is missing, and where `unknown` accounts for the difference.
+            if one of them is missing, or if `unknown` explains the difference.
         unknown: calls that were cut: the engine may have counted their tokens, but no response reported them.
         besides: other calls in the windows, such as a warm-up after a restart.
         inferred_calls: calls without reported cached tokens that count as 0; see `workload.analysis.cache_inferred`.
@@ -52,7 +52,7 @@ class HitRates(TypedDict):
     differences: list[Row]
 
 
-def witnesses(data: RunData, arm: str) -> HitRates:
+def hit_rates(data: RunData, arm: str) -> HitRates:
     """Return an arm's hit rate as the engine counted it, as the responses reported it, and as theory bounds it."""
     calls = [call for call in data.calls_of(arm) if call["is_windowed"]]
     uncounted = in_windows(data, arm)
@@ -91,13 +91,13 @@ def in_windows(data: RunData, arm: str) -> list[Row]:
 
 
 def _left(counted: float | None, *reported: float | None) -> float | None:
-    """Return the tokens that the engine counted and no response reported; None where a number is missing."""
+    """Return the tokens that the engine counted and no response reported; None if a number is missing."""
     known = [value for value in reported if value is not None]
     return None if counted is None or len(known) < len(reported) else counted - sum(known)
 
 
 def _agree(cached: float | None, prompt: float | None, cut: int) -> bool | None:
-    """Return whether no token is left over; None where a number is missing or calls that were cut explain the rest."""
+    """Return whether no token is left over; None if a number is missing or calls that were cut explain the rest."""
     if cached is None or prompt is None:
         return None
     if (cached, prompt) == (0, 0):

@@ -1,4 +1,4 @@
-"""What prompt tokens, context tokens and the prompts of others cost, fitted on the calls of one arm.
+"""The cost of prompt tokens, context tokens and other calls' prompts, fitted on the calls of one arm.
 
 The model follows what attention and the layers around it compute, and what one engine step contains:
 
@@ -51,10 +51,10 @@ class Costs(TypedDict):
 
 
 def fit_costs(calls: Sequence[Row], meanwhile: Sequence[float]) -> Costs | None:
-    """Return what calls cost; `meanwhile` is what was computed for others during each, see `computed_meanwhile`.
+    """Return the costs of calls; `meanwhile` is the work for others during each, see `computed_meanwhile`.
 
-    None for fewer than `MIN_CALLS` calls with known tokens and times, where all calls have equally many uncached
-    tokens, and where prompt tokens cost nothing.
+    None for fewer than `MIN_CALLS` calls with known tokens and times, if all calls have equally many uncached tokens,
+    or if prompt tokens cost nothing.
     """
     known = [call for call in calls if call["cached_tokens"] is not None and call["ttft_seconds"] is not None]
     prefilled = np.array([prefill(call) for call in known], dtype=np.float64).reshape(-1, 2)

@@ -1,4 +1,4 @@
-"""What each step of a question really needs: the tasks of a question, for its critical path."""
+"""What each step of a question really needs: the tasks of its critical path."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
     from workload.record.results import Row
 
-# Which tasks' results a task reads, as (task, hops before). That one task ran before another is no need of it: `decide`
-# reads clues and not documents, for one. A need that the question never had, such as hop 0, falls away.
+# The tasks whose results a task reads, as (task, hops before). Running earlier is not a need: `decide` reads clues but
+# not documents, for example. Needs that a question does not have, such as hop 0, are dropped.
 NEEDS: Mapping[str, tuple[tuple[str, int], ...]] = {
     "decompose": (("decide", 1), ("extract_clues", 1)),
     "embed": (("decompose", 0),),
@@ -21,12 +21,12 @@ NEEDS: Mapping[str, tuple[tuple[str, int], ...]] = {
     "accumulate": (("rerank", 0), ("accumulate", 1)),
     "extract_clues": (("accumulate", 0),),
     "decide": (("extract_clues", 0),),
-    # the loop ends with `decide`, or with a `decompose` that finds nothing left to ask
+    # the loop ends with `decide`, or with a `decompose` without a further query
     "generate": (("decide", 0), ("decompose", 0), ("accumulate", 0), ("accumulate", 1)),
     "extract_supporting_facts": (("generate", 0),),
     "finalize": (("generate", 0),),
 }
-# Their time is that of the stages inside them.
+# Their time is counted by the stages inside them.
 SPLIT_NODES = frozenset({"retrieve", "grade"})
 
 
@@ -46,7 +46,7 @@ class QuestionPath(TypedDict):
 
 
 def question_path(question: Row, visits: Iterable[Row], stages: Iterable[Row]) -> QuestionPath:
-    """Return the critical path of one question that was answered, from its own visits and stages."""
+    """Return the critical path of one answered question from its visits and stages."""
     seconds: dict[str, float] = {}
     needs: dict[str, list[str]] = {}
     for name, hop, duration in [
@@ -70,7 +70,7 @@ def question_path(question: Row, visits: Iterable[Row], stages: Iterable[Row]) -
 
 
 def paths_of(questions: Iterable[Row], visits: Sequence[Row], stages: Sequence[Row]) -> list[QuestionPath]:
-    """Return the critical path of every question that was answered."""
+    """Return the critical path of every answered question."""
     return [
         question_path(
             question,

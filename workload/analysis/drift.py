@@ -21,14 +21,14 @@ OTHER_PROMPTS = frozenset({"layout", "context", "context_budget"})
 
 
 def control_of(different: frozenset[str], points: Iterable[str]) -> str | None:
-    """Return what besides drift can move the decode time per token of two arms, in words that may be empty.
+    """Return the causes besides drift that can change the decode time per token of two arms, in words, maybe empty.
 
     Args:
         different: names of the settings in which they differ.
         points: names of the loads.
 
     Returns:
-        None where it is not a control, because the arms differ in something that may affect decoding.
+        None if it is not a control, because the arms differ in something that may affect decoding.
     """
     if not different <= SAME_PROMPTS | OTHER_PROMPTS:
         return None
@@ -40,9 +40,9 @@ def control_of(different: frozenset[str], points: Iterable[str]) -> str | None:
 def doubts(compared: Compared, allowed: float | None, cause: str, but_for: str | None) -> str:
     """Return clauses on the part of an end-to-end change that the arm cannot have caused, or an empty text.
 
-    Where theory allows less than was measured, they name the most that the arm can have caused. They name drift where
-    the control moved by more than the end-to-end time, and where it surely moved the same way and so explains what
-    theory does not.
+    If theory allows less than was measured, they name the most that the arm can have caused. They name drift if the
+    control changed by more than the end-to-end time, or if it significantly changed in the same direction and so
+    explains what theory does not.
 
     Args:
         compared: the comparisons of two arms by quantity.

@@ -57,7 +57,7 @@ class HopContext(Quartiles):
 
 
 def ended(questions: Iterable[Row]) -> list[Row]:
-    """Return the questions that were answered or failed; one that was interrupted has no latency."""
+    """Return the questions that were answered or failed; an interrupted one has no latency."""
     return [row for row in questions if row["outcome"] in ENDED]
 
 

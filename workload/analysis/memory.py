@@ -10,6 +10,7 @@ import numpy as np
 from workload.analysis.overlap import Span, busy_union
 from workload.analysis.spans import active_at, lies_in, pauses
 from workload.analysis.time_series import TimeSeries
+from workload.record.results import group
 from workload.statistics.percentiles import quantile
 
 if TYPE_CHECKING:
@@ -136,13 +137,15 @@ def by_node(line: TimeSeries, visits: Iterable[Row]) -> dict[str, Spread]:
 
     The caller ensures that only one visit runs at a time.
     """
-    stretches: dict[str, list[Interval]] = {}
-    for row in visits:
-        stretches.setdefault(row["node"], []).append((row["started_at"], row["started_at"] + row["duration_seconds"]))
+    stretches = {node: [_interval(row) for row in rows] for node, rows in group(visits, "node").items()}
     return {
         node: {"visits": len(found), "seconds": sum(end - start for start, end in found), **spread(line.within(found))}
         for node, found in stretches.items()
     }
+
+
+def _interval(row: Row) -> Interval:
+    return row["started_at"], row["started_at"] + row["duration_seconds"]
 
 
 def during(line: TimeSeries, stretches: Sequence[Interval], shortest: float, lag: float = 0.0) -> Spread:
@@ -150,8 +153,8 @@ def during(line: TimeSeries, stretches: Sequence[Interval], shortest: float, lag
 
     Args:
         line: the line.
-        stretches: in which samples count.
-        shortest: the shortest stretch, in seconds, that is taken.
+        stretches: the stretches whose samples count.
+        shortest: the shortest stretch that counts, in seconds.
         lag: seconds after a stretch's start in which a value still describes the time before it.
     """
     seen = [(start + lag, end) for start, end in stretches if end - start >= shortest]
@@ -188,7 +191,7 @@ def blind_stretches(calls: Iterable[Row]) -> list[Interval]:
     """
     prefills, rest = [], []
     for row in calls:
-        start, end = row["started_at"], row["started_at"] + row["duration_seconds"]
+        start, end = _interval(row)
         first_token = start + (row["ttft_seconds"] or row["duration_seconds"])
         prefills.append(Span("prefill", start, first_token))
         rest.append(Span("decode", first_token, end))
@@ -218,18 +221,14 @@ def kv_by_hop(
         block_bytes: bytes per block.
         alone: whether one call runs at a time; otherwise samples belong to several hops and are left out.
     """
-    by_hop: dict[int, list[Row]] = {}
-    for row in calls:
-        by_hop.setdefault(row["hop"], []).append(row)
     found: dict[str, KvOfHop] = {}
-    for hop, rows in sorted(by_hop.items()):
+    for hop, rows in sorted(group(calls, "hop").items()):
         # The last token is sampled but never fed back, so it has no entry in the cache.
         ends = [blocks_of(row["prompt_tokens"] + row["completion_tokens"] - 1, block_size) for row in rows]
-        spans = [(row["started_at"], row["started_at"] + row["duration_seconds"]) for row in rows]
         found[str(hop)] = {
             "calls": len(rows),
             "from_usage": spread(np.array(ends) * block_bytes),
-            "sampled": spread(used.within(spans)) if alone else {"n": 0},
+            "sampled": spread(used.within([_interval(row) for row in rows])) if alone else {"n": 0},
         }
     return found
 
@@ -254,7 +253,7 @@ def fragmentation(
     live = np.full(len(blocks.times), np.nan)
     before = float(generated.values[0]) if len(live) else 0.0
     for row in sorted(calls, key=lambda row: row["started_at"]):
-        start, end = row["started_at"], row["started_at"] + row["duration_seconds"]
+        start, end = _interval(row)
         first_token = start + (row["ttft_seconds"] or row["duration_seconds"])
         if (waiting := generated.within([(start, first_token)])).size:
             before = float(waiting[0])  # also right after a call that failed without reporting its tokens

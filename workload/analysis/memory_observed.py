@@ -68,8 +68,7 @@ def observe_memory(evidence: Evidence, load: MeasuredLoad) -> ObservedMemory:
     start, end = load.interval
     seen = {gpu: found.within(start, end) for gpu, found in evidence.gpu_samples(load.measured).items()}
     samples = {gpu: found for gpu, found in seen.items() if len(np.unique(found.times)) > 1}
-    told = evidence.stored(GPU_INFO, window) if samples else []
-    info = {series.labels["gpu"]: series.labels for series in told}
+    info = {series.labels["gpu"]: series.labels for series in (evidence.stored(GPU_INFO, window) if samples else ())}
     refresh = [series for series in evidence.stored(REFRESH, window) if series.labels.get("gpu") in samples]
     blocks, generated = _blocks(evidence, load)
     block_bytes = engine.get("kv_block_bytes")

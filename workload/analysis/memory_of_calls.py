@@ -1,4 +1,4 @@
-"""What each call held while it ran: the journal's calls joined by time with the gauges of the engine and the host."""
+"""The memory of each call while it ran: the journal's calls joined by time with the gauges of engine and host."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     from workload.record.evidence import Evidence
     from workload.services.prometheus import Series
 
-# A call that waits is in the queue at most of the instants at which it is seen, not at one of them by chance.
+# A call counts as queued only if it waits in more than this share of its samples, not in one of them by chance.
 MOSTLY = 0.5
 
 
 @dataclass(frozen=True)
 class CallMemory:
-    """One call: blocks of the KV pool in use while it decoded, and memory in bytes; None for what nobody saw.
+    """One call: blocks of the KV pool in use while it decoded, and memory in bytes; None without a sample.
 
-    `memory_bytes` is the peak of the sum over the GPUs that served, or where none is known the resident memory of the
+    `memory_bytes` is the peak of the sum over the GPUs that served, or, if none is known, of the resident memory of the
     engine's processes.
     """
 
@@ -41,17 +41,17 @@ class CallMemory:
 
     @property
     def kv_use(self) -> KvUse | None:
-        """The call as a witness of the KV cache's growth."""
+        """The call's use of the KV cache; None if it is unknown."""
         if self.blocks is None or not calls_with_usage([self.call]):
             return None
         return KvUse(tokens_of(self.call), self.blocks)
 
 
 def memory_of_calls(data: RunData, arm: str) -> list[CallMemory]:
-    """Return the footprint of each successful call of an arm that was measured in a closed window, in order.
+    """Return the memory of each successful call of an arm in a closed window, in order.
 
-    Only while it decodes does a call surely hold all of its blocks, and is the engine's gauge surely its own: in the
-    prefill it grows chunk by chunk, and at first the last value of the call before may still stand.
+    Only while a call decodes does it certainly have all of its blocks, and the gauge certainly show its own: during
+    prefill it grows chunk by chunk, and the gauge may still show the previous call.
 
     Raises:
         PrometheusError: Prometheus failed.
@@ -100,7 +100,7 @@ def during(call: Row, series: TimeSeries, *, decoding: bool = False) -> NDArray[
 
 
 def _one(series: Sequence[Series]) -> TimeSeries:
-    """Return the only series of a gauge; empty with several engines, for a call cannot be matched with one of them."""
+    """Return the only series of a gauge; empty with several engines, because a call cannot be matched with one."""
     return summed(series) if len(series) == 1 else TimeSeries.empty()
 
 

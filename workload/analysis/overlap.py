@@ -18,7 +18,7 @@ Activity = Literal["retrieval_only", "generation_only", "both", "neither"]
 
 @dataclass(frozen=True)
 class Span:
-    """One stretch of work, in seconds on one clock: what kind, of which worker, question and hop."""
+    """One stretch of work, in seconds on one clock: its resource, worker, question and hop."""
 
     resource: str
     start: float
@@ -42,7 +42,7 @@ class CriticalPath:
 
 
 def busy_union(spans: Iterable[Span], window: Interval) -> list[Interval]:
-    """Return the stretches of the window, in order and apart, in which at least one span ran."""
+    """Return the disjoint stretches of the window, in order, in which at least one span ran."""
     united: list[Interval] = []
     for span in sorted(spans, key=lambda span: span.start):
         start, end = max(span.start, window[0]), min(span.end, window[1])
@@ -56,7 +56,7 @@ def busy_union(spans: Iterable[Span], window: Interval) -> list[Interval]:
 
 
 def busy_seconds(spans: Iterable[Span], window: Interval) -> dict[str, float]:
-    """Return the busy seconds of each resource that occurs; idle is the window less these."""
+    """Return the busy seconds of each resource in the spans; the rest of the window is idle."""
     by_resource: dict[str, list[Span]] = {}
     for span in spans:
         by_resource.setdefault(span.resource, []).append(span)
@@ -86,11 +86,11 @@ def critical_path(seconds: Mapping[str, float], needs: Mapping[str, Iterable[str
 
     Args:
         seconds: duration of each task.
-        needs: the tasks whose results a task reads. A task that merely ran before another is no need of it.
+        needs: the tasks whose results each task reads, not all that merely ran before it.
 
     Raises:
         graphlib.CycleError: tasks need each other in a circle.
-        KeyError: a task is needed that has no duration.
+        KeyError: a needed task has no duration.
     """
     finish: dict[str, float] = {}
     before: dict[str, str | None] = {}

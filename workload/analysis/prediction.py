@@ -1,10 +1,10 @@
 """The change that an arm should bring, predicted from the first arm's times and from counted tokens.
 
-Amdahl: a question's time falls by the time of the work that is saved, and by nothing else. The cost of tokens is fitted
-on the calls of the first arm alone, see `workload.analysis.costs`. The fixed cost of a call, which no cache saves, is
-left out. The work done for other calls in the same steps is assumed to change like all uncached tokens. The cost of
-longer prompts for those other calls (attention, contexts read in each step) is left out, so with several questions at a
-time and growing prompts the prediction is too large (benchmarks/README.md).
+Amdahl: a question's time falls only by the time of the work that is saved. The cost of tokens is fitted on the calls of
+the first arm alone, see `workload.analysis.costs`. The fixed cost of a call, which no cache saves, is omitted. The work
+for other calls in the same steps is assumed to change like all uncached tokens. The cost of longer prompts for those
+calls (attention, contexts read in each step) is omitted, so with several questions at a time and growing prompts the
+prediction is too large (benchmarks/README.md).
 """
 
 from __future__ import annotations

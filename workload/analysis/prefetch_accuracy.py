@@ -1,4 +1,4 @@
-"""How often a draft query finds what is finally retrieved, measured after the load, and what prefetch could save."""
+"""How often a draft query finds the documents finally retrieved, measured after the load, and the bound on prefetch."""
 
 from __future__ import annotations
 
@@ -57,13 +57,13 @@ class MeasuredDrafts(TypedDict):
 def measure_drafts(evidence: Evidence, load: MeasuredLoad, *, shares_cpu: bool) -> MeasuredDrafts:
     """Return for each source of drafts its accuracy, its slack and the bound on what prefetch saves, in seconds.
 
-    `ceiling_seconds` is the bound if every draft were right and none wasted anything: no P is assumed in it. The bound
-    proper is None where P was not measured.
+    `ceiling_seconds` is the bound if every draft were right and none wasted anything, so it assumes no P. The bound
+    proper is None if P was not measured.
 
     Args:
-        evidence: the run's; it looks the queries up.
+        evidence: the run's evidence; it repeats the queries.
         load: the load.
-        shares_cpu: whether a retrieval in vain takes CPU time from the engine; then each costs its own length.
+        shares_cpu: whether a wasted retrieval takes CPU time from the engine; then each costs its own duration.
     """
     needs = needs_of(load.questions, load.stages)
     texts = evidence.texts
@@ -84,7 +84,7 @@ def measure_drafts(evidence: Evidence, load: MeasuredLoad, *, shares_cpu: bool) 
 
 
 class _Lookup:
-    """Looks each query up once."""
+    """Retrieves each query once."""
 
     def __init__(self, retrieve: Retrieve) -> None:
         self._retrieve = retrieve
@@ -96,7 +96,7 @@ class _Lookup:
         return self._known[query]
 
     def is_repeatable(self, queries: Sequence[str]) -> bool:
-        """Return whether the final queries find the same documents again: else a draft could not be told from noise."""
+        """Return whether the final queries find the same documents again; otherwise the accuracy would be noise."""
         return all(self._retrieve(query) == self(query) for query in queries)
 
 
@@ -115,7 +115,7 @@ def _source(
     }
     texts = [(draft.query, need.query) for need, draft in pairs if draft.query and need.query]
     if texts:
-        # that a draft of another text finds the same documents is known only afterwards
+        # that another text finds the same documents is known only afterwards
         result["same_text"] = {"hops": len(texts), "right": sum(same_query(*each) for each in texts)}
     documents = [(found(draft), found(query)) for draft, query in texts if found]
     if not documents:
@@ -137,7 +137,7 @@ def _source(
 
 
 def _hops(needs: Sequence[Need], drafts: dict[Place, DraftQuery], wrong: float) -> list[Hop]:
-    """Return the hops with their drafts; `wrong` is the share of a retrieval that a draft costs others on average."""
+    """Return the hops with their drafts; `wrong` is the mean share of a retrieval that a draft costs other work."""
     return [
         Hop(need.seconds, need.needed_at, drafts[need.place].at if need.place in drafts else None, need.seconds * wrong)
         for need in needs

@@ -1,7 +1,7 @@
-"""What speculative retrieval could save: the query of the next hop exists only after `decide`, so it must be guessed.
+"""The bound on what speculative retrieval saves: the next hop's query exists only after `decide`, so it is guessed.
 
-A hop saves at most the retrieval that fits between the earliest draft of its query and the moment its documents are
-needed, when the draft was right, and pays for the retrievals done in vain:
+If its draft is right, a hop saves at most the retrieval that fits between the earliest draft of its query and the
+moment its documents are needed; it pays for wasted retrievals:
 
     bound = min(retrieval time, slack) x P(draft right) - waste
 """
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 class Hop:
     """One hop's retrieval: how long it took, when a draft of its query first existed, and when it was needed.
 
-    Seconds on one clock; `draft_at` is None when no draft came before the need. `waste_seconds` is what a prefetch
-    for this hop would cost others: the expected delay of the work it competes with.
+    Seconds on one clock; `draft_at` is None if no draft preceded the need. `waste_seconds` is the expected delay that a
+    prefetch for this hop causes to the work it competes with.
     """
 
     retrieval_seconds: float
@@ -44,9 +44,9 @@ class DraftAccuracy(TypedDict):
 
 @dataclass(frozen=True)
 class PrefetchBound:
-    """Seconds saved at most, by hop and in total, and the speed-up of `serial_seconds` that the total allows.
+    """The most seconds saved, by hop and in total, and the speed-up of `serial_seconds` that the total allows.
 
-    A negative bound is a finding: prefetch would cost more than it saves. The speed-up is None where no time is left to
+    A negative bound is a finding: prefetch would cost more than it saves. The speed-up is None if no time is left to
     compare with, as when no question was answered.
     """
 
@@ -62,7 +62,7 @@ def draft_accuracy(pairs: Sequence[tuple[Collection[str], Collection[str]]]) -> 
         pairs: for each hop the ids found for the draft and the ids finally retrieved.
 
     Raises:
-        ValueError: there is no pair.
+        ValueError: there are no pairs.
     """
     if not pairs:
         raise ValueError("No hop has both a draft and a final retrieval.")
@@ -75,9 +75,9 @@ def prefetch_bound(hops: Sequence[Hop], draft_right: float, serial_seconds: floa
     """Return the bound on what prefetch saves.
 
     Args:
-        hops: every hop; one without a draft saves nothing and wastes nothing.
+        hops: every hop; one without a draft neither saves nor wastes time.
         draft_right: probability that a draft finds the final documents; see `draft_accuracy`.
-        serial_seconds: what the questions take without prefetch.
+        serial_seconds: the duration of the questions without prefetch.
     """
     by_hop = tuple(_saved(hop, draft_right) for hop in hops)
     seconds = sum(by_hop)

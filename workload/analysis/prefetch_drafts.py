@@ -1,8 +1,8 @@
-"""Draft queries: what could be searched for before the query of a hop is written, and when it was first known.
+"""Draft queries: guesses at a hop's query before it is written, and when each was first known.
 
-Prefetch is speculative, so how often a draft finds the documents that are finally retrieved must be measured: after the
-load, the drafts of a run recorded with texts are looked up by the agent's own embedding and search, one query at a
-time, and so are the final queries. Doing it during the load would take CPU from what is measured.
+Prefetch is speculative, so the share of drafts that find the documents finally retrieved must be measured: after the
+load, the agent's own embedding and search repeat the drafts and the final queries of a run recorded with texts, one at
+a time. During the load this would take CPU time from what is measured.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ Place = tuple[int, int]
 
 @dataclass(frozen=True)
 class Need:
-    """The retrieval of one hop: when its first stage began, how long embedding and search took (s), and its query.
+    """The retrieval of one hop: when its first stage began, the seconds of embedding and search, and its query.
 
-    `query` is None in a run that was recorded without texts.
+    `query` is None in a run recorded without texts.
     """
 
     place: Place
@@ -47,7 +47,7 @@ class Need:
 class DraftQuery:
     """A guess at the query of a hop, known from the instant `at` on; `query` is None without texts.
 
-    With texts there is no draft where the reply held none, such as an empty list of clues.
+    With texts, a reply without a guess, such as an empty list of clues, gives no draft.
     """
 
     source: Source
@@ -57,7 +57,7 @@ class DraftQuery:
 
 
 def needs_of(questions: Iterable[Row], stages: Iterable[Row]) -> list[Need]:
-    """Return the retrievals of the questions that were answered, in order."""
+    """Return the retrievals of the answered questions, in order."""
     spans: dict[Place, list[tuple[float, float]]] = {}
     for row in stages:
         if row["stage"] in {"embed", "search"}:  # reranking needs the final query, so no draft saves it
@@ -75,12 +75,12 @@ def needs_of(questions: Iterable[Row], stages: Iterable[Row]) -> list[Need]:
 
 
 def drafts_of(calls: Sequence[Row], texts: Mapping[int, Text]) -> list[DraftQuery]:
-    """Return the drafts of every source, from the calls that ended well and, where they were recorded, their texts.
+    """Return the drafts of every source, from the successful calls and their texts if recorded.
 
-    A clue or a missing fact of one hop is a draft for the next; the question for the first; half of the query that
+    The question is a draft for the first hop; a clue or a missing fact of one hop for the next; half of the query that
     `decompose` writes for the same hop, its instant interpolated between the first token and the last.
     """
-    last: dict[tuple[str, Place], Row] = {}  # of a call that was repeated for its JSON, the last one counts
+    last: dict[tuple[str, Place], Row] = {}  # a call may be repeated for its JSON: the last one counts
     for row in sorted(calls, key=lambda row: row["started_at"]):
         if row["outcome"] == "ok":
             last[row["node"], (row["question"], row["hop"])] = row
@@ -105,9 +105,9 @@ def _said(text: Text | None, read: Callable[[Text], str]) -> str | None:
 
 
 def _question(text: Text) -> str:
-    """Return the question as the first prompt gives it; every layout does so on a line of its own."""
-    said = QUESTION.search("\n".join(message["content"] for message in text.messages))
-    return said[1] if said else ""
+    """Return the question in the first prompt; in every layout it has a line of its own."""
+    found = QUESTION.search("\n".join(message["content"] for message in text.messages))
+    return found[1] if found else ""
 
 
 def _last_clue(text: Text) -> str:

@@ -1,4 +1,4 @@
-"""What prefetch saved in an arm, and the most it could have saved by the critical path of the arm without it."""
+"""The time that prefetch saved in an arm, and its bound by the critical path of the arm without it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from workload.record.results import Row, RunData
 
-# The source of the draft by whether the query is the first; planted drafts arrive when a clue would.
+# The source of a draft for the first query (True) and for later ones; planted drafts arrive when a clue would.
 DRAFTED_FROM: Mapping[str, Mapping[bool, Source | None]] = {
     "question": {True: "question", False: None},
     "last-clue": {True: "question", False: "last clue"},
@@ -24,7 +24,7 @@ DRAFTED_FROM: Mapping[str, Mapping[bool, Source | None]] = {
 
 
 class DraftOutcomes(TypedDict):
-    """The drafts of an arm: how many were needed and used, the seconds that they hid, and the seconds wasted."""
+    """The drafts of an arm: how many were needed and used, the seconds of retrieval they hid, and those they wasted."""
 
     drafts: int
     needed: int
@@ -35,7 +35,7 @@ class DraftOutcomes(TypedDict):
 
 
 class ShareOfBound(TypedDict):
-    """The seconds per question that prefetch saved, those that it could have saved, and their ratio over all."""
+    """The seconds per question that prefetch saved, the bound, and the ratio of their sums."""
 
     saved_seconds: float
     bound_seconds: float
@@ -59,12 +59,12 @@ def draft_outcomes(rows: Sequence[Row]) -> DraftOutcomes | None:
 
 
 def bound_by_question(data: RunData, first: str, rows: Sequence[Row], source: str) -> dict[str, float]:
-    """Return the most seconds that the drafts which were used could save, by question id.
+    """Return the most seconds that the used drafts could save, by question id.
 
     Args:
         data: the run.
         first: the arm without prefetch; its retrievals and slacks are used, averaged over its blocks.
-        rows: the drafts of the arm with prefetch; the share of a hop's drafts that were used is its probability.
+        rows: the drafts of the arm with prefetch; the share of a hop's drafts used is the probability of a right one.
         source: the drafts' source, a key of `DRAFTED_FROM`.
     """
     ended: dict[tuple[str, int], list[bool]] = defaultdict(list)
@@ -89,7 +89,7 @@ def bound_by_question(data: RunData, first: str, rows: Sequence[Row], source: st
 
 
 def share_of_bound(data: RunData, first: str, other: str, allowed: Mapping[str, float]) -> ShareOfBound | None:
-    """Return how much of the bound prefetch reached; None where there was nothing to save."""
+    """Return the share of the bound that prefetch reached; None if there was nothing to save."""
     before, after = (data.by_question(arm, end_to_end) for arm in (first, other))
     shared = before.keys() & after.keys() & allowed.keys()
     bound = sum(allowed[question] for question in shared)

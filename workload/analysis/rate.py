@@ -61,7 +61,7 @@ def in_words(rate: Rate) -> str:
 
 
 def note(n: int, ci: Interval | None) -> str:
-    """Return what a figure writes next to an estimate: how many values it is made of, and whether it has no CI."""
+    """Return a figure's note on an estimate: the number of its values, and whether it lacks a CI."""
     return f"n={n}" if ci else f"n={n}, no CI"
 
 

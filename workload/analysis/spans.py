@@ -1,4 +1,4 @@
-"""From a journal's rows to spans on one clock, load by load: what ran when, of which node, hop, worker and question."""
+"""Turns a journal's rows into spans on one clock, load by load, with their node, hop, worker and question."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class Stretches(TypedDict):
 
 @dataclass(frozen=True)
 class MeasuredLoad:
-    """The load of one closed window: its rows, and from when to when questions were in flight (s since the epoch).
+    """The load of one closed window: its rows, and the interval with questions in flight (s since the epoch).
 
-    The window itself is longer: it begins and ends with a scrape, while nothing is asked. `uncounted` are calls that do
-    not count and yet kept the engine busy meanwhile, such as a warm-up after it was restarted.
+    The window itself is longer: it begins and ends with a scrape, while no question is in flight. `uncounted` are calls
+    that do not count but kept the engine busy meanwhile, such as a warm-up after its restart.
     """
 
     measured: Measured
@@ -57,17 +57,17 @@ class MeasuredLoad:
 
     @property
     def workers(self) -> tuple[str, ...]:
-        """The workers that asked, in order."""
+        """The workers that sent questions, in order."""
         return tuple(sorted({row["worker"] for row in self.questions}, key=lambda name: (len(name), name)))
 
     @property
     def retrievals(self) -> list[Span]:
-        """Embedding, search and reranking, and the searches for drafts, whatever became of them."""
+        """Embedding, search and reranking, and the searches for all drafts, used or not."""
         return [span_of(row, RETRIEVAL) for row in (*self.stages, *self.prefetches)]
 
     @property
     def generations(self) -> list[Span]:
-        """The LLM calls, failed ones included: they kept the engine busy too."""
+        """The LLM calls, with failed ones, which kept the engine busy too."""
         spans = [
             Span(GENERATION, row["started_at"], row["started_at"] + row["duration_seconds"]) for row in self.uncounted
         ]
@@ -77,7 +77,7 @@ class MeasuredLoad:
 def measured_loads(data: RunData) -> list[MeasuredLoad]:
     """Return the loads of a run in the order of their windows.
 
-    A window in which nothing was asked has none, nor one whose questions took no time: nothing is a share of that.
+    A window without questions, or whose questions took no time, has no load.
     """
     found = []
     for measured in data.measured:
@@ -103,13 +103,13 @@ def span_of(row: Row, resource: str) -> Span:
 
 
 def pauses(busy: Sequence[Interval], window: Interval) -> list[Interval]:
-    """Return the stretches of a window that lie in none of `busy`, which are in order and apart."""
+    """Return the stretches of a window outside all of `busy`, which are disjoint and in order."""
     edges = [window[0], *(edge for stretch in busy for edge in stretch), window[1]]
     return [(start, end) for start, end in zip(edges[::2], edges[1::2], strict=True) if end > start]
 
 
 def shared_seconds(one: Iterable[Span], other: Iterable[Span], window: Interval) -> float:
-    """Return the time in a window in which a span of `one` and a span of `other` ran."""
+    """Return the time in a window during which spans of both `one` and `other` ran."""
     return sum(
         max(0.0, min(first[1], second[1]) - max(first[0], second[0]))
         for first in busy_union(one, window)
@@ -118,7 +118,7 @@ def shared_seconds(one: Iterable[Span], other: Iterable[Span], window: Interval)
 
 
 def lies_in(times: NDArray[np.float64], stretches: Sequence[Interval]) -> NDArray[np.bool_]:
-    """Return for each instant, shape (n,), whether it lies in a stretch; an end is no part of it."""
+    """Return for each instant, shape (n,), whether it lies in a stretch, ends excluded."""
     inside = np.zeros(len(times), dtype=np.bool_)
     for start, end in stretches:
         inside |= (times >= start) & (times < end)
@@ -126,7 +126,7 @@ def lies_in(times: NDArray[np.float64], stretches: Sequence[Interval]) -> NDArra
 
 
 def active_at(instant: float, visits: Iterable[Row]) -> Row | None:
-    """Return the only visit that ran at an instant; None when none did, or several."""
+    """Return the visit that ran at an instant; None unless there is exactly one."""
     found = [row for row in visits if 0 <= instant - row["started_at"] < row["duration_seconds"]]
     return found[0] if len(found) == 1 else None
 

@@ -49,7 +49,7 @@ class TimeSeries:
 
 
 def summed(series: Sequence[TimeSeries | Series]) -> TimeSeries:
-    """Return the sum of gauges at every instant from which all of them are known; a value counts until the next one.
+    """Return the sum of gauges at every instant at which all are known; a value counts until the next one.
 
     The peak of this sum was really reached; the sum of the gauges' own peaks may never have been.
     """
@@ -64,7 +64,7 @@ def summed(series: Sequence[TimeSeries | Series]) -> TimeSeries:
 
 
 def peak_of(values: NDArray[np.float64]) -> float | None:
-    """Return the highest of `values`, shape (n,); None without one."""
+    """Return the highest of `values`, shape (n,); None if there are none."""
     return float(np.nanmax(values)) if values.size else None
 
 

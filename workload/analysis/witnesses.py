@@ -1,4 +1,4 @@
-"""How busy each resource was, from witnesses that do not know of each other: spans, live counters, the server."""
+"""How busy each resource was, by independent witnesses: spans, live counters, the server."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import numpy as np
 from workload.analysis.memory import without_prefill
 from workload.analysis.overlap import GENERATION, RETRIEVAL, activities, busy_seconds, busy_union, serial_seconds
 from workload.analysis.spans import MeasuredLoad, lies_in, shared_seconds, span_of
+from workload.record.results import group
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from workload.analysis.overlap import Activity, Span
+    from workload.analysis.overlap import Activity
     from workload.analysis.time_series import TimeSeries
     from workload.statistics.paired import Interval
 
@@ -98,7 +99,7 @@ def against_server(load: MeasuredLoad, counted: Mapping[Activity, float], reques
     Args:
         load: the load.
         counted: seconds by activity of `hop2rag_busy_seconds_total`, or nothing.
-        request_seconds: increase of the sum of end-to-end latencies over the window; None if the server does not tell.
+        request_seconds: increase of the sum of end-to-end latencies over the window; None if it is not reported.
     """
     alone = len(load.workers) == 1
     spans = serial_seconds(load.generations) / load.seconds
@@ -114,7 +115,7 @@ def against_server(load: MeasuredLoad, counted: Mapping[Activity, float], reques
         "server_requests_in_flight": server,
         "cut_requests_in_flight": cut,
         "spans_to_server": _but_for(_apart(spans, server), _apart(spans - cut, server)),
-        # with several workers calls overlap, so a busy share is no number of requests in flight
+        # with several workers calls overlap, so a busy share is not the number of requests in flight
         "counter_to_server": _apart(generating, server) if alone else _apart(None, None),
     }
 
@@ -168,7 +169,7 @@ def _but_for(apart: Apart, without: Apart) -> Apart:
 
 
 def share_above_zero(line: TimeSeries, interval: Interval) -> float | None:
-    """Return the share of an interval in which a scraped gauge was above 0, each value held until the next scrape."""
+    """Return the share of an interval with a scraped gauge above 0; each value counts until the next scrape."""
     if len(line.times) < 2:
         return None
     starts = np.clip(line.times, *interval)
@@ -178,11 +179,9 @@ def share_above_zero(line: TimeSeries, interval: Interval) -> float | None:
 
 def stages_during_generation(load: MeasuredLoad) -> dict[str, StageTime]:
     """Return the time of each retrieval stage."""
-    by_stage: dict[str, list[Span]] = {}
-    for row in load.stages:
-        by_stage.setdefault(row["stage"], []).append(span_of(row, RETRIEVAL))
     found: dict[str, StageTime] = {}
-    for stage, spans in by_stage.items():
+    for stage, rows in group(load.stages, "stage").items():
+        spans = [span_of(row, RETRIEVAL) for row in rows]
         seconds = busy_seconds(spans, load.interval).get(RETRIEVAL, 0.0)
         found[stage] = {
             "count": len(spans),

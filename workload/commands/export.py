@@ -58,7 +58,7 @@ def export(
     from workload.experiments.lookup import study_of  # noqa: PLC0415
     from workload.export.capture import capture  # noqa: PLC0415
     from workload.export.panel_series import TimeRange  # noqa: PLC0415
-    from workload.export.stored import holds  # noqa: PLC0415
+    from workload.export.stored import has_run  # noqa: PLC0415
     from workload.record.annotations import find_grafana  # noqa: PLC0415 - `--help` need not load these
     from workload.report.past_run import open_run  # noqa: PLC0415
 
@@ -76,7 +76,7 @@ def export(
     span = TimeRange(min(window.start for window in windows), max(window.end for window in windows))
     folder = folder or found.bundle.folder / "export" / shown.name
     with _series_of(found, prometheus_url) as client, progress_bars() as progress:
-        if not holds(client, run, found.measured):
+        if not has_run(client, run, found.measured):
             raise UsageError(
                 f"The Prometheus at {client.url} does not have {run}.",
                 f"Name another with --prometheus-url, or draw from the run's CSV files: hop2rag figures --run {run}",

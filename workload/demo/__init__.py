@@ -1,1 +1,1 @@
-"""A recorded run, loaded into a Prometheus of its own and drawn again: a GPU's figures on a host that has none."""
+"""Loads a recorded run into a Prometheus of its own and draws it again: a GPU's figures on a host without a GPU."""

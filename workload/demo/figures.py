@@ -1,4 +1,4 @@
-"""Draws a recorded run as it was drawn after its load; each picture bears the recording's label."""
+"""Draws a recorded run as after its load; each picture shows the recording's label."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ FILES = re.compile(r"manifest\.json|summary\.json|journal\.sqlite|nvml/nvml_[A-Z
 def draw_run(
     recording: Recording, run: str, client: PrometheusClient, results: Path
 ) -> tuple[Experiment[Any], Finished]:
-    """Reduce and draw a run of a recording; what an earlier demo has left of it below `results` is replaced.
+    """Reduce and draw a run of a recording; replaces what an earlier demo left of it below `results`.
 
     Raises:
-        UsageError: the run is damaged, or of an experiment that this version does not have.
+        UsageError: the run is damaged, or this version does not have its experiment.
         PrometheusError: Prometheus failed.
     """
     folder = inside(results, run, "The run's name")
@@ -43,7 +43,7 @@ def draw_run(
 
 
 def _unpack_run(packed: Path, folder: Path) -> None:
-    """Unpack the files that a recorded run has, and no other, in place of those that an earlier demo has left."""
+    """Replace what an earlier demo left with the files of a recorded run; other files in the recording are ignored."""
     for stale in (*folder.glob("journal.sqlite*"), *folder.glob("nvml/nvml_*.csv")):
         stale.unlink()
     left = MAX_BYTES
@@ -58,7 +58,8 @@ def _draw(
 ) -> tuple[Experiment[Any], Finished]:
     experiment = EXPERIMENTS.get(manifest.experiment)
     if not isinstance(experiment, Experiment):
-        raise UsageError(f"{bundle.run_id} is a run of {manifest.experiment}.", f"There are: {', '.join(EXPERIMENTS)}.")
+        known = ", ".join(EXPERIMENTS)
+        raise UsageError(f"{bundle.run_id} is a run of {manifest.experiment}, which cannot be drawn.", f"Use: {known}.")
     bundle.resume()
     evidence = Evidence(client, experiment.name, bundle, manifest.known_settings)
     return experiment, finish(experiment, evidence, manifest.past_windows, recording.label)

@@ -1,4 +1,4 @@
-"""What a recording is: a folder with the series of recorded runs, what the runs left, and where that was."""
+"""Reads a recording: a folder with the Prometheus series and the result files of recorded runs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SERIES = "series.om.xz"
 PACKED = ".xz"
 MAX_RUNS = 64
-# Of a file of a recording when it is unpacked, and of all files of one of its runs: three times what was ever recorded.
+# The limit of one unpacked file, and of all files of a run together: three times the largest ever recorded.
 MAX_BYTES = 512 * 2**20
 MAX_DECODER_BYTES = 128 * 2**20
 PIECE_BYTES = 2**20
@@ -36,7 +36,7 @@ def _one_line(text: str) -> str:
 
 
 class RecordedRun(BaseModel):
-    """What a recording's manifest says of a run, as far as it is used."""
+    """The fields used of a run in a recording's manifest."""
 
     model_config = ConfigDict(frozen=True, strict=True)
 
@@ -44,7 +44,7 @@ class RecordedRun(BaseModel):
 
 
 class RecordingManifest(BaseModel):
-    """A recording's manifest, as far as it is used; see `Recording`."""
+    """The fields used of a recording's manifest; see `Recording`."""
 
     model_config = ConfigDict(frozen=True, strict=True)
 
@@ -62,13 +62,13 @@ class RecordingManifest(BaseModel):
 
 @dataclass(frozen=True)
 class Recording:
-    """A folder as `benchmarks/reference_run` writes it.
+    """A recording as `benchmarks/reference_run` writes it.
 
     Attributes:
-        folder: where it lies.
-        label: on what it was recorded, in words that every picture of it repeats.
-        start, end: time of the first and last sample, in seconds since the epoch.
-        runs: names of the runs that have at least one closed window, in order of time.
+        folder: its folder.
+        label: the hardware and model that were recorded; every picture repeats it.
+        start, end: times of the first and the last sample, in seconds since the epoch.
+        runs: names of the runs with at least one closed window, in order of time.
     """
 
     folder: Path
@@ -79,34 +79,36 @@ class Recording:
 
 
 def find_recordings(folder: Path) -> list[Recording]:
-    """Return the recordings in a folder, or the one that the folder is.
+    """Return the recordings in a folder; the folder may itself be a recording.
 
     Raises:
-        UsageError: there is none, its manifest cannot be used, or something in it leads out of its folder.
+        UsageError: there is no recording, a manifest cannot be used, or a link leads out of a recording's folder.
     """
     manifests = sorted({*folder.glob(MANIFEST), *folder.glob(f"*/{MANIFEST}")})
     if not manifests:
-        raise UsageError(f"There is no recording in {folder}.", "Give the folder of one, with its manifest.json.")
+        raise UsageError(f"There is no recording in {folder}.", "Name a folder that contains its manifest.json.")
     return [_read(path) for path in manifests]
 
 
 def _read(path: Path) -> Recording:
     refuse_ways_out(path.parent)
     try:
-        told = RecordingManifest.model_validate(json_of(path))
+        manifest = RecordingManifest.model_validate(json_of(path))
     except (OSError, *DAMAGE) as error:
-        said = type(error).__name__ if isinstance(error, ValidationError) else repr(error)
-        raise UsageError(f"{path} is no manifest of a recording ({said}).", "Record or unpack it again.") from error
-    runs = tuple(sorted(name for name, run in told.runs.items() if run.windows))
-    return Recording(path.parent, told.label, told.start, told.end, runs)
+        reason = type(error).__name__ if isinstance(error, ValidationError) else repr(error)
+        raise UsageError(
+            f"{path} is not the manifest of a recording ({reason}).", "Record or unpack it again."
+        ) from error
+    runs = tuple(sorted(name for name, run in manifest.runs.items() if run.windows))
+    return Recording(path.parent, manifest.label, manifest.start, manifest.end, runs)
 
 
 def unpack(source: Path, target: Path, most: int = MAX_BYTES) -> int:
-    """Copy a file of a recording, unpacked if it is packed, to a new file; return its size in bytes.
+    """Copy a file of a recording to a new file, decompress it if necessary, and return its size in bytes.
 
     Raises:
-        UsageError: it is missing or damaged, or has more than `most` bytes when it is unpacked.
-        StorageError: it cannot be written.
+        UsageError: the source is missing or damaged, or has more than `most` bytes after decompression.
+        StorageError: the target cannot be written.
     """
     size = 0
     try:
@@ -114,7 +116,7 @@ def unpack(source: Path, target: Path, most: int = MAX_BYTES) -> int:
         target.unlink(missing_ok=True)
         descriptor = os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, OWNER_ONLY)
         with os.fdopen(descriptor, "wb") as plain:
-            for piece in _unpacked(source, most):
+            for piece in _pieces(source, most):
                 size += plain.write(piece)
     except (lzma.LZMAError, EOFError, FileNotFoundError) as error:
         target.unlink(missing_ok=True)
@@ -124,18 +126,18 @@ def unpack(source: Path, target: Path, most: int = MAX_BYTES) -> int:
     return size
 
 
-def _unpacked(source: Path, most: int) -> Iterator[bytes]:
-    """Yield the content of a file in pieces that fit in memory."""
+def _pieces(source: Path, most: int) -> Iterator[bytes]:
+    """Yield the decompressed content of a file in pieces that fit in memory."""
     with os.fdopen(os.open(source, os.O_RDONLY | os.O_NOFOLLOW), "rb") as stream:
         plain = iter(lambda: stream.read(PIECE_BYTES), b"")
         for piece in _decompressed(stream) if source.suffix == PACKED else plain:
             if (most := most - len(piece)) < 0:
-                raise EOFError("it unpacks to more than any recording")
+                raise EOFError("its content is larger than any recording")
             yield piece
 
 
 def _decompressed(packed: BinaryIO) -> Iterator[bytes]:
-    """Yield what a compressed file holds, a piece at a time, whatever it claims to need."""
+    """Yield the content of a compressed file piece by piece, in bounded memory whatever its header asks for."""
     decoder = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=MAX_DECODER_BYTES)
     while not decoder.eof:
         piece = packed.read(PIECE_BYTES) if decoder.needs_input else b""

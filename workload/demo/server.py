@@ -1,4 +1,4 @@
-"""A Prometheus that scrapes nothing and holds recordings."""
+"""Runs a Prometheus that scrapes nothing and serves recordings."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ IMPORT_TIMEOUT_SECONDS = 120.0
 def serve(
     recordings: Sequence[Recording], binary: PrometheusBinary, folder: Path, port: int
 ) -> Iterator[PrometheusClient]:
-    """Load the series of recordings, at the times at which they were recorded, and serve them while the block lasts.
+    """Load the series of recordings with their original timestamps, and serve them while the block lasts.
 
     Args:
-        recordings: what is loaded.
+        recordings: the recordings to load.
         binary: Prometheus and promtool.
-        folder: for configuration, log and data; data of an earlier demo are replaced.
-        port: where it listens on 127.0.0.1.
+        folder: for configuration, log and data; replaces the data of an earlier demo.
+        port: its port on 127.0.0.1.
 
     Raises:
-        UsageError: the port is taken, or a recording is damaged.
+        UsageError: the port is in use, or a recording is damaged.
         DependencyDownError: Prometheus did not start.
         StorageError: the folder cannot be written.
     """
@@ -58,13 +58,12 @@ def serve(
         client = PrometheusClient(f"http://{HOST}:{port}", loopback_session())
         child = stack.enter_context(ChildProcess(argv, folder / "prometheus.log"))
         place.note(child)
-        remedy = "Its log says why."
-        await_ready(child, client.ready, READY_TIMEOUT_SECONDS, "Prometheus", f"{HOST}:{port}", remedy)
+        await_ready(child, client.ready, READY_TIMEOUT_SECONDS, "Prometheus", f"{HOST}:{port}", "See its log.")
         yield client
 
 
 def _prepared(recordings: Sequence[Recording], binary: PrometheusBinary, folder: Path, port: int) -> tuple[str, ...]:
-    """Write configuration and data, and return the command line."""
+    """Write the configuration and the data, and return the command line."""
     data, config = folder / "data", folder / "prometheus.yml"
     try:
         shutil.rmtree(data, ignore_errors=True)
@@ -80,7 +79,7 @@ def _prepared(recordings: Sequence[Recording], binary: PrometheusBinary, folder:
         f"--web.listen-address={HOST}:{port}",
         f"--storage.tsdb.path={data}",
         "--storage.tsdb.retention.time=100y",
-        # A recording has no staleness markers: what ended would go on for five minutes. Rules record every 5 s at most.
+        # A recording has no staleness markers, so an ended series would last five minutes more. Rules record every 5 s.
         "--query.lookback-delta=15s",
     )
 
@@ -96,8 +95,8 @@ def _load(recording: Recording, promtool: Path, data: Path) -> None:
             )
         except subprocess.TimeoutExpired as error:
             raise UsageError(
-                f"{recording.folder / SERIES} cannot be loaded within {IMPORT_TIMEOUT_SECONDS:.0f} s.",
-                "Its times may lie far apart: record it again.",
+                f"{recording.folder / SERIES} was not loaded within {IMPORT_TIMEOUT_SECONDS:.0f} s.",
+                "Its samples may be too far apart in time: record it again.",
             ) from error
     if done.returncode:
         said = " ".join(done.stderr.decode(errors="replace").split())[:500]
@@ -105,7 +104,7 @@ def _load(recording: Recording, promtool: Path, data: Path) -> None:
 
 
 def links(recording: Recording, url: str) -> str:
-    """Return where its series are seen: a graph of Prometheus, and the time range that a Grafana dashboard wants."""
+    """Return links to a recording's series: a graph in Prometheus, and the time range for a Grafana dashboard."""
     end = datetime.fromtimestamp(recording.end, UTC)
     graph = {
         "g0.expr": KV_USAGE.scoped({}, 1.0),

@@ -10,7 +10,7 @@ import numpy as np
 from workload.agent.sleep import STEPS
 from workload.analysis.ab import COMPARED, diverged, quality
 from workload.analysis.ab_wording import headline, verdicts
-from workload.analysis.cache import witnesses
+from workload.analysis.cache import hit_rates
 from workload.analysis.drift import control_of
 from workload.analysis.engine_effects import engine_effects
 from workload.analysis.prediction import predict
@@ -124,7 +124,7 @@ def _values(data: RunData, arm: Arm) -> ArmValues:
         "options": dict(arm.options),
         "engine": dict(arm.engine),
         "medians": {name: _median(data, arm.name, name) for name in COMPARED},
-        "cache": witnesses(data, arm.name),
+        "cache": hit_rates(data, arm.name),
         "answer_f1_ci": mean_ci(data.by_question(arm.name, _f1).values(), (0, 1)),
         "prefetch": draft_outcomes(_drafts(data, arm.name)),
         "engine_effects": engine_effects(data, arm.name),

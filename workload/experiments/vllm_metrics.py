@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from workload.analysis.ab import COMPARED, CONTROL, amdahl, diverged, quality
-from workload.analysis.cache import witnesses
+from workload.analysis.cache import hit_rates
 from workload.analysis.drift import control_of, doubts
 from workload.analysis.levels import full_part, load_of, throughput
 from workload.analysis.rate import estimators, in_words
@@ -53,7 +53,7 @@ def compare_arms(data: RunData) -> CachingComparison:
         for name, value in COMPARED.items()
     }
     return {
-        "hit_rate": {arm: witnesses(data, arm) for arm in arms},
+        "hit_rate": {arm: hit_rates(data, arm) for arm in arms},
         "compared": compared,
         "control": control_of(frozenset({"prefix_caching"}), data.points),
         "amdahl": amdahl(data, OFF.name, compared["uncached_prefill_tokens"]["change"]),

@@ -1,4 +1,4 @@
-"""Keeps what a dashboard shows: a picture and a CSV of every panel, the PromQL, a snapshot if that is wanted."""
+"""Saves a dashboard of a run: a picture and a CSV of every panel, the PromQL, and on request a snapshot."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ PROMQL = "promql.json"
 
 @dataclass(frozen=True)
 class Capture:
-    """What was kept.
+    """The files of a saved dashboard.
 
     Attributes:
         files: the files that were written, pictures first.
-        rendered: how many of the pictures Grafana's renderer made; the others are drawn here.
-        refusal: why Grafana did not draw, in words; None where it did.
-        empty: titles of the panels that found no data.
-        snapshot: the address of the snapshot in Grafana, if one was wanted.
+        rendered: how many of the pictures Grafana's renderer made; the others are drawn with matplotlib.
+        refusal: why Grafana did not draw; None if it did.
+        empty: titles of the panels without data.
+        snapshot: the address of the snapshot in Grafana; None if there is none.
     """
 
     files: tuple[Path, ...]
@@ -60,19 +60,19 @@ def capture(
     """Write `KEY.png` and `KEY.csv` for every panel of a dashboard, and `promql.json`, into a folder.
 
     Args:
-        dashboard: what is kept; see `workload.dashboards.catalogue`.
-        client: the Prometheus that holds the series.
-        scope: the labels of the series, such as the run's; they are the dashboard's variables too.
-        span: the time shown.
-        folder: made if it is not there; files of the same names are replaced.
-        footer: what a picture drawn here must say about its origin.
-        grafana: draws the pictures where it has a renderer.
-        keeps_snapshot: whether Grafana is to keep a snapshot with the data embedded.
+        dashboard: a dashboard of `workload.dashboards.catalogue`.
+        client: the Prometheus that has the series.
+        scope: the labels of the series, such as the run's, which are also the dashboard's variables.
+        span: the time range.
+        folder: created if missing; files of the same names are replaced.
+        footer: the origin of the data, shown in pictures drawn with matplotlib.
+        grafana: draws the pictures if it has a renderer; otherwise matplotlib does.
+        keeps_snapshot: whether to store a snapshot with the data embedded in Grafana.
         advance: called after each panel.
 
     Raises:
         PrometheusError: Prometheus failed.
-        GrafanaError: it did not take the snapshot. Where it cannot draw, the pictures are drawn here.
+        GrafanaError: Grafana did not accept the snapshot.
         StorageError: the folder cannot be written.
     """
     panels = [panel for row in dashboard.rows for panel in row.panels]
@@ -91,31 +91,31 @@ def capture(
         tables.append(atomic_file.write(folder / f"{panel.key}.csv", to_csv(answers[panel.key])))
         advance()
     tables.append(atomic_file.write(folder / PROMQL, json.dumps(promql, indent=2) + "\n"))
-    kept = None
+    snapshot = None
     if grafana and keeps_snapshot:
         start, end = (datetime.fromtimestamp(at, UTC) for at in (span.start, span.end))
         title = f"{dashboard.title} ({', '.join(scope.values())})"
-        kept = grafana.snapshot(embed(dashboard, answers, title, start, end), title)
+        snapshot = grafana.snapshot(embed(dashboard, answers, title, start, end), title)
     empty = tuple(panel.title for panel in panels if not answers[panel.key])
-    return Capture((*pictures, *tables), made, renderer.refusal, empty, kept)
+    return Capture((*pictures, *tables), made, renderer.refusal, empty, snapshot)
 
 
 def arms_of(answers: Iterable[PanelSeries]) -> list[str]:
-    """Return the arms in order; series that are told of all arms together have none."""
+    """Return the arms of series in order; a series over all arms has none."""
     return sorted({arm for answer in answers if (arm := answer.labels.get("arm"))})
 
 
 class _Renderer:
-    """Has Grafana draw panels until it fails once: `refusal` then says why the others are drawn here."""
+    """Has Grafana draw panels until it fails once; `refusal` then gives the reason."""
 
     def __init__(self, grafana: Grafana | None, uid: str, scope: Mapping[str, str], span: TimeRange) -> None:
-        self.refusal: str | None = None if grafana else "no Grafana is named"
+        self.refusal: str | None = None if grafana else "no Grafana was named"
         self._grafana = grafana
         self._place = (uid, scope, span)
         self._ids: dict[str, int] | None = None
 
     def draw(self, panel: Panel) -> bytes | None:
-        """Return a panel's picture; None where it is to be drawn here."""
+        """Return a panel's picture; None if Grafana cannot draw it."""
         if self._grafana is None or self.refusal:
             return None
         uid, scope, span = self._place

@@ -1,4 +1,4 @@
-"""What a dashboard's panels find in a run, asked as Grafana asks: over the whole time, at the panel's own step."""
+"""Queries a dashboard's panels for a run as Grafana does: over the whole time range, at the panel's own step."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-# As many points as a panel of this width has pixels; Grafana's rule.
+# Grafana's rule: at most one point per pixel of the panel's width.
 MAX_POINTS = 1000
 SCRAPE_SECONDS = 1.0
 STEPS = {"10ms": 0.01, "100ms": 0.1, "5s": 5.0}
@@ -30,7 +30,7 @@ STEPS = {"10ms": 0.01, "100ms": 0.1, "5s": 5.0}
 
 @dataclass(frozen=True)
 class TimeRange:
-    """The time shown, in seconds since the epoch."""
+    """A time range in seconds since the epoch."""
 
     start: float
     end: float
@@ -46,10 +46,10 @@ class PanelSeries:
     """One series of a panel.
 
     Attributes:
-        line: the query that found it.
-        legend: what tells the series from the panel's others, its arm included.
+        line: the query that returned it.
+        legend: distinguishes the series from the panel's others, with its arm.
         labels: its labels.
-        times: (n,) in seconds since the epoch; n is 1 where the query is over all that is shown.
+        times: (n,) in seconds since the epoch; n is 1 for an instant query.
         values: (n,), NaN for a gap.
     """
 
@@ -61,34 +61,34 @@ class PanelSeries:
 
     @property
     def last(self) -> float:
-        """The last value that is a number; NaN without one."""
+        """The last value that is a number; NaN if there is none."""
         known = self.values[~np.isnan(self.values)]
         return float(known[-1]) if known.size else float("nan")
 
 
 def step_of(panel: Panel, span: TimeRange) -> float:
-    """Return the step in seconds at which Grafana asks for a panel that is as wide as `MAX_POINTS` points."""
+    """Return the step in seconds at which Grafana queries a panel that is `MAX_POINTS` pixels wide."""
     return max(finest_of(panel), round(span.seconds / MAX_POINTS, 3))
 
 
 def finest_of(panel: Panel, line: Line | None = None) -> float:
-    """Return the finest step of a panel, or of one of its lines, in seconds: its own, else the time between scrapes."""
+    """Return the shortest step of a panel or of one of its lines, in seconds: its own, else the scrape interval."""
     own = line_interval(panel, line) if line else min_interval(panel)
     return STEPS.get(own, SCRAPE_SECONDS)
 
 
 def is_instant(panel: Panel, line: Line) -> bool:
-    """Return whether a query is over all that is shown, or of a single value, and so asked once, at its end."""
+    """Return whether a query is evaluated once, at the end: it covers the whole time range or gives a single value."""
     return RANGE in line.query.expression or panel.kind == "stat"
 
 
 def promql_of(panel: Panel, line: Line, scope: Mapping[str, str], span: TimeRange) -> str:
-    """Return a query as it is asked for the series that carry the labels `scope`."""
+    """Return a line's PromQL for the series with the labels `scope`."""
     return line.query.scoped(scope, step_of(panel, span), finest_of(panel, line), span.seconds)
 
 
 def query_panel(panel: Panel, client: PrometheusClient, scope: Mapping[str, str], span: TimeRange) -> list[PanelSeries]:
-    """Return what each query of a panel finds for the series that carry the labels `scope`; nothing where it is absent.
+    """Return the results of a panel's queries for the series with the labels `scope`; a query may return none.
 
     Raises:
         PrometheusError: Prometheus failed, or refused a query.
@@ -119,7 +119,7 @@ def _evaluate(client: PrometheusClient, promql: str, span: TimeRange, step: floa
 
 
 def by_bucket(answers: Sequence[PanelSeries]) -> tuple[list[str], NDArray[np.float64]]:
-    """Return the upper bounds, ascending, and the counts, of shape (bounds, times), NaN where nothing is known."""
+    """Return the upper bounds, ascending, and the count of each bucket alone, shape (bounds, times), NaN for a gap."""
     ordered = sorted(answers, key=lambda answer: float(answer.labels["le"]))
     below = np.array([answer.values for answer in ordered])
     counts = np.diff(below, axis=0, prepend=np.zeros((1, below.shape[1])))
@@ -128,7 +128,7 @@ def by_bucket(answers: Sequence[PanelSeries]) -> tuple[list[str], NDArray[np.flo
 
 
 def to_csv(answers: Sequence[PanelSeries]) -> str:
-    """Return `series`, a column for each label, `time` in seconds since the epoch, `value`; gaps are left out."""
+    """Return CSV with the columns `series`, one per label, `time` (seconds since the epoch), `value`; omits gaps."""
     names = sorted({name for answer in answers for name in answer.labels if name != "__name__"})
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

@@ -1,4 +1,4 @@
-"""Draws one panel of a dashboard with matplotlib, where no Grafana draws it: every kind of panel, in one style."""
+"""Draws a dashboard's panel with matplotlib if Grafana cannot: every kind of panel, in one style."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ if TYPE_CHECKING:
 
     from workload.panels.panel import Kind, Panel
 
-# Of a picture without and with a line of its own for each series.
+# The height of a picture, and of one row in a picture with a row per series.
 HEIGHT_INCHES, ROW_INCHES = 3.2, 0.28
 MAX_ROWS, HEAD_CHARS = 40, 14
 FAILED, FINE = COLOURS[4], COLOURS[2]
-# Fewer static lines than this are told apart by dashes, so that colour is left for the arm.
+# Up to this many lines differ by dashes, so that colour can show the arm.
 DASHED = len(DASHES)
 
 
 @dataclass(frozen=True)
 class Shown:
-    """What a picture is of: the time, the arms in order, which gives each its colour, and where the data come from."""
+    """What all pictures of a dashboard share: the time range, the arms in order of colour, the origin of the data."""
 
     span: TimeRange
     arms: Sequence[str]
@@ -46,7 +46,7 @@ class Shown:
 
 
 def draw(panel: Panel, answers: Sequence[PanelSeries], shown: Shown, path: Path) -> Path:
-    """Draw a panel to a PNG file and return its path; without any number the picture says so in the panel's words."""
+    """Draw a panel to a PNG file and return its path; a picture without data shows the panel's text for that."""
     return save(sketch(panel, answers, shown), path)
 
 
@@ -64,7 +64,7 @@ def sketch(panel: Panel, answers: Sequence[PanelSeries], shown: Shown) -> Figure
 
 
 def _rows(panel: Panel, answers: Sequence[PanelSeries]) -> list[str]:
-    """Return what has a line of its own, of which a picture holds so many."""
+    """Return the entries that get a row of their own, at most `MAX_ROWS`."""
     if panel.kind == "table":
         return ["head", *(str(labels) for labels, _ in _merged(panel, answers))]
     return list(dict.fromkeys(answer.legend for answer in answers))[:MAX_ROWS] if panel.kind in BY_ROW else []
@@ -72,7 +72,7 @@ def _rows(panel: Panel, answers: Sequence[PanelSeries]) -> list[str]:
 
 def _lines(axes: Axes, panel: Panel, answers: Sequence[PanelSeries], shown: Shown) -> None:
     bases: dict[str, np.ndarray] = {}
-    explained: dict[str, Artist] = {}  # by hand: matplotlib leaves out what begins with an underscore
+    explained: dict[str, Artist] = {}  # matplotlib's own legend omits labels that begin with an underscore
     for answer, (colour, dash) in zip(answers, _styles(answers, shown.arms), strict=True):
         seconds, arm = answer.times - shown.span.start, answer.labels.get("arm", "")
         if panel.is_stacked:
@@ -83,18 +83,18 @@ def _lines(axes: Axes, panel: Panel, answers: Sequence[PanelSeries], shown: Show
             (drawn,) = axes.plot([], [], color=colour, linewidth=6, alpha=0.6)
         else:
             alone = np.count_nonzero(~np.isnan(answer.values)) == 1
-            marker = "o" if alone else ""  # a line of one point is not seen
+            marker = "o" if alone else ""  # a line of one point would be invisible
             (drawn,) = axes.plot(seconds, answer.values, color=colour, ls=dash, lw=1.3, marker=marker, ms=3)
-        explained[answer.legend] = drawn  # a series that comes again on another start is explained once
+        explained[answer.legend] = drawn  # a series that returns after a restart is explained once
     axes.set_ylim(bottom=0)
     axis(axes.yaxis, panel.unit)
     _time_axis(axes, shown.span)
     explained.pop("", None)
-    _legend_beside(axes, list(explained.values()), list(explained))
+    _legend_outside(axes, list(explained.values()), list(explained))
 
 
 def _styles(answers: Sequence[PanelSeries], arms: Sequence[str]) -> list[tuple[str, str]]:
-    """Return colour and dash of each series: nodes have the colours of every figure, else arms, else what there is."""
+    """Return colour and dash of each series; colour shows the node if there is one, else the arm, else the legend."""
     kinds = list(dict.fromkeys(_without_arm(answer) for answer in answers))
     has_nodes = bool({answer.labels.get("node") for answer in answers} & NODE_COLOURS.keys())
     styles: list[tuple[str, str]] = []
@@ -139,7 +139,7 @@ def _numbers(axes: Axes, panel: Panel, answers: Sequence[PanelSeries], _: Shown)
 
 
 def _merged(panel: Panel, answers: Sequence[PanelSeries]) -> list[tuple[dict[str, str], dict[str, str]]]:
-    """Return labels and texts of each row of a table: as with Grafana's `merge`, a row joins those that refine it."""
+    """Return labels and texts of each row of a table; as Grafana's `merge` does, a row joins rows with more labels."""
     rows: list[tuple[dict[str, str], dict[str, str]]] = []
     for answer in sorted(answers, key=lambda answer: -len(answer.labels)):
         labels = dict(answer.labels)
@@ -194,7 +194,7 @@ def _states(axes: Axes, panel: Panel, answers: Sequence[PanelSeries], shown: Sho
     for answer in (answer for answer in answers if answer.legend in rows):
         step = float(answer.times[1] - answer.times[0]) if answer.times.size > 1 else shown.span.seconds
         for value, colour in ((0.0, FAILED), (1.0, NODE_COLOURS.get(answer.labels.get("node", ""), FINE))):
-            if words.get(value):  # a state without a word is the ground
+            if words.get(value):  # a state without a word stays blank
                 at = answer.times[answer.values == value] - shown.span.start
                 axes.broken_barh(
                     [(x, step) for x in at.tolist()], (rows.index(answer.legend) - 0.4, 0.8), fc=colour, lw=0
@@ -203,11 +203,11 @@ def _states(axes: Axes, panel: Panel, answers: Sequence[PanelSeries], shown: Sho
     axes.set_ylim(len(rows) - 0.5, -0.5)
     if words.get(0.0):
         handles = [Line2D([], [], lw=6, color=colour) for colour in (FINE, FAILED)]
-        _legend_beside(axes, handles, [words[1.0], words[0.0]])
+        _legend_outside(axes, handles, [words[1.0], words[0.0]])
     _time_axis(axes, shown.span)
 
 
-def _legend_beside(axes: Axes, handles: Sequence[Artist], labels: Sequence[str]) -> None:
+def _legend_outside(axes: Axes, handles: Sequence[Artist], labels: Sequence[str]) -> None:
     axes.legend(handles, labels, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=7)
 
 

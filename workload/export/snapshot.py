@@ -1,4 +1,4 @@
-"""A dashboard with its data embedded, as Grafana keeps a snapshot: it needs no Prometheus any more."""
+"""Embeds the data in a dashboard, as Grafana's snapshots do, so that it no longer needs Prometheus."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     Json = dict[str, Any]
     Column = tuple[Json, list[Any]]
 
-# How Grafana refers to the data source that returns what a query itself holds.
+# Grafana's own data source, which returns the data embedded in the query.
 EMBEDDED = {"type": "grafana", "uid": "grafana"}
 NOT_FINITE: Mapping[str, Callable[[float], bool]] = {
     "NaN": math.isnan,
@@ -31,14 +31,14 @@ NOT_FINITE: Mapping[str, Callable[[float], bool]] = {
 def embed(
     dashboard: Dashboard, answers: Mapping[str, Sequence[PanelSeries]], title: str, start: datetime, end: datetime
 ) -> Json:
-    """Return a dashboard's JSON in which each panel holds its data and nothing asks a server.
+    """Return a dashboard's JSON with each panel's data embedded, so that no panel queries a server.
 
     Args:
-        dashboard: what is kept.
-        answers: those of each panel by its key.
-        title: under which the snapshot is listed.
-        start: where the time shown begins.
-        end: where it ends.
+        dashboard: the dashboard.
+        answers: panel key -> its series.
+        title: the snapshot's title.
+        start: the beginning of the time range.
+        end: its end.
     """
     model: Json = json.loads(render(dashboard))
     model |= {"title": title, "time": {"from": start.isoformat(), "to": end.isoformat()}, "refresh": "", "links": []}
@@ -54,7 +54,7 @@ def embed(
 
 
 def frames(panel: Panel, answers: Sequence[PanelSeries]) -> list[Json]:
-    """Return the data frames that a panel's queries have as their answer, before its transformations."""
+    """Return the data frames that a panel's queries return, before its transformations."""
     if panel.kind == "heatmap":
         return _heatmap_frame(answers)
     if panel.kind == "table":
@@ -80,7 +80,7 @@ def frames(panel: Panel, answers: Sequence[PanelSeries]) -> list[Json]:
 
 
 def _table_frames(panel: Panel, answers: Sequence[PanelSeries]) -> list[Json]:
-    """Return a frame for each query: its labels and its value, named as the panel's columns expect."""
+    """Return a frame for each query with its labels and its value, named as the panel's columns expect."""
     found = []
     for line in panel.lines:
         rows = [answer for answer in answers if answer.line is line]
@@ -95,7 +95,7 @@ def _table_frames(panel: Panel, answers: Sequence[PanelSeries]) -> list[Json]:
 
 
 def _heatmap_frame(answers: Sequence[PanelSeries]) -> list[Json]:
-    """Return rows of a heatmap, a field for each bucket that holds what fell into it alone."""
+    """Return a heatmap's frame with a field for the count of each bucket alone."""
     if not answers:
         return []
     bounds, counts = by_bucket(answers)
@@ -105,7 +105,7 @@ def _heatmap_frame(answers: Sequence[PanelSeries]) -> list[Json]:
 
 
 def _frame(ref_id: str, columns: Sequence[Column], meta: Json | None = None) -> Json:
-    """Return Grafana's JSON of a data frame; a NaN is a null with its place in `entities`, as JSON has none."""
+    """Return Grafana's JSON of a data frame; JSON has no NaN, so it becomes a null with its index in `entities`."""
     schema = {"refId": ref_id, "fields": [field for field, _ in columns]} | ({"meta": meta} if meta else {})
     values, entities = [], []
     for _, column in columns:

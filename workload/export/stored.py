@@ -1,4 +1,4 @@
-"""Finds the Prometheus that holds a run: the one that is named, the one that is up, or our own on what it stored."""
+"""Finds the Prometheus that has a run's series: the one named, the one that is up, or our own, started on its data."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 def prometheus_of_runs(url: str | None, port: int) -> Iterator[PrometheusClient]:
     """Yield a client of the Prometheus at `url`, else of the one on `port` of 127.0.0.1.
 
-    One that is up is only asked, never reconfigured: it may be recording a run. Where none is up, our own is started on
-    what it stored and stopped at the end.
+    A Prometheus that is up is never reconfigured, because it may be recording a run. If none is up, our own is started
+    on its stored data and stopped at the end.
 
     Raises:
-        MissingPartError: none is up, and there is no Prometheus to start.
+        MissingPartError: none is up, and Prometheus is not installed.
         DependencyDownError: it did not start.
     """
     named = PrometheusClient(url or f"http://{HOST}:{port}", loopback_session())
@@ -38,11 +38,11 @@ def prometheus_of_runs(url: str | None, port: int) -> Iterator[PrometheusClient]
         yield own.client
 
 
-def holds(client: PrometheusClient, run: str, measured: Sequence[Measured]) -> bool:
+def has_run(client: PrometheusClient, run: str, measured: Sequence[Measured]) -> bool:
     """Return whether Prometheus still has the first and the last window of a run.
 
     Raises:
-        PrometheusError: it failed.
+        PrometheusError: Prometheus failed.
     """
     up = selector("up", {"run": run})
     try:

@@ -1,4 +1,4 @@
-"""A panel's values in words, in the unit that Grafana shows them in."""
+"""Formats a panel's values in the unit that Grafana shows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from workload.panels.panel import Unit
 
-# The most that an axis of bytes has: round numbers of MiB are no round numbers of bytes.
+# The most ticks on an axis of bytes, which are powers of two: round numbers of MiB are not round numbers of bytes.
 TICKS = 6
 SUFFIXES: dict[Unit, str] = {
     "reqps": " /s",
@@ -31,7 +31,7 @@ SUFFIXES: dict[Unit, str] = {
 
 
 def text_of(value: float, unit: Unit, words: Sequence[tuple[float, str]]) -> str:
-    """Return a value as text: the word for it where there is one, else three significant digits and its unit."""
+    """Return a value as text: the word for it if there is one, else three significant digits and the unit."""
     if math.isnan(value):
         return ""
     if word := dict(words).get(value):
@@ -46,7 +46,7 @@ def text_of(value: float, unit: Unit, words: Sequence[tuple[float, str]]) -> str
 
 
 def axis(drawn: Axis, unit: Unit) -> None:
-    """Have an axis, whose range is known, show its values in a unit."""
+    """Show the values of an axis in a unit; call this once the axis has its range."""
     if unit == "bytes" and (top := float(drawn.get_view_interval()[1])) >= TICKS:
         drawn.set_major_locator(MultipleLocator(2.0 ** math.ceil(math.log2(top / TICKS))))
     if unit in {"percentunit", "bytes"}:

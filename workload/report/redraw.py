@@ -14,7 +14,7 @@ from workload.charts import time_series
 from workload.dashboards.catalogue import dashboard_of
 from workload.errors import UsageError
 from workload.experiment import OfflineExperiment
-from workload.export.stored import holds
+from workload.export.stored import has_run
 from workload.files import atomic_file
 from workload.files.csv_cells import text_in
 from workload.files.enclosed import text_of
@@ -56,7 +56,7 @@ def _redraw(found: PastRun, client: PrometheusClient) -> list[Path]:
     summary = found.summary
     if isinstance(found.study, OfflineExperiment):
         files = found.study.draw(found.summary, folder)
-    elif found.measured and holds(client, found.run, found.measured):
+    elif found.measured and has_run(client, found.run, found.measured):
         evidence = Evidence(client, found.study.name, found.bundle, found.settings)
         data = settle(read_run(found.bundle.journal, found.measured, evidence))
         # All is worked out anew: an older version's figures under today's words would be told by another estimator.

@@ -1,1 +1,1 @@
-"""How sure a number is: percentiles, pairs, resampling, growth and fits."""
+"""Estimates and their intervals: percentiles, paired changes, resampling, growth, fits."""

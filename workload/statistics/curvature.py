@@ -1,4 +1,4 @@
-"""How much of a growth is quadratic, how sure that is, and what curvature the data could have shown.
+"""The quadratic share of a growth, its interval, and the curvature that the data could have shown.
 
 With seconds = a + b n + c n^2 the quadratic share is c n / b at the largest n: the quadratic term over the linear one,
 the same ratio that `physics.PrefillCost.quadratic_share` expects from a model's config.
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from workload.statistics.paired import Interval
 
 RESAMPLES = 1_999
-RESAMPLES_A_SIMULATION = 399
+RESAMPLES_PER_SIMULATION = 399
 SIMULATIONS = 400
 
 
@@ -64,9 +64,9 @@ def power(
     seed: int = 0,
     simulations: int = SIMULATIONS,
 ) -> float:
-    """Return the probability that calls like these show a curvature of `share` as superlinear.
+    """Return the probability that calls like these would show a curvature of `share` as superlinear.
 
-    By simulation with the data's own design and noise: the straight line through the data, bent by `share` of its
+    This simulates with the data's own design and noise: the straight line through the data, bent by `share` of its
     linear part at the largest n, plus the residuals of the quadratic fit with random signs, each at its own point. At
     share 0 it is the rate of false findings.
 
@@ -74,8 +74,8 @@ def power(
         tokens: shape (n,).
         seconds: shape (n,).
         share: the planted quadratic term over the linear one at the largest n.
-        seed: of the noise.
-        simulations: how many data sets to draw.
+        seed: the seed of the noise.
+        simulations: the number of simulated data sets.
     """
     rng = np.random.default_rng(seed)
     relative = tokens / tokens.max()
@@ -84,7 +84,7 @@ def power(
     intercept, slope = np.linalg.lstsq(matrix[:, :2], seconds)[0]
     planted = intercept + slope * relative + share * slope * np.square(relative)
     found = [
-        quadratic_share(tokens, planted + errors, seed + 1 + index, RESAMPLES_A_SIMULATION).is_superlinear
+        quadratic_share(tokens, planted + errors, seed + 1 + index, RESAMPLES_PER_SIMULATION).is_superlinear
         for index, errors in enumerate(noise)
     ]
     return float(np.mean(found))

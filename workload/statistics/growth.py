@@ -1,10 +1,10 @@
-"""How time grows with tokens: four shapes, and the one the data support.
+"""Fits how time grows with tokens: four shapes, and the one that the data support.
 
 AICc = n ln(RSS / n) + 2k + 2k(k + 1) / (n - k - 1) and BIC = n ln(RSS / n) + k ln n, with k counting the noise
 variance and the hinge's knot. Sources: Hurvich and Tsai 1989, doi:10.1093/biomet/76.2.297; Schwarz 1978,
 doi:10.1214/aos/1176344136. Shapes within 2 of the best AICc are a tie (Burnham and Anderson 2004,
-doi:10.1177/0049124104268644), which BIC decides. Both criteria assume noise of one size; where it grows with the
-time, about one straight line in nine is drawn as a slight hinge, so verdicts rest on the intervals of
+doi:10.1177/0049124104268644), which BIC decides. Both criteria assume that noise has constant variance; if it grows
+with the time, about one straight line in nine is taken for a slight hinge. So verdicts rest on the intervals of
 `workload.statistics.curvature` and `workload.statistics.wall`, which do not assume it.
 """
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Shape = Literal["constant", "linear", "quadratic", "hinge"]
-# Distinct context lengths below which a shape fits anything.
+# The fewest distinct context lengths; with fewer, a shape fits anything.
 MIN_LENGTHS: dict[Shape, int] = {"constant": 1, "linear": 3, "quadratic": 4, "hinge": 6}
 PARAMETERS: dict[Shape, int] = {"constant": 2, "linear": 3, "quadratic": 4, "hinge": 5}
 TIE_AICC = 2.0
 KNOTS = 80
-# A knot nearer to the ends would fit a slope to a handful of calls.
+# A knot closer to either end would fit a slope to a handful of calls.
 KNOT_QUANTILES = (0.15, 0.85)
-# No clock tells a billionth of the longest call, so a smaller residual is rounding and not a better fit.
+# No clock resolves a billionth of the longest call, so a smaller residual is rounding and not a better fit.
 RESOLUTION = 1e-9
 
 
@@ -36,8 +36,8 @@ RESOLUTION = 1e-9
 class Fit:
     """A fitted shape: seconds against tokens.
 
-    `coefficients` are seconds, seconds a token, and then seconds a token squared (quadratic) or the change of slope
-    at `knot_tokens` in seconds a token (hinge).
+    `coefficients` are seconds, seconds per token, and then seconds per token squared (quadratic) or the change of slope
+    at `knot_tokens` in seconds per token (hinge).
     """
 
     shape: Shape
@@ -53,7 +53,7 @@ class Fit:
 
 @dataclass(frozen=True)
 class Growth:
-    """Every shape that `calls` calls could tell, by name, and the one chosen."""
+    """Every shape that could be fitted to `calls` calls, by name, and the chosen one."""
 
     calls: int
     fits: dict[Shape, Fit]
@@ -63,7 +63,7 @@ class Growth:
 def fit_growth(tokens: NDArray[np.float64], seconds: NDArray[np.float64]) -> Growth:
     """Fit seconds against tokens, both of shape (n,), by least squares and choose a shape.
 
-    A shape is left out when the calls have too few distinct lengths for it.
+    A shape is omitted if the calls have too few distinct lengths for it.
 
     Raises:
         ValueError: the shapes of the arrays differ, or there are fewer than 4 calls.
@@ -104,7 +104,7 @@ def knots(shape: Shape, tokens: NDArray[np.float64]) -> Iterator[float | None]:
 
 def _fit(shape: Shape, tokens: NDArray[np.float64], seconds: NDArray[np.float64], knot: float | None) -> Fit:
     scale = float(np.max(np.abs(tokens))) or 1.0
-    # Tokens squared beside ones lose half of a float's digits, so the fit is done on tokens / largest.
+    # A matrix with both 1 and tokens squared loses half of a float's digits, so fit on tokens / largest.
     matrix = design(shape, tokens / scale, None if knot is None else knot / scale)
     solution = np.linalg.lstsq(matrix, seconds)[0]
     n, k = len(tokens), PARAMETERS[shape]

@@ -1,10 +1,10 @@
-"""Two arms on the same questions: medians, their paired change, and how sure we are of each.
+"""Compares two arms on the same questions: medians, their paired change, and an interval for each.
 
-An interval of a median lies between two of the values, interpolated so that it covers 95 % (Hettmansperger and Sheather
-1986, doi:10.1016/0167-7152(86)90021-0): no resampling, and no assumption about the values' distribution but that the
-chance between two neighbours is spread about evenly. The smallest and the largest of five values cover a median in
-1 - 2 / 2^5 = 93.75 % of cases at the most, so five have none. Measured at n = 6, 8, 12 and 20: 94 to 96 %, where the
-percentile bootstrap holds the median in 91 to 95 % (benchmarks/intervals.py).
+The interval of a median is interpolated between order statistics so that it covers 95 % (Hettmansperger and Sheather
+1986, doi:10.1016/0167-7152(86)90021-0). It needs no resampling, and assumes only that probability is spread evenly
+between neighbouring values. The extremes of five values cover a median in at most 1 - 2 / 2^5 = 93.75 % of cases, so
+five values have no interval. Measured at n = 6, 8, 12 and 20, the coverage is 94 to 96 %; that of the percentile
+bootstrap is 91 to 95 % (benchmarks/intervals.py).
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ class Comparison(TypedDict):
     """Medians over the questions that two arms share, in the values' unit, and the paired change.
 
     Attributes:
-        n: pairs that the change uses: a question that cost nothing in the first arm has no ratio.
+        n: pairs that the change uses; a question whose value is 0 in the first arm has no ratio.
         shared: questions that both arms have; the medians are over them.
-        a: median in the first arm; None without a common question, as when all of an arm's have failed.
-        a_ci: its 95 % interval, or None when there are fewer than `MIN_PAIRS`.
+        a: median in the first arm; None without a common question, as when all questions of an arm failed.
+        a_ci: its 95 % interval; None for fewer than `MIN_PAIRS`.
         b: median in the other arm.
         b_ci: its 95 % interval, or None.
-        change: median over the pairs of b/a - 1, so a question is only ever compared with itself. It need not have the
-            sign of the medians' difference.
+        change: median over the pairs of b/a - 1, so a question is compared only with itself. Its sign may differ from
+            that of the medians' difference.
         change_ci: its 95 % interval, or None.
     """
 
@@ -59,7 +59,7 @@ def median_ci(values: NDArray[np.float64]) -> Interval | None:
     if n < MIN_PAIRS:
         return None
     ordered = np.sort(values)
-    # From the k-th smallest to the k-th largest the median is held with probability `wide`, one further in `narrow`.
+    # The k-th smallest and the k-th largest value enclose the median with probability `wide`; one further in, `narrow`.
     k = max(int(binom.ppf((1 - LEVEL) / 2, n, 0.5)), 1)
     wide, narrow = (1 - 2 * binom.cdf(rank - 1, n, 0.5) for rank in (k, k + 1))
     gap = (wide - LEVEL) / (wide - narrow)
@@ -72,7 +72,7 @@ def median_ci(values: NDArray[np.float64]) -> Interval | None:
 
 
 def mean_ci(values: Iterable[float], within: Interval = (-inf, inf)) -> Interval | None:
-    """Return the 95 % interval of a mean by Student's t, cut to what is possible; None for fewer than `MIN_PAIRS`."""
+    """Return the 95 % interval of a mean by Student's t, clipped to `within`; None for fewer than `MIN_PAIRS`."""
     sample = np.fromiter(values, dtype=np.float64)
     if len(sample) < MIN_PAIRS:
         return None
@@ -81,7 +81,7 @@ def mean_ci(values: Iterable[float], within: Interval = (-inf, inf)) -> Interval
 
 
 def compare(a: Mapping[str, float], b: Mapping[str, float]) -> Comparison:
-    """Compare values by question of two arms over the questions that both have."""
+    """Compare two arms, question -> value, over the questions that both have."""
     shared = sorted(a.keys() & b.keys())
     first = np.array([a[key] for key in shared], dtype=np.float64)
     second = np.array([b[key] for key in shared], dtype=np.float64)
@@ -99,11 +99,11 @@ def compare(a: Mapping[str, float], b: Mapping[str, float]) -> Comparison:
 
 
 def pairing_in_words(pairs: int) -> str:
-    """Return a sentence on what the changes of `pairs` pairs are, and how sure their intervals are."""
+    """Return a sentence on how the changes of `pairs` pairs were computed, and what their intervals cover."""
     sure = COVERAGE if pairs >= MIN_PAIRS else f"an interval needs {MIN_PAIRS}"
     return f"Changes are paired, each question against itself, n = {pairs}; {sure}."
 
 
 def median(values: NDArray[np.float64]) -> float | None:
-    """Return the median of `values`, shape (n,); None without one."""
+    """Return the median of `values`, shape (n,); None if there are none."""
     return float(np.median(values)) if values.size else None

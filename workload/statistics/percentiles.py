@@ -2,11 +2,11 @@
 
 The number of values below the p-quantile is binomial(n, p), so the quantile lies between the l-th and the u-th smallest
 value with probability P(l <= K <= u - 1). The widest pair is (1, n), with probability 1 - p^n - (1 - p)^n: below 59
-values for P95, and 299 for P99, even that is no 95 % interval. Source: David and Nagaraja, "Order Statistics", 3rd
+values for P95, and 299 for P99, even that does not reach 95 %. Source: David and Nagaraja, "Order Statistics", 3rd
 edition 2003, section 7.1.
 
-A percentile itself is given where at least one value lies beyond it: P95 from 20 values on, P99 from 100. What fewer
-values call their P99 is their maximum. The median is always given: it is in the middle of whatever there is.
+A percentile is given only if at least one value lies beyond it: P95 from 20 values on, P99 from 100. The P99 of fewer
+values would be their maximum. The median is always given.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 MEDIAN = 0.50
 REPORTED = (MEDIAN, 0.95, 0.99)
 NEEDED = "P95 needs 20, P99 100"
-# 0.95 x 60 must be the 57th value, whatever its last binary digit.
+# The 0.95-quantile of 60 values must be the 57th, although 0.95 x 60 is not exactly 57 in floating point.
 ROUNDING = 1e-9
 
 
 class Percentile(TypedDict):
-    """The smallest of `n` values with at least a share `p` of them at or below it; 95 % interval, or None.
+    """The smallest of `n` values with at least a share `p` of them at or below it, with its 95 % interval or None.
 
-    The value is None where `n` values cannot give it, see `is_given`.
+    The value is None if `n` values do not suffice, see `is_given`.
     """
 
     p: float
@@ -46,28 +46,28 @@ class Percentile(TypedDict):
 
 
 def is_given(n: float, p: float) -> bool:
-    """Return whether `n` values have a p-quantile: the median always, any other where one lies beyond it."""
+    """Return whether `n` values have a p-quantile: always for the median, else if one value lies beyond it."""
     return n > 0 and (p == MEDIAN or n * min(p, 1 - p) >= 1 - ROUNDING)
 
 
 def quantile(values: Sequence[float] | NDArray[np.float64], p: float) -> float | None:
-    """Return the p-quantile of raw values, shape (n,), interpolated; None where so few do not give it."""
+    """Return the p-quantile of raw values, shape (n,), interpolated; None if they are too few."""
     return float(np.quantile(values, p)) if is_given(len(values), p) else None
 
 
 def smallest_sample(p: float, level: float = LEVEL) -> int:
-    """Return the number of values from which the p-quantile, 0 < p < 1, has an interval of confidence `level`."""
+    """Return the fewest values for which the p-quantile, 0 < p < 1, has an interval of confidence `level`."""
     return next(n for n in count(1) if 1 - p**n - (1 - p) ** n >= level)
 
 
 def ranks(n: int, p: float, level: float = LEVEL) -> tuple[int, int] | None:
-    """Return the closest ranks (l, u), from 1, whose order statistics hold the p-quantile with confidence `level`.
+    """Return the closest ranks (l, u), from 1, whose order statistics enclose the p-quantile with confidence `level`.
 
-    Of pairs equally close, the one with the highest confidence; None below `smallest_sample`.
+    Among equally close pairs the one with the highest confidence wins; None below `smallest_sample`.
     """
     below = binom.cdf(np.arange(n), n, p)
     lows = np.arange(1, n + 1)
-    # P(l <= K <= u - 1) = cdf(u - 1) - cdf(l - 1); no u above n is a value.
+    # P(l <= K <= u - 1) = cdf(u - 1) - cdf(l - 1); ranks above n do not exist.
     highs = np.searchsorted(below, level + below) + 1
     possible = highs <= n
     if not possible.any():
@@ -82,11 +82,11 @@ def percentile(values: Sequence[float] | NDArray[np.float64], p: float) -> Perce
     """Return the p-quantile of raw values, shape (n,), in their unit.
 
     Raises:
-        ValueError: there is no value, or one is not a number.
+        ValueError: there are no values, or one is NaN.
     """
     ordered = np.sort(np.asarray(values, dtype=np.float64))
     if not ordered.size or np.isnan(ordered[-1]):
-        raise ValueError(f"A percentile of {ordered.size} values, or of values that are no numbers, is not defined.")
+        raise ValueError(f"A percentile needs at least one value and no NaN; there are {ordered.size} values.")
     pair = ranks(ordered.size, p)
     ci = (float(ordered[pair[0] - 1]), float(ordered[pair[1] - 1])) if pair else None
     value = float(ordered[ceil(ordered.size * p - ROUNDING) - 1]) if is_given(ordered.size, p) else None

@@ -1,4 +1,4 @@
-"""Intervals from resamples: shared by every fit that states how sure it is."""
+"""Intervals from resamples, for every fit that has an interval."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TAILS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
 
 def percentile_interval(samples: NDArray[np.float64]) -> Interval:
     """Return the 95 % percentile interval of bootstrap `samples`, shape (resamples,); they may be infinite."""
-    # An order statistic, because interpolating between a number and infinity gives neither.
+    # An order statistic, because nothing lies between a number and infinity.
     low, high = np.quantile(samples, TAILS, method="inverted_cdf")
     return float(low), float(high)
 
@@ -27,7 +27,7 @@ def percentile_interval(samples: NDArray[np.float64]) -> Interval:
 def ratios(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return part / whole elementwise; where `whole` is not positive, infinity with the sign of `part`.
 
-    A resample whose linear part vanished says "beyond any bound", and must not come back from the other side.
+    A resample whose linear part vanished means "beyond any bound" and must not return with the opposite sign.
     """
     positive = whole > 0
     return np.where(positive, part / np.where(positive, whole, 1.0), np.copysign(np.inf, part))
@@ -44,8 +44,8 @@ def wild_responses(
     Args:
         design: shape (n, parameters).
         response: shape (n,).
-        resamples: how many.
-        rng: the source of signs.
+        resamples: their number.
+        rng: draws the signs.
     """
     basis, _ = np.linalg.qr(design)
     fitted = basis @ (basis.T @ response)
@@ -55,7 +55,7 @@ def wild_responses(
 
 
 def bounded(value: float | Sequence[float]) -> Any:
-    """Return a number, or an interval, without infinities."""
+    """Return a number or an interval with None for each infinity."""
     if isinstance(value, Sequence):
         return [bounded(part) for part in value]
     return value if isfinite(value) else None

@@ -1,17 +1,17 @@
-"""Answers a second of one level of load, by an estimator with a name, and what is resampled for its interval.
+"""Throughput of one level of load in answers per second, with its interval, and the efficiency of levels.
 
-A closed loop of N workers fills at its start and drains at its end: over the whole run it answers less than N workers
-do. So it is watched from the first to the last instant at which all N are busy. Counting what ends in there would leave
-out what is in flight at the end, and counting what starts in there would leave out the first wave and take in the
-drain. Each answer counts by the share of its own time that lies inside: what was worked on it there. Few questions a
-worker still tell too much, by about c^2 / 2r with r of them and a spread of c (standard deviation over mean): at the
-start all workers begin a question, and at any later instant the long ones are more likely to be seen
+A closed loop of N workers fills at its start and drains at its end, so over the whole run it answers less than N busy
+workers do. It is therefore observed from the first to the last instant at which all N are busy. Counting answers that
+end in this window would omit those in flight at its end; counting those that start in it would omit the first wave and
+include the drain. So each answer counts by the share of its own time inside the window. With few questions per worker
+this overestimates by about c^2 / 2r, where r is their number and c their spread (standard deviation over mean): all
+workers begin a question at the start, and at a later instant long questions are more likely to be in flight
 (benchmarks/intervals.py).
 
-An open loop has no such N, and shares would mislead: a question that waits in a growing queue is no work done. There
-the answers are counted that end between the first answer and the last arrival.
+An open loop has no such N, and shares would mislead, because time in a growing queue is not work. There the answers
+that end between the first answer and the last arrival are counted.
 
-How throughput grows with concurrency is the efficiency of each level against one question at a time.
+The efficiency of a level compares it with one question at a time: how throughput grows with concurrency.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ class Request:
 
 @dataclass(frozen=True, eq=False)
 class Level:
-    """What a closed loop did while all its workers were busy, request by request.
+    """The requests of a closed loop in the window in which all its workers were busy.
 
     Attributes:
         concurrency: workers.
-        cycle_seconds: of each request, what it and the pause after it took of its worker in there; shape (requests,).
-        answered: of each request, the share of its time in there, and 0 where it failed; shape (requests,).
+        cycle_seconds: seconds in the window of each request and the pause after it, shape (requests,).
+        answered: the share of each request's time in the window, 0 for a failed one, shape (requests,).
     """
 
     concurrency: int
@@ -63,17 +63,17 @@ class Level:
 
     @property
     def throughput(self) -> float:
-        """Answers a second: together the cycles are N times the seconds watched."""
+        """Answers per second; the cycles add up to N times the window."""
         return float(self.concurrency * self.answered.sum() / self.cycle_seconds.sum())
 
     @property
     def seconds(self) -> float:
-        """How long all workers were watched."""
+        """The length of the window."""
         return float(self.cycle_seconds.sum() / self.concurrency)
 
     @property
     def relative_error(self) -> float:
-        """Standard error of the throughput over the throughput, as of a ratio of two means over at least 2 requests."""
+        """Standard error of the throughput over the throughput: of a ratio of two means over at least 2 requests."""
         n = len(self.cycle_seconds)
         residuals = self.concurrency * self.answered - self.throughput * self.cycle_seconds
         spread = np.sqrt(n / (n - 1) * np.square(residuals).sum())
@@ -81,9 +81,9 @@ class Level:
 
     @property
     def interval(self) -> Interval | None:
-        """95 % interval of the throughput by Student's t; None with fewer than `MIN_REQUESTS` requests, or no answer.
+        """95 % interval of the throughput by Student's t; None for fewer than `MIN_REQUESTS` requests, or no answer.
 
-        A bootstrap of so few requests would hold the truth in 86 to 91 % of data sets (benchmarks/analysis.py).
+        A bootstrap of so few requests would cover the truth in only 86 to 91 % of data sets (benchmarks/analysis.py).
         """
         if len(self.cycle_seconds) < MIN_REQUESTS or not self.answered.any():
             return None
@@ -110,7 +110,7 @@ def full_window(workers: Sequence[Sequence[Request]]) -> Interval | None:
     """
     edges = [edge for requests in workers for start, end in _apart(requests) for edge in ((start, 1), (end, -1))]
     busy, first, last = 0, None, None
-    for at, change in sorted(edges):  # of one instant the ends come first
+    for at, change in sorted(edges):  # at one instant, ends come first
         if busy == len(workers):
             last = at
         busy += change
@@ -120,7 +120,7 @@ def full_window(workers: Sequence[Sequence[Request]]) -> Interval | None:
 
 
 def full_level(workers: Sequence[Sequence[Request]]) -> Level | None:
-    """Return what the workers did while all of them were busy, one worker a concurrency; None if they never were."""
+    """Return the level of these workers, each of concurrency 1; None if they were never all busy."""
     window = full_window(workers)
     if window is None:
         return None
@@ -130,7 +130,7 @@ def full_level(workers: Sequence[Sequence[Request]]) -> Level | None:
 
 
 def _apart(requests: Sequence[Request]) -> Iterator[Interval]:
-    """Yield from when to when a worker was busy; what two clocks let overlap by a hair counts once."""
+    """Yield the intervals in which a worker was busy; time that overlaps because of two clocks counts once."""
     until = -np.inf
     for request in requests:
         start = max(request.start, until)
@@ -140,7 +140,7 @@ def _apart(requests: Sequence[Request]) -> Iterator[Interval]:
 
 
 def _parts(requests: Sequence[Request], window: Interval) -> Iterator[tuple[float, float]]:
-    """Yield of each request that lies in the window its cycle's seconds and the answered share in there."""
+    """Yield the seconds of its cycle and its answered share for each request in the window."""
     following = [*(after.start for _, after in pairwise(requests)), requests[-1].end]
     for request, after in zip(requests, following, strict=True):
         if request.end > window[0] and request.start < window[1]:
@@ -154,7 +154,7 @@ def _shared(one: Interval, other: Interval) -> float:
 
 
 class Efficiency(TypedDict):
-    """E = X(N) / (N X(1)); 95 % interval, or None when either level has fewer than `MIN_REQUESTS`."""
+    """E = X(N) / (N X(1)) with its 95 % interval, None if either level has fewer than `MIN_REQUESTS`."""
 
     concurrency: int
     requests: int
@@ -167,7 +167,7 @@ def efficiencies(levels: Sequence[Level]) -> tuple[Efficiency, ...]:
     """Return the efficiency of each level, in the order given; at concurrency 1 it is 1 by definition.
 
     Raises:
-        ValueError: no level has concurrency 1, or nothing succeeded there.
+        ValueError: no level has concurrency 1, or nothing succeeded at it.
     """
     alone = next((level for level in levels if level.concurrency == 1), None)
     if alone is None or not alone.throughput:

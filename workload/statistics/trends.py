@@ -1,8 +1,8 @@
-"""Does a quantity drift over a long run? The median of all slopes, and an interval that outliers do not move.
+"""Whether a quantity drifts over a long run: the median of all slopes, with an interval robust against outliers.
 
-The slope is Theil's and Sen's: the median over all pairs of bins of (y_j - y_i) / (t_j - t_i), with Sen's interval
-(Sen 1968, doi:10.1080/01621459.1968.10480934). Bins in time, not single questions, are what is compared: questions
-that ran at the same moment share its luck, and an interval that took them for independent would be too narrow.
+The slope is that of Theil and Sen: the median over all pairs of bins of (y_j - y_i) / (t_j - t_i), with Sen's interval
+(Sen 1968, doi:10.1080/01621459.1968.10480934). It compares bins in time, not single questions: questions that ran at
+the same time are correlated, and an interval that took them for independent would be too narrow.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 MIN_BINS, MAX_BINS = 8, 48
 MIN_PER_BIN = 10
 MIN_SECONDS = 300.0
-"""A slope an hour that was seen for less than five minutes is nobody's business."""
+"""Five minutes are too short for a slope per hour."""
 
 WARM_UP_SHARE = 0.1
-"""The beginning of a run that is left out: caches fill, code is loaded, pools grow."""
+"""The share of a run omitted at its beginning, where caches fill, code is loaded and pools grow."""
 
 SLIGHT_SHARE = 0.05
-"""A drift over the whole run of less than this share of the level is said to be slight, however sure it is."""
+"""A drift over the whole run of less than this share of the level is called slight, however significant it is."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,10 @@ class Trend:
 
     Attributes:
         level: the median of the bins, in the quantity's unit.
-        slope_per_hour: the drift, in its unit an hour.
+        slope_per_hour: the drift, in that unit per hour.
         ci_per_hour: its 95 % interval.
-        hours: the time that was looked at.
-        times, values: the bins: their middles in seconds since the epoch, and their values, shape (bins,).
+        hours: the length of the time analysed.
+        times, values: the bins' middles in seconds since the epoch, and their values, shape (bins,).
     """
 
     level: float
@@ -53,12 +53,12 @@ class Trend:
 
     @property
     def is_shown(self) -> bool:
-        """Whether the interval leaves out zero."""
+        """Whether the interval excludes zero."""
         return self.ci_per_hour[0] > 0 or self.ci_per_hour[1] < 0
 
     @property
     def share(self) -> float | None:
-        """The drift over the time looked at as a share of the level; None where the level is 0."""
+        """The drift over the time analysed as a share of the level; None if the level is 0."""
         return self.slope_per_hour * self.hours / self.level if self.level else None
 
 
@@ -69,14 +69,14 @@ def trend(
     start: float,
     end: float,
 ) -> Trend | None:
-    """Return the drift of a quantity between `start` and `end`, or None where there is too little for one.
+    """Return the drift of a quantity between `start` and `end`, or None if there are too few values.
 
     Args:
         times: seconds since the epoch, shape (n,).
         values: shape (n,) or (n, columns).
-        reduce: the values of a bin to its one value, NaN for none.
-        start: of the run, in seconds since the epoch; its first tenth is left out.
-        end: of the run.
+        reduce: reduces the values of a bin to one, NaN for none.
+        start: the run's start in seconds since the epoch; its first tenth is omitted.
+        end: the run's end.
     """
     start += WARM_UP_SHARE * (end - start)
     inside = (times >= start) & (times <= end)
@@ -87,8 +87,8 @@ def trend(
         return None
     edges = np.linspace(start, end, count + 1)
     place = np.clip(np.searchsorted(edges, times[inside], side="right") - 1, 0, count - 1)
-    held = values[inside]
-    binned = np.array([reduce(held[place == number]) if (place == number).any() else np.nan for number in range(count)])
+    kept = values[inside]
+    binned = np.array([reduce(kept[place == number]) if (place == number).any() else np.nan for number in range(count)])
     middles = (edges[1:] + edges[:-1]) / 2
     known = np.isfinite(binned)
     if known.sum() < MIN_BINS:
@@ -110,6 +110,6 @@ def median(values: NDArray[np.float64]) -> float:
 
 
 def share(values: NDArray[np.float64]) -> float:
-    """Return the sum of the second column over the sum of the first, NaN where that is 0."""
+    """Return the sum of the second column over the sum of the first; NaN if that is 0."""
     whole = float(values[:, 0].sum())
     return float(values[:, 1].sum()) / whole if whole else float("nan")

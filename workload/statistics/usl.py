@@ -1,9 +1,8 @@
 """The Universal Scalability Law: X(N) = l N / (1 + s (N - 1) + k N (N - 1)).
 
-l is the throughput of one worker alone, s the share of serial work (contention), k the cost of keeping workers
-coherent; a k above zero makes throughput fall beyond N = sqrt((1 - s) / k). N / X is linear in 1 / l, s / l and k / l,
-so non-negative least squares on relative errors finds them without starting values. Source: Gunther, "Guerrilla
-Capacity Planning", 2007, chapter 4.
+l is the throughput of one worker, s the share of serial work (contention), k the cost of keeping workers coherent; with
+k above zero, throughput falls beyond N = sqrt((1 - s) / k). N / X is linear in 1 / l, s / l and k / l, so non-negative
+least squares on relative errors needs no starting values. Source: Gunther, "Guerrilla Capacity Planning", 2007, ch. 4.
 """
 
 from __future__ import annotations
@@ -32,8 +31,7 @@ class Usl(TypedDict):
     """The law's parameters with 95 % intervals: `rate` in requests per second, the others without unit.
 
     `peak` is the concurrency of the highest throughput, None without coherence cost; a bound of None is infinite.
-    `misfit` is the root mean square of law / measured - 1 over the levels: far above the noise, the law does not
-    describe the system.
+    `misfit` is the root mean square of law / measured - 1 over the levels; far above the noise it rejects the law.
     """
 
     rate: float
@@ -49,7 +47,7 @@ class Usl(TypedDict):
 
 @dataclass(frozen=True)
 class UslFit:
-    """The law, or None and the reason why there is none."""
+    """The law, or None and the reason."""
 
     law: Usl | None
     reason: str | None = None
@@ -68,7 +66,7 @@ def fit_usl(levels: Sequence[Level], seed: int = 0) -> UslFit:
     samples = np.column_stack([level.resampled_throughput(RESAMPLES, rng) for level in levels])
     parameters = _parameters(concurrency, found)
     if not np.isfinite(parameters).all():
-        return UslFit(None, "throughput grows faster than concurrency, which the law does not know")
+        return UslFit(None, "throughput grows faster than concurrency, which the law cannot describe")
     resampled = np.array([_parameters(concurrency, row) for row in samples[samples.all(axis=1)]])
     intervals = [bounded(percentile_interval(column)) for column in resampled.T]
     rate, contention, coherence = map(float, parameters)

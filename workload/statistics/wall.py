@@ -1,8 +1,8 @@
-"""Whether time bends at a wall: the slope after a hinge over the slope before it.
+"""Whether time against tokens has a wall: the slope after a hinge over the slope before it.
 
-The knot is searched for, so a straight line has a best hinge too. Three guards keep noise and smooth curvature from
-becoming a wall: the knot is searched for again in each resample, the interval of the slope ratio must lie above 1,
-and no other shape may come near in AICc.
+The knot is searched for, so even a straight line has a best hinge. Three guards keep noise and smooth curvature from
+passing for a wall: each resample searches for the knot again, the interval of the slope ratio must lie above 1, and no
+other shape may have a similar AICc.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def slope_ratio(
     rng = np.random.default_rng(seed)
     knots_again, slopes_again = _best_hinges(relative, wild_responses(matrix, seconds, resamples, rng))
     low, high = percentile_interval(knots_again)
-    # A knot is told no finer than the grid it is searched on.
+    # The grid limits the knot's resolution.
     half_step = float(np.ptp(np.quantile(relative, KNOT_QUANTILES))) / (KNOTS - 1) / 2
     return SlopeRatio(
         knot_tokens=float(knot[0]) * scale,
@@ -63,7 +63,7 @@ def slope_ratio(
 
 
 def is_wall(growth: Growth, found: SlopeRatio) -> bool:
-    """Return whether a growth has a wall: a hinge, clearly better than any other shape, with a ratio surely above 1."""
+    """Return whether a growth has a wall: a hinge clearly better than any other shape, its ratio's interval above 1."""
     others = [fit.aicc for fit in growth.fits.values() if fit.shape != "hinge"]
     return growth.chosen.shape == "hinge" and growth.chosen.aicc + CLEAR_AICC < min(others) and found.ci[0] > 1
 

@@ -1,1 +1,1 @@
-"""What could be: the bound of a prefix cache, its pool, its eviction, and the physics of a token."""
+"""What is possible: the bound of a prefix cache, its pool and eviction, and the physics of a token."""

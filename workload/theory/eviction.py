@@ -1,14 +1,13 @@
 """The reuse bound under a pool of N blocks: calls replayed against vLLM's own order of eviction.
 
-Calls one after the other are replayed exactly; with an endless pool it is the bound of `workload.theory.reuse_bound`.
-Of calls that overlap in time three things are simpler than in the engine: a call takes the blocks of its output when
-it starts; its prompt's blocks can be found from that moment; one that does not fit waits instead of pushing another
-out.
+Sequential calls are replayed exactly; with an infinite pool the result is the bound of `workload.theory.reuse_bound`.
+Calls that overlap in time are simplified in three ways: a call allocates the blocks of its output when it starts; its
+prompt's blocks can be found from that moment; a call that does not fit waits instead of preempting another.
 
-The pool has vLLM's rules for finding, taking and freeing blocks. Free blocks wait in a queue: a call takes the head,
-and what it cached is evicted. A call frees its blocks from the tail of its chain, so tails reach the head first and
-prefixes stay longest. Equal blocks are not merged: one that is computed again becomes a further copy, and the oldest
-copy is the one found. Source: vLLM's `block_pool.BlockPool`.
+The pool has vLLM's rules for finding, allocating and freeing blocks. Free blocks form a queue: a call takes the head,
+which evicts its content. A call frees its blocks from the tail of its chain, so tails reach the head first and prefixes
+stay longest. Equal blocks are not merged: a block that is computed again becomes another copy, and the oldest copy is
+the one found. Source: vLLM's `block_pool.BlockPool`.
 """
 
 from __future__ import annotations
@@ -29,8 +28,8 @@ if TYPE_CHECKING:
 class Call:
     """A call in tokens and chained block hashes.
 
-    `computed_tokens` are the prompt's and the generated ones but the last, which is sampled and never computed;
-    `hashes` are of their full blocks; `span` is start and end in seconds, None for calls that never overlap.
+    `computed_tokens` counts the prompt's tokens and the generated ones except the last, which is never computed;
+    `hashes` are those of their full blocks; `span` is start and end in seconds, None for calls that never overlap.
     """
 
     prompt_tokens: int
@@ -41,7 +40,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Replay:
-    """Reusable tokens of each call in the order given, cached blocks evicted, and the most blocks pinned at once."""
+    """Reusable tokens of each call in the order given, the evicted blocks, and the most blocks pinned at once."""
 
     reusable_tokens: tuple[int, ...]
     evicted_blocks: int
@@ -57,7 +56,7 @@ def hashed(
 
 
 def smallest_pool(calls: Iterable[Call], block_size: int) -> int:
-    """Return the fewest blocks, the null block included, in which each call fits alone."""
+    """Return the size in blocks, with the null block, of the smallest pool in which each call fits alone."""
     return 1 + max((_blocks_of(call, block_size) for call in calls), default=0)
 
 
@@ -67,18 +66,17 @@ def replay(
     """Replay calls in their order of arrival against a pool of blocks.
 
     Args:
-        calls: all with a span, or all without: then each ends before the next starts.
-        block_size: tokens a block, the one the calls were hashed with.
-        pool_blocks: the engine's `num_gpu_blocks`, null block included; None evicts nothing.
+        calls: all with a span, or all without one; then each ends before the next starts.
+        block_size: tokens per block, as when the calls were hashed.
+        pool_blocks: the engine's `num_gpu_blocks`, with the null block; None evicts nothing.
         blanks_first: as newer releases do; see `BlockPool`.
 
     Raises:
-        ValueError: a call does not fit in the pool alone, spans are mixed, or one ends before it has lasted.
+        ValueError: a call does not fit in the pool alone, only some calls have a span, or a span is empty.
     """
     if pool_blocks is not None and pool_blocks < smallest_pool(calls, block_size):
-        raise ValueError(
-            f"A pool of {pool_blocks} blocks is too small; {smallest_pool(calls, block_size)} hold a call."
-        )
+        needed = smallest_pool(calls, block_size)
+        raise ValueError(f"A pool of {pool_blocks} blocks is too small; the largest call needs {needed}.")
     schedule = _Schedule(calls, block_size, BlockPool(pool_blocks, blanks_first=blanks_first))
     for index, is_start in _moments(calls):
         if is_start:
@@ -123,7 +121,7 @@ class _Schedule:
             self._publish(index, len(found), call.prompt_tokens // self.block_size)
             self.reusable[index] = len(found) * self.block_size
             self.peak_pinned = max(self.peak_pinned, self.pool.pinned)
-            # A call that waits longer here than it did in the engine may have nothing left to do.
+            # A call that waits longer here than in the engine may have ended already.
             if index in self._ended:
                 self._release(index)
 
@@ -142,11 +140,11 @@ def _blocks_of(call: Call, block_size: int) -> int:
 
 
 def _moments(calls: Sequence[Call]) -> Iterator[tuple[int, bool]]:
-    """Yield (index, whether it starts) in order of time; at one instant ends come before starts."""
+    """Yield (index, whether it starts) in order of time; at one instant, ends come first."""
     spans = [call.span for call in calls]
     known = [span for span in spans if span is not None]
     if (known and len(known) < len(spans)) or any(end <= start for start, end in known):
-        raise ValueError("Either no call has a span or all have one, and each ends after it started.")
+        raise ValueError("All calls or none need a span, and each span must end after its start.")
     if not known:
         spans = [(2.0 * index, 2.0 * index + 1) for index in range(len(calls))]
     moments = [
@@ -160,7 +158,7 @@ def _moments(calls: Sequence[Call]) -> Iterator[tuple[int, bool]]:
 
 @dataclass(eq=False)
 class Block:
-    """One block: the chained hash of what it caches, None while blank, and the calls that use it now."""
+    """One block: the chained hash of its content, None while blank, and the number of calls that use it."""
 
     key: bytes | None = None
     users: int = 0
@@ -170,9 +168,9 @@ class BlockPool:
     """The blocks of an engine.
 
     Args:
-        blocks: the engine's `num_gpu_blocks`, of which one is vLLM's null block and holds nothing; None has no end.
-        blanks_first: whether freed blanks go to the head of the queue. Up to vLLM pull request 42656 they went to the
-            tail with all others.
+        blocks: the engine's `num_gpu_blocks`, with vLLM's null block, which caches nothing; None is infinite.
+        blanks_first: whether freed blank blocks go to the head of the queue. Before vLLM pull request 42656 they went
+            to the tail as all others.
     """
 
     def __init__(self, blocks: int | None, *, blanks_first: bool = True) -> None:
@@ -193,7 +191,7 @@ class BlockPool:
         return found
 
     def has_room(self, found: Sequence[Block], wanted: int) -> bool:
-        """Return whether `wanted` blocks are left to take once those found are pinned."""
+        """Return whether `wanted` more blocks are free once those found are pinned."""
         return not self._is_bounded or wanted + sum(not block.users for block in found) <= len(self._free)
 
     def pin(self, blocks: Iterable[Block]) -> None:
@@ -223,7 +221,7 @@ class BlockPool:
         return block
 
     def publish(self, block: Block, key: bytes) -> None:
-        """Let a block that is full now be found."""
+        """Make a full block findable."""
         block.key = key
         self._copies.setdefault(key, {})[block] = None
 

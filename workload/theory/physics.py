@@ -1,8 +1,8 @@
-"""What a dense transformer's config says about prefill work and KV bytes, before anything is measured.
+"""The prefill work and KV bytes that follow from a dense transformer's config, before any measurement.
 
 Prefill of n tokens takes 2 floating-point operations per token and weight of the layers' matrices, plus attention:
-scores and weighted values take 2 n^2 d each, d = heads x head size; the causal mask halves both, so 2 n^2 d a layer.
-The output head is left out: a prefill computes it for one token only. Source: the multiply-adds of the matrices of
+scores and weighted values take 2 n^2 d each, d = heads x head size; the causal mask halves both, so 2 n^2 d per layer.
+The output head is omitted: a prefill computes it for one token only. Source: the multiply-adds of the matrices of
 Llama and Qwen2 (query, key, value, output; gate, up, down), as in Kaplan et al. 2020, arXiv:2001.08361, table 1.
 """
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 BYTES_BY_DTYPE = {"float32": 4, "bfloat16": 2, "float16": 2}
-# Experts and latent attention break the counts below, and a wrong expectation is worse than none.
+# The formulas below do not hold for experts or latent attention, and a wrong expectation is worse than none.
 UNSUPPORTED_KEYS = ("num_experts", "num_local_experts", "n_routed_experts", "kv_lora_rank")
 
 
@@ -36,8 +36,8 @@ class PrefillCost:
 
 
 def read_config(model_path: str | None) -> dict[str, Any]:
-    """Return the model's `config.json`; empty where the engine names no folder that is seen from here, or it is odd."""
-    path = Path(model_path or "", "config.json").resolve()  # a hub's cache holds links to its files
+    """Return the model's `config.json`; empty if the model is not a folder on this host or the file is unreadable."""
+    path = Path(model_path or "", "config.json").resolve()  # a hub's cache contains links to its files
     try:
         found = json_of(path) if model_path else {}
     except (OSError, ValueError):
@@ -53,7 +53,7 @@ def prefill_cost(config: Mapping[str, Any]) -> PrefillCost:
     """
     unsupported = [key for key in UNSUPPORTED_KEYS if config.get(key)]
     if unsupported:
-        raise UsageError(f"The model's config has `{unsupported[0]}`.", "Only dense models have a formula here.")
+        raise UsageError(f"The model's config has `{unsupported[0]}`.", "Use a dense model: only those have a formula.")
     layers, hidden = _size(config, "num_hidden_layers"), _size(config, "hidden_size")
     query_width = _size(config, "num_attention_heads") * _head_size(config)
     attention = 2 * hidden * (query_width + _kv_heads(config) * _head_size(config))
@@ -62,11 +62,11 @@ def prefill_cost(config: Mapping[str, Any]) -> PrefillCost:
 
 
 def kv_bytes_per_token(config: Mapping[str, Any], bytes_per_value: int | None = None) -> int:
-    """Return the bytes of keys and values that a token keeps: 2 x layers x KV heads x head size x bytes a value.
+    """Return the bytes of keys and values per token: 2 x layers x KV heads x head size x bytes per value.
 
     Args:
         config: a Hugging Face `config.json`.
-        bytes_per_value: of the KV cache; by default of the weights' type.
+        bytes_per_value: that of the KV cache; by default that of the weights' type.
 
     Raises:
         UsageError: a size is missing, or the type of the weights is unknown.
@@ -74,14 +74,14 @@ def kv_bytes_per_token(config: Mapping[str, Any], bytes_per_value: int | None = 
     if bytes_per_value is None:
         dtype = config.get("dtype") or config.get("torch_dtype")
         if dtype not in BYTES_BY_DTYPE:
-            raise UsageError(f"The model's config names the type {dtype!r}.", "Give the KV cache's bytes a value.")
+            raise UsageError(f"The model's config has the unknown type {dtype!r}.", f"Known: {list(BYTES_BY_DTYPE)}.")
         bytes_per_value = BYTES_BY_DTYPE[dtype]
     return 2 * _size(config, "num_hidden_layers") * _kv_heads(config) * _head_size(config) * bytes_per_value
 
 
 def _size(config: Mapping[str, Any], key: str) -> int:
     if not config.get(key):
-        raise UsageError(f"The model's config has no `{key}`.", "Without it nothing can be expected of the model.")
+        raise UsageError(f"The model's config has no `{key}`.", "Add it: no expectation can be computed without it.")
     return int(config[key])
 
 

@@ -1,12 +1,12 @@
 """The reuse bound: how many prompt tokens a prefix cache that evicts nothing could serve.
 
-vLLM caches whole blocks of B tokens under a hash that chains the block's parent, so a block is found again only if
-everything before it is the same too. For a call of n tokens, in order of arrival,
+vLLM caches whole blocks of B tokens under a hash that includes the parent's hash, so a block is found again only if
+everything before it is the same. For a call of n tokens, in order of arrival,
 
     h = B * max{k <= floor((n - 1) / B) : the first k blocks were seen in an earlier call}
 
-n - 1, because the last token is always computed: its logits choose the first generated token. An earlier call
-leaves the full blocks of its prompt and of its generated tokens but the last, which is sampled and never computed.
+n - 1, because the last token is always computed: its logits choose the first generated token. An earlier call leaves
+the full blocks of its prompt and of its generated tokens except the last, which is sampled but never computed.
 Source of the rule: vLLM's `kv_cache_manager.get_computed_blocks` and its design page on automatic prefix caching.
 """
 
@@ -28,10 +28,10 @@ TOKEN_TYPE = "I"  # noqa: S105 - an array type code: unsigned, four bytes
 
 
 def block_hashes(tokens: Sequence[int], block_size: int, salt: str = "", parent: bytes = b"") -> Iterator[bytes]:
-    """Yield the chained hash of each full block of `tokens`; the salt, as in vLLM, separates whole worlds.
+    """Yield the chained hash of each full block of `tokens`; as in vLLM, prompts of different salts share nothing.
 
-    The digest is stable across processes, so hashes of a recorded run can be compared with those of another. `parent`
-    is the hash of the block before the first of `tokens`, if there is one.
+    The digest is stable across processes, so hashes of different runs can be compared. `parent` is the hash of the
+    block before `tokens`, if there is one.
     """
     width = block_size * array(TOKEN_TYPE).itemsize
     raw = array(TOKEN_TYPE, tokens).tobytes()
@@ -42,12 +42,12 @@ def block_hashes(tokens: Sequence[int], block_size: int, salt: str = "", parent:
 
 
 class PrefixIndex:
-    """The blocks that calls have left behind, without eviction unless a capacity is given.
+    """The blocks that earlier calls left in the cache, without eviction unless a capacity is given.
 
     Args:
-        block_size: tokens a block, as the engine reports it in `cache_config_info`.
-        capacity_blocks: the most blocks remembered: beyond it those not met for longest are forgotten, the end of a
-            prompt before its beginning, as vLLM evicts. It keeps a run without end in bounded memory.
+        block_size: tokens per block, as the engine reports it in `cache_config_info`.
+        capacity_blocks: the most blocks remembered. Beyond it the least recently seen are forgotten, the end of a
+            prompt before its beginning, as vLLM evicts; so an endless run needs bounded memory.
     """
 
     def __init__(self, block_size: int, capacity_blocks: int | None = None) -> None:
@@ -58,11 +58,11 @@ class PrefixIndex:
         self._seen: OrderedDict[bytes, None] = OrderedDict()
 
     def observe(self, prompt: Sequence[int], salt: str = "") -> int:
-        """Return the reusable tokens of a prompt (token ids) that arrives now, and remember its blocks."""
+        """Return the reusable tokens of an arriving prompt (token ids), and remember its blocks."""
         return self.observe_hashed(list(block_hashes(prompt, self.block_size, salt)), len(prompt))
 
     def observe_hashed(self, hashes: Sequence[bytes], tokens: int) -> int:
-        """Do what `observe` does for a prompt of so many tokens whose full blocks have these hashes."""
+        """Do the same as `observe` for a prompt of `tokens` tokens whose full blocks have these hashes."""
         usable = hashes[: max(tokens - 1, 0) // self.block_size]
         reusable_blocks = sum(1 for _ in takewhile(self._seen.__contains__, usable))
         self.remember(hashes)

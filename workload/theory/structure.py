@@ -1,8 +1,8 @@
-"""What calls share: the reuse bound split by where a prefix was seen before, and a picture of who shares with whom.
+"""What calls share: the reuse bound split by where a prefix was seen before, and which calls share with which.
 
-Blocks chain their parents' hashes, so the longest prefix seen anywhere is the longer of those seen in the same
-request and in others: per call `all = max(within, across)`. Where both hold the prefix, either would do, so within and
-across do not add up to all.
+A block's hash includes its parent's, so the longest prefix seen anywhere is the longer of those seen in the same
+request and in others: per call `all = max(within, across)`. Both can contain the same prefix, so within and across do
+not add up to all.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Cell = tuple[str, int]
 
 @dataclass(frozen=True)
 class AgentCall:
-    """A call as the engine sees it: token ids of prompt and output, and where in the agent it comes from."""
+    """A call as the engine sees it, the token ids of prompt and output, and its place in the agent."""
 
     question: str
     node: str
@@ -46,7 +46,7 @@ class AgentCall:
 
 @dataclass(frozen=True)
 class Bound:
-    """Reusable tokens of some calls: in all earlier calls, in those of the same request, and in those of others."""
+    """Tokens of some calls reusable from all earlier calls, from calls of the same request, and from other requests."""
 
     calls: int
     prompt_tokens: int
@@ -61,7 +61,7 @@ class Bound:
 
     @property
     def uncached_tokens(self) -> int:
-        """Prompt tokens that must be computed: what a layout should make small, for a longer prompt games the share."""
+        """Prompt tokens that must be computed. Layouts are judged by it, because a longer prompt inflates the share."""
         return self.prompt_tokens - self.reusable_tokens
 
 
@@ -76,7 +76,7 @@ class Structure:
 
 @dataclass(frozen=True, eq=False)
 class SharedPrefixes:
-    """A picture, never to be added up: mean shared-prefix share of call pairs, shape (cells, cells).
+    """The mean shared-prefix share of call pairs, shape (cells, cells); its values must not be added up.
 
     `share[i, j]` is the common prefix over the later prompt's length, averaged over the pairs of an earlier call in
     `cells[i]` and a later one in `cells[j]`; NaN where there is no pair. `pairs` counts them.
@@ -91,23 +91,23 @@ def reuse_structure(calls: Sequence[AgentCall], block_size: int) -> Structure:
     """Return the bound of calls in their order of arrival at one block size.
 
     Raises:
-        UsageError: the block size is not possible.
+        UsageError: the block size is below 1.
     """
     if block_size < 1:
         raise UsageError(f"A block of {block_size} tokens is not possible.", "Use 1 or more.")
-    askers: dict[bytes, frozenset[str]] = {}
-    nobody: frozenset[str] = frozenset()
+    requests_of: dict[bytes, frozenset[str]] = {}
+    no_request: frozenset[str] = frozenset()
     rows: defaultdict[Cell, list[tuple[int, int, int, int]]] = defaultdict(list)
     for call in calls:
         n, alone = len(call.prompt), frozenset((call.question,))
         hashes = list(block_hashes([*call.prompt, *call.output[:-1]], block_size, call.salt))
-        known = [askers.get(key, nobody) for key in hashes[: max(n - 1, 0) // block_size]]
+        known = [requests_of.get(key, no_request) for key in hashes[: max(n - 1, 0) // block_size]]
         within = _count_leading(alone <= seen for seen in known) * block_size
         across = _count_leading(bool(seen - alone) for seen in known) * block_size
         rows[call.cell].append((n, max(within, across), within, across))
         for key in hashes:
-            # One set for all blocks of a call, joined with others only where they share: most blocks are nobody else's.
-            askers[key] = askers[key] | alone if key in askers else alone
+            # All blocks of a call share one set; only blocks that several requests share need a union.
+            requests_of[key] = requests_of[key] | alone if key in requests_of else alone
     by_cell = {cell: _bound(found) for cell, found in rows.items()}
     return Structure(block_size, _bound([row for found in rows.values() for row in found]), by_cell)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.stubs.run import call, measured, run_of
-from workload.analysis.cache import witnesses
+from workload.analysis.cache import hit_rates
 from workload.analysis.cache_inferred import settle
 
 PLACED = {"block": 0, "phase": "c1", "segment": 0}
@@ -42,7 +42,7 @@ def test_with_caching_off_nothing_is_cached() -> None:
 def test_the_summary_says_how_many_were_inferred() -> None:
     """A reader must see that part of the agreement is inference."""
     rows = [call(0, cached_tokens=None, reusable_tokens=0, **PLACED), call(1, **PLACED)]
-    told = witnesses(settle(run_of([measured(hits=64, queries=200)], rows)), "prefix-on")
+    told = hit_rates(settle(run_of([measured(hits=64, queries=200)], rows)), "prefix-on")
     assert told["inferred_calls"] == 1
     assert told["calls_equal_to_bound"] == 2
     assert told["agree_to_the_token"] is True

@@ -174,7 +174,7 @@ def test_links_hold_the_recorded_time() -> None:
 def test_a_damaged_manifest_is_named(tmp_path: Path, text: str) -> None:
     """The user may have unpacked another archive into the folder."""
     (tmp_path / "manifest.json").write_text(text)
-    with pytest.raises(UsageError, match=r"manifest\.json is no manifest of a recording"):
+    with pytest.raises(UsageError, match=r"manifest\.json is not the manifest of a recording"):
         find_recordings(tmp_path)
 
 

@@ -18,7 +18,7 @@ from tests.stubs.run import measured
 from tests.stubs.vllm import TOO_LONG, StubVllm, Turn, by_node, node_of
 from workload.agent.backoff import Breaker
 from workload.agent.state import LLM_NODES
-from workload.analysis.cache import witnesses
+from workload.analysis.cache import hit_rates
 from workload.corpus.hotpotqa import Question
 from workload.engine.probe import ask_canary
 from workload.errors import DependencyDownError
@@ -282,7 +282,7 @@ async def test_three_witnesses_of_one_run(stub: StubVllm, tmp_path: Path, layout
     load = Load(stub, tmp_path)
     await load.run(8, concurrency, layout)
     window = measured(hits=stub.counts["hits"], queries=stub.counts["queries"])
-    found = witnesses(read_run(load.path, [window]), "prefix-on")
+    found = hit_rates(read_run(load.path, [window]), "prefix-on")
     assert found["agree_to_the_token"] is True
     assert found["calls"] == 8 * 7
     assert 0 < found["bound"]["hit_rate"] < 1
