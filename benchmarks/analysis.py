@@ -193,9 +193,9 @@ def reuse(rng: np.random.Generator) -> None:
     pairs = sum(common(first, second) for index, second in enumerate(calls) for first in calls[:index])
     print(f"common prefix summed over all {picture.pairs.sum():,} pairs (wrong): {pairs / tokens:.0%}")
     for block_size in (1, 16, 32, 64, 128, 256):
-        total = reuse_structure(calls, block_size).total
-        within, across = total.within_request_tokens / tokens, total.across_requests_tokens / tokens
-        print(f"block {block_size:>3}: bound {total.share:.1%}, within a request {within:.1%}, across {across:.1%}")
+        total, _ = reuse_structure(calls, block_size)
+        within, across = total["within_request_tokens"] / tokens, total["across_requests_tokens"] / tokens
+        print(f"block {block_size:>3}: bound {total['share']:.1%}, within a request {within:.1%}, across {across:.1%}")
     blocks = [hashed(call.prompt, call.output, 16) for call in calls]
     index = PrefixIndex(16)
     bound = []

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from workload.analysis.wording import ABSENT, interval, number, percent
 from workload.experiment import OfflineExperiment
 from workload.kv_cache.reader import gold_in_words
 from workload.kv_cache.run import conduct, draw_figures
 
+if TYPE_CHECKING:
+    from workload.kv_cache.shapes import EngineComparison, EvictionStep, KvCacheSummary
+    from workload.statistics.paired import Comparison, Interval
+
 SHOWN_SIZES = (16, 32)
 
 
-def headline(summary: dict[str, Any]) -> list[tuple[str, ...]]:
+def headline(summary: KvCacheSummary) -> list[tuple[str, ...]]:
     """Return a row per arm and block size: the bound, its parts, and the tokens left to compute."""
     sizes = {summary["block_size"], *SHOWN_SIZES}
     rows: list[tuple[str, ...]] = []
@@ -20,17 +24,14 @@ def headline(summary: dict[str, Any]) -> list[tuple[str, ...]]:
         for bound in found["bounds"]:
             if bound["block_size"] in sizes:
                 tokens = bound["prompt_tokens"]
-                within, across = (
-                    bound[f"{name}_tokens"] / tokens if tokens else None
-                    for name in ("within_request", "across_requests")
-                )
                 computed = (found["prompt_tokens_per_question"], bound["uncached_tokens"] / found["requests"])
-                shares = map(percent, (bound["share"], within, across))
+                reused = (bound["reusable_tokens"], bound["within_request_tokens"], bound["across_requests_tokens"])
+                shares = (percent(part / tokens if tokens else None) for part in reused)
                 rows.append((arm, str(bound["block_size"]), *shares, *map(number, computed)))
     return rows
 
 
-def verdicts(summary: dict[str, Any]) -> list[str]:
+def verdicts(summary: KvCacheSummary) -> list[str]:
     """Return what a reader must know before using the numbers."""
     arms, size = summary["arms"], summary["block_size"]
     shares = {
@@ -51,8 +52,8 @@ def verdicts(summary: dict[str, Any]) -> list[str]:
     sentences += [_engine(arm, found["engine"], size) for arm, found in arms.items() if found["engine"]]
     if checked := summary["chats_checked_against_the_server"]:
         sentences.append(f"The server's tokenizer gave the same ids for {checked} of {checked} prompts.")
-    if summary.get("gold") and summary["is_simulated"]:
-        sentences += gold_in_words(summary["gold"])
+    if summary["is_simulated"] and (gold := summary.get("gold")):
+        sentences += gold_in_words(gold)
     if (summary.get("asked") or 0) < (summary.get("wanted") or 0):
         sentences.append(
             f"Only {summary['asked']} of the {summary['wanted']} requested questions were asked: "
@@ -64,11 +65,11 @@ def verdicts(summary: dict[str, Any]) -> list[str]:
     return sentences
 
 
-def _ci(bounds: tuple[float, float] | None) -> str:
+def _ci(bounds: Interval | None) -> str:
     return interval(bounds).strip()
 
 
-def _compared(summary: dict[str, Any], arm: str, row: dict[str, Any]) -> str:
+def _compared(summary: KvCacheSummary, arm: str, row: Comparison) -> str:
     first, found = summary["compared_with"], summary["arms"]
     here, there = (found[each]["prompt_tokens_per_question"] for each in (arm, first))
     longer = f"{here / there:.2f} times as long" if there else f"of {number(here)} tokens against 0"
@@ -76,7 +77,7 @@ def _compared(summary: dict[str, Any], arm: str, row: dict[str, Any]) -> str:
     return f"{arm} against {first}: prompts {longer}, tokens to compute {change} (median over {row['n']} questions)."
 
 
-def _pools(arm: str, steps: list[dict[str, Any]]) -> str:
+def _pools(arm: str, steps: list[EvictionStep]) -> str:
     """Return what the pool size costs with the most questions in flight, where it matters most."""
     steps = [step for step in steps if step["in_flight"] == steps[-1]["in_flight"]]
     least, most = steps[0], steps[-1]
@@ -87,19 +88,17 @@ def _pools(arm: str, steps: list[dict[str, Any]]) -> str:
     )
 
 
-def _engine(arm: str, told: dict[str, Any], size: int) -> str:
-    pool = f"{told['num_gpu_blocks']:,} blocks" if told["num_gpu_blocks"] else ABSENT
-    run = (
-        f"the bound equals the one computed during the run in {told['equal_to_run']} of {told['compared_calls']} calls"
-    )
-    if told["prefix_caching"] is False:
+def _engine(arm: str, engine: EngineComparison, size: int) -> str:
+    pool = f"{engine['num_gpu_blocks']:,} blocks" if engine["num_gpu_blocks"] else ABSENT
+    equal = f"{engine['equal_to_run']} of {engine['compared_calls']} calls"
+    run = f"the bound equals the one computed during the run in {equal}"
+    if engine["prefix_caching"] is False:
         return f"{arm}: {run} (block size {size}); caching was off."
     served = "the share that it served is not known"
-    if told["cached_share"] is not None:
-        served = (
-            f"it served just that in {told['equal_to_engine']} of them, {percent(told['cached_share'])} of all tokens"
-        )
-    return f"{arm}: {run}; the engine's pool ({pool}) allows {percent(told['modelled_share'])}; {served}."
+    if engine["cached_share"] is not None:
+        share = percent(engine["cached_share"])
+        served = f"it served just that in {engine['equal_to_engine']} of them, {share} of all tokens"
+    return f"{arm}: {run}; the engine's pool ({pool}) allows {percent(engine['modelled_share'])}; {served}."
 
 
 KV_CACHE = OfflineExperiment(

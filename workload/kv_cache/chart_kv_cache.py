@@ -28,13 +28,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
+    from workload.kv_cache.shapes import ArmBounds, KvCacheSummary, Matrix, Place, SharedPrefixes
 
 MARK_COLOUR = "#D55E00"
 # Parts are not arms: they have the palette's colours that three arms leave, its yellow, and grey.
 PART_COLOURS = dict(zip(PARTS, ("#999999", "#CC79A7", "#F0E442", "#56B4E9", "#D55E00"), strict=True))
 
 
-def draw_bound(summary: dict[str, Any], path: Path) -> Path:
+def draw_bound(summary: KvCacheSummary, path: Path) -> Path:
     """Draw the bound by block size, and by the blocks in the pool."""
     shares = ", ".join(f"{arm} {share_of(summary, arm)}" for arm in summary["arms"])
     title = f"A prefix cache could serve at most: {shares}"
@@ -47,19 +48,20 @@ def draw_bound(summary: dict[str, Any], path: Path) -> Path:
             "markersize": 4,
             "linewidth": 1.4,
         }
-        sizes.plot(*_columns(found["bounds"], "block_size"), **style)
+        sizes.plot(*_columns((bound["block_size"], bound["share"]) for bound in found["bounds"]), **style)
         for dashes, in_flight in zip(
             DASHES, dict.fromkeys(step["in_flight"] for step in found["eviction"]), strict=False
         ):
             steps = [step for step in found["eviction"] if step["in_flight"] == in_flight]
-            pools.plot(*_columns(steps, "pool_blocks"), linestyle=dashes, **style)
+            points = ((step["pool_blocks"], step["share"]) for step in steps)
+            pools.plot(*_columns(points), linestyle=dashes, **style)
     ends = {arm: found["bounds"][-1] for arm, found in summary["arms"].items()}
     _write_apart(sizes, {arm: (end["block_size"], end["share"] or 0.0) for arm, end in ends.items()})
-    if flights != [None]:
-        handles = [
-            Line2D([], [], color=DARK, linestyle=dashes, label=f"{count} question{'s' * (count > 1)} in flight")
-            for dashes, count in zip(DASHES, flights, strict=False)
-        ]
+    if handles := [
+        Line2D([], [], color=DARK, linestyle=dashes, label=f"{count} question{'s' * (count > 1)} in flight")
+        for dashes, count in zip(DASHES, flights, strict=False)
+        if count
+    ]:
         pools.legend(handles=handles, fontsize=8, frameon=False, loc="center right")
     name(sizes, "Nothing evicted: the bound falls as blocks grow", "tokens per block", "of prompt tokens")
     name(
@@ -82,7 +84,7 @@ def draw_bound(summary: dict[str, Any], path: Path) -> Path:
     return save(canvas, path)
 
 
-def footer(summary: dict[str, Any]) -> str:
+def footer(summary: KvCacheSummary) -> str:
     """Return the footer of a picture."""
     counts = {f"{arm['questions']} questions, {arm['calls']} calls" for arm in summary["arms"].values()}
     tokenizer = f"; tokenizer {summary['tokenizer']}" if summary["tokenizer"] else ""
@@ -90,19 +92,19 @@ def footer(summary: dict[str, Any]) -> str:
     return f"run {summary['run']}{tokenizer}; {sizes}\n{summary['origin']}"
 
 
-def mark(axes: Axes, summary: dict[str, Any]) -> None:
+def mark(axes: Axes, summary: KvCacheSummary) -> None:
     """Mark a picture of simulated replies inside the picture, so that a copy stays honest."""
     if summary["is_simulated"]:
         axes.set_title("SIMULATED\nreplies", loc="right", fontsize=8, fontweight="bold", color=MARK_COLOUR)
 
 
-def share_of(summary: dict[str, Any], arm: str) -> str:
+def share_of(summary: KvCacheSummary, arm: str) -> str:
     """Return an arm's bound at the block size of the run, in words."""
     bounds = summary["arms"][arm]["bounds"]
     return percent(next(bound["share"] for bound in bounds if bound["block_size"] == summary["block_size"]))
 
 
-def cells_of(found: Iterable[dict[str, Any]]) -> list[tuple[int, str]]:
+def cells_of(found: Iterable[Place]) -> list[tuple[int, str]]:
     """Return the (hop, node) of all arms, hop by hop in the agent's order."""
     places = {(cell["hop"], cell["node"]) for cell in found}
     order = {node: position for position, node in enumerate(LLM_NODES)}
@@ -123,9 +125,9 @@ def divide_hops(axes: Axes, cells: Sequence[tuple[int, str]]) -> None:
                 axes.axhline(position + 0.5, color=PALE, linewidth=1)
 
 
-def _columns(rows: Sequence[dict[str, Any]], x: str) -> tuple[list[float], list[float]]:
-    known = [row for row in rows if row["share"] is not None]
-    return [row[x] for row in known], [row["share"] for row in known]
+def _columns(points: Iterable[tuple[int, float | None]]) -> tuple[list[int], list[float]]:
+    known = [(x, share) for x, share in points if share is not None]
+    return [x for x, _ in known], [share for _, share in known]
 
 
 def _write_apart(axes: Axes, ends: dict[str, tuple[float, float]]) -> None:
@@ -137,7 +139,7 @@ def _write_apart(axes: Axes, ends: dict[str, tuple[float, float]]) -> None:
         axes.annotate(arm, (x, height), (8, 0), textcoords="offset points", va="center", fontsize=9, color=colours[arm])
 
 
-def draw_heatmap(summary: dict[str, Any], path: Path) -> Path:
+def draw_heatmap(summary: KvCacheSummary, path: Path) -> Path:
     """Draw the mean shared-prefix share of call pairs, one column per arm; pairs must not be added up."""
     arms = summary["arms"]
     cells = cells_of(cell for found in arms.values() for cell in found["shared_prefixes"]["cells"])
@@ -149,9 +151,9 @@ def draw_heatmap(summary: dict[str, Any], path: Path) -> Path:
     labels = [label_of(cell) for cell in cells]
     for column, (arm, found) in enumerate(arms.items()):
         panels[0, column].set_title(f"{arm}\n{share_of(summary, arm)} reusable", loc="left", fontsize=10)
-        for axes, kind in zip(panels[:, column], ("within_request", "across_requests"), strict=True):
-            shares = _matrix(found["shared_prefixes"], kind, cells)
-            image = axes.imshow(shares, cmap="cividis", vmin=0, vmax=1)
+        shared = found["shared_prefixes"]
+        for axes, pairs in zip(panels[:, column], (shared["within_request"], shared["across_requests"]), strict=True):
+            image = axes.imshow(_matrix(shared, pairs["share"], cells), cmap="cividis", vmin=0, vmax=1)
             axes.set_xticks(range(len(cells)), labels, rotation=90, fontsize=7)
             axes.set_yticks(range(len(cells)), labels, fontsize=7)
             axes.set_facecolor(PALE)
@@ -170,16 +172,16 @@ def draw_heatmap(summary: dict[str, Any], path: Path) -> Path:
     return save(canvas, path)
 
 
-def _matrix(shared: dict[str, Any], kind: str, cells: Sequence[tuple[int, str]]) -> NDArray[np.float64]:
+def _matrix(shared: SharedPrefixes, shares: Matrix, cells: Sequence[tuple[int, str]]) -> NDArray[np.float64]:
     """Return the shares in the order of `cells`; NaN without a pair."""
     place = {cell: position for position, cell in enumerate(cells)}
     at = [place[cell["hop"], cell["node"]] for cell in shared["cells"]]
     matrix = np.full((len(cells), len(cells)), np.nan)
-    matrix[np.ix_(at, at)] = np.array(shared[kind]["share"], dtype=np.float64)
+    matrix[np.ix_(at, at)] = np.array(shares, dtype=np.float64)
     return matrix
 
 
-def draw_breakdown(summary: dict[str, Any], path: Path) -> Path:
+def draw_breakdown(summary: KvCacheSummary, path: Path) -> Path:
     """Draw the parts of a question's prompts and how much of each must be computed, then the same by node and hop."""
     arms = summary["arms"]
     canvas, (whole, nodes) = sheet(_title(summary), footer(summary), (0.9 + 0.55 * len(arms), 3.0), share_x=False)
@@ -200,7 +202,7 @@ def draw_breakdown(summary: dict[str, Any], path: Path) -> Path:
     return save(canvas, path)
 
 
-def _stack(axes: Axes, row: int, found: dict[str, Any]) -> None:
+def _stack(axes: Axes, row: int, found: ArmBounds) -> None:
     """Draw one arm: the parts that must be computed, their interval, then the reusable tokens."""
     left, total = 0.0, found["prompt_tokens_per_question"]
     uncached = found["uncached_tokens_per_question"]
@@ -219,7 +221,7 @@ def _stack(axes: Axes, row: int, found: dict[str, Any]) -> None:
     axes.annotate(text, (total, row), (5, 0), textcoords="offset points", va="center", fontsize=8, color=DARK)
 
 
-def _by_node(axes: Axes, arms: dict[str, Any]) -> None:
+def _by_node(axes: Axes, arms: dict[str, ArmBounds]) -> None:
     cells = cells_of(cell for found in arms.values() for cell in found["computed_by_cell"])
     width = 0.8 / len(arms)
     for number, (arm, found) in enumerate(arms.items()):
@@ -251,7 +253,7 @@ def _by_node(axes: Axes, arms: dict[str, Any]) -> None:
     divide_hops(axes, cells)
 
 
-def _title(summary: dict[str, Any]) -> str:
+def _title(summary: KvCacheSummary) -> str:
     arms = summary["arms"]
     best = min(arms, key=lambda arm: float(arms[arm]["uncached_tokens_per_question"]))
     first = summary["compared_with"]

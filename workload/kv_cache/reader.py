@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from workload.agent.prompts import MAX_CLUE_CHARS, MAX_QUERY_CHARS
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from workload.corpus.hotpotqa import Question
     from workload.engine.message import Message
+    from workload.kv_cache.shapes import GoldCounts
     from workload.kv_cache.source import SentCall
 
 MAX_CLUES = 3
@@ -90,7 +91,7 @@ def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-def gold_passages(questions: Sequence[Question], calls: Iterable[SentCall]) -> dict[str, int]:
+def gold_passages(questions: Sequence[Question], calls: Iterable[SentCall]) -> GoldCounts:
     """Return the number of questions for which `extract_clues` saw all gold passages, and related counts.
 
     `unreadable` counts questions with a gold passage of which their file has no sentence: the reader cannot note it, so
@@ -111,7 +112,7 @@ def gold_passages(questions: Sequence[Question], calls: Iterable[SentCall]) -> d
     }
 
 
-def gold_in_words(gold: dict[str, Any]) -> list[str]:
+def gold_in_words(gold: GoldCounts) -> list[str]:
     """Return sentences on the gold passages that retrieval found, and on those that cannot be seen."""
     found = f"Retrieval found all gold passages of {gold['found_all']} of {gold['questions']} questions"
     sentences = [f"{found}, and no gold passage of {gold['found_none']}; no model generated text."]

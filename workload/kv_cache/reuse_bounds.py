@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from workload.theory.eviction import hashed, replay, smallest_pool
 from workload.theory.reuse_bound import PrefixIndex
@@ -12,6 +12,7 @@ from workload.theory.reuse_bound import PrefixIndex
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from workload.kv_cache.shapes import EngineComparison, EvictionStep
     from workload.kv_cache.source import CacheFacts, SentCall
 
 
@@ -75,26 +76,26 @@ def interleaved(calls: Sequence[SentCall], in_flight: int) -> list[SentCall]:
     return order
 
 
-def eviction_steps(calls: Sequence[SentCall], block_size: int) -> list[dict[str, Any]]:
-    """Return the reusable share in pools of doubling size, from one that fits each call to one without evictions."""
+def eviction_steps(calls: Sequence[SentCall], block_size: int, in_flight: int | None = None) -> list[EvictionStep]:
+    """Return the reusable share in pools of doubling size, from one that fits each call to one without evictions.
+
+    The calls keep their order, or `in_flight` questions are interleaved.
+    """
+    calls = interleaved(calls, in_flight) if in_flight else calls
     hashes = [hashed(sent.call.prompt, sent.call.output, block_size) for sent in calls]
     blocks = 1 << (smallest_pool(hashes, block_size) - 1).bit_length()
-    steps: list[dict[str, Any]] = []
+    steps: list[EvictionStep] = []
     while not steps or steps[-1]["evicted_blocks"]:
         share, evicted = in_pool(calls, block_size, blocks)
-        steps.append({"pool_blocks": blocks, "share": share, "evicted_blocks": evicted})
+        steps.append({"in_flight": in_flight, "pool_blocks": blocks, "share": share, "evicted_blocks": evicted})
         blocks *= 2
     return steps
 
 
 def compared_with_engine(
     calls: Sequence[SentCall], reusable: Sequence[int], block_size: int, engine: CacheFacts | None
-) -> dict[str, Any] | None:
-    """Return a recorded run's measurements and the bounds computed from its prompts; None for any other source.
-
-    `equal_to_run` counts calls whose bound equals the one computed during the run, `equal_to_engine` those with as many
-    cached tokens. `cached_share` is the engine's share, `modelled_share` the share that a pool of its size allows.
-    """
+) -> EngineComparison | None:
+    """Return a recorded run's measurements and the bounds computed from its prompts; None for any other source."""
     if engine is None:
         return None
     known = [

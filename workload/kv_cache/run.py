@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from workload.analysis.ab import quality
+from workload.analysis.ab import Quality, quality
 from workload.corpus.default import open_corpus
 from workload.corpus.embedding import MiniLmEmbedder
 from workload.corpus.hotpotqa import draw
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from workload.engine.facts import EngineFacts
     from workload.experiment import OfflineExperiment
+    from workload.kv_cache.shapes import KvCacheSummary
     from workload.record.results import Finished
     from workload.settings import Settings
 
@@ -54,7 +55,7 @@ FIGURES = {
 
 
 def conduct(
-    experiment: OfflineExperiment[Any], settings: Settings, progress: Progress, run_id: str | None = None
+    experiment: OfflineExperiment[KvCacheSummary], settings: Settings, progress: Progress, run_id: str | None = None
 ) -> Finished:
     """Run the experiment, which takes seconds; to resume the run `run_id` is to repeat it.
 
@@ -74,7 +75,7 @@ def conduct(
         source = find_calls(bundle)
         known = tokenizer_for(source, settings, tokenizer)
         checked = check_sample(source, settings, engine, known) if engine and known else 0
-        summary: dict[str, Any] = {
+        summary: KvCacheSummary = {
             "experiment": experiment.name,
             "run": bundle.run_id,
             **summarize(source, known),
@@ -188,7 +189,7 @@ def check_sample(source: CallSource, settings: Settings, engine: EngineFacts, to
         return check_tokenizer(tokenizer, client, engine.model, sample)
 
 
-def scores(source: CallSource, bundle: Bundle) -> dict[str, Any] | None:
+def scores(source: CallSource, bundle: Bundle) -> dict[str, Quality] | None:
     """Return HotpotQA's metrics of the simulated questions by layout: the limit that retrieval sets."""
     if source.kind != "simulated":
         return None
@@ -196,7 +197,9 @@ def scores(source: CallSource, bundle: Bundle) -> dict[str, Any] | None:
     return {arm: quality(data, arm) for arm in source.arms}
 
 
-def finish(experiment: OfflineExperiment[Any], settings: Settings, bundle: Bundle, summary: dict[str, Any]) -> Finished:
+def finish(
+    experiment: OfflineExperiment[KvCacheSummary], settings: Settings, bundle: Bundle, summary: KvCacheSummary
+) -> Finished:
     """Write the summary and its tables, draw the figures, and complete the bundle."""
     bundle.write_json("summary.json", summary)
     write_tables(bundle, summary)
@@ -206,6 +209,6 @@ def finish(experiment: OfflineExperiment[Any], settings: Settings, bundle: Bundl
     return write_report(experiment, bundle, summary, files)
 
 
-def draw_figures(summary: dict[str, Any], folder: Path) -> list[Path]:
+def draw_figures(summary: KvCacheSummary, folder: Path) -> list[Path]:
     """Draw the experiment's pictures into a folder and return their paths."""
     return [paint(summary, folder / name) for name, paint in FIGURES.items()]

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from workload.engine.message import Message
+    from workload.kv_cache.shapes import GoldCounts
     from workload.statistics.paired import Interval
     from workload.theory.structure import AgentCall
 
@@ -63,6 +64,6 @@ class CallSource:
     arms: Mapping[str, Sequence[SentCall]]
     block_size: int = CUDA_BLOCK_SIZE
     engines: Mapping[str, CacheFacts] = field(default_factory=dict)
-    gold: Mapping[str, int] | None = None
+    gold: GoldCounts | None = None
     wanted: int | None = None
     asked: int | None = None

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from dataclasses import asdict
 from math import inf
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
@@ -14,20 +13,30 @@ from workload.kv_cache.parts import PARTS, parts_of
 from workload.kv_cache.reuse_bounds import (
     compared_with_engine,
     eviction_steps,
-    interleaved,
     reusable_by_call,
     uncached_by_question,
 )
 from workload.statistics.paired import compare, mean_ci
 from workload.statistics.percentiles import quantile
-from workload.theory.structure import BLOCK_SIZES, Bound, Cell, reuse_structure, shared_prefixes
+from workload.theory.structure import BLOCK_SIZES, Cell, reuse_structure, shared_prefixes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from workload.corpus.tokenizer import ChatTokenizer
+    from workload.kv_cache.shapes import (
+        ArmBounds,
+        Bounds,
+        CellBound,
+        Computed,
+        EvictionStep,
+        KvCacheSummary,
+        Matrix,
+        SharedPrefixes,
+        SizeBound,
+    )
     from workload.kv_cache.source import CallSource, SentCall
     from workload.record.bundle import Bundle
     from workload.theory.structure import AgentCall
@@ -36,11 +45,18 @@ if TYPE_CHECKING:
 MAX_PICTURED_CALLS = 600
 # Questions in flight for which the eviction of sequential calls is computed.
 IN_FLIGHT = (1, 8)
-BOUNDS = ("share", "calls", "prompt_tokens", "reusable_tokens", "within_request_tokens", "across_requests_tokens")
+BOUNDS: Final = (
+    "share",
+    "calls",
+    "prompt_tokens",
+    "reusable_tokens",
+    "within_request_tokens",
+    "across_requests_tokens",
+)
 
 
-def summarize(source: CallSource, tokenizer: ChatTokenizer | None) -> dict[str, Any]:
-    """Return the summary of the calls; shares are 0 to 1, other values are tokens, blocks or counts.
+def summarize(source: CallSource, tokenizer: ChatTokenizer | None) -> Bounds:
+    """Return the bounds of the calls.
 
     `tokenizer` splits the prompts of our own agent into their parts; without it, or for other prompts, `parts` is None.
     """
@@ -49,7 +65,7 @@ def summarize(source: CallSource, tokenizer: ChatTokenizer | None) -> dict[str, 
     reusable = {arm: reusable_by_call(calls, size) for arm, calls in source.arms.items()}
     uncached = {arm: uncached_by_question(calls, reusable[arm]) for arm, calls in source.arms.items()}
     first, *others = source.arms
-    arms = {}
+    arms: dict[str, ArmBounds] = {}
     for arm, calls in source.arms.items():
         prompts = uncached_by_question(calls, [0] * len(calls))
         arms[arm] = {
@@ -83,18 +99,15 @@ def requests_in(calls: Sequence[SentCall]) -> int:
     return len({(sent.call.question, sent.call.salt) for sent in calls})
 
 
-def bounds_at(calls: Sequence[SentCall], block_size: int) -> dict[str, Any]:
+def bounds_at(calls: Sequence[SentCall], block_size: int) -> SizeBound:
     """Return the bound of all calls at a block size, and by node and hop."""
-    found = reuse_structure([sent.call for sent in calls], block_size)
-    cells = [{"node": node, "hop": hop, **_row(bound)} for (node, hop), bound in found.by_cell.items()]
-    return {"block_size": block_size, **_row(found.total), "cells": cells}
+    total, by_cell = reuse_structure([sent.call for sent in calls], block_size)
+    cells: list[CellBound] = [{"node": node, "hop": hop, **bound} for (node, hop), bound in by_cell.items()]
+    return {"block_size": block_size, **total, "cells": cells}
 
 
-def computed_by_cell(calls: Sequence[SentCall], reusable: Sequence[int]) -> list[dict[str, Any]]:
-    """Return the tokens to compute per call of each node and hop: the mean and two percentiles.
-
-    A percentile is None if there are too few calls.
-    """
+def computed_by_cell(calls: Sequence[SentCall], reusable: Sequence[int]) -> list[Computed]:
+    """Return the tokens to compute per call of each node and hop: the mean and two percentiles."""
     found: dict[Cell, list[int]] = defaultdict(list)
     for sent, cached in zip(calls, reusable, strict=True):
         found[sent.call.cell].append(len(sent.call.prompt) - cached)
@@ -104,31 +117,21 @@ def computed_by_cell(calls: Sequence[SentCall], reusable: Sequence[int]) -> list
             "hop": hop,
             "calls": len(tokens),
             "uncached_mean": fmean(tokens),
-            **{f"uncached_p{level}": quantile(tokens, level / 100) for level in (10, 90)},
+            "uncached_p10": quantile(tokens, 0.1),
+            "uncached_p90": quantile(tokens, 0.9),
         }
         for (node, hop), tokens in found.items()
     ]
 
 
-def eviction(calls: Sequence[SentCall], block_size: int) -> list[dict[str, Any]]:
-    """Return the bound by pool size, in the recorded order of calls, else with one and with many questions in flight.
-
-    `in_flight` is None for a recorded order.
-    """
-    if all(sent.span for sent in calls):
-        return [{"in_flight": None, **step} for step in eviction_steps(calls, block_size)]
-    return [
-        {"in_flight": in_flight, **step}
-        for in_flight in IN_FLIGHT
-        for step in eviction_steps(interleaved(calls, in_flight), block_size)
-    ]
+def eviction(calls: Sequence[SentCall], block_size: int) -> list[EvictionStep]:
+    """Return the bound by pool size, in the recorded order of calls, else with one and with many in flight."""
+    flights = (None,) if all(sent.span for sent in calls) else IN_FLIGHT
+    return [step for in_flight in flights for step in eviction_steps(calls, block_size, in_flight)]
 
 
-def picture(calls: Sequence[SentCall]) -> dict[str, Any]:
-    """Return the mean shared-prefix share of call pairs: of all, of pairs within a request, and of pairs across two.
-
-    `share[i][j]` is for an earlier call in `cells[i]` and a later one in `cells[j]`; None without a pair.
-    """
+def picture(calls: Sequence[SentCall]) -> SharedPrefixes:
+    """Return the mean shared-prefix share of call pairs: of all, of pairs within a request, and of pairs across two."""
     found = shared_prefixes([sent.call for sent in calls])
     place = {cell: position for position, cell in enumerate(found.cells)}
     of_one: dict[tuple[str, str], list[AgentCall]] = defaultdict(list)
@@ -152,7 +155,7 @@ def picture(calls: Sequence[SentCall]) -> dict[str, Any]:
 
 def parts_per_question(
     source: CallSource, arm: str, reusable: Sequence[int], tokenizer: ChatTokenizer
-) -> Mapping[str, Any] | None:
+) -> dict[str, dict[Literal["tokens", "uncached"], float]] | None:
     """Return the tokens per question of each part of the prompts: all, and those that must be computed.
 
     None for prompts of other programs, and if another tokenizer made the ids.
@@ -171,7 +174,7 @@ def parts_per_question(
     return {part: {"tokens": tokens[part] / requests, "uncached": uncached[part] / requests} for part in PARTS}
 
 
-def _means(total: NDArray[np.float64], pairs: NDArray[np.int64]) -> dict[str, Any]:
+def _means(total: NDArray[np.float64], pairs: NDArray[np.int64]) -> dict[Literal["share", "pairs"], Matrix]:
     share = [
         [value / count if count else None for value, count in zip(*row, strict=True)]
         for row in zip(total.tolist(), pairs.tolist(), strict=True)
@@ -179,11 +182,7 @@ def _means(total: NDArray[np.float64], pairs: NDArray[np.int64]) -> dict[str, An
     return {"share": share, "pairs": pairs.tolist()}
 
 
-def _row(bound: Bound) -> dict[str, Any]:
-    return {"share": bound.share, **asdict(bound), "uncached_tokens": bound.uncached_tokens}
-
-
-def write_tables(bundle: Bundle, summary: dict[str, Any]) -> None:
+def write_tables(bundle: Bundle, summary: KvCacheSummary) -> None:
     """Write the data of each figure to the bundle as CSV, one row per value."""
     arms = summary["arms"]
     bundle.write_csv("bounds.csv", ("arm", "block_size", "node", "hop", *BOUNDS), _bounds(arms))
@@ -205,15 +204,16 @@ def write_tables(bundle: Bundle, summary: dict[str, Any]) -> None:
     )
 
 
-def _bounds(arms: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
+def _bounds(arms: dict[str, ArmBounds]) -> Iterator[tuple[Any, ...]]:
     """Yield the rows of all calls, with empty node and hop, and of each node and hop."""
     for arm, found in arms.items():
         for bound in found["bounds"]:
-            for cell in ({"node": "", "hop": "", **bound}, *bound["cells"]):
+            yield arm, bound["block_size"], "", "", *(bound[name] for name in BOUNDS)
+            for cell in bound["cells"]:
                 yield arm, bound["block_size"], cell["node"], cell["hop"], *(cell[name] for name in BOUNDS)
 
 
-def _pairs(arms: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
+def _pairs(arms: dict[str, ArmBounds]) -> Iterator[tuple[Any, ...]]:
     for arm, found in arms.items():
         shared = found["shared_prefixes"]
         for kind in ("all", "within_request", "across_requests"):

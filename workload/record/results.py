@@ -191,6 +191,6 @@ class Finished:
     """A finished run: its id, its summary, its pictures and its folder."""
 
     run_id: str
-    summary: dict[str, Any]
+    summary: Mapping[str, Any]
     files: tuple[Path, ...]
     bundle: Path

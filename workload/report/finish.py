@@ -13,7 +13,7 @@ from workload.report.latest_results import publish
 from workload.report.page import REPORT, render, section_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from workload.experiment import Experiment, Study
@@ -70,7 +70,7 @@ def draw(
 
 
 def write_report(
-    study: Study[Any], bundle: Bundle, summary: dict[str, Any], files: Sequence[Path], label: str = ""
+    study: Study[Any], bundle: Bundle, summary: Mapping[str, Any], files: Sequence[Path], label: str = ""
 ) -> Finished:
     """Write the page of a run whose pictures are drawn, and return the finished run."""
     finished = Finished(bundle.run_id, summary, tuple(files), bundle.folder)

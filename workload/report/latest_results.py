@@ -9,13 +9,14 @@ from workload.files import atomic_file
 from workload.files.enclosed import json_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from workload.experiment import Study
     from workload.record.bundle import Bundle
 
 
-def publish(bundle: Bundle, study: Study[Any], summary: dict[str, Any]) -> Path:
+def publish(bundle: Bundle, study: Study[Any], summary: Mapping[str, Any]) -> Path:
     """Write a finished run's JSON into its experiment's folder, which is returned, in place of an earlier run's files.
 
     Pictures of the earlier run go, for a run that draws none, or is stopped while it draws, would leave them beside it.

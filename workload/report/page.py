@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from workload.analysis.wording import number
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from workload.experiment import Study
     from workload.record.results import Finished
@@ -91,7 +91,7 @@ def marks_of(finished: Finished) -> list[str]:
     return marks
 
 
-def verdicts_of(experiment: Study[Any], summary: dict[str, Any]) -> list[str]:
+def verdicts_of(experiment: Study[Any], summary: Mapping[str, Any]) -> list[str]:
     """Return what a reader must know about a run.
 
     That is whether nothing was answered, the experiment's own sentences, and whether store and engine stayed the same.

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 from itertools import combinations, takewhile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 
@@ -44,34 +44,20 @@ class AgentCall:
         return self.node, self.hop
 
 
-@dataclass(frozen=True)
-class Bound:
-    """Tokens of some calls reusable from all earlier calls, from calls of the same request, and from other requests."""
+class Bound(TypedDict):
+    """Tokens of some calls reusable from all earlier calls, from calls of the same request, and from other requests.
 
+    `share` is reusable over prompt tokens, None for empty prompts. `uncached_tokens` must be computed; layouts are
+    judged by them, because a longer prompt inflates the share.
+    """
+
+    share: float | None
     calls: int
     prompt_tokens: int
     reusable_tokens: int
     within_request_tokens: int
     across_requests_tokens: int
-
-    @property
-    def share(self) -> float | None:
-        """Reusable over prompt tokens; None for empty prompts."""
-        return self.reusable_tokens / self.prompt_tokens if self.prompt_tokens else None
-
-    @property
-    def uncached_tokens(self) -> int:
-        """Prompt tokens that must be computed. Layouts are judged by it, because a longer prompt inflates the share."""
-        return self.prompt_tokens - self.reusable_tokens
-
-
-@dataclass(frozen=True)
-class Structure:
-    """The bound at one block size: over all calls, and by node and hop."""
-
-    block_size: int
-    total: Bound
-    by_cell: dict[Cell, Bound]
+    uncached_tokens: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,8 +73,8 @@ class SharedPrefixes:
     pairs: NDArray[np.int64]
 
 
-def reuse_structure(calls: Sequence[AgentCall], block_size: int) -> Structure:
-    """Return the bound of calls in their order of arrival at one block size.
+def reuse_structure(calls: Sequence[AgentCall], block_size: int) -> tuple[Bound, dict[Cell, Bound]]:
+    """Return the bound of calls in their order of arrival at one block size: of all, and by node and hop.
 
     Raises:
         UsageError: the block size is below 1.
@@ -109,7 +95,7 @@ def reuse_structure(calls: Sequence[AgentCall], block_size: int) -> Structure:
             # All blocks of a call share one set; only blocks that several requests share need a union.
             requests_of[key] = requests_of[key] | alone if key in requests_of else alone
     by_cell = {cell: _bound(found) for cell, found in rows.items()}
-    return Structure(block_size, _bound([row for found in rows.values() for row in found]), by_cell)
+    return _bound([row for found in rows.values() for row in found]), by_cell
 
 
 def shared_prefixes(calls: Sequence[AgentCall]) -> SharedPrefixes:
@@ -140,4 +126,13 @@ def _count_leading(hits: Iterable[bool]) -> int:
 
 
 def _bound(rows: Sequence[tuple[int, int, int, int]]) -> Bound:
-    return Bound(len(rows), *map(sum, zip(*rows, strict=True))) if rows else Bound(0, 0, 0, 0, 0)
+    prompt, reusable, within, across = map(sum, zip(*rows, strict=True)) if rows else (0, 0, 0, 0)
+    return {
+        "share": reusable / prompt if prompt else None,
+        "calls": len(rows),
+        "prompt_tokens": prompt,
+        "reusable_tokens": reusable,
+        "within_request_tokens": within,
+        "across_requests_tokens": across,
+        "uncached_tokens": prompt - reusable,
+    }

@@ -54,20 +54,20 @@ def bound_of(calls: list[AgentCall], block_size: int, *, by_question: bool) -> i
 @given(agent_calls, st.integers(1, 4))
 def test_the_bounds_are_those_of_the_live_index(calls: list[AgentCall], block_size: int) -> None:
     """The table and the number beside every live call must be one and the same bound."""
-    total = reuse_structure(calls, block_size).total
-    assert total.reusable_tokens == bound_of(calls, block_size, by_question=False)
-    assert total.within_request_tokens == bound_of(calls, block_size, by_question=True)
+    total, _ = reuse_structure(calls, block_size)
+    assert total["reusable_tokens"] == bound_of(calls, block_size, by_question=False)
+    assert total["within_request_tokens"] == bound_of(calls, block_size, by_question=True)
 
 
 @given(agent_calls, st.integers(1, 4))
 def test_within_and_across_are_parts_of_all(calls: list[AgentCall], block_size: int) -> None:
     """Each is a bound of its own below all of it, and together they reach it."""
-    found = reuse_structure(calls, block_size)
-    for bound in (found.total, *found.by_cell.values()):
-        assert max(bound.within_request_tokens, bound.across_requests_tokens) <= bound.reusable_tokens
-        assert bound.reusable_tokens <= bound.within_request_tokens + bound.across_requests_tokens
-        assert 0 <= (bound.share or 0) <= 1
-    assert sum(bound.uncached_tokens for bound in found.by_cell.values()) == found.total.uncached_tokens
+    total, by_cell = reuse_structure(calls, block_size)
+    for bound in (total, *by_cell.values()):
+        assert max(bound["within_request_tokens"], bound["across_requests_tokens"]) <= bound["reusable_tokens"]
+        assert bound["reusable_tokens"] <= bound["within_request_tokens"] + bound["across_requests_tokens"]
+        assert 0 <= (bound["share"] or 0) <= 1
+    assert sum(bound["uncached_tokens"] for bound in by_cell.values()) == total["uncached_tokens"]
 
 
 def test_across_requests_is_the_bound_without_the_own_request() -> None:
@@ -77,16 +77,16 @@ def test_across_requests_is_the_bound_without_the_own_request() -> None:
         AgentCall("b", "decompose", 1, [1, 2, 3, 9, 9]),
         AgentCall("b", "decide", 1, [1, 2, 3, 9, 9, 9, 9]),
     ]
-    found = reuse_structure(calls, 1)
-    assert (found.total.across_requests_tokens, found.total.within_request_tokens) == (6, 5)
-    assert found.total.reusable_tokens == 8
-    assert found.by_cell["decide", 1].reusable_tokens == 5
+    total, by_cell = reuse_structure(calls, 1)
+    assert (total["across_requests_tokens"], total["within_request_tokens"]) == (6, 5)
+    assert total["reusable_tokens"] == 8
+    assert by_cell["decide", 1]["reusable_tokens"] == 5
 
 
 def test_the_last_generated_token_is_never_found() -> None:
     """It is sampled and not computed, so a log that goes on after it finds one token less than was said."""
     calls = [AgentCall("a", "decide", 1, [1, 2], [3, 4]), AgentCall("a", "decide", 2, [1, 2, 3, 4, 5])]
-    assert reuse_structure(calls, 1).total.reusable_tokens == 3
+    assert reuse_structure(calls, 1)[0]["reusable_tokens"] == 3
 
 
 def test_the_sum_over_pairs_would_be_several_hundred_percent() -> None:
@@ -95,12 +95,12 @@ def test_the_sum_over_pairs_would_be_several_hundred_percent() -> None:
     tokens = sum(len(call.prompt) for call in calls)
     pairs = sum(common_prefix(np.array(a.prompt), np.array(b.prompt)) for a, b in combinations(calls, 2))
     assert pairs / tokens > 3
-    assert 0.8 < reuse_structure(calls, 1).total.share < 1
+    assert 0.8 < reuse_structure(calls, 1)[0]["share"] < 1
 
 
 def test_larger_blocks_never_reuse_more() -> None:
     """Each size divides the next here, and a coarser block can only lose the rest of a prefix."""
-    shares = [reuse_structure(append_only(3), size).total.share for size in BLOCK_SIZES]
+    shares = [reuse_structure(append_only(3), size)[0]["share"] for size in BLOCK_SIZES]
     assert shares == sorted(shares, reverse=True)
     assert shares[0] > shares[-1]
 
