@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from itertools import product
 from pathlib import Path
@@ -21,10 +22,11 @@ RULES = [rule for file in FILES for group in yaml.safe_load(file.read_text())["g
 ALERTS: list[dict[str, Any]] = [rule for rule in RULES if "alert" in rule]
 CASES = sorted((Path(__file__).parent / "alerts").glob("*.yml"))
 RUNBOOKS = Path(__file__).parents[2] / "docs" / "runbooks"
+DASHBOARDS = {json.loads(path.read_text())["uid"] for path in asset("grafana/dashboards").glob("*.json")}
 SECONDS = {"s": 1, "m": 60, "h": 3600}
 STEERING_PATIENCE_SECONDS = 5
 PAGE_PATIENCE_SECONDS = 60
-PARTS = ("**Means**", "**See it**", "**Likely causes", "**Do**", "**Dashboard**", "**Wake")
+PARTS = ("**Means**", "**See it**", "**Likely causes", "**Do**", "**Dashboard**", "**Wake someone?**", "**Owner**")
 
 
 def seconds(duration: str) -> int:
@@ -38,8 +40,13 @@ def test_an_alert_says_what_where_and_what_to_do(alert: dict[str, Any]) -> None:
     name = alert["alert"]
     assert re.fullmatch(r"(Vllm|Llm|Gpu|Sampler|Exporter|Workload|Disk|Scrape|Rule|Hop2RagWatch)[A-Za-z]+", name)
     assert alert["labels"]["severity"] in {"page", "warning", "none"}
-    assert alert["annotations"].keys() == {"summary", "description", "runbook_url"}
+    assert alert["annotations"].keys() == {"summary", "description", "runbook_url", "dashboard_url"}
     assert alert["annotations"]["runbook_url"] == f"docs/runbooks/{name}.md"
+    link = re.fullmatch(r"/d/(hop2rag-[a-z-]+)(.*)", alert["annotations"]["dashboard_url"])
+    assert link
+    assert link[1] in DASHBOARDS
+    assert link[2] == "{{ with $labels.run }}?var-run={{ . | urlquery }}{{ end }}"
+    assert f"`/d/{link[1]}`" in (RUNBOOKS / f"{name}.md").read_text(), "the runbook names another dashboard"
 
 
 def test_what_steers_does_not_wait() -> None:
@@ -65,11 +72,7 @@ def test_every_alert_has_a_runbook_and_every_runbook_an_alert() -> None:
     assert pages.keys() == {alert["alert"] for alert in ALERTS}
     for name, text in pages.items():
         assert text.startswith(f"# {name}\n")
-        missing = [
-            part
-            for part in ("**Means**", "**See it**", "**Likely causes", "**Do**", "**Dashboard**", "**Wake")
-            if part not in text
-        ]
+        missing = [part for part in PARTS if part not in text]
         assert not missing, name
 
 

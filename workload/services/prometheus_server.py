@@ -21,7 +21,7 @@ from workload.services.local_server import SharedServer
 from workload.services.locks import THIS_COMMAND, FileLock, Requester
 from workload.services.process import HOST
 from workload.services.prometheus import PrometheusClient, PrometheusError
-from workload.services.runbooks import alerts_on_live_targets
+from workload.services.rule_files import alerts_on_live_targets
 from workload.services.scrape_registration import wait_until_left, wait_until_stale
 from workload.services.targets import TargetFiles
 
@@ -57,7 +57,7 @@ def render_config(
         sample_interval_ms: the interval and time-out of vllm-fast.
         alertmanager: the "host:port" to send alerts to; None to evaluate and store them only.
         password_file: Alertmanager's password, if it asks for one; see `workload.services.alertmanager`.
-        alerts: a rule file in place of the template's alerts; see `workload.services.runbooks.alerts_on_live_targets`.
+        alerts: a rule file in place of the template's alerts, as `rule_files.alerts_on_live_targets` returns it.
     """
     config: dict[str, Any] = yaml.safe_load(template.read_text())
     config["rule_files"] = [

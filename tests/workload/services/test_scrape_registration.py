@@ -18,7 +18,7 @@ from workload.services.process import free_port
 from workload.services.prometheus import NoDataError
 from workload.services.prometheus_binary import find_prometheus
 from workload.services.prometheus_server import LocalPrometheus, loopback_session
-from workload.services.runbooks import alerts_on_live_targets, linked, runbook_base
+from workload.services.rule_files import alerts_on_live_targets, bases_of_this_host, linked
 from workload.services.scrape_registration import leaving, scraped
 from workload.services.targets import ArmLabels, TargetFiles
 
@@ -133,7 +133,7 @@ def test_an_orderly_end_marks_every_series(prometheus: Callable[[], LocalPrometh
 
 def test_the_alerts_stay_the_same_but_for_the_dead() -> None:
     """A rule that got lost, or another `for`, would be found by nobody until it is needed."""
-    texts = [linked(path.read_text(), runbook_base()) for path in ALERTS]
+    texts = [linked(path.read_text(), *bases_of_this_host()) for path in ALERTS]
     shipped = [rule for text in texts for group in yaml.safe_load(text)["groups"] for rule in group["rules"]]
     joined = [
         rule for group in yaml.safe_load(alerts_on_live_targets(ALERTS, 1.0))["groups"] for rule in group["rules"]
