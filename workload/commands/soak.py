@@ -45,11 +45,12 @@ def soak(
     ] = None,
 ) -> None:
     """Drive the agent for hours, with a checkpoint every few seconds, watched and steered by alerts."""
+    from workload.harness.stay_up import Ports  # noqa: PLC0415
     from workload.settings import load_settings  # noqa: PLC0415 - `--help` need not load the numeric libraries
     from workload.soak.display import soak_progress  # noqa: PLC0415
     from workload.soak.plan import load_plan  # noqa: PLC0415
     from workload.soak.reporting import show  # noqa: PLC0415
-    from workload.soak.run import Ports, resumed, run_soak  # noqa: PLC0415
+    from workload.soak.run import resumed, run_soak  # noqa: PLC0415
 
     if not duration and not resume:
         raise UsageError("A soak needs a --duration, such as 8h.", "Or resume an earlier one: --resume RUN.")

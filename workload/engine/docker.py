@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
+from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -19,7 +20,7 @@ from workload.errors import DependencyDownError, UsageError
 from workload.services.listener import Listener
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from docker import DockerClient
     from docker.models.containers import Container
@@ -31,6 +32,7 @@ SERVICE, PROJECT, CONFIG_HASH = (f"com.docker.compose.{label}" for label in ("se
 STOP_SECONDS = 60
 
 
+@dataclass(eq=False)
 class DockerLauncher:
     """Restarts the service `vllm` with a profile, and pauses the continuous load of the service `workload` meanwhile.
 
@@ -41,29 +43,20 @@ class DockerLauncher:
         project: the compose project, if several run.
         served_model: the name of one of the engine's models; None for the first.
         key: the engine's API key, if it requires one.
-        wait: waits until a canary is answered; see `wait_ready`.
         timeout_seconds: how long a start may take.
     """
 
-    def __init__(
-        self,
-        client: DockerClient,
-        console: Console,
-        endpoint: str = ENDPOINT,
-        project: str | None = None,
-        served_model: str | None = None,
-        key: str | None = None,
-        wait: Callable[[Callable[[], object], float, Callable[[float], object]], float] = wait_ready,
-        timeout_seconds: float = START_TIMEOUT_SECONDS,
-    ) -> None:
-        self._client = client
-        self._console = console
-        self._endpoint = parse_endpoint(endpoint)
-        self._project = project
-        self._served_model = served_model
-        self._key = key
-        self._wait = wait
-        self._timeout_seconds = timeout_seconds
+    client: DockerClient
+    console: Console
+    endpoint: str = ENDPOINT
+    project: str | None = None
+    _: KW_ONLY
+    served_model: str | None = None
+    key: str | None = field(default=None, repr=False)
+    timeout_seconds: float = START_TIMEOUT_SECONDS
+
+    def __post_init__(self) -> None:
+        self.endpoint = parse_endpoint(self.endpoint)
 
     @contextmanager
     def start(self, profile: VllmProfile) -> Iterator[RunningEngine]:
@@ -89,12 +82,12 @@ class DockerLauncher:
 
     def _find(self, service: str, project: str | None) -> list[Container]:
         labels = [f"{SERVICE}={service}", *([f"{PROJECT}={project}"] if project else [])]
-        found: list[Container] = self._client.containers.list(all=True, filters={"label": labels})
+        found: list[Container] = self.client.containers.list(all=True, filters={"label": labels})
         # `docker compose run` creates one-off containers of a service, which are not the service.
         return [each for each in found if each.labels.get("com.docker.compose.oneoff", "False") != "True"]
 
     def _one(self, service: str) -> Container:
-        found = self._find(service, self._project)
+        found = self._find(service, self.project)
         if not found:
             raise UsageError(f"No compose project here has a service {service}.", "Run `docker compose up -d` first.")
         if len(found) > 1:
@@ -122,11 +115,11 @@ class DockerLauncher:
         old.stop(timeout=STOP_SECONDS)
         old.rename(f"{name}-before")
         try:
-            made = self._client.api.create_container_from_config(config, name)  # type: ignore[no-untyped-call]
-            container: Container = self._client.containers.get(made["Id"])
+            made = self.client.api.create_container_from_config(config, name)  # type: ignore[no-untyped-call]
+            container: Container = self.client.containers.get(made["Id"])
             container.start()
         except Exception:
-            for left in self._client.containers.list(all=True, filters={"name": f"^/{name}$"}):
+            for left in self.client.containers.list(all=True, filters={"name": f"^/{name}$"}):
                 left.remove(force=True)
             old.rename(name)
             old.start()
@@ -140,25 +133,25 @@ class DockerLauncher:
                 container.reload()
                 if container.status in {"exited", "dead"} or container.attrs["RestartCount"]:
                     tail = container.logs(tail=15).decode(errors="replace")
-                    self._console.print(f"The last lines of {container.name}:\n{tail}", markup=False, highlight=False)
+                    self.console.print(f"The last lines of {container.name}:\n{tail}", markup=False, highlight=False)
                     raise DependencyDownError(f"The engine in {container.name} ended.", "Its last lines are above.")
 
-        with self._console.status(f"Starting vLLM ({profile.name}) in {container.name}"):
-            seconds = self._wait(self._ask, self._timeout_seconds, still_starting)
+        with self.console.status(f"Starting vLLM ({profile.name}) in {container.name}"):
+            seconds = wait_ready(self._ask, self.timeout_seconds, still_starting)
         facts = self._facts()
         listener = _server_of(container)
         if reason := refusal(profile, facts, listener):
             raise DependencyDownError(f"vLLM runs, but {reason}.", "Check that the image runs `workload.engine.serve`.")
-        self._console.print(f"vLLM {facts.version} ({profile.name}) is ready in {container.name} after {seconds:.0f} s")
+        self.console.print(f"vLLM {facts.version} ({profile.name}) is ready in {container.name} after {seconds:.0f} s")
         argv, pid = (listener.argv, listener.pid) if listener else (None, None)
-        return RunningEngine(self._endpoint, facts, argv, pid, self._key)
+        return RunningEngine(self.endpoint, facts, argv, pid, self.key)
 
     def _facts(self) -> EngineFacts:
-        with open_client(self._endpoint, key=self._key) as client:
-            return read_facts(client, self._served_model)
+        with open_client(self.endpoint, key=self.key) as client:
+            return read_facts(client, self.served_model)
 
     def _ask(self) -> float:
-        return ask_canary(self._endpoint, self._facts().model, TIMEOUT_SECONDS, key=self._key)
+        return ask_canary(self.endpoint, self._facts().model, TIMEOUT_SECONDS, key=self.key)
 
 
 def docker_launcher(
@@ -175,7 +168,7 @@ def docker_launcher(
         client = docker.from_env()
         client.ping()
     project = os.environ.get("COMPOSE_PROJECT_NAME")
-    return DockerLauncher(client, console, endpoint or ENDPOINT, project, served_model, key)
+    return DockerLauncher(client, console, endpoint or ENDPOINT, project, served_model=served_model, key=key)
 
 
 def _endpoints(container: Container) -> dict[str, Any]:

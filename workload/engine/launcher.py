@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from workload.engine.diagnosis import explain_death
@@ -65,6 +65,7 @@ class Launcher(Protocol):
         """Return a context whose value is an engine that was proved to run `profile`."""
 
 
+@dataclass(eq=False)
 class ProcessLauncher:
     """Starts engines of an installation on a port of this host.
 
@@ -82,45 +83,36 @@ class ProcessLauncher:
         by: the command that starts engines.
     """
 
-    def __init__(
-        self,
-        installation: EngineInstallation,
-        log_folder: Path,
-        console: Console,
-        port: int = 8000,
-        device: Device = "cpu",
-        extra: Sequence[str] = (),
-        timeout_seconds: float = START_TIMEOUT_SECONDS,
-        canary_timeout_seconds: float = TIMEOUT_SECONDS,
-        key: str | None = None,
-        cache: Path | None = None,
-        by: Requester = THIS_COMMAND,
-    ) -> None:
-        self.port = port
-        self.child: ChildProcess | None = None
-        self._cache, self._by = cache or log_folder.parent, by
-        self._installation = installation
-        self._log_folder = log_folder
-        self._console = console
-        self._device = device
-        self._extra = extra
-        self._timeout_seconds = timeout_seconds
-        self._canary_timeout_seconds = canary_timeout_seconds
-        self._key = key
-        self._endpoint = f"http://{HOST}:{port}"
+    installation: EngineInstallation
+    log_folder: Path
+    console: Console
+    port: int = 8000
+    _: KW_ONLY
+    device: Device = "cpu"
+    extra: Sequence[str] = ()
+    timeout_seconds: float = START_TIMEOUT_SECONDS
+    canary_timeout_seconds: float = TIMEOUT_SECONDS
+    key: str | None = field(default=None, repr=False)
+    cache: Path | None = None
+    by: Requester = THIS_COMMAND
+    child: ChildProcess | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self._cache = self.cache or self.log_folder.parent
+        self._endpoint = f"http://{HOST}:{self.port}"
 
     def argv(self, profile: VllmProfile) -> tuple[str, ...]:
         """Return the command line of `profile` here."""
         argv = profile.argv(
-            self._installation.vllm_version,
-            python=str(self._installation.python),
-            model=str(self._installation.model),
-            served_model_name=self._installation.served_model_name,
+            self.installation.vllm_version,
+            python=str(self.installation.python),
+            model=str(self.installation.model),
+            served_model_name=self.installation.served_model_name,
             port=self.port,
             host=HOST,
-            device=self._device,
+            device=self.device,
         )
-        return (*argv, *self._extra)
+        return (*argv, *self.extra)
 
     @contextmanager
     def start(self, profile: VllmProfile, *, shares: bool = True) -> Iterator[RunningEngine]:
@@ -139,7 +131,7 @@ class ProcessLauncher:
             DependencyDownError: the engine died, was not ready in time, or does not match its profile.
         """
         argv = self.argv(profile)
-        port = ServerPort(self._cache, "the engine", self.port, self._by)
+        port = ServerPort(self._cache, "the engine", self.port, self.by)
         with ExitStack() as stack:
             stack.callback(port.release)
             if not shares:
@@ -152,14 +144,14 @@ class ProcessLauncher:
                     raise UsageError(f"Port {self.port} is served by {find_listener(self.port)}.", "Stop it first.")
                 yield self._reuse(profile, argv, None)
                 return
-            log = self._log_folder / f"vllm-{profile.name}.log"
+            log = self.log_folder / f"vllm-{profile.name}.log"
             child = stack.enter_context(ChildProcess(argv, log, self._environment(profile)))
             stack.callback(port.note, child)  # from now on it is no longer ready
             port.note(child)
             seconds = self._await(profile, child)
             engine = self._proved(profile, argv, child.pid)
             port.note(child, is_ready=True)
-            self._console.print(
+            self.console.print(
                 f"vLLM {engine.facts.version} ({profile.name}) is ready on {self._endpoint} after {seconds:.0f} s"
             )
             self.child = child
@@ -167,18 +159,18 @@ class ProcessLauncher:
 
     def _taken(self, port: ServerPort, profile: VllmProfile, argv: tuple[str, ...], stack: ExitStack) -> bool:
         """Return whether the port is ours now; False if its engine will do, or is not lent."""
-        if port.take(self._timeout_seconds):
+        if port.take(self.timeout_seconds):
             return True
         keeper, listener = port.owner, find_listener(self.port)
         if keeper is None or not is_lent(keeper, listener, argv) or self._will_do(listener, argv):
             return False
-        self._console.print(
+        self.console.print(
             f"Borrowing the port of {keeper} for {profile.name}: its engine stops, and restarts afterwards",
             highlight=False,
             soft_wrap=True,
         )
-        stack.enter_context(wanted(self._cache, self.port).acquire(by=self._by))
-        port.take_when_released(self._timeout_seconds)
+        stack.enter_context(wanted(self._cache, self.port).acquire(by=self.by))
+        port.take_when_released(self.timeout_seconds)
         return True
 
     def _will_do(self, listener: Listener | None, argv: tuple[str, ...]) -> bool:
@@ -192,19 +184,19 @@ class ProcessLauncher:
         return True
 
     def _environment(self, profile: VllmProfile) -> dict[str, str]:
-        names = (*ENGINE, *SPANS) if any(word.startswith(TRACES_FLAG) for word in self._extra) else ENGINE
+        names = (*ENGINE, *SPANS) if any(word.startswith(TRACES_FLAG) for word in self.extra) else ENGINE
         return {
             **child_environment(names),
-            **environment(self._device, sleep_mode=profile.sleep_mode),
+            **environment(self.device, sleep_mode=profile.sleep_mode),
             # `python -m` would import modules from our working directory first.
             "PYTHONSAFEPATH": "1",
             # The service name separates its spans from the agent's.
             "OTEL_SERVICE_NAME": "vllm",
-            **({OWN_VARIABLE: self._key} if self._key else {}),
+            **({OWN_VARIABLE: self.key} if self.key else {}),
         }
 
     def _await(self, profile: VllmProfile, child: ChildProcess) -> float:
-        with self._console.status(f"Starting vLLM ({profile.name})") as status:
+        with self.console.status(f"Starting vLLM ({profile.name})") as status:
 
             def still_starting(seconds: float) -> None:
                 status.update(f"Starting vLLM ({profile.name}): {seconds:.0f} s")
@@ -212,38 +204,38 @@ class ProcessLauncher:
                     raise explain_death(child.log, child.exit_code)
 
             try:
-                seconds = wait_ready(self._ask, self._timeout_seconds, still_starting)
+                seconds = wait_ready(self._ask, self.timeout_seconds, still_starting)
                 require_own(child, self.port, "vLLM")
             except Exception:
-                self._console.print(f"The last lines of {child.log}:\n{child.tail()}", markup=False, highlight=False)
+                self.console.print(f"The last lines of {child.log}:\n{child.tail()}", markup=False, highlight=False)
                 raise
             return seconds
 
     def _ask(self) -> float:
-        name = self._installation.served_model_name
-        return ask_canary(self._endpoint, name, self._canary_timeout_seconds, key=self._key)
+        name = self.installation.served_model_name
+        return ask_canary(self._endpoint, name, self.canary_timeout_seconds, key=self.key)
 
     def _reuse(self, profile: VllmProfile, argv: tuple[str, ...], owner: Owner | None) -> RunningEngine:
         listener = find_listener(self.port) or Listener(None, ())
         if server_flags(listener.argv) != server_flags(argv):
-            command = command_line(argv, environment(self._device, sleep_mode=profile.sleep_mode))
+            command = command_line(argv, environment(self.device, sleep_mode=profile.sleep_mode))
             server = f"{owner}, whose engine is {listener}" if owner else str(listener)
             raise UsageError(
                 f"Port {self.port} is served by {server}, not by vLLM with the flags of {profile.name}.",
                 f"Stop it or pick another port with --engine-port; the right one starts with: {command}",
             )
         self._ask()
-        self._console.print(f"Reusing the vLLM ({profile.name}) that runs on {self._endpoint}; it stays up")
+        self.console.print(f"Reusing the vLLM ({profile.name}) that runs on {self._endpoint}; it stays up")
         return self._proved(profile, listener.argv, listener.pid)
 
     def _proved(self, profile: VllmProfile, argv: tuple[str, ...], pid: int | None) -> RunningEngine:
-        with open_client(self._endpoint, key=self._key) as client:
+        with open_client(self._endpoint, key=self.key) as client:
             facts = read_facts(client)
         if mismatch := profile.mismatch(facts):
             raise DependencyDownError(
                 f"vLLM started, but {mismatch}.", f"Use a vLLM that supports the profile {profile.name}."
             )
-        return RunningEngine(self._endpoint, facts, argv, pid, self._key)
+        return RunningEngine(self._endpoint, facts, argv, pid, self.key)
 
 
 def wanted(cache: Path, port: int) -> FileLock:

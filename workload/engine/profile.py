@@ -132,21 +132,13 @@ class VllmProfile:
 
         A setting that the server does not show is a mismatch too: an arm is proved, never assumed.
         """
-        if self.prefix_caching is not None and facts.prefix_caching != self.prefix_caching:
-            return (
-                f"cache_config_info shows enable_prefix_caching={_shown(facts.prefix_caching)}, "
-                f"profile {self.name} needs {self.prefix_caching}"
-            )
-        if self.max_model_len is not None and facts.max_model_len != self.max_model_len:
-            return (
-                f"/v1/models shows max_model_len={_shown(facts.max_model_len)}, "
-                f"profile {self.name} needs {self.max_model_len}"
-            )
-        if self.num_gpu_blocks is not None and facts.num_gpu_blocks != self.num_gpu_blocks:
-            return (
-                f"cache_config_info shows num_gpu_blocks={_shown(facts.num_gpu_blocks)}, "
-                f"profile {self.name} needs {self.num_gpu_blocks}"
-            )
+        for fact, shown, needed in (
+            ("cache_config_info shows enable_prefix_caching", facts.prefix_caching, self.prefix_caching),
+            ("/v1/models shows max_model_len", facts.max_model_len, self.max_model_len),
+            ("cache_config_info shows num_gpu_blocks", facts.num_gpu_blocks, self.num_gpu_blocks),
+        ):
+            if needed is not None and shown != needed:
+                return f"{fact}={'nothing' if shown is None else shown}, profile {self.name} needs {needed}"
         return None
 
 
@@ -171,10 +163,6 @@ def parse_version(version: str) -> tuple[int, int, int]:
     if not match:
         raise UsageError(f"vLLM version {version!r} is not of the form 0.32.0.", "Name the release that will run.")
     return int(match[1]), int(match[2]), int(match[3])
-
-
-def _shown(fact: object) -> object:
-    return "nothing" if fact is None else fact
 
 
 PROFILES: Mapping[str, VllmProfile] = MappingProxyType(

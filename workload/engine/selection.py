@@ -52,7 +52,7 @@ def process_launcher(
         installation, device = install(cache, console), "cpu"
     key = read_key(variables=(OWN_VARIABLE,))
     return ProcessLauncher(
-        installation, cache / "logs", console, port, device, extra=extra, key=key, cache=cache, by=by
+        installation, cache / "logs", console, port, device=device, extra=extra, key=key, cache=cache, by=by
     )
 
 

@@ -22,7 +22,7 @@ from workload.services.locks import FileLock, InUseError, Requester, engine_lock
 from workload.services.process import HOST, ChildProcess
 from workload.services.prometheus_binary import find_alertmanager, find_prometheus
 from workload.services.prometheus_server import RETENTION_SIZE, LocalPrometheus, loopback_session
-from workload.services.scrape_registration import wait_until_left
+from workload.services.scrape_registration import stop_scraping
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -201,9 +201,7 @@ class Stack:
                     claimed.enter_context(lock.acquire_now(self.by))
                 except InUseError as error:
                     self.console.print(f"{error.cause} It loses the servers that it uses.", highlight=False)
-            addresses = self.prometheus.targets.addresses()
-            self.prometheus.targets.clear()
-            wait_until_left(self.prometheus.client, addresses)
+            stop_scraping(self.prometheus.targets, self.prometheus.client)
             stack.close()
 
 

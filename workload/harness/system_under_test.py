@@ -39,7 +39,7 @@ from workload.services.targets import MEASURED, WARM_UP, PhaseLabel
 from workload.services.tracing import exported_spans
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import Coroutine, Iterator
 
     from prometheus_client import CollectorRegistry
 
@@ -105,13 +105,12 @@ def serve_agent(
     journal: Journal | None = None,
     script: Script | None = None,
     reuse: ReuseOrder | None = None,
-    wall: Callable[[], float] = time.time,
 ) -> Iterator[SystemUnderTest]:
     """Build the agent for a running engine, replaying `script` if there is one.
 
     Its metrics are served at `listen` of the settings, by default on a free port of 127.0.0.1, and its spans are
     exported if the settings name a collector. `reuse` is the reuse bound of the calls that this engine has answered
-    before; `wall` is the clock of the journal's times, in seconds since the epoch.
+    before.
 
     The instruments are new each time, so the counters of one engine never continue under the next.
     """
@@ -139,7 +138,7 @@ def serve_agent(
             drivers: dict[PhaseLabel, Driver] = {}
             for phase, metrics in instruments.metrics.items():
                 recorder = Recorder(metrics=metrics, activity=activity, busy=busy, tracer=tracer)
-                meter = Meter(recorder, reuse, journal, load.record_prompts, wall)
+                meter = Meter(recorder, reuse, journal, load.record_prompts)
                 primer = Primer(llm, meter, agent.layout) if agent.primed else None
                 drivers[phase] = Driver(Hop2Rag(nodes), meter, gate, primer)
             yield SystemUnderTest(

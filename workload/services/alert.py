@@ -13,7 +13,6 @@ from workload.paths import asset
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
-    from pathlib import Path
 
 ACTIONS = ("capture", "reduce", "pause", "stop")
 WATCHDOG = "Hop2RagWatchdog"
@@ -121,18 +120,10 @@ def _is_of(alert: Alert, labels: Mapping[str, str]) -> bool:
     return labels.get("action") == alert.labels.get("action") and labels.items() <= alert.labels.items()
 
 
-def alert_names(folder: Path | None = None) -> frozenset[str]:
-    """Return the name of every alert in the rules, with those that only inform."""
-    return frozenset(rule["alert"] for rule in _alerts(folder))
-
-
-def steering_alerts(folder: Path | None = None) -> frozenset[tuple[str, str]]:
-    """Return (action, alert) of each rule with an action in `folder` (default: shipped rules), and the watchdog's."""
-    found = {(rule["labels"].get("action"), rule["alert"]) for rule in _alerts(folder)}
-    return frozenset({*((action, name) for action, name in found if action in ACTIONS), ("pause", WATCHDOG)})
-
-
-def _alerts(folder: Path | None) -> list[dict[str, Any]]:
-    files = sorted((folder or asset("prometheus/alerts")).glob("*.yml"))
+def steering_alerts() -> frozenset[tuple[str, str]]:
+    """Return (action, alert) of each shipped rule with an action, and the watchdog's."""
+    files = asset("prometheus/alerts").glob("*.yml")
     groups = (group for file in files for group in yaml.safe_load(file.read_text())["groups"])
-    return [rule for group in groups for rule in group["rules"] if "alert" in rule]
+    rules = (rule for group in groups for rule in group["rules"] if "alert" in rule)
+    found = ((rule["labels"].get("action"), rule["alert"]) for rule in rules)
+    return frozenset({*((action, name) for action, name in found if action in ACTIONS), ("pause", WATCHDOG)})

@@ -137,20 +137,15 @@ class FileLock:
         self._path = folder / file
 
     @contextmanager
-    def acquire(
-        self, waiting: Callable[[], object] | None = None, by: Requester = THIS_COMMAND
-    ) -> Iterator[OwnerRecord]:
-        """Hold the lock exclusively; before it waits for an owner it calls `waiting`, or says which owner it waits for.
+    def acquire(self, by: Requester = THIS_COMMAND) -> Iterator[OwnerRecord]:
+        """Hold the lock exclusively; before it waits, it says which owner it waits for.
 
         Raises:
             StorageError: the file cannot be locked.
         """
         with self._open() as descriptor:
             if not self._soon_taken(descriptor):
-                if waiting:
-                    waiting()
-                else:
-                    by.say(f"Waiting for {self.guards}, which is in use by {self._user()}. Ctrl-C gives up.")
+                by.say(f"Waiting for {self.guards}, which is in use by {self._user()}. Ctrl-C gives up.")
                 with _usable(self._path):
                     fcntl.flock(descriptor, fcntl.LOCK_EX)
             with _cleared(descriptor):

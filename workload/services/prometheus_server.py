@@ -22,7 +22,7 @@ from workload.services.locks import THIS_COMMAND, FileLock, Requester
 from workload.services.process import HOST
 from workload.services.prometheus import PrometheusClient, PrometheusError
 from workload.services.rule_files import alerts_on_live_targets
-from workload.services.scrape_registration import wait_until_left, wait_until_stale
+from workload.services.scrape_registration import stop_scraping, wait_until_stale
 from workload.services.targets import TargetFiles
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ class LocalPrometheus(SharedServer):
         """Start or share it as `SharedServer.start`; a shared one keeps its Alertmanager unless we have our own."""
         is_started = super().start(shares=shares)
         if not is_started:
-            self._drop_targets()
+            stop_scraping(self.targets, self.client)
         return is_started
 
     def is_ready(self) -> bool:
@@ -191,14 +191,8 @@ class LocalPrometheus(SharedServer):
         reload_by_signal(listener.pid, self.client)
 
     def _finish(self) -> None:
-        self._drop_targets()
+        stop_scraping(self.targets, self.client)
         wait_until_stale(self.client, self._began)
-
-    def _drop_targets(self) -> None:
-        """Stop scraping the targets before they end."""
-        addresses = self.targets.addresses()
-        self.targets.clear()
-        wait_until_left(self.client, addresses)
 
 
 def reload_by_signal(pid: int, client: PrometheusClient) -> None:

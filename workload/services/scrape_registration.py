@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -69,9 +69,7 @@ def leaving(targets: TargetFiles, client: PrometheusClient) -> Iterator[None]:
         require_ours(targets)
     finally:
         if targets.are_ours():
-            addresses = targets.addresses()
-            targets.clear()
-            wait_until_left(client, addresses)
+            stop_scraping(targets, client)
 
 
 def require_ours(targets: TargetFiles) -> None:
@@ -83,35 +81,18 @@ def require_ours(targets: TargetFiles) -> None:
         )
 
 
-def wait_until_left(
-    client: PrometheusClient,
-    addresses: Mapping[str, Sequence[str]],
-    *,
-    clock: Callable[[], float] = time.monotonic,
-    sleep: Callable[[float], None] = time.sleep,
-) -> bool:
-    """Return True once Prometheus no longer scrapes these targets, or does not answer; False after 15 s."""
-    left = {(job, address) for job, found in addresses.items() for address in found}
-    until = clock() + LEAVE_SECONDS
-    while True:
-        try:
-            if not left & client.scrape_errors().keys():
-                return True
-        except PrometheusError:
-            return True
-        if clock() >= until:
-            return False
-        sleep(POLL_SECONDS)
+def stop_scraping(targets: TargetFiles, client: PrometheusClient) -> None:
+    """Remove all targets; return once Prometheus no longer scrapes them or does not answer, after at most 15 s."""
+    removed = {(job, address) for job, found in targets.addresses().items() for address in found}
+    targets.clear()
+    until = time.monotonic() + LEAVE_SECONDS
+    with suppress(PrometheusError):
+        while removed & client.scrape_errors().keys() and time.monotonic() < until:
+            time.sleep(POLL_SECONDS)
 
 
-def wait_until_stale(
-    client: PrometheusClient,
-    since: float,
-    *,
-    clock: Callable[[], float] = time.monotonic,
-    sleep: Callable[[float], None] = time.sleep,
-) -> bool:
-    """Return True once every series of a removed target has its staleness marker; False after 15 s.
+def wait_until_stale(client: PrometheusClient, since: float) -> None:
+    """Return once every series of a removed target has its staleness marker, at the latest after 15 s.
 
     Prometheus writes the markers two scrapes after a target was removed. Stopped earlier, it writes none, and after the
     next start queries would return the series for five minutes.
@@ -119,17 +100,12 @@ def wait_until_stale(
     Args:
         client: Prometheus.
         since: when it was started, in seconds since the epoch; series that ended earlier are ignored.
-        clock: seconds, monotonic.
-        sleep: waits the given seconds.
     """
-    until = clock() + LEAVE_SECONDS
-    while clock() < until:
-        try:
+    until = time.monotonic() + LEAVE_SECONDS
+    with suppress(PrometheusError):  # no series is left, or Prometheus does not answer
+        while time.monotonic() < until:
             client.query(f'timestamp(up{{job!="prometheus"}}) > {since:.3f}')
-        except PrometheusError:  # no series is left, or Prometheus does not answer
-            return True
-        sleep(POLL_SECONDS)
-    return False
+            time.sleep(POLL_SECONDS)
 
 
 def wait_for_scrapes(

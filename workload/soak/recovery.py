@@ -54,7 +54,6 @@ class Recovery:
         self._breaker = breaker or Breaker()
         self._lock = asyncio.Lock()
         self._healthy_at = clock()
-        self.canaries = 0
         self.restarts = 0
 
     async def check(self, reason: str | None) -> None:
@@ -96,7 +95,6 @@ class Recovery:
             await in_own_thread(self._probe)
         except Hop2RagError:
             return False
-        self.canaries += 1
         return True
 
     async def _restart(self, why: str) -> None:

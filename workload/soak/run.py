@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -29,16 +28,9 @@ from workload.soak.session import EXPERIMENT, WATCHED_ONLY, SoakSession
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from workload.harness.stay_up import Ports
     from workload.settings import Settings
     from workload.soak.reporting import FinishedSoak
-
-
-@dataclass(frozen=True)
-class Ports:
-    """The ports of Alertmanager and of our webhook, both on 127.0.0.1."""
-
-    alertmanager: int = 9093
-    webhook: int = 9096
 
 
 def run_soak(

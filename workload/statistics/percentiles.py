@@ -11,7 +11,6 @@ values would be their maximum. The median is always given.
 
 from __future__ import annotations
 
-from itertools import count
 from math import ceil
 from typing import TYPE_CHECKING, TypedDict
 
@@ -55,15 +54,10 @@ def quantile(values: Sequence[float] | NDArray[np.float64], p: float) -> float |
     return float(np.quantile(values, p)) if is_given(len(values), p) else None
 
 
-def smallest_sample(p: float, level: float = LEVEL) -> int:
-    """Return the fewest values for which the p-quantile, 0 < p < 1, has an interval of confidence `level`."""
-    return next(n for n in count(1) if 1 - p**n - (1 - p) ** n >= level)
-
-
 def ranks(n: int, p: float, level: float = LEVEL) -> tuple[int, int] | None:
     """Return the closest ranks (l, u), from 1, whose order statistics enclose the p-quantile with confidence `level`.
 
-    Among equally close pairs the one with the highest confidence wins; None below `smallest_sample`.
+    Among equally close pairs the one with the highest confidence wins; None if `n` values are too few.
     """
     below = binom.cdf(np.arange(n), n, p)
     lows = np.arange(1, n + 1)

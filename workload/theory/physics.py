@@ -61,22 +61,18 @@ def prefill_cost(config: Mapping[str, Any]) -> PrefillCost:
     return PrefillCost(2 * layers * (attention + mlp), 2 * layers * query_width)
 
 
-def kv_bytes_per_token(config: Mapping[str, Any], bytes_per_value: int | None = None) -> int:
+def kv_bytes_per_token(config: Mapping[str, Any]) -> int:
     """Return the bytes of keys and values per token: 2 x layers x KV heads x head size x bytes per value.
 
-    Args:
-        config: a Hugging Face `config.json`.
-        bytes_per_value: that of the KV cache; by default that of the weights' type.
+    `config` is a Hugging Face `config.json`; the KV cache has the type of the weights.
 
     Raises:
         UsageError: a size is missing, or the type of the weights is unknown.
     """
-    if bytes_per_value is None:
-        dtype = config.get("dtype") or config.get("torch_dtype")
-        if dtype not in BYTES_BY_DTYPE:
-            raise UsageError(f"The model's config has the unknown type {dtype!r}.", f"Known: {list(BYTES_BY_DTYPE)}.")
-        bytes_per_value = BYTES_BY_DTYPE[dtype]
-    return 2 * _size(config, "num_hidden_layers") * _kv_heads(config) * _head_size(config) * bytes_per_value
+    dtype = config.get("dtype") or config.get("torch_dtype")
+    if dtype not in BYTES_BY_DTYPE:
+        raise UsageError(f"The model's config has the unknown type {dtype!r}.", f"Known: {list(BYTES_BY_DTYPE)}.")
+    return 2 * _size(config, "num_hidden_layers") * _kv_heads(config) * _head_size(config) * BYTES_BY_DTYPE[dtype]
 
 
 def _size(config: Mapping[str, Any], key: str) -> int:

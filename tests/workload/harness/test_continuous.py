@@ -112,7 +112,7 @@ def test_prometheus_finds_it_under_its_own_labels(stub: StubVllm, tmp_path: Path
 def test_it_steps_aside_for_an_experiment(stub: StubVllm, tmp_path: Path) -> None:
     """While it is claimed nothing is sent; afterwards the engine is looked at anew, since it may be another."""
     bench, lock = Bench(stub, tmp_path), FileLock(tmp_path)
-    experiment = lock.acquire(lambda: None)
+    experiment = lock.acquire()
     steps = iter(range(100))
     asked: list[int] = []
 

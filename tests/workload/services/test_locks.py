@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 HOLD = """
 import sys, pathlib
 from workload.services.locks import FileLock, Requester, InUseError, engine_lock
-with FileLock(pathlib.Path(sys.argv[1])).acquire(lambda: None):
+with FileLock(pathlib.Path(sys.argv[1])).acquire():
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -32,7 +32,7 @@ def test_an_experiment_keeps_the_load_out(tmp_path: Path) -> None:
     """Two loads on one engine measure neither."""
     with FileLock(tmp_path).acquire_shared() as may_ask:
         assert may_ask
-    with FileLock(tmp_path).acquire(lambda: None), FileLock(tmp_path).acquire_shared() as may_ask:
+    with FileLock(tmp_path).acquire(), FileLock(tmp_path).acquire_shared() as may_ask:
         assert not may_ask
     with FileLock(tmp_path).acquire_shared() as may_ask:
         assert may_ask
@@ -43,7 +43,7 @@ def test_an_experiment_waits_for_the_question_under_way(tmp_path: Path) -> None:
     told, held = threading.Event(), threading.Event()
 
     def experiment() -> None:
-        with FileLock(tmp_path).acquire(told.set):
+        with FileLock(tmp_path).acquire(Requester(say=lambda _: told.set())):
             held.set()
 
     thread = threading.Thread(target=experiment)

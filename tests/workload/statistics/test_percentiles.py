@@ -8,13 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import bootstrap
 
-from workload.statistics.percentiles import NEEDED, is_given, percentile, percentiles, quantile, ranks, smallest_sample
+from workload.statistics.percentiles import NEEDED, is_given, percentile, percentiles, quantile, ranks
 
 
 @pytest.mark.parametrize(("p", "least"), [(0.50, 6), (0.95, 59), (0.99, 299)])
 def test_the_smallest_sample_follows_from_the_level(p: float, least: int) -> None:
     """59 and 299 are what the plan's flags are chosen by; one value fewer must give no interval."""
-    assert smallest_sample(p) == least
     assert ranks(least - 1, p) is None
     assert ranks(least, p) is not None
 
@@ -22,7 +21,7 @@ def test_the_smallest_sample_follows_from_the_level(p: float, least: int) -> Non
 @given(st.integers(1, 400), st.sampled_from([0.05, 0.5, 0.95, 0.99]))
 def test_ranks_exist_from_the_smallest_sample_on(n: int, p: float) -> None:
     """The threshold and the search for ranks are two derivations of one fact."""
-    assert (ranks(n, p) is not None) == (n >= smallest_sample(p))
+    assert (ranks(n, p) is not None) == (1 - p**n - (1 - p) ** n >= 0.95)
 
 
 @given(st.integers(6, 400), st.sampled_from([0.5, 0.95, 0.99]))

@@ -59,7 +59,6 @@ def test_the_weights_are_those_of_a_real_model() -> None:
 def test_kv_bytes_of_known_models(config: dict[str, Any], expected: int) -> None:
     """The slope of KV memory against context is checked against these within 2 %."""
     assert kv_bytes_per_token(config) == expected
-    assert kv_bytes_per_token(config, bytes_per_value=1) == expected // 2
 
 
 def test_a_head_size_of_its_own_is_used() -> None:
