@@ -96,8 +96,8 @@ class Study(Generic[S]):
     columns: tuple[str, ...]
     verdicts: Callable[[S], list[str]]
     limit: int
-    max_hops: int
-    k: int
+    max_hops: int = 3
+    k: int = 10
     concurrency: tuple[int, ...] = (1,)
     sampled: Literal["vllm", "gpu"] = "vllm"
     summary_file: str = "summary.json"

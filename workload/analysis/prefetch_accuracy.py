@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, NotRequired, TypedDict
 
 from workload.agent.draft import same_query
-from workload.analysis.prefetch_bound import DraftAccuracy, Hop, draft_accuracy, prefetch_bound
+from workload.analysis.prefetch_bound import DraftAccuracy, Hop, PrefetchBound, draft_accuracy, prefetch_bound
 from workload.analysis.prefetch_drafts import SOURCES, DraftQuery, Need, Place, Source, drafts_of, needs_of
 
 if TYPE_CHECKING:
@@ -16,13 +16,6 @@ if TYPE_CHECKING:
     from workload.record.evidence import Evidence
 
 NOT_MEASURED = "not measured: the run was not recorded with --record-prompts"
-
-
-class Saving(TypedDict):
-    """The seconds that prefetch saves at most, and the speed-up of the questions."""
-
-    seconds: float
-    speedup: float | None
 
 
 class DraftSource(TypedDict):
@@ -39,7 +32,7 @@ class DraftSource(TypedDict):
     slack_seconds_median: float | None
     ceiling_seconds: float
     accuracy: DraftAccuracy | str
-    bound: dict[Literal["low", "measured", "high"], Saving] | None
+    bound: dict[Literal["low", "measured", "high"], PrefetchBound] | None
     same_text: NotRequired[dict[Literal["hops", "right"], int]]
     documents_shared_mean: NotRequired[float]
 
@@ -109,7 +102,7 @@ def _source(
     result: DraftSource = {
         "hops_with_a_draft": len(pairs),
         "slack_seconds_median": sorted(slacks)[len(slacks) // 2] if slacks else None,
-        "ceiling_seconds": prefetch_bound(_hops(needs, by_place, 0.0), 1.0, serial).seconds,
+        "ceiling_seconds": prefetch_bound(_hops(needs, by_place, 0.0), 1.0, serial)["seconds"],
         "accuracy": NOT_MEASURED,
         "bound": None,
     }
@@ -123,16 +116,15 @@ def _source(
     accuracy = draft_accuracy(documents)
     shared = [len(draft & final) / len(final) if final else 1.0 for draft, final in documents]
 
-    def saving(right: float) -> Saving:
-        bound = prefetch_bound(_hops(needs, by_place, 1 - right if shares_cpu else 0.0), right, serial)
-        return {"seconds": bound.seconds, "speedup": bound.speedup}
+    def bound(right: float) -> PrefetchBound:
+        return prefetch_bound(_hops(needs, by_place, 1 - right if shares_cpu else 0.0), right, serial)
 
-    low, high = map(saving, accuracy["ci"])
+    low, high = map(bound, accuracy["ci"])
     return {
         **result,
         "accuracy": accuracy,
         "documents_shared_mean": sum(shared) / len(shared),
-        "bound": {"low": low, "measured": saving(accuracy["share"]), "high": high},
+        "bound": {"low": low, "measured": bound(accuracy["share"]), "high": high},
     }
 
 

@@ -42,15 +42,13 @@ class DraftAccuracy(TypedDict):
     ci: Interval
 
 
-@dataclass(frozen=True)
-class PrefetchBound:
-    """The most seconds saved, by hop and in total, and the speed-up of `serial_seconds` that the total allows.
+class PrefetchBound(TypedDict):
+    """The most seconds saved, and the speed-up of `serial_seconds` that the total allows.
 
     A negative bound is a finding: prefetch would cost more than it saves. The speed-up is None if no time is left to
     compare with, as when no question was answered.
     """
 
-    by_hop: tuple[float, ...]
     seconds: float
     speedup: float | None
 
@@ -79,10 +77,9 @@ def prefetch_bound(hops: Sequence[Hop], draft_right: float, serial_seconds: floa
         draft_right: probability that a draft finds the final documents; see `draft_accuracy`.
         serial_seconds: the duration of the questions without prefetch.
     """
-    by_hop = tuple(_saved(hop, draft_right) for hop in hops)
-    seconds = sum(by_hop)
+    seconds = sum(_saved(hop, draft_right) for hop in hops)
     left = serial_seconds - seconds
-    return PrefetchBound(by_hop, seconds, serial_seconds / left if serial_seconds > 0 and left > 0 else None)
+    return {"seconds": seconds, "speedup": serial_seconds / left if serial_seconds > 0 and left > 0 else None}
 
 
 def _saved(hop: Hop, draft_right: float) -> float:

@@ -84,7 +84,7 @@ def bound_by_question(data: RunData, first: str, rows: Sequence[Row], source: st
         if outcomes:
             one = Hop(need.seconds, need.needed_at, known.get(need.place))
             right = sum(outcomes) / len(outcomes)
-            saved[question_id] += prefetch_bound([one], right, float("inf")).seconds / blocks[question_id]
+            saved[question_id] += prefetch_bound([one], right, float("inf"))["seconds"] / blocks[question_id]
     return saved
 
 

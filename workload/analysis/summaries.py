@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from workload.analysis.memory import KvOfHop, Peak, Phase, Sampling, Spread
 
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from workload.analysis.witnesses import BusySources, GaugeBusy, ServerBusy, StageTime
     from workload.statistics.paired import Interval
     from workload.statistics.percentiles import Percentile
+
+
+Footprint = dict[Literal["tokens", "blocks", "memory_bytes"], int | float | None]
 
 
 class Summary(TypedDict, total=False):
@@ -84,26 +87,12 @@ class ConcurrencySummary(Summary):
     quality: dict[str, Quality]
 
 
-class BusyAndIdle(TypedDict):
-    """When a resource worked, and its pauses."""
-
-    busy: Stretches
-    idle: Stretches
-
-
-class GpuBusy(TypedDict):
-    """A GPU's duty cycle over a window."""
-
-    busy_seconds: float
-    busy_share: float
-
-
 class Resources(TypedDict):
-    """How busy each resource was; `gpu` is by GPU, or says why it is not known."""
+    """When each resource was busy; `gpu` is the duty cycle by GPU, or says why it is not known."""
 
-    engine: BusyAndIdle
-    retrieval: BusyAndIdle
-    gpu: dict[str, GpuBusy] | str
+    engine: dict[Literal["busy", "idle"], Stretches]
+    retrieval: dict[Literal["busy", "idle"], Stretches]
+    gpu: dict[str, dict[Literal["busy_seconds", "busy_share"], float]] | str
     engine_cpu_cores: float | None
 
 
@@ -200,16 +189,8 @@ class Wall(TypedDict, total=False):
     calls: int
 
 
-class Footprint(TypedDict):
-    """What a call of `tokens` tokens took in the KV pool and in memory."""
-
-    tokens: int | None
-    blocks: float | None
-    memory_bytes: float | None
-
-
 class ContextGrowthSummary(Summary):
-    """Experiment 5; fits and footprints are by arm, `tokens_a_question` is None without an answer."""
+    """Experiment 5; fits and the calls' footprints are by arm, `tokens_a_question` is None without an answer."""
 
     physics: Physics
     prefill: dict[str, GrowthFit]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Literal, TypedDict
 
 import numpy as np
 
@@ -22,6 +22,9 @@ COUNTER_TOLERANCE = 0.01
 SERVER_TOLERANCE_POINTS = 3.0
 # Below this a scraped gauge misses too much of a call to be compared with its span.
 COMPARABLE_CALL_SECONDS = 1.0
+StageTime = dict[
+    Literal["count", "seconds", "median_seconds", "share_of_load", "beside_generation_seconds"], int | float
+]
 
 
 class BusySources(TypedDict):
@@ -61,16 +64,6 @@ class GaugeBusy(TypedDict):
     share_outside_prefill: float | None
     spans_share_outside_prefill: float | None
     to_spans: Apart
-
-
-class StageTime(TypedDict):
-    """One retrieval stage, and the seconds of it in which the engine generated."""
-
-    count: int
-    seconds: float
-    median_seconds: float
-    share_of_load: float
-    beside_generation_seconds: float
 
 
 def against_counter(load: MeasuredLoad, counted: Mapping[Activity, float]) -> BusySources:
@@ -178,7 +171,7 @@ def share_above_zero(line: TimeSeries, interval: Interval) -> float | None:
 
 
 def stages_during_generation(load: MeasuredLoad) -> dict[str, StageTime]:
-    """Return the time of each retrieval stage."""
+    """Return the time of each retrieval stage, and the seconds of it in which the engine generated."""
     found: dict[str, StageTime] = {}
     for stage, rows in group(load.stages, "stage").items():
         spans = [span_of(row, RETRIEVAL) for row in rows]

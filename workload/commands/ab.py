@@ -96,7 +96,8 @@ def optimize(
 
 def conduct(name: str, flags: dict[str, Any], option: list[str] | None, resume: str | None, *, is_live: bool) -> None:
     """Run the comparison and print its results."""
-    from workload.experiments.ab import LIMIT, MAX_HOPS, K  # noqa: PLC0415
+    from workload.experiment import Study  # noqa: PLC0415
+    from workload.experiments.ab import LIMIT  # noqa: PLC0415
     from workload.experiments.arms import parse_arms, read_options  # noqa: PLC0415
     from workload.experiments.comparison import compare_arms  # noqa: PLC0415 - `--help` need not load the numeric libraries
     from workload.harness.resume import resume_settings  # noqa: PLC0415
@@ -105,7 +106,7 @@ def conduct(name: str, flags: dict[str, Any], option: list[str] | None, resume: 
 
     if is_live and "replay" in flags:
         raise UsageError("--live does not replay, and --replay names a run to replay.", "Give one of them.")
-    defaults = {"limit": LIMIT, "max_hops": MAX_HOPS, "k": K}
+    defaults = {"limit": LIMIT, "max_hops": Study.max_hops, "k": Study.k}
     settings = with_options(load_settings(defaults | flags), read_options(option or ()))
     if resume:
         settings, _ = resume_settings(name, settings, resume)

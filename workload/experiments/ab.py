@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from workload.analysis.summaries import AbSummary, ArmValues, MeanChange, Median
     from workload.record.results import Row, RunData
 
-LIMIT, MAX_HOPS, K = 8, 3, 10
+LIMIT = 8
 
 
 def ab_experiment(arms: Sequence[Arm], name: str = "ab", folder: str = "ab") -> Experiment[AbSummary]:
@@ -53,8 +53,6 @@ def ab_experiment(arms: Sequence[Arm], name: str = "ab", folder: str = "ab") -> 
         ),
         verdicts=verdicts,
         limit=LIMIT,
-        max_hops=MAX_HOPS,
-        k=K,
         summary_file=f"{folder}.json",
         keeps_engine=True,
     )
@@ -73,8 +71,6 @@ def recording(arm: Arm) -> Experiment[Any]:
         columns=("", "recorded"),
         verdicts=lambda _: [],
         limit=LIMIT,
-        max_hops=MAX_HOPS,
-        k=K,
         summary_file="trajectory.json",
     )
 

@@ -151,8 +151,6 @@ CONCURRENCY = Experiment(
     columns=("load", "per second", "over the\nwhole run", "efficiency", "P50 / P95 / P99, s", "queue, KV peak", "n"),
     verdicts=verdicts,
     limit=20,
-    max_hops=3,
-    k=10,
     concurrency=(1, 2, 4, 8),
     summary_file="concurrency.json",
 )

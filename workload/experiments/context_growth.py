@@ -184,6 +184,5 @@ CONTEXT_GROWTH = Experiment(
     verdicts=verdicts,
     limit=20,
     max_hops=5,
-    k=10,
     summary_file="context_growth.json",
 )

@@ -4,23 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
+from workload.analysis import memory
 from workload.analysis.ab import quality, quality_in_words
-from workload.analysis.memory import (
-    KvOfHop,
-    Phase,
-    Sampling,
-    Spread,
-    by_node,
-    during,
-    expected_fragmentation,
-    fragmentation,
-    kv_by_hop,
-    peak,
-    refresh_seconds,
-    sampling,
-    spread,
-    where_of,
-)
+from workload.analysis.memory import where_of
 from workload.analysis.memory_observed import ObservedMemory, observe_memory
 from workload.analysis.overlap import busy_union
 from workload.analysis.spans import Stretches, describe, measured_loads, pauses
@@ -56,44 +42,45 @@ def _describe(seen: ObservedMemory, asked_seconds: float) -> MemoryLoad:
     origin, alone = load.interval[0], len(load.workers) == 1
     credited = load.visits if alone else ()
     generation = busy_union(load.generations, load.interval)
-    phases: dict[Phase, list[Interval]] = {
+    phases: dict[memory.Phase, list[Interval]] = {
         "retrieval": busy_union(load.retrievals, load.interval),
         "generation": generation,
         "neither": pauses(busy_union([*load.generations, *load.retrievals], load.interval), load.interval),
     }
-    quality = {gpu: sampling(line.times, asked_seconds) for gpu, line in seen.device.items() if len(line.times) > 1}
-    memory = {f"gpu {gpu}": line for gpu, line in seen.device.items()} or {"engine process": seen.resident}
+    lines = {f"gpu {gpu}": line for gpu, line in seen.device.items()} or {"engine process": seen.resident}
     return {
         "window": load.window.as_dict(),
         "workers": len(load.workers),
         "seconds": load.seconds,
         "gpu": ", ".join(filter(None, dict.fromkeys(seen.gpu_names))) or None,
         "backend": seen.backend or (ABSENT if seen.device else f"{seen.without_device}: {STANDS_IN}"),
-        "sampling": quality,
+        "sampling": {
+            gpu: memory.sampling(line.times, asked_seconds) for gpu, line in seen.device.items() if len(line.times) > 1
+        },
         "memory": {
             name: {
-                **spread(line.values),
+                **memory.spread(line.values),
                 "resolution_seconds": line.resolution_seconds,
-                "peak": peak(line, credited, origin),
+                "peak": memory.peak(line, credited, origin),
             }
-            for name, line in memory.items()
+            for name, line in lines.items()
         },
         "kv": {
             "pool_bytes": load.measured.engine["kv_pool_bytes"],
             "block_bytes": load.measured.engine["kv_block_bytes"],
             "resolution_seconds": seen.used.resolution_seconds,
-            **spread(seen.used.values),
-            "peak": peak(seen.used, credited, origin),
+            **memory.spread(seen.used.values),
+            "peak": memory.peak(seen.used, credited, origin),
         },
         "kv_by_hop": _hops(seen, alone=alone),
         "fragmentation": _fragmentation(seen, alone=alone),
         "phases": {
-            name: cast("Stretches", {**describe(stretches, load.seconds), **_lines(seen, memory, stretches)})
+            name: cast("Stretches", {**describe(stretches, load.seconds), **_lines(seen, lines, stretches)})
             for name, stretches in phases.items()
         },
         "engine_idle": describe(pauses(generation, load.interval), load.seconds),
         "utilization_refresh_seconds": _refresh(seen),
-        "nodes": {name: by_node(line, load.visits) for name, line in {**memory, "kv": seen.used}.items()}
+        "nodes": {name: memory.by_node(line, load.visits) for name, line in {**lines, "kv": seen.used}.items()}
         if alone
         else NOT_ATTRIBUTED,
     }
@@ -101,38 +88,40 @@ def _describe(seen: ObservedMemory, asked_seconds: float) -> MemoryLoad:
 
 def _refresh(seen: ObservedMemory) -> dict[str, float | None]:
     """Return how often each GPU's duty cycle is updated: by the driver, else by the samples."""
-    return {gpu: seen.refresh_seconds or refresh_seconds(line) for gpu, line in seen.duty.items()}
+    return {gpu: seen.refresh_seconds or memory.refresh_seconds(line) for gpu, line in seen.duty.items()}
 
 
-def _lines(seen: ObservedMemory, memory: dict[str, TimeSeries], stretches: list[Interval]) -> dict[str, Spread]:
-    lines = {**memory, "kv": seen.used}
-    found = {name: during(line, stretches, line.resolution_seconds or 0.0) for name, line in lines.items()}
+def _lines(seen: ObservedMemory, lines: dict[str, TimeSeries], stretches: list[Interval]) -> dict[str, memory.Spread]:
+    found = {
+        name: memory.during(line, stretches, line.resolution_seconds or 0.0)
+        for name, line in {**lines, "kv": seen.used}.items()
+    }
     for gpu, period in _refresh(seen).items():
         if period is not None:
             # A duty cycle covers the period before it, so only a stretch of two periods contains one of its own.
-            found[f"gpu {gpu} utilization"] = during(seen.duty[gpu], stretches, 2 * period, lag=period)
+            found[f"gpu {gpu} utilization"] = memory.during(seen.duty[gpu], stretches, 2 * period, lag=period)
     return found
 
 
-def _hops(seen: ObservedMemory, *, alone: bool) -> dict[str, KvOfHop]:
+def _hops(seen: ObservedMemory, *, alone: bool) -> dict[str, memory.KvOfHop]:
     engine = seen.load.measured.engine
     calls = calls_with_usage(seen.load.calls)
     if engine["block_size"] is None or engine["kv_block_bytes"] is None:
         return {}
-    return kv_by_hop(calls, seen.used, engine["block_size"], engine["kv_block_bytes"], alone=alone)
+    return memory.kv_by_hop(calls, seen.used, engine["block_size"], engine["kv_block_bytes"], alone=alone)
 
 
-def _fragmentation(seen: ObservedMemory, *, alone: bool) -> Spread:
+def _fragmentation(seen: ObservedMemory, *, alone: bool) -> memory.Spread:
     block_size = seen.load.measured.engine["block_size"]
     calls = calls_with_usage(seen.load.calls)
     if block_size is None:
         return {"n": 0, "why": "the engine does not report its block size"}
     if not alone:
         why = "several calls at once: shared blocks count once, but their tokens count in each call"
-        return {"n": 0, "why": why, "expected": expected_fragmentation(calls, block_size)}
+        return {"n": 0, "why": why, "expected": memory.expected_fragmentation(calls, block_size)}
     return {
-        **fragmentation(seen.blocks, seen.generated, calls, block_size)[1],
-        "expected": expected_fragmentation(calls, block_size),
+        **memory.fragmentation(seen.blocks, seen.generated, calls, block_size)[1],
+        "expected": memory.expected_fragmentation(calls, block_size),
     }
 
 
@@ -196,7 +185,7 @@ def verdicts(summary: GpuMemorySummary) -> list[str]:
     return [*sentences, quality_in_words(summary["quality"])]
 
 
-def _of_other_interval(gpu: str, found: Sampling) -> str:
+def _of_other_interval(gpu: str, found: memory.Sampling) -> str:
     """Return a warning for samples at another interval: the load is measured, but short peaks are not."""
     return (
         f"GPU {gpu} was sampled every {1000 * found['gap_p50_seconds']:.3g} ms, "
@@ -230,8 +219,6 @@ GPU_MEMORY = Experiment(
     columns=("", "value", "where, and how known"),
     verdicts=verdicts,
     limit=5,
-    max_hops=3,
-    k=10,
     sampled="gpu",
     summary_file="memory_analysis.json",
 )

@@ -111,7 +111,5 @@ KV_CACHE = OfflineExperiment(
     columns=("prompts", "block", "reusable", "within\nrequest", "from\nothers", "prompt\ntokens", "to\ncompute"),
     verdicts=verdicts,
     limit=20,
-    max_hops=3,
-    k=10,
     summary_file="prefix_overlap_analysis.json",
 )

@@ -107,7 +107,5 @@ LATENCY = Experiment(
     columns=("", BASE.name, "n"),
     verdicts=verdicts,
     limit=50,
-    max_hops=3,
-    k=10,
     summary_file="latency_summary.json",
 )

@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from functools import partial
+from typing import TYPE_CHECKING, Literal, cast
 
 from workload.analysis.ab import quality, quality_in_words
 from workload.analysis.dependencies import paths_of
-from workload.analysis.overlap import Activity, busy_union, serial_seconds
+from workload.analysis.overlap import Activity, Span, busy_union, serial_seconds
 from workload.analysis.prefetch_accuracy import DraftSource, measure_drafts
-from workload.analysis.spans import MeasuredLoad, describe, measured_loads, pauses
+from workload.analysis.spans import MeasuredLoad, Stretches, describe, measured_loads, pauses
 from workload.analysis.time_series import summed
 from workload.analysis.witnesses import against_counter, against_gauge, against_server, stages_during_generation
 from workload.analysis.wording import number, percent, speedup
 from workload.charts.pipeline import draw
 from workload.experiment import Arm, Experiment
-from workload.promql.pipeline import (
-    BUSY_SECONDS,
-    FAST_JOB,
-    GPU_BUSY_SECONDS,
-    PROCESS_CPU_SECONDS,
-    REQUEST_SECONDS,
-    REQUESTS_RUNNING,
-)
+from workload.promql import pipeline as queries
 from workload.record.results import RunData, evidence_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from workload.analysis.summaries import PipelineLoad, PipelineSummary
     from workload.analysis.witnesses import GaugeBusy, ServerBusy
     from workload.record.evidence import Evidence
+    from workload.services.prometheus import Sample
 
 BASE = Arm("base", "base")
 UNKNOWN_GPU = "GPU unknown: the exporter cannot tell which GPU the engine uses"
@@ -42,18 +39,14 @@ def reduce(data: RunData) -> PipelineSummary:
 
 def _describe(evidence: Evidence, load: MeasuredLoad) -> PipelineLoad:
     window = load.window
-    counted = {
-        cast("Activity", sample.labels["activity"]): sample.value
-        for sample in evidence.increases(BUSY_SECONDS, window, job="workload")
-    }
-    running = evidence.stored(REQUESTS_RUNNING, window, job=FAST_JOB)
-    by_gpu = {
-        sample.labels["gpu"]: sample.value for sample in evidence.increases(GPU_BUSY_SECONDS, window, job="exporter")
-    }
+    increases = partial(evidence.increases, window=window)
+    counted = cast("dict[Activity, float]", _by("activity", increases(queries.BUSY_SECONDS, job="workload")))
+    running = evidence.stored(queries.REQUESTS_RUNNING, window, job=queries.FAST_JOB)
+    by_gpu = _by("gpu", increases(queries.GPU_BUSY_SECONDS, job="exporter"))
+    cpu_seconds = _total(increases(queries.PROCESS_CPU_SECONDS, job="exporter", role="engine"))
+    length = window.end - window.start
     served = evidence.served_gpus(load.measured, by_gpu)
     gpu_seconds = {gpu: seconds for gpu, seconds in by_gpu.items() if gpu in served}
-    generation = busy_union(load.generations, load.interval)
-    retrieval = busy_union(load.retrievals, load.interval)
     paths = paths_of(load.questions, load.visits, load.stages)
     both = against_counter(load, counted)
     return {
@@ -63,24 +56,17 @@ def _describe(evidence: Evidence, load: MeasuredLoad) -> PipelineLoad:
         "seconds": load.seconds,
         "serial_seconds": serial_seconds([*load.retrievals, *load.generations]),
         "resources": {
-            "engine": {
-                "busy": describe(generation, load.seconds),
-                "idle": describe(pauses(generation, load.interval), load.seconds),
-            },
-            "retrieval": {
-                "busy": describe(retrieval, load.seconds),
-                "idle": describe(pauses(retrieval, load.interval), load.seconds),
-            },
+            "engine": _busy_and_idle(load, load.generations),
+            "retrieval": _busy_and_idle(load, load.retrievals),
             "gpu": {
-                gpu: {"busy_seconds": seconds, "busy_share": seconds / (window.end - window.start)}
-                for gpu, seconds in gpu_seconds.items()
+                gpu: {"busy_seconds": seconds, "busy_share": seconds / length} for gpu, seconds in gpu_seconds.items()
             }
             or (f"{UNKNOWN_GPU} ({', '.join(by_gpu)})" if by_gpu else "No GPU was found"),
-            "engine_cpu_cores": _cores(evidence, load),
+            "engine_cpu_cores": cpu_seconds / length if cpu_seconds is not None else None,
         },
         "activities": {name: seconds / load.seconds for name, seconds in both["spans"].items()},
         "busy_seconds_total": both,
-        "server": against_server(load, counted, _increase(evidence, load, REQUEST_SECONDS)),
+        "server": against_server(load, counted, _total(increases(queries.REQUEST_SECONDS, job="vllm"))),
         "gauge": against_gauge(load, summed(running)),
         "stages": stages_during_generation(load),
         "critical_path": {
@@ -93,15 +79,17 @@ def _describe(evidence: Evidence, load: MeasuredLoad) -> PipelineLoad:
     }
 
 
-def _increase(evidence: Evidence, load: MeasuredLoad, metric: str) -> float | None:
-    found = evidence.increases(metric, load.window, job="vllm")
+def _by(label: str, found: Iterable[Sample]) -> dict[str, float]:
+    return {sample.labels[label]: sample.value for sample in found}
+
+
+def _total(found: Sequence[Sample]) -> float | None:
     return sum(sample.value for sample in found) if found else None
 
 
-def _cores(evidence: Evidence, load: MeasuredLoad) -> float | None:
-    """Return the CPU cores that the engine's processes kept busy over the whole window."""
-    found = evidence.increases(PROCESS_CPU_SECONDS, load.window, job="exporter", role="engine")
-    return sum(sample.value for sample in found) / (load.window.end - load.window.start) if found else None
+def _busy_and_idle(load: MeasuredLoad, spans: Iterable[Span]) -> dict[Literal["busy", "idle"], Stretches]:
+    busy = busy_union(spans, load.interval)
+    return {"busy": describe(busy, load.seconds), "idle": describe(pauses(busy, load.interval), load.seconds)}
 
 
 def headline(summary: PipelineSummary) -> list[tuple[str, ...]]:
@@ -224,7 +212,5 @@ PIPELINE = Experiment(
     columns=("", "value", "how known"),
     verdicts=verdicts,
     limit=10,
-    max_hops=3,
-    k=10,
     summary_file="overlap_analysis.json",
 )

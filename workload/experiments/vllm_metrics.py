@@ -176,6 +176,4 @@ VLLM_METRICS = Experiment(
     columns=("", OFF.name, ON.name, "paired change"),
     verdicts=verdicts,
     limit=20,
-    max_hops=3,
-    k=10,
 )

@@ -10,12 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 
 from workload.kv_cache.parts import PARTS, parts_of
-from workload.kv_cache.reuse_bounds import (
-    compared_with_engine,
-    eviction_steps,
-    reusable_by_call,
-    uncached_by_question,
-)
+from workload.kv_cache.reuse_bounds import compared_with_engine, eviction_steps, reusable_by_call, uncached_by_question
 from workload.statistics.paired import compare, mean_ci
 from workload.statistics.percentiles import quantile
 from workload.theory.structure import BLOCK_SIZES, Cell, reuse_structure, shared_prefixes
@@ -26,17 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from workload.corpus.tokenizer import ChatTokenizer
-    from workload.kv_cache.shapes import (
-        ArmBounds,
-        Bounds,
-        CellBound,
-        Computed,
-        EvictionStep,
-        KvCacheSummary,
-        Matrix,
-        SharedPrefixes,
-        SizeBound,
-    )
+    from workload.kv_cache import shapes
     from workload.kv_cache.source import CallSource, SentCall
     from workload.record.bundle import Bundle
     from workload.theory.structure import AgentCall
@@ -55,7 +40,7 @@ BOUNDS: Final = (
 )
 
 
-def summarize(source: CallSource, tokenizer: ChatTokenizer | None) -> Bounds:
+def summarize(source: CallSource, tokenizer: ChatTokenizer | None) -> shapes.Bounds:
     """Return the bounds of the calls.
 
     `tokenizer` splits the prompts of our own agent into their parts; without it, or for other prompts, `parts` is None.
@@ -65,7 +50,7 @@ def summarize(source: CallSource, tokenizer: ChatTokenizer | None) -> Bounds:
     reusable = {arm: reusable_by_call(calls, size) for arm, calls in source.arms.items()}
     uncached = {arm: uncached_by_question(calls, reusable[arm]) for arm, calls in source.arms.items()}
     first, *others = source.arms
-    arms: dict[str, ArmBounds] = {}
+    arms: dict[str, shapes.ArmBounds] = {}
     for arm, calls in source.arms.items():
         prompts = uncached_by_question(calls, [0] * len(calls))
         arms[arm] = {
@@ -99,14 +84,14 @@ def requests_in(calls: Sequence[SentCall]) -> int:
     return len({(sent.call.question, sent.call.salt) for sent in calls})
 
 
-def bounds_at(calls: Sequence[SentCall], block_size: int) -> SizeBound:
+def bounds_at(calls: Sequence[SentCall], block_size: int) -> shapes.SizeBound:
     """Return the bound of all calls at a block size, and by node and hop."""
     total, by_cell = reuse_structure([sent.call for sent in calls], block_size)
-    cells: list[CellBound] = [{"node": node, "hop": hop, **bound} for (node, hop), bound in by_cell.items()]
+    cells: list[shapes.CellBound] = [{"node": node, "hop": hop, **bound} for (node, hop), bound in by_cell.items()]
     return {"block_size": block_size, **total, "cells": cells}
 
 
-def computed_by_cell(calls: Sequence[SentCall], reusable: Sequence[int]) -> list[Computed]:
+def computed_by_cell(calls: Sequence[SentCall], reusable: Sequence[int]) -> list[shapes.Computed]:
     """Return the tokens to compute per call of each node and hop: the mean and two percentiles."""
     found: dict[Cell, list[int]] = defaultdict(list)
     for sent, cached in zip(calls, reusable, strict=True):
@@ -124,13 +109,13 @@ def computed_by_cell(calls: Sequence[SentCall], reusable: Sequence[int]) -> list
     ]
 
 
-def eviction(calls: Sequence[SentCall], block_size: int) -> list[EvictionStep]:
+def eviction(calls: Sequence[SentCall], block_size: int) -> list[shapes.EvictionStep]:
     """Return the bound by pool size, in the recorded order of calls, else with one and with many in flight."""
     flights = (None,) if all(sent.span for sent in calls) else IN_FLIGHT
     return [step for in_flight in flights for step in eviction_steps(calls, block_size, in_flight)]
 
 
-def picture(calls: Sequence[SentCall]) -> SharedPrefixes:
+def picture(calls: Sequence[SentCall]) -> shapes.SharedPrefixes:
     """Return the mean shared-prefix share of call pairs: of all, of pairs within a request, and of pairs across two."""
     found = shared_prefixes([sent.call for sent in calls])
     place = {cell: position for position, cell in enumerate(found.cells)}
@@ -174,7 +159,7 @@ def parts_per_question(
     return {part: {"tokens": tokens[part] / requests, "uncached": uncached[part] / requests} for part in PARTS}
 
 
-def _means(total: NDArray[np.float64], pairs: NDArray[np.int64]) -> dict[Literal["share", "pairs"], Matrix]:
+def _means(total: NDArray[np.float64], pairs: NDArray[np.int64]) -> dict[Literal["share", "pairs"], shapes.Matrix]:
     share = [
         [value / count if count else None for value, count in zip(*row, strict=True)]
         for row in zip(total.tolist(), pairs.tolist(), strict=True)
@@ -182,7 +167,7 @@ def _means(total: NDArray[np.float64], pairs: NDArray[np.int64]) -> dict[Literal
     return {"share": share, "pairs": pairs.tolist()}
 
 
-def write_tables(bundle: Bundle, summary: KvCacheSummary) -> None:
+def write_tables(bundle: Bundle, summary: shapes.KvCacheSummary) -> None:
     """Write the data of each figure to the bundle as CSV, one row per value."""
     arms = summary["arms"]
     bundle.write_csv("bounds.csv", ("arm", "block_size", "node", "hop", *BOUNDS), _bounds(arms))
@@ -204,7 +189,7 @@ def write_tables(bundle: Bundle, summary: KvCacheSummary) -> None:
     )
 
 
-def _bounds(arms: dict[str, ArmBounds]) -> Iterator[tuple[Any, ...]]:
+def _bounds(arms: dict[str, shapes.ArmBounds]) -> Iterator[tuple[Any, ...]]:
     """Yield the rows of all calls, with empty node and hop, and of each node and hop."""
     for arm, found in arms.items():
         for bound in found["bounds"]:
@@ -213,7 +198,7 @@ def _bounds(arms: dict[str, ArmBounds]) -> Iterator[tuple[Any, ...]]:
                 yield arm, bound["block_size"], cell["node"], cell["hop"], *(cell[name] for name in BOUNDS)
 
 
-def _pairs(arms: dict[str, ArmBounds]) -> Iterator[tuple[Any, ...]]:
+def _pairs(arms: dict[str, shapes.ArmBounds]) -> Iterator[tuple[Any, ...]]:
     for arm, found in arms.items():
         shared = found["shared_prefixes"]
         for kind in ("all", "within_request", "across_requests"):

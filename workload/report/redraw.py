@@ -64,7 +64,8 @@ def _redraw(found: PastRun, client: PrometheusClient) -> list[Path]:
         files = draw(found.study, evidence, data, summary, folder, found.label)
     else:
         return draw_kept(found, found.study, folder)
-    # what the pictures show stands beside them, worked out by the same release
+    # the same release computes what the pictures show and both copies of the summary
+    found.bundle.write_json("summary.json", summary)
     atomic_file.write(folder / found.study.summary_file, json.dumps(summary, indent=2) + "\n")
     write_report(found.study, found.bundle, summary, files)
     return list(files)

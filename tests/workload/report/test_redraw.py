@@ -115,6 +115,9 @@ def test_what_an_older_version_worked_out_is_worked_out_anew(results: Path, monk
     )
     redraw(open_run(RUN, results, study_of), client(has_run=True))
     assert (seen[0].summary["rate"], seen[0].summary["order"]) == ("new", "AB")
+    for folder in (results / "hop2rag" / "vllm_metrics", results / "runs" / RUN):
+        written = json.loads((folder / "summary.json").read_text())
+        assert (written["rate"], written["order"]) == ("new", "AB"), folder
 
 
 @pytest.mark.parametrize("has_run", [True, False])
