@@ -41,7 +41,8 @@ RULES: list[dict[str, Any]] = [
 # What Prometheus tells of itself; test_limits.py sees that every version does.
 OWN_OF_PROMETHEUS = {*EXCEEDED, *RULE_COUNTERS}
 RECORDED = {rule["record"] for rule in RULES if "record" in rule}
-EXPRESSIONS = {rule.get("alert") or rule["record"]: rule["expr"] for rule in RULES}
+EXPRESSIONS = [(rule.get("alert") or rule["record"], rule["expr"]) for rule in RULES]
+NAMES = {name for name, _ in EXPRESSIONS}
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +91,7 @@ def unknown(expression: str, exposed: dict[str, Labels]) -> Iterator[str]:
         values = {(matcher.name, matcher.value): matcher for matcher in matchers}
         yield from (f'job="{value}"' for label, value in values if label == "job" and value not in JOBS)
         if name == "ALERTS":  # Prometheus' own, of alerts that are ours
-            yield from (value for label, value in values if label == "alertname" and value not in EXPRESSIONS)
+            yield from (value for label, value in values if label == "alertname" and value not in NAMES)
         if name in {*RECORDED, *OWN_OF_PROMETHEUS, "up", "ALERTS"}:
             continue
         if name not in exposed:
@@ -105,7 +106,7 @@ def unknown(expression: str, exposed: dict[str, Labels]) -> Iterator[str]:
 
 def test_metrics_and_labels_exist(exposed: dict[str, Labels]) -> None:
     """A metric, a label or a label's value that nothing exposes makes an alert that cannot fire."""
-    assert {rule: found for rule, text in EXPRESSIONS.items() if (found := list(unknown(text, exposed)))} == {}
+    assert [(rule, found) for rule, text in EXPRESSIONS for found in unknown(text, exposed)] == []
     seeded = ('x{job="vlm"}', "vllm:num_requests_run", 'vllm:num_requests_running{modle="m"}', 'ALERTS{alertname="No"}')
     assert [expression for expression in seeded if not list(unknown(expression, exposed))] == []
 
@@ -114,7 +115,9 @@ def test_the_nodes_that_wait_for_the_engine_are_the_agents() -> None:
     """A node renamed in the agent would take its calls out of VllmHung."""
     matched = {
         matcher.value
-        for _, matchers, _ in selectors(EXPRESSIONS["VllmHung"])
+        for name, text in EXPRESSIONS
+        if name == "VllmHung"
+        for _, matchers, _ in selectors(text)
         for matcher in matchers
         if matcher.name == "node"
     }
@@ -128,7 +131,7 @@ def bare_timelines(expression: str) -> list[str]:
 
 def test_no_timeline_is_read_bare() -> None:
     """Explicit timestamps get no staleness marker: for five minutes a dead source would look alive."""
-    assert {rule: found for rule, text in EXPRESSIONS.items() if (found := bare_timelines(text))} == {}
+    assert [(rule, found) for rule, text in EXPRESSIONS for found in bare_timelines(text)] == []
     # No rule reads a timeline today: without these the test would pass if it never looked.
     assert bare_timelines("sum(nvml_timeline_memory_used_bytes) > 1") == ["nvml_timeline_memory_used_bytes"]
     assert bare_timelines("last_over_time(nvml_timeline_memory_used_bytes[1s]) > 1") == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import json
+import re
 import subprocess
 import threading
 import time
@@ -133,7 +134,7 @@ def test_amtool_accepts_the_configuration(binary: AlertmanagerBinary) -> None:
     ("labels", "receiver"),
     [
         ("alertname=Hop2RagWatchdog severity=none", "runner-heartbeat"),
-        ("alertname=VllmDown severity=critical action=pause", "runner"),
+        ("alertname=VllmDown severity=warning action=pause", "runner"),
         ("alertname=SamplerLate severity=warning", "runner"),
     ],
 )
@@ -141,6 +142,22 @@ def test_alerts_go_where_they_belong(binary: AlertmanagerBinary, labels: str, re
     """A heartbeat on the ordinary route comes every five minutes: too late to notice that it stopped."""
     routes = ("config", "routes", "test", f"--config.file={CONFIG}", f"--verify.receivers={receiver}")
     assert receiver in amtool(binary, *routes, *labels.split()).split()
+
+
+def test_the_commented_receiver_of_people_works(binary: AlertmanagerBinary, tmp_path: Path) -> None:
+    """Whoever uncomments it at night has no time for a mistake of ours; fifteen engines must not be fifteen pages."""
+    config = tmp_path / "alertmanager.yml"
+    config.write_text(re.sub(r"(?m)^( *)# (- |  )", r"\1\2", CONFIG.read_text()))
+    assert "3 receivers" in amtool(binary, "check-config", config)
+    for labels, receiver in {
+        "alertname=VllmDown severity=page instance=h:1": "people",
+        "alertname=VllmDown severity=warning action=pause instance=h:1": "runner",
+        "alertname=Hop2RagWatchdog severity=none": "runner-heartbeat",
+    }.items():
+        routes = ("config", "routes", "test", f"--config.file={config}", f"--verify.receivers={receiver}")
+        assert amtool(binary, *routes, *labels.split()).split()[0] == receiver
+    route = next(route for route in yaml.safe_load(config.read_text())["route"]["routes"] if "people" in str(route))
+    assert {"instance", "pod", "..."}.isdisjoint(route["group_by"])
 
 
 def test_nothing_waits_and_nothing_leaves_the_host_unsigned() -> None:
