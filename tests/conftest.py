@@ -1,21 +1,28 @@
-"""What holds for all tests: which of them make up the fault suite, what a property is about, which Prometheus runs."""
+"""For all tests: which are the fault suite, which share a process, how long a property may take, which Prometheus."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 from workload.paths import cache_dir
 from workload.services.prometheus_binary import FOLDER_VARIABLE, PrometheusBinary, find_prometheus
+
+if TYPE_CHECKING:
+    from xdist.remote import Producer
 
 # A property is about results; how long an example took on a busy machine is not one.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
 FAULTS = Path(__file__).parent / "faults"
+# Their session fixtures take seconds to make: in one process each of them is made once.
+TOGETHER = ("tests/grafana/", "tests/workload/corpus/", "tests/workload/kv_cache/")
 ROW = re.compile(r"test_row_\d\d_")
 
 
@@ -28,9 +35,28 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         elif ROW.match(item.name):
             item.add_marker("faults")
             item.add_marker("quick")
-    # The longest files first, so that none runs alone at the end: the engine's, then those that wait for a Prometheus.
-    waiting = {item.path for item in items if item.get_closest_marker("prometheus")}
-    items.sort(key=lambda item: (item.get_closest_marker("engine") is None, item.path not in waiting))
+    # The longest scopes first, so that none runs alone at the end: the engine's, then those that wait for a Prometheus.
+    waiting = {scope_of(item.nodeid) for item in items if item.get_closest_marker("prometheus")} | {*TOGETHER}
+    items.sort(key=lambda item: (item.get_closest_marker("engine") is None, scope_of(item.nodeid) not in waiting))
+
+
+def scope_of(test: str) -> str:
+    """Return what runs in one process: a test's file, or its folder."""
+    return next((folder for folder in TOGETHER if test.startswith(folder)), test.partition("::")[0])
+
+
+class Scopes(LoadScopeScheduling):
+    """Gives each process one scope after the other."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return scope_of(nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scopes:
+    """Distribute the tests by scope, in the order in which they were collected."""
+    config.option.loadscopereorder = False
+    return Scopes(config, log)
 
 
 @pytest.fixture(scope="session", params=["found", "newer"])

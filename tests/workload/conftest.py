@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from workload.charts import canvas, time_series
 from workload.corpus.synthetic import generate
 from workload.corpus.tokenizer import load_tokenizer
 from workload.errors import DependencyDownError
+from workload.harness import system_under_test
 from workload.record.journal import Journal, read
 from workload.services.alert import steering_alerts
 from workload.soak.actions import ActionLog, AlertEffects
@@ -147,6 +149,14 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory, questions: tuple[Ques
 def tokenizer(model_folder: Path) -> ChatTokenizer:
     """The tokenizer of that folder."""
     return load_tokenizer(model_folder)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def uncollected() -> Iterator[None]:
+    """Run the agent without a full garbage collection first: it visits every object that the tests have loaded."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(system_under_test, "settled_heap", nullcontext)
+        yield
 
 
 @pytest.fixture

@@ -113,6 +113,7 @@ def _refusal(folder: Path, embedder: WordEmbedder, kind: type[Hop2RagError]) -> 
 
 
 @pytest.mark.parametrize("name", USAGE)
+@pytest.mark.usefixtures("probed_here")
 def test_row_17_a_store_that_does_not_fit_is_a_usage_error(name: str, store_dir: Path, embedder: WordEmbedder) -> None:
     """Exit code 2: the user named another store than was meant, and only the user can say which is right."""
     fault, expected, found = USAGE[name]
@@ -131,6 +132,7 @@ def test_row_17_a_damaged_store_is_a_dependency_that_is_down(
     _refusal(store_dir, embedder, DependencyDownError)
 
 
+@pytest.mark.usefixtures("probed_here")
 def test_row_17_another_dimension_is_named_on_both_sides(store_dir: Path) -> None:
     """Chroma would notice at the first search, which is after the engine has loaded its model."""
     other = type("Other", (), {"name": "other", "dimension": 64})()
@@ -199,6 +201,7 @@ def test_row_21_nothing_in_a_store_leads_out_of_it(
     assert own.read_text() == "precious"
 
 
+@pytest.mark.usefixtures("probed_here")
 def test_row_21_what_is_no_part_of_a_store_may_be_anything(store_dir: Path, embedder: WordEmbedder) -> None:
     """A project's folder holds links of its own, and may itself be reached by one."""
     (store_dir / "venv").mkdir()

@@ -14,6 +14,8 @@ from tests.stubs.agent import StubEmbedder, StubStore
 from tests.stubs.vllm import StubVllm, Turn
 from workload.engine.endpoint import open_client
 from workload.engine.facts import read_facts
+from workload.harness import system_under_test
+from workload.harness.process_memory import settled_heap
 from workload.harness.system_under_test import SystemUnderTest, reachable, serve_agent
 from workload.settings import load_settings
 
@@ -96,8 +98,9 @@ def test_in_a_container_the_targets_name_its_host(monkeypatch: pytest.MonkeyPatc
     assert reachable("127.0.0.1:40001") == "127.0.0.1:40001"
 
 
-def test_no_full_collection_stops_the_questions(stub: StubVllm) -> None:
+def test_no_full_collection_stops_the_questions(stub: StubVllm, monkeypatch: pytest.MonkeyPatch) -> None:
     """A pause of the client in the middle of a load is measured as a slow engine; afterwards all is collected again."""
+    monkeypatch.setattr(system_under_test, "settled_heap", settled_heap)
 
     async def frozen() -> int:
         await asyncio.sleep(0)
