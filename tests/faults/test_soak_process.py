@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.stubs.soak import RUN, questions
+from tests.stubs.questions import questions_about
+from tests.stubs.soak import RUN
 from tests.stubs.vllm import StubVllm, Turn
 from workload.record.journal import read
 from workload.soak.question_stream import QuestionStream
@@ -86,7 +87,7 @@ def test_row_14_a_killed_soak_goes_on_and_loses_nothing(stub: StubVllm, tmp_path
     # What was in flight may not have been on disk yet; what was is marked, and was asked again.
     assert len(cut) <= 2 * 3
     assert all((row["block"], row["question_id"]) in answered for row in cut)
-    stream = QuestionStream(questions(7), 0)
+    stream = QuestionStream(questions_about(range(7)), 0)
     uninterrupted = {(item.lap, item.question.id) for item in (stream.take() for _ in range(len(answered)))}
     assert answered.keys() == uninterrupted
     segments = read(journal_of(tmp_path), "segment")

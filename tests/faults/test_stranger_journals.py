@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.stubs.inputs import JSON_VALUES, answer, many
-from tests.stubs.soak import questions
+from tests.stubs.questions import questions_about
 from workload.cli import run_command_line
 from workload.errors import UsageError
 from workload.record import integrity
@@ -167,5 +167,5 @@ def test_row_21_any_checkpoint_ends_its_soak_or_is_refused(tmp_path: Path, told:
 
 def test_row_21_a_journal_of_a_larger_corpus_goes_on_with_the_next_lap() -> None:
     """Its place in the lap lies behind the end of this one."""
-    item = QuestionStream(questions(3), 0, lap=0, index=5).take()
-    assert (item.lap, item.question in questions(3)) == (1, True)
+    item = QuestionStream(questions_about(range(3)), 0, lap=0, index=5).take()
+    assert (item.lap, item.question in questions_about(range(3))) == (1, True)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import http.server
-import threading
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 
+from tests.stubs.target import ScrapeTarget
 from workload.compose.configs import contents
 from workload.doctor.servers import examine_prometheus
 from workload.paths import asset
@@ -20,7 +19,6 @@ from workload.services.prometheus_server import LocalPrometheus, loopback_sessio
 from workload.services.targets import ArmLabels
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from workload.services.prometheus import PrometheusClient
@@ -60,34 +58,6 @@ def test_row_28_every_job_has_every_limit(used: str) -> None:
         assert all(job.get(limit) for limit in LIMITS), job["job_name"]
 
 
-@contextmanager
-def serving(page: str) -> Iterator[str]:
-    """Serve a page on a free port and return its address."""
-    content = page.encode()
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Type", "text/plain; version=0.0.4")
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *_: object) -> None:
-            """Keep the test's output clean."""
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.handle_error = lambda *_: None  # type: ignore[method-assign] # who has read enough hangs up
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    try:
-        yield f"127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
 def value(client: PrometheusClient, query: str) -> float:
     """Return the one value of a query; -1 without any."""
     try:
@@ -100,7 +70,9 @@ def value(client: PrometheusClient, query: str) -> float:
 def test_row_28_a_target_beyond_a_limit_costs_its_own_scrape(prometheus: PrometheusBinary, tmp_path: Path) -> None:
     """And somebody is told: by an alert, and by the doctor, which names the target and the limit."""
     with ExitStack() as stack:
-        addresses = {name: stack.enter_context(serving(page)) for name, page in PAGES.items()}
+        addresses = {
+            name: stack.enter_context(ScrapeTarget(lambda _, page=page: page)).address for name, page in PAGES.items()
+        }
         server = stack.enter_context(LocalPrometheus(prometheus, tmp_path, loopback_session(), port=free_port()))
         server.targets.write(ArmLabels("r", "e", "a"), workload=list(addresses.values()))
         client, deadline = server.client, time.monotonic() + PATIENCE_SECONDS

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from tests.stubs.agent import StubEmbedder, StubStore
-from workload.corpus.hotpotqa import Question
+from tests.stubs.questions import questions_about
 from workload.engine.endpoint import open_client
 from workload.engine.facts import read_facts
 from workload.engine.launcher import RunningEngine
@@ -29,22 +29,6 @@ if TYPE_CHECKING:
     from workload.soak.reporting import FinishedSoak
 
 RUN = "20250131-235959-soak"
-
-
-def questions(number: int) -> list[Question]:
-    """Return questions that share no word at their start."""
-    return [
-        Question(
-            id=f"q{index}",
-            question=f"{index} was founded when?",
-            answer="Nobody knows",
-            type="bridge",
-            level="easy",
-            supporting_facts=(),
-            context=(),
-        )
-        for index in range(number)
-    ]
 
 
 @dataclass
@@ -87,7 +71,7 @@ def soak_session(url: str, folder: Path, flags: dict[str, Any], *, corpus: int =
             "owns_engine": False,
             "store": cast("Any", StubStore()),
             "embedder": StubEmbedder(),
-            "questions": questions(corpus),
+            "questions": questions_about(range(corpus)),
             **parts,
         }
     )

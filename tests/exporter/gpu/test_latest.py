@@ -13,13 +13,7 @@ from exporter.gpu.latest import Clock, GpuRecord, expose_memory
 from exporter.gpu.readings import Memory, Status, Utilization
 
 if TYPE_CHECKING:
-    from tests.exporter.conftest import FakeDevice, FakeTime
-
-
-@pytest.fixture
-def record(device: FakeDevice, fake_time: FakeTime) -> GpuRecord:
-    """Return an empty record under a clock at rest."""
-    return GpuRecord(device, Clock(fake_time.monotonic, fake_time.wall, fake_time.sleep), depth=6000)
+    from tests.exporter.conftest import FakeTime
 
 
 def test_before_the_first_reading_nothing_is_known(record: GpuRecord) -> None:

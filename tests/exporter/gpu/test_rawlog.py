@@ -9,7 +9,6 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from exporter.errors import StorageError
-from exporter.gpu.latest import Clock, GpuRecord
 from exporter.gpu.rawlog import RawLog, RawLogMetrics
 from exporter.gpu.rawlog_files import HEADER
 from exporter.gpu.readings import Status, Utilization
@@ -19,13 +18,8 @@ from tests.exporter.rawlogs import fill
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.exporter.conftest import FakeDevice, FakeTime
-
-
-@pytest.fixture
-def record(device: FakeDevice, fake_time: FakeTime) -> GpuRecord:
-    """Return an empty record."""
-    return GpuRecord(device, Clock(fake_time.monotonic, fake_time.wall, fake_time.sleep), depth=6000)
+    from exporter.gpu.latest import GpuRecord
+    from tests.exporter.conftest import FakeTime
 
 
 def test_what_is_logged_replays_as_it_was(tmp_path: Path, record: GpuRecord, fake_time: FakeTime) -> None:

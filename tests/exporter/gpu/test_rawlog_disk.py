@@ -7,10 +7,8 @@ from threading import Event
 from typing import TYPE_CHECKING
 
 import pytest
-from prometheus_client import CollectorRegistry
 
 from exporter.gpu import rawlog_files
-from exporter.gpu.latest import Clock, GpuRecord
 from exporter.gpu.rawlog import RawLog, RawLogMetrics
 from exporter.gpu.rawlog_files import HEADER
 from tests.exporter.rawlogs import Disk, counted, fill, logged
@@ -19,13 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.exporter.conftest import FakeDevice, FakeTime
+    from prometheus_client import CollectorRegistry
 
-
-@pytest.fixture
-def record(device: FakeDevice, fake_time: FakeTime) -> GpuRecord:
-    """Return an empty record."""
-    return GpuRecord(device, Clock(fake_time.monotonic, fake_time.wall, fake_time.sleep), depth=6000)
+    from exporter.gpu.latest import GpuRecord
+    from tests.exporter.conftest import FakeTime
 
 
 @pytest.fixture
@@ -34,12 +29,6 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
     disk = Disk()
     monkeypatch.setattr(rawlog_files, "os", disk)
     return disk
-
-
-@pytest.fixture
-def registry() -> CollectorRegistry:
-    """Return where the log counts."""
-    return CollectorRegistry()
 
 
 @pytest.fixture

@@ -7,9 +7,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 import pytest
-from prometheus_client import CollectorRegistry
 
-from exporter.gpu.latest import Clock, GpuRecord
 from exporter.gpu.rawlog import RawLog, RawLogMetrics
 from exporter.gpu.rawlog_files import HEADER
 from tests.exporter.rawlogs import counted, fill, logged
@@ -17,19 +15,10 @@ from tests.exporter.rawlogs import counted, fill, logged
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.exporter.conftest import FakeDevice, FakeTime
+    from prometheus_client import CollectorRegistry
 
-
-@pytest.fixture
-def record(device: FakeDevice, fake_time: FakeTime) -> GpuRecord:
-    """Return an empty record."""
-    return GpuRecord(device, Clock(fake_time.monotonic, fake_time.wall, fake_time.sleep), depth=6000)
-
-
-@pytest.fixture
-def registry() -> CollectorRegistry:
-    """Return where the log counts."""
-    return CollectorRegistry()
+    from exporter.gpu.latest import GpuRecord
+    from tests.exporter.conftest import FakeTime
 
 
 @pytest.mark.parametrize("meddle", ["unlink", "rename", "truncate", "replace", "folder"])

@@ -8,6 +8,7 @@ import pytest
 
 from tests.stubs.agent import StubEmbedder, StubStore, bench
 from tests.stubs.engine import prompt_ids
+from tests.stubs.questions import questions_about
 from tests.stubs.vllm import Turn
 from tests.workload.agent.test_prompts import state_of
 from workload.agent.graph import Hop2Rag
@@ -17,7 +18,6 @@ from workload.agent.priming import Primer
 from workload.agent.prompts import LAYOUTS, messages, preambles
 from workload.agent.retrieval import Retrieval
 from workload.agent.state import LLM_NODES
-from workload.corpus.hotpotqa import Question
 from workload.harness.driver import Driver, Phase
 from workload.harness.health_gate import EngineGate
 from workload.harness.loops import Tally
@@ -89,20 +89,10 @@ async def test_an_engine_that_may_have_been_restarted_is_warmed_again(
     llm = Llm(client, "stub")
     agent = Hop2Rag(Hop2RagNodes(llm, Retrieval(StubEmbedder(), StubStore()), max_hops=1, layout="append-only"))
     driver = Driver(agent, meter, EngineGate(lambda: None), Primer(llm, meter, "append-only"))
-    asked = [
-        Question(
-            id=f"q{number}",
-            question=f"{number}?",
-            answer="x",
-            type="bridge",
-            level="easy",
-            supporting_facts=(),
-            context=(),
-        )
-        for number in range(3)
-    ]
     stub.next_turns.extend([Turn(status=500), Turn(status=400)])
-    await driver.run(Phase(arm="a", block=0, name="c1", segment=0, salt="salt"), asked, 1, Tally(3), lambda: None)
+    await driver.run(
+        Phase(arm="a", block=0, name="c1", segment=0, salt="salt"), questions_about(range(3)), 1, Tally(3), lambda: None
+    )
     primed = [number for number, body in enumerate(stub.requests) if body["max_tokens"] == 1]
     assert primed == [1]
     assert [body["cache_salt"] for body in stub.requests] == ["salt"] * len(stub.requests)

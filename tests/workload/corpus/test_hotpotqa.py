@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.stubs.questions import plain_questions
 from workload.corpus.hotpotqa import Paragraph, Question, draw, dump, unique_paragraphs
 from workload.corpus.index import build
 from workload.corpus.layouts import load
@@ -214,18 +215,7 @@ def test_the_id_depends_on_all_of_the_content() -> None:
 @given(st.integers(1, 30), st.integers())
 def test_a_draw_repeats_itself_and_takes_nothing_twice(count: int, seed: int) -> None:
     """Arms are compared on the same questions: a draw that differs would compare questions, not arms."""
-    pool = [
-        Question(
-            id=str(number),
-            question="?",
-            answer="!",
-            type="bridge",
-            level="easy",
-            supporting_facts=(("t", 0),),
-            context=(),
-        )
-        for number in range(30)
-    ]
+    pool = plain_questions(30)
     drawn = draw(pool, count, seed)
     assert drawn == draw(pool, count, seed)
     assert len({question.id for question in drawn}) == count
@@ -233,18 +223,7 @@ def test_a_draw_repeats_itself_and_takes_nothing_twice(count: int, seed: int) ->
 
 def test_other_seeds_draw_other_questions() -> None:
     """A seed that is ignored would pass every other test of the draw."""
-    pool = [
-        Question(
-            id=str(number),
-            question="?",
-            answer="!",
-            type="bridge",
-            level="easy",
-            supporting_facts=(("t", 0),),
-            context=(),
-        )
-        for number in range(30)
-    ]
+    pool = plain_questions(30)
     firsts = [draw(pool, 1, seed)[0].id for seed in range(200)]
     assert set(firsts) == {question.id for question in pool}
 

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
+from tests.stubs.waiting import until
 from workload.engine import launcher as launcher_module
 from workload.engine.launcher import UP, is_lent
 from workload.engine.profile import PROFILES
@@ -71,14 +71,6 @@ class Stranger(ThreadingHTTPServer):
     def __init__(self, port: int) -> None:
         super().__init__(("127.0.0.1", port), self.Handler)
         threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
-
-
-def until(happened: Callable[[], object]) -> None:
-    """Wait until something has happened, at most a minute."""
-    deadline = time.monotonic() + 60
-    while not happened():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_row_22_two_at_once_get_one_engine(

@@ -14,12 +14,12 @@ import httpx
 import pytest
 
 from tests.stubs.agent import Bench, StubStore, agent_of, bench, client_of
+from tests.stubs.questions import questions_about
 from tests.stubs.run import measured
 from tests.stubs.vllm import TOO_LONG, StubVllm, Turn, by_node, node_of
 from workload.agent.backoff import Breaker
 from workload.agent.state import LLM_NODES
 from workload.analysis.cache import hit_rates
-from workload.corpus.hotpotqa import Question
 from workload.engine.probe import ask_canary
 from workload.errors import DependencyDownError
 from workload.harness import health_gate as gate_module
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
+    from workload.corpus.hotpotqa import Question
     from workload.record.results import Row
     from workload.settings import Layout
 
@@ -43,18 +44,7 @@ PLACES = ("Quay", "Ruan", "Senna", "Pell", "Tasp", "Vell", "Dole", "Mara", "Orin
 
 def questions(number: int) -> list[Question]:
     """Return questions that share no word at their start."""
-    return [
-        Question(
-            id=f"q{index}",
-            question=f"{place} was founded when?",
-            answer="Nobody knows",
-            type="bridge",
-            level="easy",
-            supporting_facts=(),
-            context=(),
-        )
-        for index, place in enumerate((PLACES * 3)[:number])
-    ]
+    return questions_about((PLACES * 3)[:number])
 
 
 async def until(happened: Callable[[], bool]) -> None:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from tests.stubs.agent import agent_of, bench, client_of
+from tests.stubs.questions import question_of
 from tests.stubs.vllm import StubVllm
-from workload.corpus.hotpotqa import Question
 from workload.experiments.arrivals import poisson
 from workload.harness.driver import Driver, Phase
 from workload.harness.health_gate import EngineGate
@@ -25,16 +25,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from workload.corpus.hotpotqa import Question
+
 RUN = "20250131-235959-concurrency"
 
 
 def questions(number: int) -> list[Question]:
     """Return questions that share no words."""
     asked = (" ".join(f"word{index}-{place}" for place in range(20)) for index in range(number))
-    return [
-        Question(id=str(index), question=text, answer="", type="bridge", level="easy", supporting_facts=(), context=())
-        for index, text in enumerate(asked)
-    ]
+    return [question_of(index, text) for index, text in enumerate(asked)]
 
 
 @pytest.fixture

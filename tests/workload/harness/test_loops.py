@@ -3,66 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workload.corpus.hotpotqa import Question
+from tests.stubs.fates import FatedAgent
+from tests.stubs.questions import plain_questions
 from workload.errors import DependencyDownError, UsageError
 from workload.harness.loops import Tally, closed_loop
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
 FATES = st.sampled_from(["ok", "ok", "ok", "timeout", "stream_cut", "raise", "hang", "gate"])
-
-
-def questions(number: int) -> list[Question]:
-    """Return questions that differ in nothing but their ids."""
-    return [
-        Question(id=str(index), question="?", answer="", type="bridge", level="easy", supporting_facts=(), context=())
-        for index in range(number)
-    ]
-
-
-@dataclass
-class Agent:
-    """Does to each question what was decided before, after some turns of the event loop."""
-
-    fates: Sequence[str]
-    turns: Sequence[int]
-
-    def __post_init__(self) -> None:
-        self.asked: list[str] = []
-        self.in_flight = self.most_in_flight = 0
-
-    async def ask(self, question: Question, worker: str) -> str | None:
-        """Ask a question."""
-        self.asked.append(question.id)
-        self.in_flight += 1
-        self.most_in_flight = max(self.most_in_flight, self.in_flight)
-        assert worker.isdigit()
-        try:
-            number = int(question.id)
-            for _ in range(self.turns[number % len(self.turns)]):
-                await asyncio.sleep(0)
-            fate = self.fates[number]
-            if fate == "hang":
-                await asyncio.Event().wait()
-            if fate == "raise":
-                raise DependencyDownError("Chroma is gone.")
-            return None if fate == "ok" else fate
-        finally:
-            self.in_flight -= 1
-
-    async def ended(self, reason: str | None) -> None:
-        """Give up as a gate does."""
-        await asyncio.sleep(0)
-        if reason == "gate":
-            raise DependencyDownError("vLLM is gone.")
 
 
 @settings(max_examples=150, deadline=None)
@@ -72,12 +23,12 @@ class Agent:
     st.lists(st.integers(0, 6), min_size=1, max_size=5),
     st.integers(1, 30),
 )
-def test_every_question_is_accounted_for(fates: list[str], concurrency: int, turns: list[int], stop_after: int) -> None:
+def test_every_question_is_accounted_for(fates: list[str], concurrency: int, steps: list[int], stop_after: int) -> None:
     """The identity: scheduled = sent + dropped and sent = ok + failed + cancelled, even if stopped midway."""
-    agent, tally = Agent(fates, turns), Tally(len(fates))
+    agent, tally = FatedAgent(fates, steps), Tally(len(fates))
 
     async def run() -> None:
-        load = asyncio.create_task(closed_loop(agent.ask, questions(len(fates)), concurrency, tally, agent.ended))
+        load = asyncio.create_task(closed_loop(agent.ask, plain_questions(len(fates)), concurrency, tally, agent.ended))
         for _ in range(stop_after if "hang" not in fates else 60):
             await asyncio.sleep(0)
         load.cancel()
@@ -90,6 +41,7 @@ def test_every_question_is_accounted_for(fates: list[str], concurrency: int, tur
     assert counts["scheduled"] == len(fates) == counts["sent"] + counts["dropped"]
     assert counts["sent"] == len(agent.asked) == counts["ok"] + sum(counts["failed"].values()) + counts["cancelled"]
     assert sorted(agent.asked) == sorted(set(agent.asked))
+    assert all(worker.isdigit() for worker in agent.workers)
     assert agent.in_flight == 0
     assert agent.most_in_flight <= concurrency
 
@@ -98,9 +50,9 @@ def test_every_question_is_accounted_for(fates: list[str], concurrency: int, tur
 @given(st.lists(st.sampled_from(["ok", "timeout", "stream_cut"]), max_size=12), st.integers(1, 20))
 def test_an_undisturbed_load_asks_everything_in_order(fates: list[str], concurrency: int) -> None:
     """Each question once, sent in the given order, each failure under its own reason, nothing dropped."""
-    agent, tally = Agent(fates, [1, 0, 3]), Tally(len(fates))
-    asyncio.run(closed_loop(agent.ask, questions(len(fates)), concurrency, tally, agent.ended))
-    assert agent.asked == [question.id for question in questions(len(fates))]
+    agent, tally = FatedAgent(fates, [1, 0, 3]), Tally(len(fates))
+    asyncio.run(closed_loop(agent.ask, plain_questions(len(fates)), concurrency, tally, agent.ended))
+    assert agent.asked == [question.id for question in plain_questions(len(fates))]
     assert tally.as_dict() == {
         "scheduled": len(fates),
         "sent": len(fates),
@@ -113,22 +65,22 @@ def test_an_undisturbed_load_asks_everything_in_order(fates: list[str], concurre
 
 async def test_a_raised_error_reaches_the_caller_and_stops_the_rest() -> None:
     """The run has to end with the store's own error; what was in flight is cancelled, what was not sent is dropped."""
-    agent, tally = Agent(["hang", "raise", "ok", "ok"], [1]), Tally(4)
+    agent, tally = FatedAgent(["hang", "raise", "ok", "ok"], [1]), Tally(4)
     with pytest.raises(DependencyDownError, match="Chroma"):
-        await closed_loop(agent.ask, questions(4), 2, tally, agent.ended)
+        await closed_loop(agent.ask, plain_questions(4), 2, tally, agent.ended)
     assert (tally.sent, tally.dropped, tally.cancelled, tally.ok) == (2, 2, 2, 0)
 
 
 async def test_a_worker_waits_for_the_gate_before_it_sends_again() -> None:
     """Row 6: sends after a suspicious failure wait for health; a loop that went on would fail everything left."""
     opened = asyncio.Event()
-    agent, tally = Agent(["timeout", "ok"], [0]), Tally(2)
+    agent, tally = FatedAgent(["timeout", "ok"], [0]), Tally(2)
 
     async def wait(reason: str | None) -> None:
         if reason:
             await opened.wait()
 
-    load = asyncio.create_task(closed_loop(agent.ask, questions(2), 1, tally, wait))
+    load = asyncio.create_task(closed_loop(agent.ask, plain_questions(2), 1, tally, wait))
     for _ in range(20):
         await asyncio.sleep(0)
     assert agent.asked == ["0"]
@@ -140,7 +92,7 @@ async def test_a_worker_waits_for_the_gate_before_it_sends_again() -> None:
 @pytest.mark.parametrize("concurrency", [-1, 0, 1025, 10**9])
 async def test_row_20_an_impossible_concurrency_is_refused(concurrency: int) -> None:
     """Zero workers would end at once with nothing asked, a billion not at all."""
-    agent, tally = Agent([], [0]), Tally(0)
+    agent, tally = FatedAgent([], [0]), Tally(0)
     with pytest.raises(UsageError, match="1 to 1024"):
         await closed_loop(agent.ask, [], concurrency, tally, agent.ended)
 

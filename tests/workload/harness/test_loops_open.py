@@ -4,64 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workload.corpus.hotpotqa import Question
+from tests.stubs.fates import FatedAgent
+from tests.stubs.questions import plain_questions
 from workload.errors import DependencyDownError
 from workload.experiments.arrivals import poisson
 from workload.harness.loops import Tally, open_loop
 
 FATES = st.sampled_from(["ok", "ok", "timeout", "raise", "hang", "gate"])
-
-
-def questions(number: int) -> list[Question]:
-    """Return questions that differ in nothing but their ids."""
-    return [
-        Question(id=str(index), question="?", answer="", type="bridge", level="easy", supporting_facts=(), context=())
-        for index in range(number)
-    ]
-
-
-@dataclass
-class Agent:
-    """Does to each question what was decided before, and remembers when it was to be sent and when it was."""
-
-    fates: list[str]
-    released: asyncio.Event = field(default_factory=asyncio.Event)
-    asked: list[tuple[str, str, float, float]] = field(default_factory=list)
-    in_flight: int = 0
-    most_in_flight: int = 0
-
-    async def ask(self, question: Question, worker: str, intended: float) -> str | None:
-        """Ask a question."""
-        self.asked.append((question.id, worker, intended, time.perf_counter()))
-        self.in_flight += 1
-        self.most_in_flight = max(self.most_in_flight, self.in_flight)
-        try:
-            fate = self.fates[int(question.id)]
-            await asyncio.sleep(0)
-            if fate == "wait":
-                await self.released.wait()
-            if fate == "hang":
-                await asyncio.Event().wait()
-            if fate == "raise":
-                raise DependencyDownError("Chroma is gone.")
-            if fate == "block":
-                time.sleep(0.1)  # noqa: ASYNC251 - a client that is busy is what is tested
-            return None if fate in {"ok", "wait", "block"} else fate
-        finally:
-            self.in_flight -= 1
-
-    async def ended(self, reason: str | None) -> None:
-        """Give up as a gate does."""
-        await asyncio.sleep(0)
-        if reason == "gate":
-            raise DependencyDownError("vLLM is gone.")
 
 
 @settings(max_examples=100, deadline=None)
@@ -70,10 +25,12 @@ def test_every_question_is_accounted_for(fates: list[str], in_flight: int, stop_
     """The identity of the closed loop holds here too, drops included: scheduled = sent + dropped."""
     tally = Tally(len(fates))
 
-    async def run() -> Agent:
-        agent = Agent(fates)
+    async def run() -> FatedAgent:
+        agent = FatedAgent(fates)
         arrivals = [0.0] * len(fates)
-        load = asyncio.create_task(open_loop(agent.ask, questions(len(fates)), arrivals, in_flight, tally, agent.ended))
+        load = asyncio.create_task(
+            open_loop(agent.ask, plain_questions(len(fates)), arrivals, in_flight, tally, agent.ended)
+        )
         for _ in range(stop_after if "hang" not in fates else 60):
             await asyncio.sleep(0)
         load.cancel()
@@ -92,31 +49,32 @@ def test_every_question_is_accounted_for(fates: list[str], in_flight: int, stop_
 
 async def test_questions_are_sent_though_none_has_ended() -> None:
     """In a closed loop a stuck system is asked less, so its latency looks as if nobody had come meanwhile."""
-    agent, tally = Agent(["wait"] * 5), Tally(5)
+    agent, tally = FatedAgent(["wait"] * 5), Tally(5)
     arrivals = [0.0, 0.01, 0.02, 0.03, 0.04]
-    load = asyncio.create_task(open_loop(agent.ask, questions(5), arrivals, 8, tally, agent.ended))
+    load = asyncio.create_task(open_loop(agent.ask, plain_questions(5), arrivals, 8, tally, agent.ended))
     while len(agent.asked) < 5:  # noqa: ASYNC110 - a load that waits for an answer never gets there
         await asyncio.sleep(0.01)
     assert tally.ok == 0
     agent.released.set()
     await load
     assert tally.ok == 5
-    assert len({worker for _, worker, _, _ in agent.asked}) == 5
+    assert len(set(agent.workers)) == 5
 
 
 async def test_latency_counts_from_when_a_question_was_to_be_sent() -> None:
     """A client that is busy for 0.1 s sends the rest late; from their real sending they would look quick."""
-    agent, tally = Agent(["block", "ok", "ok"]), Tally(3)
-    await open_loop(agent.ask, questions(3), [0.0, 0.01, 0.02], 8, tally, agent.ended)
-    start = agent.asked[0][2]
-    assert [at for _, _, at, _ in agent.asked] == pytest.approx([start, start + 0.01, start + 0.02], abs=1e-9)
-    assert min(at for _, _, _, at in agent.asked[1:]) >= start + 0.1
+    agent, tally = FatedAgent(["block", "ok", "ok"]), Tally(3)
+    await open_loop(agent.ask, plain_questions(3), [0.0, 0.01, 0.02], 8, tally, agent.ended)
+    start = agent.intended[0]
+    assert start is not None
+    assert agent.intended == pytest.approx([start, start + 0.01, start + 0.02], abs=1e-9)
+    assert min(agent.sent[1:]) >= start + 0.1
 
 
 async def test_what_comes_while_too_many_are_in_flight_is_dropped_and_counted() -> None:
     """Without a bound a stuck engine would collect questions until the client runs out of memory."""
-    agent, tally = Agent(["wait"] * 5), Tally(5)
-    load = asyncio.create_task(open_loop(agent.ask, questions(5), [0.0] * 5, 2, tally, agent.ended))
+    agent, tally = FatedAgent(["wait"] * 5), Tally(5)
+    load = asyncio.create_task(open_loop(agent.ask, plain_questions(5), [0.0] * 5, 2, tally, agent.ended))
     for _ in range(20):
         await asyncio.sleep(0)
     agent.released.set()
@@ -126,29 +84,29 @@ async def test_what_comes_while_too_many_are_in_flight_is_dropped_and_counted() 
 
 async def test_a_raised_error_reaches_the_caller_and_stops_the_rest() -> None:
     """The run ends with the store's own error, never with a group of errors that nobody can print in a line."""
-    agent, tally = Agent(["hang", "raise", "ok"]), Tally(3)
+    agent, tally = FatedAgent(["hang", "raise", "ok"]), Tally(3)
     with pytest.raises(DependencyDownError, match="Chroma"):
-        await open_loop(agent.ask, questions(3), [0.0, 0.0, 9.0], 8, tally, agent.ended)
+        await open_loop(agent.ask, plain_questions(3), [0.0, 0.0, 9.0], 8, tally, agent.ended)
     assert (tally.sent, tally.cancelled, tally.dropped) == (2, 2, 1)
 
 
 async def test_nothing_is_sent_while_the_gate_holds() -> None:
     """Row 6: a loop that went on while the engine is dead would fail everything that is left."""
     opened = asyncio.Event()
-    agent, tally = Agent(["timeout", "ok", "ok"]), Tally(3)
+    agent, tally = FatedAgent(["timeout", "ok", "ok"]), Tally(3)
 
     async def wait(reason: str | None) -> None:
         if reason:
             await opened.wait()
 
-    load = asyncio.create_task(open_loop(agent.ask, questions(3), [0.0, 0.02, 0.04], 8, tally, wait))
+    load = asyncio.create_task(open_loop(agent.ask, plain_questions(3), [0.0, 0.02, 0.04], 8, tally, wait))
     await asyncio.sleep(0.1)
     assert len(agent.asked) == 1
     opened_at = time.perf_counter()
     opened.set()
     await load
     assert (tally.ok, tally.failed.total()) == (2, 1)
-    assert all(at >= opened_at for _, _, _, at in agent.asked[1:])
+    assert min(agent.sent[1:]) >= opened_at
 
 
 @given(st.floats(0.01, 1000), st.integers(0, 2**63 - 1))

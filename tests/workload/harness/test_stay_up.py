@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from tests.stubs.agent import StubEmbedder, StubStore
+from tests.stubs.waiting import until
 from workload.compose.configs import LIVE
 from workload.corpus.default import Corpus
 from workload.corpus.synthetic import generate
@@ -42,7 +42,7 @@ from workload.services.targets import ArmLabels
 from workload.settings import load_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[3]
 STUB = ROOT / "tests" / "workload" / "engine" / "stub_vllm.py"
@@ -132,14 +132,6 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
         assert process.stdout is not None
         process.stdout.close()
     shutil.rmtree(made.cache, ignore_errors=True)
-
-
-def until(happened: Callable[[], object]) -> None:
-    """Wait until something has happened, at most a minute."""
-    deadline = time.monotonic() + 60
-    while not happened():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def scraped(prometheus: LocalPrometheus, query: str) -> bool:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import http.server
-import threading
 import time
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import psutil
 import pytest
 import requests
 import yaml
 
+from tests.stubs.target import ScrapeTarget
 from workload.errors import DependencyDownError, UsageError
 from workload.paths import asset, cache_dir
 from workload.promql.selectors import selector
@@ -30,46 +29,21 @@ LABELS = ArmLabels("r1", "vllm-metrics", "prefix-on")
 TIMELINE_SAMPLES = 300
 
 
-class StubTarget:
+class StubTarget(ScrapeTarget):
     """Serves a counter that the test sets, and a timeline of 10 ms samples with their own timestamps."""
 
     def __init__(self) -> None:
+        super().__init__(lambda path: self.timeline() if path == "/metrics/timeline" else self.counters())
         self.tokens = 1000
         self.began_ms = int(time.time() * 1000)
-        stub = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                body = (stub.timeline() if self.path == "/metrics/timeline" else stub.counters()).encode()
-                self.send_response(200)
-                self.send_header("Content-Type", "text/plain; version=0.0.4")
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: object) -> None:
-                """Keep the test's output clean."""
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.address = f"127.0.0.1:{self.server.server_port}"
-        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.05,))
 
     def counters(self) -> str:
         """Return two counters, one of which the fast job keeps."""
         return f"vllm:prompt_tokens_total {self.tokens}\nvllm:request_success_total {self.tokens}\n"
 
     def timeline(self) -> str:
-        """Return the same 3 s of samples every time, as a ring buffer nobody writes to any more does."""
+        """Return the same 3 s of samples every time, like a ring buffer to which nothing is written any more."""
         return "".join(f"stub_timeline {i} {self.began_ms + 10 * i}\n" for i in range(TIMELINE_SAMPLES))
-
-    def __enter__(self) -> Self:
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.server.shutdown()
-        self.server.server_close()
-        self.thread.join()
 
 
 @pytest.fixture
@@ -148,7 +122,7 @@ def test_a_port_of_another_program_is_refused(tmp_path: Path, session: requests.
     """The message names the flag, since 9090 is a popular port."""
     nowhere = PrometheusBinary(tmp_path / "prometheus", tmp_path / "promtool", (2, 42, 0))
     with StubTarget() as stub, pytest.raises(UsageError, match=r"in use, but not by Prometheus.*--prometheus-port"):
-        LocalPrometheus(nowhere, tmp_path, session, port=int(stub.address.rpartition(":")[2])).start()
+        LocalPrometheus(nowhere, tmp_path, session, port=stub.port).start()
 
 
 def test_the_rendered_configuration_is_absolute_and_keeps_its_time_outs(tmp_path: Path) -> None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import http.server
 import subprocess
-import threading
 import time
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import psutil
 import pytest
 import yaml
 
+from tests.stubs.target import ScrapeTarget
+from tests.stubs.waiting import until
 from workload.errors import DependencyDownError
 from workload.paths import asset, cache_dir
 from workload.services.process import free_port
@@ -32,34 +32,9 @@ EVALUATIONS = 12
 """So many seconds: what is down is told after five."""
 
 
-class Target:
-    """Something that is scraped: an engine and an agent at once. It ends with the block."""
-
-    def __init__(self) -> None:
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                body = b'vllm:prompt_tokens_total 1\nhop2rag_vllm_info{version="1"} 1\n'
-                self.send_response(200)
-                self.send_header("Content-Type", "text/plain; version=0.0.4")
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: object) -> None:
-                """Keep the test's output clean."""
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.address = f"127.0.0.1:{self.server.server_port}"
-        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.05,))
-
-    def __enter__(self) -> Self:
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.server.shutdown()
-        self.server.server_close()
-        self.thread.join()
+def target() -> ScrapeTarget:
+    """Return what is an engine and an agent at once."""
+    return ScrapeTarget(lambda _: 'vllm:prompt_tokens_total 1\nhop2rag_vllm_info{version="1"} 1\n')
 
 
 @pytest.fixture
@@ -67,14 +42,6 @@ def prometheus(tmp_path: Path) -> Callable[[], LocalPrometheus]:
     """Return a factory of the same Prometheus, started again and again on the same data."""
     port, binary = free_port(), find_prometheus(cache_dir())
     return lambda: LocalPrometheus(binary, tmp_path, loopback_session(), port=port)
-
-
-def until(happened: Callable[[], object]) -> None:
-    """Wait until something has happened, at most a minute."""
-    deadline = time.monotonic() + 60
-    while not happened():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def found(server: LocalPrometheus, query: str) -> set[str]:
@@ -89,9 +56,9 @@ def found(server: LocalPrometheus, query: str) -> set[str]:
 def test_a_run_that_was_killed_fires_nothing_later(prometheus: Callable[[], LocalPrometheus]) -> None:
     """Its last samples say that all is down, and nothing says that they ended: a page at night for a dead run."""
     server = prometheus()
-    with Target() as target:
+    with target() as ended:
         server.start()
-        at = target.address
+        at = ended.address
         server.targets.write(RUN, vllm=[f"http://{at}"], exporter=[at], workload=[at])
         until(lambda: found(server, 'count(up{run="ended"} == 1) > 3'))
     until(lambda: found(server, 'count(up{run="ended"} == 0) > 3'))
@@ -107,7 +74,7 @@ def test_a_run_that_was_killed_fires_nothing_later(prometheus: Callable[[], Loca
         watchdog = 'count_over_time(ALERTS{alertname="Hop2RagWatchdog"}[20s])'
         until(lambda: found(again, f"{watchdog} > {EVALUATIONS}"))
         assert found(again, f'timestamp(ALERTS{{run="ended",alertstate="firing"}}) > {began}') == set()
-        with Target() as alive:
+        with target() as alive:
             again.targets.write(ArmLabels("now", "e", "a"), vllm=[f"http://{alive.address}"])
             until(lambda: found(again, 'up{run="now"} == 1'))
         until(lambda: "VllmDown" in found(again, 'ALERTS{run="now",alertstate="firing"}'))
@@ -118,14 +85,14 @@ def test_a_run_that_was_killed_fires_nothing_later(prometheus: Callable[[], Loca
 @pytest.mark.prometheus
 def test_an_orderly_end_marks_every_series(prometheus: Callable[[], LocalPrometheus]) -> None:
     """What is scraped stops last: no scrape fails, and the next start finds nothing alive."""
-    with prometheus() as server, Target() as target:
-        told = {"vllm": [f"http://{target.address}"], "workload": [target.address]}
-        with scraped(server.targets, server.client, RUN, told):
+    with prometheus() as server, target() as ended:
+        addresses = {"vllm": [f"http://{ended.address}"], "workload": [ended.address]}
+        with scraped(server.targets, server.client, RUN, addresses):
             pass
         until(lambda: not found(server, 'up{run="ended"}'))
         assert found(server, 'count_over_time(up{run="ended"}[1m])'), "it was recorded"
         assert not found(server, 'min_over_time(up{run="ended"}[1m]) == 0'), "and never seen down"
-        server.targets.write(RUN, workload=[target.address])
+        server.targets.write(RUN, workload=[ended.address])
         until(lambda: found(server, 'up{run="ended",job="workload"} == 1'))
     with prometheus() as server:
         assert not found(server, 'up{run="ended"}'), "the end of Prometheus waits for the marks too"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from tests.stubs.soak import questions
+from tests.stubs.questions import questions_about
 from workload.errors import DependencyDownError, StorageError
 from workload.soak.pace import Pace
 from workload.soak.question_stream import QuestionStream
@@ -44,7 +44,7 @@ class World:
         self.meter = self.recorder = self
         self.pace = Pace(self.concurrency, self.clock)
         self.tally = SoakTally()
-        self.stream = QuestionStream(questions(7), 0)
+        self.stream = QuestionStream(questions_about(range(7)), 0)
 
     def clock(self) -> float:
         """Return the time, which passes."""
@@ -101,7 +101,7 @@ class World:
 
     def order(self) -> list[str]:
         """Return the ids of the corpus in the order of the first lap."""
-        twin = QuestionStream(questions(7), 0)
+        twin = QuestionStream(questions_about(range(7)), 0)
         return [twin.take().question.id for _ in range(7)]
 
 
