@@ -39,6 +39,7 @@ class PendingCall(Generic[T]):
         return self.answer.result(max(0.0, self.seconds - self.age))
 
 
+@dataclass(eq=False)
 class TimedCall(Generic[T]):
     """Runs one function again and again, never twice at the same time: at most one thread hangs.
 
@@ -49,22 +50,19 @@ class TimedCall(Generic[T]):
         clock: seconds, monotonic.
     """
 
-    def __init__(
-        self, function: Callable[[], T], seconds: float, name: str, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._function = function
-        self._seconds = seconds
-        self._name = name
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._pending: PendingCall[T] | None = None
+    function: Callable[[], T]
+    seconds: float
+    name: str
+    clock: Callable[[], float] = time.monotonic
+    _lock: threading.Lock = field(init=False, default_factory=threading.Lock)
+    _pending: PendingCall[T] | None = field(init=False, default=None)
 
     def begin(self) -> PendingCall[T]:
         """Start a call, or return the one in progress."""
         with self._lock:
             if self._pending is None or self._pending.answer.done():
-                self._pending = PendingCall(self._seconds, self._clock(), self._clock)
-                thread = threading.Thread(target=self._run, args=(self._pending,), name=self._name, daemon=True)
+                self._pending = PendingCall(self.seconds, self.clock(), self.clock)
+                thread = threading.Thread(target=self._run, args=(self._pending,), name=self.name, daemon=True)
                 try:
                     thread.start()
                 except RuntimeError as error:  # no thread is left
@@ -73,10 +71,10 @@ class TimedCall(Generic[T]):
 
     def _run(self, pending: PendingCall[T]) -> None:
         try:
-            result = self._function()
+            result = self.function()
         except BaseException as error:  # noqa: BLE001 - `wait` raises it
-            pending.ended = self._clock()
+            pending.ended = self.clock()
             pending.answer.set_exception(error)
         else:
-            pending.ended = self._clock()
+            pending.ended = self.clock()
             pending.answer.set_result(result)

@@ -10,6 +10,7 @@ latency. The number of attempts is the histogram's count plus the counter of fai
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -110,121 +111,102 @@ class AgentMetrics:
         self._nodes = frozenset(nodes)
         self._llm_nodes = frozenset(llm_nodes)
         self._expected: set[Counter] = set()
-        self.node_duration = Histogram(
+        counter, histogram = partial(Counter, registry=registry), partial(Histogram, registry=registry)
+        self.node_duration = histogram(
             "hop2rag_node_duration_seconds",
             "Time of one successful visit of a graph node, from its real start to its real end.",
             ["node"],
             buckets=NODE_BUCKETS,
-            registry=registry,
         )
         self.node_active = Gauge("hop2rag_node_active", "Visits of a node in progress.", ["node"], registry=registry)
-        self.node_failures = Counter(
+        self.node_failures = counter(
             "hop2rag_node_failures_total",
             "Visits of a graph node that failed or were cancelled; hop2rag_node_duration_seconds excludes them.",
             ["node"],
-            registry=registry,
         )
-        self.question_duration = Histogram(
+        self.question_duration = histogram(
             "hop2rag_question_duration_seconds",
             "Time of one answered question, from its intended start to its end.",
             buckets=QUESTION_BUCKETS,
-            registry=registry,
         )
-        self.questions = Counter(
+        self.questions = counter(
             "hop2rag_questions_total",
             "Questions that ended, by outcome and by what ended the loop.",
             ["outcome", "termination"],
-            registry=registry,
         )
-        self.hops = Histogram("hop2rag_hops", "Hops of one question.", ["type"], buckets=HOP_BUCKETS, registry=registry)
-        self.llm_call_duration = Histogram(
+        self.hops = histogram("hop2rag_hops", "Hops of one question.", ["type"], buckets=HOP_BUCKETS)
+        self.llm_call_duration = histogram(
             "hop2rag_llm_call_duration_seconds",
             "Time of one successful LLM call, as the client sees it, to the end of the stream.",
             ["node"],
             buckets=NODE_BUCKETS,
-            registry=registry,
         )
-        self.llm_ttft = Histogram(
+        self.llm_ttft = histogram(
             "hop2rag_llm_time_to_first_token_seconds",
             "Time from sending a successful LLM call to its first token, as the client sees it.",
             ["node"],
             buckets=TTFT_BUCKETS,
-            registry=registry,
         )
-        self.prompt_tokens = self._by_node_and_hop(
-            registry, "hop2rag_prompt_tokens_total", "Prompt tokens, from the server's usage."
+        self.prompt_tokens = counter(
+            "hop2rag_prompt_tokens_total", "Prompt tokens, from the server's usage.", ["node", "hop"]
         )
-        self.cached_prompt_tokens = self._by_node_and_hop(
-            registry,
+        self.cached_prompt_tokens = counter(
             "hop2rag_cached_prompt_tokens_total",
             "Prompt tokens that the server took from its prefix cache (usage.prompt_tokens_details.cached_tokens).",
+            ["node", "hop"],
         )
-        self.reusable_prompt_tokens = self._by_node_and_hop(
-            registry,
+        self.reusable_prompt_tokens = counter(
             "hop2rag_reusable_prompt_tokens_total",
             "Prompt tokens that a prefix cache without eviction could serve: whole blocks seen in earlier calls.",
+            ["node", "hop"],
         )
-        self.completion_tokens = self._by_node_and_hop(
-            registry, "hop2rag_completion_tokens_total", "Generated tokens, from the server's usage."
+        self.completion_tokens = counter(
+            "hop2rag_completion_tokens_total", "Generated tokens, from the server's usage.", ["node", "hop"]
         )
-        self.prompt_size = Histogram(
+        self.prompt_size = histogram(
             # not hop2rag_prompt_tokens: OpenMetrics knows the counter hop2rag_prompt_tokens_total by that family name
             "hop2rag_llm_call_prompt_tokens",
             "Prompt tokens of one LLM call.",
             ["node", "hop"],
             buckets=TOKEN_BUCKETS,
-            registry=registry,
         )
-        self.retrieval_duration = Histogram(
+        self.retrieval_duration = histogram(
             "hop2rag_retrieval_duration_seconds",
             "Time of one successful stage of retrieval.",
             ["stage"],
             buckets=RETRIEVAL_BUCKETS,
-            registry=registry,
         )
-        self.retrieval_failures = Counter(
+        self.retrieval_failures = counter(
             "hop2rag_retrieval_failures_total",
             "Stages of retrieval that failed or were cancelled; hop2rag_retrieval_duration_seconds excludes them.",
             ["stage"],
-            registry=registry,
         )
-        self.prefetches = Counter(
-            "hop2rag_prefetches_total",
-            "Retrievals for a draft of the next query, by outcome.",
-            ["outcome"],
-            registry=registry,
+        self.prefetches = counter(
+            "hop2rag_prefetches_total", "Retrievals for a draft of the next query, by outcome.", ["outcome"]
         )
-        self.prefetch_seconds = Counter(
+        self.prefetch_seconds = counter(
             "hop2rag_prefetch_seconds_total",
             "Time of retrievals for a draft, by outcome; all but `used` is wasted.",
             ["outcome"],
-            registry=registry,
         )
-        self.llm_errors = Counter(
+        self.llm_errors = counter(
             "hop2rag_llm_errors_total",
             "LLM calls that failed, by reason; hop2rag_llm_call_duration_seconds excludes them.",
             ["node", "reason"],
-            registry=registry,
         )
-        self.llm_retries = Counter(
+        self.llm_retries = counter(
             "hop2rag_llm_retries_total",
             "LLM calls that were sent again after the server refused them because of load (429 or 503).",
             ["node"],
-            registry=registry,
         )
-        self.json_repairs = Counter(
+        self.json_repairs = counter(
             "hop2rag_json_repairs_total",
             "LLM replies that were not the requested JSON, and were requested again.",
             ["node"],
-            registry=registry,
         )
         self.engine = EngineFamilies()
         registry.register(self.engine)
         self._start_at_zero(nodes, llm_nodes)
-
-    @staticmethod
-    def _by_node_and_hop(registry: CollectorRegistry, name: str, text: str) -> Counter:
-        return Counter(name, text, ["node", "hop"], registry=registry)
 
     def _start_at_zero(self, nodes: Sequence[str], llm_nodes: Sequence[str]) -> None:
         """Create every series of the closed sets, so that a rate includes the first event."""

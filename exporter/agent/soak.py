@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
@@ -26,35 +27,25 @@ class SoakMetrics:
 
     def __init__(self, registry: CollectorRegistry, actions: Iterable[tuple[str, str]]) -> None:
         self._actions = frozenset(actions)
-        self.paused = Gauge(
-            "hop2rag_soak_paused",
-            "1 while a soak is paused by an alert, a lost heartbeat, the engine or the disk.",
-            registry=registry,
+        counter, gauge = partial(Counter, registry=registry), partial(Gauge, registry=registry)
+        self.paused = gauge(
+            "hop2rag_soak_paused", "1 while a soak is paused by an alert, a lost heartbeat, the engine or the disk."
         )
-        self.level = Gauge(
-            "hop2rag_soak_concurrency", "Questions that a soak currently allows in flight.", registry=registry
-        )
-        self.actions = Counter(
+        self.level = gauge("hop2rag_soak_concurrency", "Questions that a soak currently allows in flight.")
+        self.actions = counter(
             "hop2rag_soak_actions_total",
             "Actions of a soak because of an alert; in a dry run, actions that it would have taken.",
             ["action", "alert"],
-            registry=registry,
         )
-        self.requests = Counter(
-            "hop2rag_soak_webhook_requests_total",
-            "Messages to a soak's webhook, by outcome.",
-            ["outcome"],
-            registry=registry,
+        self.requests = counter(
+            "hop2rag_soak_webhook_requests_total", "Messages to a soak's webhook, by outcome.", ["outcome"]
         )
-        self.ignored = Counter(
+        self.ignored = counter(
             "hop2rag_soak_alerts_ignored_total",
             "Alerts that a soak ignored: not one of our rules, not confirmed by Prometheus, or unreadable.",
             ["reason"],
-            registry=registry,
         )
-        self.restarts = Counter(
-            "hop2rag_soak_engine_restarts_total", "Restarts of an engine that had died or hung.", registry=registry
-        )
+        self.restarts = counter("hop2rag_soak_engine_restarts_total", "Restarts of an engine that had died or hung.")
         for action, alert in (*self._actions, (OTHER, OTHER)):
             self.actions.labels(action, alert)
         for outcome in REQUESTS:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import psutil
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-from exporter.host.procfs import Process, read_command_lines, read_process, read_processes
+from exporter.host.procfs import Process, pids, read_command_lines, read_process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -41,8 +41,8 @@ class Target:
         return None if root is None or root.has_ended else root
 
     def _named(self, command: str) -> int | None:
-        pids = [pid for pid, line in read_command_lines() if command in line and pid != os.getpid()]
-        found = [(process.started, process.pid) for process in map(read_process, pids) if process]
+        named = [pid for pid, line in read_command_lines() if command in line and pid != os.getpid()]
+        found = [(process.started, process.pid) for process in map(read_process, named) if process]
         return min(found)[1] if found else None
 
     def _listener(self) -> int | None:
@@ -82,7 +82,7 @@ class Tree:
             others: ids of processes that do not belong to this tree, nor do their descendants.
         """
         if self._root and not self._members:
-            self._members = _descendants(self._root, list(read_processes()), others)
+            self._members = _descendants(self._root, filter(None, map(read_process, pids())), others)
         return (
             len(self._members),
             sum(process.cpu_seconds for process in self._members),

@@ -54,14 +54,9 @@ def read_process(pid: int) -> Process | None:
     return None
 
 
-def read_processes() -> Iterator[Process]:
-    """Yield every process."""
-    yield from filter(None, map(read_process, _pids()))
-
-
 def read_command_lines() -> Iterator[tuple[int, str]]:
     """Yield id and command line of every process that has one."""
-    for pid in _pids():
+    for pid in pids():
         with suppress(OSError):
             with Path(psutil.PROCFS_PATH, str(pid), "cmdline").open("rb") as stream:
                 words = stream.read(COMMAND_BYTES).rstrip(b"\0")
@@ -69,5 +64,6 @@ def read_command_lines() -> Iterator[tuple[int, str]]:
                 yield pid, words.replace(b"\0", b" ").decode(errors="replace")
 
 
-def _pids() -> Iterator[int]:
+def pids() -> Iterator[int]:
+    """Return the ids of all processes."""
     return (int(entry.name) for entry in os.scandir(psutil.PROCFS_PATH) if entry.name.isdecimal())

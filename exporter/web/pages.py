@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import logging
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from html import escape
 from typing import TYPE_CHECKING
@@ -39,6 +40,7 @@ _SUFFIXES = {"counter": "_total", "info": "_info"}
 _OWN_FAMILY = ("_created", "_gcount", "_gsum")
 
 
+@dataclass(eq=False)
 class Pages:
     """Serves one registry and optionally one timeline.
 
@@ -46,21 +48,13 @@ class Pages:
     so 500 clients cost as much as one.
     """
 
-    def __init__(
-        self,
-        registry: Collector,
-        timeline: Callable[[], bytes] | None,
-        ready: Callable[[], bool],
-        title: str,
-        executor: Executor,
-    ) -> None:
-        self._registry = registry
-        self._timeline = timeline
-        self._ready = ready
-        self._title = title
-        self._executor = executor
-        self._has_failed = False
-        self._running: dict[tuple[str, ...], asyncio.Future[bytes]] = {}
+    registry: Collector
+    timeline: Callable[[], bytes] | None
+    ready: Callable[[], bool]
+    title: str
+    executor: Executor
+    _has_failed: bool = field(init=False, default=False)
+    _running: dict[tuple[str, ...], asyncio.Future[bytes]] = field(init=False, default_factory=dict)
 
     def app(self) -> Starlette:
         """Return the ASGI application; every page answers GET and HEAD, anything else gets a 405."""
@@ -70,13 +64,13 @@ class Pages:
             Route("/-/healthy", self._healthy),
             Route("/-/ready", self._is_ready),
         ]
-        if self._timeline is not None:
-            routes.append(Route("/metrics/timeline", partial(self._render_timeline, self._timeline)))
+        if self.timeline is not None:
+            routes.append(Route("/metrics/timeline", partial(self._render_timeline, self.timeline)))
         return Starlette(routes=routes)
 
     async def _metrics(self, request: Request) -> Response:
         encode, content_type = negotiate(",".join(request.headers.getlist("accept")))
-        return await self._exposition(request, content_type, partial(encode, self._registry))
+        return await self._exposition(request, content_type, partial(encode, self.registry))
 
     async def _render_timeline(self, timeline: Callable[[], bytes], request: Request) -> Response:
         return await self._exposition(request, CONTENT_TYPE_PLAIN_0_0_4, timeline)
@@ -89,7 +83,7 @@ class Pages:
         variant = (request.url.path, *headers.values())
         running = self._running.get(variant)
         if running is None:
-            running = asyncio.get_running_loop().run_in_executor(self._executor, render)
+            running = asyncio.get_running_loop().run_in_executor(self.executor, render)
             running.add_done_callback(lambda _: self._running.pop(variant))
             self._running[variant] = running
         try:
@@ -107,12 +101,12 @@ class Pages:
         return PlainTextResponse("Healthy.\n")
 
     async def _is_ready(self, _: Request) -> Response:
-        return PlainTextResponse("Ready.\n") if self._ready() else PlainTextResponse("Not ready.\n", 503)
+        return PlainTextResponse("Ready.\n") if self.ready() else PlainTextResponse("Not ready.\n", 503)
 
     async def _landing(self, _: Request) -> Response:
-        paths = ["/metrics", *(["/metrics/timeline"] if self._timeline else []), "/-/healthy", "/-/ready"]
+        paths = ["/metrics", *(["/metrics/timeline"] if self.timeline else []), "/-/healthy", "/-/ready"]
         links = "".join(f'<li><a href="{path}">{path}</a></li>' for path in paths)
-        title = escape(self._title)
+        title = escape(self.title)
         return HTMLResponse(
             f'<!DOCTYPE html><html lang="en"><title>{title}</title><h1>{title}</h1><ul>{links}</ul></html>\n'
         )

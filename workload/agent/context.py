@@ -21,11 +21,6 @@ if TYPE_CHECKING:
     Place = tuple[int, int]  # of a document, and of a sentence in it
 
 
-def count_nothing(_: str) -> int:
-    """Return 0: if everything is taken, nothing has to be counted."""
-    return 0
-
-
 @dataclass(frozen=True)
 class Context:
     """Chooses sentences of passages.
@@ -36,13 +31,13 @@ class Context:
             only h/`max_hops` of the budget, so a question pays for more context only if it continues.
         budget_tokens: the budget for the passages of one prompt.
         max_hops: the number of hops after which the loop ends.
-        count: returns the number of tokens of a text.
+        count: returns the number of tokens of a text; `all` counts none.
     """
 
     selection: Selection = "all"
     budget_tokens: int = 0
     max_hops: int = 1
-    count: Callable[[str], int] = count_nothing
+    count: Callable[[str], int] = len
 
     def limited(self, state: Hop2RagState) -> Hop2RagState:
         """Return the state with `fresh` and `evidence` cut to the budget."""

@@ -77,14 +77,11 @@ def _verdict(summary: AbSummary, arm: str) -> str:
     if predicted["inside_measured_interval"] is not None:
         theory += ", inside the interval" if predicted["inside_measured_interval"] else ", OUTSIDE the interval"
     doubted = doubts(compared, predicted["change"], arm, summary["control"][arm])
+    confounded = " (order-confounded: AB order)" if summary["order"] == "AB" else ""
     return (
-        f"{arm} against {summary['first']}: {found}, end to end {change(whole)}{_confounded(summary)}; "
+        f"{arm} against {summary['first']}: {found}, end to end {change(whole)}{confounded}; "
         f"{theory}{doubted}; uncached prefill {change(tokens)} per question."
     )
-
-
-def _confounded(summary: AbSummary) -> str:
-    return " (order-confounded: AB order)" if summary["order"] == "AB" else ""
 
 
 def _of_prefetch(summary: AbSummary, arm: str) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 from workload.analysis.ab import end_to_end
 from workload.analysis.prefetch_bound import Hop, prefetch_bound
-from workload.analysis.prefetch_drafts import DraftQuery, Source, drafts_of, needs_of
+from workload.analysis.prefetch_drafts import Source, drafts_of, needs_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -72,8 +72,8 @@ def bound_by_question(data: RunData, first: str, rows: Sequence[Row], source: st
         if row["outcome"] != "unneeded":
             ended[row["question_id"], row["hop"]].append(row["outcome"] == "used")
     asked = [row for row in data.questions if row["arm"] == first and row["outcome"] == "ok"]
-    drafts = [draft for draft in drafts_of(data.calls_of(first), {}) if _is_from(draft, source)]
-    known = {draft.place: draft.at for draft in drafts}
+    drafts, origin = drafts_of(data.calls_of(first), {}), DRAFTED_FROM[source]
+    known = {draft.place: draft.at for draft in drafts if draft.source == origin[draft.place[1] == 1]}
     needs = needs_of(asked, [row for row in data.stages if row["arm"] == first])
     ids = {row["id"]: row["question_id"] for row in asked}
     blocks = Counter(ids.values())
@@ -97,7 +97,3 @@ def share_of_bound(data: RunData, first: str, other: str, allowed: Mapping[str, 
         return None
     saved = sum(before[question] - after[question] for question in shared)
     return {"saved_seconds": saved / len(shared), "bound_seconds": bound / len(shared), "share": saved / bound}
-
-
-def _is_from(draft: DraftQuery, source: str) -> bool:
-    return DRAFTED_FROM[source][draft.place[1] == 1] == draft.source

@@ -69,18 +69,8 @@ def survey_schema(persist_dir: Path, collection: str) -> None:
         _require_schema(database, persist_dir, collection)
 
 
-@contextmanager
-def opened(persist_dir: Path) -> Iterator[Client]:
-    """Yield a client without telemetry, and close it at the end."""
-    client = open_client(persist_dir)
-    try:
-        yield client
-    finally:
-        client.close()
-
-
 def open_client(persist_dir: Path) -> Client:
-    """Open the store at `persist_dir`, which Chroma creates if it is missing; call `survey` first."""
+    """Open the store at `persist_dir` without telemetry; Chroma creates a missing one. Call `survey` first."""
     # imported late: it takes most of a second, which commands without a store do not need
     import chromadb  # noqa: PLC0415
     from chromadb.config import Settings  # noqa: PLC0415
@@ -196,7 +186,6 @@ def _read_schema(database: sqlite3.Connection) -> dict[str, int]:
 def _installed_schema() -> dict[str, int]:
     """Return the schema of the installed chromadb. It publishes no schema, so a store is created and read."""
     with tempfile.TemporaryDirectory() as folder:
-        with opened(Path(folder)):
-            pass
+        open_client(Path(folder)).close()
         with closing(connect(Path(folder))) as database:
             return _read_schema(database)

@@ -48,8 +48,7 @@ class MiniLmEmbedder:
     name = "all-MiniLM-L6-v2"
     dimension = 384
 
-    def __init__(self, batch_size: int = 32) -> None:
-        self._batch_size = batch_size
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._model: Any = None
 
@@ -74,9 +73,7 @@ class MiniLmEmbedder:
             return np.empty((0, self.dimension), dtype=np.float32)
         # torch uses every core for a batch, and the tokenizer's truncation state is shared
         with self._lock, on_one_thread() if len(texts) == 1 else nullcontext():
-            vectors = self._model.encode(
-                list(texts), batch_size=self._batch_size, normalize_embeddings=True, show_progress_bar=False
-            )
+            vectors = self._model.encode(list(texts), normalize_embeddings=True, show_progress_bar=False)
         return np.asarray(vectors, dtype=np.float32)
 
     def _read(self) -> Any:
@@ -125,9 +122,6 @@ class QueryBatcher:
 
     There is no timer, so a text never waits for a batch to fill. Padding to the longest text of a batch may change a
     vector by a rounding error of single precision.
-
-    Attributes:
-        texts, batches: how many were encoded, and in how many calls.
     """
 
     def __init__(self, embedder: Embedder, max_batch: int = MAX_BATCH) -> None:
@@ -135,7 +129,6 @@ class QueryBatcher:
         self._max_batch = max_batch
         self._waiting: list[tuple[str, asyncio.Future[NDArray[np.float32]]]] = []
         self._worker: asyncio.Task[None] | None = None
-        self.texts = self.batches = 0
 
     async def encode(self, text: str) -> NDArray[np.float32]:
         """Return the unit vector of a text, shape (dimension,). Raises what the embedder raises."""
@@ -148,19 +141,12 @@ class QueryBatcher:
     async def _work(self) -> None:
         while self._waiting:
             batch, self._waiting = self._waiting[: self._max_batch], self._waiting[self._max_batch :]
-            self.texts += len(batch)
-            self.batches += 1
             try:
                 vectors = await asyncio.to_thread(self._embedder.encode, [text for text, _ in batch])
             except Exception as error:  # noqa: BLE001 - it is raised in all that wait
-                for _, waiting in batch:
-                    _fail(waiting, error)
+                for waiting in (waiting for _, waiting in batch if not waiting.done()):
+                    waiting.set_exception(error)
             else:
                 for (_, waiting), vector in zip(batch, vectors, strict=True):
                     if not waiting.done():  # its question was cancelled meanwhile
                         waiting.set_result(vector)
-
-
-def _fail(waiting: asyncio.Future[NDArray[np.float32]], error: Exception) -> None:
-    if not waiting.done():
-        waiting.set_exception(error)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import json
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -16,15 +17,16 @@ from workload.corpus.chroma import (
     PARTS,
     explained,
     misfit,
+    open_client,
     open_collection,
-    opened,
     survey_schema,
 )
-from workload.corpus.manifest import IndexManifest, content_hash, manifest_path, read_manifest, write_manifest
+from workload.corpus.manifest import IndexManifest, content_hash, manifest_path, read_manifest
 from workload.corpus.memory import index_bytes, require_memory
 from workload.corpus.probe import probe
 from workload.corpus.store import check
 from workload.errors import DependencyDownError, UsageError
+from workload.files import atomic_file
 from workload.files.enclosed import refuse_ways_out
 
 if TYPE_CHECKING:
@@ -73,7 +75,7 @@ def build(
     with explained(persist_dir, collection), _only_builder(persist_dir, collection):
         if (persist_dir / DATABASE).exists():
             survey_schema(persist_dir, collection)
-        with opened(persist_dir) as client:
+        with closing(open_client(persist_dir)) as client:
             finished = _finished(client, persist_dir, collection, mark, replace=replace)
             if not finished:
                 require_memory(persist_dir, collection, index_bytes(len(wanted), embedder.dimension))
@@ -84,7 +86,8 @@ def build(
                 fill(target, wanted, embedder, min(batch_size, client.get_max_batch_size()), progress)
                 _require_all(target, wanted, persist_dir)
                 finished = _manifest(collection, embedder, len(wanted), mark[MARK_CONTENT])
-                write_manifest(finished, persist_dir)
+                text = json.dumps(asdict(finished), indent=2)
+                atomic_file.write(manifest_path(persist_dir, collection), text)
     check(persist_dir, collection, embedder)
     return finished
 

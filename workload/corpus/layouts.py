@@ -32,18 +32,6 @@ ALIASES = "answer_aliases"
 MUSIQUE_TYPE = re.compile(r"(\d+hop)\d*__")
 
 
-def read_question(path: Path, place: str, value: Any) -> Question:
-    """Return the question in a row.
-
-    Without an answer (a blind test set, an unanswerable question) `answer` is None, and the question is not scored.
-
-    Raises:
-        UsageError: a field is missing or malformed; the message names the row, the field and what is expected.
-    """
-    row = Row(path, place, value)
-    return _musique(row) if "paragraphs" in row.value else _hotpotqa(row)
-
-
 class Row:
     """One row, with its place in the file for error messages."""
 
@@ -179,7 +167,8 @@ def _musique(row: Row) -> Question:
 def load(path: Path) -> tuple[Question, ...]:
     """Read a file of questions in one of the layouts that `workload.corpus.layouts` knows.
 
-    A supporting fact may name a sentence that its paragraph does not have: the published files have some of these.
+    Without an answer (a blind test set, an unanswerable question) `answer` is None, and the question is not scored. A
+    supporting fact may name a sentence that its paragraph does not have: the published files have some of these.
 
     Raises:
         UsageError: the file cannot be read, is empty, or has a malformed row; the message names the row and the field.
@@ -187,7 +176,8 @@ def load(path: Path) -> tuple[Question, ...]:
     questions: list[Question] = []
     places: dict[str, str] = {}
     for place, value in read_rows(path):
-        question = read_question(path, place, value)
+        row = Row(path, place, value)
+        question = _musique(row) if "paragraphs" in row.value else _hotpotqa(row)
         if (first := places.setdefault(question.id, place)) != place:
             expected = f"an id of its own; {first} has the same"
             raise UsageError(f"{path}: {place}, field _id: expected {expected}.", "Correct the file.")

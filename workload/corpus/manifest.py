@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from workload.errors import StorageError, UsageError
-from workload.files import atomic_file
 from workload.files.enclosed import json_of
 from workload.paths import inside
 
@@ -69,15 +67,6 @@ def read_manifest(persist_dir: Path, collection: str) -> IndexManifest | None:
     if manifest.collection != collection:
         raise UsageError(f"{path} describes the collection {manifest.collection}.", f"Expected {collection}.")
     return manifest
-
-
-def write_manifest(manifest: IndexManifest, persist_dir: Path) -> None:
-    """Write the manifest atomically.
-
-    Raises:
-        StorageError: the disk is full or not writable.
-    """
-    atomic_file.write(manifest_path(persist_dir, manifest.collection), json.dumps(asdict(manifest), indent=2))
 
 
 def _not_a_manifest(path: Path) -> UsageError:

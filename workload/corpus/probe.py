@@ -7,11 +7,12 @@ import os
 import struct
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from workload.corpus.chroma import MARK_CONTENT, RESTORE, open_collection, opened, unusable
+from workload.corpus.chroma import MARK_CONTENT, RESTORE, open_client, open_collection, unusable
 from workload.errors import DependencyDownError
 from workload.services.child_environment import PYTHON, child_environment
 
@@ -65,7 +66,7 @@ def probe(persist_dir: Path, collection: str) -> Probed:
 def examine(persist_dir: Path, collection: str) -> Probed:
     """Return the facts of a collection, opened in this process."""
     _require_whole(persist_dir)
-    with opened(persist_dir) as client:
+    with closing(open_client(persist_dir)) as client:
         found = open_collection(client, collection)
         index = found.configuration_json.get("hnsw") or {}
         sample: Any = found.get(limit=1, include=["documents", "embeddings"])

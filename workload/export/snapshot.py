@@ -61,7 +61,7 @@ def frames(panel: Panel, answers: Sequence[PanelSeries]) -> list[Json]:
         return _table_frames(panel, answers)
     return [
         _frame(
-            _ref_id(panel, answer),
+            _letter(panel.lines.index(answer.line)),
             [
                 _times(_milliseconds(answer)),
                 (
@@ -124,10 +124,6 @@ def _times(milliseconds: list[Any]) -> Column:
 
 def _milliseconds(answer: PanelSeries) -> list[int]:
     return [round(time * 1000) for time in answer.times.tolist()]
-
-
-def _ref_id(panel: Panel, answer: PanelSeries) -> str:
-    return _letter(panel.lines.index(answer.line))
 
 
 def _letter(place: int) -> str:

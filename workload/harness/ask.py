@@ -59,7 +59,8 @@ class Answered:
                 table.add_row(name, str(visit["hop"]), f"{visit['duration_seconds']:.3f}", style="dim")
                 continue
             call = started.get((visit["node"], visit["hop"]))
-            tokens = [_cell(call.get(column)) for column in TOKEN_COLUMNS] if call else []
+            known = [call.get(column) for column in TOKEN_COLUMNS] if call else []
+            tokens = ["" if count is None else str(count) for count in known]
             ttft = f"{call['ttft_seconds']:.3f}" if call and call["ttft_seconds"] is not None else ""
             seconds = f"{visit['duration_seconds']:.3f}"
             table.add_row(visit["node"], str(visit["hop"]), seconds, ttft, *tokens)
@@ -70,10 +71,6 @@ class Answered:
             say(console, f"supporting fact: {title}, sentence {sentence}")
         end = self.answer.reason or f"{self.answer.termination} after {self.answer.hops} hops"
         console.print(Text.assemble(("Answer:", "bold"), plain(f" {self.answer.answer or '(none)'}  ({end})")))
-
-
-def _cell(tokens: int | None) -> str:
-    return "" if tokens is None else str(tokens)
 
 
 def ask_once(question: str, settings: Settings, progress: Progress, show: Callable[[Answered], object]) -> None:

@@ -17,6 +17,7 @@ from workload.engine.docker import docker_launcher
 from workload.engine.endpoint import open_client
 from workload.engine.facts import read_facts
 from workload.engine.key import read_key
+from workload.engine.launcher import TRACES_FLAG
 from workload.engine.selection import process_launcher
 from workload.engine.supervised import SharedEngine
 from workload.errors import UsageError
@@ -37,7 +38,6 @@ from workload.services.prometheus import PrometheusClient
 from workload.services.prometheus_binary import find_prometheus
 from workload.services.prometheus_server import AttachedPrometheus, LocalPrometheus, loopback_session, targets_folder
 from workload.services.targets import TargetFiles
-from workload.services.tracing import engine_flags
 from workload.settings import MEASURED, EngineSettings, Places, Settings
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def launcher_of(engine: EngineSettings, places: Places, console: Console) -> Lau
             served_model=engine.served_model,
             key=read_key(),
         )
-    extra = (*engine.engine_args, *engine_flags(places.otlp_endpoint))
+    extra = (*engine.engine_args, *((TRACES_FLAG, places.otlp_endpoint) if places.otlp_endpoint else ()))
     by = requester(console)
     return process_launcher(engine.engine_python, engine.model, extra, places.engine_port, cache_dir(), console, by)
 

@@ -175,7 +175,8 @@ class LocalAlertmanager(SharedServer):
         try:
             return str(self.token_file) in self.client.configuration()
         except DependencyDownError as error:
-            if _wants_a_password(error):
+            response = getattr(error.__cause__, "response", None)
+            if response is not None and response.status_code == HTTPStatus.UNAUTHORIZED:
                 return False  # ours would have accepted the password that we know
             raise
 
@@ -194,11 +195,6 @@ class LocalAlertmanager(SharedServer):
 
     def _rendered(self) -> str:
         return render_config(asset("prometheus/alertmanager.yml"), webhook=self._webhook, token_file=self.token_file)
-
-
-def _wants_a_password(error: Exception) -> bool:
-    response = getattr(error.__cause__, "response", None)
-    return response is not None and response.status_code == HTTPStatus.UNAUTHORIZED
 
 
 def folder_of(cache: Path, address: str) -> Path:

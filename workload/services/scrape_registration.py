@@ -6,11 +6,9 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from workload.errors import DependencyDownError
 from workload.promql.selectors import selector
-from workload.services.prometheus import NoDataError, PrometheusClient, PrometheusError, Series
+from workload.services.prometheus import NoDataError, PrometheusClient, PrometheusError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -153,12 +151,7 @@ def _first_scrapes(client: PrometheusClient, labels: ArmLabels, after: float) ->
     except NoDataError:
         return {}
     return {
-        (series.labels["job"], series.labels["instance"]): instant
+        (series.labels["job"], series.labels["instance"]): float(good.min())
         for series in found
-        if (instant := _first_success(series, after)) is not None
+        if (good := series.times[(series.values == 1.0) & (series.times > after)]).size
     }
-
-
-def _first_success(series: Series, after: float) -> float | None:
-    good = series.times[(series.values == 1.0) & (series.times > after)]
-    return float(np.min(good)) if good.size else None

@@ -53,8 +53,3 @@ def exported_spans(endpoint: str | None, environ: Mapping[str, str] = os.environ
         yield AgentTracer(provider.get_tracer("hop2rag"), AGENT)
     finally:
         provider.shutdown()
-
-
-def engine_flags(endpoint: str | None) -> tuple[str, ...]:
-    """Return the flags with which vLLM exports its own spans to the same collector."""
-    return ("--otlp-traces-endpoint", endpoint) if endpoint else ()

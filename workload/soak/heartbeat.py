@@ -81,11 +81,9 @@ class Heartbeat:
             self._lost = lost
             if self._steering.actions.act("pause", WATCHDOG, f"safe state: {lost}"):
                 self._pace.pause(HEARTBEAT)
-        elif not lost and (self._lost or self._steering.is_in_doubt or self._is_due()):
+        is_due = self._monotonic() - self._reconciled_at >= RECONCILE_SECONDS
+        if not lost and (self._lost or self._steering.is_in_doubt or is_due):
             await self._reconcile()
-
-    def _is_due(self) -> bool:
-        return self._monotonic() - self._reconciled_at >= RECONCILE_SECONDS
 
     def _loss(self) -> str | None:
         now = self._monotonic()

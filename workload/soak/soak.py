@@ -13,6 +13,7 @@ import psutil
 from workload.errors import StorageError, UsageError
 from workload.harness.loops import main_failure
 from workload.services.own_thread import in_own_thread
+from workload.services.process import process_tree
 from workload.soak.checkpoint import Checkpoint
 from workload.soak.display import Display, RecentFigures, status_line
 from workload.soak.pace import DISK, Pace
@@ -53,12 +54,8 @@ def steady(
 
 def resident_bytes(pid: int | None) -> int | None:
     """Return the resident memory of a process and its children; None if the process is not visible."""
-    if pid is None:
-        return None
     try:
-        process = psutil.Process(pid)
-        family = [process, *process.children(recursive=True)]
-        return sum(one.memory_info().rss for one in family)
+        return sum(psutil.Process(each).memory_info().rss for each in process_tree(pid) or ()) or None
     except psutil.Error:
         return None
 

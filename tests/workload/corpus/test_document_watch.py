@@ -28,8 +28,9 @@ WRITES = {
 PROGRAM = """
 import sys
 from pathlib import Path
-from workload.corpus.chroma import opened, open_collection
-with opened(Path(sys.argv[1])) as client:
+from contextlib import closing
+from workload.corpus.chroma import open_client, open_collection
+with closing(open_client(Path(sys.argv[1]))) as client:
     collection = open_collection(client, sys.argv[2])
     sample = collection.get(limit=1, include=["embeddings"])
     first, vector = sample["ids"][0], sample["embeddings"][0]

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from rich.progress import Progress
 
-from workload.corpus.chroma import open_collection, opened
+from workload.corpus.chroma import open_client, open_collection
 from workload.corpus.index import build
 from workload.corpus.manifest import content_hash, read_manifest
 from workload.corpus.store import Store, check
@@ -105,7 +106,7 @@ def test_a_killed_build_is_not_used_and_goes_on(
         check(folder, COLLECTION, embedder)
     assert build(paragraphs, folder, COLLECTION, embedder, batch_size=100).count == len(paragraphs)
     assert embedder.encoded <= len(paragraphs) - 100 * int(batches)
-    with opened(folder) as client:
+    with closing(open_client(folder)) as client:
         stored: Any = open_collection(client, COLLECTION).get(include=["embeddings"])
     assert sorted(stored["ids"]) == sorted(paragraph.id for paragraph in paragraphs)
     assert stored["embeddings"].shape == (len(paragraphs), 48)
@@ -152,7 +153,7 @@ def test_a_foreign_collection_is_never_touched(
     tmp_path: Path, paragraphs: tuple[Paragraph, ...], embedder: WordEmbedder
 ) -> None:
     """The store named in the environment may be the work of weeks by somebody else."""
-    with opened(tmp_path) as client:
+    with closing(open_client(tmp_path)) as client:
         foreign = client.create_collection(COLLECTION, embedding_function=None)
         foreign.add(ids=["a", "b"], embeddings=embedder.encode(["sea salt", "rye bread"]), documents=["Salt.", "Rye."])
     for may_replace in (False, True):
@@ -163,7 +164,7 @@ def test_a_foreign_collection_is_never_touched(
 
 def test_a_foreign_store_can_be_searched(tmp_path: Path, embedder: WordEmbedder) -> None:
     """The plan's own store was made by other code: other metadata, another space, no manifest."""
-    with opened(tmp_path) as client:
+    with closing(open_client(tmp_path)) as client:
         foreign = client.create_collection(COLLECTION, embedding_function=None)
         foreign.add(
             ids=["a", "b"],

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from workload.corpus.chroma import opened
+from workload.corpus.chroma import open_client
 from workload.corpus.index import build
 from workload.corpus.store import check
 from workload.errors import DependencyDownError, Hop2RagError, StorageError, UsageError
@@ -54,13 +54,13 @@ def _edit_manifest(old: str, new: str) -> Fault:
 
 def _empty(folder: Path) -> None:
     shutil.rmtree(folder)
-    with opened(folder) as client:
+    with closing(open_client(folder)) as client:
         client.create_collection(COLLECTION, embedding_function=None)
 
 
 def _without_texts(folder: Path) -> None:
     shutil.rmtree(folder)
-    with opened(folder) as client:
+    with closing(open_client(folder)) as client:
         vector = np.ones((1, 48), dtype=np.float32)
         client.create_collection(COLLECTION, embedding_function=None).add(ids=["1"], embeddings=vector)
 

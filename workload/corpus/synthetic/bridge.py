@@ -36,8 +36,6 @@ ASKED: dict[tuple[str, str], tuple[str, ...]] = {
     ("organisation", "founder"): ("Who founded {bridge}?", "Who was the founder of {bridge}?"),
     ("organisation", "seat"): ("Where is {bridge} based?", "In which place does {bridge} have its seat?"),
 }
-TYPE_OF_BRIDGE = {"creator": "person", "publisher": "organisation", "setting": "place", "birthplace": "place",
-                  "employer": "organisation", "seat": "place", "founder": "person"}  # fmt: skip
 
 
 @dataclass(frozen=True)
