@@ -41,7 +41,6 @@ class Collectors:
 
     Args:
         collectors: name, as in `--collector.NAME`, -> collector.
-        clock: seconds, monotonic.
         seconds: how long a scrape waits for a collector; a slower one is left out.
     """
 

@@ -46,8 +46,6 @@ class TimedCall(Generic[T]):
     Args:
         function: what is called; it may hang forever and raise anything.
         seconds: the time limit of each call.
-        name: the name of the thread.
-        clock: seconds, monotonic.
     """
 
     function: Callable[[], T]

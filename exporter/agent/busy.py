@@ -21,9 +21,6 @@ class BusySeconds(Collector):
     """Splits the wall time of a load into four activities that add up to it.
 
     Time is credited when an activity starts or ends, and at each scrape, so a counter moves during a long call too.
-
-    Args:
-        clock: seconds, monotonic.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

@@ -35,9 +35,6 @@ class Recorder:
     """Where operations are recorded.
 
     Args:
-        metrics: the agent's instruments.
-        activity: the timeline of node visits.
-        busy: the busy seconds of retrieval and generation.
         clock: seconds, monotonic.
         tracer: starts the spans; by default nothing is traced.
     """

@@ -47,8 +47,6 @@ class GpuRecord:
     hung GPU has no values instead of old ones. A GPU that answers without reporting its memory is up all the same.
 
     Args:
-        device: the GPU.
-        clock: the clock of the sampler.
         depth: how many memory samples are kept.
     """
 

@@ -44,7 +44,6 @@ class ReplayReader:
 
     Args:
         path: the recording.
-        clock: seconds, monotonic.
     """
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:

@@ -124,7 +124,6 @@ class ProcessCollector:
 
     Args:
         targets: role, `engine` or `agent` -> its process tree.
-        clock: seconds, monotonic.
     """
 
     def __init__(self, targets: Mapping[str, Target], clock: Callable[[], float] = time.monotonic) -> None:

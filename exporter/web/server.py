@@ -70,7 +70,6 @@ class BackgroundServer:
     """Serves an ASGI application from a thread of its own, within limits of connections and time, until closed.
 
     Args:
-        app: the application.
         host: the address to listen on.
         port: the port, 0 for a free one.
         flag: the user's flag for the address, which the error names if the address cannot be used.

@@ -27,8 +27,6 @@ class Backoff:
         retries: the most retries of one call.
         first_seconds: the longest wait before the first retry.
         longest_seconds: no wait exceeds one and a half times this; if a server asks for more, the call is given up.
-        sleep: waits for the given seconds.
-        random: the source of the jitter.
     """
 
     retries: int = 4

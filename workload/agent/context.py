@@ -30,7 +30,6 @@ class Context:
             that the reranker scores highest against question and query; `progressive`: as `truncate`, but hop h has
             only h/`max_hops` of the budget, so a question pays for more context only if it continues.
         budget_tokens: the budget for the passages of one prompt.
-        max_hops: the number of hops after which the loop ends.
         count: returns the number of tokens of a text; `all` counts none.
     """
 

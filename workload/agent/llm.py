@@ -97,7 +97,6 @@ class Llm:
 
     Args:
         client: must not retry by itself (`max_retries=0`): a hidden retry would count the time of a call twice.
-        model: the served model name.
         timeout_seconds: the time limit of a whole call, stream included.
         has_token_ids: whether the server supports `return_token_ids` (vLLM from 0.10.2).
         has_cache_salt: whether it supports `cache_salt` (vLLM from 0.9).

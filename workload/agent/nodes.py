@@ -34,9 +34,6 @@ class Hop2RagNodes:
     """The nodes and their dependencies.
 
     Args:
-        max_hops: the number of hops after which the loop ends.
-        layout: the order of the parts of a prompt.
-        context: selects the passages of a prompt.
         prefetch: retrieves for drafts of the next query; None to disable it.
         sleep: puts the engine to sleep during retrieval; None to disable it.
     """

@@ -23,9 +23,6 @@ class Retrieval:
     """The agent's retrieval.
 
     Args:
-        embedder: turns the query into a vector.
-        store: what is searched.
-        k: the number of documents per query.
         execution: `threads` lets other workers continue meanwhile; `blocking` blocks them, as a synchronous agent does;
             `batched` embeds queries that wait at the same time together.
         delay_seconds: added to each search, to simulate a remote store.

@@ -67,10 +67,7 @@ def hit_rates(data: RunData, arm: str) -> HitRates:
     # With caching off the engine counts nothing, so subtracting the responses' tokens would leave less than zero.
     cached_left = _left(hits, cached, other_cached) if is_on else None
     prompt_left = _left(queries, prompt, other_prompt) if is_on else None
-    unequal = (
-        call for call in calls if call["cached_tokens"] is None or call["cached_tokens"] != call["reusable_tokens"]
-    )
-    different = list(unequal) if is_on else []
+    different = [call for call in calls if not _equals_bound(call)] if is_on else []
     return {
         "prefix_caching": state,
         "calls": len(calls),

@@ -70,7 +70,6 @@ class Mark:
     """The state of a collection.
 
     Attributes:
-        documents: their number.
         writes: the number of its latest write, updates included; None if unknown.
     """
 

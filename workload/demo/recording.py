@@ -65,7 +65,6 @@ class Recording:
     """A recording as `benchmarks/reference_run` writes it.
 
     Attributes:
-        folder: its folder.
         label: the hardware and model that were recorded; every picture repeats it.
         start, end: times of the first and the last sample, in seconds since the epoch.
         runs: names of the runs with at least one closed window, in order of time.

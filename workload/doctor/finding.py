@@ -28,7 +28,6 @@ class Finding:
         part: "vLLM", "Prometheus" or "Grafana".
         subject: the aspect, such as a fact's key in `prometheus/vllm_metrics.yaml`.
         level: `ok`; `note` for something correct that is worth knowing; `fault` for something to repair.
-        says: the finding.
         remedy: what to do, or "" for nothing.
     """
 

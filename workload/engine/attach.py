@@ -31,14 +31,11 @@ class AttachLauncher:
 
     Args:
         endpoint: its URL; checked at once (`UsageError`).
-        console: where progress goes.
         canary_timeout_seconds: how long a canary may take before it counts as unanswered.
         patience_seconds: how long to wait until the server is restarted with the arm.
         served_model: the name of one of the server's models; None for the first.
         key: the server's API key, if it requires one.
         command: what starts a profile there, with `{profile}` for its name; by default vLLM's own command line.
-        clock: seconds, monotonic.
-        sleep: waits the given seconds.
     """
 
     endpoint: str

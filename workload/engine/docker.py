@@ -37,8 +37,6 @@ class DockerLauncher:
     """Restarts the service `vllm` with a profile, and pauses the continuous load of the service `workload` meanwhile.
 
     Args:
-        client: Docker's client.
-        console: where progress goes.
         endpoint: the published address of the service; checked at once (`UsageError`).
         project: the compose project, if several run.
         served_model: the name of one of the engine's models; None for the first.

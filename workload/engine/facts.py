@@ -32,13 +32,9 @@ class EngineFacts:
     """Facts that a server reports, from `/version`, `/v1/models` and `cache_config_info` on `/metrics`.
 
     Attributes:
-        version: vLLM's version, such as "0.32.0".
         model: the name that requests use: the requested one, else the first served.
         model_path: the folder or repository of the model, or of an adapter's base model.
-        max_model_len: longest context, in tokens.
-        block_size: tokens per KV block.
         num_gpu_blocks: blocks in the KV pool, on CPU engines too; one of them is the null block.
-        prefix_caching: whether prefix caching is on.
         kv_pool_bytes: the reported size of the KV pool. If only its blocks are reported, as by 0.22.1 on a GPU, their
             tokens times the bytes per token by the model's config, if that is visible.
         kv_block_bytes: `kv_pool_bytes / num_gpu_blocks` in whole bytes, too large by less than one block in the

@@ -48,10 +48,7 @@ class EngineInstallation:
     """An interpreter and a model that start an engine.
 
     Attributes:
-        python: the interpreter that has vLLM.
         model: the folder of the model, its tokenizer and its chat template.
-        served_model_name: the name that requests use.
-        vllm_version: the version of vLLM, such as "0.32.0".
     """
 
     python: Path

@@ -40,7 +40,6 @@ class RunningEngine:
 
     Attributes:
         endpoint: its URL, without `/v1`.
-        facts: the facts that it reports.
         argv: its command line, None if it is not visible.
         pid: its process id, None if it is not visible.
         key: its API key for `/v1`; None if it requires none.
@@ -70,17 +69,14 @@ class ProcessLauncher:
     """Starts engines of an installation on a port of this host.
 
     Args:
-        installation: interpreter, model and version.
         log_folder: where `vllm-<profile>.log` goes.
         console: where progress and, on failure, the last log lines go.
-        port: where the engine listens.
         device: what vLLM was built for.
         extra: further arguments of the server, after the profile's.
         timeout_seconds: how long a start may take.
         canary_timeout_seconds: how long a canary may take before it counts as unanswered.
         key: the API key to require; passed in the engine's environment.
         cache: the folder that contains the locks of our commands; by default the parent of `log_folder`.
-        by: the command that starts engines.
     """
 
     installation: EngineInstallation

@@ -39,9 +39,6 @@ class VllmProfile:
         name: the profile's name in `PROFILES`, in labels and in results.
         prefix_caching: on, off; the default is on from 0.8.0 and off before.
         chunked_prefill: on; the default depends on version and model.
-        max_model_len: longest context, in tokens.
-        max_num_seqs: most sequences in a batch.
-        max_num_batched_tokens: most tokens in one engine step.
         num_gpu_blocks: blocks of the KV pool, the null block included, in place of as many as memory allows.
         kv_offloading_gib: host memory that evicted KV blocks go to, in GiB; CUDA only.
         sleep_mode: the engine can be put to sleep and woken up; CUDA only.

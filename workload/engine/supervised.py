@@ -39,10 +39,7 @@ class SupervisedEngine:
 
     Args:
         launcher: starts the engine.
-        profile: the engine's profile.
         restarts: whether the engine is ours to restart; another user's is only waited for.
-        clock: seconds, monotonic.
-        sleep: waits the given seconds.
     """
 
     def __init__(

@@ -48,7 +48,6 @@ class PanelSeries:
     Attributes:
         line: the query that returned it.
         legend: distinguishes the series from the panel's others, with its arm.
-        labels: its labels.
         times: (n,) in seconds since the epoch; n is 1 for an instant query.
         values: (n,), NaN for a gap.
     """

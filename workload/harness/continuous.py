@@ -36,14 +36,10 @@ class ContinuousLoad:
     """Asks the corpus' questions, shuffled anew in each lap, and pauses while an experiment uses the engine.
 
     Args:
-        settings: of the agent.
         rate: most questions per second; the pauses between them are exponential.
         launcher: brings the engine up, or waits for it.
         targets: the target files of Prometheus, in whose folder its lock is.
-        corpus, embedder: what the agent searches.
-        console: where it prints its progress.
         pause_reasons: returns the reasons to pause now, such as alerts; nothing is sent while there are any.
-        sleep: waits the given seconds.
         engine: the claim of the engine, where others may claim it without Prometheus' targets.
     """
 

@@ -24,7 +24,6 @@ class EngineGate:
     Args:
         probe: blocks until a canary completion is answered, or raises a `Hop2RagError`.
         patience_seconds: how long the engine may be silent before the run ends.
-        clock: seconds, monotonic.
         breaker: while it is open, because the engine refuses call after call, all workers wait too.
     """
 

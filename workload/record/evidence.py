@@ -69,10 +69,7 @@ class Evidence:
     """The sources of one run.
 
     Attributes:
-        client: Prometheus.
         experiment: the experiment's name, which labels its series.
-        bundle: the run's folder.
-        settings: what the run was asked to do.
         retrieve: the ids of the documents that the agent's retrieval finds for a query; None without a store.
     """
 

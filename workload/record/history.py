@@ -23,7 +23,6 @@ class History:
     """The work that is on disk.
 
     Attributes:
-        measured: the windows that were closed.
         acknowledged: the question ids that ended, answered or failed, by place.
         interrupted: how often each question was sent and not answered, by place.
         segments: the number of segments that were begun, by place.

@@ -34,7 +34,6 @@ class AlertListener:
     Args:
         console: where each change is printed.
         confirm: keeps the alerts whose state Prometheus confirms; asked about alerts that may pause the load.
-        clock: seconds, monotonic.
     """
 
     console: Console

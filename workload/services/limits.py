@@ -1,6 +1,7 @@
 """Limits the size and the duration of answers, against a server that floods or drips.
 
-The time-outs of `requests` and `httpx` apply to each read, not to the whole answer, and neither limits its size.
+The time-outs of `requests` and `httpx` apply to each read, not to the whole answer, and neither limits its size. A
+compressed answer is counted as it is after decompression: a thousandth of the limit may unpack to all of it.
 
 Clients trust the system's authorities, or those in the file that SSL_CERT_FILE names, as Prometheus does.
 """
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import ssl
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -17,13 +19,14 @@ from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 MAX_ANSWER_BYTES = 64 * 2**20
 """A range of 11,000 points for some hundred series takes half of this, an exposition of vLLM a hundredth."""
 
 MAX_ANSWER_SECONDS = 60.0
 CHUNK_BYTES = 65_536
+DESCRIBE_PACKED = frozenset({b"content-encoding", b"content-length"})
 
 
 class AnswerTooLongError(Exception):
@@ -84,29 +87,34 @@ def arrivals(response: requests.Response) -> Iterator[bytes]:
         raise requests.ConnectionError(error) from error
 
 
+@dataclass(frozen=True)
 class LimitedStream(httpx.SyncByteStream):
-    """The body of an answer, within the limits."""
+    """The body of an answer, within the limits; `close` closes the connection's part of it."""
 
-    def __init__(self, stream: httpx.SyncByteStream) -> None:
-        self._stream = stream
+    chunks: Iterable[bytes]
+    close: Callable[[], None]
 
     def __iter__(self) -> Iterator[bytes]:
-        return limited(self._stream, AnswerTooLongForHttpx("the answer exceeds its limits"))
-
-    def close(self) -> None:
-        """Close the connection's part of the answer."""
-        self._stream.close()
+        return limited(self.chunks, AnswerTooLongForHttpx("the answer exceeds its limits"))
 
 
 class LimitedTransport(httpx.HTTPTransport):
-    """For `httpx.Client`: every answer is read within the limits, without a proxy."""
+    """For `httpx.Client`: every answer is read and decompressed within the limits, without a proxy."""
 
     def __init__(self) -> None:
         super().__init__(verify=ssl.create_default_context(), trust_env=False)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request; the limits apply as its answer is read."""
-        response = super().handle_request(request)
-        if isinstance(response.stream, httpx.SyncByteStream):
-            response.stream = LimitedStream(response.stream)
-        return response
+        """Send a request; the limits apply as its answer is read, to its bytes on the wire and to its content.
+
+        Raises:
+            httpx.HTTPError: it could not be sent, or its answer is compressed twice: one chunk could unpack to any size.
+        """
+        packed = super().handle_request(request)
+        if not isinstance(packed.stream, httpx.SyncByteStream) or "," in packed.headers.get("content-encoding", ""):
+            packed.close()
+            raise httpx.DecodingError("the answer is compressed more than once", request=request)
+        packed.stream = LimitedStream(packed.stream, packed.stream.close)
+        kept = [(name, value) for name, value in packed.headers.raw if name.lower() not in DESCRIBE_PACKED]
+        content = LimitedStream(packed.iter_bytes(), packed.close)
+        return httpx.Response(packed.status_code, headers=kept, stream=content, extensions=packed.extensions)

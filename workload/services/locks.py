@@ -51,7 +51,6 @@ class Owner:
         command: such as "hop2rag soak".
         pid: its process id; 0 if unknown.
         since: when it acquired the lock, in seconds since the epoch.
-        run: its run, if it has one.
         child: process id and create time of the server that it runs.
         is_ready: whether that server has answered.
     """
@@ -82,7 +81,6 @@ class Requester:
 
     Attributes:
         command: the command without its options; by default this process's.
-        run: its run, if it has one.
         say: prints a line, such as which owner it waits for.
     """
 

@@ -26,10 +26,6 @@ class ServerPort:
     Args:
         cache: the folder that holds the locks of all our commands.
         server: the server's name, for messages.
-        number: the port.
-        by: the command that asks.
-        clock: seconds, monotonic.
-        sleep: waits the given seconds.
 
     Attributes:
         owner: the other process that owned the port at the last `take`; None if there was none.

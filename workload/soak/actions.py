@@ -32,7 +32,6 @@ class ActionLog:
         metrics: counts actions and ignored alerts.
         effects: marks the actions of alerts in the dashboards.
         dry_run: whether the actions of alerts are only recorded.
-        wall: seconds since the epoch.
     """
 
     journal: Journal

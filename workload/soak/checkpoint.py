@@ -27,9 +27,7 @@ class Checkpoint:
     """A soak at one instant.
 
     Attributes:
-        at: seconds since the epoch.
         elapsed_seconds: the used part of the duration, over all processes of the run.
-        segment: the current segment.
         lap, index: the stream's position.
         level: how many questions may be in flight.
         holds: the names of the pauses in force; empty while the run sends.

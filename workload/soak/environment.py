@@ -36,12 +36,10 @@ class SoakEnvironment:
     """The engine, corpus and services of a soak, all running already; the soak stops none of them.
 
     Attributes:
-        launcher: brings up the engine.
         owns_engine: whether the engine is ours to restart.
         store, embedder, questions: what the agent retrieves from and answers.
         prometheus: scrapes, and evaluates the alerts; without it, in tests, nothing is recorded.
         alertmanager: sends the alerts; None if no alert steers.
-        webhook_port: where it sends them.
         capture: captures the panels of an alert, see `panel_capture`.
         mark: marks an action in the dashboards: seconds since the epoch, alert, action. Never raises.
         free: returns the free space of the disk that holds the results, in bytes.

@@ -39,7 +39,6 @@ class Heartbeat:
         servers: by name, a function that blocks briefly and returns whether a server answers.
         alerts: blocks and returns the firing alerts; raises a `Hop2RagError`, or a `ValueError` if unreadable.
         prove: returns once the engine has answered a canary.
-        monotonic: seconds.
     """
 
     def __init__(

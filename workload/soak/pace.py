@@ -36,7 +36,6 @@ class Pace:
 
     Args:
         wanted: the requested number of questions in flight.
-        monotonic: seconds.
 
     Attributes:
         wanted: as above.

@@ -31,8 +31,6 @@ class Recovery:
         pace: paused while the engine does not answer.
         note: called with an action and a sentence for each restart.
         patience_seconds: how long an engine that is not ours may be silent before the run is given up.
-        clock: seconds, monotonic.
-        sleep: waits the given seconds.
         breaker: while it is open the engine must be proved too, because it refuses every call.
     """
 

@@ -20,10 +20,8 @@ class Segments:
     """Opens and closes segments in the journal.
 
     Args:
-        journal: where segments are written.
         record: reads their questions back.
         tally: counts the process's questions; each segment records its own share of those never sent.
-        number: the current segment.
     """
 
     journal: Journal

@@ -57,20 +57,14 @@ class Sender:
     """Sends questions until the pace ends.
 
     Args:
-        driver: asks one question.
         gate: proves the engine after a suspicious failure.
-        stream: where questions come from.
         pace: how much may be sent.
-        arm: the arm in the journal's rows.
         segment: returns the number of the current segment.
         salt: the salt of the prefix cache; each lap has its own unless `repeats`.
-        repeats: whether all laps share one salt.
         rate: arrivals per second of an open loop; None for a closed loop.
         most: end once all processes of the run together have sent this many questions and no retry is left; None for no
             such end.
         drain_seconds: how long questions in flight may take to end before they are cancelled.
-        seed: the seed of the arrivals.
-        tally: counts the questions.
     """
 
     driver: Driver

@@ -68,7 +68,6 @@ class Soak:
         elapsed_before: seconds of the duration that earlier processes have used.
         engine_pid: returns the engine's process id; None if the process is not visible.
         free: returns the free space of the results' disk, in bytes.
-        monotonic, wall: clocks in seconds.
         background: further tasks for the length of the soak, such as the heartbeat.
         store: detects at the end of each segment whether another process writes to the document store.
     """

@@ -52,7 +52,6 @@ class Steering:
         patience_seconds: how long one pause may last before the run ends. The engine's pause has its own limit.
         confirm: blocks and returns the alerts whose state Prometheus confirms; raises a `Hop2RagError` if Prometheus
             does not answer.
-        monotonic: seconds.
     """
 
     def __init__(
