@@ -108,7 +108,7 @@ class LimitedTransport(httpx.HTTPTransport):
         """Send a request; the limits apply as its answer is read, to its bytes on the wire and to its content.
 
         Raises:
-            httpx.HTTPError: it could not be sent, or its answer is compressed twice: one chunk could unpack to any size.
+            httpx.HTTPError: it could not be sent, or it is compressed twice: one chunk could unpack to any size.
         """
         packed = super().handle_request(request)
         if not isinstance(packed.stream, httpx.SyncByteStream) or "," in packed.headers.get("content-encoding", ""):
