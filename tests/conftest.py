@@ -35,9 +35,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         elif ROW.match(item.name):
             item.add_marker("faults")
             item.add_marker("quick")
-    # The longest scopes first, so that none runs alone at the end: the engine's, then those that wait for a Prometheus.
-    waiting = {scope_of(item.nodeid) for item in items if item.get_closest_marker("prometheus")} | {*TOGETHER}
-    items.sort(key=lambda item: (item.get_closest_marker("engine") is None, scope_of(item.nodeid) not in waiting))
+    # The longest scopes first, so that none runs alone at the end: the folders, and what waits for a Prometheus.
+    longest = {scope_of(item.nodeid) for item in items if item.get_closest_marker("prometheus")} | {*TOGETHER}
+    items.sort(key=lambda item: scope_of(item.nodeid) not in longest)
 
 
 def scope_of(test: str) -> str:

@@ -37,15 +37,31 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--no-such-flag"], "No such option"),
+        (["--web.listen-address", "nowhere"], "is not an address"),
+        (["--nvml.sample-interval", "1us"], "--nvml.sample-interval 1us is not allowed. Use 0.005s to 1s"),
+        (["--timeline.window", "forever"], "--timeline.window forever is not allowed"),
+        (["--nvml.replay-file", "none.csv"], "none.csv cannot be read"),
+        (["--web.config.file", "none.yml"], "none.yml cannot be read"),
+        (["--log.level", "loud"], "not one of"),
+    ],
+)
+def test_a_wrong_flag_is_one_line_and_a_code(
+    arguments: list[str], reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is refused before anything starts; what main raises instead would be a traceback."""
+    assert main(arguments) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert reason in " ".join(printed.err.split())
+
+
+@pytest.mark.parametrize(
     ("arguments", "code", "reason"),
     [
         (["--no-such-flag"], 2, "No such option"),
-        (["--web.listen-address", "nowhere"], 2, "is not an address"),
-        (["--nvml.sample-interval", "1us"], 2, "--nvml.sample-interval 1us is not allowed. Use 0.005s to 1s"),
-        (["--timeline.window", "forever"], 2, "--timeline.window forever is not allowed"),
-        (["--nvml.replay-file", "none.csv"], 2, "none.csv cannot be read"),
-        (["--web.config.file", "none.yml"], 2, "none.yml cannot be read"),
-        (["--log.level", "loud"], 2, "not one of"),
         (["--web.listen-address", "192.0.2.1:9400"], 2, "Pick another with --web.listen-address"),
         (["--raw-log.directory", "/proc/none"], 5, "Pick another with --raw-log.directory"),
         pytest.param(
@@ -56,7 +72,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         ),
     ],
 )
-def test_mistakes_are_one_line_and_a_code(arguments: list[str], code: int, reason: str) -> None:
+def test_a_start_that_fails_is_one_line_and_a_code(arguments: list[str], code: int, reason: str) -> None:
     """Scripts read the code, people the line; neither wants a traceback."""
     end = subprocess.run(
         [sys.executable, "-m", "exporter.cli", *arguments], capture_output=True, text=True, check=False, timeout=60
