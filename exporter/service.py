@@ -71,7 +71,6 @@ class Exporter:
     """One exporter: samplers, collectors, raw log and server.
 
     Args:
-        config: the configuration.
         reader: a GPU backend that replaces the configured one.
 
     Raises:

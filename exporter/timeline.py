@@ -78,8 +78,6 @@ class NodeActivity:
     Args:
         clock_ms: the wall clock in milliseconds.
         window_ms: how far back an exposition reaches; a longer window survives longer outages but makes larger scrapes.
-        max_workers: the most distinct workers.
-        max_nodes: the most distinct nodes.
     """
 
     def __init__(

@@ -102,8 +102,6 @@ class AgentMetrics:
     """The instruments of one agent process.
 
     Args:
-        registry: where the instruments are registered.
-        nodes: all node names of the graph.
         llm_nodes: the nodes that call the language model; only they get token and latency series.
     """
 

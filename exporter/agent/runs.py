@@ -33,7 +33,6 @@ class Runs:
     more than `MAX_OPEN` runs are open.
 
     Args:
-        recorder: records the runs.
         on_dropped: called for each question or run that is closed without a report of its end.
     """
 

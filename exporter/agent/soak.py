@@ -21,7 +21,6 @@ class SoakMetrics:
     """The instruments of one soak.
 
     Args:
-        registry: where the instruments are registered.
         actions: every possible (action, alert); any other is counted as `other`.
     """
 

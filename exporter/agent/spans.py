@@ -44,12 +44,7 @@ _PROPAGATOR = TraceContextTextMapPropagator()
 
 
 class AgentTracer:
-    """Starts the spans of an agent; without a tracer they record nothing and cost some microseconds each.
-
-    Args:
-        tracer: a tracer of a provider that exports spans.
-        agent: the agent's name.
-    """
+    """Starts the spans of an agent; without a tracer they record nothing and cost some microseconds each."""
 
     def __init__(self, tracer: Tracer | None = None, agent: str = "agent") -> None:
         self._tracer = tracer or NoOpTracer()

@@ -23,10 +23,6 @@ class Gpus:
     """Opens a backend in a thread of its own, because even that can hang, and starts a sampler for each GPU.
 
     Without a driver it retries with growing pauses and logs that once.
-
-    Args:
-        reader: the backend.
-        make_sampler: builds the sampler of one device.
     """
 
     def __init__(self, reader: GpuReader, make_sampler: Callable[[GpuDevice], GpuSampler]) -> None:

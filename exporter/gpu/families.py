@@ -119,12 +119,7 @@ FIELDS = (
 
 
 class GpuCollector:
-    """Serves fresh readings; leaves out values that a GPU lacks, and every value of a GPU that does not answer.
-
-    Args:
-        records: returns the GPUs found so far.
-        is_up: returns whether every GPU answers.
-    """
+    """Serves fresh readings; leaves out values that a GPU lacks, and every value of a GPU that does not answer."""
 
     def __init__(self, records: Callable[[], Sequence[GpuRecord]], is_up: Callable[[], bool]) -> None:
         self._records = records

@@ -45,9 +45,6 @@ class RawLog:
 
     Args:
         directory: the folder of the files; only their owner can read them.
-        records: returns the GPUs found so far.
-        metrics: the log's own metrics.
-        wall: seconds since 1970, for file names.
         max_file_bytes: the size at which a new file begins.
         kept_files: the number of files to keep, the current one included.
 

@@ -31,7 +31,6 @@ class RawLogFiles:
 
     Args:
         directory: the folder of the files; created if it is missing.
-        wall: seconds since 1970, for file names.
         kept: the number of files to keep, the current one included.
     """
 

@@ -41,9 +41,6 @@ class ReplayReader:
     """Plays a recorded CSV in a loop, starting when it is opened.
 
     The columns are those of the exporter's raw log: `COLUMNS`, and `gpu` if there is more than one GPU.
-
-    Args:
-        path: the recording.
     """
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:

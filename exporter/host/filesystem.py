@@ -32,7 +32,6 @@ class FilesystemCollector:
 
     Args:
         volumes: name, which becomes the label -> a folder on the file system. No path becomes a label.
-        seconds: how long a volume may take.
     """
 
     def __init__(self, volumes: Mapping[str, Path], seconds: float = VOLUME_SECONDS) -> None:

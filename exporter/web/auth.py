@@ -38,7 +38,6 @@ class BasicAuth:
     client that has disconnected is dropped, and beyond `WAITING_CHECKS` the address with the most gets a 503 at once.
 
     Args:
-        app: the protected ASGI application.
         users: name -> bcrypt hash.
     """
 

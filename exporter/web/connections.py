@@ -65,7 +65,6 @@ class BoundedProtocol(H11Protocol):
     uvicorn does not promise a stable protocol class; pyproject.toml pins the release that this was written for.
 
     Args:
-        limits: the time limits.
         lost: called once the connection is closed.
         config, server_state: as in uvicorn.
     """

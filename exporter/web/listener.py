@@ -32,7 +32,6 @@ class Door:
     progress, a new one gets a 503, or is closed if it would need a TLS handshake first.
 
     Args:
-        limits: limits of connections and time.
         tls: the context of TLS handshakes, None for plain HTTP.
         make_protocol: builds the protocol of one connection; its argument is called once the connection is lost.
     """

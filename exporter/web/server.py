@@ -70,10 +70,8 @@ class BackgroundServer:
     """Serves an ASGI application from a thread of its own, within limits of connections and time, until closed.
 
     Args:
-        host: the address to listen on.
         port: the port, 0 for a free one.
         flag: the user's flag for the address, which the error names if the address cannot be used.
-        limits: limits of connections and time.
         tls: the context of HTTPS, None for plain HTTP.
     """
 

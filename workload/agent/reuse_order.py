@@ -38,9 +38,6 @@ class ReuseOrder:
         block_size: tokens per block, from the engine's `cache_config_info`; None if unknown, then there is no bound.
         capacity_blocks: the most blocks to remember, see `PrefixIndex`; None for all.
         adapter: the name of the LoRA adapter in use, which is part of vLLM's block hashes, as the salt is.
-
-    Attributes:
-        calls: the number of calls sent so far.
     """
 
     def __init__(self, block_size: int | None, capacity_blocks: int | None = None, adapter: str = "") -> None:

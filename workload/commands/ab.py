@@ -7,18 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from workload.commands.options import (
-    AGENT,
-    PORTS,
-    RUNNING,
-    STARTED,
-    STORE,
-    Option,
-    Resume,
-    out,
-    progress_bars,
-    with_settings,
-)
+from workload.commands.options import AGENT, SERVERS, Option, Resume, out, progress_bars, with_settings
 from workload.errors import UsageError
 
 Live = Annotated[
@@ -46,7 +35,7 @@ ENGINE_LIST = (
 )
 
 comparison = with_settings(
-    *("limit", *AGENT, "order", "interleave", *RUNNING, *STARTED, *STORE, *PORTS, "results", "seed", "figures"),
+    *("limit", *AGENT, "order", "interleave", *SERVERS, "results", "seed", "figures"),
     concurrency=Annotated[int | None, typer.Option(help="Questions in flight (default: 1).")],
     replay=Annotated[str | None, typer.Option(help="Replay this recorded run instead of recording one first.")],
     tokenizer=Annotated[

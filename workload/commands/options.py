@@ -125,6 +125,7 @@ RUNNING = ("vllm_endpoint", "served_model")
 STARTED = ("engine_python", "model", "engine_args", "prometheus_retention_size")
 STORE = ("persist_dir", "collection", "questions")
 PORTS = ("prometheus_port", "engine_port")
+SERVERS = (*RUNNING, *STARTED, *STORE, *PORTS)
 
 Option = Annotated[
     list[str] | None,

@@ -11,7 +11,7 @@ from workload.commands.options import (
     AGENT,
     PORTS,
     RUNNING,
-    STARTED,
+    SERVERS,
     STORE,
     Option,
     Resume,
@@ -26,8 +26,8 @@ DEFAULTS = {"limit": 1, "max_hops": 3, "k": 10}
 
 
 @with_settings(
-    *("limit", *AGENT, "concurrency", "rate", "rounds", "contexts", "order", "layout", "launcher", *RUNNING, *STARTED),
-    *(*STORE, *PORTS, "results", "request_timeout", "engine_patience", "otlp_endpoint", "seed", "record_prompts"),
+    *("limit", *AGENT, "concurrency", "rate", "rounds", "contexts", "order", "layout", "launcher", *SERVERS),
+    *("results", "request_timeout", "engine_patience", "otlp_endpoint", "seed", "record_prompts"),
     *("replay", "from_run", "prompts", "tokenizer", "figures"),
 )
 def run(

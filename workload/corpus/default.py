@@ -41,14 +41,9 @@ class CorpusSource:
     """The origin of a corpus.
 
     Attributes:
-        questions: the file's path.
-        sha256: of the file.
-        rows: its questions.
         without_answer: how many of them have no gold answer and are not scored.
         other_types: types of questions that count as "other" in `hop2rag_hops`.
         store: the folder of the Chroma store, or its server's URL.
-        collection: its name there.
-        passages: its number of passages.
     """
 
     questions: str

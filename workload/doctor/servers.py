@@ -109,11 +109,7 @@ def _flags(flags: dict[str, str]) -> Iterator[Finding]:
     wanted = (
         ("web.enable-lifecycle", "false", "Any page in a browser that reaches it can stop it."),
         ("web.cors.origin", "^$", "Any page in a browser that reaches it can read it."),
-        (
-            "rules.alert.resend-delay",
-            "1s",
-            "An alert whose notification is lost is sent again only after a while.",
-        ),
+        ("rules.alert.resend-delay", "1s", "An alert whose notification is lost is sent again only after a while."),
     )
     for flag, value, otherwise in wanted:
         if flags.get(flag) == value:

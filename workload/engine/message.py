@@ -1,4 +1,4 @@
-"""A chat message, as the OpenAI API takes it."""
+"""A chat message in the format of the OpenAI API."""
 
 from __future__ import annotations
 

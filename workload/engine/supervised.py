@@ -38,7 +38,6 @@ class SupervisedEngine:
     the *thread* that started it ends. A start in progress does not delay the end of the context.
 
     Args:
-        launcher: starts the engine.
         restarts: whether the engine is ours to restart; another user's is only waited for.
     """
 

@@ -99,7 +99,6 @@ class Manifest(BaseModel):
     Attributes:
         settings: the run's settings, flat, not yet checked by `workload.settings.Settings`.
         plan: of a soak, not yet checked by `workload.soak.plan.SoakPlan`.
-        measured: the windows that were closed.
         label: of a recording, repeated in each of its pictures.
     """
 

@@ -35,8 +35,6 @@ class AlertmanagerClient:
     """Asks one Alertmanager over a `requests` session.
 
     Args:
-        url: where it answers.
-        session: the HTTP session.
         auth: returns user and password, or None if it asks for none.
     """
 

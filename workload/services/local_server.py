@@ -25,8 +25,6 @@ class LocalServer(ABC):
         name: the server's name in messages, in its folder and in the flag that chooses its port.
         ready_seconds: how long a start may take.
         remedy: what to do if it does not start.
-        address: its "host:port".
-        url: where it answers.
         child: its process while it runs; None if it was not started here.
     """
 

@@ -127,7 +127,6 @@ class FileLock:
     Args:
         folder: the file's folder, created if it is missing.
         guards: what the lock guards, for messages.
-        file: the file's name.
     """
 
     def __init__(self, folder: Path, guards: str = "the engine", file: str = FILE) -> None:

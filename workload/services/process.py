@@ -44,8 +44,6 @@ class ChildProcess:
     The child leads its own session: Ctrl-C in the terminal reaches only us, and we stop our children in order.
 
     Args:
-        argv: the command line.
-        log: where its output goes.
         env: its whole environment; by default the variables that every program needs, see `child_environment`.
     """
 

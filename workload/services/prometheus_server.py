@@ -104,7 +104,6 @@ class LocalPrometheus(SharedServer):
     """Prometheus, which scrapes the targets of one command at a time.
 
     Attributes:
-        client: asks it.
         targets: its target files. A start clears them, so nothing is scraped under the name of an earlier arm.
     """
 
@@ -218,9 +217,7 @@ class AttachedPrometheus:
     """Prometheus at `url`, with its targets reserved for this command while the block lasts. A context manager.
 
     Args:
-        url: where it answers.
         folder: the folder of its `file_sd` files, with prometheus/prometheus.yml as its configuration.
-        session: the HTTP session.
         by: the command that asks; it waits for the command that uses the targets now.
     """
 

@@ -25,7 +25,6 @@ class ServerPort:
 
     Args:
         cache: the folder that holds the locks of all our commands.
-        server: the server's name, for messages.
 
     Attributes:
         owner: the other process that owned the port at the last `take`; None if there was none.

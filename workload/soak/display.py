@@ -31,11 +31,7 @@ def soak_progress(console: Console) -> Iterator[Progress]:
 
 
 class RecentFigures:
-    """Figures of the last minute, read from the journal; a question in it may have taken up to ten.
-
-    Args:
-        record: the soak's journal.
-    """
+    """Figures of the last minute, read from the journal; a question in it may have taken up to ten."""
 
     def __init__(self, record: SoakRecord) -> None:
         self._record = record

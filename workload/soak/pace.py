@@ -38,9 +38,7 @@ class Pace:
         wanted: the requested number of questions in flight.
 
     Attributes:
-        wanted: as above.
         level: how many questions may be in flight now: `wanted`, halved once for each reduction in force.
-        in_flight: how many questions are in flight.
         ending: why the run ends, and the exit code; None while it continues.
     """
 

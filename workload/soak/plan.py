@@ -37,14 +37,11 @@ class SoakPlan(BaseModel):
 
     Attributes:
         duration: how long questions are sent, with pauses, without downtime of the runner.
-        concurrency: the most questions in flight.
         rate: questions per second of an open loop (Poisson arrivals); None for a closed loop.
         questions: end after this many questions, even if time is left; None for no such end.
         segment: the length of a segment, which is summarised by itself.
-        profile: the engine's profile, see `hop2rag engine profiles`.
         repeats: whether a question may be asked again within the prefix cache's reach; by default each lap through the
             corpus has a cache salt of its own, so that a repeated question finds nothing of its earlier self.
-        alerts: whether alerts steer the run.
         dry_run: the actions of alerts are recorded and not taken.
         pause_patience: how long an alert or a lost heartbeat may pause the run before the run ends.
     """

@@ -31,8 +31,6 @@ class QuestionStream:
     """Gives questions one by one; in memory is one lap's order, however long the run.
 
     Args:
-        questions: the corpus.
-        seed: the seed of every lap's order.
         lap, index: the position to resume from.
         again: questions in flight when the run was interrupted; they come first.
     """

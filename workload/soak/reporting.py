@@ -13,6 +13,7 @@ from matplotlib.ticker import PercentFormatter
 from workload.analysis.wording import given, number, percent
 from workload.charts.canvas import DARK, GREY, legend, name, save, sheet
 from workload.panels.colours import COLOURS
+from workload.record.results import Finished
 from workload.report.console import say
 from workload.report.page import QUALITY, RANDOM_WEIGHTS, REPORT, Section, in_words, render
 from workload.soak.summary import EVERYTHING, MIB, TRENDS, summarise, verdicts
@@ -34,13 +35,9 @@ SAMPLE_COLUMNS = "at, in_flight, level, is_held, runner_bytes, engine_bytes"
 
 
 @dataclass(frozen=True)
-class FinishedSoak:
-    """A soak that has ended, well or not: its run, summary, figures, folder and exit code."""
+class FinishedSoak(Finished):
+    """A soak that has ended, well or not, with its exit code."""
 
-    run_id: str
-    summary: dict[str, Any]
-    files: tuple[Path, ...]
-    bundle: Path
     exit_code: int
 
 

@@ -44,7 +44,6 @@ class Steering:
         is_in_doubt: whether a notification came out of order since the last look at the alerts API.
 
     Args:
-        pace: what the actions change.
         actions: records every action before its notification is acknowledged.
         rules: (action, alert) of each rule that may steer; other alerts that ask for an action are ignored.
         run: the run's name; an alert labelled with another run is ignored.

@@ -14,10 +14,10 @@ from workload.promql.selectors import selector
 from workload.promql.vllm_metrics import COUNTER, TARGET, WHOLE
 from workload.services.prometheus import NoDataError, PrometheusClient, PrometheusError
 from workload.soak.record import RowRange, SoakRecord
-from workload.statistics.trends import SLIGHT_SHARE, median, share, trend
+from workload.statistics.trends import SLIGHT_SHARE, Trend, median, share, trend
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 
 EVERYTHING = RowRange(0, 0)
@@ -99,21 +99,21 @@ def _attempts(record: SoakRecord) -> dict[str, int]:
 
 def _trends(record: SoakRecord, sampled: Sequence[dict[str, Any]], start: float, end: float) -> dict[str, Any]:
     latencies, tokens = record.latencies(EVERYTHING), record.tokens(EVERYTHING)
-    samples = {
-        name: np.array([(row["at"], row[name]) for row in sampled if row[name] is not None], dtype=np.float64).reshape(
-            -1, 2
-        )
-        for name in ("runner_bytes", "engine_bytes")
-    }
+
+    def memory(column: str) -> Trend | None:
+        known = [(row["at"], row[column] / MIB) for row in sampled if row[column] is not None]
+        times, values = np.array(known, dtype=np.float64).reshape(-1, 2).T
+        return trend(times, values, median, start, end)
+
     return {
         "latency_seconds": trend(latencies[:, 0], latencies[:, 1], median, start, end),
         "hit_rate": trend(tokens[:, 0], tokens[:, 1:], share, start, end),
-        "runner_mib": trend(samples["runner_bytes"][:, 0], samples["runner_bytes"][:, 1] / MIB, median, start, end),
-        "engine_mib": trend(samples["engine_bytes"][:, 0], samples["engine_bytes"][:, 1] / MIB, median, start, end),
+        "runner_mib": memory("runner_bytes"),
+        "engine_mib": memory("engine_bytes"),
     }
 
 
-def verdicts(summary: dict[str, Any]) -> list[str]:
+def verdicts(summary: Mapping[str, Any]) -> list[str]:
     """Return the report's verdicts, one sentence each."""
     account = summary["accounting"]
     failed = sum(account["failed"].values())

@@ -36,11 +36,9 @@ class Comparison(TypedDict):
         shared: questions that both arms have; the medians are over them.
         a: median in the first arm; None without a common question, as when all questions of an arm failed.
         a_ci: its 95 % interval; None for fewer than `MIN_PAIRS`.
-        b: median in the other arm.
-        b_ci: its 95 % interval, or None.
+        b: median in the other arm, with `b_ci` likewise.
         change: median over the pairs of b/a - 1, so a question is compared only with itself. Its sign may differ from
-            that of the medians' difference.
-        change_ci: its 95 % interval, or None.
+            that of the medians' difference. `change_ci` is likewise.
     """
 
     n: int
