@@ -78,8 +78,7 @@ class Tree:
     def measure(self, others: Collection[int]) -> tuple[int, float, int]:
         """Return number of processes, CPU seconds and resident bytes, summed over the tree.
 
-        Args:
-            others: ids of processes that do not belong to this tree, nor do their descendants.
+        The processes of `others`, by id, and their descendants do not belong to this tree.
         """
         if self._root and not self._members:
             self._members = _descendants(self._root, filter(None, map(read_process, pids())), others)

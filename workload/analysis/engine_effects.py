@@ -47,9 +47,7 @@ def engine_effects(data: RunData, arm: str) -> EngineEffects:
 def quantile_at_most(counts: Mapping[float, float], share: float) -> float | None:
     """Return the upper edge of a quantile's bucket; None for too few values, or beyond the last edge.
 
-    Args:
-        counts: cumulative counts by upper edge, as Prometheus keeps them.
-        share: of the quantile, 0 to 1.
+    `counts` are cumulative by upper edge, as Prometheus keeps them; `share` is that of the quantile, 0 to 1.
     """
     edges = sorted(counts)
     if not edges or not is_given(counts[edges[-1]], share):

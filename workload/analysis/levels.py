@@ -109,9 +109,7 @@ def full_part(questions: Iterable[Row], concurrency: int) -> tuple[Level | None,
 def throughput(level: Level | None, questions: Iterable[Row]) -> Rate:
     """Return the answers per second of a closed loop.
 
-    Args:
-        level: what the loop did while all its workers were busy; None if they were never all busy.
-        questions: all questions of the loop.
+    `level` is None if its workers were never all busy; `questions` are all questions of the loop.
     """
     whole = _whole(questions)
     if level is None:

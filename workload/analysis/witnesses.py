@@ -118,10 +118,6 @@ def against_gauge(load: MeasuredLoad, running: TimeSeries) -> GaugeBusy:
 
     vLLM sets it after an engine step, so while every call in flight is in its prefill it still shows the state before.
     Gauge and spans are compared at the scrapes outside of such moments, and only where calls last a second or more.
-
-    Args:
-        load: the load.
-        running: requests running, as scraped.
     """
     median = float(np.median([row["duration_seconds"] for row in load.calls])) if load.calls else None
     fresh = without_prefill(running, load.calls).clipped(load.interval)

@@ -142,9 +142,7 @@ Resume = Annotated[str | None, typer.Option(help="Resume this interrupted run, w
 def with_settings(*names: str, **own: Any) -> Callable[[Command], Command]:
     """Add options for these settings to a command, which gets those that were given as the dictionary `flags`.
 
-    Args:
-        names: settings whose option is the one in `SETTINGS`.
-        own: annotations of settings whose help or type is this command's own.
+    `names` have their option in `SETTINGS`; `own` annotates settings whose help or type is this command's own.
     """
     options = {name: SETTINGS[name] for name in names} | own
 

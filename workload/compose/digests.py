@@ -43,9 +43,7 @@ def pinned(text: str, digests: Mapping[str, str]) -> str:
 def pin(root: Path, digest_of: Callable[[str], str]) -> dict[str, str]:
     """Pin every image in the checkout at `root` and return the digests by tag.
 
-    Args:
-        root: the checkout.
-        digest_of: asks the registry for a tag's digest, `sha256:...`; if it raises, no file is changed.
+    `digest_of` asks the registry for a tag's digest, `sha256:...`; if it raises, no file is changed.
     """
     texts = {path: path.read_text() for path in (root / name for name in FILES)}
     digests = {tag: digest_of(tag) for text in texts.values() for tag in tags(text)}

@@ -72,10 +72,7 @@ def original_name(name: str) -> str:
 def judge(exposition: Exposition, version: Version | None, facts: Mapping[str, Fact]) -> list[Finding]:
     """Return a finding for each fact, in the table's order, and one for the state of prefix caching.
 
-    Args:
-        exposition: what /metrics shows.
-        version: the server's release, or None if it is unknown.
-        facts: the table.
+    `version` is the server's release, None if it is unknown; `facts` is the table.
     """
     rewritten = {original_name(name): name for name in exposition.shown if not name.startswith("vllm:")}
     names = {name.name for fact in facts.values() for name in fact.names}

@@ -33,10 +33,8 @@ OFTEN_LATE = "vllm-fast"
 def examine(vllm: httpx.Client, prometheus: PrometheusClient, grafana: httpx.Client | None = None) -> list[Finding]:
     """Return all findings, part by part; a server that does not answer is a finding, never an error.
 
-    Args:
-        vllm: a client whose `base_url` is the engine's checked endpoint; see `workload.engine.endpoint.open_client`.
-        prometheus: the Prometheus of the panels and alerts.
-        grafana: a client whose `base_url` is Grafana's address, with its token; None to skip Grafana.
+    `vllm` and `grafana` are clients whose `base_url` is the server's checked address (`engine.endpoint.open_client`);
+    Grafana's sends its token, and without it Grafana is skipped.
     """
     found = [*examine_vllm(vllm), *examine_prometheus(prometheus)]
     return found if grafana is None else [*found, *examine_grafana(grafana)]

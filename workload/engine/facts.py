@@ -68,9 +68,7 @@ class EngineFacts:
 def read_facts(client: httpx.Client, served_model: str | None = None) -> EngineFacts:
     """Ask the server behind `client` (its `base_url` is the endpoint).
 
-    Args:
-        client: sends the key, if the server requires one.
-        served_model: the name of a served model or adapter; None for the first.
+    The client sends the key, if there is one; `served_model` is the name of a model or adapter, None for the first.
 
     Raises:
         UsageError: it does not serve this model, or requires a key.

@@ -98,10 +98,7 @@ class KeyAuth(httpx.Auth):
 def unanswered(error: httpx.HTTPError, server: str, what: str) -> Hop2RagError:
     """Return the error for a request that a server did not answer successfully.
 
-    Args:
-        error: what happened.
-        server: its address.
-        what: the request, such as "a canary completion".
+    `what` is the request, such as "a canary completion".
     """
     if isinstance(error, httpx.HTTPStatusError):
         status = error.response.status_code

@@ -33,12 +33,7 @@ def ask_canary(
 ) -> float:
     """Complete one token and return how long that took, in seconds.
 
-    Args:
-        endpoint: the server's checked URL.
-        model: the served model's name.
-        timeout_seconds: the limit of the answer: an idle engine takes 0.1 s, a busy one some seconds.
-        transport: replaces the network, in tests.
-        key: the engine's API key, if it requires one.
+    An idle engine takes 0.1 s, a busy one some seconds. `transport` replaces the network, in tests.
 
     Raises:
         UsageError: the key is missing or wrong, or the certificate is not trusted.
@@ -72,12 +67,8 @@ def wait_ready(
 ) -> float:
     """Send canaries until one is answered; return how many seconds that took.
 
-    Args:
-        ask: sends one canary; raises `DependencyDownError` if it is not answered.
-        timeout_seconds: how long to continue.
-        still_starting: called before each attempt with the seconds so far; raises to give up.
-        clock: seconds, monotonic.
-        sleep: waits the given seconds.
+    `ask` raises `DependencyDownError` if a canary is not answered. `still_starting` gets the seconds so far before each
+    attempt, and raises to give up.
 
     Raises:
         DependencyDownError: no canary was answered in time; the cause is that of the last attempt.

@@ -59,9 +59,7 @@ def process_launcher(
 def inspect_engine(python: Path, model: str) -> tuple[EngineInstallation, Device]:
     """Return the installation of `python`, and the device that its vLLM was built for.
 
-    Args:
-        python: an interpreter that has vLLM.
-        model: a model's folder or repository; its last part is the name that requests use.
+    The last part of `model`, a folder or repository, is the name that requests use.
 
     Raises:
         MissingPartError: there is no such interpreter, or it has no vLLM.

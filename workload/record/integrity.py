@@ -128,12 +128,7 @@ def check(
     The log is checked first, because SQLite reads the rest through it; then the schema, because a journal of another
     release is not damaged, but only if the table with its version is ours.
 
-    Args:
-        connection: an open journal.
-        path: its file.
-        tables: the tables whose rows are checked.
-        pristine: a new journal, in memory.
-        schema: the version of the schema that this release reads.
+    `tables` are those whose rows are checked; `pristine` is a new journal, in memory.
 
     Raises:
         UsageError: with the reason.

@@ -100,9 +100,7 @@ class RunData:
     def by_question(self, arm: str, value: Callable[[Row, list[Row]], float | None]) -> dict[str, float]:
         """Return a value for each answered question of an arm, averaged over its blocks.
 
-        Args:
-            arm: the arm.
-            value: takes a question and its calls; None leaves the question out.
+        `value` takes a question and its calls; None leaves the question out.
         """
         calls = group(self.calls, "question")
         found: dict[str, list[float]] = defaultdict(list)

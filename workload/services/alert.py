@@ -103,9 +103,6 @@ def confirmer(firing: Callable[[], Sequence[Mapping[str, str]]]) -> Confirm:
 
     Anyone can post to Alertmanager. So a firing alert is kept only if Prometheus has it firing, and a resolved one only
     if Prometheus does not.
-
-    Args:
-        firing: returns the labels of the firing alerts, as `PrometheusClient.firing` does.
     """
 
     def confirm(alerts: Sequence[Alert]) -> list[Alert]:

@@ -67,10 +67,8 @@ def start_exporter(
 def use_exporter(address: str, samples: Path | None, folder: Path) -> Iterator[str]:
     """Use an exporter that already runs; at the end copy its raw samples of this block.
 
-    Args:
-        address: its `host:port`.
-        samples: the folder of its raw log on this host; None if it is not visible.
-        folder: the folder to copy to, laid out as by `start_exporter`.
+    `samples` is the folder of its raw log on this host, None if it is not visible; the copy is laid out as by
+    `start_exporter`.
 
     Raises:
         StorageError: the samples cannot be copied.

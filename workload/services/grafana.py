@@ -85,14 +85,7 @@ class Grafana:
     def annotate(self, start: float, end: float | None, text: str, tags: Sequence[str]) -> int:
         """Mark an interval, or an instant where `end` is None, on all dashboards that ask for these tags.
 
-        Args:
-            start: seconds since the epoch.
-            end: likewise.
-            text: the text that appears over the mark.
-            tags: the tags that dashboards select by.
-
-        Returns:
-            The annotation's id.
+        Times are in seconds since the epoch; dashboards select by `tags`. Returns the annotation's id.
 
         Raises:
             GrafanaError: Grafana did not accept it.
@@ -114,13 +107,7 @@ class Grafana:
     ) -> bytes:
         """Return a panel as PNG.
 
-        Args:
-            uid: the dashboard.
-            panel: the panel's id in it.
-            start: the beginning of the time range, in seconds since the epoch.
-            end: its end.
-            variables: values of the dashboard's variables.
-            size: width and height in pixels.
+        Times are in seconds since the epoch; `size` is width and height in pixels.
 
         Raises:
             NoRendererError: the answer is not a picture of this size: there is no renderer, or it is over its limit.

@@ -154,10 +154,7 @@ class FileLock:
     ) -> Iterator[OwnerRecord]:
         """Hold the lock exclusively, without waiting for an owner.
 
-        Args:
-            by: the command that asks.
-            remedy: what to do if another process holds the lock.
-            attempts: how often to try, 50 ms apart.
+        `remedy` is what to do if another process holds it; the `attempts` are 50 ms apart.
 
         Raises:
             InUseError: another process holds it; the message names the owner.

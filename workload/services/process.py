@@ -122,13 +122,7 @@ def await_ready(
 ) -> None:
     """Return once the server that was started answers; otherwise stop it.
 
-    Args:
-        child: the server.
-        is_ready: whether a ready server answers.
-        seconds: how long that may take.
-        name: the server's name, for messages.
-        address: its "host:port".
-        remedy: what to do if it does not start.
+    `name`, `address` ("host:port") and `remedy` are for messages.
 
     Raises:
         UsageError: another process has the port and answers instead.

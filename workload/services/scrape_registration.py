@@ -95,9 +95,7 @@ def wait_until_stale(client: PrometheusClient, since: float) -> None:
     Prometheus writes the markers two scrapes after a target was removed. Stopped earlier, it writes none, and after the
     next start queries would return the series for five minutes.
 
-    Args:
-        client: Prometheus.
-        since: when it was started, in seconds since the epoch; series that ended earlier are ignored.
+    `since` is when it was started, in seconds since the epoch; series that ended earlier are ignored.
     """
     until = time.monotonic() + LEAVE_SECONDS
     with suppress(PrometheusError):  # no series is left, or Prometheus does not answer

@@ -112,11 +112,7 @@ class TargetFiles:
     ) -> None:
         """Replace all targets and label them with the arm.
 
-        Args:
-            labels: the arm's labels.
-            vllm: checked endpoints of engines, see `workload.engine.endpoint`.
-            exporter: addresses, `host:port`.
-            workload: likewise.
+        `vllm` are checked endpoints, see `workload.engine.endpoint`; the others are addresses, `host:port`.
 
         Raises:
             UsageError: an address is not `host:port`.

@@ -23,9 +23,7 @@ def exported_spans(endpoint: str | None, environ: Mapping[str, str] = os.environ
 
     If the collector does not answer, its spans are lost and the exporter logs it; the run continues.
 
-    Args:
-        endpoint: the collector's URL; None to export nothing.
-        environ: the environment with OpenTelemetry's variables.
+    Without an `endpoint`, the collector's URL, nothing is exported.
 
     Raises:
         MissingPartError: the extra `otel` is not installed.

@@ -73,10 +73,7 @@ async def watch_ownership(
 ) -> None:
     """Check every few seconds, and end the run once a file is no longer ours.
 
-    Args:
-        pace: ended with the exit code of a dependency that is down.
-        ours: by name, a function that returns whether a file is still as we wrote it.
-        sleep: waits the given seconds.
+    `ours` has, by name, a function that returns whether a file is still as we wrote it.
     """
     while True:
         for name, is_ours in ours.items():

@@ -40,9 +40,7 @@ class RecentFigures:
     def read(self, now: float, last_ids: Mapping[str, int]) -> dict[str, Any]:
         """Return `rate` (questions answered per second), `p50` and `p95` (seconds) and `hit_rate` of the last minute.
 
-        Args:
-            now: seconds since the epoch.
-            last_ids: the journal's last row ids at that instant.
+        `now` is in seconds since the epoch; `last_ids` are the journal's last row ids at that instant.
         """
         self._marks.append((now, last_ids))
         while len(self._marks) > 1 and self._marks[1][0] <= now - LONGEST_SECONDS:

@@ -65,11 +65,7 @@ def panel_capture(
 
     The panels are pictures and CSV. The function blocks for some seconds, and raises as `export.capture.capture`.
 
-    Args:
-        client: Prometheus.
-        bundle: the run's.
-        scope: the labels of the run's series.
-        grafana: draws the pictures, if it can.
+    `scope` are the labels of the run's series; `grafana` draws the pictures, if it can.
     """
 
     def keep(alert: Alert, at: float) -> str:

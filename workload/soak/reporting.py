@@ -44,12 +44,8 @@ class FinishedSoak(Finished):
 def report(bundle: Bundle, record: SoakRecord, facts: dict[str, Any], footer: str, *, draws: bool) -> FinishedSoak:
     """Write the summary, the figure and the report of a soak into its bundle.
 
-    Args:
-        bundle: the run's bundle.
-        record: its journal.
-        facts: what the journal does not contain: how the run ended, the exit code, counter resets.
-        footer: what a copied figure must still say.
-        draws: whether to draw the figure.
+    `facts` has what the journal does not contain: how the run ended, the exit code, counter resets; `footer` is what a
+    copied figure must still say.
     """
     summary = {"run": bundle.run_id, **facts, **summarise(record)}
     bundle.write_json("summary.json", summary)

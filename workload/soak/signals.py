@@ -18,9 +18,7 @@ EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 def orderly(end: Callable[[str, int], object], say: Callable[[str], object]) -> Iterator[None]:
     """Handle the two signals inside the block; enter it in the event loop.
 
-    Args:
-        end: called on the first signal with its name and exit code.
-        say: prints a line.
+    `end` is called on the first signal with its name and exit code; `say` prints a line.
     """
     loop = asyncio.get_running_loop()
     before = {number: signal.getsignal(number) for number in EXIT_CODES}

@@ -70,12 +70,7 @@ def power(
     linear part at the largest n, plus the residuals of the quadratic fit with random signs, each at its own point. At
     share 0 it is the rate of false findings.
 
-    Args:
-        tokens: shape (n,).
-        seconds: shape (n,).
-        share: the planted quadratic term over the linear one at the largest n.
-        seed: the seed of the noise.
-        simulations: the number of simulated data sets.
+    `tokens` and `seconds` have the shape (n,); `share` is the quadratic term over the linear one at the largest n.
     """
     rng = np.random.default_rng(seed)
     relative = tokens / tokens.max()

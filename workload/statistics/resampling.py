@@ -41,11 +41,7 @@ def wild_responses(
     Each residual stays at its own point, so noise that grows with the context keeps growing with it. Residuals are
     divided by 1 - leverage (HC3). Source: Davidson and Flachaire 2008, doi:10.1016/j.jeconom.2008.08.003.
 
-    Args:
-        design: shape (n, parameters).
-        response: shape (n,).
-        resamples: their number.
-        rng: draws the signs.
+    `design` has the shape (n, parameters), `response` (n,).
     """
     basis, _ = np.linalg.qr(design)
     fitted = basis @ (basis.T @ response)

@@ -105,8 +105,7 @@ def around(value: float, relative_error: float, n: int) -> Interval:
 def full_window(workers: Sequence[Sequence[Request]]) -> Interval | None:
     """Return the first and the last instant at which all workers were busy; None if they never were.
 
-    Args:
-        workers: the requests of each worker, in order.
+    `workers` has the requests of each worker, in order.
     """
     edges = [edge for requests in workers for start, end in _apart(requests) for edge in ((start, 1), (end, -1))]
     busy, first, last = 0, None, None
