@@ -95,7 +95,7 @@ class Ours:
 
                 start, cpu = time.perf_counter(), time.process_time()
                 if arrivals:
-                    await open_loop(ask, prompts, arrivals, MAX_IN_FLIGHT, tally, ended)
+                    await open_loop(ask, prompts, arrivals, in_flight=MAX_IN_FLIGHT, tally=tally, ended=ended)
                 else:
                     await closed_loop(ask, prompts, streams, tally, ended)
                 cpu, seconds = time.process_time() - cpu, time.perf_counter() - start

@@ -60,7 +60,9 @@ class Bench:
         ) as under_test:
             before, start = counters(engine.endpoint), time.time()
             under_test.run(
-                under_test.driver.run(phase, self.questions, concurrency, tally, lambda: self.progress.advance(task))
+                under_test.driver.run(
+                    phase, self.questions, concurrency, tally=tally, advance=lambda: self.progress.advance(task)
+                )
             )
             time.sleep(SETTLE_SECONDS)
             after, end = counters(engine.endpoint), time.time()

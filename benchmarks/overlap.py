@@ -79,7 +79,7 @@ async def ask(
         tally = Tally(len(asked))
         start = time.perf_counter()
         phase = Phase(arm=retrieval.execution, block=block, name="c1", segment=0, salt=f"{retrieval.execution} {block}")
-        await driver.run(phase, asked, n, tally, partial(int))
+        await driver.run(phase, asked, n, tally=tally, advance=partial(int))
         seconds = time.perf_counter() - start
         assert tally.ok == len(asked), tally
         return seconds

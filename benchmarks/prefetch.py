@@ -90,7 +90,7 @@ async def ask(
         driver = Driver(agent, bench(journal=journal).meter, EngineGate(lambda: None))
         phase = Phase(arm=name_of(wanted), block=block, name="c1", segment=0, salt=f"{name_of(wanted)} {block}")
         tally = Tally(len(questions))
-        await driver.run(phase, questions, n, tally, partial(int))
+        await driver.run(phase, questions, n, tally=tally, advance=partial(int))
         assert tally.ok == len(questions), tally
 
 

@@ -41,6 +41,7 @@ def _show_version(wanted: bool) -> None:
 
 @app.command(help="Serve GPU memory, sampled every 10 ms, and GPU, process and host metrics for Prometheus.")
 def export(
+    *,
     listen_address: Annotated[
         str, typer.Option("--web.listen-address", help="Address to listen on; port 0 picks a free one.")
     ] = "127.0.0.1:9400",

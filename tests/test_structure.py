@@ -6,6 +6,7 @@ import ast
 from functools import cache
 from pathlib import Path
 from statistics import median
+from textwrap import dedent
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -191,3 +192,56 @@ def test_modules_are_named_after_something() -> None:
     """A module called after nothing collects everything."""
     files = (*SOURCES, *TESTS)
     assert [name_of(path) for path in files if VAGUE_NAMES & {*path.relative_to(ROOT).parts, path.stem}] == []
+
+
+MAX_BY_PLACE = 5
+# name: why its arguments go by place after all.
+BY_PLACE = {"Score": "its ten values come as one row, from the two scores that they join"}
+
+
+def by_place(tree: ast.AST) -> Iterator[tuple[str, int]]:
+    """Yield each function and dataclass with the number of arguments that a caller may give by place."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            arguments = [one.arg for one in (*node.args.posonlyargs, *node.args.args)]
+            yield node.name, len(arguments) - (arguments[:1] in (["self"], ["cls"]))
+        elif isinstance(node, ast.ClassDef):
+            kinds = [ast.unparse(one) for one in node.decorator_list]
+            if any(kind.startswith("dataclass") and "kw_only=True" not in kind for kind in kinds):
+                fields = [one for one in node.body if isinstance(one, ast.AnnAssign) and is_by_place(one)]
+                marks = [place for place, one in enumerate(fields) if ast.unparse(one.annotation) == "KW_ONLY"]
+                yield node.name, min([*marks, len(fields)])
+
+
+def is_by_place(field: ast.AnnAssign) -> bool:
+    """Return whether a field of a dataclass is an argument that may go by place."""
+    default = ast.unparse(field.value) if field.value else ""
+    return "kw_only=True" not in default and "init=False" not in default and "ClassVar" not in ast.unparse(field)
+
+
+def test_no_more_than_five_arguments_go_by_place() -> None:
+    """Two swapped arguments of one type pass every check; a name at the call says which is which."""
+    found = ((path, *one) for path in SOURCES for one in by_place(tree_of(path)))
+    many = {name: f"{name_of(path)}: {number}" for path, name, number in found if number > MAX_BY_PLACE}
+    assert {name: place for name, place in many.items() if name not in BY_PLACE} == {}
+    assert many.keys() == BY_PLACE.keys()
+
+
+def test_arguments_by_place_are_counted() -> None:
+    """A check that finds nothing anywhere proves nothing."""
+    code = """
+    def f(a, b, *, c): ...
+    class A:
+        def g(self, a, b, c, d, e, f): ...
+    @dataclass(frozen=True)
+    class B:
+        a: int
+        b: int
+        c: int = field(default=0, kw_only=True)
+        _: KW_ONLY
+        d: int
+    @dataclass(kw_only=True)
+    class C:
+        a: int
+    """
+    assert sorted(by_place(ast.parse(dedent(code)))) == [("B", 2), ("f", 2), ("g", 6)]

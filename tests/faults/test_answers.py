@@ -82,7 +82,7 @@ REPLIES = shaped("query", "clues", "missing", "enough", values=SCALARS | st.list
 def test_row_18_any_reply_is_of_its_schema_or_given_up(schema: type[BaseModel], text: str) -> None:
     """What a model says is the least trusted input of all; a reply is of its schema, or None after one repair."""
     llm = Parrot(None, "stub", says=text)  # type: ignore[arg-type]
-    parsed, kept = asyncio.run(llm.reply(METER.question("0", "bridge"), "decide", 1, [], 8, schema))
+    parsed, kept = asyncio.run(llm.reply(METER.question("0", "bridge"), "decide", 1, [], 8, schema=schema))
     assert kept == text
     assert parsed is None or schema.model_validate(parsed.model_dump()) == parsed
 

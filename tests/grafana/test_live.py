@@ -131,5 +131,5 @@ def test_the_renderer_draws_each_kind_of_panel(grafana: Grafana, kind: str) -> N
         pytest.skip("this Grafana has no image renderer")
     uid, panel = next((uid, panel) for uid in UIDS for panel in panels(committed(uid)) if panel["type"] == kind)
     now = time.time()
-    picture = grafana.picture(uid, panel["id"], now - MINUTES * 60, now, {}, PIXELS)
+    picture = grafana.picture(uid, panel["id"], now - MINUTES * 60, now, variables={}, size=PIXELS)
     assert png_size(picture) == PIXELS

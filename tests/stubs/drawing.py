@@ -36,4 +36,13 @@ def drawing_of(experiment: Experiment, data: RunData, summary: Mapping[str, Any]
     arms = tuple(arm.name for arm in experiment.arms)
     client = cast("PrometheusClient", Silent())
     bundle = Bundle(folder, RUN)
-    return Drawing(experiment.name, arms, data, dict(summary), client, bundle, folder, f"run {RUN}; a stub, no engine")
+    return Drawing(
+        experiment.name,
+        arms,
+        data,
+        dict(summary),
+        client,
+        bundle=bundle,
+        folder=folder,
+        footer=f"run {RUN}; a stub, no engine",
+    )

@@ -30,7 +30,9 @@ STAT = panel("stat", "max by (arm) (state{$scope})", "", "none", words=((0.0, "c
 BARS = panel("bargauge", "sum by (node) (increase(bars{$scope}[$__range]))", unit="s")
 HEAT = panel("heatmap", "sum by (le) (increase(heat_bucket{$scope}[$__rate_interval]))", "{{le}}", "s")
 STATES = panel("state-timeline", "max by (node) (states{$scope})", words=((0.0, "down"), (1.0, "up")))
-SILENT = Panel("silent", "A silent one", "why", "short", (Line(Query("silent", "silent{$scope}")),), "no GPU", "stat")
+SILENT = Panel(
+    "silent", "A silent one", "why", "short", (Line(Query("silent", "silent{$scope}")),), empty="no GPU", kind="stat"
+)
 TABLE = Panel(
     "table",
     "A table",

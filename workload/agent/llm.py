@@ -122,6 +122,7 @@ class Llm:
         hop: int,
         messages: Sequence[Message],
         max_tokens: int,
+        *,
         schema: type[BaseModel] | None = None,
     ) -> str:
         """Return the reply's text; with `schema`, decoding is guided by its JSON schema.
@@ -200,6 +201,7 @@ class Llm:
         hop: int,
         messages: Sequence[Message],
         max_tokens: int,
+        *,
         schema: type[ReplyT],
     ) -> tuple[ReplyT | None, str]:
         """Return the parsed reply and its text; None and the last text if no reply could be parsed.
@@ -214,7 +216,7 @@ class Llm:
             if attempt:
                 metrics = question.recorder.metrics
                 metrics.json_repairs.labels(metrics.llm_node(node)).inc()
-            text = await self.complete(question, node, hop, asked, max_tokens, schema)
+            text = await self.complete(question, node, hop, asked, max_tokens, schema=schema)
             try:
                 return schema.model_validate_json(text), text
             except (ValidationError, RecursionError):

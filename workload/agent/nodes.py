@@ -136,7 +136,7 @@ class Hop2RagNodes:
         self, node: str, state: Hop2RagState, meter: QuestionMeter, schema: type[Any]
     ) -> tuple[Any, list[Message]]:
         asked = messages(self.layout, node, self.context.limited(state))
-        reply, text = await self.llm.reply(meter, node, state["hop"], asked, MAX_TOKENS[node], schema)
+        reply, text = await self.llm.reply(meter, node, state["hop"], asked, MAX_TOKENS[node], schema=schema)
         return reply, self._log(asked, text)
 
     def _log(self, asked: list[Message], text: str) -> list[Message]:

@@ -84,6 +84,7 @@ class ReplayLlm(Llm):
         hop: int,
         messages: Sequence[Message],
         max_tokens: int,  # noqa: ARG002 - the recorded length replaces it
+        *,
         schema: type[BaseModel] | None = None,  # noqa: ARG002 - the recorded text already follows it
     ) -> str:
         """Make the call and return the recorded reply; see `Llm.complete`.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from array import array
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING
 
 from workload.theory.reuse_bound import TOKEN_TYPE, PrefixIndex, block_hashes
@@ -24,6 +24,7 @@ class Arrival:
 
     salt: str
     prompt: array[int] | None = None
+    _: KW_ONLY
     hashes: list[bytes] | None = None
     output: array[int] | None = None
     is_closed: bool = False

@@ -114,7 +114,7 @@ def throughput(level: Level | None, questions: Iterable[Row]) -> Rate:
     whole = _whole(questions)
     if level is None:
         return rate(CLOSED, whole, why_not="its workers were never all busy at the same time")
-    return rate(CLOSED, whole, level.throughput, level.interval, len(level.cycle_seconds), level.seconds)
+    return rate(CLOSED, whole, level.throughput, ci=level.interval, n=len(level.cycle_seconds), seconds=level.seconds)
 
 
 def open_part(questions: Iterable[Row]) -> OpenRate:
@@ -137,7 +137,7 @@ def open_part(questions: Iterable[Row]) -> OpenRate:
     # The first answer only opens the time that is watched.
     per_second = (len(ends) - 1) / watched if watched else None
     why_not = None if watched else "its arrivals ended too soon for its latency"
-    answers = rate(OPEN, _whole(rows), per_second, None, len(ends), watched, why_not)
+    answers = rate(OPEN, _whole(rows), per_second, ci=None, n=len(ends), seconds=watched, why_not=why_not)
     return {"arrived_per_second": (len(rows) - 1) / seconds if seconds else None, **answers}
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from workload.record.evidence import Evidence
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ObservedMemory:
     """The time series of one load, in bytes unless the name says otherwise; `blocks` and `generated` span the window.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -25,6 +25,7 @@ class Span:
     end: float
     worker: str = ""
     question: str = ""
+    _: KW_ONLY
     hop: int = 1
 
     @property
@@ -97,9 +98,8 @@ def critical_path(seconds: Mapping[str, float], needs: Mapping[str, Iterable[str
     for task in TopologicalSorter({task: needs.get(task, ()) for task in seconds}).static_order():
         before[task] = max(needs.get(task, ()), key=finish.__getitem__, default=None)
         finish[task] = seconds[task] + max((finish[need] for need in needs.get(task, ())), default=0.0)
-    last = max(finish, key=finish.__getitem__, default=None)
+    step = last = max(finish, key=finish.__getitem__, default=None)
     path: list[str] = []
-    step = last
     while step is not None:
         path.append(step)
         step = before[step]

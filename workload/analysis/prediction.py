@@ -52,6 +52,7 @@ def predict(
     first: str,
     other: str,
     differing: frozenset[str],
+    *,
     retrieval_saved: Mapping[str, float] | None = None,
     measured: Interval | None = None,
 ) -> Prediction:

@@ -38,6 +38,7 @@ def rate(
     estimator: str,
     over_whole_run: float | None,
     per_second: float | None = None,
+    *,
     ci: Interval | None = None,
     n: int = 0,
     seconds: float = 0.0,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
@@ -41,6 +41,7 @@ class MeasuredLoad:
     questions: Sequence[Row]
     calls: Sequence[Row]
     visits: Sequence[Row]
+    _: KW_ONLY
     stages: Sequence[Row]
     prefetches: Sequence[Row] = ()
     uncounted: Sequence[Row] = ()
@@ -92,14 +93,24 @@ def measured_loads(data: RunData) -> list[MeasuredLoad]:
         end = max((row["intended_at"] + row["duration_seconds"] for row in ended), default=0.0)
         if end > start:
             uncounted = [row for row in data.uncounted if overlaps(row, start, end)]
-            found.append(MeasuredLoad(measured, (start, end), questions, calls, visits, stages, prefetches, uncounted))
+            load = MeasuredLoad(
+                measured,
+                (start, end),
+                questions,
+                calls,
+                visits,
+                stages=stages,
+                prefetches=prefetches,
+                uncounted=uncounted,
+            )
+            found.append(load)
     return found
 
 
 def span_of(row: Row, resource: str) -> Span:
     """Return the span of a call, visit or stage."""
     start = row["started_at"]
-    return Span(resource, start, start + row["duration_seconds"], row["worker"], row["question_id"], row["hop"])
+    return Span(resource, start, start + row["duration_seconds"], row["worker"], row["question_id"], hop=row["hop"])
 
 
 def pauses(busy: Sequence[Interval], window: Interval) -> list[Interval]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from workload.charts.time_series import draw
@@ -41,6 +41,7 @@ class Drawing(Generic[S]):
     data: RunData
     summary: S
     client: PrometheusClient
+    _: KW_ONLY
     bundle: Bundle
     folder: Path
     footer: str

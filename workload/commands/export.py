@@ -36,6 +36,7 @@ def figures(run: Run, results: Results = Path("results"), prometheus_url: Promet
 
 
 def export(
+    *,
     run: Run,
     folder: Annotated[
         Path | None, typer.Option("--out", help="Folder for the files (default: results/runs/RUN/export/DASHBOARD).")
@@ -88,7 +89,7 @@ def export(
             {"run": run},
             span,
             folder,
-            found.footer,
+            footer=found.footer,
             grafana=grafana,
             keeps_snapshot=snapshot,
             advance=lambda: progress.advance(task),

@@ -13,6 +13,7 @@ from workload.errors import UsageError
 
 
 def up(
+    *,
     profile: Annotated[str, typer.Option(help="Engine profile; see `hop2rag engine profiles`.")] = "prefix-on",
     engine_port: Annotated[int, typer.Option(help="Port of the engine on 127.0.0.1.")] = 8000,
     prometheus_port: Annotated[int, typer.Option(help="Port of Prometheus on 127.0.0.1.")] = 9090,
@@ -39,7 +40,9 @@ def up(
     if not re.fullmatch(SIZE_PATTERN, retention):
         raise UsageError(f"--prometheus-retention-size {retention!r} is not a size.", "Write it as 500MB, 10GB or 1TB.")
     extra = shlex.split(engine_args or "")
-    launcher = process_launcher(engine_python, model, extra, engine_port, cache_dir(), out, Requester(UP))
+    launcher = process_launcher(
+        engine_python, model, extra, port=engine_port, cache=cache_dir(), console=out, by=Requester(UP)
+    )
     stay_up(profile, launcher, Ports(prometheus_port, alertmanager_port, webhook_port, grafana_port), out, retention)
 
 

@@ -19,6 +19,7 @@ from workload.errors import UsageError
     ],
 )
 def soak(
+    *,
     flags: dict[str, Any],
     duration: Annotated[str | None, typer.Option(help="How long, such as 8h, 90m or 1h30m.")] = None,
     concurrency: Annotated[

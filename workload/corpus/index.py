@@ -49,9 +49,9 @@ def build(
     persist_dir: Path,
     collection: str,
     embedder: Embedder,
+    *,
     batch_size: int = 256,
     progress: Progress | None = None,
-    *,
     replace: bool = False,
 ) -> IndexManifest:
     """Embed the paragraphs (title and text) into a collection with cosine distance, and write its manifest last.

@@ -72,6 +72,7 @@ def build_served(
     url: str,
     collection: str,
     embedder: Embedder,
+    *,
     batch_size: int = 256,
     progress: Progress | None = None,
 ) -> int:

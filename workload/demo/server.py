@@ -58,7 +58,7 @@ def serve(
         client = PrometheusClient(f"http://{HOST}:{port}", loopback_session())
         child = stack.enter_context(ChildProcess(argv, folder / "prometheus.log"))
         place.note(child)
-        await_ready(child, client.ready, READY_TIMEOUT_SECONDS, "Prometheus", f"{HOST}:{port}", "See its log.")
+        await_ready(child, client.ready, READY_TIMEOUT_SECONDS, "Prometheus", f"{HOST}:{port}", remedy="See its log.")
         yield client
 
 

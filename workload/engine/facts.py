@@ -27,7 +27,7 @@ RELEASE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_-]{0,63}")
 MAX_NAME_CHARS, MAX_PATH_CHARS, MAX_DIGITS, MAX_LENGTH = 256, 4096, 18, 2**40
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class EngineFacts:
     """Facts that a server reports, from `/version`, `/v1/models` and `cache_config_info` on `/metrics`.
 

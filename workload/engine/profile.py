@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
@@ -46,6 +46,7 @@ class VllmProfile:
 
     name: str
     prefix_caching: bool | None = None
+    _: KW_ONLY
     chunked_prefill: Literal[True] | None = None
     max_model_len: int | None = None
     max_num_seqs: int | None = None

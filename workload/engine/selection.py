@@ -36,6 +36,7 @@ def process_launcher(
     python: Path | None,
     model: str | None,
     extra: Sequence[str],
+    *,
     port: int,
     cache: Path,
     console: Console,

@@ -93,7 +93,7 @@ def reduce(arms: Sequence[Arm], data: RunData) -> AbSummary:
         of_bound[arm.name] = share_of_bound(data, first.name, arm.name, allowed)
         different, measured = differing(first, arm), rows["end_to_end_seconds"]["change_ci"]
         controls[arm.name] = control_of(different, data.points)
-        predicted[arm.name] = predict(data, first.name, arm.name, different, allowed, measured)
+        predicted[arm.name] = predict(data, first.name, arm.name, different, retrieval_saved=allowed, measured=measured)
     return {
         "first": first.name,
         "arms": {arm.name: _values(data, arm) for arm in arms},

@@ -85,14 +85,12 @@ def verdicts(summary: LatencySummary) -> list[str]:
         for name, found in summary["endings"].items()
     ]
     by_name = {f"P{100 * found['p']:.0f}": found for found in summary["latency_seconds"]}
-    absent = [name for name, found in by_name.items() if found["value"] is None]
-    if absent:
+    if absent := [name for name, found in by_name.items() if found["value"] is None]:
         sentences.append(
             f"{', '.join(absent)}: not given, because {summary['answered']} answers are too few ({NEEDED})."
         )
-    wanting = [name for name, found in by_name.items() if found["value"] is not None and not found["ci"]]
-    if wanting:
-        sentences.append(f"{', '.join(wanting)}: no CI, because {summary['answered']} answers are too few.")
+    if wide := [name for name, found in by_name.items() if found["value"] is not None and not found["ci"]]:
+        sentences.append(f"{', '.join(wide)}: no CI, because {summary['answered']} answers are too few.")
     return sentences
 
 

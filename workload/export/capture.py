@@ -51,8 +51,8 @@ def capture(
     scope: Mapping[str, str],
     span: TimeRange,
     folder: Path,
-    footer: str,
     *,
+    footer: str,
     grafana: Grafana | None = None,
     keeps_snapshot: bool = False,
     advance: Callable[[], None] = lambda: None,
@@ -124,7 +124,7 @@ class _Renderer:
                 self._ids = self._find_panels(self._grafana, uid)
             if (number := self._ids.get(panel.title)) is None:
                 return None  # a dashboard of another version
-            return self._grafana.picture(uid, number, span.start, span.end, scope, PIXELS)
+            return self._grafana.picture(uid, number, span.start, span.end, variables=scope, size=PIXELS)
         except GrafanaError as error:
             self.refusal = str(error)
             return None

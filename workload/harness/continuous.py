@@ -121,7 +121,7 @@ class ContinuousLoad:
 
     async def _ask(self, under_test: SystemUnderTest, phase: Phase, question: Question) -> frozenset[str]:
         tally = Tally(1)
-        await under_test.driver.run(phase, [question], 1, tally, lambda: None)
+        await under_test.driver.run(phase, [question], 1, tally=tally, advance=lambda: None)
         return frozenset(tally.failed)
 
     async def _stand_aside(self) -> None:

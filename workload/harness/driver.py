@@ -59,6 +59,7 @@ class Driver:
         phase: Phase,
         questions: Sequence[Question],
         concurrency: int,
+        *,
         tally: Tally,
         advance: Callable[[], None],
         arrivals: Sequence[float] = (),
@@ -80,8 +81,9 @@ class Driver:
             if await self.gate.check(reason):
                 await self.prime(phase)
 
+        clock = self.meter.recorder.clock
         if arrivals:
-            await open_loop(ask, questions, arrivals, concurrency, tally, ended, self.meter.recorder.clock)
+            await open_loop(ask, questions, arrivals, in_flight=concurrency, tally=tally, ended=ended, clock=clock)
         else:
             await closed_loop(ask, questions, concurrency, tally, ended)
 

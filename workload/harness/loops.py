@@ -93,6 +93,7 @@ async def open_loop(
     ask: AskAt,
     questions: Sequence[Question],
     arrivals: Sequence[float],
+    *,
     in_flight: int,
     tally: Tally,
     ended: Ended,

@@ -64,7 +64,7 @@ class Measurement:
             await self._warm_up(point, warm_up, phase, title)
         start = await self._enter(MEASURED)
         with self.under_test.busy.accounting():
-            tally = await self._load(phase, point, left, f"{title}: {point.name}", done)
+            tally = await self._load(phase, point, left, f"{title}: {point.name}", done=done)
         end = await self._settled()
         window = Window(arm=phase.arm, block=phase.block, point=phase.name, segment=phase.segment, start=start, end=end)
         facts = {
@@ -128,6 +128,7 @@ class Measurement:
         point: Point,
         questions: Sequence[Question],
         title: str,
+        *,
         done: frozenset[str] = frozenset(),
         driver: Driver | None = None,
     ) -> Tally:
@@ -143,10 +144,14 @@ class Measurement:
         try:
             if point.contexts:
                 texts = [paragraph.text for question in questions for paragraph in question.context]
-                await sweep(self.under_test, self.engine, phase, point.contexts, texts, tally, advance, done)
+                await sweep(
+                    self.under_test, self.engine, phase, point.contexts, texts, tally=tally, advance=advance, done=done
+                )
             else:
                 driver = driver or self.under_test.driver
-                await driver.run(phase, questions, point.concurrency, tally, advance, point.arrivals)
+                await driver.run(
+                    phase, questions, point.concurrency, tally=tally, advance=advance, arrivals=point.arrivals
+                )
         finally:
             place = {"arm": phase.arm, "block": phase.block, "phase": phase.name}
             self.bundle.note(last_phase={**place, **tally.as_dict()})

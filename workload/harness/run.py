@@ -73,7 +73,9 @@ def launcher_of(engine: EngineSettings, places: Places, console: Console) -> Lau
         )
     extra = (*engine.engine_args, *((TRACES_FLAG, places.otlp_endpoint) if places.otlp_endpoint else ()))
     by = requester(console)
-    return process_launcher(engine.engine_python, engine.model, extra, places.engine_port, cache_dir(), console, by)
+    return process_launcher(
+        engine.engine_python, engine.model, extra, port=places.engine_port, cache=cache_dir(), console=console, by=by
+    )
 
 
 def check_engine(engine: EngineSettings, places: Places) -> None:

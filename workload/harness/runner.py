@@ -79,7 +79,7 @@ class Runner:
             wanted = self.experiment.points_of(block.arm, load)
             if left := [point for point in wanted if self._is_open(block, point)]:
                 place = f" (block {block.number + 1} of {len(all_blocks)})" if len(all_blocks) > 1 else ""
-                self._measure(block, left, warm_up, block.arm.name + place, measured, reuse)
+                self._measure(block, left, warm_up, block.arm.name + place, measured=measured, reuse=reuse)
         return measured
 
     @cached_property
@@ -101,6 +101,7 @@ class Runner:
         points: Sequence[Point],
         warm_up: Sequence[Question],
         title: str,
+        *,
         measured: list[Measured],
         reuse: Reuse,
     ) -> None:
@@ -136,7 +137,7 @@ class Runner:
                     progress=self.progress,
                     store=self._store_watch,
                 )
-                under_test.run(self._points(measurement, points, block.questions, warming, title, measured))
+                under_test.run(self._points(measurement, points, block.questions, warming, title, measured=measured))
 
     def _exporter(self, engine_pid: int | None) -> AbstractContextManager[str]:
         places = self.settings.places
@@ -151,6 +152,7 @@ class Runner:
         asked: Sequence[Question],
         warm_up: Sequence[Question],
         title: str,
+        *,
         measured: list[Measured],
     ) -> None:
         # All points share one event loop, because the agent's connections belong to the loop that opened them.

@@ -33,6 +33,7 @@ async def sweep(
     phase: Phase,
     contexts: Sequence[int],
     texts: Sequence[str],
+    *,
     tally: Tally,
     advance: Callable[[], None],
     done: Collection[str],

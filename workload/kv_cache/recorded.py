@@ -73,7 +73,7 @@ def _sent(row: Mapping[str, Any], text: Mapping[str, Any]) -> SentCall:
     prompt, output = (array(TOKEN_TYPE, text[name]) for name in ("prompt_ids", "output_ids"))
     is_real = row["phase"] != PHASE
     return SentCall(
-        AgentCall(row["question_id"], row["node"], row["hop"], prompt, output, salt),
+        AgentCall(row["question_id"], row["node"], row["hop"], prompt, output, salt=salt),
         cast("tuple[Message, ...]", tuple(message.model_dump() for message in CHAT.validate_json(text["messages"]))),
         (row["started_at"], row["started_at"] + row["duration_seconds"]) if is_real else None,
         row["reusable_tokens"],

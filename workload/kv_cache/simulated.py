@@ -76,6 +76,7 @@ class SimulatedLlm(Llm):
         hop: int,
         messages: Sequence[Message],
         max_tokens: int,
+        *,
         schema: type[BaseModel] | None = None,  # noqa: ARG002 - the replies already follow it
     ) -> str:
         """Return the reply's text, cut at `max_tokens` as the engine would."""
@@ -143,6 +144,8 @@ def simulate(
         driver = Driver(Hop2Rag(nodes), meter, EngineGate(lambda: None))
         task = progress.add_task(f"{layout}: simulated", total=len(questions))
         phase = Phase(arm=layout, block=0, name=PHASE, segment=0, salt="")
-        asyncio.run(driver.run(phase, questions, 1, Tally(len(questions)), partial(progress.advance, task)))
+        asyncio.run(
+            driver.run(phase, questions, 1, tally=Tally(len(questions)), advance=partial(progress.advance, task))
+        )
         found[layout] = llm.sent
     return found

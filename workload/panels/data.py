@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,6 +32,7 @@ class Trace:
     point: str
     legend: str
     promql: str
+    _: KW_ONLY
     seconds: NDArray[np.float64]
     values: NDArray[np.float64]
 
@@ -62,8 +63,8 @@ def fetch(panel: Panel, client: PrometheusClient, run: str, experiment: str, win
                     window.point,
                     line.named(series.labels) if found else line.legend,
                     promql,
-                    series.times - window.start,
-                    series.values,
+                    seconds=series.times - window.start,
+                    values=series.values,
                 )
                 for series in found or [silence]
             ]

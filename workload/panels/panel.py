@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ class Panel:
     why: str
     unit: Unit
     lines: tuple[Line, ...]
+    _: KW_ONLY
     empty: str = "no data"
     kind: Kind = "timeseries"
     words: tuple[tuple[float, str], ...] = ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
@@ -52,6 +52,7 @@ class Fact:
     unit: str
     names: tuple[MetricName, ...]
     record: str = ""
+    _: KW_ONLY
     fast: bool = False
     flag: str = ""
     note: str = ""

@@ -52,7 +52,7 @@ def finish(
     }
     bundle.write_json("summary.json", summary)
     folder = publish(bundle, experiment, summary)
-    files = draw(experiment, evidence, data, summary, folder, label) if draws else ()
+    files = draw(experiment, evidence, data, summary, folder, label=label) if draws else ()
     now = datetime.now(UTC).isoformat(timespec="seconds")
     end = {"label": label} if label else {"status": "finished", "finished": now, "warnings": client.warnings}
     bundle.note(**end)
@@ -60,13 +60,15 @@ def finish(
 
 
 def draw(
-    experiment: Experiment[Any], evidence: Evidence, data: RunData, summary: dict[str, Any], folder: Path, label: str
+    experiment: Experiment[Any], evidence: Evidence, data: RunData, summary: dict[str, Any], folder: Path, *, label: str
 ) -> Sequence[Path]:
     """Draw a run's pictures into a folder and return their paths."""
     arms = tuple(arm.name for arm in experiment.arms)
     client, bundle = evidence.client, evidence.bundle
     origin = footer(bundle.run_id, evidence.settings, data.measured, label)
-    return experiment.draw(Drawing(experiment.name, arms, data, summary, client, bundle, folder, origin))
+    return experiment.draw(
+        Drawing(experiment.name, arms, data, summary, client, bundle=bundle, folder=folder, footer=origin)
+    )
 
 
 def write_report(

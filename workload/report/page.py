@@ -29,7 +29,7 @@ QUALITY = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Section:
     """One run on the page."""
 

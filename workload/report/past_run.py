@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any
 
 from workload.errors import UsageError
@@ -29,6 +29,7 @@ class PastRun:
     settings: Settings
     measured: tuple[Measured, ...]
     summary: dict[str, Any]
+    _: KW_ONLY
     label: str
 
     @property
@@ -68,4 +69,4 @@ def open_run(
         ) from error
     bundle = Bundle(results, run)
     bundle.resume()
-    return PastRun(study, bundle, settings, manifest.past_windows, summary, manifest.label)
+    return PastRun(study, bundle, settings, manifest.past_windows, summary, label=manifest.label)

@@ -61,7 +61,7 @@ def _redraw(found: PastRun, client: PrometheusClient) -> list[Path]:
         data = settle(read_run(found.bundle.journal, found.measured, evidence))
         # All is worked out anew: an older version's figures under today's words would be told by another estimator.
         summary = {**found.summary, **found.study.reduce(data)}
-        files = draw(found.study, evidence, data, summary, folder, found.label)
+        files = draw(found.study, evidence, data, summary, folder, label=found.label)
     else:
         return draw_kept(found, found.study, folder)
     # the same release computes what the pictures show and both copies of the summary
@@ -110,8 +110,9 @@ def read_traces(path: Path, panel: Panel) -> list[Trace]:
             points.setdefault(place, []).append((float(row["seconds"]), float(row["value"])))
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise UsageError(f"{path} is damaged ({error!r}).", "Leave it out, and try again.") from error
-    return [
-        Trace(*place, "", *np.array(values, dtype=np.float64).T)
+    shown = {
+        place: np.array(values, dtype=np.float64).T
         for place, values in points.items()
         if any(line.has(place[3]) for line in panel.lines)
-    ]
+    }
+    return [Trace(*place, "", seconds=seconds, values=values) for place, (seconds, values) in shown.items()]

@@ -59,7 +59,7 @@ def start_exporter(
             except requests.RequestException:
                 return False  # not listening yet
 
-        await_ready(child, is_ready, READY_TIMEOUT_SECONDS, "The exporter", address, "See its log.")
+        await_ready(child, is_ready, READY_TIMEOUT_SECONDS, "The exporter", address, remedy="See its log.")
         yield address
 
 

@@ -103,7 +103,7 @@ class Grafana:
         return str(_field(self._face.snapshots.create_new_snapshot(dict(dashboard), name, expires_seconds), "url"))
 
     def picture(
-        self, uid: str, panel: int, start: float, end: float, variables: Mapping[str, str], size: tuple[int, int]
+        self, uid: str, panel: int, start: float, end: float, *, variables: Mapping[str, str], size: tuple[int, int]
     ) -> bytes:
         """Return a panel as PNG.
 

@@ -92,7 +92,7 @@ class LocalServer(ABC):
             self._prepare()
             child = ChildProcess(self._argv, self._log, self._environment)
             self._port.note(child)
-            await_ready(child, self.is_ready, self.ready_seconds, self.name, self.address, self.remedy)
+            await_ready(child, self.is_ready, self.ready_seconds, self.name, self.address, remedy=self.remedy)
             unless_ready.pop_all()
         self.child = child
         self._port.note(child, is_ready=True)

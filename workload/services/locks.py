@@ -10,7 +10,7 @@ import stat
 import sys
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import KW_ONLY, asdict, dataclass, replace
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
@@ -59,6 +59,7 @@ class Owner:
     pid: ProcessId
     since: Instant
     run: str | None = None
+    _: KW_ONLY
     child: tuple[ProcessId, Instant] | None = None
     is_ready: bool = False
 

@@ -118,7 +118,7 @@ class ChildProcess:
 
 
 def await_ready(
-    child: ChildProcess, is_ready: Callable[[], bool], seconds: float, name: str, address: str, remedy: str
+    child: ChildProcess, is_ready: Callable[[], bool], seconds: float, name: str, address: str, *, remedy: str
 ) -> None:
     """Return once the server that was started answers; otherwise stop it.
 

@@ -74,7 +74,7 @@ def panel_capture(
             return f"not kept: there are {MOST_CAPTURES} captures already"
         folder = root / f"{datetime.fromtimestamp(at, UTC):%Y%m%dT%H%M%S}-{alert.name}"
         footer = f"run {bundle.run_id}; the {BEFORE_SECONDS / 60:.0f} minutes before {alert.name}"
-        capture(VLLM_METRICS, client, scope, TimeRange(at - BEFORE_SECONDS, at), folder, footer, grafana=grafana)
+        capture(VLLM_METRICS, client, scope, TimeRange(at - BEFORE_SECONDS, at), folder, footer=footer, grafana=grafana)
         return f"kept in {folder.relative_to(bundle.folder)}"
 
     return keep

@@ -102,7 +102,9 @@ class SoakSession:
             pace = Pace(self.plan.concurrency)
             failure = None
             try:
-                under_test.run(self._run(journal, record, resume_point, elapsed, supervised, under_test, pace))
+                under_test.run(
+                    self._run(journal, record, resume_point, elapsed, supervised, under_test=under_test, pace=pace)
+                )
             except StorageError:
                 raise
             except Hop2RagError as error:
@@ -141,6 +143,7 @@ class SoakSession:
         resume_point: ResumePoint | None,
         elapsed: float,
         supervised: SupervisedEngine,
+        *,
         under_test: SystemUnderTest,
         pace: Pace,
     ) -> None:
@@ -203,7 +206,7 @@ class SoakSession:
                 elapsed_before=elapsed,
                 free=environment.free,
                 wall=self._wall,
-                background=await self._watch(stack, steering, pace, recovery, confirm, metrics),
+                background=await self._watch(stack, steering, pace, recovery, confirm, metrics=metrics),
                 store=StoreWatch(environment.store),
             )
             await soak.run()
@@ -215,6 +218,7 @@ class SoakSession:
         pace: Pace,
         recovery: Recovery,
         confirm: Confirm,
+        *,
         metrics: SoakMetrics,
     ) -> list[Callable[[], Coroutine[Any, Any, None]]]:
         """Serve the webhook for as long as the stack is open, and return the tasks that watch the soak."""

@@ -32,7 +32,7 @@ SLIGHT_SHARE = 0.05
 """A drift over the whole run of less than this share of the level is called slight, however significant it is."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Trend:
     """A drift.
 
@@ -95,12 +95,12 @@ def trend(
         return None
     found = theilslopes(binned[known], (middles[known] - start) / 3600, alpha=LEVEL)
     return Trend(
-        float(np.median(binned[known])),
-        float(found.slope),
-        (float(found.low_slope), float(found.high_slope)),
-        (end - start) / 3600,
-        tuple(middles[known].tolist()),
-        tuple(binned[known].tolist()),
+        level=float(np.median(binned[known])),
+        slope_per_hour=float(found.slope),
+        ci_per_hour=(float(found.low_slope), float(found.high_slope)),
+        hours=(end - start) / 3600,
+        times=tuple(middles[known].tolist()),
+        values=tuple(binned[known].tolist()),
     )
 
 

@@ -8,7 +8,7 @@ not add up to all.
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from itertools import combinations, takewhile
 from typing import TYPE_CHECKING, TypedDict
 
@@ -36,6 +36,7 @@ class AgentCall:
     hop: int
     prompt: Sequence[int]
     output: Sequence[int] = ()
+    _: KW_ONLY
     salt: str = ""
 
     @property

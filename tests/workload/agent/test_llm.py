@@ -182,7 +182,9 @@ def test_row_18_any_text_is_parsed_or_given_up(lasting: StubVllm, text: str) -> 
     async def reply() -> None:
         asked = len(lasting.requests)
         async with client_of(lasting.url) as client:
-            parsed, kept = await Llm(client, "stub").reply(question_of(bench()), "extract_clues", 1, ASKED, 128, Clues)
+            parsed, kept = await Llm(client, "stub").reply(
+                question_of(bench()), "extract_clues", 1, ASKED, 128, schema=Clues
+            )
         assert parsed is None or Clues.model_validate(parsed.model_dump()) == parsed
         kept.encode()
         assert len(lasting.requests) - asked <= 2

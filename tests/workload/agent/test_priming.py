@@ -91,7 +91,11 @@ async def test_an_engine_that_may_have_been_restarted_is_warmed_again(
     driver = Driver(agent, meter, EngineGate(lambda: None), Primer(llm, meter, "append-only"))
     stub.next_turns.extend([Turn(status=500), Turn(status=400)])
     await driver.run(
-        Phase(arm="a", block=0, name="c1", segment=0, salt="salt"), questions_about(range(3)), 1, Tally(3), lambda: None
+        Phase(arm="a", block=0, name="c1", segment=0, salt="salt"),
+        questions_about(range(3)),
+        1,
+        tally=Tally(3),
+        advance=lambda: None,
     )
     primed = [number for number, body in enumerate(stub.requests) if body["max_tokens"] == 1]
     assert primed == [1]

@@ -28,7 +28,7 @@ ARMS = ("prefix-off", "prefix-on")
 def trace(arm: str, legend: str = "", values: Sequence[float] = (), block: int = 0) -> Trace:
     """Return a line with a value every second."""
     seconds = np.arange(len(values), dtype=np.float64)
-    return Trace(arm, block, "c1", legend, "up", seconds, np.array(values, dtype=np.float64))
+    return Trace(arm, block, "c1", legend, "up", seconds=seconds, values=np.array(values, dtype=np.float64))
 
 
 def traces_of(panel: Panel, silent: str = "") -> list[Trace]:

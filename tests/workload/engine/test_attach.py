@@ -22,7 +22,17 @@ if TYPE_CHECKING:
 
     Build = Callable[..., ProcessLauncher]
 
-FACTS = EngineFacts("0.32.0", "m", "/m", 8192, 32, 1456, True, 1 << 30, None)
+FACTS = EngineFacts(
+    version="0.32.0",
+    model="m",
+    model_path="/m",
+    max_model_len=8192,
+    block_size=32,
+    num_gpu_blocks=1456,
+    prefix_caching=True,
+    kv_pool_bytes=1 << 30,
+    kv_block_bytes=None,
+)
 
 
 def test_a_shown_arm_is_attached_and_left_running(launcher: Build, console: Console, port: int) -> None:

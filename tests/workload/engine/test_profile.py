@@ -20,7 +20,17 @@ from workload.engine.profile import (
 )
 from workload.errors import UsageError
 
-FACTS = EngineFacts("0.32.0", "m", "/m", 8192, 32, 1456, True, 1 << 30, None)
+FACTS = EngineFacts(
+    version="0.32.0",
+    model="m",
+    model_path="/m",
+    max_model_len=8192,
+    block_size=32,
+    num_gpu_blocks=1456,
+    prefix_caching=True,
+    kv_pool_bytes=1 << 30,
+    kv_block_bytes=None,
+)
 RELEASES = st.tuples(st.just(0), st.integers(7, 60), st.integers(0, 9))
 
 

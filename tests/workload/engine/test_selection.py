@@ -28,7 +28,9 @@ def interpreter(folder: Path, says: str) -> Path:
 def test_a_cuda_build_gets_no_flags_of_the_cpu(tmp_path: Path, console: Console) -> None:
     """Eager mode and blocks of 32 would make a GPU slow, and the figures would not say why."""
     python = interpreter(tmp_path, '["0.22.1", true]')
-    launcher = process_launcher(python, "Qwen/Qwen2.5-7B-Instruct", ["--load-format", "dummy"], 8000, tmp_path, console)
+    launcher = process_launcher(
+        python, "Qwen/Qwen2.5-7B-Instruct", ["--load-format", "dummy"], port=8000, cache=tmp_path, console=console
+    )
     argv = launcher.argv(PROFILES["prefix-off"])
     assert argv[0] == str(python)
     assert argv[-2:] == ("--load-format", "dummy")
@@ -39,7 +41,9 @@ def test_a_cuda_build_gets_no_flags_of_the_cpu(tmp_path: Path, console: Console)
 
 def test_a_cpu_build_gets_them(tmp_path: Path, console: Console) -> None:
     """The same interpreter without CUDA serves only with blocks of a multiple of 32."""
-    launcher = process_launcher(interpreter(tmp_path, '["0.32.0", false]'), "model", (), 8000, tmp_path, console)
+    launcher = process_launcher(
+        interpreter(tmp_path, '["0.32.0", false]'), "model", (), port=8000, cache=tmp_path, console=console
+    )
     assert "--block-size" in launcher.argv(PROFILES["base"])
 
 
@@ -47,14 +51,14 @@ def test_a_cpu_build_gets_them(tmp_path: Path, console: Console) -> None:
 def test_an_interpreter_without_vllm_is_refused(tmp_path: Path, console: Console, says: str) -> None:
     """Found out before the corpus is indexed, in one line that names the flag."""
     with pytest.raises(MissingPartError, match="vLLM") as refused:
-        process_launcher(interpreter(tmp_path, says), "model", (), 8000, tmp_path, console)
+        process_launcher(interpreter(tmp_path, says), "model", (), port=8000, cache=tmp_path, console=console)
     assert "--engine-python" in str(refused.value)
 
 
 def test_a_real_interpreter_without_vllm_says_so(tmp_path: Path, console: Console) -> None:
     """The question itself must run: this interpreter has PyTorch and no vLLM."""
     with pytest.raises(MissingPartError, match="has no vLLM"):
-        process_launcher(Path(sys.executable), "model", (), 8000, tmp_path, console)
+        process_launcher(Path(sys.executable), "model", (), port=8000, cache=tmp_path, console=console)
 
 
 def test_half_an_engine_is_refused() -> None:

@@ -80,7 +80,16 @@ def pictures(data: RunData, folder: Path, monkeypatch: pytest.MonkeyPatch) -> di
     for module in (gpu_memory, memory_ranges):
         monkeypatch.setattr(module, "save", keep)
     evidence = evidence_of(data)
-    drawing = Drawing("x", ("base",), data, through_json(data), evidence.client, evidence.bundle, folder, "footer")
+    drawing = Drawing(
+        "x",
+        ("base",),
+        data,
+        through_json(data),
+        evidence.client,
+        bundle=evidence.bundle,
+        folder=folder,
+        footer="footer",
+    )
     paths = gpu_memory.draw(drawing)
     assert [path.name for path in paths] == ["memory_timeline.png", "memory_by_node.png", "memory_phases.png"]
     return words

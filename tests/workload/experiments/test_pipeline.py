@@ -242,7 +242,16 @@ def test_the_pictures_say_what_was_and_was_not_measured(
     starts = [START + 0.7 * worker for worker in range(workers)]
     data = run_of(load_of(*starts), tmp_path, increases=COUNTED)
     evidence = evidence_of(data)
-    drawing = Drawing("x", ("base",), data, through_json(data), evidence.client, evidence.bundle, tmp_path, "footer")
+    drawing = Drawing(
+        "x",
+        ("base",),
+        data,
+        through_json(data),
+        evidence.client,
+        bundle=evidence.bundle,
+        folder=tmp_path,
+        footer="footer",
+    )
     paths = pipeline.draw(drawing)
     assert [path.name for path in paths] == ["timeline_gantt.png", "resource_utilization.png"]
     assert all(path.stat().st_size > 10_000 for path in paths)

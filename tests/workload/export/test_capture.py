@@ -40,7 +40,7 @@ def kept(
     """Return what is kept of a dashboard."""
     grafana = Grafana(server.url, TOKEN) if server else None
     return capture(
-        dashboard, KnownSeries(), SCOPE, SPAN, folder, "run r1", grafana=grafana, keeps_snapshot=keeps_snapshot
+        dashboard, KnownSeries(), SCOPE, SPAN, folder, footer="run r1", grafana=grafana, keeps_snapshot=keeps_snapshot
     )
 
 

@@ -93,7 +93,7 @@ class Load:
                 gate = EngineGate(probe, self.patience_seconds, breaker=breaker)
                 driver = Driver(agent, self.bench.meter, gate)
                 phase = Phase(arm="prefix-on", block=0, name="c1", segment=0, salt="salt")
-                await driver.run(phase, questions(number), concurrency, self.tally, lambda: None)
+                await driver.run(phase, questions(number), concurrency, tally=self.tally, advance=lambda: None)
         return read(self.path, "question")
 
     def check(self) -> Mapping[str, Any]:

@@ -57,7 +57,7 @@ async def cached_by(stub: StubVllm, folder: Path, phases: list[Phase], asked: li
         async with client_of(stub.url) as client:
             driver = Driver(agent_of(client, max_hops=2), meter, EngineGate(lambda: None))
             for phase in phases:
-                await driver.run(phase, asked, 1, Tally(len(asked)), lambda: None)
+                await driver.run(phase, asked, 1, tally=Tally(len(asked)), advance=lambda: None)
     names = {row["id"]: row["phase"] for row in read(folder / "journal.sqlite", "question")}
     calls = read(folder / "journal.sqlite", "llm_call")
     return [sum(call["cached_tokens"] for call in calls if names[call["question"]] == phase.name) for phase in phases]
@@ -95,7 +95,7 @@ async def test_the_open_loop_is_journalled_with_both_instants(stub: StubVllm, tm
         async with client_of(stub.url) as client:
             driver = Driver(agent_of(client, max_hops=1), meter, EngineGate(lambda: None))
             tally = Tally(5)
-            await driver.run(phase_of("r50"), questions(5), 8, tally, lambda: None, arrivals)
+            await driver.run(phase_of("r50"), questions(5), 8, tally=tally, advance=lambda: None, arrivals=arrivals)
     rows = read(tmp_path / "journal.sqlite", "question")
     assert tally.ok == 5
     intended = [row["intended_at"] for row in rows]

@@ -29,7 +29,9 @@ def test_every_question_is_accounted_for(fates: list[str], in_flight: int, stop_
         agent = FatedAgent(fates)
         arrivals = [0.0] * len(fates)
         load = asyncio.create_task(
-            open_loop(agent.ask, plain_questions(len(fates)), arrivals, in_flight, tally, agent.ended)
+            open_loop(
+                agent.ask, plain_questions(len(fates)), arrivals, in_flight=in_flight, tally=tally, ended=agent.ended
+            )
         )
         for _ in range(stop_after if "hang" not in fates else 60):
             await asyncio.sleep(0)
@@ -51,7 +53,9 @@ async def test_questions_are_sent_though_none_has_ended() -> None:
     """In a closed loop a stuck system is asked less, so its latency looks as if nobody had come meanwhile."""
     agent, tally = FatedAgent(["wait"] * 5), Tally(5)
     arrivals = [0.0, 0.01, 0.02, 0.03, 0.04]
-    load = asyncio.create_task(open_loop(agent.ask, plain_questions(5), arrivals, 8, tally, agent.ended))
+    load = asyncio.create_task(
+        open_loop(agent.ask, plain_questions(5), arrivals, in_flight=8, tally=tally, ended=agent.ended)
+    )
     while len(agent.asked) < 5:  # noqa: ASYNC110 - a load that waits for an answer never gets there
         await asyncio.sleep(0.01)
     assert tally.ok == 0
@@ -64,7 +68,7 @@ async def test_questions_are_sent_though_none_has_ended() -> None:
 async def test_latency_counts_from_when_a_question_was_to_be_sent() -> None:
     """A client that is busy for 0.1 s sends the rest late; from their real sending they would look quick."""
     agent, tally = FatedAgent(["block", "ok", "ok"]), Tally(3)
-    await open_loop(agent.ask, plain_questions(3), [0.0, 0.01, 0.02], 8, tally, agent.ended)
+    await open_loop(agent.ask, plain_questions(3), [0.0, 0.01, 0.02], in_flight=8, tally=tally, ended=agent.ended)
     start = agent.intended[0]
     assert start is not None
     assert agent.intended == pytest.approx([start, start + 0.01, start + 0.02], abs=1e-9)
@@ -74,7 +78,9 @@ async def test_latency_counts_from_when_a_question_was_to_be_sent() -> None:
 async def test_what_comes_while_too_many_are_in_flight_is_dropped_and_counted() -> None:
     """Without a bound a stuck engine would collect questions until the client runs out of memory."""
     agent, tally = FatedAgent(["wait"] * 5), Tally(5)
-    load = asyncio.create_task(open_loop(agent.ask, plain_questions(5), [0.0] * 5, 2, tally, agent.ended))
+    load = asyncio.create_task(
+        open_loop(agent.ask, plain_questions(5), [0.0] * 5, in_flight=2, tally=tally, ended=agent.ended)
+    )
     for _ in range(20):
         await asyncio.sleep(0)
     agent.released.set()
@@ -86,7 +92,7 @@ async def test_a_raised_error_reaches_the_caller_and_stops_the_rest() -> None:
     """The run ends with the store's own error, never with a group of errors that nobody can print in a line."""
     agent, tally = FatedAgent(["hang", "raise", "ok"]), Tally(3)
     with pytest.raises(DependencyDownError, match="Chroma"):
-        await open_loop(agent.ask, plain_questions(3), [0.0, 0.0, 9.0], 8, tally, agent.ended)
+        await open_loop(agent.ask, plain_questions(3), [0.0, 0.0, 9.0], in_flight=8, tally=tally, ended=agent.ended)
     assert (tally.sent, tally.cancelled, tally.dropped) == (2, 2, 1)
 
 
@@ -99,7 +105,9 @@ async def test_nothing_is_sent_while_the_gate_holds() -> None:
         if reason:
             await opened.wait()
 
-    load = asyncio.create_task(open_loop(agent.ask, plain_questions(3), [0.0, 0.02, 0.04], 8, tally, wait))
+    load = asyncio.create_task(
+        open_loop(agent.ask, plain_questions(3), [0.0, 0.02, 0.04], in_flight=8, tally=tally, ended=wait)
+    )
     await asyncio.sleep(0.1)
     assert len(agent.asked) == 1
     opened_at = time.perf_counter()

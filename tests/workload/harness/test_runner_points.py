@@ -81,5 +81,5 @@ async def test_a_window_is_marked_once_it_is_on_disk() -> None:
         "Runner",
         SimpleNamespace(bundle=bundle, annotate=annotate, settings=SimpleNamespace(load=SimpleNamespace(limit=2))),
     )
-    await Runner._points(parts, measurement, [CLOSED], [], [], "t", [])
+    await Runner._points(parts, measurement, [CLOSED], [], [], "t", measured=[])
     assert seen == [1, (1000.0, 1060.0, "vllm-metrics: prefix-on, c1 (run r1)"), "timelines"]

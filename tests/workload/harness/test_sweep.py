@@ -25,7 +25,17 @@ if TYPE_CHECKING:
 
 TEXTS = ["The Tin Choir was founded in 1903 near the river.", "Mara Vell lived in the Glass Harbour until 1950."]
 PHASE = Phase(arm="sweep", block=0, name="sweep", segment=0, salt="salt")
-FACTS = EngineFacts("0.32.0", "stub", None, 8192, 16, 100, prefix_caching=True, kv_pool_bytes=None, kv_block_bytes=None)
+FACTS = EngineFacts(
+    version="0.32.0",
+    model="stub",
+    model_path=None,
+    max_model_len=8192,
+    block_size=16,
+    num_gpu_blocks=100,
+    prefix_caching=True,
+    kv_pool_bytes=None,
+    kv_block_bytes=None,
+)
 
 
 class Gate:
@@ -68,7 +78,14 @@ async def swept(
         async with client_of(stub.url) as client:
             parts = Parts(llm=Llm(client, "stub"), meter=meter, driver=Parts(gate=gate))
             await sweep(
-                cast("SystemUnderTest", parts), engine_of(stub), phase, contexts, TEXTS, tally, lambda: None, done
+                cast("SystemUnderTest", parts),
+                engine_of(stub),
+                phase,
+                contexts,
+                TEXTS,
+                tally=tally,
+                advance=lambda: None,
+                done=done,
             )
     return tally, gate, path
 

@@ -46,7 +46,7 @@ async def record(results: Path, questions: tuple[Question, ...], concurrency: in
                     driver = Driver(agent_of(client, layout="append-only", max_hops=2), meter, EngineGate(lambda: None))
                     for name, asked in ((WARM_UP, questions[-1:]), ("c1", questions[:-1])):
                         phase = Phase(arm=arm, block=block, name=name, segment=0, salt=f"{RUN}-{block}-{name}")
-                        await driver.run(phase, asked, concurrency, Tally(len(asked)), lambda: None)
+                        await driver.run(phase, asked, concurrency, tally=Tally(len(asked)), advance=lambda: None)
 
 
 @pytest_asyncio.fixture

@@ -29,7 +29,9 @@ QUESTIONS = st.lists(st.integers(1, 5), min_size=1, max_size=6)
 
 def call(question: str, prompt: list[int], salt: str = "", cached: int | None = None) -> SentCall:
     """Return a call of a question."""
-    return SentCall(AgentCall(question, "decide", 1, prompt, (), salt), reusable_tokens=cached, cached_tokens=cached)
+    return SentCall(
+        AgentCall(question, "decide", 1, prompt, (), salt=salt), reusable_tokens=cached, cached_tokens=cached
+    )
 
 
 @given(QUESTIONS, st.integers(1, 8))

@@ -182,7 +182,7 @@ def test_nothing_left_is_said(results: Path) -> None:
 def test_csv_comes_back_as_it_was_written(results: Path) -> None:
     """The picture drawn from it must be the picture that was drawn before."""
     found = read_traces(results / "runs" / RUN / "panels" / f"{HIT_RATIO.key}.csv", HIT_RATIO)
-    want = Trace("prefix-on", 1, "c1", "", "", np.arange(5.0), np.arange(5.0) / 10)
+    want = Trace("prefix-on", 1, "c1", "", "", seconds=np.arange(5.0), values=np.arange(5.0) / 10)
     (trace,) = found
     assert (trace.arm, trace.block, trace.point, trace.legend) == (want.arm, want.block, want.point, want.legend)
     np.testing.assert_array_equal(trace.seconds, want.seconds)

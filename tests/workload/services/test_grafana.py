@@ -33,7 +33,7 @@ CALLS: dict[str, tuple[str, Callable[[Grafana], Any]]] = {
     "snapshot": ("/api/snapshots", lambda grafana: grafana.snapshot(MODEL, "name")),
     "picture": (
         "/render/d-solo/overview/overview",
-        lambda grafana: grafana.picture("overview", 4, START, END, {"run": "r1"}, (1000, 500)),
+        lambda grafana: grafana.picture("overview", 4, START, END, variables={"run": "r1"}, size=(1000, 500)),
     ),
 }
 
@@ -60,7 +60,7 @@ def test_what_is_well(server: StubGrafana, grafana: Grafana) -> None:
     assert grafana.dashboard("overview") == SHOWN
     assert grafana.annotate(START, END, "window", ["a", "b"]) > 0
     assert grafana.snapshot(MODEL, "name", 3600) == f"{server.url}/dashboard/snapshot/K"
-    picture = grafana.picture("overview", 4, START, END, {"run": "r1"}, (1000, 500))
+    picture = grafana.picture("overview", 4, START, END, variables={"run": "r1"}, size=(1000, 500))
     assert png_size(picture) == (1000, 500)
     by_path = {path.removeprefix(server.prefix): (query, body) for _, path, query, body in server.requests}
     assert by_path["/api/annotations"][1] == {
@@ -131,7 +131,7 @@ def test_a_placeholder_is_no_picture(server: StubGrafana, grafana: Grafana) -> N
     """Without a renderer, or over its limit, Grafana answers 200 with a picture that says so to human eyes only."""
     server.is_over_limit = True
     with pytest.raises(NoRendererError, match="placeholder instead of panel 4 of overview"):
-        grafana.picture("overview", 4, START, END, {}, (1000, 500))
+        grafana.picture("overview", 4, START, END, variables={}, size=(1000, 500))
     server.has_renderer = False
     assert not grafana.can_render()
 

@@ -48,7 +48,7 @@ def _propose_ordered(world: World, first: Entity, second: Entity, chance: Chance
     low, high = sorted((first, second), key=lambda entity: int(entity.facts[fact]))
     if low.facts[fact] == high.facts[fact]:
         return None
-    return _draft(world, first, second, fact, chance.choice(wordings), (low if smaller_wins else high).name)
+    return _draft(world, first, second, fact, chance.choice(wordings), answer=(low if smaller_wins else high).name)
 
 
 def _propose_same(world: World, first: Entity, peers: list[Entity], chance: Chance) -> QuestionDraft | None:
@@ -59,11 +59,11 @@ def _propose_same(world: World, first: Entity, peers: list[Entity], chance: Chan
     for second in (*peers[start:], *peers[:start]):
         if second is not first and (second.facts[fact] == first.facts[fact]) == wants_yes:
             answer = "yes" if wants_yes else "no"
-            return _draft(world, first, second, fact, chance.choice(SAME[first.type, fact]), answer)
+            return _draft(world, first, second, fact, chance.choice(SAME[first.type, fact]), answer=answer)
     return None
 
 
-def _draft(world: World, first: Entity, second: Entity, fact: str, wording: str, answer: str) -> QuestionDraft:
+def _draft(world: World, first: Entity, second: Entity, fact: str, wording: str, *, answer: str) -> QuestionDraft:
     return QuestionDraft(
         type="comparison",
         text=wording.format(a=first.name, b=second.name),
