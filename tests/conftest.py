@@ -61,7 +61,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scopes:
 
 @pytest.fixture(scope="session", params=["found", "newer"])
 def prometheus(request: pytest.FixtureRequest) -> PrometheusBinary:
-    """Return the Prometheus that the project finds, and the next major release where a machine has it beside that."""
+    """Return the Prometheus that the project finds, and the next major release too where a machine has it."""
     if request.param == "found":
         return find_prometheus(cache_dir())
     folder = cache_dir() / "prometheus-newer" / "usr" / "bin"

@@ -51,9 +51,11 @@ def locked_of_ours() -> dict[str, Version]:
 
 def licence_of(distribution: metadata.Distribution) -> str:
     """Return what a distribution says of its licence: an SPDX expression, classifiers, or a free text."""
-    told = distribution.metadata
-    classifiers = [line for line in told.get_all("Classifier") or [] if line.startswith("License ::")]
-    return told.get("License-Expression") or "; ".join(classifiers) or (told.get("License") or "").split("\n")[0]
+    reported = distribution.metadata
+    classifiers = [line for line in reported.get_all("Classifier") or [] if line.startswith("License ::")]
+    return (
+        reported.get("License-Expression") or "; ".join(classifiers) or (reported.get("License") or "").split("\n")[0]
+    )
 
 
 @pytest.mark.parametrize("name", LOCKS)
@@ -83,7 +85,7 @@ def test_every_installation_from_a_lock_wants_the_hashes() -> None:
 
 
 def test_what_builds_the_package_is_pinned() -> None:
-    """A build runs its backend's code: the newest of the day is nobody's choice."""
+    """A build runs its backend's code, so its version must be chosen, not the newest of the day."""
     (backend,) = map(Requirement, PROJECT["build-system"]["requires"])
     locked = pins("workload/build.lock")
     assert str(backend.specifier) == f"=={locked[canonicalize_name(backend.name)]}"
@@ -117,7 +119,7 @@ def test_the_pins_are_complete() -> None:
         if (wanted.marker is None or wanted.marker.evaluate({"extra": ""}))
         and canonicalize_name(wanted.name) not in locked
     }
-    # pip's own installation has it, and it is nobody's import at run time
+    # pip's own installation has it, and nothing imports it at run time
     assert {line for line in missing if "needs setuptools" not in line} == set()
 
 

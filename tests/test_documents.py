@@ -109,7 +109,7 @@ def test_every_metric_that_a_page_names_exists() -> None:
 
 
 def test_the_picture_shows_a_questions_way_through_modules() -> None:
-    """One picture tells a newcomer where to begin; a box without its module would lead nowhere."""
+    """One picture shows a newcomer where to begin; a box without its module would lead nowhere."""
     picture = (ROOT / "docs" / "architecture.md").read_text().split("```mermaid")[1].split("```")[0]
     folders = {name.split("/")[1] for name in PATH.findall(picture)}
     assert not re.search(

@@ -142,18 +142,18 @@ def test_an_arrow_that_climbs_is_seen() -> None:
 
 
 def test_few_modules_lie_flat() -> None:
-    """A heap of flat files tells no story: a sixth one belongs into a room."""
+    """A sixth flat file belongs in a folder: a heap of flat files shows no structure."""
     assert {path.stem for path in (ROOT / "workload").glob("*.py")} - {"__init__"} == FLAT
 
 
 def test_the_exporter_stands_alone() -> None:
-    """It is installed beside any vLLM; the agent, Chroma and torch must not come with it, not even for types."""
+    """It is installed next to any vLLM; the agent, Chroma and torch must not come with it, not even for types."""
     assert importers_of("workload", [path for path in SOURCES if name_of(path).startswith("exporter/")]) == []
     assert importers_of("exporter", SOURCES)
 
 
 def test_nvml_has_one_door() -> None:
-    """A machine without a driver is served only if nobody else touches the library."""
+    """A machine without a driver is served only if no other module imports the library."""
     assert [name_of(path) for path in SOURCES if "pynvml" in loaded(path)] == ["exporter/gpu/nvml.py"]
 
 

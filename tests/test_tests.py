@@ -74,7 +74,7 @@ TIMED: dict[str, str] = {}
 
 
 def clocked(node: ast.AST, instants: set[str], durations: set[str]) -> bool:
-    """Return whether an expression holds a duration: an instant that was subtracted, or a name of such a difference."""
+    """Return whether an expression has a duration in it: a subtracted instant, or a name of such a difference."""
     return any(
         (isinstance(part, ast.Name) and part.id in durations)
         or (
@@ -139,6 +139,6 @@ def test_no_test_asserts_how_long_something_took() -> None:
         ("a = time.monotonic(); work(); assert at >= a", False),
     ],
 )
-def test_a_timed_assertion_is_told_from_a_wait(body: str, is_timed: bool) -> None:
+def test_a_timed_assertion_is_distinguished_from_a_wait(body: str, is_timed: bool) -> None:
     """A rule that is blind, or that forbids every deadline, would be switched off."""
     assert bool(list(timed_assertions(ast.parse(f"def test():\n  {body}")))) is is_timed

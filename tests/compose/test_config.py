@@ -64,7 +64,7 @@ def test_compose_accepts_the_files_for_gpus(tmp_path: Path) -> None:
 
 
 def test_stand_ins_replace_images_and_nothing_that_hardens(tmp_path: Path) -> None:
-    """What was seen with them holds for the real images only as far as the rest is the same."""
+    """What these tests show is true of the real images only where nothing else differs."""
     real = config(tmp_path, "docker-compose.yml")["services"]
     local = config(tmp_path, "docker-compose.yml", "tests/compose/standins.yml")["services"]
     for service in (*real.values(), *local.values()):

@@ -62,7 +62,7 @@ def test_nothing_reaches_docker_or_another_network(text: str) -> None:
 
 
 def test_ports_are_published() -> None:
-    """The check above holds for an empty list too."""
+    """The check above passes for an empty list too."""
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
     assert published.keys() == {"vllm", "exporter", "prometheus", "alertmanager", "grafana"}
 
@@ -75,14 +75,14 @@ def test_every_image_has_an_exact_tag(file: str) -> None:
 
 
 def test_images_are_found() -> None:
-    """The check above holds for no images too."""
+    """The check above passes without any image too."""
     found = {tag.partition(":")[0] for file in FILES for tag in tags((ROOT / file).read_text())}
     assert found >= {"prom/prometheus", "grafana/grafana", "chromadb/chroma", "vllm/vllm-openai", "python"}
     assert {*re.findall(r"(?:image: |FROM )\S*latest", "".join((ROOT / file).read_text() for file in FILES))} == set()
 
 
 @pytest.mark.parametrize("name", LASTING)
-def test_every_service_tells_whether_it_is_well(name: str) -> None:
+def test_every_service_reports_whether_it_is_well(name: str) -> None:
     """The order of the start hangs on it, and so does a restart that was noticed."""
     check = SERVICES[name]["healthcheck"]
     assert check["test"][0] == "CMD"
@@ -134,7 +134,7 @@ def test_each_credential_is_seen_only_by_who_needs_it() -> None:
 
 
 def test_no_password_is_in_a_file_of_the_checkout() -> None:
-    """Grafana's image reads `..__FILE`; a value beside it would win, and be everybody's."""
+    """Grafana's image reads `..__FILE`; a plain value would win over it, and everybody would know it."""
     environment = SERVICES["grafana"]["environment"]
     assert "GF_SECURITY_ADMIN_PASSWORD" not in environment
     assert environment["GF_SECURITY_ADMIN_PASSWORD__FILE"] == "/credentials/grafana/admin-password"
@@ -193,7 +193,7 @@ def test_the_exporter_understands_its_flags_and_finds_the_engine() -> None:
 
 
 def test_the_exporter_watches_the_disk_of_the_volumes() -> None:
-    """DiskFilling, which holds a run, fires only where the exporter was told what to watch."""
+    """DiskFilling, which pauses a run, fires only if the exporter is configured with a file system to watch."""
     exporter = SERVICES["exporter"]
     context = get_command(exporter_cli.app).make_context("exporter", list(exporter["command"]))
     watched = {str(path) for path in parse_volumes(context.params["filesystem"]).values()}
@@ -202,7 +202,7 @@ def test_the_exporter_watches_the_disk_of_the_volumes() -> None:
 
 
 def test_only_the_exporter_sees_the_hosts_processes() -> None:
-    """It measures process trees of other containers; nobody else has a business there."""
+    """It measures process trees of other containers; no other service needs that."""
     assert [name for name, service in SERVICES.items() if "pid" in service] == ["exporter"]
 
 

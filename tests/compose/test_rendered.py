@@ -34,13 +34,13 @@ def test_the_committed_files_are_fresh() -> None:
 
 
 def test_nothing_points_at_a_containers_own_loopback() -> None:
-    """127.0.0.1 in a container is nobody."""
+    """Inside a container 127.0.0.1 is the container itself."""
     for text in contents().values():
         assert "127.0.0.1" not in str(yaml.safe_load(text))
 
 
 def test_only_addresses_and_paths_differ() -> None:
-    """A rule of scraping that held on hosts alone would make two kinds of results."""
+    """A scrape rule that applied on hosts only would produce two kinds of results."""
     for name, changes in CHANGES.items():
         text = contents()[name].partition("\n")[2]
         for old, new in changes.items():
@@ -65,7 +65,7 @@ def test_prometheus_accepts_both(folder: Path) -> None:
 
 @pytest.mark.prometheus
 def test_the_remote_write_block_works_when_it_is_uncommented(tmp_path: Path) -> None:
-    """Nobody runs a comment; whoever needs it needs it to be right."""
+    """No test runs a comment, and a user who needs it needs it to be right."""
     text = (FOLDER / "compose" / "prometheus.yml").read_text()
     (block,) = REMOTE_WRITE.findall(text)
     plain = "".join(line.removeprefix("# ") for line in block.splitlines(keepends=True))
@@ -78,7 +78,7 @@ def test_the_remote_write_block_works_when_it_is_uncommented(tmp_path: Path) -> 
 
 @pytest.mark.prometheus
 def test_alertmanager_accepts_the_one_for_containers() -> None:
-    """Its source is checked beside the alerts."""
+    """The tests of the alerts check its source."""
     try:
         amtool = find_alertmanager(cache_dir()).amtool
     except MissingPartError as error:

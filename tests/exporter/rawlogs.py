@@ -27,7 +27,7 @@ def fill(record: GpuRecord, fake_time: FakeTime, count: int) -> None:
 
 
 class Disk:
-    """Stands in for `os` in the module that writes: each write takes what there is room for, or fails as it is told."""
+    """Stands in for `os` in the module that writes: each write takes what there is room for, or raises `error`."""
 
     def __init__(self) -> None:
         self.room: int | None = None

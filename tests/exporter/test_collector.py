@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Working:
-    """Tells one fact."""
+    """Exposes one fact."""
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Yield it."""
@@ -29,7 +29,7 @@ class Working:
 
 
 class Broken:
-    """Tells half of what it knows, then breaks."""
+    """Exposes half of its families, then raises."""
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Yield a family, then raise."""
@@ -69,7 +69,7 @@ class Odd:
 
 
 class Twice:
-    """Tells one series twice, as a driver does that lists a process twice."""
+    """Exposes one series twice, like a driver that lists a process twice."""
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Yield two families."""

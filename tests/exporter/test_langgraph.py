@@ -88,14 +88,14 @@ async def test_tokens_are_the_servers_by_node_and_hop() -> None:
 
 async def test_what_is_not_reported_is_absent() -> None:
     """A model that does not stream has no first token; a server that does not report hits may still have some."""
-    app, handler = metered(CorrectiveRag(model("yes", "so", is_streaming=False, tells_cached=False)))
+    app, handler = metered(CorrectiveRag(model("yes", "so", is_streaming=False, reports_cached=False)))
     await app.ainvoke({"question": "Why?"})
     assert value(handler, "hop2rag_prompt_tokens_total", node="grade", hop="1") == PROMPT_TOKENS
     assert value(handler, "hop2rag_llm_time_to_first_token_seconds_count", node="grade") == 0
     assert value(handler, "hop2rag_cached_prompt_tokens_total", node="grade", hop="1") is None
 
 
-async def test_many_questions_at_once_are_told_apart() -> None:
+async def test_many_questions_at_once_are_distinguished() -> None:
     """Callbacks of all questions come interleaved; a visit credited to another question would have another hop."""
     number = 40
     app = CorrectiveRag(model()).app()

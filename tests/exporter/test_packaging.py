@@ -1,4 +1,4 @@
-"""What ships: a small lock that agrees with the large one, and a container and a unit that run as nobody."""
+"""What ships: a small lock file that agrees with the large one, and a container and a unit that run as `nobody`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def pins(path: Path) -> dict[str, str]:
 
 
 def test_the_exporters_lock_agrees_with_the_projects() -> None:
-    """Tests run against the project's versions, so the image must hold the same."""
+    """Tests run against the project's versions, so the image must contain the same ones."""
     project, exporter = pins(ROOT / "workload" / "requirements.lock"), pins(EXPORTER / "requirements.lock")
     assert {name: project.get(name) for name in exporter} == exporter
 

@@ -136,7 +136,7 @@ def test_row_05_hostile_names_keep_the_series_count_flat() -> None:
 
 
 def test_64_workers_fit_a_scrape() -> None:
-    """64 workers moving twice a second must stay within 1,000 lines; benchmarks/scrape.py tells what they cost."""
+    """64 workers that move twice per second must stay within 1,000 lines; benchmarks/scrape.py measures their cost."""
     clock = FakeClock()
     activity = NodeActivity(clock)
     nodes = [f"node{i}" for i in range(11)]

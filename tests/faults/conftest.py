@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a folder to work in, with a file and a folder of the user's beside the results."""
+    """Return a folder to work in that also has a file and a folder of the user's own."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOP2RAG_CACHE", str(tmp_path / "cache"))
     for name in ("HOP2RAG_RESULTS", "GRAFANA_URL"):

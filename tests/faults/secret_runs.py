@@ -38,7 +38,7 @@ SCRAPED_AT, FAILED_AT = 6, 8
 
 
 class Watched:
-    """The engine's script: counts the secrets it is told, scrapes the agent, says the secret, and fails with it."""
+    """The engine's script: counts the secrets it gets, scrapes the agent, and replies and fails with the secret."""
 
     def __init__(self, folder: Path, secret: str) -> None:
         self.folder, self.secret = folder, secret
@@ -46,7 +46,7 @@ class Watched:
 
     def __call__(self, body: Mapping[str, Any]) -> Turn:
         """Return the next turn."""
-        self.seen.update(requests=1, told=self.secret in json.dumps(body))
+        self.seen.update(requests=1, reported=self.secret in json.dumps(body))
         if self.seen["requests"] % 10 == SCRAPED_AT:
             self.scrape()
         if self.seen["requests"] % 10 == FAILED_AT:
@@ -62,7 +62,7 @@ class Watched:
 
 
 def planted(question: Question, secret: str) -> Question:
-    """Return a question that holds the secret in its text, its answer and its documents."""
+    """Return a question with the secret in its text, its answer and its documents."""
     context = tuple(Paragraph(part.title, (*part.sentences, f"It is {secret}.")) for part in question.context)
     return replace(question, question=f"{question.question} {secret}", answer=secret, context=context)
 

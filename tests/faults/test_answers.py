@@ -52,7 +52,7 @@ def test_row_10_any_metrics_text_is_read_or_refused(text: str) -> None:
 
 @dataclass(frozen=True)
 class Parrot(Llm):
-    """Says what it was told to say."""
+    """Replies with the given texts."""
 
     says: str = ""
 

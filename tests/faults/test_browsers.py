@@ -86,9 +86,9 @@ def test_row_24_without_the_password_alertmanager_does_nothing(
 ) -> None:
     """A page ended a soak within a second by an alert that it posted; a silence would keep one from it."""
     url = pair[1].client.url + path
-    told = [{"labels": {"alertname": "DiskWritesFailing", "action": "stop"}}]
+    reported = [{"labels": {"alertname": "DiskWritesFailing", "action": "stop"}}]
     for auth in (None, ("hop2rag", ""), ("hop2rag", "guess"), ("admin", "admin")):
-        response = requests.request(method, url, json=told, headers=PAGE, auth=auth, timeout=60)
+        response = requests.request(method, url, json=reported, headers=PAGE, auth=auth, timeout=60)
         assert response.status_code == 401
         assert allowed(response) == []
 
@@ -115,8 +115,8 @@ def test_a_reload_by_signal_takes_what_is_right_and_refuses_what_is_not(
     try:
         config.write_text(yaml.safe_dump({**yaml.safe_load(before), "global": {"scrape_interval": "7s"}}))
         reload_by_signal(pid, prometheus.client)
-        told = requests.get(f"{prometheus.url}/api/v1/status/config", timeout=60).json()["data"]["yaml"]
-        assert "scrape_interval: 7s" in told
+        reported = requests.get(f"{prometheus.url}/api/v1/status/config", timeout=60).json()["data"]["yaml"]
+        assert "scrape_interval: 7s" in reported
         config.write_text("nonsense: true\n")
         with pytest.raises(PrometheusError, match="refused"):
             reload_by_signal(pid, prometheus.client)

@@ -64,7 +64,7 @@ async def fill(journal: Journal, number: int, *, is_patient: bool = True) -> Non
 
 
 def content(path: Path) -> dict[str, list[dict[str, Any]]]:
-    """Return all that a journal holds, in order."""
+    """Return all rows of a journal, in order."""
     return {table: read(path, table) for table in TABLES}
 
 
@@ -184,7 +184,7 @@ def test_row_16_a_flip_after_a_kill_is_refused_or_harms_nothing(
 
 @pytest.mark.parametrize("cut", [1, 2000, 4000])
 def test_row_14_a_torn_tail_is_dropped(killed: Path, tmp_path: Path, cut: int, closed: Path) -> None:
-    """A power cut tears the last commit, which nobody has acknowledged: the rest goes on."""
+    """A power cut tears the last commit, which was not acknowledged: the rest goes on."""
     folder = shutil.copytree(killed.parent, tmp_path / "copy")
     log = folder / "journal.sqlite-wal"
     os.truncate(log, log.stat().st_size - cut)

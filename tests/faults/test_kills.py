@@ -78,8 +78,8 @@ def until(happened: Callable[[], bool], child: subprocess.Popen[str]) -> None:
 
 def acknowledged(folder: Path) -> int:
     """Return how many questions were acknowledged."""
-    told = folder / "acknowledged"
-    return len(told.read_text().splitlines()) if told.exists() else 0
+    reported = folder / "acknowledged"
+    return len(reported.read_text().splitlines()) if reported.exists() else 0
 
 
 def test_row_14_a_run_in_the_background_of_a_script_is_terminated(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Row 29: what is kept is its owner's, under any umask: nobody else may change it, and few may read it."""
+"""Row 29: what a run keeps belongs to its owner under any umask: no other user may change it, and few may read it."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ async def test_row_08_a_storm_is_met_with_few_calls_and_growing_waits(
 
 
 async def test_row_08_a_short_storm_costs_time_and_no_question(stub: StubVllm, tmp_path: Path) -> None:
-    """Refused twice, then answered: the question is ok, and the journal tells which calls were sent again."""
+    """Refused twice, then answered: the question is ok, and the journal shows which calls were sent again."""
     stub.next_turns.extend([Turn(status=429), Turn(status=503)])
     load = Load(stub, tmp_path)
     await load.run(1, 1)

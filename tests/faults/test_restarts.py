@@ -90,7 +90,7 @@ def measure(prometheus: LocalPrometheus, stub: StubVllm, folder: Path, labels: A
 def restart_at(stub: StubVllm, request: int) -> Callable[[Any], Turn]:
     """Return a script in which one request finds the engine restarted: its counters begin at zero again.
 
-    It is back after some scrapes, as a real one is: a fall that no scrape has seen cannot be told by anybody.
+    It is back after some scrapes, like a real one: a fall between two scrapes cannot be detected.
     """
 
     def ready() -> None:

@@ -20,13 +20,13 @@ SECRET = "Xylophone/7f3a+canary"
 ENVIRONMENT = {
     **dict.fromkeys(("OPENAI_API_KEY", "LANGSMITH_API_KEY", "HF_TOKEN", "VLLM_API_KEY"), SECRET),
     "GRAFANA_TOKEN": SECRET,
-    "GRAFANA_URL": "http://127.0.0.1:1",  # nobody is there, and what fails says so
+    "GRAFANA_URL": "http://127.0.0.1:1",  # no server listens there, and the failure says so
     "HTTP_PROXY": f"http://user:{quote(SECRET, safe='')}@127.0.0.1:1",
     "OPENAI_LOG": "debug",
     "LANGSMITH_TRACING": "true",
 }
 TOLD = 20
-# All experiments with all figures, twice; a test's time holds that of what it is set up with.
+# All experiments with all figures, twice; a test's time includes that of its fixtures.
 pytestmark = pytest.mark.timeout(600)
 
 
@@ -59,7 +59,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def unpacked(content: bytes) -> bytes:
-    """Return a PNG's chunks, those that are compressed in plain; any other content as it is."""
+    """Return a PNG's chunks, the compressed ones in plain; any other content unchanged."""
     if not content.startswith(b"\x89PNG"):
         return content
     found, at = [], 8
@@ -74,7 +74,7 @@ def unpacked(content: bytes) -> bytes:
 
 
 def holders(folder: Path) -> list[str]:
-    """Return the files that hold the secret, as it is or encoded as URLs, headers and JSON have it."""
+    """Return the files with the secret, in plain or encoded as in URLs, headers and JSON."""
     forms = {
         SECRET.encode(),
         SECRET.partition("/")[0].encode(),
@@ -89,20 +89,20 @@ def holders(folder: Path) -> list[str]:
     ]
 
 
-def test_the_runs_were_told_the_secret(plain: Path, recorded: Path) -> None:
-    """A secret that no engine was told proves nothing; and every run ended as it should."""
+def test_the_runs_were_given_the_secret(plain: Path, recorded: Path) -> None:
+    """A secret that no engine received proves nothing; and every run ended as it should."""
     for folder in (plain, recorded):
-        told = json.loads((folder / "codes.json").read_text())
-        assert told["told"] > TOLD
-        assert {name: told[name] for name in EXPERIMENTS} == dict.fromkeys(EXPERIMENTS, 0)
-        assert told["refused"] == 2
+        reported = json.loads((folder / "codes.json").read_text())
+        assert reported["reported"] > TOLD
+        assert {name: reported[name] for name in EXPERIMENTS} == dict.fromkeys(EXPERIMENTS, 0)
+        assert reported["refused"] == 2
         assert len(list(folder.glob("metrics*.prom"))) > 2
     assert len(list((plain / "results").rglob("*.png"))) > 15
     assert (plain / "drawn.txt").stat().st_size > 1000
 
 
 def test_it_is_found_where_it_is() -> None:
-    """A search that finds nothing anywhere proves nothing: a PNG's compressed text, for one, holds it unseen."""
+    """A search that finds nothing anywhere proves nothing: compressed text in a PNG, for one, would hide the secret."""
     packed = b"Comment\0\0" + zlib.compress(SECRET.encode())
     picture = b"\x89PNG\r\n\x1a\n" + len(packed).to_bytes(4) + b"zTXt" + packed + bytes(4)
     assert SECRET.encode() not in picture
@@ -110,7 +110,7 @@ def test_it_is_found_where_it_is() -> None:
 
 
 def test_it_is_nowhere(plain: Path) -> None:
-    """Metrics, logs, journals, results, reports, figures and what they show: none holds it."""
+    """Metrics, logs, journals, results, reports and figures do not contain it."""
     assert holders(plain) == []
 
 
@@ -123,7 +123,7 @@ def test_with_record_prompts_it_is_in_the_journals_only(recorded: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["plain", "recorded"])
 def test_results_are_their_owner_s(kind: str, request: pytest.FixtureRequest) -> None:
-    """A journal may hold texts, and every other file tells what somebody asked of a model."""
+    """A journal may contain texts, and every other file shows something of what a user asked a model."""
     results = request.getfixturevalue(kind) / "results"
     modes = {
         str(path.relative_to(results)): path.stat().st_mode & 0o777 for path in results.rglob("*") if path.is_file()

@@ -43,7 +43,7 @@ def prometheus() -> Iterator[StubService]:
 
 
 def bounded(work: Callable[[], object]) -> None:
-    """Do some work, and check how much memory was held at a time; that it ends at all is what the limits are for."""
+    """Do some work and check the peak of memory in use; the limits are there so that it ends at all."""
     tracemalloc.start()
     try:
         work()
@@ -55,7 +55,7 @@ def bounded(work: Callable[[], object]) -> None:
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_row_13_a_broken_prometheus_is_an_error_in_one_line(prometheus: StubService, fault: Fault) -> None:
-    """A flood must not fill our memory, a drip not hold a run for ever; each ends as a dependency that is down."""
+    """A flood must not fill our memory, nor a drip block a run for ever; each ends as a dependency that is down."""
     with loopback_session() as session:
         client = PrometheusClient(prometheus.url, session, timeout_s=TIMEOUT_SECONDS)
         assert client.query("up")[0].value == 1.0
@@ -86,7 +86,7 @@ def test_row_13_a_dead_prometheus_is_found_again(prometheus: StubService) -> Non
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_row_07_a_broken_engine_is_an_error_in_one_line(fault: Fault) -> None:
-    """Facts are read before a run, canaries during one; a server that floods or drips must not hold either."""
+    """Facts are read before a run, canaries during one; a server that floods or drips must block neither."""
     with StubService({**VLLM, **CANARY}) as server:
         ask_canary(server.url, "m", TIMEOUT_SECONDS)
         server.fault = fault
@@ -101,7 +101,7 @@ def test_row_07_a_broken_engine_is_an_error_in_one_line(fault: Fault) -> None:
 
 
 def facts_of(server: StubService) -> object:
-    """Read what a server tells about itself."""
+    """Read a server's facts."""
     with open_client(server.url, TIMEOUT_SECONDS) as client:
         return read_facts(client)
 

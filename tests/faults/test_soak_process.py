@@ -72,8 +72,8 @@ def test_row_14_a_killed_soak_goes_on_and_loses_nothing(stub: StubVllm, tmp_path
         before = acknowledged(tmp_path)
         process = begin(stub, tmp_path)
         until(lambda before=before: acknowledged(tmp_path) >= before + 5, process)  # type: ignore[misc]
-        told = SoakRecord(journal_of(tmp_path)).rows("SELECT block, question_id FROM question WHERE outcome = 'ok'")
-        kept = {tuple(row) for row in told}
+        reported = SoakRecord(journal_of(tmp_path)).rows("SELECT block, question_id FROM question WHERE outcome = 'ok'")
+        kept = {tuple(row) for row in reported}
         process.send_signal(signal.SIGKILL)
         process.wait()
         rows = read(journal_of(tmp_path), "question")

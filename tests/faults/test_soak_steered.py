@@ -54,7 +54,7 @@ class World:
         has_begun = (self.whole.bundle.folder / "checkpoint.json").exists()
         if not has_begun:
             return []
-        record = SoakRecord(self.whole.bundle.journal)  # made to be read beside its writer
+        record = SoakRecord(self.whole.bundle.journal)  # opened for reading while it is written
         return [dict(row) for row in record.rows("SELECT at, action, alert, status, detail FROM action ORDER BY rowid")]
 
     def wait_for(self, action: str, name: str, seconds: float) -> dict[str, Any]:
@@ -109,7 +109,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 
 def steer(world: World, script: Callable[[], None]) -> None:
-    """Run the soak with a script beside it, and end it in order when the script has ended, well or not."""
+    """Run the soak and a script at the same time, and end the soak in order when the script has ended, well or not."""
     ended = Event()
 
     def run() -> None:
@@ -135,20 +135,20 @@ def steer(world: World, script: Callable[[], None]) -> None:
 
 def test_rows_06_and_13_from_the_condition_to_the_action_and_back(world: World) -> None:
     """An engine that is gone: the alert pauses the run within 15 s, and both its end and a canary let it go on."""
-    told: dict[str, float] = {}
+    reported: dict[str, float] = {}
 
     def script() -> None:
         time.sleep(2)
         began = time.time()
         world.stub.die()
-        told["pause"] = world.wait_for("pause", "VllmDown", SETTLE_SECONDS)["at"] - began
+        reported["pause"] = world.wait_for("pause", "VllmDown", SETTLE_SECONDS)["at"] - began
         world.stub.live()
         world.wait_for("lift", "VllmDown", SETTLE_SECONDS)
         time.sleep(1)
 
     steer(world, script)
-    print(f"condition to action: {told['pause']:.1f} s")
-    assert told["pause"] <= LIMIT_SECONDS
+    print(f"condition to action: {reported['pause']:.1f} s")
+    assert reported["pause"] <= LIMIT_SECONDS
     rows = read(world.whole.bundle.journal, "question")
     lifted = next(row["at"] for row in world.actions() if row["action"] == "lift")
     paused = next(row["at"] for row in world.actions() if row["action"] == "pause")

@@ -70,7 +70,7 @@ def letters(text: str) -> str:
 
 
 @given(st.text(max_size=60) | st.sampled_from(WORDS))
-def test_row_29_plain_text_holds_nothing_that_a_terminal_obeys(text: str) -> None:
+def test_row_29_plain_text_has_nothing_that_a_terminal_obeys(text: str) -> None:
     """Whatever it was, it can be written anywhere, and what was plain is as it was."""
     found = plain(text)
     assert not OBEYED.search(found)
@@ -103,8 +103,8 @@ def test_row_29_the_console_prints_words_as_they_are(words: str) -> None:
 @pytest.mark.parametrize("words", WORDS)
 def test_row_29_an_answer_is_printed_as_it_is(words: str) -> None:
     """It has been paid for; "[/]" ended it with a traceback, and an escape sequence renamed the window."""
-    told: Any = {"answer": words, "trajectory": {"queries": [words]}, "supporting_facts": [(words, 1)]}
-    answer: Any = SimpleNamespace(**told, reason=None, termination="enough", hops=1)
+    reported: Any = {"answer": words, "trajectory": {"queries": [words]}, "supporting_facts": [(words, 1)]}
+    answer: Any = SimpleNamespace(**reported, reason=None, termination="enough", hops=1)
     found = printed(Answered(answer, [], []).show)
     assert not OBEYED.search(found)
     assert letters(found).count(letters(words)) >= 3
@@ -150,37 +150,37 @@ def test_row_29_no_console_takes_markup() -> None:
 ODD_VERSIONS = (5, True, None, "", "\ud800", "0.32.0\n", "a" * 65, "<b>", "x y", "[/]", [], {}, "=1+1", 'a"b')
 
 
-def told(version: Any = "0.32.0", **model: Any) -> EngineFacts:
-    """Return the facts of a server that tells these."""
+def reported(version: Any = "0.32.0", **model: Any) -> EngineFacts:
+    """Return the facts of a server that reports these."""
     return facts_from(version, {"id": "m", **model}, {"num_gpu_blocks": "9" * 5000, "block_size": "16"})
 
 
 @pytest.mark.parametrize("version", ODD_VERSIONS, ids=repr)
 def test_row_29_a_version_that_is_none_is_absent(version: Any) -> None:
     """It becomes a label of the agent's metrics, each scrape of which it had failed."""
-    assert told(version).version is None
+    assert reported(version).version is None
 
 
 @pytest.mark.parametrize("version", ["0.6.6", "0.16.0rc1.dev3+g1a2b3c4.cpu", "0.11.0+cu128", "dev", "v1-custom_2"])
 def test_row_29_a_release_keeps_its_name(version: str) -> None:
     """Builds of one's own are called as they please, within a label."""
-    assert told(version).version == version
+    assert reported(version).version == version
 
 
 @pytest.mark.parametrize("name", [5, None, "", "a\nb", "\x1b[31m", "\ud800", "m" * 257, ["m"]], ids=repr)
 def test_row_29_a_model_without_a_name_is_no_model(name: Any) -> None:
     """Every request names it, and so does every picture."""
     with pytest.raises(ValueError, match="line of text"):
-        told(id=name)
+        reported(id=name)
 
 
 def test_row_29_sizes_of_another_type_are_absent() -> None:
     """A text in place of a length would be compared with numbers."""
     for length in ("8192", True, -1, 0, 1e9, 10**400, [1]):
-        assert told(max_model_len=length).max_model_len is None
-    assert told(root=5).model_path is None
-    assert told(root="\x00").model_path is None
-    assert told().num_gpu_blocks is None
+        assert reported(max_model_len=length).max_model_len is None
+    assert reported(root=5).model_path is None
+    assert reported(root="\x00").model_path is None
+    assert reported().num_gpu_blocks is None
 
 
 @pytest.mark.parametrize("words", ["$\\frac$", "$x", "a$b$c", "$\\mathdefault{", "100 % of $5"])

@@ -31,7 +31,7 @@ ENDLESS = (
     "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) "
     "SELECT 'k' || x AS key, x AS value, x AS block, x AS id, 'q' AS question_id FROM c"
 )
-# What may stand beside or in the place of a table of ours; {name} is the table's.
+# What a stranger's journal may have next to, or instead of, a table of ours; {name} is the table's.
 STRANGE = {
     "a view without end": f"DROP TABLE {{name}}; CREATE VIEW {{name}} AS {ENDLESS}",
     "a trigger": "CREATE TRIGGER t AFTER UPDATE ON {name} BEGIN DELETE FROM question; END",
@@ -91,8 +91,8 @@ def test_row_21_a_journal_without_end_is_one_line(
     monkeypatch.setenv("HOP2RAG_CACHE", str(tmp_path / "cache"))
     folder = tmp_path / "results" / "runs" / RUN
     folder.mkdir(parents=True)
-    told = {"experiment": "latency", "settings": {"limit": 1, "max_hops": 1, "k": 1}, "measured": []}
-    (folder / "manifest.json").write_text(json.dumps(told))
+    reported = {"experiment": "latency", "settings": {"limit": 1, "max_hops": 1, "k": 1}, "measured": []}
+    (folder / "manifest.json").write_text(json.dumps(reported))
     with closing(sqlite3.connect(folder / "journal.sqlite")) as connection:
         for name in ("meta", "question", "call_text"):
             connection.execute(f"CREATE VIEW {name} AS {ENDLESS}")
@@ -155,10 +155,10 @@ def test_row_21_a_checkpoint_is_within_every_range(tmp_path: Path, change: dict[
 
 @many
 @given(st.fixed_dictionaries({name: st.just(value) | JSON_VALUES for name, value in CHECKPOINT.items()}))
-def test_row_21_any_checkpoint_ends_its_soak_or_is_refused(tmp_path: Path, told: dict[str, Any]) -> None:
+def test_row_21_any_checkpoint_ends_its_soak_or_is_refused(tmp_path: Path, reported: dict[str, Any]) -> None:
     """What is accepted counts towards the duration."""
     bundle = Bundle(tmp_path, RUN)
-    (bundle.folder / FILE).write_text(json.dumps(told))
+    (bundle.folder / FILE).write_text(json.dumps(reported))
     found = answer(lambda: read_checkpoint(bundle), UsageError)
     if found is not None:
         assert isinstance(found, Checkpoint)

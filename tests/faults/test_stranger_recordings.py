@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def recorded(home: Path, runs: Any, **told: Any) -> Path:
+def recorded(home: Path, runs: Any, **reported: Any) -> Path:
     """Write a recording's manifest; return its folder."""
     folder = home / "recording"
     folder.mkdir()
-    (folder / "manifest.json").write_text(json.dumps({"label": "x", "start": 1, "end": 2, "runs": runs, **told}))
+    (folder / "manifest.json").write_text(json.dumps({"label": "x", "start": 1, "end": 2, "runs": runs, **reported}))
     return folder
 
 
@@ -65,11 +65,11 @@ NOT_RECORDINGS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("told", NOT_RECORDINGS.values(), ids=NOT_RECORDINGS)
-def test_row_21_a_recordings_manifest_is_within_every_range(home: Path, told: dict[str, Any]) -> None:
+@pytest.mark.parametrize("reported", NOT_RECORDINGS.values(), ids=NOT_RECORDINGS)
+def test_row_21_a_recordings_manifest_is_within_every_range(home: Path, reported: dict[str, Any]) -> None:
     """Its words are printed and drawn, its times become a query and an address."""
     with pytest.raises(UsageError, match="no manifest of a recording") as raised:
-        find_recordings(recorded(home, **({"runs": {}} | told)))
+        find_recordings(recorded(home, **({"runs": {}} | reported)))
     assert str(raised.value).isprintable()
 
 
@@ -90,7 +90,7 @@ def test_row_21_a_link_in_a_recording_is_not_followed(home: Path) -> None:
 
 
 def test_row_21_an_archive_is_unpacked_up_to_a_limit(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """193 kB of xz hold a gigabyte of nothing; the disk is the user's."""
+    """193 kB of xz expand to a gigabyte of zeros; the disk is the user's."""
     (home / "bomb.xz").write_bytes(lzma.compress(bytes(10**7)))
     monkeypatch.setattr(recording_module, "PIECE_BYTES", 1000)
     with pytest.raises(UsageError, match="larger than any recording"):

@@ -51,8 +51,8 @@ def folder_of(home: Path, experiment: str = "latency", **settings: Any) -> Path:
     """Write what a stranger packs: a finished run of any experiment with any settings; return its folder."""
     folder = home / "results" / "runs" / RUN
     folder.mkdir(parents=True)
-    told = {"run": RUN, "experiment": experiment, "status": "finished", "settings": {**SIZES, **settings}}
-    (folder / "manifest.json").write_text(json.dumps({**told, "plan": {"duration": 60.0}, "measured": [PART]}))
+    reported = {"run": RUN, "experiment": experiment, "status": "finished", "settings": {**SIZES, **settings}}
+    (folder / "manifest.json").write_text(json.dumps({**reported, "plan": {"duration": 60.0}, "measured": [PART]}))
     (folder / "summary.json").write_text(json.dumps({"accounting": []}))
     return folder
 
@@ -113,11 +113,11 @@ OPENED = {
 def test_row_21_a_manifest_names_no_program_and_no_file(
     home: Path, capsys: pytest.CaptureFixture[str], name: str, command: str
 ) -> None:
-    """A folder that was sent holds the program that its manifest names; the user reads what would be started."""
+    """A folder from a stranger contains the program that its manifest names; the user reads what would be started."""
     arms = {"arms": ["a", "b:k=3"]} if command.startswith(("ab", "optimize")) else {}
     both = {"engine_python": OPENED["engine_python"], "model": OPENED["model"]}
-    told = both if name in both else {name: OPENED[name]}
-    folder = folder_of(home, RESUMED[command], **told, **arms)
+    reported = both if name in both else {name: OPENED[name]}
+    folder = folder_of(home, RESUMED[command], **reported, **arms)
     program = folder / "python"
     program.write_text(f"#!/bin/sh\necho ran > {home}/mine/ran\n")
     program.chmod(0o700)
@@ -200,11 +200,11 @@ def mutants(draw: st.DrawFn, value: Any) -> Any:
 
 @many
 @given(mutants(GOOD), mutants({"arms": {}, "accounting": [], "quality": {}}))
-def test_row_21_any_run_that_is_drawn_again_is_whole_or_refused(tmp_path: Path, told: Any, summary: Any) -> None:
+def test_row_21_any_run_that_is_drawn_again_is_whole_or_refused(tmp_path: Path, reported: Any, summary: Any) -> None:
     """`figures`, `export` and `demo` open what was sent: a run, or one line."""
     folder = tmp_path / "runs" / RUN
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "manifest.json").write_text(json.dumps(told))
+    (folder / "manifest.json").write_text(json.dumps(reported))
     (folder / "summary.json").write_text(json.dumps(summary))
     manifest = answer(lambda: manifest_in(folder), UsageError)
     assert manifest is None or isinstance(manifest, Manifest)

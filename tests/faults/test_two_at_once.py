@@ -1,4 +1,4 @@
-"""Whoever comes second to an engine waits, and is told for whom: every command that loads one, beside any other."""
+"""The second command on an engine waits and names the first: every command that loads an engine, with every other."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Said:
         return len(text)
 
     def flush(self) -> None:
-        """Hold nothing back."""
+        """Release everything."""
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def as_ask(settings: Settings, progress: Progress) -> None:
 
 @pytest.mark.parametrize("owner", OWNERS)
 @pytest.mark.parametrize("second", [as_run, as_soak, as_ask])
-def test_row_22_the_second_waits_and_is_told_for_whom(
+def test_row_22_the_second_waits_and_says_for_whom(
     settings: Settings, tmp_path: Path, second: Callable[[Settings, Progress], None], owner: str
 ) -> None:
     """Two loads on one engine measure neither, and their targets and receivers are one another's."""
@@ -122,7 +122,7 @@ def test_row_22_the_second_waits_and_is_told_for_whom(
 
 
 def test_row_22_the_load_starts_no_engine_between_two_arms(tmp_path: Path) -> None:
-    """Between two arms nobody listens, and the load would take the port from under the run."""
+    """Between two arms no server listens, and the load would take the run's port."""
     starts, waited = list[str](), list[float]()
     used = engine_lock(tmp_path, "127.0.0.1:8123")
     held = used.acquire_now(Requester("hop2rag run latency"))
@@ -156,7 +156,7 @@ def test_row_22_the_load_starts_no_engine_between_two_arms(tmp_path: Path) -> No
     assert len(waited) == 3
 
 
-def test_row_22_a_killed_owner_keeps_nobody_waiting(tmp_path: Path) -> None:
+def test_row_22_a_killed_owner_keeps_no_command_waiting(tmp_path: Path) -> None:
     """The record of a process that is gone is a record, and no lock."""
     (tmp_path / "claims").mkdir()
     (tmp_path / "claims" / "engine-127.0.0.1-8123").write_text('{"command": "hop2rag soak", "pid": 1, "since": 0}')

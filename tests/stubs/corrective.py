@@ -27,7 +27,7 @@ PROMPT_TOKENS = 10
 
 
 class ChatModel(BaseChatModel):
-    """Says its replies in turn, word by word, with usage as vLLM tells it; an exception among them is raised.
+    """Streams its replies one by one, word by word, with usage as vLLM reports it; an exception among them is raised.
 
     Attributes:
         replies: what it says; the last is said again for ever. An empty one never comes.
@@ -41,7 +41,7 @@ class ChatModel(BaseChatModel):
     hangs: Any = None
     seconds: float = 0.0
     is_streaming: bool = True
-    tells_cached: bool = True
+    reports_cached: bool = True
 
     @property
     def _llm_type(self) -> str:
@@ -54,7 +54,7 @@ class ChatModel(BaseChatModel):
         return str(reply)
 
     def _usage(self, reply: str) -> Any:
-        details = {"input_token_details": {"cache_read": CACHED}} if self.tells_cached else {}
+        details = {"input_token_details": {"cache_read": CACHED}} if self.reports_cached else {}
         words = len(reply.split())
         return {"input_tokens": PROMPT_TOKENS, "output_tokens": words, "total_tokens": PROMPT_TOKENS + words, **details}
 

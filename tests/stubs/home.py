@@ -1,4 +1,4 @@
-"""A user's files beside what a stranger packed: whatever is opened, they stay as they were."""
+"""A user's files next to a stranger's folder: whatever is opened, they stay as they were."""
 
 from __future__ import annotations
 

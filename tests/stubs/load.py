@@ -1,4 +1,4 @@
-"""A load whose every millisecond is known: questions with their visits, stages and calls, and what an engine tells.
+"""A load whose every millisecond is known: questions with their visits, stages and calls, and an engine's gauges.
 
 One question of one hop takes 5.08 s: decompose 1.0 (prefill 0.25), embed 0.05, search 0.02, rerank 0.01, extract_clues
 2.0 (prefill 0.5), decide 1.0 (prefill 0.25), generate 1.0 (prefill 0.4).
@@ -85,7 +85,7 @@ class Rows:
         row = {**place, "started_at": at, "duration_seconds": seconds, "outcome": "ok"}
         if stage:
             self.stages.append({**row, "stage": stage})
-        if stage == "search":  # the visit of `retrieve` holds two stages
+        if stage == "search":  # the visit of `retrieve` has two stages
             self.visits[-1]["duration_seconds"] += seconds
         else:
             self.visits.append({**row, "node": node})
@@ -170,7 +170,7 @@ def run_of(
 ) -> RunData:
     """Return a run of one load in a bundle under `folder`; with `replies` its calls' texts are on record.
 
-    The engine's process is `ENGINE_PID`; `pids_by_gpu` tells which processes have memory on which GPU.
+    The engine's process is `ENGINE_PID`; `pids_by_gpu` lists the processes that have memory on each GPU.
     """
     bundle = Bundle(folder, "20250131-235959-x")
     settings = Settings.of({"limit": 1, "max_hops": 3, "k": 10})

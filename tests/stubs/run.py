@@ -24,9 +24,9 @@ def measured(
     prefill_seconds: float | None = None,
 ) -> Measured:
     """Return a closed window; counters are absent by default."""
-    told = {HITS: hits, QUERIES: queries, PREFILL_SECONDS: prefill_seconds}
+    reported = {HITS: hits, QUERIES: queries, PREFILL_SECONDS: prefill_seconds}
     window = Window(arm=arm, block=block, point="c1", segment=0, start=1000.0 + 100 * block, end=1060.0 + 100 * block)
-    return Measured(window, {"prefix_caching": caching}, dict.fromkeys(COUNTERS) | told, ACCOUNTING)
+    return Measured(window, {"prefix_caching": caching}, dict.fromkeys(COUNTERS) | reported, ACCOUNTING)
 
 
 def question(number: int, arm: str = "prefix-on", *, question_id: str = "q", **parts: Any) -> Row:

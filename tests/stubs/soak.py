@@ -49,7 +49,7 @@ class StubLauncher:
 
 
 def quiet_progress() -> Progress:
-    """Return a display that nobody sees."""
+    """Return a display without a terminal."""
     return Progress(console=Console(file=io.StringIO(), width=200))
 
 

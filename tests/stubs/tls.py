@@ -1,4 +1,4 @@
-"""A certificate for 127.0.0.1 that nobody trusts but who is told to."""
+"""A certificate for 127.0.0.1 that only clients configured with its authority trust."""
 
 from __future__ import annotations
 

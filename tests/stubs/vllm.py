@@ -30,7 +30,7 @@ class Turn:
 
     Attributes:
         text: the reply; None for a natural one.
-        obeys: whether `max_tokens` holds.
+        obeys: whether `max_tokens` is respected.
         status, message, headers: other than 200, a plain JSON error.
         after: tokens sent before `then` happens; None for all of them, 0 for before the response's head.
         then: finish; cut (closed in mid-body), end (the body ends early, politely), reset (TCP RST), hang, error (an
@@ -38,8 +38,8 @@ class Turn:
         garbage: that chunk.
         seconds: pause before the first token, as prefill has.
         has_ids: whether `return_token_ids` is understood.
-        usage: fields of the usage that are told instead of the true ones; those that are `...` are left out.
-        ends: what is told as the finish reason instead of the true one.
+        usage: fields of the usage that replace the true ones; those that are `...` are left out.
+        ends: the finish reason that replaces the true one.
     """
 
     text: str | None = None
@@ -82,8 +82,8 @@ class StubVllm(HttpServer):
         next_turns: taken one by one, before `script` is asked.
         script: the turn of a request; replace it.
         hangs: completions are accepted and never answered, while /health stays 200.
-        can_sleep: whether it falls asleep and wakes up when it is told to.
-        told: the paths of all other requests, in order of arrival.
+        can_sleep: whether it falls asleep and wakes up on request.
+        other_paths: the paths of all other requests, in order of arrival.
         prefix: of its counters' names.
         canary_status: what a plain completion, as a canary is one, is answered with.
         key: what it asks for under /v1 and at /tokenize, as `--api-key` has it; None for nothing.
@@ -102,7 +102,7 @@ class StubVllm(HttpServer):
         self.canary_status = 200
         self.prefix = "vllm:"
         self.can_sleep = False
-        self.told: list[str] = []
+        self.other_paths: list[str] = []
         self.key: str | None = None
         self.path = ""
         self.models: list[dict[str, Any]] = [{"id": "stub", "root": "/models/stub", "max_model_len": 8192}]
@@ -134,7 +134,7 @@ class StubVllm(HttpServer):
             return
         if path == "/v1/completions" and self.hangs:
             await asyncio.Event().wait()
-        self.told.append(path)
+        self.other_paths.append(path)
         answers: dict[str, Any] = {
             "/v1/completions": {"choices": [{"index": 0, "text": "!", "finish_reason": "length"}]},
             "/v1/models": {"data": self.models},
@@ -172,24 +172,24 @@ class StubVllm(HttpServer):
         self.counts.update(prompt=len(prompt), **({"queries": len(prompt), "hits": cached} if self.caching else {}))
         await asyncio.sleep(turn.seconds)
         text = natural_reply(body) if turn.text is None else turn.text
-        told = [*zip(pieces(text), token_ids(text), strict=True), ("", END)]
-        limit = min(len(told), body["max_tokens"]) if turn.obeys else len(told)
+        reported = [*zip(pieces(text), token_ids(text), strict=True), ("", END)]
+        limit = min(len(reported), body["max_tokens"]) if turn.obeys else len(reported)
         has_ids = turn.has_ids and body.get("return_token_ids", False)
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
         opening = _choice({"role": "assistant", "content": ""}, None)
         await _event(writer, {**_chunk([opening]), "prompt_token_ids": prompt if has_ids else None})
-        for sent, (content, token) in enumerate(told[:limit]):
+        for sent, (content, token) in enumerate(reported[:limit]):
             if sent == turn.after and await _fail(turn, writer):
                 return
             reason = None if sent + 1 < limit else turn.ends or ("stop" if token == END else "length")
             await _event(writer, _chunk([_choice({"content": content}, reason, [token] if has_ids else None)]))
-        self.cache.leave(prompt, [token for _, token in told[:limit]], salt)
+        self.cache.leave(prompt, [token for _, token in reported[:limit]], salt)
         self.counts.update(generation=limit, success=1)
         if turn.then != "no_usage":
             usage = {"prompt_tokens": len(prompt), "completion_tokens": limit, "total_tokens": len(prompt) + limit}
             details = {"cached_tokens": cached, "created_cache_tokens": 0}
-            told = {**usage, "prompt_tokens_details": details, **turn.usage}
-            usage = {name: value for name, value in told.items() if value is not ...}
+            reported = {**usage, "prompt_tokens_details": details, **turn.usage}
+            usage = {name: value for name, value in reported.items() if value is not ...}
             await _event(writer, {**_chunk([]), "usage": usage})
         await frame(writer, b"data: [DONE]\n\n")
         await frame(writer, b"")

@@ -135,13 +135,13 @@ class WatchedJournal(Journal):
             self._closed.append([*self._sent[row_id], row["outcome"]])
 
     async def acknowledge(self) -> None:
-        """Acknowledge, then tell."""
+        """Acknowledge, then notify."""
         closed, self._closed = self._closed, []
         await super().acknowledge()
         lines = "".join(f"{json.dumps([str(self.path), *line])}\n" for line in closed)
-        told = os.open(os.environ["ACKNOWLEDGED"], os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
-        os.write(told, lines.encode())
-        os.close(told)
+        reported = os.open(os.environ["ACKNOWLEDGED"], os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
+        os.write(reported, lines.encode())
+        os.close(reported)
 
 
 @contextmanager

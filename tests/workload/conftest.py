@@ -46,7 +46,7 @@ class Helm:
         captured: the names of the alerts that were captured.
         marks: alert and action of each mark in the dashboards.
         now: the monotonic clock, in seconds.
-        fires: the names of the alerts that Prometheus says fire; None for one that agrees with whatever is told.
+        fires: the names of the alerts that Prometheus says fire; None for one that agrees with every message.
         is_silent: whether Prometheus cannot be asked; `asked` counts how often it was.
     """
 
@@ -87,7 +87,7 @@ class Helm:
         await self.answers.wait()
 
     def confirm(self, alerts: Sequence[Alert]) -> list[Alert]:
-        """Answer as Prometheus does, which by default agrees with whatever is told."""
+        """Answer as Prometheus does, which by default agrees with every message."""
         self.asked += 1
         if self.is_silent:
             raise DependencyDownError("Prometheus does not answer.")
@@ -105,13 +105,13 @@ class Helm:
         return await self.steering.receive(message(*alerts))
 
     def actions(self) -> list[tuple[str, str, str]]:
-        """Return what the journal holds of actions: action, alert, status."""
+        """Return the journal's actions: action, alert, status."""
         if self.journal._thread.is_alive():
             self.journal._mark().result(60)
         return [(row["action"], row["alert"], row["status"]) for row in read(self.path, "action")]
 
     def counted(self) -> Counter[tuple[str, str]]:
-        """Return what the metrics hold of actions that happened, by action and alert."""
+        """Return the counted actions that happened, by action and alert."""
         (family,) = [found for found in self.registry.collect() if found.name == "hop2rag_soak_actions"]
         samples = [sample for sample in family.samples if sample.name.endswith("_total")]
         return Counter(

@@ -166,7 +166,7 @@ def test_flags_win_over_the_environment_and_it_over_defaults() -> None:
 
 @pytest.mark.parametrize("variable", sorted(ENVIRONMENT))
 def test_every_variable_of_the_table_is_read(variable: str) -> None:
-    """A variable that the table names and nobody reads is worse than an unknown one."""
+    """A variable that the table names and no code reads is worse than an unknown one."""
     kind, url = variable.rpartition("_")[2], "http://127.0.0.1:8000"
     values = {
         "SIZE": "20GB",
@@ -194,7 +194,7 @@ def test_foreign_variables_are_none_of_our_business() -> None:
 
 
 def test_settings_are_frozen() -> None:
-    """What a manifest says at the start must hold at the end."""
+    """What a manifest says at the start must be true at the end."""
     with pytest.raises(ValidationError, match="frozen"):
         load_settings(GIVEN, {}).load.limit = 5
 
@@ -206,12 +206,12 @@ def test_settings_survive_a_manifest() -> None:
     assert Settings.of(json.loads(json.dumps(settings.flat()))) == settings
 
 
-def test_a_footer_tells_every_option_that_is_not_as_by_default() -> None:
+def test_a_footer_reports_every_option_that_is_not_as_by_default() -> None:
     """A copied picture must say what the agent did otherwise, for all arms and for each."""
     plain = load_settings({"limit": 1, "max_hops": 1, "k": 5}, {})
     assert options_in_words(plain) == "layout original"
-    told = options_in_words(with_options(plain, {"retrieval_delay": "0.2", "primed": True}))
-    assert told == "layout original, primed, retrieval delay 0.2 s"
+    reported = options_in_words(with_options(plain, {"retrieval_delay": "0.2", "primed": True}))
+    assert reported == "layout original, primed, retrieval delay 0.2 s"
     arms = plain.changed(arms=("original", "late:retrieval-delay=1.2"))
     assert options_in_words(arms) == "layout original; arms original | late:retrieval-delay=1.2"
 
@@ -228,7 +228,7 @@ def test_a_footer_tells_every_option_that_is_not_as_by_default() -> None:
     ],
 )
 def test_services_that_run_elsewhere_are_named_whole(variables: dict[str, str], says: str) -> None:
-    """Half of it would start a second Prometheus that nobody looks at, or search the wrong store."""
+    """Half of it would start a second Prometheus that no dashboard reads, or search the wrong store."""
     with pytest.raises(UsageError, match=says):
         load_settings(GIVEN, variables)
 
@@ -241,7 +241,7 @@ def test_the_interval_of_a_running_service_is_its_own() -> None:
         load_settings({**GIVEN, "gpu_interval_ms": 50}, variables)
 
 
-def test_a_run_that_goes_on_is_told_every_path_anew() -> None:
+def test_a_run_that_goes_on_learns_every_path_anew() -> None:
     """A setting that names a file, a program or a service and is taken from a run's folder would be a stranger's."""
     fields = {name: field for part in PARTS.values() for name, field in part.model_fields.items()}
     paths = {name for name, field in fields.items() if "Path" in str(field.annotation)}
@@ -256,6 +256,6 @@ def test_no_two_parts_have_a_setting_of_the_same_name() -> None:
 
 
 def test_a_folder_cannot_name_a_program_under_the_name_of_a_part() -> None:
-    """The manifest of a stranger's run may hold any key; a part given as a whole would replace what was typed."""
+    """The manifest of a stranger's run may have any key; a part given as a whole would replace what was typed."""
     found = Settings.of({**GIVEN, "engine": {"engine_python": "/evil", "model": "m"}})
     assert found.engine.engine_python is None

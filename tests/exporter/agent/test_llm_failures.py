@@ -55,7 +55,7 @@ def test_openais_own_errors() -> None:
 
 
 @pytest.mark.parametrize(("origin", "reason"), [(ConnectionResetError(), "connection"), (TimeoutError(), "timeout")])
-def test_a_time_out_is_told_by_its_origin(origin: Exception, reason: str) -> None:
+def test_a_time_out_is_reported_by_its_origin(origin: Exception, reason: str) -> None:
     """The aiohttp transport of openai raises its connect time-out for whatever breaks a connection."""
     error = openai.APITimeoutError(request=httpx2.Request("POST", str(REQUEST.url)))
     error.__cause__ = httpx2.ConnectTimeout("")

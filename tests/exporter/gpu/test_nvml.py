@@ -26,7 +26,7 @@ def test_every_gpu_is_found_with_its_identity(nvml: FakeNvml) -> None:
     assert (second.info.gpu, second.info.backend) == ("1", "nvml")
 
 
-def test_a_gpu_that_tells_only_memory_has_no_other_value(nvml: FakeNvml) -> None:
+def test_a_gpu_that_reports_only_memory_has_no_other_value(nvml: FakeNvml) -> None:
     """A 0 for a sensor that does not exist would be drawn as a measurement."""
     gpu = NvmlReader(nvml).open()[0]
     assert gpu.memory().used == 4 * 1024**3

@@ -34,7 +34,7 @@ def test_a_code_that_means_a_loss_loses_the_gpu(nvml: FakeNvml, code: str) -> No
 
 
 @pytest.mark.parametrize("code", [*LACKS, *FAILURES])
-def test_row_25_memory_that_is_not_told_loses_no_gpu(
+def test_row_25_memory_that_is_not_reported_loses_no_gpu(
     nvml: FakeNvml, code: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A GB10 shares the host's memory: taken for lost, it would pause every run and show no power either."""
@@ -104,7 +104,7 @@ def test_no_odd_number_of_instances_costs_a_gpu(nvml: FakeNvml, count: object) -
     assert [gpu.info.gpu for gpu in NvmlReader(nvml).open()] == ["0", "1"]
 
 
-def test_a_gpu_that_no_longer_tells_who_it_is_is_lost(nvml: FakeNvml) -> None:
+def test_a_gpu_that_no_longer_reports_who_it_is_is_lost(nvml: FakeNvml) -> None:
     """A container whose devices were taken away gets UNKNOWN for everything; that is not a GPU without memory."""
     gpu = NvmlReader(nvml).open()[0]
     for function in ("MemoryInfo", "UUID", "Name"):
@@ -147,9 +147,9 @@ def test_row_25_a_sensor_that_fails_costs_its_own_fields(
         nvml.answers[function] = failure
     own = {"nvmlDeviceGetUtilizationRates": 2, "nvmlDeviceGetClockInfo": 2, "nvmlDeviceGetTotalEccErrors": 2}
     assert count_values(gpu) == 9 - own.get(function, 1)
-    is_told = failure not in LACKS
+    is_reported = failure not in LACKS
     code = failure if isinstance(failure, str) else type(failure).__name__
-    assert set(gpu.take_failures()) == ({code} if is_told else set())
+    assert set(gpu.take_failures()) == ({code} if is_reported else set())
 
 
 @pytest.mark.parametrize("function", SENSORS)
@@ -180,14 +180,14 @@ def test_a_name_of_any_bytes_costs_nothing_else(nvml: FakeNvml, name: object, sh
     assert first.memory()
 
 
-def test_a_driver_that_does_not_tell_its_version_has_gpus(nvml: FakeNvml) -> None:
+def test_a_driver_that_does_not_report_its_version_has_gpus(nvml: FakeNvml) -> None:
     """The version is a label; the GPUs are the point."""
     nvml.fail("nvmlSystemGetDriverVersion", "UNKNOWN")
     assert [device.info.driver for device in NvmlReader(nvml).open()] == ["", ""]
 
 
 def test_the_parent_of_mig_instances_is_no_lost_gpu(nvml: FakeNvml) -> None:
-    """A GPU in MIG mode lets few ask for its memory and its load: its instances tell theirs."""
+    """A GPU in MIG mode reports memory and load per instance, and refuses most processes that ask for the whole GPU."""
     nvml.answers |= {
         "nvmlDeviceGetCount": 1,
         "nvmlDeviceGetMaxMigDeviceCount": 7,

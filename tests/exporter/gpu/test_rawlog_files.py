@@ -76,7 +76,7 @@ def test_row_25_only_files_of_its_own_are_deleted(
         tmp_path,
         lambda: [record],
         RawLogMetrics(registry),
-        wall=lambda: 60.0,  # a clock that stands in 1970 until somebody tells it the time
+        wall=lambda: 60.0,  # a clock that shows 1970 until it is set
         max_file_bytes=200,
         kept_files=3,
     )

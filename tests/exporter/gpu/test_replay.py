@@ -89,7 +89,7 @@ def test_a_bad_recording_is_refused_with_the_reason(tmp_path: Path, text: str, r
         f"5,1,1,1,1,1,{'0' * 100_000}",
     ],
 )
-def test_no_recording_tells_what_no_gpu_can(tmp_path: Path, cells: str) -> None:
+def test_no_recording_reports_what_no_gpu_can_have(tmp_path: Path, cells: str) -> None:
     """A recording may come from anywhere: its GPU names become labels, and an invalid number would fail the page."""
     columns = "ts_ms,mem_used_bytes,sm_util_pct,mem_util_pct,power_mw,sm_mhz,temp_c,gpu"
     with pytest.raises(UsageError, match=r"line 2, is not a row of numbers"):

@@ -139,7 +139,7 @@ def test_no_interval_is_seen_before_there_are_two_samples(
     assert observed(metrics) == (11, pytest.approx(0.11))
 
 
-def test_a_gpu_that_does_not_tell_its_memory_is_up(
+def test_a_gpu_that_does_not_report_its_memory_is_up(
     stepped: GpuSampler, device: FakeDevice, metrics: SamplerMetrics, fake_time: FakeTime
 ) -> None:
     """A GB10 has no memory of its own; it is asked seldom, misses no sample, and its other values are served."""

@@ -157,7 +157,7 @@ def test_a_child_whose_pid_another_process_gets_is_left_out(proc: Proc) -> None:
     assert values(collector)[COUNT, "engine"] == 1
 
 
-def test_an_engine_that_nobody_waits_for_is_not_there(proc: Proc) -> None:
+def test_an_engine_without_a_waiter_is_not_there(proc: Proc) -> None:
     """A process that has ended keeps its number until its parent asks: 0 bytes of memory would be drawn meanwhile."""
     proc.put(7, state="Z")
     for target in (Target(pid=7), Target(command="engine")):
@@ -192,7 +192,7 @@ def test_what_is_no_process_is_passed_over(proc: Proc, tmp_path: Path) -> None:
 
 
 def test_a_tree_is_found_by_its_port() -> None:
-    """Nobody knows the engine's pid; everybody knows its port."""
+    """A user rarely knows the engine's pid, but always its port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         target = Target(port=listener.getsockname()[1])
         root = target.root()

@@ -41,7 +41,7 @@ class Client:
         self._asked = False
 
     async def receive(self) -> dict[str, Any]:
-        """Tell of the request, and later of the disconnect, as a server does."""
+        """Deliver the request, and later the disconnect, like a server."""
         if not self._asked:
             self._asked = True
             return {"type": "http.request", "body": b"", "more_body": False}

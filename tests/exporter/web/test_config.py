@@ -136,7 +136,9 @@ def test_what_is_no_file_is_refused(certificate: Path, place: str, kind: str) ->
     assert caught.value.exit_code == 2
 
 
-def test_an_encrypted_key_is_refused_and_nobody_is_asked(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_encrypted_key_is_refused_and_no_password_is_asked_for(
+    certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """OpenSSL asks at the terminal for the password: a unit at boot has none, and a person at one does not see why."""
     subprocess.run(
         ["openssl", "pkey", "-aes128", "-passout", "pass:x", "-in", "key.pem", "-out", "locked.pem"],
@@ -174,7 +176,7 @@ def test_client_verification_needs_a_ca_and_nothing_else(tmp_path: Path) -> None
     ],
 )
 def test_only_the_right_password_opens(guarded: str, user: str, password: str, status: int) -> None:
-    """Each wrong answer is a 401, whatever it holds, and the second time too, when it is remembered."""
+    """Each wrong answer is a 401, whatever it contains, and again the second time, when it is cached."""
     for _ in range(2):
         assert httpx.get(f"{guarded}/metrics", auth=(user, password)).status_code == status
 

@@ -145,8 +145,10 @@ def test_an_error_that_a_client_can_cause_is_said_seldom() -> None:
     seldom = Seldom(lambda: now[0])
 
     def passes(error: Exception) -> bool:
-        told = (type(error), error, None)
-        return seldom.filter(logging.LogRecord("x", logging.ERROR, "x", 1, "Exception in ASGI application", (), told))
+        reported = (type(error), error, None)
+        return seldom.filter(
+            logging.LogRecord("x", logging.ERROR, "x", 1, "Exception in ASGI application", (), reported)
+        )
 
     assert [passes(ValueError(str(number))) for number in range(1000)] == [True] + [False] * 999
     assert passes(KeyError("another kind"))

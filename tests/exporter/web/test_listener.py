@@ -96,7 +96,7 @@ def test_a_handshake_has_a_time_of_its_own(serve: Serve, wait_until: Callable[..
         wait_until(lambda: is_closed(silent))
 
 
-def test_a_server_ends_beside_handshakes(serve: Serve) -> None:
+def test_a_server_ends_during_handshakes(serve: Serve) -> None:
     """Silent clients must not delay the shutdown."""
     server, client = serve(LIMITS)
     assert client.get("/metrics").status_code == 200

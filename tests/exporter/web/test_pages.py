@@ -75,7 +75,7 @@ def test_the_librarys_own_instruments_are_encoded_as_it_does() -> None:
 
 
 def test_a_label_that_is_no_utf_8_costs_no_page() -> None:
-    """A lone surrogate, as JSON from a server may hold, made each scrape a 500."""
+    """A lone surrogate, which a server's JSON may contain, turned each scrape into a 500."""
     registry = CollectorRegistry()
     Gauge("g", "A gauge.", ["l"], registry=registry).labels("a\ud800b").set(1)
     assert b'g{l="a?b"} 1.0' in encode_text(registry)

@@ -40,7 +40,7 @@ def shown(documents: list[Document]) -> str:
 
 @given(st.sampled_from(CUTTING), st.integers(0, 200), st.integers(1, 3))
 def test_a_budget_is_kept_and_nothing_is_made_up(selection: Selection, budget: int, hop: int) -> None:
-    """The budget is what the option promises; a sentence that no passage holds would be another corpus."""
+    """The option promises a budget; a sentence that is in no passage would be another corpus."""
     context = Context(selection, budget, 3, words)
     kept = context.fitting(FOUND, state_of(hop))
     allowed = -(-budget * hop // 3) if selection == "progressive" else budget

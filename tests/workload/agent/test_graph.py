@@ -120,12 +120,12 @@ async def test_bound_and_cache_agree_to_the_token(layout: str) -> None:
                 assert [call["reusable_tokens"] for call in question.calls] == [
                     call["cached_tokens"] for call in question.calls
                 ]
-        told = sum(call["cached_tokens"] for call in question.calls)
-        assert stub.counts["hits"] > told > 0
+        reported = sum(call["cached_tokens"] for call in question.calls)
+        assert stub.counts["hits"] > reported > 0
 
 
 async def test_append_only_prompts_extend_each_other(stub: StubVllm, client: openai.AsyncOpenAI) -> None:
-    """One changed character early in the log would throw the whole prefix away, and nothing else would tell."""
+    """One changed character early in the log would discard the whole prefix, and no other test would show it."""
     await agent_of(client, layout="append-only").answer("When?", bench().meter.question("0", "bridge"))
     logs = [body["messages"] for body in stub.requests]
     assert len(logs) == 10

@@ -124,7 +124,7 @@ async def test_a_good_call_says_what_the_server_said(stub: StubVllm, client: ope
     assert (body["cache_salt"], body["temperature"], body["stream_options"]) == ("salt", 0, {"include_usage": True})
 
 
-async def test_a_server_that_tells_no_ids_has_no_bound(stub: StubVllm, client: openai.AsyncOpenAI) -> None:
+async def test_a_server_that_reports_no_ids_has_no_bound(stub: StubVllm, client: openai.AsyncOpenAI) -> None:
     """Releases before 0.10.2 know no `return_token_ids`; its bound is unknown, and unknown is not zero."""
     stub.next_turns.append(Turn(has_ids=False))
     measured = bench()

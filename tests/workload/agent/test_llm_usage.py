@@ -91,7 +91,7 @@ async def test_row_23_a_figure_that_cannot_be_true_costs_its_call_and_nothing_el
 
 
 @pytest.mark.parametrize(
-    ("told", "cached"),
+    ("reported", "cached"),
     [
         ({"prompt_tokens_details": None}, None),
         ({"prompt_tokens_details": ...}, None),
@@ -104,13 +104,13 @@ async def test_row_23_a_figure_that_cannot_be_true_costs_its_call_and_nothing_el
     ids=repr,
 )
 async def test_a_figure_that_may_be_true_is_taken(
-    lasting: StubVllm, tmp_path: Path, told: dict[str, Any], cached: Any
+    lasting: StubVllm, tmp_path: Path, reported: dict[str, Any], cached: Any
 ) -> None:
     """Not said is not zero, and a server that says little is an honest one."""
-    first, _ = await survives(lasting, tmp_path, Turn("a b", usage=told))
+    first, _ = await survives(lasting, tmp_path, Turn("a b", usage=reported))
     assert first["outcome"] == "ok"
     assert cached is ... or first["cached_tokens"] == cached
-    assert first["prompt_tokens"] == told.get("prompt_tokens", first["prompt_tokens"])
+    assert first["prompt_tokens"] == reported.get("prompt_tokens", first["prompt_tokens"])
 
 
 @pytest.mark.parametrize("content", [["a"], {"a": 1}, [], 5, True], ids=repr)
@@ -162,12 +162,12 @@ def test_a_usage_is_possible_or_refused(prompt: Any, completion: Any, cached: An
         usage = Usage(prompt, completion, cached, reason)
     except ValidationError:
         return
-    told = [
+    reported = [
         usage.prompt_tokens,
         usage.completion_tokens,
         *([] if usage.cached_tokens is None else [usage.cached_tokens]),
     ]
-    assert all(type(count) is int and 0 <= count < 2**63 for count in told)
+    assert all(type(count) is int and 0 <= count < 2**63 for count in reported)
     assert (usage.cached_tokens or 0) <= usage.prompt_tokens
     assert usage.finish_reason is None or usage.finish_reason.isascii()
 

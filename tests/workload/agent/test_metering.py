@@ -91,7 +91,7 @@ async def test_a_timer_started_by_the_event_of_a_node_is_wrong() -> None:
 
 
 def test_no_node_is_as_long_as_the_next() -> None:
-    """With equal neighbours the first test could not tell whose time it sees."""
+    """With equal neighbours the first test could not distinguish their times."""
     assert all(one != other for one, other in pairwise(SECONDS.values()))
 
 

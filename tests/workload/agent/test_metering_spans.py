@@ -88,20 +88,20 @@ async def test_calls_lie_in_nodes_and_nodes_in_the_question(
     }
 
 
-async def test_the_server_is_told_which_span_called_it(
+async def test_the_server_learns_which_span_called_it(
     stub: StubVllm, client: openai.AsyncOpenAI, meter: Meter, exported: InMemorySpanExporter
 ) -> None:
     """The spans of vLLM nest under the one in the traceparent header; any other id would tear the trace apart."""
     await ask(client, meter)
     calls = [span for span in exported.get_finished_spans() if span.name == "chat"]
-    told = [headers["traceparent"].split("-") for headers in stub.headers]
-    assert [(int(trace, 16), int(span, 16)) for _, trace, span, _ in told] == [
+    reported = [headers["traceparent"].split("-") for headers in stub.headers]
+    assert [(int(trace, 16), int(span, 16)) for _, trace, span, _ in reported] == [
         (call.context.trace_id, call.context.span_id) for call in calls
     ]
-    assert all(version == "00" and int(flags, 16) & 1 for version, _, _, flags in told)  # sampled
+    assert all(version == "00" and int(flags, 16) & 1 for version, _, _, flags in reported)  # sampled
 
 
-async def test_a_call_tells_the_servers_tokens(
+async def test_a_call_reports_the_servers_tokens(
     stub: StubVllm, client: openai.AsyncOpenAI, meter: Meter, exported: InMemorySpanExporter
 ) -> None:
     """A trace of an LLM is read for its tokens and times."""
@@ -126,9 +126,9 @@ async def test_no_text_enters_a_span(
     stub.script = by_node(decide=NOT_ENOUGH, generate=Turn(status=400, message="TOPSECRET prompt was too TOPSECRET"))
     await ask(client, meter, "Who is TOPSECRET?", store=store)
     assert "TOPSECRET" in json.dumps(stub.requests)
-    told = "".join(span.to_json() for span in exported.get_finished_spans())
-    assert "generate" in told
-    assert "TOPSECRET" not in told
+    reported = "".join(span.to_json() for span in exported.get_finished_spans())
+    assert "generate" in reported
+    assert "TOPSECRET" not in reported
 
 
 async def test_a_failure_has_its_reason(
@@ -164,7 +164,7 @@ async def test_a_call_outside_a_node_lies_in_its_question(
     assert call.parent == root.context
 
 
-async def test_without_a_collector_nothing_is_told(stub: StubVllm, client: openai.AsyncOpenAI) -> None:
+async def test_without_a_collector_nothing_is_sent(stub: StubVllm, client: openai.AsyncOpenAI) -> None:
     """Off by default: a server whose tracing is off warns about each request that brings a trace."""
     await ask(client, bench().meter)
     assert stub.headers

@@ -53,7 +53,7 @@ async def test_accumulate_takes_the_best_new_texts(known: list[int], ranked: lis
     assert changes["evidence"] == evidence + changes["fresh"]
 
 
-async def test_accumulate_tells_documents_apart_by_text_alone() -> None:
+async def test_accumulate_distinguishes_documents_by_text_alone() -> None:
     """Wikipedia dumps contain a paragraph under several ids; twice in a prompt it only costs tokens."""
     state = state_with(ranked=[document(1, "same"), document(2, "same"), document(3, "other")])
     changes = await nodes_of().accumulate(state, METER)
@@ -61,7 +61,7 @@ async def test_accumulate_tells_documents_apart_by_text_alone() -> None:
 
 
 async def test_grade_keeps_five() -> None:
-    """The plan keeps five after reranking; the best match comes first wherever the search had put it."""
+    """Five stay after reranking; the best match comes first wherever the search had put it."""
     found = [document(number) for number in range(10)]
     question = bench().meter.question("0", "bridge")
     state = state_with(query="Senna Dole", retrieved=found)

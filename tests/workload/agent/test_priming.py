@@ -74,7 +74,7 @@ async def test_its_cost_is_in_the_journal_and_not_among_the_questions(
     assert measured.value("hop2rag_questions_total", outcome="ok", termination="done") == 0
 
 
-async def test_a_failure_is_told_to_the_caller(stub: StubVllm, client: openai.AsyncOpenAI) -> None:
+async def test_a_failure_reaches_the_caller(stub: StubVllm, client: openai.AsyncOpenAI) -> None:
     """A cold cache that was taken for a warm one would be measured as one."""
     stub.next_turns.extend([Turn(status=500)])
     with pytest.raises(LlmError):

@@ -10,7 +10,7 @@ from workload.agent.ranking import rank, supporting_facts
 
 
 def test_the_best_match_comes_first() -> None:
-    """An inverted order would keep the five worst, and EM alone would tell."""
+    """An inverted order would keep the five worst, and only EM would show it."""
     texts = ["a river in the north", "the choir sang of tin", "tin choir, the Tin Choir", "nothing"]
     assert rank("Tin Choir", texts)[:2] == [2, 1]
 

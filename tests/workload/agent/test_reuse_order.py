@@ -60,7 +60,7 @@ def test_the_order_of_sending_decides(load: tuple[list[list[int] | None], list[i
     assert not order._waiting
 
 
-def test_a_call_that_failed_early_holds_nobody_up() -> None:
+def test_a_call_that_failed_early_delays_no_other() -> None:
     """The prompt ids of a refused call never arrive; a call that waits for them would never get its bound."""
     order = ReuseOrder(2)
     refused, good = Call(order.send("")), Call(order.send(""))
@@ -120,7 +120,7 @@ def test_salts_are_separate() -> None:
         assert call.bound == expected
 
 
-def test_an_unknown_block_size_tells_nothing() -> None:
+def test_an_unknown_block_size_gives_no_bound() -> None:
     """An engine that does not report its block size has no bound; memory must not grow for it either."""
     order = ReuseOrder(None)
     for _ in range(3):

@@ -40,7 +40,7 @@ async def test_it_sleeps_and_wakes_at_every_hop(stub: StubVllm, client: openai.A
     question = bench().meter.question("0", "bridge")
     with open_client(stub.url, 5.0) as http:
         assert (await agent_of(client, EngineSleep(http)).answer("When?", question)).reason is None
-    assert stub.told == ["/sleep", "/wake_up"] * 2
+    assert stub.other_paths == ["/sleep", "/wake_up"] * 2
     steps = [
         (row["node"], row["hop"], row["outcome"]) for row in question.visits if row.get("node") in {"sleep", "wake_up"}
     ]

@@ -1,4 +1,4 @@
-"""What arms are compared by: values of a question, quality beside speed, and whether the work was the same."""
+"""How arms are compared: values per question, quality with speed, and whether the work was the same."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def test_values_of_a_question() -> None:
 
 
 def test_the_control_is_the_time_of_further_tokens() -> None:
-    """Over all tokens after each call's first; a call that tells no first token, or has no second, says nothing."""
+    """Over all tokens after each call's first; a call without a time to first token, or a second token, is left out."""
     calls = [call(1), call(1, ttft_seconds=0.2, completion_tokens=31), call(1, ttft_seconds=None)]
     assert decode_time(question(1), calls) == pytest.approx((0.5 + 0.8) / (10 + 30))
     assert decode_time(question(1), [call(1, completion_tokens=1), call(1, completion_tokens=None)]) is None
     assert decode_time(question(1), []) is None
 
 
-def test_what_was_not_told_leaves_the_question_out() -> None:
+def test_what_was_not_reported_leaves_the_question_out() -> None:
     """A server without cached tokens would else seem to compute nothing, or everything."""
     assert uncached_tokens(question(1), [call(1), call(1, cached_tokens=None)]) is None
     assert time_to_first_token(question(1), [call(1, ttft_seconds=None)]) is None
@@ -68,7 +68,7 @@ def test_no_ceiling_without_the_engine_s_own_prefill_time() -> None:
 
 
 def test_quality_is_of_the_answered_questions() -> None:
-    """It stands beside every speed-up; failed questions have no scores, and their number is stated instead."""
+    """Every speed-up is printed with it; failed questions have no scores, and their number is stated instead."""
     rows = [question(1, answer_em=0.0), question(2), question(3, outcome="failed", answer_em=None)]
     found = quality(run_of([], (), rows), ARM)
     assert (found["questions"], found["answer_em"], found["facts_f1"]) == (2, 0.5, 0.5)

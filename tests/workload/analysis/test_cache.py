@@ -1,4 +1,4 @@
-"""Three witnesses of the hit rate: they must be able to disagree, and what was not told is never zero."""
+"""Three measurements of the hit rate: they must be able to disagree, and a missing value is never zero."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_an_unknown_state_is_neither_on_nor_off(windows: list[Any]) -> None:
     assert hit_rates(run_of(windows, [call(1)]), ARM)["prefix_caching"] == "not known"
 
 
-def test_what_was_not_told_is_not_compared() -> None:
+def test_what_was_not_reported_is_not_compared() -> None:
     """No counters and no cached tokens are two unknowns, and two unknowns do not agree."""
     calls = [call(1, cached_tokens=None, reusable_tokens=None)]
     found = hit_rates(run_of([measured()], calls), ARM)
@@ -88,13 +88,13 @@ CUT = {"outcome": "failed", "prompt_tokens": None, "cached_tokens": None, "reusa
         (128, 200, True),  # the engine never saw it
         (192, 300, None),  # it counted 100 tokens of it, 64 of them hits
         (128, 201, None),
-        (127, 300, False),  # fewer hits than the responses told: no cut call takes any away
+        (127, 300, False),  # fewer hits than the responses reported: no cut call takes any away
         (128, 199, False),
         (229, 300, False),  # more hits than there are tokens left
     ],
 )
 def test_row_26_one_cut_call_is_no_disagreement(hits: int, queries: int, agrees: bool | None) -> None:
-    """Its tokens are unknown, so the rest is told to the token, and of it by how much it is unknown."""
+    """Its tokens are unknown: the rest is exact to the token, and the uncertainty is stated."""
     data = run_of([measured(hits=hits, queries=queries)], [call(1), call(2), call(3, **CUT)])
     found = hit_rates(data, ARM)
     assert found["agree_to_the_token"] is agrees

@@ -1,4 +1,4 @@
-"""Growth of time with the context: each part against its own tokens, and what was to be expected beside it."""
+"""Growth of time with the context: each part against its own tokens, and the expectation next to it."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_a_straight_line_is_not_called_superlinear() -> None:
     assert not found["is_wall"]
 
 
-def test_too_few_calls_are_told_and_not_fitted() -> None:
+def test_too_few_calls_are_reported_and_not_fitted() -> None:
     """A smoke run has three calls of an arm; it must end in words and not in a traceback."""
     found = growth_of((np.array([1.0, 2.0]), np.array([1.0, 2.0])))
     assert found["calls"] == 2

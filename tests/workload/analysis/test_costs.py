@@ -60,8 +60,8 @@ def test_planted_costs_are_found(
     assert costs["per_token_beside"] == 0
 
 
-def crowded(chance: random.Random, arm: str, share_cached: float, per_token_beside: float) -> list[Row]:
-    """Return 300 calls, several at a time, that decode longer by what is computed beside them."""
+def crowded(chance: random.Random, arm: str, share_cached: float, per_token_meanwhile: float) -> list[Row]:
+    """Return 300 calls, several at a time, that decode longer by what is computed at the same time."""
     rows = []
     for number in range(300):
         prompt = chance.randint(100, 900)
@@ -71,15 +71,15 @@ def crowded(chance: random.Random, arm: str, share_cached: float, per_token_besi
             call(number, arm, started_at=start, ttft_seconds=ttft, prompt_tokens=prompt, cached_tokens=cached)
             | {"completion_tokens": 41, "duration_seconds": ttft + 0.8}
         )
-    for _ in range(30):  # the longer a call is made to wait, the more is computed beside it
+    for _ in range(30):  # the longer a call has to wait, the more is computed meanwhile
         for row, tokens in zip(rows, computed_meanwhile(rows), strict=True):
-            row["duration_seconds"] = row["ttft_seconds"] + 0.8 + per_token_beside * tokens
+            row["duration_seconds"] = row["ttft_seconds"] + 0.8 + per_token_meanwhile * tokens
     return rows
 
 
 @given(st.integers(0, 2**32), st.floats(1e-6, 1e-5))
 @settings(max_examples=25)
-def test_what_is_computed_beside_a_call_costs(seed: int, planted: float) -> None:
+def test_what_is_computed_during_a_call_costs(seed: int, planted: float) -> None:
     """At 16 at a time on a GPU a cache brings most of its gain to the calls that decode, not to the one that hits."""
     calls = crowded(random.Random(seed), "original", 0.2, planted)
     costs = fit_costs(calls, computed_meanwhile(calls))
@@ -102,13 +102,15 @@ def test_what_is_computed_beside_a_call_costs(seed: int, planted: float) -> None
 
 
 @given(st.lists(st.tuples(st.floats(0, 9), st.floats(0, 3), st.floats(0, 9), st.integers(0, 50)), max_size=12))
-def test_beside_a_call_is_what_others_computed_while_it_decoded(told: list[tuple[float, float, float, int]]) -> None:
+def test_the_work_of_others_is_what_they_computed_while_a_call_decoded(
+    reported: list[tuple[float, float, float, int]],
+) -> None:
     """By the instant of their first token, which ends the step that computed the last of a prompt."""
     rows = [
         call(
             0, started_at=start, ttft_seconds=ttft, duration_seconds=ttft + more, prompt_tokens=50, cached_tokens=cached
         )
-        for start, ttft, more, cached in told
+        for start, ttft, more, cached in reported
     ]
     firsts = [row["started_at"] + row["ttft_seconds"] for row in rows]
     expected = [
@@ -123,7 +125,7 @@ def test_beside_a_call_is_what_others_computed_while_it_decoded(told: list[tuple
 
 
 def test_a_longer_context_is_predicted_to_cost() -> None:
-    """An arm that computes half as much and holds thrice as much may be slower; theory has to allow for it."""
+    """An arm that computes half as much and caches three times as much may be slower; theory has to allow for it."""
     chance = random.Random(5)
     calls = timed(chance, "original", (1e-4, 1e-7, 1e-5))
     questions = [

@@ -1,4 +1,4 @@
-"""What flags change inside an engine: from what it tells, and nothing where it tells nothing."""
+"""What flags change inside an engine, from its own metrics; nothing is claimed where a metric is missing."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Told:
         return [Sample({"le": str(edge)}, 0.0, count) for edge, count in COUNTS.items()]
 
 
-def test_an_arm_is_told_over_all_its_windows() -> None:
+def test_an_arm_is_reported_over_all_its_windows() -> None:
     """The peak is that of the worst block, the latency that of all tokens."""
     windows = [measured("on", block=block) for block in (0, 1)]
     windows = [Measured(w.window, {"num_gpu_blocks": 256}, w.counters, w.accounting) for w in windows]
@@ -59,5 +59,5 @@ def test_an_arm_is_told_over_all_its_windows() -> None:
 
 
 def test_without_evidence_nothing_is_known() -> None:
-    """A journal alone does not hold the engine's gauges."""
+    """A journal alone does not contain the engine's gauges."""
     assert set(engine_effects(run_of([measured("on")]), "on").values()) == {None}

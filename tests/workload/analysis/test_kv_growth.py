@@ -18,12 +18,12 @@ TOKENS = [1700, 2100, 2600, 3300, 4100, 5200, 6100, 7800]
 
 
 def counted(tokens: list[int], blocks_a_token: float = 1 / BLOCK, extra: int = 0) -> list[KvUse]:
-    """Return what a gauge tells of calls of these lengths."""
+    """Return the samples of a gauge for calls of these lengths."""
     return [KvUse(length, ceil(length * blocks_a_token) + extra) for length in tokens]
 
 
 def test_an_honest_engine_is_confirmed() -> None:
-    """Three witnesses, one value: the config's formula, the pool's capacity, the growth of the blocks in use."""
+    """Three ways to one value: the config's formula, the pool's capacity, the growth of the blocks in use."""
     found = kv_growth(counted(TOKENS), ENGINE, BYTES)
     assert found["capacity_bytes_per_token"] == BYTES
     assert found["slope_bytes_per_token"] == pytest.approx(BYTES, rel=0.01)
@@ -33,7 +33,7 @@ def test_an_honest_engine_is_confirmed() -> None:
 
 
 def test_a_cache_that_really_grows_otherwise_is_found() -> None:
-    """The circular way, blocks = tokens / block size, would have confirmed this engine that holds 5 % more."""
+    """The circular way, blocks = tokens / block size, would have confirmed this engine, which uses 5 % more."""
     found = kv_growth(counted(TOKENS, 1.05 / BLOCK), ENGINE, BYTES)
     circular = kv_growth(counted(TOKENS), ENGINE, BYTES)
     assert found["is_within"] is False
@@ -41,12 +41,12 @@ def test_a_cache_that_really_grows_otherwise_is_found() -> None:
 
 
 def test_a_pool_of_another_size_is_found() -> None:
-    """A KV cache of 8 bits holds twice the tokens in the same pool; the config alone would not show it."""
+    """A KV cache of 8 bits fits twice the tokens into the same pool; the config alone would not show it."""
     assert kv_growth(counted(TOKENS), {**ENGINE, "kv_block_bytes": BYTES * BLOCK / 2}, BYTES)["is_within"] is False
 
 
 def test_blocks_that_others_hold_do_not_tilt_the_slope() -> None:
-    """Bytes over tokens would be wrong by whatever is held besides; the slope is of the context alone."""
+    """Bytes over tokens would be wrong by all other memory in use; the slope is of the context alone."""
     found = kv_growth(counted(TOKENS, extra=20), ENGINE, BYTES)
     assert found["is_within"] is True
     assert found["blocks_as_needed"] == 0
@@ -54,7 +54,7 @@ def test_blocks_that_others_hold_do_not_tilt_the_slope() -> None:
 
 @given(st.lists(st.integers(1, MIN_BLOCKS * BLOCK - BLOCK), max_size=20))
 def test_short_contexts_confirm_nothing(tokens: list[int]) -> None:
-    """A context of ten blocks is told to 10 %: rounding up to whole blocks could hide any error."""
+    """A context of ten blocks is known to 10 %: rounding up to whole blocks could hide any error."""
     found = kv_growth(counted(tokens), ENGINE, BYTES)
     assert found["calls"] == 0
     assert found["is_within"] is None
@@ -70,7 +70,7 @@ def test_short_contexts_confirm_nothing(tokens: list[int]) -> None:
     ],
 )
 def test_a_missing_witness_confirms_nothing(engine: dict[str, Any], expected: int | None) -> None:
-    """What the engine or the config does not tell is unknown, never right."""
+    """What the engine or the config does not report is unknown, never correct."""
     assert kv_growth(counted(TOKENS), engine, expected)["is_within"] is None
 
 
@@ -80,7 +80,7 @@ def test_the_last_token_of_a_reply_has_no_keys_yet() -> None:
 
 
 def test_the_interval_covers_the_truth() -> None:
-    """Blocks round lengths up by chance; in at least 90 of 100 sets of lengths the interval holds the true slope."""
+    """Blocks round lengths up by chance; in at least 90 of 100 sets of lengths the interval contains the true slope."""
     chance = np.random.default_rng(1)
     hits = 0
     for _ in range(100):

@@ -69,7 +69,7 @@ def test_an_interrupted_question_is_in_no_account_of_endings() -> None:
 
 
 def test_endings_say_what_when_and_why() -> None:
-    """An error is told by its reason, and shares are of all that ended."""
+    """An error is reported by its reason, and shares are of all questions that ended."""
     rows = [
         asked(0, hops=1, duration_seconds=4.0),
         asked(1, hops=3, termination="max_hops", duration_seconds=9.0),
@@ -92,7 +92,7 @@ def test_hops_are_counted_by_type() -> None:
 
 
 def test_the_highest_of_few_questions_has_no_interval() -> None:
-    """P95 of 20 questions is hardly known, which must stand beside it; their P99 is none, and null in JSON."""
+    """P95 of 20 questions is hardly known, as its interval must show; their P99 is unknown, and null in JSON."""
     found = {row["p"]: row for row in distribution([float(value) for value in range(1, 21)])}
     assert (found[0.95]["value"], found[0.95]["ci"]) == (19.0, None)
     assert (found[0.99]["value"], found[0.99]["ci"]) == (None, None)
@@ -100,7 +100,7 @@ def test_the_highest_of_few_questions_has_no_interval() -> None:
     assert distribution([]) == []
 
 
-def test_context_is_told_by_node_and_hop() -> None:
+def test_context_is_reported_by_node_and_hop() -> None:
     """`extract_clues` sees the documents and `decide` the clues; one mean over both is the length of no prompt."""
     calls = [
         call(0, node="decide", hop=1, prompt_tokens=100),

@@ -46,7 +46,7 @@ def closed_loop(workers: int, questions: int, seconds: float, **parts: Any) -> l
 
 
 def measured_rate(questions: Sequence[Row], concurrency: int) -> dict[str, Any]:
-    """Return what is told of the throughput of a closed loop."""
+    """Return the sentence about the throughput of a closed loop."""
     return throughput(full_part(questions, concurrency)[0], questions)
 
 
@@ -61,7 +61,7 @@ def test_a_full_loop_has_the_throughput_of_its_cycle(workers: int, rounds: int, 
     assert len(full_part(rows, workers)[1]) == workers * rounds
 
 
-def test_the_drain_does_not_count_and_the_whole_run_stands_beside() -> None:
+def test_the_drain_does_not_count_and_the_whole_run_is_stated_too() -> None:
     """One straggler of 100 s at the end: over the whole run 0.06 questions a second, while both were busy 0.67."""
     rows = [*closed_loop(2, 6, 3.0), asked(6, 9.0, 100.0)]
     found = measured_rate(rows, 2)
@@ -91,7 +91,7 @@ def test_failures_are_no_throughput() -> None:
 
 
 def test_a_level_that_was_never_reached_has_no_throughput() -> None:
-    """Three questions keep three workers busy; the label "8 at a time" would be a lie. What they did is told."""
+    """Three questions keep three workers busy; the label "8 at a time" would be a lie. What they did is reported."""
     rows = closed_loop(3, 3, 1.0)
     assert full_part(rows, 8) == (None, [])
     found = measured_rate(rows, 8)
@@ -102,7 +102,7 @@ def test_a_level_that_was_never_reached_has_no_throughput() -> None:
 
 
 def test_two_starts_of_the_engine_are_full_each_for_itself() -> None:
-    """Between them lies the start of an engine, which is nobody's cycle."""
+    """Between them lies the start of an engine, which belongs to no worker's cycle."""
     first = closed_loop(2, 10, 1.0)
     second = [asked(row["id"], row["started_at"] + 500, 1.0, int(row["worker"]), block=1) for row in first]
     found = measured_rate([*first, *second], 2)
@@ -221,7 +221,7 @@ def test_the_law_is_fitted_from_six_levels_and_goes_into_json() -> None:
 
 
 def test_without_one_at_a_time_there_is_no_efficiency() -> None:
-    """What is not known has a reason beside it."""
+    """What is not known comes with a reason."""
     found = scaling([level(2, 1.0), level(4, 1.0)])
     assert found["efficiency"] == {}
     assert "concurrency 1" in found["no_efficiency"]

@@ -50,7 +50,7 @@ def call(start: float, prefill: float, prompt: int, completion: int) -> Row:
     }
 
 
-def test_the_first_of_equal_peaks_is_told_and_how_long_it_was_held() -> None:
+def test_the_first_of_equal_peaks_is_reported_and_how_long_it_lasted() -> None:
     """On a plateau the last or the middle sample would be as good, and no node made it."""
     top = peak(line(1, 3, 3, 3, 2), [visit("decide", 1, 2), visit("generate", 2, 4)], origin=-10)
     assert top == {
@@ -72,19 +72,19 @@ def test_a_peak_outside_of_every_visit_has_no_node() -> None:
 
 
 def test_absent_values_are_not_zero() -> None:
-    """An engine that does not tell has no spread at all, not one around 0."""
+    """An engine without the metric has no spread at all, not one around 0."""
     assert spread(np.empty(0)) == {"n": 0}
     assert spread(np.array([np.nan, 2.0]))["min"] == 2.0
 
 
 def test_short_stretches_show_nothing() -> None:
-    """A value that happens to be scraped inside of 20 ms tells nothing of these 20 ms."""
+    """A value that happens to be scraped within 20 ms says nothing about these 20 ms."""
     found = during(line(*range(10), step=0.1), [(0.25, 0.27), (0.5, 0.8)], shortest=0.1)
     assert (found["stretches"], found["long_enough"], found["n"]) == (2, 1, 3)
 
 
 def test_a_lagging_value_is_left_out_at_the_start() -> None:
-    """A duty cycle tells of the period before: the first of a phase belongs to the phase before it."""
+    """A duty cycle describes the period before: the first of a phase belongs to the phase before it."""
     assert during(line(0, 0, 1, 1, 1), [(1, 5)], shortest=0, lag=1)["min"] == 1
 
 
@@ -97,7 +97,7 @@ def test_steady_sampling_matches_what_it_achieves(interval: float, count: int) -
     assert sampling(times, interval)["rate_hertz"] == pytest.approx(1 / interval)
 
 
-def test_gaps_are_told_even_where_the_median_is_right() -> None:
+def test_gaps_are_reported_even_where_the_median_is_right() -> None:
     """A sampler that is on time but for one pause of half a second must show that pause."""
     times = np.concatenate([np.arange(0, 1, 0.01), np.arange(1.5, 2.5, 0.01)])
     found = sampling(times, 0.01)
@@ -143,7 +143,7 @@ def test_fragmentation_is_that_of_the_tokens(sizes: Sequence[tuple[int, int]], b
 
 
 def test_a_failed_call_s_tokens_do_not_shift_the_next() -> None:
-    """Its tokens are in the engine's counter and in nobody's usage; carried on they make the next call too long."""
+    """Its tokens are in the engine's counter and in no response; carried on, they make the next call too long."""
     after = call(10, 2, 31, 2)
     generated = line(0, 0, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 6, 7)
     blocks = line(0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1)

@@ -1,4 +1,4 @@
-"""What a call held: a gauge of somebody else, or of another moment, is the wrong call's memory."""
+"""The memory of a call: a gauge of another engine, or of another moment, belongs to another call."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def seen(lines: dict[str, list[Series]], **parts: Any) -> list[CallMemory]:
 
 
 def test_blocks_are_counted_while_the_call_decodes() -> None:
-    """Before its first token the gauge tells of a part of it, or still of a longer call that has just ended."""
+    """Before its first token the gauge shows a part of it, or still a longer call that has just ended."""
     usage = {9.9: 0.9, 10.1: 0.9, 11.0: 0.2, 12.5: 0.51, 13.5: 0.52, 14.5: 0.9}
     (found,) = seen({KV_USAGE_NAMES[0]: line(usage)})
     assert found.blocks == 52
@@ -69,15 +69,15 @@ def test_an_older_name_of_the_gauge_is_known_too() -> None:
     assert found.blocks == 10
 
 
-def test_what_nobody_saw_is_unknown() -> None:
-    """A call between two scrapes held something; zero would pull the slope down."""
+def test_what_was_not_seen_is_unknown() -> None:
+    """A call between two scrapes used some memory; zero would pull the slope down."""
     (found,) = seen({KV_USAGE_NAMES[0]: line({9.0: 0.5, 15.0: 0.5})})
     assert found.blocks is None
     assert found.kv_use is None
     assert found.memory_bytes is None
 
 
-def test_several_engines_are_credited_to_nobody() -> None:
+def test_several_engines_are_credited_to_none() -> None:
     """Each has a pool of its own, and the call was in one of them."""
     (found,) = seen({KV_USAGE_NAMES[0]: line({12.5: 0.1}) + line({12.5: 0.1})})
     assert found.blocks is None
@@ -114,7 +114,7 @@ def test_a_call_outside_every_closed_window_is_left_out() -> None:
 
 
 def test_a_gauge_is_read_while_the_call_decodes() -> None:
-    """At a call's start the gauge may still tell of the one before; in its prefill blocks come chunk by chunk."""
+    """At a call's start the gauge may still show the one before; during prefill blocks come chunk by chunk."""
     line = TimeSeries(np.array([99.0, 100.5, 101.5, 102.5, 103.5]), np.array([9.0, 8.0, 50.0, 51.0, 0.0]))
     one = call(0, started_at=100.0, ttft_seconds=1.0, duration_seconds=3.0)
     assert during(one, line).tolist() == [8.0, 50.0, 51.0]

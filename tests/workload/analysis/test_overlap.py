@@ -1,4 +1,4 @@
-"""Overlap is what the plan wants to raise, so it must not be credited by a wrong method."""
+"""Prefetching is meant to raise overlap, so a wrong method must not credit it."""
 
 from __future__ import annotations
 

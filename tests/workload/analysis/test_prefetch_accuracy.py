@@ -64,7 +64,7 @@ def test_without_texts_nothing_is_claimed(tmp_path: Path) -> None:
 
 
 def test_a_store_that_answers_differently_is_found_out(tmp_path: Path) -> None:
-    """If the final query itself finds other documents the second time, a wrong draft cannot be told from noise."""
+    """If the final query itself finds other documents the second time, a wrong draft cannot be known from noise."""
     asked: list[str] = []
 
     def documents(query: str) -> frozenset[str]:

@@ -59,7 +59,7 @@ def test_the_texts_are_read_as_the_agent_reads_them() -> None:
 
 @pytest.mark.parametrize("reply", ['{"clues": []}', "no JSON", '{"query": "one"}', '{"missing": "", "enough": "yes"}'])
 def test_a_reply_without_a_draft_gives_none(reply: str) -> None:
-    """An empty text finds some documents all the same, and would be counted as a guess that nobody made."""
+    """An empty text finds some documents all the same, and would be counted as a draft that was never made."""
     for node in ("extract_clues", "decide"):
         assert drafts_of([call(1, node)], {1: said(reply)}) == []
     assert "half the query" not in by_source([call(1, "decompose")], {1: said(reply)})

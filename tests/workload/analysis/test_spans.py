@@ -44,7 +44,7 @@ def test_a_stretch_holds_its_start_and_not_its_end() -> None:
 
 
 def test_a_load_lasts_from_the_first_question_to_the_last_answer(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """The window waits for scrapes at both ends; shares of the window would hold seconds in which nothing was asked."""
+    """The window waits for scrapes at both ends; shares of the window would include seconds without a question."""
     rows = Rows()
     rows.ask("0")
     rows.ask("10", start=START + 1)

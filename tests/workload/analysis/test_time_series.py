@@ -8,7 +8,7 @@ from workload.analysis.time_series import TimeSeries, peak_of, summed
 
 
 def test_a_peak_of_a_sum_is_one_that_was_reached() -> None:
-    """One GPU falls as the other rises: 10 and 10 were never held at one instant, and 20 is no peak."""
+    """One GPU falls as the other rises: 10 and 10 were never in use at one instant, so 20 was never the peak."""
     first = TimeSeries(np.array([0.0, 1.0, 2.0]), np.array([10.0, 1.0, 1.0]))
     second = TimeSeries(np.array([0.1, 1.1, 2.1]), np.array([1.0, 10.0, 1.0]))
     whole = summed([first, second])
@@ -17,7 +17,7 @@ def test_a_peak_of_a_sum_is_one_that_was_reached() -> None:
     assert whole.values.max() == 11.0
 
 
-def test_what_one_of_several_does_not_tell_is_no_sum() -> None:
+def test_what_one_of_several_does_not_report_is_no_sum() -> None:
     """A card without samples is not one without memory."""
     line = TimeSeries(np.array([0.0]), np.array([10.0]))
     assert summed([line]).values.tolist() == [10.0]

@@ -28,7 +28,7 @@ def test_sizes_are_written_with_their_unit(value: float | None, text: str) -> No
     [(0, "0"), (0.0123456, "0.0123"), (99.94, "99.9"), (100, "100"), (12345.6, "12,346"), (-250, "-250")],
 )
 def test_three_digits_and_no_more(value: float, text: str) -> None:
-    """Six digits of a median of twenty questions claim what nobody measured."""
+    """Six digits of a median of twenty questions claim a precision that was not measured."""
     assert number(value) == text
 
 

@@ -58,7 +58,7 @@ def texts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.mark.parametrize("figure", FIGURES, ids=lambda figure: figure.file)
 def test_a_figure_is_drawn(figure: Figure, tmp_path: Path) -> None:
-    """The file is there under the plan's name, of the expected size, and holds both arms' colours."""
+    """The file exists under the name that users know, in the expected size, with both arms' colours."""
     path = tmp_path / figure.file
     draw(figure, {panel.key: traces_of(panel) for panel in figure.panels}, ARMS, "run x; vLLM 0.32.0", path)
     pixels = (image.imread(path)[:, :, :3] * 255).astype(int)

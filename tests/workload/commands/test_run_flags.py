@@ -61,7 +61,7 @@ COMMANDS = (
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda words: words[0])
-def test_row_27_what_is_wrong_with_an_engine_is_told_before_a_corpus_is_opened(
+def test_row_27_what_is_wrong_with_an_engine_is_reported_before_a_corpus_is_opened(
     command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Corpus and embedder took 18 s, and then the user read that the address was wrong."""

@@ -34,7 +34,7 @@ def test_a_second_start_changes_nothing(volumes: Path) -> None:
 
 
 def test_a_file_cut_short_is_made_again(volumes: Path) -> None:
-    """An empty token would let everybody in, or nobody."""
+    """An empty token would admit every client, or refuse all."""
     make(volumes)
     path = volumes / CREDENTIALS[0].file
     path.chmod(0o644)
@@ -68,7 +68,7 @@ def test_a_volume_that_is_not_mounted_is_named(tmp_path: Path) -> None:
 
 
 def test_targets_of_a_run_are_not_overwritten(tmp_path: Path) -> None:
-    """`docker compose up` beside a running experiment starts `init` again."""
+    """`docker compose up` during an experiment starts `init` again."""
     first_targets(tmp_path)
     assert "vllm:8000" in (tmp_path / "vllm.json").read_text()
     TargetFiles(tmp_path).write(ArmLabels("r", "e", "a"), vllm=["http://gpu:8000"])

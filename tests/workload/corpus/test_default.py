@@ -1,4 +1,4 @@
-"""Which corpus a run has: what is named is used or refused, and the manifest tells what was used."""
+"""Which corpus a run has: a named one is used or refused, and the manifest says which was used."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ def test_row_27_questions_without_a_store_are_indexed_and_used(tmp_path: Path, e
     assert [question.id for question in corpus.questions] == ["q1"]
     found = corpus.store.search(embedder.encode(["Vell. Vell is a tavern. It stands in Orm."])[0], 5)
     assert {document.title for document in found} == {"Vell", "Orm"}
-    told = corpus.source_dict()
-    assert told is not None
-    assert told["questions"] == str(path)
-    assert told["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
-    assert (told["rows"], told["passages"], told["without_answer"]) == (1, 2, 0)
-    assert told["collection"].startswith("questions-")
+    reported = corpus.source_dict()
+    assert reported is not None
+    assert reported["questions"] == str(path)
+    assert reported["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert (reported["rows"], reported["passages"], reported["without_answer"]) == (1, 2, 0)
+    assert reported["collection"].startswith("questions-")
     indexed = embedder.encoded
-    assert opened(embedder, questions=path)[0].source_dict() == told
+    assert opened(embedder, questions=path)[0].source_dict() == reported
     assert embedder.encoded == indexed  # the second time nothing is embedded again
 
 
@@ -70,9 +70,9 @@ def test_a_blind_file_and_unknown_types_are_announced(tmp_path: Path, embedder: 
     corpus, said = opened(embedder, questions=write(tmp_path / "blind.json", type="inference"))
     assert "1 of 1 questions have no gold answer: no question is scored." in said
     assert 'These types count as "other" in hop2rag_hops: inference.' in said
-    told = corpus.source_dict()
-    assert told is not None
-    assert (told["without_answer"], told["other_types"]) == (1, ("inference",))
+    reported = corpus.source_dict()
+    assert reported is not None
+    assert (reported["without_answer"], reported["other_types"]) == (1, ("inference",))
 
 
 @pytest.mark.parametrize("content", ['{"a":', '[{"q":"x"}]', "[]", None])
@@ -104,7 +104,7 @@ def test_a_run_goes_on_with_its_own_corpus_alone(tmp_path: Path, embedder: WordE
     path = write(tmp_path / "mine.json", answer="Orm")
     before = opened(embedder, questions=path)[0].source_dict()
     require_same_corpus("r", before, before)
-    require_same_corpus("r", None, before)  # a run of a release that did not tell
+    require_same_corpus("r", None, before)  # a run of a release that did not record it
     after = opened(embedder, questions=write(path, answer="Vell"))[0].source_dict()
     with pytest.raises(UsageError, match="Run r had another corpus: sha256"):
         require_same_corpus("r", before, after)

@@ -24,7 +24,7 @@ def test_any_metadata_gives_a_document(text: str, metadata: dict[str, object]) -
 
 @pytest.mark.parametrize("stored", ["[1]", "{}", "[", '"x"', "[" * 100_000, "[]", 7])
 def test_sentences_that_are_none_fall_back_to_a_split(stored: object) -> None:
-    """Somebody else's field of the same name may hold anything."""
+    """Another program's field of the same name may contain anything."""
     document = read_document("id-1", "One here. Two there.", {"sentences": stored}, 0)
     assert document.sentences == ("One here.", "Two there.")
 

@@ -68,7 +68,7 @@ def test_another_collections_writes_are_none_of_ours(store: Store) -> None:
 
 
 def test_a_busy_store_is_not_a_changed_one(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What cannot be told now is told at the next look; it neither ends a run nor flags it."""
+    """What cannot be read now is read at the next look; it neither ends a run nor flags it."""
     watch = StoreWatch(store)
 
     def locked(_: Path) -> sqlite3.Connection:
@@ -81,17 +81,17 @@ def test_a_busy_store_is_not_a_changed_one(store: Store, monkeypatch: pytest.Mon
     assert watch.change() is None
 
 
-def marks(*told: Mark | None) -> Callable[[], Mark | None]:
-    """Return what tells these states one after the other."""
-    left = iter(told)
+def marks(*reported: Mark | None) -> Callable[[], Mark | None]:
+    """Return a function that returns these states one after the other."""
+    left = iter(reported)
     return lambda: next(left)
 
 
 class Told:
-    """A store that tells what it is given."""
+    """A store that reports the given state."""
 
-    def __init__(self, *told: Mark | None) -> None:
-        self.mark = marks(*told)
+    def __init__(self, *reported: Mark | None) -> None:
+        self.mark = marks(*reported)
 
 
 def test_a_change_across_a_gap_is_noticed() -> None:
@@ -102,7 +102,7 @@ def test_a_change_across_a_gap_is_noticed() -> None:
 
 
 def test_a_served_store_is_compared_by_its_count() -> None:
-    """A Chroma server tells no more; what it does not tell is not held against it."""
+    """A Chroma server reports only the count; what it does not report counts as unchanged."""
     watch = StoreWatch(Told(None, Mark(5, None), Mark(4, None)))
     assert watch.change() is None
     assert watch.change() == "5 documents, then 4 documents"

@@ -74,7 +74,7 @@ def test_importing_and_naming_the_model_loads_nothing() -> None:
 def test_the_hub_is_off_once_the_model_is_loaded() -> None:
     """A missing file would otherwise be looked for on the network, with a long wait or a surprise download.
 
-    The library reads its switch when it is first imported, so only a fresh process can tell. A stand-in takes the
+    The library reads its switch when it is first imported, so only a fresh process shows it. A stand-in takes the
     place of the model, whose import would take seconds.
     """
     code = (
@@ -93,7 +93,7 @@ def test_a_missing_package_names_itself(monkeypatch: pytest.MonkeyPatch) -> None
         MiniLmEmbedder().load()
 
 
-def test_a_package_without_its_model_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_package_without_its_model_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     """An interrupted install leaves the package without its big files."""
     monkeypatch.setattr(embedding, "MODEL_PACKAGE", "workload")
     with pytest.raises(MissingPartError, match="Reinstall"):

@@ -1,4 +1,4 @@
-"""Queries that wait together are embedded together; one that is alone waits for nobody, and a failure reaches all."""
+"""Queries that wait together are embedded together; one that is alone does not wait, and a failure reaches all."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class SlowEmbedder(StubEmbedder):
-    """Encodes when it is told to, and remembers its batches."""
+    """Encodes once it is released, and remembers its batches."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ async def test_what_waits_together_is_encoded_together() -> None:
     assert all(np.array_equal(one, other) for one, other in zip(vectors, alone, strict=True))
 
 
-async def test_a_failure_reaches_everyone_in_the_batch_and_nobody_after_it() -> None:
+async def test_a_failure_reaches_everyone_in_the_batch_and_none_after_it() -> None:
     """A worker whose vector never comes would hang for ever."""
     embedder = SlowEmbedder()
     embedder.go.set()
@@ -61,7 +61,7 @@ async def test_a_failure_reaches_everyone_in_the_batch_and_nobody_after_it() -> 
     assert (await batcher.encode("c")).shape == (4,)
 
 
-async def test_a_cancelled_question_takes_nobody_with_it() -> None:
+async def test_a_cancelled_question_takes_no_other_with_it() -> None:
     """Ctrl-C or a time-out of one question must not cost the others their vectors."""
     embedder = SlowEmbedder()
     batcher = QueryBatcher(embedder)

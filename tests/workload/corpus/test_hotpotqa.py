@@ -63,7 +63,7 @@ def test_the_published_format_loads_and_round_trips(tmp_path: Path) -> None:
 
 @needs_sample
 def test_the_published_questions_are_indexed_and_found(tmp_path: Path, embedder: WordEmbedder) -> None:
-    """Real titles and sentences hold what invented ones do not; gold passages must come back as published."""
+    """Real titles and sentences contain what invented ones do not; gold passages must come back as published."""
     questions = load(SAMPLE)
     paragraphs = unique_paragraphs(questions)
     assert build(paragraphs, tmp_path / "store", "sample", embedder).count == len({one.id for one in paragraphs})
@@ -99,7 +99,7 @@ def test_the_published_questions_are_indexed_and_found(tmp_path: Path, embedder:
     ],
 )
 def test_a_malformed_field_is_named_with_its_entry(field: str, value: object, named: str, tmp_path: Path) -> None:
-    """In a file of 90,000 entries "expected str" helps nobody: the refusal says where and what."""
+    """In a file of 90,000 entries "expected str" does not help: the refusal names the entry and the field."""
     entries = _entries()
     entries[1][field] = value
     with pytest.raises(UsageError) as caught:
@@ -110,7 +110,7 @@ def test_a_malformed_field_is_named_with_its_entry(field: str, value: object, na
 
 @pytest.mark.parametrize("field", ["_id", "question", "context"])
 def test_a_missing_field_is_refused(field: str, tmp_path: Path) -> None:
-    """Without it there is nothing to ask, to search or to tell apart; all else a blind test set may lack."""
+    """Without it a question cannot be asked, searched or identified; a blind test set may lack the other fields."""
     entries = _entries()
     del entries[0][field]
     with pytest.raises(UsageError, match=f"entry 0, field {field}"):

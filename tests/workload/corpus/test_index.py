@@ -49,7 +49,7 @@ build(build_world(PASSAGES, 1).paragraphs, pathlib.Path(sys.argv[2]), "passages"
 """
 
 
-def test_the_manifest_tells_what_was_indexed(
+def test_the_manifest_names_what_was_indexed(
     store_dir: Path, paragraphs: tuple[Paragraph, ...], embedder: WordEmbedder
 ) -> None:
     """A result names its corpus by these fields; the pre-flight compares them."""
@@ -144,7 +144,7 @@ def test_another_model_is_another_index(
 def test_a_manifest_without_its_store_is_no_index(
     store_dir: Path, paragraphs: tuple[Paragraph, ...], embedder: WordEmbedder
 ) -> None:
-    """Whoever deletes the database to save space must get it built again, not be told that it is there."""
+    """A user who deletes the database to save space must get it built again, not read that it exists."""
     (store_dir / "chroma.sqlite3").unlink()
     assert build(paragraphs[:50], store_dir, COLLECTION, embedder).count == 50
 
@@ -163,7 +163,7 @@ def test_a_foreign_collection_is_never_touched(
 
 
 def test_a_foreign_store_can_be_searched(tmp_path: Path, embedder: WordEmbedder) -> None:
-    """The plan's own store was made by other code: other metadata, another space, no manifest."""
+    """A store may have been made by other code: other metadata, another space, no manifest."""
     with closing(open_client(tmp_path)) as client:
         foreign = client.create_collection(COLLECTION, embedding_function=None)
         foreign.add(
@@ -240,7 +240,7 @@ def test_a_bad_collection_name_writes_nothing_outside(
 def test_a_folder_that_cannot_be_one_is_refused(
     folder: str, tmp_path: Path, paragraphs: tuple[Paragraph, ...], embedder: WordEmbedder
 ) -> None:
-    """A file in the way is a mistake in the setting, told in a line that names the path."""
+    """A file in the way is a mistake in the setting, reported in a line that names the path."""
     (tmp_path / "file").write_text("kept")
     with pytest.raises(UsageError, match="expected a folder"):
         build(paragraphs[:2], tmp_path / folder, COLLECTION, embedder)

@@ -97,7 +97,7 @@ def test_a_supporting_paragraph_stands_before_its_namesake(tmp_path: Path) -> No
 
 
 def test_both_halves_of_an_unanswerable_pair_load(tmp_path: Path) -> None:
-    """MuSiQue-Full gives both the same id, and the unanswerable one an answer that its passages do not hold."""
+    """MuSiQue-Full gives both the same id, and the unanswerable one an answer that is not in its passages."""
     other = {**MUSIQUE, "answerable": False}
     first, second = load(save(tmp_path / "q", f"{json.dumps(MUSIQUE)}\n{json.dumps(other)}\n"))
     assert first.id != second.id
@@ -187,7 +187,7 @@ def test_a_title_in_another_unicode_form_is_the_same_title(tmp_path: Path) -> No
 
 
 def test_unknown_types_are_named(tmp_path: Path) -> None:
-    """Their hops are counted as "other": who looks for "inference" in the dashboard must be told."""
+    """Their hops are counted as "other": a message says so to a user who looks for "inference" in the dashboard."""
     rows = [{**TWO_WIKI, "_id": kind, "type": kind} for kind in ("comparison", "inference", "bridge_comparison")]
     assert mapped_types(load(save(tmp_path / "q", json.dumps(rows)))) == ("bridge_comparison", "inference")
 

@@ -1,4 +1,4 @@
-"""A store that memory cannot hold is told before anything is loaded: the kernel would end the run in its middle."""
+"""A store that does not fit into memory is refused before anything is loaded: the kernel would kill the run midway."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ pytestmark = pytest.mark.usefixtures("probed_here")
 COLLECTION = "passages"
 
 
-def test_too_little_memory_is_told_before_the_index_is_read(store_dir: Path, embedder: WordEmbedder) -> None:
-    """Exit code 3, with both sizes; the index here is one that crashes whoever reads it, so nobody has."""
+def test_too_little_memory_is_reported_before_the_index_is_read(store_dir: Path, embedder: WordEmbedder) -> None:
+    """Exit code 3, with both sizes; the index here crashes any process that reads it, so it was not read."""
     os.truncate(next(store_dir.glob("*/data_level0.bin")), 100)
     needed = needed_bytes(store_dir, COLLECTION) + RESERVE_BYTES
     with pytest.raises(MissingPartError, match=r"'passages' .* expected 0\.3 GiB .* found 0\.2 GiB") as caught:
@@ -64,7 +64,7 @@ def test_nothing_is_embedded_for_an_index_that_will_not_fit(
 def test_a_container_may_have_less_than_its_machine(
     limit: str | None, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The machine's free memory is what psutil tells inside a container too, and the kernel kills at the limit."""
+    """Inside a container psutil reports the machine's free memory, and the kernel kills at the container's limit."""
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=8_000))
     if limit:
         files = {"max": limit, "current": "4000", "stat": "anon 1\ninactive_file 1500"}

@@ -1,4 +1,4 @@
-"""The metrics must be HotpotQA's own, or results cannot be set beside anybody else's."""
+"""The metrics must be HotpotQA's own, or results cannot be compared with published ones."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ def test_other_content_is_never_replaced(url: str, paragraphs: tuple[Paragraph, 
 
 
 def test_a_server_that_is_away_is_one_line(paragraphs: tuple[Paragraph, ...], embedder: WordEmbedder) -> None:
-    """It is a dependency, and told as one."""
+    """It is a dependency, and its failure is reported as one."""
     url = f"http://127.0.0.1:{free_port()}"
     for attempt in (lambda: build_served(paragraphs[:1], url, "away", embedder), lambda: ServedStore(url, "away")):
         with pytest.raises(DependencyDownError) as failed:

@@ -1,4 +1,4 @@
-"""Row 17 of the fault table: whatever is wrong with a store is told before any engine takes GPU time."""
+"""Row 17 of the fault table: whatever is wrong with a store is reported before any engine takes GPU time."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def test_row_17_another_dimension_is_named_on_both_sides(store_dir: Path) -> Non
     assert "dimension (other) 64, found 48" in text
 
 
-def test_row_17_a_locked_store_is_told_before_chroma_is_asked(
+def test_row_17_a_locked_store_is_reported_before_chroma_is_asked(
     store_dir: Path, embedder: WordEmbedder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Chroma itself waits a minute for the lock in silence, which looks like a hang."""
@@ -203,7 +203,7 @@ def test_row_21_nothing_in_a_store_leads_out_of_it(
 
 @pytest.mark.usefixtures("probed_here")
 def test_row_21_what_is_no_part_of_a_store_may_be_anything(store_dir: Path, embedder: WordEmbedder) -> None:
-    """A project's folder holds links of its own, and may itself be reached by one."""
+    """A project's folder may contain links of its own, and may itself be reached by one."""
     (store_dir / "venv").mkdir()
     (store_dir / "venv" / "python").symlink_to(sys.executable)
     (store_dir / "notes").symlink_to(store_dir)

@@ -73,7 +73,7 @@ def test_a_folder_without_a_tokenizer_is_a_missing_part(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("name", "text"), [("tokenizer.json", "{}"), ("tokenizer_config.json", "[1")])
 def test_a_broken_tokenizer_is_a_missing_part(model_folder: Path, tmp_path: Path, name: str, text: str) -> None:
-    """Half a download or a file of another kind is told in one line."""
+    """Half a download or a file of another kind is refused in one line."""
     for path in model_folder.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     (tmp_path / name).write_text(text)
@@ -90,7 +90,7 @@ def test_a_tokenizer_without_a_template_is_refused(model_folder: Path, tmp_path:
         load_tokenizer(tmp_path)
 
 
-def test_messages_that_the_template_refuses_are_told(tokenizer: ChatTokenizer) -> None:
+def test_messages_that_the_template_refuses_are_reported(tokenizer: ChatTokenizer) -> None:
     """Templates raise on roles they do not know; that is the prompts' fault and no traceback."""
     with pytest.raises(UsageError, match="template of tiny-chat refuses"):
         tokenizer.prompt_ids([{"role": "user", "content": "refuse me"}])

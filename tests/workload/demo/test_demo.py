@@ -72,13 +72,13 @@ def binary() -> PrometheusBinary:
 
 @pytest.fixture(scope="module")
 def loaded(binary: PrometheusBinary, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrometheusClient]:
-    """A Prometheus that holds the shipped recordings."""
+    """A Prometheus with the shipped recordings."""
     with serve(RECORDINGS, binary, tmp_path_factory.mktemp("demo"), free_port()) as client:
         yield client
 
 
 def test_the_shipped_recordings_are_small_and_name_no_path() -> None:
-    """They travel with every checkout, and what a recording host is called is nobody's business."""
+    """They travel with every checkout, and the name of a recording host is private."""
     files = [path for path in FIXTURE.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) < MAX_BYTES
     assert [str(path) for path in files if HOST_PATH.search(text_of(path))] == []

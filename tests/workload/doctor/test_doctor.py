@@ -56,15 +56,15 @@ def test_every_known_release_is_well_and_explained(path: Path) -> None:
     assert found["caching"].level == ("note" if "off" in path.name else "ok")
 
 
-def test_what_needs_a_flag_is_told_with_the_flag() -> None:
-    """The metric exists, nobody removed it: only the flag brings it back."""
+def test_what_needs_a_flag_is_reported_with_the_flag() -> None:
+    """The metric was hidden, not removed: only the flag brings it back."""
     finding = judged((FIXTURES / "vllm_eras" / "0.16.0.prom").read_text(), Version("0.16.0"))["kv_block_lifetime"]
     assert finding.says.startswith("Flag-gated")
     assert "--kv-cache-metrics" in finding.remedy
     assert judged(NEWEST, Version("0.32.0"))["kv_block_lifetime"].level == "ok"
 
 
-def test_ages_are_told_apart() -> None:
+def test_ages_are_distinguished() -> None:
     """Upgrading helps with one and never with the other."""
     found = judged((FIXTURES / "vllm_eras" / "0.11.0.prom").read_text(), Version("0.11.0"))
     assert found["prompt_tokens_cached"].says.startswith("Not yet")

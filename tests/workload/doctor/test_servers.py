@@ -144,7 +144,7 @@ def test_prometheus_is_examined(data: dict[str, Any], subject: str, level: str, 
 
 
 def test_a_prometheus_that_is_not_there() -> None:
-    """Port 9 answers nobody."""
+    """No server listens on port 9."""
     with requests.Session() as session:
         session.trust_env = False
         (finding,) = examine_prometheus(PrometheusClient("http://127.0.0.1:9", session, timeout_s=2.0))
@@ -185,7 +185,7 @@ HAS_ALL = [{"uid": dashboard.uid} for dashboard in DASHBOARDS]
 def test_what_grafana_is_provisioned_with_is_examined(
     search: Any, settings: dict[str, bool], levels: list[str]
 ) -> None:
-    """A folder that was not mounted leaves Grafana well and empty; without a token it tells neither."""
+    """A folder that was not mounted leaves Grafana healthy and empty; without a token neither can be read."""
     answers = {
         "/api/health": httpx.Response(200, json={"database": "ok", "version": "12.4.0"}),
         "/api/search": httpx.Response(401 if search is None else 200, json=search),

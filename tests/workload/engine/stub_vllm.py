@@ -2,7 +2,8 @@
 
 It understands the flags it is proved by, keeps a child as vLLM keeps its engine core, and fails as $VLLM_STUB says:
 `unknown-flag`, `crash`, `hang` (answers everything but completions), `hang-later` (after one), `wrong-arm`, `mute`
-(never listens), `shares` (listens beside another, as vLLM does). It listens once the file $VLLM_STUB_GATE is there.
+(never listens), `shares` (its port, with another listener, as vLLM does). It listens once the file $VLLM_STUB_GATE
+is there.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class Handler(BaseHTTPRequestHandler):
     """Answers like the API server, as far as the tests ask."""
 
     def do_GET(self) -> None:
-        """Answer what the server tells about itself."""
+        """Answer with the server's facts."""
         if not self.refused():
             self.answer(ANSWERS[self.path])
 
@@ -65,7 +66,7 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(json.dumps({"choices": [{"text": "!"}]}))
 
     def refused(self) -> bool:
-        """Refuse who does not bring the key, as vLLM does that was told one."""
+        """Refuse a request without the key, like a vLLM that was started with one."""
         key = os.environ.get("VLLM_API_KEY")
         is_refused = bool(key) and self.path.startswith("/v1") and self.headers["Authorization"] != f"Bearer {key}"
         if is_refused:

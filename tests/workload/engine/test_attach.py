@@ -115,7 +115,7 @@ def waiting(stub: StubVllm, console: Console, operator: Operator) -> AttachLaunc
 
 
 def test_an_arm_is_waited_for_while_somebody_starts_it() -> None:
-    """In compose nobody but the user can restart the engine; it is away for a while, and then it must prove itself."""
+    """In compose only the user can restart the engine; it is away for a while, and then it must prove itself."""
     said = io.StringIO()
     with StubVllm() as stub:
         operator = Operator(stub, lambda _: None, StubVllm.die, lambda _: None, without_caching)
@@ -127,7 +127,7 @@ def test_an_arm_is_waited_for_while_somebody_starts_it() -> None:
 
 
 def test_patience_ends(console: Console) -> None:
-    """Nobody may come; the refusal is then the one of a launcher that does not wait."""
+    """The engine may never come; the refusal is then the one of a launcher that does not wait."""
     with StubVllm() as stub:
         operator = Operator(stub)
         with pytest.raises(UsageError, match=r"does not match the arm.*VLLM_PROFILE=prefix-off docker"):

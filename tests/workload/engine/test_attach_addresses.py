@@ -62,7 +62,7 @@ async def test_row_27_a_prefix_over_tls_is_reached_by_all_clients(gateway: StubV
     assert all(path.startswith("/team-a/") for path, _ in gateway.heard)
 
 
-def test_a_certificate_that_nobody_trusts_is_named(gateway: StubVllm, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_certificate_that_no_client_trusts_is_named(gateway: StubVllm, monkeypatch: pytest.MonkeyPatch) -> None:
     """The word ConnectError alone sends people to the firewall."""
     monkeypatch.delenv("SSL_CERT_FILE")
     with pytest.raises(UsageError, match="SSL_CERT_FILE"):
@@ -95,7 +95,7 @@ def test_a_forgotten_prefix_is_named(gateway: StubVllm) -> None:
 
 @pytest.mark.prometheus
 def test_row_27_prometheus_scrapes_it(gateway: StubVllm, tmp_path: Path) -> None:
-    """The labels are a contract with Prometheus; only Prometheus can say that they hold."""
+    """The labels are a contract with Prometheus; only Prometheus can show that they work."""
     ours = LocalPrometheus(find_prometheus(cache_dir()), tmp_path, loopback_session(), port=free_port())
     with ours:
         ours.targets.write(LABELS, vllm=[gateway.endpoint])
@@ -105,7 +105,7 @@ def test_row_27_prometheus_scrapes_it(gateway: StubVllm, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("name", ["base-b", "lora-a"])
 def test_row_27_a_served_model_is_chosen_by_name(name: str) -> None:
-    """Several names of one model, and adapters beside it: the first of the list is not always the one that is meant."""
+    """Several names of one model, and adapters too: the first of the list is not always the one that is meant."""
     with StubVllm() as stub:
         stub.models = [
             {"id": "base", "root": "/models/base", "parent": None, "max_model_len": 8192},

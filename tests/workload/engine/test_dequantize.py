@@ -33,7 +33,7 @@ def test_an_unknown_tensor_is_an_error(name: str) -> None:
 
 @given(st.integers(1, 9), st.integers(1, 8), st.integers(1, 4))
 def test_unpermute_undoes_the_converter(heads: int, half: int, columns: int) -> None:
-    """With rotary rows in the wrong order the model answers fluent nonsense: no error tells."""
+    """With rotary rows in the wrong order the model answers fluent nonsense, without any error."""
     rows = heads * half * 2
     original = np.arange(rows * columns).reshape(rows, columns)
     # The converter's own order, as llama.cpp wants it: the halves of each head interleaved.

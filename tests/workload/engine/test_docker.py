@@ -135,7 +135,7 @@ def test_only_the_profile_changes(docker: FakeDocker, console: Console, stub: St
     assert docker.containers_by_name.keys() == {"p-vllm-1", "p-workload-1"}
 
 
-def test_the_load_is_held_meanwhile(docker: FakeDocker, console: Console, stub: StubVllm) -> None:
+def test_the_load_is_paused_meanwhile(docker: FakeDocker, console: Console, stub: StubVllm) -> None:
     """Two loads on one engine measure neither; and it goes on afterwards, also when the run fails."""
     load = docker.containers_by_name["p-workload-1"]
     with launcher(docker, console, stub).start(PROFILES["base"]):

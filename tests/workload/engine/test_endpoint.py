@@ -130,7 +130,7 @@ def test_credentials_are_never_repeated(secret: str, scheme: str) -> None:
 
 @given(st.text())
 def test_any_text_is_an_endpoint_or_an_error_of_ours(text: str) -> None:
-    """Whatever a settings file holds, the user reads one line."""
+    """Whatever a settings file contains, the user reads one line."""
     try:
         endpoint = parse_endpoint(text, nowhere)
     except UsageError:

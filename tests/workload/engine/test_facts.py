@@ -29,7 +29,7 @@ GIB = 1024**3
     ],
 )
 def test_recorded_servers_are_read(name: str, block_size: int, blocks: int, caching: bool, pool: int | None) -> None:
-    """Labels move between releases; the GPU server of 0.22.1 does not tell its pool, and that is no zero."""
+    """Labels move between releases; the GPU server of 0.22.1 does not report its pool, which is not a pool of zero."""
     facts = facts_from("0", MODEL, cache_config((FIXTURES / f"{name}.prom").read_text()))
     assert (facts.block_size, facts.num_gpu_blocks, facts.prefix_caching) == (block_size, blocks, caching)
     assert facts.kv_pool_bytes == pool
@@ -43,21 +43,21 @@ def test_a_block_is_as_large_as_its_tokens() -> None:
     assert (facts.kv_block_bytes or 0.5) % 1 == 0  # a report said 737460.04 bytes
 
 
-def test_a_pool_that_is_not_told_is_worked_out_from_the_config(tmp_path: Path) -> None:
-    """On a GPU 0.22.1 tells blocks and no bytes; without them the figure of GPU memory has no KV pool beside it."""
+def test_a_pool_that_is_not_reported_is_worked_out_from_the_config(tmp_path: Path) -> None:
+    """On a GPU 0.22.1 reports blocks and no bytes; without them the figure of GPU memory has no KV pool."""
     sizes = {"num_hidden_layers": 28, "num_attention_heads": 28, "num_key_value_heads": 4, "hidden_size": 3584}
     (tmp_path / "config.json").write_text(json.dumps({**sizes, "torch_dtype": "bfloat16"}))
     labels = cache_config((FIXTURES / "vllm_0.22.1_h200_prefix_on.prom").read_text())
     facts = facts_from("0.22.1", {"id": "m", "root": str(tmp_path)}, labels)
     assert facts.kv_block_bytes == 16 * 57_344  # 2 x 28 layers x 4 heads x 128 x 2 bytes
-    assert facts.kv_pool_is_told is False
-    assert facts_from("0.22.1", {"id": "m", "root": "Qwen/Qwen2.5-7B"}, labels).kv_pool_is_told is None
+    assert facts.kv_pool_is_reported is False
+    assert facts_from("0.22.1", {"id": "m", "root": "Qwen/Qwen2.5-7B"}, labels).kv_pool_is_reported is None
     packed = {**labels, "cache_dtype": "fp8"}
     assert facts_from("0.22.1", {"id": "m", "root": str(tmp_path)}, packed).kv_pool_bytes is None
 
 
 @pytest.mark.parametrize("labels", [{}, {"block_size": "None", "enable_prefix_caching": "None", "num_gpu_blocks": "0"}])
-def test_what_is_not_told_is_none(labels: dict[str, str]) -> None:
+def test_what_is_not_reported_is_none(labels: dict[str, str]) -> None:
     """A zero would be drawn as a measurement and divided by."""
     facts = facts_from(None, {"id": "m"}, labels)
     assert set(facts.as_dict().values()) == {None, "m"}

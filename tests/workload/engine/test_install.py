@@ -50,7 +50,7 @@ def test_an_installation_is_made_once(tmp_path: Path, console: Console, environ:
     made = calls(environ)
     assert [line.split()[1] for line in made[:2]] == ["venv", "pip"]
     assert "--no-deps" in made[1]
-    assert made[3].startswith("-I ")  # else `profile.py` beside the script hides the module that torch imports
+    assert made[3].startswith("-I ")  # else `profile.py` in the script's folder hides the module that torch imports
     assert (first.model / "config.json").exists()
     assert first.vllm_version == "0.32.0"
     assert install(tmp_path / "cache", console, environ) == first == find_installation(tmp_path / "cache")
@@ -101,7 +101,7 @@ def test_a_failed_step_names_its_remedy(
     error: type[Exception],
     remedy: str,
 ) -> None:
-    """Pip's own words help nobody who does not know why PyTorch has two builds."""
+    """Pip's own words do not help a user who does not know why PyTorch has two builds."""
     with pytest.raises(error, match=remedy):
         install(tmp_path, console, {**environ, "PIP_CODE": "1", "PIP_SAYS": said})
 
@@ -124,7 +124,7 @@ def test_an_unwritable_cache_is_one_line(tmp_path: Path, console: Console, envir
         install(tmp_path, console, environ)
 
 
-def test_each_step_tells_its_time(tmp_path: Path, console: Console, environ: dict[str, str]) -> None:
+def test_each_step_reports_its_time(tmp_path: Path, console: Console, environ: dict[str, str]) -> None:
     """The slowest part of a quickstart: its output and its log say where the time went."""
     install(tmp_path, console, environ)
     assert "Installing vLLM for CPU: 0 s" in console.file.getvalue()  # type: ignore[attr-defined]

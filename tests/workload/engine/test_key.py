@@ -1,4 +1,4 @@
-"""An engine that asks for a key: it gets the key, nobody else does, and a refusal says what to do."""
+"""An engine that asks for a key gets it, no other server does, and a refusal says what to do."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def guarded() -> Iterator[StubVllm]:
 
 
 def test_a_file_wins_over_vllms_variable_and_that_over_openais(tmp_path: Path) -> None:
-    """A shell that holds the key of a paid service must not lose the one that was meant for this engine."""
+    """The key of a paid service in the shell must not replace the one that was meant for this engine."""
     file = tmp_path / "key"
     file.write_bytes(b"\xef\xbb\xbffrom-file\r\n")
     environ = {"OPENAI_API_KEY": "openai"}
@@ -114,7 +114,7 @@ def test_a_collector_is_named_without_secrets(url: str) -> None:
 def test_row_27_the_key_goes_to_the_api_and_nowhere_else(prefix: str) -> None:
     """/metrics and /version are open, and may be another program's; Prometheus asks them without a key."""
     auth = KeyAuth(f"http://gw{prefix}", KEY)
-    told = {}
+    reported = {}
     for path in (
         "/v1/models",
         "/v1/completions",
@@ -126,8 +126,12 @@ def test_row_27_the_key_goes_to_the_api_and_nowhere_else(prefix: str) -> None:
         "/other/v1/x",
     ):
         request = next(auth.auth_flow(httpx.Request("GET", f"http://gw{prefix}{path}")))
-        told[path] = "authorization" in request.headers
-    assert [path for path, is_told in told.items() if is_told] == ["/v1/models", "/v1/completions", "/tokenize"]
+        reported[path] = "authorization" in request.headers
+    assert [path for path, is_reported in reported.items() if is_reported] == [
+        "/v1/models",
+        "/v1/completions",
+        "/tokenize",
+    ]
 
 
 def ways(stub: StubVllm, key: str | None) -> dict[str, Callable[[], object]]:
@@ -205,9 +209,9 @@ def test_a_gateway_that_guards_what_prometheus_reads_is_named(path: str) -> None
                 read_facts(client)  # the exposition is none
 
 
-def test_row_27_an_engine_of_ours_is_told_its_key_by_its_environment(launcher: Build) -> None:
+def test_row_27_an_engine_of_ours_is_given_its_key_by_its_environment(launcher: Build) -> None:
     """On a command line everybody on the host would read it, and a manifest would keep it."""
-    with launcher(key=KEY).start(PROFILES["base"]) as engine:  # the stub asks for the key that it was told
+    with launcher(key=KEY).start(PROFILES["base"]) as engine:  # the stub asks for its key
         assert KEY not in " ".join(psutil.Process(engine.pid).cmdline())
         assert KEY not in repr(engine)
         assert engine.key == KEY

@@ -92,7 +92,7 @@ def test_a_crash_quotes_the_first_error(launcher: Build, monkeypatch: pytest.Mon
 def test_a_hanging_engine_is_not_ready(
     launcher: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, port: int
 ) -> None:
-    """/health answers 200 while the engine hangs: only a canary tells, and nothing may be left behind."""
+    """/health answers 200 while the engine hangs: only a canary shows it, and nothing may be left behind."""
     monkeypatch.setenv("VLLM_STUB", "hang")
     with pytest.raises(DependencyDownError, match=r"not ready within 2 s.*did not answer a canary"):
         launcher(timeout_seconds=2, canary_timeout_seconds=0.3).start(PROFILES["base"]).__enter__()
@@ -108,7 +108,7 @@ def test_a_server_that_shows_another_arm_is_refused(launcher: Build, monkeypatch
 
 
 def test_a_running_engine_is_reused_and_stays(launcher: Build) -> None:
-    """`run` beside `up` must neither start a second engine nor stop the one it did not start."""
+    """`run` during `up` must neither start a second engine nor stop the one it did not start."""
     with launcher().start(PROFILES["prefix-on"]) as first:
         with launcher().start(PROFILES["prefix-on"]) as second:
             assert second.pid == first.pid
@@ -123,7 +123,7 @@ def test_other_flags_are_refused_with_the_command(launcher: Build) -> None:
 
 
 def test_a_foreign_server_is_refused(launcher: Build, port: int, tmp_path: Path) -> None:
-    """A port in use by something else is told before an engine spends half a minute to find out."""
+    """A port in use by another program is reported before an engine spends half a minute to find out."""
     with HTTPServer(("127.0.0.1", port), BaseHTTPRequestHandler):
         with pytest.raises(UsageError, match=f"Port {port} is served by process {os.getpid()}"):
             launcher().start(PROFILES["base"]).__enter__()

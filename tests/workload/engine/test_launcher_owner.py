@@ -76,7 +76,7 @@ class Stranger(ThreadingHTTPServer):
 def test_row_22_two_at_once_get_one_engine(
     launcher: Build, tmp_path: Path, port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While the first loads, nobody listens: a second that only looks starts another one, on the same memory."""
+    """While the first loads, no port answers: a second that only looks starts another one, on the same memory."""
     gate, said, engines = tmp_path / "gate", list[str](), list[int | None]()
     monkeypatch.setenv("VLLM_STUB_GATE", str(gate))
     over = threading.Event()
@@ -107,7 +107,7 @@ def test_row_22_two_at_once_get_one_engine(
 def test_a_stranger_s_answer_is_no_proof(
     launcher: Build, port: int, monkeypatch: pytest.MonkeyPatch, mode: str
 ) -> None:
-    """Who comes between our look and our start answers the canary: then memory and restarts are of nobody."""
+    """A server that comes between our look and our start answers the canary; memory and restarts would be wrong."""
     monkeypatch.setenv("VLLM_STUB", mode)
     children = list[ChildProcess]()
     with ExitStack() as stack:
@@ -125,7 +125,7 @@ def test_a_stranger_s_answer_is_no_proof(
     assert find_listener(port) is None
 
 
-def test_a_killed_keeper_holds_nothing_up(launcher: Build, tmp_path: Path, port: int) -> None:
+def test_a_killed_owner_blocks_no_start(launcher: Build, tmp_path: Path, port: int) -> None:
     """What it left ends first: reused, a dying engine would end the next run in its middle."""
     launcher()
     argv = [sys.executable, "-c", HOLDER, str(tmp_path), str(port)]

@@ -47,13 +47,13 @@ def refuse(request: httpx.Request) -> httpx.Response:
     ],
 )
 def test_anything_but_a_completion_is_a_failure(handle: Handler, says: str) -> None:
-    """Each way to fail is told apart, and a redirect does not lead away from the checked endpoint."""
+    """Each way to fail has its own message, and a redirect does not lead away from the checked endpoint."""
     with pytest.raises(DependencyDownError, match=says):
         ask_canary("http://x", "m", transport=httpx.MockTransport(handle))
 
 
 def test_a_hanging_server_costs_the_time_out_only() -> None:
-    """An engine that accepts and never answers must not hold a run for the client's usual 600 s."""
+    """An engine that accepts and never answers must not block a run for the client's usual 600 s."""
     with (
         socket.create_server(("127.0.0.1", 0)) as server,
         pytest.raises(DependencyDownError, match=r"did not answer a canary completion within 0\.2 s"),

@@ -119,7 +119,7 @@ def test_a_small_pool_is_asked_for_and_proved() -> None:
     assert "num_gpu_blocks=nothing" in str(small.mismatch(replace(FACTS, num_gpu_blocks=None)))
 
 
-def test_what_no_server_tells_is_listed() -> None:
+def test_what_no_server_reports_is_listed() -> None:
     """Batching flags are on no endpoint; whoever attaches must see the command line for them."""
     assert PROFILES["prefix-on"].unreported_flags() == ()
     assert PROFILES["seqs-64"].unreported_flags() == ("--max-num-seqs", "64", "--max-num-batched-tokens", "8192")
@@ -147,7 +147,7 @@ def test_a_pool_of_fixed_size_is_proved() -> None:
     ],
 )
 def test_what_needs_a_gpu_is_refused_on_a_cpu(profile: VllmProfile, flags: tuple[str, ...]) -> None:
-    """VLLM would die half a minute later with a traceback; and no server tells these, so the command line must."""
+    """VLLM would die half a minute later with a traceback; no server reports these, so the command line must say it."""
     assert profile.unreported_flags() == flags
     assert set(flags) <= set(argv(profile, "0.32.0"))
     with pytest.raises(UsageError, match=f"on a CPU cannot run profile {profile.name}"):

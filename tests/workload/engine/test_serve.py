@@ -1,4 +1,4 @@
-"""What an engine's container runs: a profile by its name, in flags of whatever vLLM the image holds."""
+"""What an engine's container runs: a profile by its name, in the flags of the image's vLLM."""
 
 from __future__ import annotations
 
@@ -64,8 +64,10 @@ def test_it_becomes_vllm(tmp_path: Path) -> None:
     package.mkdir(parents=True)
     for folder in (package, package.parent, package.parents[1]):
         (folder / "__init__.py").write_text("")
-    told = "import os, sys\nprint(os.getpid(), sorted(n for n in os.environ if n.startswith('VLLM')), sys.argv[1:])\n"
-    (package / "api_server.py").write_text(told)
+    reported = (
+        "import os, sys\nprint(os.getpid(), sorted(n for n in os.environ if n.startswith('VLLM')), sys.argv[1:])\n"
+    )
+    (package / "api_server.py").write_text(reported)
     metadata = tmp_path / "vllm-0.22.1.dist-info"
     metadata.mkdir()
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: vllm\nVersion: 0.22.1\n")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Launcher:
-    """Starts nothing, fails as told, and remembers starts, stops and the threads that did it."""
+    """Starts nothing, fails on request, and remembers starts, stops and their threads."""
 
     def __init__(self) -> None:
         self.failures: list[Exception] = []
@@ -126,12 +126,12 @@ def test_a_start_under_way_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPa
         launcher.sleep = lambda _: released.wait()  # type: ignore[assignment,method-assign]
         kept._sleep = launcher.sleep
         kept.restart()
-    released.set()  # nobody else ends the start: had the end waited for it, this line would never be reached
+    released.set()  # only this ends the start: had the end waited for it, this line would never be reached
     kept._thread.join(60)
 
 
 @pytest.mark.parametrize(("state", "died"), [("running", False), ("zombie", True), (None, True)])
-def test_a_dead_process_is_told_from_a_silent_one(
+def test_a_dead_process_is_distinguished_from_a_silent_one(
     monkeypatch: pytest.MonkeyPatch, state: str | None, died: bool
 ) -> None:
     """A dead one is started at once; a silent one gets its time."""

@@ -44,7 +44,7 @@ def test_the_same_flags_keep_the_engine() -> None:
 
 
 def test_it_is_stopped_when_the_work_fails() -> None:
-    """An engine left behind would hold the port, and the memory, of the next run."""
+    """An engine left behind would occupy the port and the memory of the next run."""
     launcher = Counting()
     with pytest.raises(RuntimeError), SharedEngine(launcher) as shared, shared.start(PROFILES["base"]):
         raise RuntimeError

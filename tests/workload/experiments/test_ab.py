@@ -110,17 +110,17 @@ def test_the_table_has_a_row_for_each_arm_the_fastest_first() -> None:
 
 def test_verdicts_are_a_sentence_an_arm() -> None:
     """Faster, no measurable change, and too few for an interval are three findings, never one."""
-    told = verdicts(summarise(run()))
-    assert told[0].startswith("append-only against original: faster, end to end -")
-    assert "small against original: no measurable change" in told[1]
-    assert "8 questions sent, 1 failed." in told
+    reported = verdicts(summarise(run()))
+    assert reported[0].startswith("append-only against original: faster, end to end -")
+    assert "small against original: no measurable change" in reported[1]
+    assert "8 questions sent, 1 failed." in reported
     assert "no interval, because 3 questions are too few" in verdicts(summarise(run(3)))[0]
-    assert any("n = 8; their intervals cover 94 to 96 %" in sentence for sentence in told)
+    assert any("n = 8; their intervals cover 94 to 96 %" in sentence for sentence in reported)
     assert any("n = 3; an interval needs 6" in sentence for sentence in verdicts(summarise(run(3))))
     assert "(order-confounded: AB order)" in verdicts(summarise(run(), order="AB"))[0]
 
 
-def test_the_control_stands_beside_each_arm() -> None:
+def test_the_control_comes_with_each_arm() -> None:
     """What no option of the prompts saves is printed for each; and every change says that it is paired."""
     data = run()
     for row in data.calls:
@@ -147,8 +147,8 @@ def test_more_than_theory_allows_is_said(*, more: float, is_said: bool) -> None:
     data = run()
     for row in data.questions:
         row["duration_seconds"] += more * (row["arm"] == "append-only")
-    told = verdicts(summarise(data))[0]
-    assert ("points can come from append-only" in told) is is_said
+    reported = verdicts(summarise(data))[0]
+    assert ("points can come from append-only" in reported) is is_said
 
 
 def test_a_replay_claims_nothing_about_quality() -> None:
@@ -191,7 +191,7 @@ def test_the_title_claims_only_what_was_measured() -> None:
 
 
 def test_a_recording_is_summed_up_as_every_run_is() -> None:
-    """The report reads quality by arm; one that is told otherwise ends the comparison before it has begun."""
+    """The report reads quality by arm; a key by another name would end the comparison before it has begun."""
     recorded = recording(ARMS[1])
     data = run_of([], (), [question(0, "recorded", question_id="q")])
     summary = recorded.reduce(data)

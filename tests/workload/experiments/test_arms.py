@@ -59,7 +59,7 @@ def test_what_cannot_be_read_is_refused(text: str, says: str) -> None:
 
 
 @pytest.mark.parametrize(("texts", "says"), [(["a"], "compares with nothing"), (["a", "a:k=3"], "same name")])
-def test_a_comparison_needs_two_arms_that_can_be_told_apart(texts: list[str], says: str) -> None:
+def test_a_comparison_needs_two_arms_that_can_be_distinguished(texts: list[str], says: str) -> None:
     """Prometheus and the journal know an arm by its name alone."""
     with pytest.raises(UsageError, match=says):
         parse_arms(texts)

@@ -100,6 +100,6 @@ def test_arms_on_one_engine_take_short_blocks(
 
 
 def test_a_run_that_goes_on_keeps_its_blocks(runs: list[tuple[str, Settings]]) -> None:
-    """Else its blocks would be others than those that its journal holds."""
+    """Else its blocks would differ from those in its journal."""
     compare_arms(settings_with(), PROGRESS, "begun")
     assert [settings.load.interleave for _, settings in runs] == [None]

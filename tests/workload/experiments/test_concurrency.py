@@ -32,7 +32,7 @@ def window(arm: str, point: str, number: int) -> Measured:
 
 
 def level(arm: str, point: str, number: int, workers: int, seconds: float, *, is_open: bool = False) -> list[Row]:
-    """Return the questions of a level; each worker asks as soon as it is free, or one comes every second."""
+    """Return the questions of a level; each worker asks as soon as it is free, or one arrives per second."""
     start, rows = 1000.0 * number, []
     for index in range(QUESTIONS):
         at = start + (index if is_open else index // workers * seconds)
@@ -94,7 +94,7 @@ def test_what_prometheus_did_not_see_is_unknown() -> None:
 def test_words_are_of_the_numbers() -> None:
     """Who scales how far, what has no interval, whether the client was punctual, and what was lost."""
     summary = summarise(run())
-    told = "\n".join(verdicts(summary))
+    reported = "\n".join(verdicts(summary))
     for words in (
         "low: the highest rate is 0.889 questions per second",
         "without a CI",
@@ -103,7 +103,7 @@ def test_words_are_of_the_numbers() -> None:
         "0 failed, 0 dropped",
         f"Answers per second count {CLOSED}; {OPEN}.",
     ):
-        assert words in told
+        assert words in reported
     assert all(len(row) == len(CONCURRENCY.columns) for row in headline(summary))
     assert headline(summary)[0][4] == "2 / 2* / -"
     assert headline(summary)[2][1:3] == ("0.889\n[0.889, 0.889]", "0.889")
@@ -121,7 +121,7 @@ def test_percentiles_that_few_answers_cannot_give_are_not_drawn(tmp_path: Path) 
 
 
 def test_a_level_that_was_never_reached_says_why() -> None:
-    """Twenty questions cannot keep 64 workers busy; beside the reason stands what the whole run answered."""
+    """Twenty questions cannot keep 64 workers busy; the reason comes with what the whole run answered."""
     data = run()
     crowd = [{**row, "phase": "c64", "id": row["id"] + 10_000} for row in data.questions if row["phase"] == "c4"]
     windows = [
@@ -135,10 +135,10 @@ def test_a_level_that_was_never_reached_says_why() -> None:
 
 
 def test_two_clocks_are_no_check_of_littles_law() -> None:
-    """N = X R of one list of calls holds whatever is wrong with the list; the sentence may not sell it as a finding."""
+    """N = X R is true of any list of calls, right or wrong; the sentence must not sell it as a finding."""
     data = run()
-    told = [replace(part, counters={IN_SYSTEM_SECONDS: 10.0}) for part in data.measured]
-    summary = summarise(replace(data, measured=told))
+    reported = [replace(part, counters={IN_SYSTEM_SECONDS: 10.0}) for part in data.measured]
+    summary = summarise(replace(data, measured=reported))
     assert summary["levels"][0]["call_seconds"]["client_over_engine"] == pytest.approx(1.0)
     sentence = next(found for found in verdicts(summary) if "Little" in found)
     assert "+100.0%" in sentence
@@ -157,7 +157,7 @@ def test_pictures_come_from_the_summary_and_leave_it_alone(tmp_path: Path) -> No
 
 
 @pytest.mark.usefixtures("laid_out")
-def test_a_run_without_an_answer_is_told_and_drawn(tmp_path: Path) -> None:
+def test_a_run_without_an_answer_is_reported_and_drawn(tmp_path: Path) -> None:
     """A dead engine fails every question; the run must end in words and empty pictures, not in a traceback."""
     data = run()
     dead = replace(data, questions=[row | {"outcome": "failed"} for row in data.questions], calls=())

@@ -49,7 +49,7 @@ SMOLLM2 = {
 
 
 class Stored:
-    """What Prometheus kept: for each call of the sweep the blocks that it holds while it decodes."""
+    """What Prometheus kept: for each call of the sweep the blocks that it uses while it decodes."""
 
     def __init__(self, calls: list[Row], preempted_at: float | None) -> None:
         times = np.array([row["started_at"] + row["duration_seconds"] - 0.1 for row in calls])
@@ -139,16 +139,16 @@ def test_walls_are_named_by_their_cause(tmp_path: Path) -> None:
 
 
 def test_words_are_of_the_numbers(tmp_path: Path) -> None:
-    """Linear or superlinear, the expectation beside it, the KV cache's three witnesses, the walls."""
+    """Linear or superlinear, the expectation with it, the KV cache's three measurements, the walls."""
     summary = summarise(run(tmp_path))
-    told = "\n".join(verdicts(summary))
+    reported = "\n".join(verdicts(summary))
     for words in (
         "superlinear: n²",
         "predicts 125.0%",
         "agree within 2 %",
         "max_model_len at 8,192 tokens",
     ):
-        assert words in told
+        assert words in reported
     assert all(len(row) == len(CONTEXT_GROWTH.columns) for row in headline(summary))
 
 
@@ -164,25 +164,25 @@ def test_pictures_come_from_the_summary_and_leave_it_alone(tmp_path: Path) -> No
 
 
 @pytest.mark.usefixtures("laid_out")
-def test_a_run_without_a_sweep_is_told_and_drawn(tmp_path: Path) -> None:
+def test_a_run_without_a_sweep_is_reported_and_drawn(tmp_path: Path) -> None:
     """Two questions and a dead engine in the second arm: nothing can be fitted, and that is what is said."""
     data = run(tmp_path)
     few = replace(data, calls=[row for row in data.calls if row["arm"] == AGENT.name][:2], evidence=None)
     summary = summarise(few)
-    told = "\n".join(verdicts(summary))
-    assert "not known (0 calls of 0 lengths)" in told
-    assert "not confirmed" in told
+    reported = "\n".join(verdicts(summary))
+    assert "not known (0 calls of 0 lengths)" in reported
+    assert "not confirmed" in reported
     assert len(CONTEXT_GROWTH.draw(drawing_of(CONTEXT_GROWTH, few, summary, tmp_path))) == 3
     assert headline(summary)
 
 
-def test_a_pool_that_is_not_told_confirms_no_bytes(tmp_path: Path) -> None:
-    """On a GPU vLLM 0.22 tells blocks alone: to multiply them by the config's bytes proves nothing about bytes."""
+def test_a_pool_that_is_not_reported_confirms_no_bytes(tmp_path: Path) -> None:
+    """On a GPU vLLM 0.22 reports blocks alone: to multiply them by the config's bytes proves nothing about bytes."""
     summary = summarise(run(tmp_path))
     summary["kv"] |= {"pool_is_told": False, "capacity_bytes_per_token": None, "is_within": None}
-    told = "\n".join(verdicts(summary))
-    assert "not report its pool's bytes" in told
-    assert "calls of 50 blocks" not in told
+    reported = "\n".join(verdicts(summary))
+    assert "not report its pool's bytes" in reported
+    assert "calls of 50 blocks" not in reported
 
 
 def settings_of(**flags: Any) -> Any:

@@ -48,7 +48,7 @@ def summarise(data: RunData) -> dict[str, Any]:
     return dict(json.loads(json.dumps(reduce(data), allow_nan=False)))
 
 
-def test_the_summary_tells_all_that_the_plan_asks() -> None:
+def test_the_summary_reports_all_that_experiment_1_asks() -> None:
     """By node, distribution, hops by type, what ended each loop and when, context by hop, quality with n."""
     summary = summarise(run(20))
     assert (summary["questions"], summary["answered"]) == (21, 20)
@@ -62,9 +62,9 @@ def test_the_summary_tells_all_that_the_plan_asks() -> None:
 
 
 def test_words_are_of_the_numbers() -> None:
-    """The failure is told, the slowest node is named, and a percentile without an interval is marked."""
+    """The failure is reported, the slowest node is named, and a percentile without an interval is marked."""
     summary = summarise(run(20))
-    told = "\n".join(verdicts(summary))
+    reported = "\n".join(verdicts(summary))
     for words in (
         "20 of 21 questions were answered",
         "extract_clues takes 60.0%",
@@ -72,7 +72,7 @@ def test_words_are_of_the_numbers() -> None:
         "P95: no CI",
         "P99: not given",
     ):
-        assert words in told
+        assert words in reported
     assert all(len(row) == len(LATENCY.columns) for row in headline(summary))
     assert ("Prompt tokens of decide by hop, median", "100", "21") in headline(summary)
     assert EXPERIMENTS["latency"] is LATENCY
@@ -103,7 +103,7 @@ def test_a_percentile_that_few_answers_cannot_give_is_a_dash(tmp_path: Path, ans
 
 
 @pytest.mark.usefixtures("laid_out")
-def test_a_run_without_an_answer_is_told_and_drawn(tmp_path: Path) -> None:
+def test_a_run_without_an_answer_is_reported_and_drawn(tmp_path: Path) -> None:
     """A dead engine fails every question; the run must end in words and empty pictures, not in a traceback."""
     data = run(0)
     summary = summarise(data)

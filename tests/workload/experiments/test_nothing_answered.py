@@ -79,19 +79,19 @@ def answered_in_no_time(rows: Rows) -> None:
 
 
 def no_usage(rows: Rows) -> None:
-    """Let the server tell no tokens and no first token."""
+    """Let the server report no tokens and no first token."""
     for call in rows.calls:
         call.update(dict.fromkeys((*TOKENS, "ttft_seconds")))
 
 
 def no_usage_after_a_first_token(rows: Rows) -> None:
-    """Let the server stream, and tell no tokens."""
+    """Let the server stream, and report no tokens."""
     for call in rows.calls:
         call.update(dict.fromkeys(TOKENS))
 
 
 def no_tokens(rows: Rows) -> None:
-    """Let the server tell of nothing but zeros."""
+    """Let the server report zeros only."""
     for call in rows.calls:
         call.update(dict.fromkeys(TOKENS, 0))
 
@@ -132,10 +132,10 @@ AB = ab_experiment(parse_arms(["original", "append-only", "early:prefetch=last-c
 def test_row_26_every_experiment_ends_with_a_report(
     experiment: Experiment,
     outcome: Callable[[Rows], None],
-    tells: bool,
+    reports: bool,
     tmp_path: Path,
 ) -> None:
-    """Reduced, told, drawn and bound, without a division by zero and without a number that is none."""
+    """It is reduced, worded, drawn and bound without a division by zero and without NaN or None in a sentence."""
     rows = Rows()
     rows.ask()
     rows.ask(start=rows.end)
@@ -145,14 +145,14 @@ def test_row_26_every_experiment_ends_with_a_report(
     evidence = evidence_of(data)
     record(evidence.bundle.journal, range_of(rows, arms))
     evidence.bundle.start(experiment.name, {})
-    told = {"prefix_caching": False, "max_model_len": 8192, "model_path": None, **data.measured[0].engine}
-    told = told if tells else dict.fromkeys(told) | {"model": "stub"}
+    reported = {"prefix_caching": False, "max_model_len": 8192, "model_path": None, **data.measured[0].engine}
+    reported = reported if reports else dict.fromkeys(reported) | {"model": "stub"}
     measured = [
-        Measured(replace(data.measured[0].window, arm=arm, block=block), told, dict.fromkeys(COUNTERS), ACCOUNTING)
+        Measured(replace(data.measured[0].window, arm=arm, block=block), reported, dict.fromkeys(COUNTERS), ACCOUNTING)
         for block, arm in enumerate(arms)
     ]
     run = Evidence(evidence.client, experiment.name, evidence.bundle, evidence.settings)
-    finished = finish(experiment, run, measured, draws=tells and outcome in DRAWN)
+    finished = finish(experiment, run, measured, draws=reports and outcome in DRAWN)
     words = [*experiment.verdicts(finished.summary), *chain.from_iterable(experiment.headline(finished.summary))]
     assert [word for word in words if NO_NUMBER.search(word)] == []
     json.dumps(finished.summary, allow_nan=False)

@@ -67,26 +67,26 @@ def recorded(tmp_path: Path, found: dict[str, set[str]]) -> RunData:
 
 
 def through_json(data: RunData) -> dict[str, Any]:
-    """Return the summary as it is written."""
+    """Return the summary as written."""
     return dict(json.loads(json.dumps(reduce(data), allow_nan=False)))
 
 
-def told(data: RunData) -> dict[str, Any]:
-    """Return what the summary tells of its only load."""
+def reported(data: RunData) -> dict[str, Any]:
+    """Return the summary's only load."""
     (load,) = through_json(data)["loads"]
     return dict(load)
 
 
 def test_it_is_on_the_command_line_under_the_plan_s_names() -> None:
-    """The plan names the folder, the JSON and the defaults."""
+    """Users know the folder, the JSON and the defaults by these names."""
     assert EXPERIMENTS["pipeline"] is PIPELINE
     assert (PIPELINE.folder, PIPELINE.summary_file) == ("pipeline", "overlap_analysis.json")
     assert (PIPELINE.limit, PIPELINE.k, PIPELINE.max_hops) == (10, 10, 3)
 
 
-def test_a_stage_has_its_own_time_and_nobody_else_s(tmp_path: Path) -> None:
-    """The plan's prototype credited a node's time to the one before: a 0.05 s retrieve was reported as 0.30 s."""
-    load = told(run_of(load_of(), tmp_path))
+def test_a_stage_has_its_own_time_and_no_other(tmp_path: Path) -> None:
+    """The prototype credited a node's time to the one before: a 0.05 s retrieve was reported as 0.30 s."""
+    load = reported(run_of(load_of(), tmp_path))
     assert load["stages"]["embed"]["median_seconds"] == pytest.approx(0.05)
     assert load["stages"]["search"]["seconds"] == pytest.approx(0.02)
     assert load["resources"]["retrieval"]["busy"]["seconds"] == pytest.approx(0.08)
@@ -97,7 +97,7 @@ def test_a_stage_has_its_own_time_and_nobody_else_s(tmp_path: Path) -> None:
 def test_spans_agree_with_the_live_counter(tmp_path: Path) -> None:
     """Both time the same blocks of code by different means; what the dashboard draws must be what the report says."""
     data = run_of(load_of(), tmp_path, increases=COUNTED)
-    assert told(data)["busy_seconds_total"]["within_1_percent"] is True
+    assert reported(data)["busy_seconds_total"]["within_1_percent"] is True
     assert any("agrees with the spans within 1 %" in sentence for sentence in verdicts(through_json(data)))
 
 
@@ -105,13 +105,13 @@ def test_spans_agree_with_the_live_counter(tmp_path: Path) -> None:
 def test_a_counter_that_is_off_is_not_waved_through(tmp_path: Path, activity: str, seconds: float) -> None:
     """A tolerance on the sum would hide a retrieval that is 12 % wrong behind a generation sixty times as long."""
     data = run_of(load_of(), tmp_path, increases={**COUNTED, BUSY_SECONDS: {**BUSY, activity: seconds}})
-    assert told(data)["busy_seconds_total"]["within_1_percent"] is False
+    assert reported(data)["busy_seconds_total"]["within_1_percent"] is False
     assert any("DISAGREES" in sentence for sentence in verdicts(through_json(data)))
 
 
 def test_a_counter_that_was_not_scraped_is_no_agreement(tmp_path: Path) -> None:
     """Absent is not equal."""
-    found = told(run_of(load_of(), tmp_path))
+    found = reported(run_of(load_of(), tmp_path))
     assert found["busy_seconds_total"] == {
         "spans": found["busy_seconds_total"]["spans"],
         "counter": None,
@@ -122,7 +122,7 @@ def test_a_counter_that_was_not_scraped_is_no_agreement(tmp_path: Path) -> None:
 
 def test_the_server_s_own_latencies_agree_and_its_gauge_alone_does_not(tmp_path: Path) -> None:
     """The gauge shows a call only from its first token on; taken for the truth it hides a quarter of the work."""
-    load = told(run_of(load_of(), tmp_path, increases=COUNTED))
+    load = reported(run_of(load_of(), tmp_path, increases=COUNTED))
     server, gauge = load["server"], load["gauge"]
     assert server["spans_to_server"] == {"points": pytest.approx(100 * 0.02 / 5.08), "within_3_points": True}
     assert server["counter_to_server"]["within_3_points"] is True
@@ -132,9 +132,9 @@ def test_the_server_s_own_latencies_agree_and_its_gauge_alone_does_not(tmp_path:
     assert gauge["resolution_seconds"] == pytest.approx(0.1)
 
 
-def test_a_server_that_worked_less_than_the_client_waited_is_told(tmp_path: Path) -> None:
+def test_a_server_that_worked_less_than_the_client_waited_is_reported(tmp_path: Path) -> None:
     """Half a second of waiting that the server knows nothing of is the client's or the network's, not the engine's."""
-    server = told(run_of(load_of(), tmp_path, increases={**COUNTED, REQUEST_SECONDS: {"": 4.5}}))["server"]
+    server = reported(run_of(load_of(), tmp_path, increases={**COUNTED, REQUEST_SECONDS: {"": 4.5}}))["server"]
     assert server["spans_to_server"]["within_3_points"] is False
     assert server["counter_to_server"]["within_3_points"] is False
 
@@ -142,32 +142,32 @@ def test_a_server_that_worked_less_than_the_client_waited_is_told(tmp_path: Path
 def test_several_workers_are_compared_by_requests_in_flight(tmp_path: Path) -> None:
     """The sum of latencies of two workers exceeds the time there was; read as a busy share it would pass 100 %."""
     increases = {**COUNTED, REQUEST_SECONDS: {"": 9.96}}
-    server = told(run_of(load_of(START, START + 0.5), tmp_path, increases=increases))["server"]
+    server = reported(run_of(load_of(START, START + 0.5), tmp_path, increases=increases))["server"]
     assert server["server_requests_in_flight"] > 1
     assert server["spans_to_server"]["within_3_points"] is True
     assert server["counter_to_server"] == {"points": None, "within_3_points": None}
 
 
 def test_the_gauge_is_not_compared_where_calls_are_short(tmp_path: Path) -> None:
-    """Scraped every 100 ms it cannot tell 300 ms from 400; agreement or not would be chance."""
+    """Scraped every 100 ms it cannot distinguish 300 ms from 400; agreement or not would be chance."""
     rows = load_of()
     for call in rows.calls:
         call["duration_seconds"], call["ttft_seconds"] = 0.3, 0.05
-    assert told(run_of(rows, tmp_path, increases=COUNTED))["gauge"]["to_spans"]["within_3_points"] is None
+    assert reported(run_of(rows, tmp_path, increases=COUNTED))["gauge"]["to_spans"]["within_3_points"] is None
 
 
-def test_embedding_beside_generation_is_measured(tmp_path: Path) -> None:
-    """Worker 1 embeds from 2.0 to 2.05 s while worker 0 generates until 4.08: all of it lies beside generation."""
-    load = told(run_of(load_of(START, START + 1.0), tmp_path))
+def test_embedding_during_generation_is_measured(tmp_path: Path) -> None:
+    """Worker 1 embeds from 2.0 to 2.05 s while worker 0 generates until 4.08: all of it overlaps with generation."""
+    load = reported(run_of(load_of(START, START + 1.0), tmp_path))
     assert load["stages"]["embed"]["beside_generation_seconds"] == pytest.approx(0.05 + 0.05)
     assert load["activities"]["both"] == pytest.approx(2 * 0.08 / load["seconds"])
-    alone = told(run_of(load_of(), tmp_path / "alone"))
+    alone = reported(run_of(load_of(), tmp_path / "alone"))
     assert alone["stages"]["embed"]["beside_generation_seconds"] == 0
 
 
 def test_a_question_s_steps_all_need_each_other(tmp_path: Path) -> None:
     """The prototype took min(LLM, retrieval) for savings; by what each step reads, none is shorter than serial."""
-    path = told(run_of(load_of(hops=2), tmp_path))["critical_path"]
+    path = reported(run_of(load_of(hops=2), tmp_path))["critical_path"]
     (question,) = path["questions"]
     assert question["critical_seconds"] == pytest.approx(question["serial_seconds"]) == pytest.approx(2 * 4.08 + 1)
     assert question["path"][:4] == ["decompose 1", "embed 1", "search 1", "rerank 1"]
@@ -175,9 +175,9 @@ def test_a_question_s_steps_all_need_each_other(tmp_path: Path) -> None:
 
 
 def test_without_texts_p_is_not_measured_and_never_assumed(tmp_path: Path) -> None:
-    """With P = 1 taken for granted every figure of the plan's prototype promised a saving."""
+    """With P = 1 taken for granted every figure of the prototype promised a saving."""
     data = run_of(load_of(hops=2), tmp_path, retrieve=lambda _: frozenset())
-    prefetch = told(data)["prefetch"]
+    prefetch = reported(data)["prefetch"]
     for source in prefetch["sources"].values():
         assert source["bound"] is None
         assert source["accuracy"].startswith("not measured")
@@ -189,7 +189,7 @@ def test_without_texts_p_is_not_measured_and_never_assumed(tmp_path: Path) -> No
 def test_draft_accuracy_is_how_often_the_same_documents_come(tmp_path: Path) -> None:
     """Other words may find the same documents; the same words must, and half a query may not."""
     found = {"Who?": {"a"}, QUERIES[0]: {"a"}, QUERIES[1]: {"b"}, "the river": {"a", "x"}, "the mayor": {"b"}}
-    sources = told(recorded(tmp_path, found))["prefetch"]["sources"]
+    sources = reported(recorded(tmp_path, found))["prefetch"]["sources"]
     counts = {name: (row["accuracy"]["right"], row["accuracy"]["hops"]) for name, row in sources.items()}
     assert counts == {"question": (1, 1), "last clue": (1, 1), "missing fact": (1, 1), "half the query": (1, 2)}
     texts = {name: row["same_text"]["right"] for name, row in sources.items()}
@@ -201,19 +201,19 @@ def test_draft_accuracy_is_how_often_the_same_documents_come(tmp_path: Path) -> 
 
 
 def test_a_wrong_draft_costs_cpu_that_the_engine_needs(tmp_path: Path) -> None:
-    """On a CPU engine a search in vain is no free try; with a GPU at work it takes nobody's time."""
+    """On a CPU engine a search in vain costs CPU time; with a GPU at work it takes no time from the engine."""
     data = recorded(tmp_path, {QUERIES[1]: {"b"}})
-    costly = told(data)["prefetch"]["sources"]["half the query"]
+    costly = reported(data)["prefetch"]["sources"]["half the query"]
     assert (costly["accuracy"]["right"], costly["accuracy"]["hops"]) == (1, 2)
     assert costly["bound"]["measured"]["seconds"] == pytest.approx(0)  # one hop won, one hop's time lost
     evidence_of(data).client.grown = {**COUNTED, GPU_BUSY_SECONDS: {"0": 3.0}}  # type: ignore[attr-defined]
-    free = told(data)
+    free = reported(data)
     assert free["prefetch"]["sources"]["half the query"]["bound"]["measured"]["seconds"] == pytest.approx(0.07)
     assert free["resources"]["gpu"]["0"]["busy_seconds"] == 3.0
 
 
 def test_a_store_that_does_not_repeat_itself_is_found_out(tmp_path: Path) -> None:
-    """If the same query finds other documents the next time, a draft that differs tells nothing."""
+    """If the same query finds other documents the next time, a draft that differs shows nothing."""
     data = recorded(tmp_path, {})
     calls: list[str] = []
 
@@ -222,7 +222,7 @@ def test_a_store_that_does_not_repeat_itself_is_found_out(tmp_path: Path) -> Non
         return frozenset({str(len(calls))})
 
     object.__setattr__(evidence_of(data), "retrieve", forgetful)
-    assert told(data)["prefetch"]["repeatable"] is False
+    assert reported(data)["prefetch"]["repeatable"] is False
     assert any("not reliable" in sentence for sentence in verdicts(through_json(data)))
 
 
@@ -272,7 +272,7 @@ def test_a_server_without_the_gauge_is_still_measured_by_spans(tmp_path: Path) -
     """An attached server may show nothing; what the client timed itself does not depend on it."""
     empty = Series({}, np.empty(0), np.empty(0))
     data = run_of(load_of(), tmp_path, series={"vllm:num_requests_running": empty})
-    load = told(data)
+    load = reported(data)
     assert load["gauge"]["share"] is None
     assert load["server"]["spans_busy_share"] == pytest.approx(5 / 5.08)
 
@@ -287,5 +287,5 @@ def test_a_second_series_of_the_engine_is_part_of_it(tmp_path: Path) -> None:
     busy = Series({"engine": "1"}, gauge.times, gauge.values)
     two = run_of(rows, tmp_path / "two", increases=increases, series={REQUESTS_RUNNING: [idle, busy]})
     window = two.measured[0].window
-    assert told(two)["resources"]["engine_cpu_cores"] == pytest.approx(6.0 / (window.end - window.start))
-    assert told(two)["gauge"] == told(alone)["gauge"]
+    assert reported(two)["resources"]["engine_cpu_cores"] == pytest.approx(6.0 / (window.end - window.start))
+    assert reported(two)["gauge"] == reported(alone)["gauge"]

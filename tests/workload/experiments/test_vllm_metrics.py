@@ -43,14 +43,14 @@ def summarise(data: RunData, order: str = "AB") -> dict[str, Any]:
 
 
 def test_the_off_arm_says_caching_off() -> None:
-    """A hit rate of 0 % for the off arm is what the plan's prototype printed; there is no rate to speak of."""
+    """The prototype printed a hit rate of 0 % for the off arm; it has no hit rate."""
     summary = summarise(good_run())
     assert headline(summary)[0][:3] == ("Prefix cache hit rate", "caching off", "64.0%")
     assert all(len(row) == len(VLLM_METRICS.columns) for row in headline(summary))
 
 
 def test_the_comparison_is_paired_and_has_its_ceiling() -> None:
-    """Beside the gain stands what theory allows: prefill was 3 of 12 s, 64 % of it saved, so 16 % at the most."""
+    """The gain is printed with what theory allows: prefill was 3 of 12 s, 64 % of it saved, so at most 16 %."""
     summary = summarise(good_run())
     assert summary["compared"]["uncached_prefill_tokens"]["change"] == 0.36 - 1
     assert summary["compared"]["end_to_end_seconds"]["n"] == QUESTIONS
@@ -59,7 +59,7 @@ def test_the_comparison_is_paired_and_has_its_ceiling() -> None:
 
 def test_verdicts_say_what_a_reader_must_know() -> None:
     """Agreement, equality with the bound, the confounded order, and failures, each in one sentence."""
-    told = "\n".join(verdicts(summarise(good_run())))
+    reported = "\n".join(verdicts(summarise(good_run())))
     for words in (
         "agree to the token",
         "6 of 6",
@@ -67,9 +67,9 @@ def test_verdicts_say_what_a_reader_must_know() -> None:
         "n = 6; their intervals cover",
         "12 questions sent, 1 failed",
     ):
-        assert words in told
+        assert words in reported
     assert "AB order" not in "\n".join(verdicts(summarise(good_run(), "ABBA")))
-    assert "took another path" not in told
+    assert "took another path" not in reported
 
 
 def drifting(decoding: float, saved: float = 0.0) -> RunData:
@@ -85,7 +85,7 @@ def drifting(decoding: float, saved: float = 0.0) -> RunData:
     return data
 
 
-def test_the_control_stands_beside_the_change() -> None:
+def test_the_control_comes_with_the_change() -> None:
     """Caching cannot change the decode time a token; what it moved by is the machine's, and a reader must see it."""
     summary = summarise(drifting(0.8, saved=0.2))
     row = next(found for found in headline(summary) if "decode time per token" in found[0])
@@ -97,16 +97,16 @@ def test_the_control_stands_beside_the_change() -> None:
 @pytest.mark.parametrize(("decoding", "saved", "is_drift"), [(0.8, 0.2, True), (1.2, 0.2, True), (0.98, 0.2, False)])
 def test_a_control_that_moved_by_more_than_the_effect(*, decoding: float, saved: float, is_drift: bool) -> None:
     """Three quickstarts printed -10.5, -1.6 and -6.1 % end to end; decoding had moved by up to -20 % in the first."""
-    told = verdicts(summarise(drifting(decoding, saved)))[0]
-    assert ("; drift: decode time per token moved by" in told) is is_drift
+    reported = verdicts(summarise(drifting(decoding, saved)))[0]
+    assert ("; drift: decode time per token moved by" in reported) is is_drift
 
 
 def test_what_theory_does_not_explain_and_the_control_does_is_drift() -> None:
-    """A quickstart beside other work: -21.8 % end to end where theory allows -3.7 %, and -12.6 % a decoded token."""
-    told = verdicts(summarise(drifting(0.8, saved=0.6)))[0]
+    """A quickstart on a busy machine: -21.8 % end to end where theory allows -3.7 %, and -12.6 % per decoded token."""
+    reported = verdicts(summarise(drifting(0.8, saved=0.6)))[0]
     assert (
         "; at most 16.0 points can come from caching; drift: decode time per token moved by -20.0% [-20.0%, -20.0%]."
-        in told
+        in reported
     )
     assert "drift" not in verdicts(summarise(drifting(1.2, saved=0.6)))[0]
 
@@ -135,21 +135,21 @@ def test_unequal_work_is_said() -> None:
     assert any("16.7% of the questions took another path" in sentence for sentence in verdicts(summarise(data)))
 
 
-def test_a_cut_call_is_told_by_how_much_it_is_unknown() -> None:
+def test_a_cut_call_is_reported_with_its_uncertainty() -> None:
     """One call that was cut after the engine had counted it made the whole report say DISAGREE."""
     data = good_run()
     on = data.measured[1]
     counted = {**on.counters, HITS: 64 * QUESTIONS + 32, QUERIES: 100 * QUESTIONS + 80}
     cut = call(99, ON.name, outcome="failed", prompt_tokens=None, cached_tokens=None, reusable_tokens=None)
     cut_run = replace(data, measured=[data.measured[0], replace(on, counters=counted)], calls=[*data.calls, cut])
-    told = " ".join(verdicts(summarise(cut_run)))
-    assert "DISAGREE" not in told
-    assert "1 calls were cut before they reported their tokens. The engine counted 80 prompt tokens more" in told
-    assert "32 of them hits" in told
+    reported = " ".join(verdicts(summarise(cut_run)))
+    assert "DISAGREE" not in reported
+    assert "1 calls were cut before they reported their tokens. The engine counted 80 prompt tokens more" in reported
+    assert "32 of them hits" in reported
 
 
 def test_several_loads_are_compared_each_for_itself() -> None:
-    """Questions of a crowded level take longer: averaged with those of a quiet one, neither would be told."""
+    """Questions of a crowded level take longer: averaged with those of a quiet one, neither would be reported."""
     data = good_run()
     assert summarise(data)["levels"] == {}
     crowd = [replace(part, window=replace(part.window, point="c4")) for part in data.measured]

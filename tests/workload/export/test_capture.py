@@ -60,7 +60,7 @@ def test_a_renderer_draws_every_panel(tmp_path: Path, server: StubGrafana) -> No
     assert found.snapshot is None
 
 
-def test_data_and_queries_lie_beside_the_pictures(tmp_path: Path, server: StubGrafana) -> None:
+def test_data_and_queries_lie_next_to_the_pictures(tmp_path: Path, server: StubGrafana) -> None:
     """A picture without its numbers cannot be checked, and numbers without their query cannot be repeated."""
     kept(tmp_path, server, DASHBOARD)
     assert {path.stem for path in tmp_path.glob("*.csv")} == {path.stem for path in tmp_path.glob("*.png")}
@@ -79,7 +79,7 @@ def test_data_and_queries_lie_beside_the_pictures(tmp_path: Path, server: StubGr
     ],
 )
 def test_what_grafana_cannot_draw_is_drawn_here(tmp_path: Path, server: StubGrafana, state: str, refusal: str) -> None:
-    """Its placeholder has status 200; kept as a panel, it would be found when nobody can repeat the run."""
+    """Its placeholder has status 200; kept as a panel, it would be found when the run cannot be repeated."""
     server.has_renderer, server.is_over_limit = state != "no renderer", state == "over its limit"
     if state == "no such dashboard":
         server.dashboards.clear()

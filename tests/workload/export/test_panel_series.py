@@ -28,7 +28,7 @@ def test_the_step_is_as_fine_as_the_picture_or_the_samples() -> None:
     assert step_of(LINES, TimeRange(0.0, 3600.0)) == 3.6
 
 
-def test_series_are_told_apart_by_their_arm_and_label() -> None:
+def test_series_are_distinguished_by_their_arm_and_label() -> None:
     """Two arms under one name would be one line that jumps."""
     found = query_panel(LINES, KnownSeries(), {"run": "r1"}, SPAN)
     assert [answer.legend for answer in found] == ["prefix-off decide", "prefix-on decide"]
@@ -43,7 +43,7 @@ def test_what_is_absent_is_nothing() -> None:
 
 
 def test_csv_has_a_row_for_each_number() -> None:
-    """A gap has no row; a label that holds a comma or a quote is one cell."""
+    """A gap has no row; a label with a comma or a quote is one cell."""
     client = KnownSeries()
     client.ranges["states"][0].labels["node"] = 'a,"b'  # type: ignore[index]
     rows = list(csv.DictReader(to_csv(query_panel(STATES, client, {"run": "r1"}, SPAN)).splitlines()))

@@ -56,7 +56,7 @@ def test_every_picture_says_what_it_is_and_where_from(panel: Panel) -> None:
     ],
     ids=lambda value: value.key if hasattr(value, "key") else "",
 )
-def test_values_are_told_in_words_and_units(panel: Panel, wanted: set[str]) -> None:
+def test_values_are_reported_in_words_and_units(panel: Panel, wanted: set[str]) -> None:
     """A bare 0 for "caching off", or 0.25 for 250 ms, is read as something else."""
     assert wanted <= set(words(panel))
 

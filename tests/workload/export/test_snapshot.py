@@ -1,4 +1,4 @@
-"""A snapshot holds its data as Grafana's own do, and asks no server for anything."""
+"""A snapshot contains its data as Grafana's own do, and queries no server."""
 
 from __future__ import annotations
 

@@ -180,7 +180,7 @@ def test_a_second_load_is_refused_by_the_first_one_s_name(stub: StubVllm, tmp_pa
 
 
 def test_nothing_is_attached_to_while_the_engine_is_awaited(stub: StubVllm, tmp_path: Path) -> None:
-    """Between the end of a run that borrowed the port of `up` and the start of its engine nobody answers."""
+    """Between the end of a run that borrowed the port of `up` and the start of its engine no server answers."""
     bench = Bench(stub, tmp_path)
     bench.alerts = ["hop2rag up starts its engine"]
     steps = iter(range(100))

@@ -97,7 +97,7 @@ class Load:
         return read(self.path, "question")
 
     def check(self) -> Mapping[str, Any]:
-        """Check that tally, journal and metrics tell the same, question by question, and return the tally."""
+        """Check that tally, journal and metrics agree, question by question, and return the tally."""
         counts = self.tally.as_dict()
         rows = read(self.path, "question")
         assert counts["scheduled"] == counts["sent"] + counts["dropped"]
@@ -108,11 +108,11 @@ class Load:
         )
         assert Counter(row["reason"] for row in rows if row["outcome"] == "failed") == Counter(counts["failed"])
         for outcome in ("ok", "failed", "cancelled"):
-            told = (
+            reported = (
                 self.bench.value("hop2rag_questions_total", outcome=outcome, termination=end)
                 for end in ("done", "enough", "max_hops", "error")
             )
-            assert sum(value or 0 for value in told) == outcomes[outcome]
+            assert sum(value or 0 for value in reported) == outcomes[outcome]
         assert all(row["duration_seconds"] >= 0 for row in rows)
         return counts
 
@@ -164,7 +164,7 @@ async def test_row_06_a_killed_engine_that_stays_away(stub: StubVllm, tmp_path: 
 
 
 async def test_row_07_an_engine_that_hangs_while_its_health_is_fine(stub: StubVllm, tmp_path: Path) -> None:
-    """A canary that times out is what tells; each question costs one time-out, never 600 s."""
+    """A canary that times out shows it; each question costs one time-out, never 600 s."""
     load = Load(stub, tmp_path, timeout_seconds=0.3)
     stub.hangs = True
     with pytest.raises(DependencyDownError, match="did not answer a canary completion within 0\\.2 s"):
@@ -267,7 +267,7 @@ async def test_three_witnesses_of_one_run(stub: StubVllm, tmp_path: Path, layout
     """Counters, responses and the bound agree to the token, from the wire through the journal to the verdict.
 
     Above concurrency 1 calls may arrive in another order than they were sent in: then one call hits what another
-    misses, the sums stay, and the cause is told.
+    misses, the sums stay, and the cause is reported.
     """
     load = Load(stub, tmp_path)
     await load.run(8, concurrency, layout)

@@ -22,7 +22,7 @@ FATES = st.sampled_from(["ok", "ok", "timeout", "raise", "hang", "gate"])
 @settings(max_examples=100, deadline=None)
 @given(st.lists(FATES, max_size=10), st.integers(1, 4), st.integers(1, 30))
 def test_every_question_is_accounted_for(fates: list[str], in_flight: int, stop_after: int) -> None:
-    """The identity of the closed loop holds here too, drops included: scheduled = sent + dropped."""
+    """The identity of the closed loop is true here too, drops included: scheduled = sent + dropped."""
     tally = Tally(len(fates))
 
     async def run() -> FatedAgent:
@@ -50,7 +50,7 @@ def test_every_question_is_accounted_for(fates: list[str], in_flight: int, stop_
 
 
 async def test_questions_are_sent_though_none_has_ended() -> None:
-    """In a closed loop a stuck system is asked less, so its latency looks as if nobody had come meanwhile."""
+    """In a closed loop a stuck system is asked less, so its latency looks as if no question had arrived meanwhile."""
     agent, tally = FatedAgent(["wait"] * 5), Tally(5)
     arrivals = [0.0, 0.01, 0.02, 0.03, 0.04]
     load = asyncio.create_task(
@@ -89,7 +89,7 @@ async def test_what_comes_while_too_many_are_in_flight_is_dropped_and_counted() 
 
 
 async def test_a_raised_error_reaches_the_caller_and_stops_the_rest() -> None:
-    """The run ends with the store's own error, never with a group of errors that nobody can print in a line."""
+    """The run ends with the store's own error, never with a group of errors that does not fit into a line."""
     agent, tally = FatedAgent(["hang", "raise", "ok"]), Tally(3)
     with pytest.raises(DependencyDownError, match="Chroma"):
         await open_loop(agent.ask, plain_questions(3), [0.0, 0.0, 9.0], in_flight=8, tally=tally, ended=agent.ended)

@@ -1,4 +1,4 @@
-"""The process's own memory, looked at from a process of its own: what malloc is told holds for good."""
+"""The process's own memory, observed in a separate process, since a setting of malloc cannot be undone."""
 
 from __future__ import annotations
 

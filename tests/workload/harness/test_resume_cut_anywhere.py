@@ -1,7 +1,7 @@
-"""An attempt that was interrupted counts nowhere: a run that was cut and resumed tells what an uncut one tells.
+"""An interrupted attempt counts nowhere: a run that was cut and resumed reports what an uncut one reports.
 
 The attempts are the real meter's on a journal of ours. Ctrl-C unwinds what is under way, which writes its rows as
-failed; SIGKILL writes nothing more. Both leave rows of a question that was acknowledged to nobody and is asked again.
+failed; SIGKILL writes nothing more. Both leave rows of a question that was not acknowledged and is asked again.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ if TYPE_CHECKING:
 
 WORKLOAD = Path(__file__).parents[3] / "workload"
 ARM = "base"
-# What tells one attempt from another, and nothing of what was measured.
+# What distinguishes one attempt from another, and nothing that was measured.
 IDENTITY = {"id", "question", "started_at", "intended_at", "segment", "attempt", "is_windowed"}
 PLACE = {"arm": ARM, "block": 0, "phase": "c1"}
 
 
 class Clock:
-    """Whole seconds, as many as it was told."""
+    """The given number of whole seconds."""
 
     now = 0.0
 
@@ -143,10 +143,10 @@ def counted(rows: Sequence[Mapping[str, Any]]) -> Counter[tuple[Any, ...]]:
     cuts=st.lists(st.tuples(st.integers(0, 12), st.booleans()), min_size=1, max_size=3),
 )
 @settings(max_examples=12, phases=[Phase.explicit, Phase.generate])
-def test_row_14_a_run_that_was_cut_anywhere_tells_what_an_uncut_one_tells(
+def test_row_14_a_run_that_was_cut_anywhere_reports_what_an_uncut_one_reports(
     asked: dict[str, int], cuts: list[tuple[int, bool]]
 ) -> None:
-    """The table said n = 9 for 8 questions: the tenth call was of an attempt that nobody had an answer from."""
+    """The table said n = 9 for 8 questions: the tenth call was of an attempt without an answer."""
     with TemporaryDirectory() as folder:
         whole, cut = (run(Path(folder) / name, asked, found) for name, found in (("whole", ()), ("cut", cuts)))
         for table in ("questions", "calls", "visits", "stages", "prefetches"):

@@ -73,7 +73,7 @@ def salts(block: int, cache: int) -> tuple[str, str]:
     return point.salt, Measurement._phase(measurement, WARM_UP, block, "-c1").salt
 
 
-def test_a_place_goes_on_with_its_cache_and_shares_it_with_nobody() -> None:
+def test_a_place_goes_on_with_its_cache_and_shares_it_with_no_other() -> None:
     """What an arm reuses across questions must not depend on the length of its blocks; a warm-up warms nothing."""
     (first, warm), (later, warm_later), (other, _) = salts(0, 0), salts(6, 0), salts(1, 1)
     assert first == later
@@ -87,12 +87,12 @@ def test_the_bound_goes_on_as_long_as_the_engine() -> None:
     reuse, prompt = Reuse(), list(range(8))
 
     def reusable(on: Any) -> list[int]:
-        told: list[int] = []
+        reported: list[int] = []
         order = reuse.of(on)
         arrival = order.send("s")
         order.prompt(arrival, prompt)
-        order.close(arrival, told.append)
-        return told
+        order.close(arrival, reported.append)
+        return reported
 
     assert (reusable(engine), reusable(engine)) == ([0], [4])
     assert reusable(next_one) == [0]

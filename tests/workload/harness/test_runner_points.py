@@ -44,17 +44,17 @@ def test_what_has_a_window_is_done(point: Point) -> None:
 
 
 def test_a_wide_level_asks_enough_for_each_worker() -> None:
-    """Twenty questions for 64 workers are all ramp: nobody is ever busy beside everybody else."""
+    """Twenty questions for 64 workers are all ramp: the workers are never all busy at once."""
     settings = Settings.of({"limit": 20, "max_hops": 3, "k": 10, "concurrency": (1, 8, 64), "rounds": 3})
     assert [point.questions for point in levels(settings.load)] == [20, 24, 192]
     assert [point.questions for point in levels(settings.changed(rounds=None).load)] == [20, 20, 20]
 
 
-async def test_a_window_tells_that_the_store_changed() -> None:
+async def test_a_window_reports_that_the_store_changed() -> None:
     """Its questions and those after it met other documents than those before."""
     said = io.StringIO()
-    told = iter((Mark(5, 5), Mark(5, 6), Mark(5, 6)))
-    watch = StoreWatch(cast("Any", SimpleNamespace(mark=lambda: next(told))))
+    reported = iter((Mark(5, 5), Mark(5, 6), Mark(5, 6)))
+    watch = StoreWatch(cast("Any", SimpleNamespace(mark=lambda: next(reported))))
     mine = cast("Any", SimpleNamespace(store=watch, progress=Progress(console=Console(file=said, width=200))))
     changes = [await Measurement._change_of_store(mine, measured().window) for _ in range(2)]
     assert changes == ["5 documents after write 5, then 5 documents after write 6", "no"]

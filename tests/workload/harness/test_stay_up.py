@@ -149,10 +149,10 @@ def test_row_22_two_at_once_and_a_down_in_the_middle(bench: Bench) -> None:
     until(lambda: read_up_state(bench.cache) and {"Alertmanager", "Prometheus"} <= bench.up_state.children.keys())
     assert bench.up_state.pid == first.pid, "written before the engine is there"
     second = bench.up()
-    told, _ = second.communicate(timeout=60)
+    reported, _ = second.communicate(timeout=60)
     assert second.returncode == 2
-    assert f"is in use by hop2rag up (process {first.pid}, since" in told
-    assert "hop2rag down" in told
+    assert f"is in use by hop2rag up (process {first.pid}, since" in reported
+    assert "hop2rag down" in reported
     bench.gate.touch()
     bench.until_up(first)
     children = dict(bench.up_state.children)
@@ -228,7 +228,7 @@ def test_a_killed_up_leaves_nothing_that_is_stuck(bench: Bench) -> None:
     up = bench.up()
     bench.until_up(up)
     before = dict(bench.up_state.children)
-    os.kill(before["engine"][0], signal.SIGSTOP)  # what the kernel tells it at our death is not heard
+    os.kill(before["engine"][0], signal.SIGSTOP)  # it ignores the signal that the kernel sends at our death
     up.kill()
     up.wait()
     assert re.fullmatch(r"Stopped the servers that were left: .*engine\.", bring_down(bench.cache))
@@ -244,11 +244,11 @@ def test_a_killed_up_leaves_nothing_that_is_stuck(bench: Bench) -> None:
 def test_the_port_of_a_run_is_not_taken(bench: Bench) -> None:
     """The run would lose its engine between two arms, or its Prometheus with our end."""
     with port_lock(bench.cache, "Prometheus", bench.prometheus).acquire_now(Requester("hop2rag demo")):
-        told, _ = bench.up().communicate(timeout=60)
-    assert "is in use by hop2rag demo" in told
+        reported, _ = bench.up().communicate(timeout=60)
+    assert "is in use by hop2rag demo" in reported
     with engine_lock(bench.cache, f"127.0.0.1:{bench.engine}").acquire_now(Requester("hop2rag run latency", "r")):
-        told, _ = bench.up().communicate(timeout=60)
-    assert "is in use by hop2rag run latency (run r, process" in told
+        reported, _ = bench.up().communicate(timeout=60)
+    assert "is in use by hop2rag run latency (run r, process" in reported
     assert read_up_state(bench.cache) is None
 
 

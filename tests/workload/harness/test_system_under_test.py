@@ -46,7 +46,7 @@ def ask(running: SystemUnderTest) -> str | None:
 
 
 def test_its_metrics_are_served_while_it_lives(stub: StubVllm) -> None:
-    """Prometheus scrapes each arm's own process; what is read once from the engine stands beside what is counted."""
+    """Prometheus scrapes each arm's own process; what is read once from the engine is next to what is counted."""
     with under_test(stub) as running:
         assert ask(running) is None
         text = httpx.get(f"http://{running.address}/metrics").text

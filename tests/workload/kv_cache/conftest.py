@@ -43,7 +43,7 @@ def store_folder(tmp_path_factory: pytest.TempPathFactory, questions: tuple[Ques
 
 @dataclass(frozen=True)
 class Simulation:
-    """Simulated calls by layout, and the journal that was written beside them, texts included."""
+    """Simulated calls by layout, and the journal that was written with them, texts included."""
 
     arms: dict[str, list[SentCall]]
     journal: Path

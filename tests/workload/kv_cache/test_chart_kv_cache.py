@@ -1,4 +1,4 @@
-"""A picture is copied without its text: what it is of, and that it is simulated, must be inside it."""
+"""A picture is copied without its text: its subject, and that it is simulated, must be inside it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def words(figure: Figure) -> str:
 def test_a_simulation_is_marked_inside_every_picture(
     simulation: Simulation, tokenizer: ChatTokenizer, tmp_path: Path, painted: Painted, name: str
 ) -> None:
-    """Twice: beside a panel's title and in the footer with the run, the tokenizer, the block size and the counts."""
+    """Twice: in a panel's title, and in the footer with the run, the tokenizer, the block size and the counts."""
     summary = {
         "run": "20250101-kv",
         **summarize(CallSource(kind="simulated", origin=ORIGIN, arms=simulation.arms, block_size=16), tokenizer),
@@ -57,8 +57,8 @@ def test_a_simulation_is_marked_inside_every_picture(
     text = words(painted[0])
     assert "SIMULATED\nreplies" in text
     assert ORIGIN in text
-    for told in ("20250101-kv", "tiny-chat", "block size 16", "6 questions", *simulation.arms):
-        assert told in text
+    for reported in ("20250101-kv", "tiny-chat", "block size 16", "6 questions", *simulation.arms):
+        assert reported in text
 
 
 @pytest.mark.parametrize("name", FIGURES)

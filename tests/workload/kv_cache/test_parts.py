@@ -40,7 +40,7 @@ def test_the_agents_own_prompts_are_understood(simulation: Simulation, tokenizer
 
 
 def test_each_layout_repeats_other_parts(simulation: Simulation, tokenizer: ChatTokenizer) -> None:
-    """Appending repeats passages and replies, so its prompts hold more of each: the rate alone would hide it."""
+    """Appending repeats passages and replies, so its prompts have more of each: the rate alone would hide it."""
     counts = {
         layout: [sum(part == name for sent in calls for part in parts_of(sent.messages, tokenizer)) for name in
                  ("passages", "replies")]
@@ -50,7 +50,7 @@ def test_each_layout_repeats_other_parts(simulation: Simulation, tokenizer: Chat
 
 
 def test_a_passage_with_an_empty_line_stays_a_passage(tokenizer: ChatTokenizer) -> None:
-    """Stores of others hold such texts."""
+    """Stores of other programs contain such texts."""
     messages: list[Message] = [{"role": "user", "content": "Question: Who?\n\nPassages:\n[A] One.\n\nTwo."}]
     assert texts_by_part(messages, tokenizer)["passages"] == "Passages:\n[A] One.\n\nTwo."
 

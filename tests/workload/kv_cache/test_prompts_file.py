@@ -1,4 +1,4 @@
-"""Prompts from elsewhere: what cannot be read is told with its line, and nothing is lost in silence."""
+"""Prompts from elsewhere: what cannot be read is reported with its line, and nothing is lost in silence."""
 
 from __future__ import annotations
 
@@ -63,14 +63,14 @@ def test_ids_come_back_as_they_were(tmp_path: Path, lines: list[dict[str, Any]])
 @given(value=JSON)
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_anything_else_is_an_error_of_one_line(tmp_path: Path, value: Any) -> None:
-    """Whatever JSON a user's log holds, the answer is a call or a sentence, never a traceback."""
+    """Whatever JSON a user's log contains, the answer is a call or a sentence, never a traceback."""
     with pytest.raises((UsageError, MissingPartError)) as refused:
         calls_of(tmp_path / "prompts.jsonl", [value])
     assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "reported"),
     [
         ('{"prompt_token_ids": [1, -1]}', r"line 2, prompt_token_ids\.1"),
         ('{"prompt_token_ids": [4294967296]}', r"prompt_token_ids\.0"),
@@ -89,11 +89,11 @@ def test_anything_else_is_an_error_of_one_line(tmp_path: Path, value: Any) -> No
         ("{", "line 2"),
     ],
 )
-def test_a_malformed_line_is_named(tmp_path: Path, line: str, told: str) -> None:
+def test_a_malformed_line_is_named(tmp_path: Path, line: str, reported: str) -> None:
     """With its number and field, so that a log of a million lines can be mended."""
     path = tmp_path / "prompts.jsonl"
     path.write_text(f'{{"prompt_token_ids": [1]}}\n{line}\n')
-    with pytest.raises(UsageError, match=told):
+    with pytest.raises(UsageError, match=reported):
         read_prompts(path, no_tokenizer, 16)
 
 
@@ -131,7 +131,7 @@ def test_what_windows_puts_around_lines_is_no_part_of_them(tmp_path: Path) -> No
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    """The path is told, and nothing else was done."""
+    """The path is reported, and nothing else was done."""
     with pytest.raises(UsageError, match=r"missing\.jsonl' cannot be read: No such file"):
         read_prompts(tmp_path / "missing.jsonl", no_tokenizer, 16)
 

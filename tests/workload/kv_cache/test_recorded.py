@@ -68,9 +68,9 @@ async def test_the_bound_is_the_runs_own(tmp_path: Path, questions: tuple[Questi
         assert sum(reusable) > 0
         assert reusable == [sent.reusable_tokens for sent in calls]
         if concurrency == 1:
-            told = compared_with_engine(calls, reusable, BLOCK_SIZE, source.engines[arm])
-            assert told is not None
-            assert told["cached_share"] == told["modelled_share"] > 0
+            reported = compared_with_engine(calls, reusable, BLOCK_SIZE, source.engines[arm])
+            assert reported is not None
+            assert reported["cached_share"] == reported["modelled_share"] > 0
 
 
 async def test_warm_up_is_left_out(results: Path, questions: tuple[Question, ...]) -> None:
@@ -89,23 +89,23 @@ async def test_calls_come_in_the_order_of_sending(tmp_path: Path, questions: tup
         assert len(starts) == len(calls)
 
 
-async def test_where_it_comes_from_is_told(results: Path, tmp_path: Path) -> None:
+async def test_its_origin_is_reported(results: Path, tmp_path: Path) -> None:
     """A replayed run has real times and recorded texts; whoever copies its picture must see that."""
     assert "recorded run recorded (vllm-metrics, layout append-only)" in read_recorded(results, RUN).origin
     manifest = tmp_path / "runs" / RUN / "manifest.json"
-    told = json.loads(manifest.read_text())
-    manifest.write_text(json.dumps(told | {"settings": {**SIZES, "layout": "original", "replay": "earlier"}}))
+    reported = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps(reported | {"settings": {**SIZES, "layout": "original", "replay": "earlier"}}))
     assert "REPLAY of earlier" in read_recorded(results, RUN).origin
-    manifest.write_text(json.dumps(told | {"experiment": "kv-cache"}))
+    manifest.write_text(json.dumps(reported | {"experiment": "kv-cache"}))
     assert read_recorded(results, RUN).origin.startswith("SIMULATED")
 
 
 async def test_one_block_size_is_needed(results: Path) -> None:
     """A bound at the block size of another arm would be compared with what that arm served."""
     manifest = results / "runs" / RUN / "manifest.json"
-    told = json.loads(manifest.read_text())
-    told["measured"][0]["engine"] = {**FACTS, "block_size": 32}
-    manifest.write_text(json.dumps(told))
+    reported = json.loads(manifest.read_text())
+    reported["measured"][0]["engine"] = {**FACTS, "block_size": 32}
+    manifest.write_text(json.dumps(reported))
     with pytest.raises(UsageError, match="different block sizes"):
         read_recorded(results, RUN)
 

@@ -36,7 +36,7 @@ def call(question: str, prompt: list[int], salt: str = "", cached: int | None = 
 
 @given(QUESTIONS, st.integers(1, 8))
 def test_interleaving_keeps_each_questions_order(lengths: list[int], in_flight: int) -> None:
-    """A question's next prompt holds the reply to the one before: it cannot be sent earlier, nor beside it."""
+    """A question's next prompt contains the reply to the one before: it cannot be sent earlier, nor meanwhile."""
     calls = [call(str(question), [question, turn]) for question, count in enumerate(lengths) for turn in range(count)]
     order = interleaved(calls, in_flight)
     assert sorted(order, key=lambda sent: tuple(sent.call.prompt)) == calls
@@ -91,7 +91,7 @@ def test_a_question_that_was_asked_twice_counts_once() -> None:
     assert uncached_by_question(calls, [0, 2, 0, 0]) == {"q": (5 + 3) / 2, "r": 1}
 
 
-def test_what_the_engine_told_is_set_beside_the_model() -> None:
+def test_what_the_engine_reports_is_compared_with_the_model() -> None:
     """The one check of the bound against a real cache, so both must be of the same calls."""
     calls = [call("q", [1, 2, 3], cached=0), call("q", [1, 2, 3, 4, 5], cached=2)]
     reusable = reusable_by_call(calls, 2)
@@ -107,13 +107,13 @@ def test_what_the_engine_told_is_set_beside_the_model() -> None:
     assert compared_with_engine(calls, [0, 4], 2, ENGINE)["equal_to_run"] == 1  # type: ignore[index]
 
 
-def test_what_the_engine_did_not_tell_is_absent() -> None:
+def test_what_the_engine_did_not_report_is_absent() -> None:
     """With caching off vLLM counts nothing, and an engine without facts is no engine without a cache."""
     calls = [call("q", [1, 2, 3], cached=0)]
     off = compared_with_engine(calls, [0], 2, CacheFacts(2, None, prefix_caching=False))
     assert off is not None
     assert (off["cached_share"], off["equal_to_engine"], off["modelled_share"]) == (None, None, None)
-    untold = compared_with_engine([call("q", [1, 2, 3])], [0], 2, ENGINE)
-    assert untold is not None
-    assert (untold["cached_share"], untold["compared_calls"]) == (None, 0)
+    omitted = compared_with_engine([call("q", [1, 2, 3])], [0], 2, ENGINE)
+    assert omitted is not None
+    assert (omitted["cached_share"], omitted["compared_calls"]) == (None, 0)
     assert compared_with_engine(calls, [0], 2, None) is None

@@ -1,4 +1,4 @@
-"""Each way in which reuse has been counted wrongly, on the agent's own calls, beside the way that an engine counts.
+"""Each way in which reuse has been counted wrongly, on the agent's own calls, against the way that an engine counts.
 
 The engine is `StubCache`: it searches whole sequences for the longest common prefix and knows no hashes.
 """
@@ -95,7 +95,7 @@ def test_generated_tokens_count(simulation: Simulation) -> None:
 
 
 def test_a_longer_prompt_games_the_rate(simulation: Simulation) -> None:
-    """A preamble of 400 idle tokens raises the rate and helps nobody; what must be computed does not fall."""
+    """A preamble of 400 idle tokens raises the rate and saves nothing; what must be computed does not fall."""
     calls = simulation.arms["original"]
     padded = [padded_by(sent, 400) for sent in calls]
     rates = [sum(reusable_by_call(found, 16)) / tokens_of(found) for found in (calls, padded)]

@@ -57,7 +57,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def test_it_leaves_the_plans_files_and_a_bundle(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The names are the plan's; the bundle holds what is behind each picture, and no text that was not asked for."""
+    """Users know the files by these names; the bundle has each picture's data, and no text that was not asked for."""
     assert run() == 0
     results = tmp_path / "results"
     summary = read(results / FILE)
@@ -148,7 +148,7 @@ def test_an_endpoint_gives_the_block_size(run: Run, tmp_path: Path) -> None:
     assert [bound["block_size"] for bound in summary["arms"]["prompts"]["bounds"]] == [1, 16, 32, 48, 64, 128, 256]
 
 
-def test_a_server_that_does_not_tell_its_tokens_ends_the_run(run: Run, tmp_path: Path) -> None:
+def test_a_server_that_does_not_report_its_tokens_ends_the_run(run: Run, tmp_path: Path) -> None:
     """The check was asked for by naming the server; the bundle then says why there is no result."""
     with StubVllm() as stub:
         assert run("--vllm-endpoint", stub.url) == 4
@@ -159,7 +159,7 @@ def test_a_server_that_does_not_tell_its_tokens_ends_the_run(run: Run, tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("flags", "code", "told"),
+    ("flags", "code", "reported"),
     [
         (("--from-run", "r", "--prompts", "p"), 2, "Name one source of prompts"),
         (("--from-run", "unknown"), 2, "There is no run"),
@@ -168,12 +168,12 @@ def test_a_server_that_does_not_tell_its_tokens_ends_the_run(run: Run, tmp_path:
         (("--limit", "99"), 2, "Cannot draw 99 questions"),
     ],
 )
-def test_what_is_wrong_is_told_before_anything_is_written(
-    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: tuple[str, ...], code: int, told: str
+def test_what_is_wrong_is_reported_before_anything_is_written(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: tuple[str, ...], code: int, reported: str
 ) -> None:
     """A typing error leaves no folder of an empty run behind."""
     assert run(*flags) == code
-    assert told in " ".join(capsys.readouterr().err.split())
+    assert reported in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "results" / "runs").exists()
 
 

@@ -100,7 +100,7 @@ def test_a_clue_of_each_passage_comes_before_a_second_of_any() -> None:
 
 
 def test_facts_that_name_no_sentence_are_left_out() -> None:
-    """Published files hold some; waiting for a sentence that does not exist would spend every hop."""
+    """Published files contain some; waiting for a sentence that does not exist would spend every hop."""
     assert ("Gone", "") not in READER.clues
     assert len(READER.clues) == 3
 

@@ -22,7 +22,7 @@ REST = {"run": "r", "chats_checked_against_the_server": 0, "quality": None}
 
 @pytest.fixture(scope="module")
 def summary(simulation: Simulation, tokenizer: ChatTokenizer) -> dict[str, Any]:
-    """The summary of the simulated calls, as it is read back."""
+    """The summary of the simulated calls, read back."""
     found: dict[str, Any] = json.loads(
         json.dumps(
             summarize(CallSource(kind="simulated", origin=ORIGIN, arms=simulation.arms, block_size=16), tokenizer),
@@ -62,7 +62,7 @@ def test_parts_add_up(summary: dict[str, Any]) -> None:
         assert cells == pytest.approx(whole["uncached_tokens"])
 
 
-def test_the_picture_tells_one_request_from_two(summary: dict[str, Any]) -> None:
+def test_the_picture_distinguishes_one_request_from_two(summary: dict[str, Any]) -> None:
     """Appending shares nearly all within a request and only the preamble across; one mean of both hides that."""
     shared = summary["arms"]["append-only"]["shared_prefixes"]
     pairs = [sum(map(sum, shared[kind]["pairs"])) for kind in ("all", "within_request", "across_requests")]
@@ -92,19 +92,21 @@ def test_the_curve_names_its_order_of_calls(summary: dict[str, Any], simulation:
         SentCall(sent.call, span=(2.0 * position, 2.0 * position + 1))
         for position, sent in enumerate(simulation.arms["original"])
     ]
-    told = summarize(CallSource(kind="recorded", origin="recorded", arms={"a": timed}, block_size=16), None)
-    assert {step["in_flight"] for step in told["arms"]["a"]["eviction"]} == {None}
+    reported = summarize(CallSource(kind="recorded", origin="recorded", arms={"a": timed}, block_size=16), None)
+    assert {step["in_flight"] for step in reported["arms"]["a"]["eviction"]} == {None}
 
 
 def test_what_is_not_known_is_null() -> None:
     """Foreign prompts have no parts that we know, few questions no interval, other sources no engine."""
     calls = [SentCall(AgentCall("a", "call", 1, [1, 2, 3])), SentCall(AgentCall("b", "call", 1, [1, 2, 4]))]
-    told = summarize(CallSource(kind="prompts", origin="prompts from x", arms={"prompts": calls}, block_size=16), None)
-    arm = told["arms"]["prompts"]
-    assert not told["is_simulated"]
+    reported = summarize(
+        CallSource(kind="prompts", origin="prompts from x", arms={"prompts": calls}, block_size=16), None
+    )
+    arm = reported["arms"]["prompts"]
+    assert not reported["is_simulated"]
     assert (arm["parts"], arm["uncached_tokens_per_question_ci"], arm["engine"]) == (None, None, None)
-    assert KV_CACHE.verdicts({**told, **REST})[0].startswith("prompts from x. The reuse bound")
-    assert "no CI" in KV_CACHE.verdicts({**told, **REST})[1]
+    assert KV_CACHE.verdicts({**reported, **REST})[0].startswith("prompts from x. The reuse bound")
+    assert "no CI" in KV_CACHE.verdicts({**reported, **REST})[1]
 
 
 def test_a_tokenizer_of_another_model_splits_nothing(simulation: Simulation, tokenizer: ChatTokenizer) -> None:
@@ -121,7 +123,7 @@ def test_a_tokenizer_of_another_model_splits_nothing(simulation: Simulation, tok
     )
 
 
-def test_the_table_and_the_verdicts_tell_of_every_arm(summary: dict[str, Any], simulation: Simulation) -> None:
+def test_the_table_and_the_verdicts_report_every_arm(summary: dict[str, Any], simulation: Simulation) -> None:
     """What is printed at the end is all that many will read."""
     rows = KV_CACHE.headline(summary)
     assert {row[0] for row in rows} == set(simulation.arms)
@@ -129,10 +131,10 @@ def test_the_table_and_the_verdicts_tell_of_every_arm(summary: dict[str, Any], s
     engine = CacheFacts(16, 100, prefix_caching=True)
     timed = [SentCall(sent.call, span=(2.0 * at, 2.0 * at + 1), reusable_tokens=0, cached_tokens=0) for at, sent in
              enumerate(simulation.arms["original"][:3])]  # fmt: skip
-    told = summarize(
+    reported = summarize(
         CallSource(kind="recorded", origin="recorded run", arms={"on": timed}, block_size=16, engines={"on": engine}),
         None,
     )
-    text = " ".join(KV_CACHE.verdicts({**told, **REST}))
+    text = " ".join(KV_CACHE.verdicts({**reported, **REST}))
     assert "computed during the run in 1 of 3 calls; the engine's pool (100 blocks) allows" in text
     assert "it served just that in 1 of them, 0.0% of all tokens" in text

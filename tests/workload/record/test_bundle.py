@@ -70,7 +70,7 @@ def test_csv_and_json_can_be_read_back(tmp_path: Path) -> None:
 
 
 def test_only_the_owner_may_read(tmp_path: Path) -> None:
-    """Journals may hold prompts; the folder's mode alone does not follow a file that is copied."""
+    """Journals may contain prompts; the folder's mode alone does not follow a file that is copied."""
     bundle = Bundle(tmp_path, "run")
     files = [bundle.write_text("a.txt", "x"), bundle.write_csv("b/c.csv", ("x",), [])]
     assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
@@ -148,7 +148,7 @@ def test_row_21_a_root_that_is_a_link_is_the_users_own(tmp_path: Path) -> None:
     "content", [b"", b"{half", b"[" * 100_000, b"\xff\xfe{\x00", b"{", b"\0", b'{"a": ' + b"9" * 9000 + b"}"]
 )
 def test_row_21_a_manifest_that_is_there_is_not_said_to_be_missing(tmp_path: Path, content: bytes) -> None:
-    """Whoever looks for its name beside it would look for ever."""
+    """A search for its name in the folder would never end."""
     (tmp_path / "manifest.json").write_bytes(content)
     with pytest.raises(UsageError, match="cannot be read") as refused:
         read_manifest(tmp_path)

@@ -78,7 +78,7 @@ def test_the_raw_log_is_read_once_and_without_a_torn_end(tmp_path: Path, monkeyp
 def test_of_several_gpus_those_count_that_served_the_engine(
     tmp_path: Path, pids: dict[str, list[int]], served: list[str]
 ) -> None:
-    """An engine on GPU 3 drew the idle card 0; where it is not told which one served, none is named."""
+    """An engine on GPU 3 drew the idle card 0; where the card is unknown, none is named."""
     data = run_of(one(), tmp_path, pids_by_gpu=pids)
     evidence, (part,) = evidence_of(data), data.measured
     folder = evidence.bundle.folder / "nvml"

@@ -1,4 +1,4 @@
-"""A second series of one engine, told apart by a process, changes no figure: neither counted twice nor left out."""
+"""A second series of one engine, distinguished by a process, changes no figure: neither counted twice nor left out."""
 
 from __future__ import annotations
 

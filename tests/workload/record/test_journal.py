@@ -91,7 +91,7 @@ def test_a_run_can_be_watched_while_its_log_begins_anew(tmp_path: Path) -> None:
 
 
 async def test_many_may_wait_for_the_disk_at_once(tmp_path: Path) -> None:
-    """Workers acknowledge independently; a mark that is lost would hold its question back for ever."""
+    """Workers acknowledge independently; a lost mark would block its question for ever."""
     path = tmp_path / "journal.sqlite"
     with Journal(path, CONFIG) as journal:
 
@@ -130,7 +130,7 @@ def test_a_journal_of_before_a_table_has_none_of_its_rows(tmp_path: Path) -> Non
 
 
 def test_only_the_owner_may_read(tmp_path: Path) -> None:
-    """A journal may hold texts of prompts; its side files hold the same bytes."""
+    """A journal may contain texts of prompts; its side files contain the same bytes."""
     path = tmp_path / "journal.sqlite"
     with Journal(path, CONFIG) as journal:
         journal.insert("node_visit", visit_rows(0)[0])
@@ -147,7 +147,7 @@ def test_any_folder_name_can_be_read_again(tmp_path: Path, folder: str) -> None:
     assert len(read(path, "node_visit")) == 3
 
 
-async def test_a_worker_that_stops_waiting_stops_nobody_else(tmp_path: Path) -> None:
+async def test_a_worker_that_stops_waiting_stops_no_other(tmp_path: Path) -> None:
     """Ctrl-C cancels workers in the middle of an acknowledgement; the writer has to go on for the others."""
     with Journal(tmp_path / "journal.sqlite", CONFIG) as journal:
         for number in range(20):

@@ -95,7 +95,7 @@ async def acknowledge_rows(path: Path, rows: list[dict[str, Any]]) -> int:
 
 
 @pytest.mark.parametrize("value", ["\ud800", 2**100], ids=["lone surrogate", "100 bits"])
-async def test_a_value_that_sqlite_cannot_hold_hangs_nobody(tmp_path: Path, value: Any) -> None:
+async def test_a_value_that_sqlite_cannot_store_hangs_no_one(tmp_path: Path, value: Any) -> None:
     """It ends the write with an error that is none of SQLite's; a writer that died of it would never answer."""
     good = visit_rows(0)[0]
     assert await acknowledge_rows(tmp_path / "journal.sqlite", [good, {**good, "node": value}, good]) == 1

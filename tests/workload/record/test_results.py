@@ -1,4 +1,4 @@
-"""From the journal to the analysis: what belongs to which question, arm and window, and what was not told."""
+"""From the journal to the analysis: what belongs to which question, arm and window, and what is missing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run leaves under the plan's names, with and without pictures, for every experiment on an engine."""
+"""The files that a run leaves, with and without pictures, for every experiment on an engine."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ def conclude(experiment: Experiment, folder: Path, *, figures: bool) -> tuple[di
     evidence = evidence_of(data)
     record(evidence.bundle.journal, rows)
     evidence.bundle.start(experiment.name, {})
-    told = {"prefix_caching": False, "max_model_len": 8192, "model_path": None, **data.measured[0].engine}
+    reported = {"prefix_caching": False, "max_model_len": 8192, "model_path": None, **data.measured[0].engine}
     window = data.measured[0].window
     accounting = {"scheduled": 2, "sent": 2, "dropped": 0, "ok": 2, "failed": {}, "cancelled": 0}
-    measured = Measured(type(window)(**{**window.as_dict(), "arm": arm}), told, dict.fromkeys(COUNTERS), accounting)
+    measured = Measured(type(window)(**{**window.as_dict(), "arm": arm}), reported, dict.fromkeys(COUNTERS), accounting)
     run = Evidence(evidence.client, experiment.name, evidence.bundle, evidence.settings)
     finish(experiment, run, [measured], draws=figures)
     results = folder / "hop2rag" / experiment.folder

@@ -1,4 +1,4 @@
-"""The page that a run leaves behind: what was found comes first, and how well it was answered stands beside it."""
+"""The page that a run leaves behind: the findings come first, with the quality of the answers."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_a_suite_opens_with_an_answer_to_each_question(tmp_path: Path) -> None:
         ({"label": "Recorded on an H200."}, {}, "Recorded on an H200."),
     ],
 )
-def test_what_is_not_real_is_told_in_the_text(
+def test_what_is_not_real_is_named_in_the_text(
     tmp_path: Path, manifest: dict[str, Any], summary: dict[str, Any], says: str
 ) -> None:
     """Inside the pictures alone it is lost on whoever reads, searches or copies the tables."""
@@ -90,6 +90,6 @@ def test_what_is_not_real_is_told_in_the_text(
 
 
 def test_a_run_of_which_all_is_real_bears_no_mark(tmp_path: Path) -> None:
-    """A banner over everything is read by nobody."""
+    """A banner over everything is not read."""
     (tmp_path / "manifest.json").write_text(json.dumps({"measured": [{"engine": {"has_random_weights": None}}]}))
     assert marks_of(Finished("run", {"loads": [{"backend": "nvml"}], "replay_of": None}, (), tmp_path)) == []

@@ -38,7 +38,7 @@ SETTINGS = {"limit": 2, "max_hops": 2, "k": 10, "a_setting_of_old": 1}
 
 
 class Prometheus:
-    """A Prometheus that holds the run, or nothing."""
+    """A Prometheus with the run's data, or without any."""
 
     url = "http://stub"
 
@@ -92,8 +92,8 @@ def test_while_prometheus_has_it_everything_is_drawn(results: Path, monkeypatch:
         seen.append(drawing)
         return []
 
-    told = {"reduce": lambda _: {}, "headline": lambda _: [], "verdicts": lambda _: ["Fine."]}
-    study = replace(cast("Any", EXPERIMENTS["vllm-metrics"]), draw=draw, **told)
+    reported = {"reduce": lambda _: {}, "headline": lambda _: [], "verdicts": lambda _: ["Fine."]}
+    study = replace(cast("Any", EXPERIMENTS["vllm-metrics"]), draw=draw, **reported)
     monkeypatch.setitem(EXPERIMENTS, "vllm-metrics", study)
     assert redraw(open_run(RUN, results, study_of), client(has_run=True)) == []
     (drawing,) = seen
@@ -107,8 +107,10 @@ def test_while_prometheus_has_it_everything_is_drawn(results: Path, monkeypatch:
 def test_what_an_older_version_worked_out_is_worked_out_anew(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures name the estimator of today, so numbers of an older one may not stand in them; the order run stays."""
     seen: list[Drawing] = []
-    told = {"reduce": lambda _: {"rate": "new"}, "headline": lambda _: [], "verdicts": lambda _: []}
-    study = replace(cast("Any", EXPERIMENTS["vllm-metrics"]), draw=lambda drawing: seen.append(drawing) or [], **told)
+    reported = {"reduce": lambda _: {"rate": "new"}, "headline": lambda _: [], "verdicts": lambda _: []}
+    study = replace(
+        cast("Any", EXPERIMENTS["vllm-metrics"]), draw=lambda drawing: seen.append(drawing) or [], **reported
+    )
     monkeypatch.setitem(EXPERIMENTS, "vllm-metrics", study)
     Bundle(results, RUN).write_json(
         "summary.json", {"experiment": "vllm-metrics", "run": RUN, "rate": "old", "order": "AB"}
@@ -121,13 +123,13 @@ def test_what_an_older_version_worked_out_is_worked_out_anew(results: Path, monk
 
 
 @pytest.mark.parametrize("has_run", [True, False])
-def test_row_26_an_earlier_run_is_not_drawn_beside_a_later_one(
+def test_row_26_an_earlier_run_is_not_drawn_with_a_later_one(
     results: Path, monkeypatch: pytest.MonkeyPatch, *, has_run: bool
 ) -> None:
     """Its pictures under a later run's JSON were one folder of two runs; they go to the run's own."""
     folder = latest(results, "20260101-000000-vllm-metrics")
-    told = {"reduce": lambda _: {}, "headline": lambda _: [], "verdicts": lambda _: [], "draw": lambda _: []}
-    monkeypatch.setitem(EXPERIMENTS, "vllm-metrics", replace(cast("Any", EXPERIMENTS["vllm-metrics"]), **told))
+    reported = {"reduce": lambda _: {}, "headline": lambda _: [], "verdicts": lambda _: [], "draw": lambda _: []}
+    monkeypatch.setitem(EXPERIMENTS, "vllm-metrics", replace(cast("Any", EXPERIMENTS["vllm-metrics"]), **reported))
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     drawn = redraw(open_run(RUN, results, study_of), client(has_run=has_run))
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
@@ -139,7 +141,7 @@ def test_row_26_an_earlier_run_is_not_drawn_beside_a_later_one(
 
 @pytest.mark.parametrize(("before", "stays"), [("20260101-000000-vllm-metrics", False), (RUN, True)])
 def test_a_run_without_pictures_leaves_none_of_another_run(results: Path, before: str, *, stays: bool) -> None:
-    """`--no-figures` wrote its JSON beside the pictures of the run before."""
+    """`--no-figures` wrote its JSON next to the pictures of the run before."""
     folder = latest(results, before)
     (folder / "notes.txt").write_text("mine")
     assert publish(Bundle(results, RUN), EXPERIMENTS["vllm-metrics"], {"run": RUN}) == folder

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 OWN = {"alertname": "VllmDown", "severity": "critical", "action": "pause", "instance": "a", "run": "r"}
 
 
-def told(labels: dict[str, str], status: str = "firing") -> Alert:
-    """Return an alert as a message tells it."""
+def reported(labels: dict[str, str], status: str = "firing") -> Alert:
+    """Return an alert as a message has it."""
     found = {**alert("VllmDown", "pause", status), "labels": labels}
     return Notification.model_validate_json(json.dumps(body(found))).alerts[0]
 
@@ -38,14 +38,14 @@ def told(labels: dict[str, str], status: str = "firing") -> Alert:
 def test_an_alert_fires_where_prometheus_has_it(labels: dict[str, str], is_true: bool) -> None:
     """Somebody's alert of the same name is not the one that the rules found; external labels come on top of its own."""
     confirm = confirmer(lambda: [{"alertname": "Hop2RagWatchdog", "severity": "none"}, OWN])
-    assert bool(confirm([told(labels)])) is is_true
-    assert bool(confirm([told(labels, "resolved")])) is not is_true
+    assert bool(confirm([reported(labels)])) is is_true
+    assert bool(confirm([reported(labels, "resolved")])) is not is_true
 
 
 def test_row_24_an_alert_without_an_action_is_given_none_by_a_message() -> None:
     """The watchdog always fires: with an action added it would confirm whatever it was made to ask for."""
     own = {"alertname": "Hop2RagWatchdog", "severity": "none"}
-    assert confirmer(lambda: [own])([told({**own, "action": "stop"})]) == []
+    assert confirmer(lambda: [own])([reported({**own, "action": "stop"})]) == []
 
 
 def test_row_24_who_cannot_be_asked_confirms_nothing() -> None:
@@ -55,4 +55,4 @@ def test_row_24_who_cannot_be_asked_confirms_nothing() -> None:
         raise DependencyDownError("Prometheus does not answer.")
 
     with pytest.raises(DependencyDownError):
-        confirmer(silent)([told(OWN)])
+        confirmer(silent)([reported(OWN)])

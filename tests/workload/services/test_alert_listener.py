@@ -36,7 +36,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def said() -> io.StringIO:
-    """What was told."""
+    """What was reported."""
     return io.StringIO()
 
 
@@ -47,7 +47,7 @@ def listener(clock: Clock, said: io.StringIO) -> AlertListener:
 
 
 async def test_a_pause_holds_until_it_is_resolved(listener: AlertListener, said: io.StringIO) -> None:
-    """A repetition is told once, and an alert that only informs holds nothing."""
+    """A repetition is reported once, and an alert that only informs pauses nothing."""
     firing, informing = alert("VllmDown", "pause"), alert("VllmQueueGrowing", "reduce")
     assert await listener.receive(message(firing, informing))
     assert not await listener.receive(message(firing))
@@ -65,8 +65,8 @@ async def test_a_late_message_changes_nothing(listener: AlertListener) -> None:
     assert listener.pausing() == []
 
 
-async def test_an_end_that_was_lost_holds_nothing_for_ever(listener: AlertListener, clock: Clock) -> None:
-    """What fires is told again every five minutes; silence means that it no longer does."""
+async def test_an_end_that_was_lost_pauses_nothing_for_ever(listener: AlertListener, clock: Clock) -> None:
+    """What fires is sent again every five minutes; silence means that it no longer does."""
     await listener.receive(message(alert("VllmDown", "pause")))
     clock.now = FORGET_SECONDS - 1
     assert listener.pausing() == ["VllmDown"]
@@ -75,7 +75,7 @@ async def test_an_end_that_was_lost_holds_nothing_for_ever(listener: AlertListen
 
 
 def test_only_alertmanager_is_heard(listener: AlertListener, tmp_path: Path) -> None:
-    """Whoever else is on the network could hold the load, or let it run into a full pool."""
+    """Any host on the network could pause the load, or let it run into a full pool."""
     token = tmp_path / "token"
     token.write_text("t0ken\n")
     content = body(alert("VllmDown", "pause"))
@@ -88,7 +88,7 @@ def test_only_alertmanager_is_heard(listener: AlertListener, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"\xff\xfe", None])
-def test_without_a_token_nobody_is_heard(listener: AlertListener, tmp_path: Path, content: bytes | None) -> None:
+def test_without_a_token_no_message_is_heard(listener: AlertListener, tmp_path: Path, content: bytes | None) -> None:
     """An empty token would let everybody in."""
     token = tmp_path / "token"
     if content is not None:
@@ -102,12 +102,12 @@ def test_without_a_token_nobody_is_heard(listener: AlertListener, tmp_path: Path
     [("SomebodyElses", "pause"), ("VllmDown", "stop"), ("VllmQueueGrowing", "pause"), ("Hop2RagWatchdog", "stop")],
 )
 async def test_only_the_rules_say_what_holds(listener: AlertListener, name: str, action: str) -> None:
-    """The label comes with the message: whoever may post one would hold the load by any alert."""
+    """The label comes with the message: any sender could pause the load by any alert."""
     await listener.receive(message(alert(name, action)))
     assert listener.pausing() == []
 
 
-async def test_what_prometheus_does_not_tell_holds_nothing(said: io.StringIO, clock: Clock) -> None:
+async def test_what_prometheus_does_not_report_pauses_nothing(said: io.StringIO, clock: Clock) -> None:
     """Alertmanager takes alerts from anybody who reaches it."""
     fires: list[str] = []
     listener = AlertListener(Console(file=said), lambda alerts: [one for one in alerts if one.name in fires], clock)

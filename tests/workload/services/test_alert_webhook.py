@@ -127,18 +127,18 @@ async def test_row_11_a_huge_body_is_refused_before_it_is_read() -> None:
 async def test_a_caller_that_goes_away_in_mid_body_is_a_malformed_message() -> None:
     """It left a traceback in the log of an eight-hour run, each time."""
     caller = Caller()
-    told: list[dict[str, Any]] = []
+    reported: list[dict[str, Any]] = []
 
     async def receive() -> dict[str, Any]:
         return {"type": "http.disconnect"}
 
     async def send(part: Any) -> None:
-        told.append(part)
+        reported.append(part)
 
     headers = [(b"authorization", f"Bearer {TOKEN}".encode()), (b"host", b"127.0.0.1")]
     scope = {"type": "http", "method": "POST", "path": "/alerts", "query_string": b"", "headers": headers}
     await caller.app(scope, receive, send)
-    assert told[0]["status"] == 400
+    assert reported[0]["status"] == 400
     assert caller.received == []
 
 
@@ -169,7 +169,7 @@ def test_whatever_json_comes_it_is_refused_in_order(value: Any) -> None:
 
 @given(st.permutations([alert("VllmDown", "pause"), alert("VllmHung", "pause"), alert("GpuLost", "pause", second=5)]))
 def test_the_key_does_not_depend_on_the_order(alerts: list[dict[str, Any]]) -> None:
-    """The same group told in another order is the same message; another state of one alert is not."""
+    """The same group in another order is the same message; another state of one alert is not."""
     same = message(*sorted(alerts, key=lambda one: str(one["fingerprint"])))
     group = {"groupKey": "g"}
     keys = {Notification.model_validate(body(*order, **group)).key for order in (alerts, alerts[::-1])}
@@ -196,16 +196,16 @@ async def test_row_11_over_a_socket_a_thousand_duplicates_are_one_action(helm: C
         found = await asyncio.gather(*(asyncio.to_thread(flood, 500) for _ in range(4)))
     assert sum(found, Counter()) == {200: 1000, 401: 1000}
     assert bridge.actions() == [("pause", "VllmDown", "taken")]
-    told = {
+    reported = {
         outcome: bridge.registry.get_sample_value("hop2rag_soak_webhook_requests_total", {"outcome": outcome})
         for outcome in REQUESTS
     }
-    assert told == {"accepted": 1, "duplicate": 999, "unauthorized": 1000, "malformed": 0, "too_large": 0}
+    assert reported == {"accepted": 1, "duplicate": 999, "unauthorized": 1000, "malformed": 0, "too_large": 0}
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1:9096", ""])
 async def test_a_page_in_a_browser_is_refused_even_with_the_token(origin: str) -> None:
-    """A browser tells where a page comes from, Alertmanager does not; and no header lets a page read an answer."""
+    """A browser sends a page's origin, Alertmanager does not; and no header lets a page read an answer."""
     caller = Caller()
     answer = await caller.post(json.dumps(GOOD), {**RIGHT, "Origin": origin})
     assert answer.status_code == 403
@@ -241,7 +241,7 @@ async def test_a_name_that_was_made_to_lead_here_is_refused(host: str, status: i
 
 
 async def test_what_cannot_be_confirmed_is_sent_again() -> None:
-    """2xx would tell Alertmanager to forget it for minutes."""
+    """2xx would make Alertmanager forget it for minutes."""
     caller = Caller()
     caller.failure = DependencyDownError("Prometheus does not answer.")
     assert (await caller.post(json.dumps(GOOD))).status_code == 503
@@ -264,7 +264,7 @@ def grafana(stamp: int, *alerts: dict[str, Any]) -> str:
     return json.dumps({**GRAFANA, "groupKey": f"test-{stamp}-{stamp}", "alerts": [{**one, **odd} for one in alerts]})
 
 
-async def test_grafanas_own_alerts_are_understood_and_told_once(helm: Callable[..., Helm]) -> None:
+async def test_grafanas_own_alerts_are_understood_and_reported_once(helm: Callable[..., Helm]) -> None:
     """It calls its version 1; refused with 400 it came again and again, and said so in Grafana's log."""
     bridge = helm()
     first, again = (

@@ -1,4 +1,4 @@
-"""An Alertmanager of our own: configured for the runner, told from somebody else's, and asked for what fires."""
+"""Our own Alertmanager: configured for the runner, distinguished from others, and asked which alerts fire."""
 
 from __future__ import annotations
 
@@ -97,12 +97,12 @@ def test_the_token_is_made_once_and_for_its_owner_alone(tmp_path: Path) -> None:
 
 
 def test_ours_is_reused_and_gets_its_configuration_back(tmp_path: Path) -> None:
-    """`soak` beside `up`: one Alertmanager, told where the webhook is now, and afterwards where it was before."""
+    """`soak` during `up`: one Alertmanager, reloaded with the soak's webhook, and afterwards with the one before."""
     answers: dict[str, tuple[int, str]] = {"/-/reload": (200, ""), "/-/ready": (200, "")}
     with Answers(answers) as server:
         alertmanager = local(tmp_path, server.server_port)
-        told = {"config": {"original": f"credentials_file: {alertmanager.token_file}"}}
-        answers["/api/v2/status"] = (200, json.dumps(told))
+        reported = {"config": {"original": f"credentials_file: {alertmanager.token_file}"}}
+        answers["/api/v2/status"] = (200, json.dumps(reported))
         config = tmp_path / f"alertmanager-{server.server_port}" / "alertmanager.yml"
         config.parent.mkdir()
         config.write_text("of up")
@@ -134,7 +134,7 @@ def test_a_second_soak_waits_for_the_receiver(tmp_path: Path) -> None:
 
 
 def enter(alertmanager: LocalAlertmanager) -> None:
-    """Try to have it; the program is not there, which is told only once it is our turn."""
+    """Try to have it; the program is missing, which is reported only once it is our turn."""
     with pytest.raises(FileNotFoundError):
         alertmanager.__enter__()
 
@@ -169,7 +169,7 @@ def test_a_client_asks_for_what_fires_and_is_heard(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("answer", ["{}", "null", '"text"', "7", "[" * 100_000, "not json"])
-def test_an_answer_of_another_shape_is_told_in_a_line(answer: str) -> None:
+def test_an_answer_of_another_shape_is_reported_in_a_line(answer: str) -> None:
     """Something else on the port, or a proxy's page: the heartbeat asks again, and nothing ends."""
     with Answers({"/api/v2/alerts": (200, answer)}) as server, pytest.raises(DependencyDownError):
         AlertmanagerClient(f"http://127.0.0.1:{server.server_port}", loopback_session()).firing()
@@ -195,7 +195,7 @@ def test_its_password_is_new_with_each_start_and_for_its_owner_alone(tmp_path: P
     assert basic_auth(folder) != (user, password)
 
 
-def test_prometheus_is_told_where_the_password_lies_and_not_what_it_is(tmp_path: Path) -> None:
+def test_prometheus_learns_where_the_password_lies_and_not_what_it_is(tmp_path: Path) -> None:
     """Its configuration can be read over its API by whoever reaches it."""
     alertmanager = local(tmp_path, 9)
     alertmanager._prepare()
@@ -203,9 +203,9 @@ def test_prometheus_is_told_where_the_password_lies_and_not_what_it_is(tmp_path:
     prometheus = LocalPrometheus(binary, tmp_path, loopback_session(), port=8, alertmanager=alertmanager.address)
     prometheus._configure()
     text = (tmp_path / "prometheus-8" / "prometheus.yml").read_text()
-    (told,) = yaml.safe_load(text)["alerting"]["alertmanagers"]
+    (reported,) = yaml.safe_load(text)["alerting"]["alertmanagers"]
     folder = alertmanager.token_file.parent
-    assert told["basic_auth"] == {"username": "hop2rag", "password_file": str(folder / PASSWORD)}
+    assert reported["basic_auth"] == {"username": "hop2rag", "password_file": str(folder / PASSWORD)}
     assert (basic_auth(folder) or ("", "?"))[1] not in text
 
 

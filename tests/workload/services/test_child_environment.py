@@ -1,4 +1,4 @@
-"""What our children are told of the environment: a secret reaches only the program that needs it."""
+"""The environment of our children: a secret reaches only the program that needs it."""
 
 from __future__ import annotations
 
@@ -55,10 +55,10 @@ FOR_ONE = {"HF_TOKEN": ENGINE, "VLLM_API_KEY": ENGINE, "HTTPS_PROXY": DOWNLOAD, 
 
 
 @pytest.mark.parametrize("names", [PLAIN, PYTHON, DOWNLOAD, INSTALLER, ENGINE])
-def test_no_list_hands_on_what_nobody_named(names: tuple[str, ...]) -> None:
+def test_no_list_hands_on_what_was_not_named(names: tuple[str, ...]) -> None:
     """The list is of what is needed: one of what is forbidden would miss the next service's token."""
-    told = child_environment(names, {"PATH": "/bin", **SECRETS})
-    assert not told.keys() & SECRETS.keys()
+    reported = child_environment(names, {"PATH": "/bin", **SECRETS})
+    assert not reported.keys() & SECRETS.keys()
 
 
 @pytest.mark.parametrize(("name", "owner"), FOR_ONE.items())
@@ -92,7 +92,7 @@ def shell(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("shell")
-def test_a_child_that_is_told_nothing_more_has_only_the_plain_ones(tmp_path: Path) -> None:
+def test_a_child_that_is_given_nothing_more_has_only_the_plain_ones(tmp_path: Path) -> None:
     """The default is the short list, so a program that is added later leaks nothing by being forgotten."""
     with ChildProcess(("sleep", "60"), tmp_path / "log") as child:
         assert b"canary" not in environment_of(child)
@@ -101,7 +101,7 @@ def test_a_child_that_is_told_nothing_more_has_only_the_plain_ones(tmp_path: Pat
 
 @pytest.mark.prometheus
 @pytest.mark.usefixtures("shell")
-def test_prometheus_and_alertmanager_are_told_no_secret(tmp_path: Path) -> None:
+def test_prometheus_and_alertmanager_are_given_no_secret(tmp_path: Path) -> None:
     """Every user's alerts and series pass through them; tokens of clouds need not."""
     binary, session = find_alertmanager(cache_dir()), loopback_session()
     hook = "http://127.0.0.1:9/alerts"
@@ -114,7 +114,7 @@ def test_prometheus_and_alertmanager_are_told_no_secret(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("shell")
-def test_the_exporter_is_told_no_secret(tmp_path: Path) -> None:
+def test_the_exporter_is_given_no_secret(tmp_path: Path) -> None:
     """It serves over HTTP what it knows of processes."""
     others = psutil.Process().children()  # what earlier tests of this process have left running, such as a Prometheus
     with start_exporter(None, 1000, tmp_path):
@@ -123,7 +123,7 @@ def test_the_exporter_is_told_no_secret(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("shell")
-def test_grafana_is_told_no_secret_but_its_own(tmp_path: Path) -> None:
+def test_grafana_is_given_no_secret_but_its_own(tmp_path: Path) -> None:
     """Its plugins are other people's code."""
     program = tmp_path / "grafana"
     program.write_text(f"#!{sys.executable}\n{GRAFANA}")
@@ -134,26 +134,26 @@ def test_grafana_is_told_no_secret_but_its_own(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("shell")
-def test_the_engine_is_told_what_is_its_own(tmp_path: Path) -> None:
+def test_the_engine_gets_its_own(tmp_path: Path) -> None:
     """Models run code of strangers where --trust-remote-code is given; a gated model still needs its token."""
     python = tmp_path / "python"
     python.write_text(f'#!/bin/sh\nexec {sys.executable} {STUB} "$@"\n')
     python.chmod(0o700)
     installation = EngineInstallation(python, tmp_path / "model", "stub-model", "0.32.0")
-    for extra, is_told in (((), False), (("--otlp-traces-endpoint", "http://127.0.0.1:4317"), True)):
+    for extra, is_reported in (((), False), (("--otlp-traces-endpoint", "http://127.0.0.1:4317"), True)):
         console = Console(file=io.StringIO())
         launcher = ProcessLauncher(installation, tmp_path / "logs", console, free_port(), extra=extra, key="canary")
         with launcher.start(PROFILES["base"]):
-            told = environment_of(launcher.child)
-        planted = {line.split(b"=")[0].decode() for line in told.split(b"\0") if b"canary" in line}
+            reported = environment_of(launcher.child)
+        planted = {line.split(b"=")[0].decode() for line in reported.split(b"\0") if b"canary" in line}
         assert planted - {"HF_TOKEN", "VLLM_API_KEY", "HTTPS_PROXY"} == (
-            {"OTEL_EXPORTER_OTLP_HEADERS"} if is_told else set()
+            {"OTEL_EXPORTER_OTLP_HEADERS"} if is_reported else set()
         )
 
 
 @pytest.mark.usefixtures("shell")
 @pytest.mark.parametrize("kind", ["version", "inspect", "promtool"])
-def test_what_is_only_asked_something_is_told_no_secret(tmp_path: Path, kind: str) -> None:
+def test_what_is_only_asked_something_is_given_no_secret(tmp_path: Path, kind: str) -> None:
     """A program on PATH, or an interpreter that a user names, runs for a second: long enough to read a token."""
     program = tmp_path / "program"
     seen = tmp_path / "seen"

@@ -117,7 +117,7 @@ def test_an_answer_of_something_else(server: StubGrafana, answer: tuple[int, byt
 
 
 def test_a_time_out_and_a_closed_port() -> None:
-    """Neither may hold a run up for longer than it allows, nor show where it came from."""
+    """Neither may delay a run for longer than it allows, nor show where it came from."""
     with StubGrafana() as server:
         server.seconds = 0.5
         with pytest.raises(GrafanaError, match=r"does not answer \(ReadTimeout\)") as caught:
@@ -143,7 +143,7 @@ def test_what_is_no_png(data: bytes) -> None:
     assert png_size(png(3, 2)) == (3, 2)
 
 
-def test_the_token_is_never_told(server: StubGrafana, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_token_is_never_reported(server: StubGrafana, caplog: pytest.LogCaptureFixture) -> None:
     """Neither the log at its most talkative nor an error repeats it, even where the server does."""
     caplog.set_level(logging.DEBUG)
     grafana = Grafana(server.url, TOKEN)
@@ -197,7 +197,7 @@ def test_windows_and_actions_leave_marks(server: StubGrafana, grafana: Grafana) 
 
 
 def test_a_mark_never_fails_a_run() -> None:
-    """An hour of measurement is worth more than a green bar; one line tells why there is none, not one for each."""
+    """An hour of measurement is worth more than a green bar; one line says why there is none, not one line each."""
     said: list[str] = []
     annotate = annotator(Grafana("http://127.0.0.1:9", TOKEN, timeout_s=0.5), said.append)
     annotate(START, END, "t", ["x"])

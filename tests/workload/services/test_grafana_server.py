@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-# What the server is told, answered as the message of its health.
+# The server's settings, answered as the message of its health.
 STUB = f"""#!{sys.executable}
 import http.server, json, os, sys
 class Health(http.server.BaseHTTPRequestHandler):
@@ -49,7 +49,7 @@ def install(root: Path, text: str = STUB, name: str = "grafana") -> Mapping[str,
 
 
 def test_it_is_started_with_our_folder(tmp_path: Path) -> None:
-    """On loopback alone, provisioned, silent towards the internet, and with a password that nobody else knows."""
+    """On loopback alone, provisioned, silent towards the internet, and with a password that no other program knows."""
     binary = find_grafana_server(install(tmp_path / "grafana"))
     assert binary
     with LocalGrafana(binary, tmp_path, "http://127.0.0.1:9090", port=free_port()) as running:
@@ -67,8 +67,8 @@ def test_it_is_started_with_our_folder(tmp_path: Path) -> None:
         assert running.password_file.read_text() == password
 
 
-def test_every_variable_of_the_provisioning_is_told(tmp_path: Path) -> None:
-    """One that is not told is an empty address or folder, and every panel an error."""
+def test_every_variable_of_the_provisioning_is_reported(tmp_path: Path) -> None:
+    """One that is missing is an empty address or folder, and every panel an error."""
     told = LocalGrafana(GrafanaBinary(("grafana",), tmp_path), tmp_path, "http://127.0.0.1:9090")._environment
     texts = [path.read_text() for path in (asset("grafana") / "provisioning").rglob("*.yml")]
     wanted = {name for text in texts for name in re.findall(r"\$(\w+)", str(yaml.safe_load(text)))}

@@ -75,7 +75,7 @@ READERS = pytest.mark.parametrize("read", [with_httpx, with_requests])
 @READERS
 @pytest.mark.parametrize("encodings", [(), ("gzip",)])
 def test_an_answer_within_the_limit_arrives_whole(read: Callable[[str], bytes], encodings: tuple[str, ...]) -> None:
-    """A gateway may compress what nobody asked it to: that is no fault as long as it is small."""
+    """A gateway may compress without being asked: that is no fault as long as the answer is small."""
     with serving(SMALL, *encodings) as url:
         assert read(url) == SMALL
 

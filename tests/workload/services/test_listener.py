@@ -19,6 +19,6 @@ def test_the_owner_of_a_port_is_found() -> None:
     assert find_listener(port) is None
 
 
-def test_another_users_process_is_told_as_such() -> None:
+def test_another_users_process_is_reported_as_such() -> None:
     """Without root its pid is hidden; the message must not print None."""
     assert str(Listener(None, ())) == "another user's process"

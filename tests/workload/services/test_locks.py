@@ -1,4 +1,4 @@
-"""One load on one engine: an experiment alone, the continuous load while nobody else wants it."""
+"""One load on one engine: an experiment alone, the continuous load while no other command wants it."""
 
 from __future__ import annotations
 
@@ -39,23 +39,23 @@ def test_an_experiment_keeps_the_load_out(tmp_path: Path) -> None:
 
 
 def test_an_experiment_waits_for_the_question_under_way(tmp_path: Path) -> None:
-    """Cut off, it would be a failure that nobody caused; and who waits is told why."""
-    told, held = threading.Event(), threading.Event()
+    """Cut off, it would be a failure without a cause; and the command that waits says why."""
+    reported, held = threading.Event(), threading.Event()
 
     def experiment() -> None:
-        with FileLock(tmp_path).acquire(Requester(say=lambda _: told.set())):
+        with FileLock(tmp_path).acquire(Requester(say=lambda _: reported.set())):
             held.set()
 
     thread = threading.Thread(target=experiment)
     with FileLock(tmp_path).acquire_shared():
         thread.start()
-        assert told.wait(60)
+        assert reported.wait(60)
         assert not held.is_set()
     thread.join(60)
     assert held.is_set()
 
 
-def test_a_killed_experiment_holds_nothing(tmp_path: Path) -> None:
+def test_a_killed_experiment_blocks_nothing(tmp_path: Path) -> None:
     """A file that says "busy" would outlive it, and the load would stay away for ever."""
     command = [sys.executable, "-c", HOLD, str(tmp_path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
@@ -69,7 +69,7 @@ def test_a_killed_experiment_holds_nothing(tmp_path: Path) -> None:
         assert may_ask
 
 
-def test_whoever_comes_second_is_told_whose_it_is(tmp_path: Path) -> None:
+def test_whoever_comes_second_reads_whose_it_is(tmp_path: Path) -> None:
     """Without a name the user is sent to ps: the command, its run, its process and its beginning say what to do."""
     first = Requester("hop2rag soak", "20250131-235959-soak")
     said = list[str]()
@@ -91,7 +91,7 @@ def test_whoever_comes_second_is_told_whose_it_is(tmp_path: Path) -> None:
     assert FileLock(tmp_path).owner() is None
 
 
-def test_a_question_of_the_load_is_told_as_one(tmp_path: Path) -> None:
+def test_a_question_of_the_load_is_reported_as_one(tmp_path: Path) -> None:
     """It has no record: many may share the lock."""
     with FileLock(tmp_path).acquire_shared(), pytest.raises(InUseError, match="a question of `hop2rag load`"):
         FileLock(tmp_path).acquire_now().__enter__()
@@ -149,7 +149,7 @@ def test_a_lock_is_not_a_link(tmp_path: Path) -> None:
     ],
 )
 def test_no_number_in_a_record_ends_with_a_traceback(tmp_path: Path, record: str) -> None:
-    """Whoever waits reads what another release, or a damaged disk, has left under a lock that is held."""
+    """A waiting command reads what another release, or a damaged disk, has left under a held lock."""
     (tmp_path / ".claim").write_text(record)
     with (tmp_path / ".claim").open() as held:
         fcntl.flock(held, fcntl.LOCK_EX)
@@ -168,7 +168,7 @@ def test_a_record_is_one_line_without_escape_sequences(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("argv", "told"),
+    ("argv", "reported"),
     [
         (["/x/hop2rag", "ask", "Who is it?\nTell me."], "hop2rag ask"),
         (["/x/hop2rag", "run", "latency", "--limit", "3"], "hop2rag run latency"),
@@ -177,15 +177,15 @@ def test_a_record_is_one_line_without_escape_sequences(tmp_path: Path) -> None:
         (["/x/hop2rag"], "hop2rag"),
     ],
 )
-def test_a_question_is_told_to_nobody(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, argv: list[str], told: str
+def test_a_question_is_shown_to_no_other_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, argv: list[str], reported: str
 ) -> None:
-    """What somebody asks is theirs; and a long one left no room for the name of who holds the lock."""
+    """A user's question is private; and a long one left no room for the name of the lock's owner."""
     monkeypatch.setattr(sys, "argv", argv)
     with FileLock(tmp_path).acquire_now():
         owner = FileLock(tmp_path).owner()
     assert owner is not None
-    assert owner.command == told
+    assert owner.command == reported
 
 
 def _fails(code: int) -> Any:

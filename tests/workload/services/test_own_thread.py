@@ -28,8 +28,8 @@ async def test_what_is_raised_is_raised() -> None:
         await in_own_thread(int, "seven")
 
 
-async def test_one_who_stops_waiting_stops_nobody() -> None:
-    """A soak that ends cancels what waits; the call ends when it ends, and tells nobody."""
+async def test_one_who_stops_waiting_stops_no_other() -> None:
+    """A soak that ends cancels what waits; the call ends when it ends, and its result is dropped."""
     gate = threading.Event()
     task = asyncio.create_task(in_own_thread(gate.wait, 60))
     await asyncio.sleep(0)

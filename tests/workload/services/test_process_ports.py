@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def test_no_outgoing_connection_gets_one() -> None:
-    """Linux chooses among 32768 to 60999, if nobody has told it otherwise."""
+    """Linux chooses among 32768 to 60999 unless it is configured otherwise."""
     assert free_port() in PORTS
     assert 1024 < min(PORTS) < max(PORTS) < 32768
 

@@ -57,7 +57,7 @@ def test_a_prometheus_that_is_away_is_named(tmp_path: Path) -> None:
 
 
 def test_the_samples_of_an_exporter_elsewhere_are_taken_over(tmp_path: Path) -> None:
-    """The raw log is the record of GPU memory; a run must hold it when the exporter's own has been rotated away."""
+    """The raw log is the record of GPU memory; a run must keep it when the exporter's own has been rotated away."""
     log, run = tmp_path / "raw", tmp_path / "run"
     log.mkdir()
     (log / "nvml_before.csv").write_text("old\n")

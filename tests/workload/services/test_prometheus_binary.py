@@ -1,4 +1,4 @@
-"""Finding Prometheus with stand-in programs: which one is taken, which is refused, and what the user is told."""
+"""Finding Prometheus with stand-in programs: which one is taken, which is refused, and what the user reads."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_an_installed_alertmanager_is_taken_as_it_is(tmp_path: Path, name: str) 
 
 
 def test_an_unpacked_alertmanager_that_cannot_run_is_refused(tmp_path: Path) -> None:
-    """Where user namespaces are forbidden it would die at its start, over a template nobody has heard of."""
+    """Where user namespaces are forbidden it would die at its start, over a template that the user does not know."""
     folder = tmp_path / "prometheus-alertmanager" / "usr" / "bin"
     program(folder / "prometheus-alertmanager", "exit 1")
     program(folder / "amtool", "true")

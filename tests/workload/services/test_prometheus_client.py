@@ -98,7 +98,7 @@ def test_vector_and_scalar_are_samples() -> None:
     ],
 )
 def test_every_unusable_answer_raises(answer: tuple[int, Any], error: type[PrometheusError], says: str) -> None:
-    """An error that became an empty list would be drawn as an empty panel, and nobody would know why."""
+    """An error that became an empty list would be drawn as an empty panel, without a reason."""
     client, _ = client_of(lambda *_: answer)
     with pytest.raises(error, match=says) as caught:
         client.query("x")
@@ -240,7 +240,7 @@ RELOADED = (
 )
 
 
-def test_the_last_reload_is_told() -> None:
+def test_the_last_reload_is_reported() -> None:
     """Prometheus goes on with the old configuration after a refused reload; silence would measure the wrong arm."""
     client, _ = client_of(lambda *_: (200, RELOADED))
     assert client.last_reload() == (1.7e9, False)
@@ -254,14 +254,14 @@ def test_the_last_reload_is_told() -> None:
     [{}, [], None, {"alerts": None}, {"alerts": [7]}, {"alerts": [{"state": "firing"}]}, {"alerts": [{"labels": {}}]}],
     ids=repr,
 )
-def test_what_fires_is_told_or_it_is_no_prometheus(data: Any) -> None:
+def test_what_fires_is_reported_or_it_is_no_prometheus(data: Any) -> None:
     """An odd answer must not pass for "nothing fires": an alert's end would be believed."""
     client, _ = client_of(lambda *_: (200, json.dumps({"status": "success", "data": data}).encode()))
     with pytest.raises(PrometheusError):
         client.firing()
 
 
-def test_only_what_fires_is_told() -> None:
+def test_only_what_fires_is_reported() -> None:
     """A pending alert asks for nothing yet."""
     alerts = [{"state": state, "labels": {"alertname": state}} for state in ("firing", "pending", "inactive")]
     client, _ = client_of(lambda *_: (200, json.dumps({"status": "success", "data": {"alerts": alerts}}).encode()))

@@ -1,4 +1,4 @@
-"""Answers of the right shape that hold what is no number, and answers of the wrong shape: absent, or one line."""
+"""Answers of the right shape without a number, and answers of the wrong shape: absent, or one line."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_what_is_asked_at_the_start_is_checked_too(ask: Callable[[PrometheusClie
         ask(client)
 
 
-def test_a_sample_that_is_no_number_tells_nothing() -> None:
+def test_a_sample_that_is_no_number_says_nothing() -> None:
     """A target may show NaN, and Prometheus keeps it: one made a peak, a mean and every ratio of a report NaN."""
     values = [[1.0, "NaN"], [1.5, "+Inf"], [2.0, "3"]]
     client, _ = client_of(lambda *_: result("matrix", [{"metric": {}, "values": values}]))
@@ -53,12 +53,12 @@ def test_a_sample_that_is_no_number_tells_nothing() -> None:
         client.raw("up", 1, 2)
 
 
-@pytest.mark.parametrize("told", [("NaN", "5"), ("5", "NaN"), ("NaN", "NaN"), ("5", "+Inf")])
-def test_a_counter_that_is_no_number_has_no_delta(told: tuple[str, str]) -> None:
+@pytest.mark.parametrize("reported", [("NaN", "5"), ("5", "NaN"), ("NaN", "NaN"), ("5", "+Inf")])
+def test_a_counter_that_is_no_number_has_no_delta(reported: tuple[str, str]) -> None:
     """It is absent: a hit rate of NaN would be printed, and NaN is no JSON."""
 
     def answer(_: str, form: dict[str, str]) -> tuple[int, Any]:
-        value = told[form["time"] == "20.000"] if form["query"] == "c" else "0"
+        value = reported[form["time"] == "20.000"] if form["query"] == "c" else "0"
         return result("vector", [{"metric": {}, "value": [10, value]}])
 
     client, _ = client_of(answer)

@@ -1,4 +1,4 @@
-"""Escaping of label values: what a file name or an arm name holds can never become PromQL."""
+"""Escaping of label values: no part of a file name or an arm name can become PromQL."""
 
 from __future__ import annotations
 

@@ -109,7 +109,7 @@ def test_an_arm_is_measured_exactly_and_nothing_stays(
 def test_a_start_that_fails_shows_the_end_of_the_log(
     binary: PrometheusBinary, tmp_path: Path, session: requests.Session
 ) -> None:
-    """A damaged or locked data folder is told in Prometheus' own words, with what to do."""
+    """A damaged or locked data folder is reported in Prometheus' own words, with what to do."""
     port = free_port()
     state = tmp_path / f"prometheus-{port}"
     state.mkdir()
@@ -126,7 +126,7 @@ def test_a_port_of_another_program_is_refused(tmp_path: Path, session: requests.
 
 
 def test_the_rendered_configuration_is_absolute_and_keeps_its_time_outs(tmp_path: Path) -> None:
-    """A relative path is sought beside the rendered file, not the rules; a time-out over its interval is fatal."""
+    """A relative path is relative to the rendered file, not the rules; a time-out over its interval is fatal."""
     text = render_config(asset("prometheus/prometheus.yml"), targets=tmp_path, port=1, sample_interval_ms=50)
     config = yaml.safe_load(text)
     jobs = {job["job_name"]: job for job in config["scrape_configs"]}

@@ -99,7 +99,7 @@ def test_an_orderly_end_marks_every_series(prometheus: Callable[[], LocalPrometh
 
 
 def test_the_alerts_stay_the_same_but_for_the_dead() -> None:
-    """A rule that got lost, or another `for`, would be found by nobody until it is needed."""
+    """A lost rule, or another `for`, would go unnoticed until it is needed."""
     texts = [linked(path.read_text(), *bases_of_this_host()) for path in ALERTS]
     shipped = [rule for text in texts for group in yaml.safe_load(text)["groups"] for rule in group["rules"]]
     joined = [
@@ -112,7 +112,7 @@ def test_the_alerts_stay_the_same_but_for_the_dead() -> None:
         assert ("record" in mine) == (mine["expr"] == theirs["expr"])
 
 
-def test_the_dead_are_told_from_the_living(tmp_path: Path) -> None:
+def test_the_dead_are_distinguished_from_the_living(tmp_path: Path) -> None:
     """Whatever other labels there are, without a run, and after a killed process of the same run."""
     (tmp_path / "alerts.yml").write_text(alerts_on_live_targets(ALERTS, 60.0))
     alive, gone = "_x12 0x60", "0x6 _x60"
@@ -141,7 +141,7 @@ def test_the_dead_are_told_from_the_living(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_targets_that_somebody_replaced_are_told_and_left(tmp_path: Path) -> None:
+def test_replaced_targets_are_reported_and_left(tmp_path: Path) -> None:
     """An unknown part was not recorded: that run must not end with 0, nor take the other's targets away."""
     mine, other = TargetFiles(tmp_path), TargetFiles(tmp_path)
     client = LocalPrometheus(find_prometheus(cache_dir()), tmp_path, loopback_session(), port=1).client

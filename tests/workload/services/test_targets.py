@@ -54,7 +54,7 @@ def test_an_arm_replaces_all_targets(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_row_27_prometheus_is_told_where_an_engine_really_is(
+def test_row_27_prometheus_learns_where_an_engine_really_is(
     tmp_path: Path, endpoint: str, address: str, own: dict[str, str]
 ) -> None:
     """Without scheme and path it would scrape another page, or none, and the run would wait for samples in vain."""

@@ -12,7 +12,7 @@ from workload.soak.pace import Ending, Pace
 
 @pytest.mark.parametrize("lost", ["targets", "receiver", None])
 def test_what_is_replaced_ends_the_soak(lost: str | None) -> None:
-    """Seen: held for hours by a heartbeat that went elsewhere, its targets gone, and "finished" with 0."""
+    """Seen: a soak paused for hours by a heartbeat that went elsewhere, its targets gone, and "finished" with 0."""
     pace, checks = Pace(1), list[float]()
 
     async def sleep(seconds: float) -> None:

@@ -48,7 +48,7 @@ def test_the_last_minute_counts_what_ended_in_it(tmp_path: Path) -> None:
 
 
 def test_what_is_not_known_is_not_zero(tmp_path: Path) -> None:
-    """A server that tells no cached tokens has no hit rate; an idle minute has no latency."""
+    """A server that reports no cached tokens has no hit rate; an idle minute has no latency."""
     path = tmp_path / "journal.sqlite"
     with Journal(path, {}) as journal:
         recent = RecentFigures(SoakRecord(path))
@@ -72,7 +72,7 @@ def test_the_line_says_what_holds_the_run() -> None:
 
 
 def test_without_a_terminal_there_is_a_line_a_minute() -> None:
-    """A log of eight hours at one line each two seconds is read by nobody."""
+    """A log of eight hours with a line every two seconds is not read."""
     written = io.StringIO()
     with soak_progress(Console(file=written, width=200, force_terminal=False)) as progress:
         display = Display(progress, 28_800.0, 0.0)

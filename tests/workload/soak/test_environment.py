@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 def test_an_alert_is_kept_with_its_time_and_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hours later nobody finds the minute in the graph; and an alert that flaps must not fill the disk."""
+    """Hours later the minute is hard to find in the graph; and an alert that flaps must not fill the disk."""
     monkeypatch.setattr(environment, "MOST_CAPTURES", 1)
     bundle = Bundle(tmp_path, RUN)
     keep = panel_capture(cast("Any", Silent()), bundle, {"run": RUN, "experiment": "soak", "arm": "base"})
-    told = message(alert("VllmKvCacheNearlyFull", "capture")).alerts[0]
-    assert keep(told, 1_700_000_000.0) == f"kept in {FOLDER}/20231114T221320-VllmKvCacheNearlyFull"
+    reported = message(alert("VllmKvCacheNearlyFull", "capture")).alerts[0]
+    assert keep(reported, 1_700_000_000.0) == f"kept in {FOLDER}/20231114T221320-VllmKvCacheNearlyFull"
     (folder,) = (bundle.folder / FOLDER).iterdir()
     assert {path.suffix for path in folder.iterdir()} == {".png", ".csv", ".json"}
-    assert keep(told, 1_700_000_300.0) == "not kept: there are 1 captures already"
+    assert keep(reported, 1_700_000_300.0) == "not kept: there are 1 captures already"

@@ -1,4 +1,4 @@
-"""Row 13: nobody watches any more; the run is safe within three minutes, and asks what it missed afterwards."""
+"""Row 13: monitoring is gone; the run is paused within three minutes, and asks afterwards what it missed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SAFE_WITHIN_SECONDS = 180.0
 
 
 class Watch:
-    """A heartbeat over servers that live as they are told, on the clock of the steering."""
+    """A heartbeat over servers that live as the test says, on the clock of the steering."""
 
     def __init__(self, bridge: Helm) -> None:
         self.bridge = bridge
@@ -69,7 +69,7 @@ class Watch:
         return safe
 
 
-async def test_an_hour_of_beats_holds_nothing(helm: Callable[..., Helm]) -> None:
+async def test_an_hour_of_beats_pauses_nothing(helm: Callable[..., Helm]) -> None:
     """The watchdog is the same message each time: if repetitions did not count, a run would stop after two minutes."""
     watch = Watch(helm())
     assert await watch.pass_time(3600, beats=True) is None
@@ -77,7 +77,7 @@ async def test_an_hour_of_beats_holds_nothing(helm: Callable[..., Helm]) -> None
 
 
 async def test_row_13_silence_of_the_watchdog_is_safe_in_time(helm: Callable[..., Helm]) -> None:
-    """Rules that are not evaluated, a route that was broken: both servers answer, and nobody watches."""
+    """Rules that are not evaluated, a broken route: both servers answer, and no alert would arrive."""
     watch = Watch(helm())
     await watch.pass_time(300, beats=True)
     safe = await watch.pass_time(200, beats=False)
@@ -87,7 +87,7 @@ async def test_row_13_silence_of_the_watchdog_is_safe_in_time(helm: Callable[...
 
 
 async def test_row_13_a_dead_server_is_noticed_by_itself(helm: Callable[..., Helm]) -> None:
-    """Each of the two, also when the other goes on sending beats that it still holds for true."""
+    """Each of the two, also when the other goes on sending beats that it still believes."""
     for name in ("Prometheus", "Alertmanager"):
         watch = Watch(helm())
         await watch.pass_time(60, beats=True)
@@ -100,7 +100,7 @@ async def test_row_13_a_dead_server_is_noticed_by_itself(helm: Callable[..., Hel
 
 
 async def test_a_short_absence_is_no_loss(helm: Callable[..., Helm]) -> None:
-    """A server that is restarted in half a minute must not hold the run."""
+    """A server that is restarted in half a minute must not pause the run."""
     watch = Watch(helm())
     watch.up["Prometheus"] = False
     assert await watch.pass_time(40, beats=True) is None
@@ -130,7 +130,7 @@ async def test_row_13_on_return_it_asks_what_it_missed_and_wants_a_proof(helm: C
     assert [action for action, _, _ in watch.bridge.actions()] == ["pause", "pause", "lift"]
 
 
-async def test_a_dry_run_is_not_held(helm: Callable[..., Helm]) -> None:
+async def test_a_dry_run_is_not_paused(helm: Callable[..., Helm]) -> None:
     """It writes down that it would have been."""
     watch = Watch(helm(dry_run=True))
     assert await watch.pass_time(200, beats=False) is None

@@ -34,7 +34,7 @@ async def test_every_hold_must_be_lifted() -> None:
 
 
 async def test_the_end_frees_whoever_waits() -> None:
-    """A paused run can be ended; what waits for room or for an arrival must not hold it up."""
+    """A paused run can be ended; what waits for room or for an arrival must not delay it."""
     pace = Pace(1)
     pace.pause("disk")
     waiting = [asyncio.create_task(pace.room()), asyncio.create_task(pace.ends_within(60))]

@@ -14,7 +14,7 @@ from workload.soak.plan import load_plan, seconds_of
     ("text", "seconds"), [("8h", 28_800), ("90m", 5400), ("1h30m", 5400), ("45s", 45), ("1d", 86_400), ("0.5s", 0.5)]
 )
 def test_durations_are_written_as_people_write_them(text: str, seconds: float) -> None:
-    """Nobody types 28800."""
+    """Users type 8h, not 28800."""
     assert load_plan({"duration": text}).duration == seconds
 
 

@@ -89,7 +89,7 @@ async def test_row_06_a_dead_engine_is_started_at_once() -> None:
 
 
 async def test_row_07_a_hung_engine_is_started_after_its_time() -> None:
-    """It lives and its /health is fine; half a minute without one token, and nobody waits for 600 s."""
+    """It lives and its /health is fine; half a minute without one token, and no question waits for 600 s."""
     engine = Engine(answers=False)
     await engine.recovery.check("timeout")
     assert HUNG_SECONDS <= engine.now < 2 * HUNG_SECONDS

@@ -87,10 +87,10 @@ def test_row_23_whatever_is_missing_the_report_is_written(
 
 
 @pytest.mark.usefixtures("laid_out")
-@pytest.mark.parametrize(("table", "told"), [("sample", "samples"), ("action", "actions"), ("segment", "segments")])
-def test_what_is_missing_is_said(soaked: Path, tmp_path: Path, table: str, told: str) -> None:
+@pytest.mark.parametrize(("table", "named"), [("sample", "samples"), ("action", "actions"), ("segment", "segments")])
+def test_what_is_missing_is_said(soaked: Path, tmp_path: Path, table: str, named: str) -> None:
     """No actions, because none were written down, is not "Actions: none"."""
-    assert f"Not recorded: {told}." in verdicts(reported(soaked, tmp_path, f"DROP TABLE {table}").summary)
+    assert f"Not recorded: {named}." in verdicts(reported(soaked, tmp_path, f"DROP TABLE {table}").summary)
 
 
 def test_a_time_that_is_not_known_is_called_that(soaked: Path, tmp_path: Path) -> None:

@@ -155,7 +155,7 @@ async def test_questions_that_do_not_end_are_cancelled_and_counted() -> None:
 
 
 async def test_arrivals_are_counted_whatever_becomes_of_them() -> None:
-    """The offered load is told from the sent one: an arrival in a pause, or without a free slot, is not forgotten."""
+    """The offered load is not the sent one: an arrival in a pause, or without a free slot, is not forgotten."""
     paused = World(stops_after=20)
     paused.pace.pause("VllmDown")
     await paused.send(rate=1.0)

@@ -37,7 +37,7 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[StubVllm]:
 
 
 def test_a_soak_goes_round_the_corpus_and_accounts_for_it(stub: StubVllm, tmp_path: Path) -> None:
-    """More questions than the corpus holds: each lap asks every question once, and every one is accounted for."""
+    """More questions than the corpus has: each lap asks every question once, and every one is accounted for."""
     finished = soak(stub.url, tmp_path, {"questions": 24, "concurrency": 3, "segment": "1s"}, corpus=7)
     rows = read(finished.bundle / "journal.sqlite", "question")
     assert finished.exit_code == 0
@@ -109,7 +109,7 @@ def test_a_soak_that_cannot_begin_says_why_and_leaves_no_report(stub: StubVllm, 
 
 
 def test_an_open_loop_drops_what_it_cannot_hold_and_counts_it(stub: StubVllm, tmp_path: Path) -> None:
-    """Arrivals do not wait: what finds no room is counted as dropped, so the offered load can be told from the sent."""
+    """Arrivals do not wait: what finds no room is counted as dropped, so the offered load is known too."""
     stub.script = lambda _: Turn(seconds=0.1)
     finished = soak(stub.url, tmp_path, {"duration": "2s", "concurrency": 2, "rate": 50.0})
     account = finished.summary["accounting"]
@@ -154,7 +154,7 @@ def test_a_question_that_fails_again_ends_the_run_all_the_same(stub: StubVllm, t
 
 
 def test_row_27_a_store_that_changes_is_noted(stub: StubVllm, tmp_path: Path) -> None:
-    """What is found afterwards is not what was checked; hours of quality and tokens would drift for no reason told."""
+    """The store then is not the one that was checked; hours of quality and tokens would drift without a reason."""
 
     class Growing(StubStore):
         def mark(self) -> Mark:
@@ -171,10 +171,10 @@ def test_a_disk_that_cannot_be_asked_holds_the_run_and_ends_nothing(stub: StubVl
     answers = iter([2**40, OSError(116, "Stale file handle"), OSError(5, "Input/output error")])
 
     def free(_: object) -> int:
-        told = next(answers, 2**40)
-        if isinstance(told, OSError):
-            raise told
-        return told
+        reported = next(answers, 2**40)
+        if isinstance(reported, OSError):
+            raise reported
+        return reported
 
     finished = soak(stub.url, tmp_path, {"duration": "2s"}, free=free)
     rows = read(finished.bundle / "journal.sqlite", "action")

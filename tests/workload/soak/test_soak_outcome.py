@@ -1,4 +1,4 @@
-"""A run that was held or not recorded for a good part says so, and is no success."""
+"""A run that was paused or unrecorded for a good part says so, and does not count as a success."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ class Teller:
     def query(self, promql: str) -> list[Sample]:
         """Answer."""
         self.asked.append(promql)
-        told = self.found.pop(0)
-        if isinstance(told, Exception):
-            raise told
-        return [Sample({}, 0.0, value) for value in told]
+        reported = self.found.pop(0)
+        if isinstance(reported, Exception):
+            raise reported
+        return [Sample({}, 0.0, value) for value in reported]
 
 
 GONE, NOTHING = PrometheusError("gone"), NoDataError("up", None)
 
 
-@pytest.mark.parametrize(("told", "expected"), [([1.0, 0.0], 1), ([0.0], 0), (GONE, None)])
-def test_resets_are_counted_or_not_known(told: Any, expected: int | None) -> None:
+@pytest.mark.parametrize(("reported", "expected"), [([1.0, 0.0], 1), ([0.0], 0), (GONE, None)])
+def test_resets_are_counted_or_not_known(reported: Any, expected: int | None) -> None:
     """A Prometheus that is gone has not said that there were none."""
-    client: Any = Teller(told)
+    client: Any = Teller(reported)
     assert counter_resets(client, "run-1") == expected
     assert counter_resets(None, "run-1") is None
     assert client.asked == ['resets(vllm:prompt_tokens_total{job="vllm",run="run-1"}[31d])']
 
 
 @pytest.mark.parametrize(
-    ("told", "share"),
+    ("reported", "share"),
     [
         ([[100.0], [99.0]], 0.99),
         ([[50.0], [100.0]], 0.5),
@@ -56,9 +56,9 @@ def test_resets_are_counted_or_not_known(told: Any, expected: int | None) -> Non
         ([[100.0], GONE], None),
     ],
 )
-def test_what_was_recorded_is_the_less_of_engine_and_runner(told: list[Any], share: float | None) -> None:
+def test_what_was_recorded_is_the_less_of_engine_and_runner(reported: list[Any], share: float | None) -> None:
     """Absent is nothing recorded; no answer is not known. Neither needs the runner's clock, which may have jumped."""
-    client: Any = Teller(*told)
+    client: Any = Teller(*reported)
     assert recorded_share(client, "run-1", 100.0) == share
     assert all("run-1" in promql and "@" not in promql for promql in client.asked)
     assert recorded_share(None, "run-1", 100.0) is None
@@ -93,7 +93,7 @@ def test_row_23_hours_of_nothing_are_no_success(
     assert found.why == says
 
 
-def test_row_23_a_soak_that_was_held_for_most_of_its_time_says_so(
+def test_row_23_a_soak_that_was_paused_for_most_of_its_time_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The whole of it: the exit code, the sentence, and no hint to go on with what has no time left."""
@@ -127,7 +127,7 @@ def test_row_23_a_soak_whose_every_question_fails_says_so(
     )
 
 
-def test_row_23_a_soak_that_nobody_scraped_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_row_23_a_soak_that_was_not_scraped_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another run had taken its targets: the first soak ended with "finished" and 0, and its panels are empty."""
     monkeypatch.setattr(soak_module, "CHECKPOINT_SECONDS", 0.1)
     with StubVllm() as stub:

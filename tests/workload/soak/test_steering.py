@@ -128,7 +128,7 @@ async def test_each_pause_has_to_be_lifted(helm: Callable[..., Helm]) -> None:
 
 
 async def test_stop_ends_with_its_own_exit_code(helm: Callable[..., Helm]) -> None:
-    """A script must be able to tell a run that alerts stopped from one that finished."""
+    """A script must be able to distinguish a run that alerts stopped from one that finished."""
     bridge = helm()
     await bridge.hear(alert("DiskWritesFailing", "stop"))
     assert bridge.pace.ending == ("stopped by DiskWritesFailing", 6)
@@ -183,7 +183,7 @@ async def test_a_dry_run_writes_down_and_does_nothing(helm: Callable[..., Helm],
 
 
 @pytest.mark.parametrize(
-    "told",
+    "reported",
     [
         alert("SomebodyElsesAlert", "stop"),
         alert("VllmDown", "explode"),
@@ -197,19 +197,19 @@ async def test_a_dry_run_writes_down_and_does_nothing(helm: Callable[..., Helm],
         alert("VllmDown", "pause", run="another-run"),
         alert("VllmDown", "pause", "resolved"),
     ],
-    ids=lambda told: f"{told['labels']['alertname']} {told['labels'].get('action')} {told['status']}",
+    ids=lambda sent: f"{sent['labels']['alertname']} {sent['labels'].get('action')} {sent['status']}",
 )
-async def test_row_12_what_is_not_for_us_does_nothing(helm: Callable[..., Helm], told: dict[str, object]) -> None:
+async def test_row_12_what_is_not_for_us_does_nothing(helm: Callable[..., Helm], reported: dict[str, object]) -> None:
     """Alertmanager may serve others; whatever comes, nothing is done that no rule of ours asks for."""
     bridge = helm()
-    assert await bridge.hear(told)
+    assert await bridge.hear(reported)
     assert (bridge.pace.level, bridge.pace.pauses, bridge.pace.ending) == (8, set(), None)
     assert bridge.actions() == []
     assert not bridge.counted()
 
 
 async def test_row_13_reconciling_finds_what_was_never_delivered(helm: Callable[..., Helm]) -> None:
-    """An alert that begins or ends while the receiver is away is never told to it again."""
+    """An alert that begins or ends while the receiver is away is never sent to it again."""
     bridge = helm()
     await bridge.hear(DOWN)
     firing = {key: value for key, value in HUNG.items() if key != "status"}
@@ -251,7 +251,7 @@ async def test_what_is_remembered_is_bounded(helm: Callable[..., Helm], monkeypa
 
 
 async def test_row_11_a_shuffled_hour_ends_in_the_last_state(helm: Callable[..., Helm]) -> None:
-    """Many alerts, each told several times, in a random order: what fires at the end is what fired last."""
+    """Many alerts, each sent several times, in a random order: what fires at the end is what fired last."""
     chance, bridge = random.Random(11), helm()
     rules = sorted(
         (name, action)
@@ -267,9 +267,9 @@ async def test_row_11_a_shuffled_hour_ends_in_the_last_state(helm: Callable[...,
             messages += [alert(name, action, "resolved", 100 * second)] if ends else []
         if not ends:
             firing[name] = action
-    told = messages * 3
-    chance.shuffle(told)
-    for one in told:
+    reported = messages * 3
+    chance.shuffle(reported)
+    for one in reported:
         await bridge.hear(one)
     assert {found["alert"] for found in bridge.steering.firing().values()} == set(firing)
     await bridge.steering.lift()

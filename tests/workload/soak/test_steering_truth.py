@@ -27,7 +27,7 @@ QUEUE = alert("VllmQueueGrowing", "reduce")
 @pytest.mark.parametrize(
     ("name", "action"), [("VllmQueueGrowing", "reduce"), ("VllmDown", "pause"), ("DiskWritesFailing", "stop")]
 )
-async def test_row_24_what_prometheus_does_not_tell_is_not_done(
+async def test_row_24_what_prometheus_does_not_report_is_not_done(
     helm: Callable[..., Helm], name: str, action: str
 ) -> None:
     """Whoever reaches Alertmanager may post an alert of any name: a page in a browser ended a soak within a second.
@@ -44,7 +44,7 @@ async def test_row_24_what_prometheus_does_not_tell_is_not_done(
     assert bridge.actions() == [(action, name, "taken")]
 
 
-async def test_row_24_an_end_that_prometheus_does_not_tell_lifts_nothing(helm: Callable[..., Helm]) -> None:
+async def test_row_24_an_end_that_prometheus_does_not_report_lifts_nothing(helm: Callable[..., Helm]) -> None:
     """A posted end would let a run send into an engine that is down."""
     bridge = helm(fires={"VllmDown"})
     await bridge.hear(DOWN)
@@ -58,11 +58,11 @@ async def test_row_24_an_end_that_prometheus_does_not_tell_lifts_nothing(helm: C
 
 
 async def test_while_prometheus_is_silent_nothing_is_done_and_nothing_forgotten(helm: Callable[..., Helm]) -> None:
-    """The webhook answers 503, Alertmanager sends again; if the silence lasts the heartbeat holds the run anyway."""
+    """The webhook answers 503, Alertmanager sends again; if the silence lasts, the heartbeat pauses the run anyway."""
     bridge = helm(is_silent=True)
-    for told in (DOWN, QUEUE, alert("DiskWritesFailing", "stop")):
+    for reported in (DOWN, QUEUE, alert("DiskWritesFailing", "stop")):
         with pytest.raises(DependencyDownError):
-            await bridge.hear(told)
+            await bridge.hear(reported)
     assert (bridge.pace.level, bridge.pace.pauses, bridge.pace.ending) == (8, set(), None)
     bridge.is_silent = False
     await bridge.hear(DOWN)
@@ -101,7 +101,7 @@ async def test_what_fires_now_counts_more_than_when_it_began(
 
 
 async def test_a_pause_that_was_forgotten_is_lifted(helm: Callable[..., Helm]) -> None:
-    """A thousand other alerts push it out of what is remembered, and its end is missed: it held the run for ever."""
+    """A thousand other alerts push it out of what is remembered, and its end is missed: it paused the run for ever."""
     bridge = helm()
     await bridge.hear(alert("VllmDown", "pause", instance="first"))
     await bridge.hear(*[alert("VllmKvCacheNearlyFull", "capture", instance=str(number)) for number in range(1100)])
@@ -134,7 +134,7 @@ async def test_row_24_a_storm_is_bounded_and_passes(helm: Callable[..., Helm]) -
 async def test_row_24_no_hold_outlasts_the_patience(
     helm: Callable[..., Helm], hold: str, ending: tuple[str, int] | None
 ) -> None:
-    """A lost heartbeat held a run for ten hours, to the end of its duration. The engine has a patience of its own."""
+    """A lost heartbeat paused a run for ten hours, to the end of its duration. The engine has a patience of its own."""
     bridge = helm()
     bridge.pace.pause(hold)
     bridge.now = 1800.0
@@ -146,7 +146,7 @@ async def test_row_24_no_hold_outlasts_the_patience(
     assert bridge.pace.ending == ending
 
 
-async def test_captures_come_one_at_a_time_and_hold_nobody_up(helm: Callable[..., Helm]) -> None:
+async def test_captures_come_one_at_a_time_and_delay_nothing_else(helm: Callable[..., Helm]) -> None:
     """Eight of a minute each took every thread there was: no question ended, and no checkpoint was written."""
     bridge, gate, running, most = helm(), threading.Event(), [0], [0]
 

@@ -31,7 +31,7 @@ def test_a_planted_share_without_noise_is_returned(share: float) -> None:
 @pytest.mark.parametrize("grows", [False, True])
 @pytest.mark.parametrize("share", [0.0, 0.126, 1.33])
 def test_the_interval_holds_the_truth(share: float, grows: bool) -> None:
-    """A 95 % interval that holds the truth in 80 % of runs would prove things that are not so."""
+    """A 95 % interval that contains the truth in 80 % of runs would prove things that are not so."""
     found = [quadratic_share(TOKENS, sweep(share, 0.02, seed, grows=grows), seed, 399).ci for seed in range(120)]
     assert np.mean([low <= share <= high for low, high in found]) >= 0.89
 

@@ -69,13 +69,13 @@ def test_the_choice_is_within_a_tie_of_the_best(tokens: list[int], seed: int) ->
     assert all(np.isfinite(fit.seconds(x)).all() for fit in growth.fits.values())
 
 
-def test_two_lengths_can_only_tell_a_constant() -> None:
+def test_two_lengths_give_only_a_constant() -> None:
     """A line through two lengths always fits; it is no evidence of growth by itself."""
     growth = fit_growth(np.array([100.0, 100, 100, 200, 200, 200]), np.array([1.0, 1.1, 0.9, 2.0, 2.1, 1.9]))
     assert set(growth.fits) == {"constant"}
 
 
 def test_too_few_calls_are_refused() -> None:
-    """Three points are on some parabola; a smoke run must be told, not fitted."""
+    """Three points are on some parabola; a smoke run must be reported as too short, not fitted."""
     with pytest.raises(ValueError, match="3 token counts"):
         fit_growth(np.array([1.0, 2, 3]), np.array([1.0, 2, 3]))

@@ -30,7 +30,7 @@ PLANTED: dict[str, Callable[[np.random.Generator, tuple[int, int]], NDArray[np.f
 @pytest.mark.parametrize("count", [6, 8, 12, 20])
 @pytest.mark.parametrize("kind", PLANTED)
 def test_row_26_the_interval_covers_a_planted_median(kind: str, count: int) -> None:
-    """At the sizes that runs have: the percentile bootstrap held it in 91 to 95 % and called that 95.
+    """At the sizes that runs have: the percentile bootstrap contained it in 91 to 95 % and called that 95.
 
     The bound allows three standard errors of this simulation and half a point, which the interpolation may be off.
     """
@@ -44,7 +44,7 @@ def test_row_26_the_interval_covers_a_planted_median(kind: str, count: int) -> N
 
 @given(st.integers(MIN_PAIRS, 400))
 def test_the_interval_lies_between_two_that_are_exact(count: int) -> None:
-    """Order statistics hold a median by counting alone; interpolated, the interval may leave neither of its bounds."""
+    """Order statistics bound a median by counting alone; interpolated, the interval must keep both of its bounds."""
     low, high = median_ci(np.arange(1.0, count + 1)) or (0.0, 0.0)
     assert low + high == pytest.approx(count + 1)
     outer = int(low)
@@ -62,7 +62,7 @@ def test_row_26_five_pairs_have_no_interval() -> None:
 
 @pytest.mark.parametrize("count", [6, 8, 12])
 def test_the_interval_of_a_mean_covers_it(count: int) -> None:
-    """F1 and uncached tokens are told as means; a bootstrap of six held them in 86 %."""
+    """F1 and uncached tokens are reported as means; a bootstrap of six contained them in 86 %."""
     held = []
     for values in np.random.default_rng(3).uniform(0, 1, (RUNS, count)):
         interval = mean_ci(values, (0, 1))
@@ -99,7 +99,7 @@ def test_a_question_that_cost_nothing_has_no_ratio() -> None:
     assert (compare({"a": 0.0}, {"a": 5.0})["n"], compare({"a": 0.0}, {"a": 5.0})["change"]) == (0, None)
 
 
-def test_the_number_beside_a_change_is_of_its_pairs() -> None:
+def test_the_number_of_a_change_counts_its_pairs() -> None:
     """Twenty questions of which four have a ratio: "20 questions are too few for an interval" was no reason."""
     a = {str(number): float(number < 4) for number in range(20)}
     found = compare(a, dict.fromkeys(a, 1.0))

@@ -13,7 +13,7 @@ from workload.statistics.percentiles import NEEDED, is_given, percentile, percen
 
 @pytest.mark.parametrize(("p", "least"), [(0.50, 6), (0.95, 59), (0.99, 299)])
 def test_the_smallest_sample_follows_from_the_level(p: float, least: int) -> None:
-    """59 and 299 are what the plan's flags are chosen by; one value fewer must give no interval."""
+    """The README's flags are chosen by 59 and 299; one value fewer must give no interval."""
     assert ranks(least - 1, p) is None
     assert ranks(least, p) is not None
 
@@ -26,7 +26,7 @@ def test_ranks_exist_from_the_smallest_sample_on(n: int, p: float) -> None:
 
 @given(st.integers(6, 400), st.sampled_from([0.5, 0.95, 0.99]))
 def test_ranks_hold_their_level_and_are_closest(n: int, p: float) -> None:
-    """Fewer than 95 % would be a false claim; a pair closer together that also holds would be wasted requests."""
+    """Fewer than 95 % would be a false claim; a closer pair that also suffices would mean wasted requests."""
     pair = ranks(n, p)
     if pair is None:
         return
@@ -67,7 +67,7 @@ def test_twenty_requests_have_a_p95_without_an_interval_and_no_p99() -> None:
 
 @pytest.mark.parametrize(("p", "least"), [(0.5, 1), (0.95, 20), (0.99, 100), (0.05, 20), (0.1, 10), (0.9, 10)])
 def test_a_percentile_is_given_where_a_value_lies_beyond_it(p: float, least: int) -> None:
-    """P95 of one, three or eight questions was printed and drawn; one rule for every place that tells a percentile."""
+    """P95 of one, three or eight questions was printed and drawn; one rule for every place that shows a percentile."""
     assert not is_given(least - 1, p)
     assert is_given(least, p)
     few, enough = range(1, least), range(1, least + 1)
@@ -80,7 +80,7 @@ def test_a_percentile_is_given_where_a_value_lies_beyond_it(p: float, least: int
 
 @pytest.mark.parametrize(("p", "words"), [(0.95, "P95 needs 20"), (0.99, "P99 100")])
 def test_the_words_are_of_the_rule(p: float, words: str) -> None:
-    """What a reader is told to ask for must be what the rule wants."""
+    """The number that a message asks for must be the one that the rule wants."""
     assert words in NEEDED
     least = int(words.rsplit(maxsplit=1)[-1])
     assert is_given(least, p)

@@ -162,7 +162,7 @@ def test_resampled_rates_lie_around_the_rate() -> None:
 
 @pytest.mark.parametrize("requests", [6, 8, 20])
 def test_the_interval_of_few_requests_holds_the_truth(requests: int) -> None:
-    """A bootstrap of 6 requests held it in 86 %; the bound allows four standard errors of this simulation."""
+    """A bootstrap of 6 requests contained it in 86 %; the bound allows four standard errors of this simulation."""
     chance = np.random.default_rng(requests)
     held = []
     for _ in range(400):
@@ -174,7 +174,7 @@ def test_the_interval_of_few_requests_holds_the_truth(requests: int) -> None:
 
 
 def test_five_requests_have_no_interval_and_no_answer_has_none_either() -> None:
-    """Nothing answered is a rate of 0 of which nobody knows how sure it is."""
+    """Without an answer the rate is 0, and its uncertainty is unknown."""
     five = full_level([back_to_back(0, [1, 2, 1, 2, 1])])
     failed = full_level([[Request(place, place + 1, succeeded=False) for place in range(20)]])
     assert five is not None

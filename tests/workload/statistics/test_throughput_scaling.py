@@ -15,7 +15,7 @@ def random_level(concurrency: int, requests: int, mean_seconds: float, seed: int
 
 
 def test_a_planted_efficiency_is_within_its_interval() -> None:
-    """Efficiency is the answer to the concurrency question, so its interval must hold what is true."""
+    """Efficiency is the answer to the concurrency question, so its interval must contain the truth."""
     found = [
         efficiencies([random_level(1, 40, 2.0, seed), random_level(4, 40, 2.5, seed + 1_000)])[1] for seed in range(100)
     ]

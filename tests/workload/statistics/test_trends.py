@@ -53,7 +53,7 @@ def test_the_beginning_is_left_out() -> None:
 
 
 def test_too_little_is_no_trend() -> None:
-    """Three minutes tell nothing about hours, and say so instead of an enormous interval."""
+    """Three minutes say nothing about hours: the result says so instead of giving an enormous interval."""
     times, values = drifting(0.0, n=(MIN_BINS - 1) * MIN_PER_BIN)
     assert trend(times, values, median, 0, 8 * HOUR) is None
     assert trend(times[:0], values[:0], median, 0, 8 * HOUR) is None

@@ -29,7 +29,7 @@ def walls(seconds: Floats, noise: float, runs: int) -> float:
 
 
 def test_a_planted_wall_is_found_where_it_is() -> None:
-    """Knot and ratio must be the planted ones, with intervals that hold them."""
+    """Knot and ratio must be the planted ones, with intervals that contain them."""
     times = np.asarray(WALL + 0.002 * np.random.default_rng(2).standard_normal(len(TOKENS)))
     found = slope_ratio(TOKENS, times)
     assert found.knot_ci[0] <= 4096 <= found.knot_ci[1]

@@ -21,7 +21,7 @@ block_sizes = st.integers(1, 4)
 
 @given(raw_calls, block_sizes)
 def test_an_endless_pool_is_the_reuse_bound(raw: list[tuple[list[int], list[int], str]], block_size: int) -> None:
-    """Two independent ways to the same bound; the live one beside every call uses the other."""
+    """Two independent ways to the same bound; the live one of every call uses the other."""
     index = PrefixIndex(block_size)
     bound = []
     for prompt, output, salt in raw:

@@ -1,4 +1,4 @@
-"""The expectation printed beside a fit must be the model's, not ours."""
+"""The expectation printed with a fit must be the model's, not ours."""
 
 from __future__ import annotations
 

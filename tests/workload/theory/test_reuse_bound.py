@@ -132,7 +132,7 @@ def test_pairwise_sums_are_not_reuse() -> None:
 
 
 def test_a_block_of_nothing_is_refused() -> None:
-    """A block size that the engine did not tell must not turn into an endless loop or a division by zero."""
+    """A block size that the engine did not report must not turn into an endless loop or a division by zero."""
     with pytest.raises(UsageError, match="block of 0 tokens"):
         PrefixIndex(0)
 
@@ -149,7 +149,7 @@ def test_a_capacity_bounds_what_is_remembered_and_never_invents_a_hit(prompts: l
 
 
 def test_the_end_of_a_prompt_is_forgotten_before_its_beginning() -> None:
-    """As vLLM evicts: a beginning without its end still serves, an end without its beginning serves nobody."""
+    """As vLLM evicts: a beginning without its end still serves, an end without its beginning serves no prompt."""
     index = PrefixIndex(2, 3)
     index.observe([1, 1, 2, 2, 3, 3])
     index.observe([9, 9])

@@ -53,7 +53,7 @@ def bound_of(calls: list[AgentCall], block_size: int, *, by_question: bool) -> i
 
 @given(agent_calls, st.integers(1, 4))
 def test_the_bounds_are_those_of_the_live_index(calls: list[AgentCall], block_size: int) -> None:
-    """The table and the number beside every live call must be one and the same bound."""
+    """The table and the number of every live call must be one and the same bound."""
     total, _ = reuse_structure(calls, block_size)
     assert total["reusable_tokens"] == bound_of(calls, block_size, by_question=False)
     assert total["within_request_tokens"] == bound_of(calls, block_size, by_question=True)
@@ -132,6 +132,6 @@ def test_the_picture_holds_shares_of_every_pair(calls: list[AgentCall]) -> None:
 
 
 def test_an_impossible_block_size_is_refused() -> None:
-    """Zero comes from an engine that did not tell its block size; it must not divide."""
+    """Zero comes from an engine that did not report its block size; it must not divide."""
     with pytest.raises(UsageError, match="0 tokens"):
         reuse_structure([], 0)
