@@ -65,7 +65,7 @@ def test_every_experiments_command_is_accepted() -> None:
 
 
 def test_the_plan_is_mapped_to_the_same_commands() -> None:
-    """`docs/plan.md` maps the plan's commands to the README's, each once."""
+    """`docs/plan.md` maps to the README's commands, each once."""
     block = README.split("## Experiments")[1].split("```sh\n")[1].split("```")[0]
     plan = (ROOT / "docs" / "plan.md").read_text()
     assert sorted(re.findall(r"`(hop2rag run [^`]+)`", plan)) == sorted(block.splitlines())

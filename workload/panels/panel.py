@@ -83,7 +83,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture under the plan's file name."""
+    """A picture under the file name that users know."""
 
     file: str
     title: str

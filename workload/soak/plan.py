@@ -61,7 +61,7 @@ class SoakPlan(BaseModel):
 
 
 def load_plan(flags: dict[str, Any]) -> SoakPlan:
-    """Return the plan for the given flags.
+    """Return a soak's plan for the given flags.
 
     Raises:
         UsageError: a value is out of range; the message names the flag and what is allowed.

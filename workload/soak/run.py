@@ -106,7 +106,7 @@ def run_soak(
 
 
 def resumed(now: Settings, plan: SoakPlan, run: str) -> tuple[Settings, SoakPlan]:
-    """Return the settings and the plan of a soak to resume; only addresses and what watches it may differ.
+    """Return a soak's settings and plan to resume it with; only addresses and what watches it may differ.
 
     Raises:
         UsageError: there is no such run, it is not a soak, or its manifest is damaged or names other files.
