@@ -121,8 +121,8 @@ def steer(world: World, script: Callable[[], None]) -> None:
         finally:
             os.kill(os.getpid(), signal.SIGINT)
 
-    with ThreadPoolExecutor(max_workers=1) as beside:
-        scripted = beside.submit(run)
+    with ThreadPoolExecutor(max_workers=1) as script_thread:
+        scripted = script_thread.submit(run)
         try:
             finished = world.whole.run()
         finally:

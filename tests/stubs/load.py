@@ -180,12 +180,12 @@ def run_of(
             text = {"call": row["id"], "messages": messages, "reply": reply, "prompt_ids": b"", "output_ids": b""}
             journal.insert("call_text", text)
     at = np.array([START])
-    held = [
+    in_use = [
         Series({"gpu": gpu, "pid": str(pid)}, at, np.ones(1))
         for gpu, pids in (pids_by_gpu or {}).items()
         for pid in pids
     ]
-    processes = {"nvml_process_memory_bytes": held} if held else {}
+    processes = {"nvml_process_memory_bytes": in_use} if in_use else {}
     client = StoredSeries(engine_lines(rows) | processes | dict(series or {}), increases or {})
     window = Window(arm="base", block=0, point="c1", segment=0, start=START - 1, end=rows.end + 1)
     engine = {
