@@ -16,7 +16,7 @@ MAX_CONFIG_BYTES = 1024 * 1024
 def check_file(path: Path, remedy: str, most_bytes: int | None = MAX_CONFIG_BYTES) -> None:
     """Refuse anything but a plain file: opening a FIFO blocks until something writes to it, and a device has no end.
 
-    `remedy` tells the user what to do; `most_bytes` is the largest size allowed, None for any.
+    `remedy` ends the message; `most_bytes` is the largest size allowed, None for any.
 
     Raises:
         UsageError: the file is missing, not a plain file, or too large.

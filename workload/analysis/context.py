@@ -1,4 +1,4 @@
-"""How the time of a call grows with its context: prefill and decode apart, each with what was to be expected."""
+"""How the time of a call grows with its context, for prefill and for decode, each with the expected growth."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Points = tuple["NDArray[np.float64]", "NDArray[np.float64]"]
 
 
 class Physics(TypedDict, total=False):
-    """What the model's config says before anything is measured, or only why it says nothing, `unknown`."""
+    """What the model's config implies before any measurement, or only the reason why nothing, `unknown`."""
 
     unknown: str
     linear_flops_per_token: int
@@ -39,10 +39,10 @@ class Physics(TypedDict, total=False):
 
 
 class GrowthFit(TypedDict, total=False):
-    """How seconds grow with tokens. Only `calls` and `lengths` are there if nothing fits, and `unknown` says why.
+    """How seconds grow with tokens. If nothing fits, it has only `calls`, `lengths` and the reason, `unknown`.
 
     Attributes:
-        calls, lengths: the calls, and their distinct lengths.
+        calls, lengths: the numbers of calls and of their distinct lengths.
         tokens, seconds: the shortest and the longest length, and the fit there.
         quadratic_share: the quadratic term over the linear one at the longest length, with its interval;
             `no_quadratic_share` says why it is None.
@@ -78,14 +78,13 @@ def prefill_points(calls: Iterable[Row]) -> Points:
     Cached tokens are not computed; against all prompt tokens a warm call would look fast for its length.
     """
     known = ("prompt_tokens", "cached_tokens", "ttft_seconds")
-    told = [row for row in calls if row["outcome"] == "ok" and all(row[name] is not None for name in known)]
-    uncached = [(row["prompt_tokens"] - row["cached_tokens"], row["ttft_seconds"]) for row in told]
-    found = [(tokens, seconds) for tokens, seconds in uncached if tokens > 0]
-    return _columns(found)
+    rows = [row for row in calls if row["outcome"] == "ok" and all(row[name] is not None for name in known)]
+    uncached = [(row["prompt_tokens"] - row["cached_tokens"], row["ttft_seconds"]) for row in rows]
+    return _columns([(tokens, seconds) for tokens, seconds in uncached if tokens > 0])
 
 
 def decode_points(calls: Iterable[Row]) -> Points:
-    """Return the mean context while a call decoded, and its seconds a token after the first: shape (n,) each."""
+    """Return the mean context while a call decoded, and its seconds per token after the first: shape (n,) each."""
     found = [
         (
             call["prompt_tokens"] + call["completion_tokens"] / 2,
@@ -98,7 +97,7 @@ def decode_points(calls: Iterable[Row]) -> Points:
 
 
 def physics_of(config: Mapping[str, Any]) -> Physics:
-    """Return what the model's config says."""
+    """Return what the model's config implies."""
     try:
         cost, kv_bytes = prefill_cost(config), kv_bytes_per_token(config)
     except UsageError as error:
@@ -112,16 +111,16 @@ def physics_of(config: Mapping[str, Any]) -> Physics:
 
 
 def expected_share(physics: Physics, tokens: float) -> float | None:
-    """Return the quadratic term over the linear one of a prefill of `tokens`, by the config; None if it is unknown."""
+    """Return the quadratic over the linear term of a prefill of `tokens`, by the config; None if it is unknown."""
     if "unknown" in physics:
         return None
     return physics["quadratic_flops"] * tokens / physics["linear_flops_per_token"]
 
 
 def growth_of(points: Points, physics: Physics | None = None) -> GrowthFit:
-    """Return the shape of seconds against tokens, how quadratic it is, and whether it has a wall.
+    """Return the shape of seconds against tokens, its quadratic share, and whether it has a wall.
 
-    `physics`, of a prefill, adds the expected quadratic share and the power.
+    The `physics` of a prefill adds the expected quadratic share and the power.
     """
     tokens, seconds = points
     found: GrowthFit = {"calls": len(tokens), "lengths": len(np.unique(tokens))}
@@ -175,7 +174,7 @@ def _wall(tokens: NDArray[np.float64], seconds: NDArray[np.float64], growth: Gro
 def fit_band(points: Points, fit: Fit, at: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the 95 % band of a fitted shape at the lengths `at`, shape (2, len(at)), by the wild bootstrap.
 
-    The knot of a hinge is kept, so its band is too narrow beside the knot.
+    The knot of a hinge is fixed, so its band is too narrow near the knot.
     """
     tokens, seconds = points
     scale = tokens.max()
@@ -187,7 +186,7 @@ def fit_band(points: Points, fit: Fit, at: NDArray[np.float64]) -> NDArray[np.fl
 
 
 def onset(calls: Iterable[Row], affected: Iterable[bool]) -> int | None:
-    """Return the shortest prompt, in tokens, of the calls that were affected; None if none was."""
+    """Return the shortest prompt, in tokens, of the affected calls; None if there are none."""
     found = [call["prompt_tokens"] for call, is_affected in zip(calls, affected, strict=True) if is_affected]
     return min((tokens for tokens in found if tokens is not None), default=None)
 

@@ -1,4 +1,4 @@
-"""What flags change inside the engine, where device memory shows nothing: KV pool, peak usage, inter-token latency."""
+"""Effects of flags inside the engine that device memory does not show: KV pool, peak usage, inter-token latency."""
 
 from __future__ import annotations
 

@@ -32,11 +32,11 @@ Phase = Literal["retrieval", "generation", "neither"]
 
 
 class Spread(TypedDict, total=False):
-    """Number, extremes, mean, median and percentiles of samples, and how many values differ; without samples `n` only.
+    """Number, extremes, mean, median and percentiles of samples, and how many values differ; without samples only `n`.
 
-    The two percentiles are None where the values are too few for them. Of a node it also has the number and the seconds
-    of its visits, of a phase the number of its stretches and of those that were long enough to be sampled;
-    of fragmentation what token counts predict, and why it was not measured.
+    A percentile is None if the values are too few for it. For a node it also has the number and the seconds of its
+    visits; for a phase the number of its stretches, and of those that were long enough to be sampled; for
+    fragmentation the value that token counts predict, and why it was not measured.
     """
 
     n: int
@@ -92,7 +92,7 @@ class KvOfHop(TypedDict):
 
 
 def spread(values: NDArray[np.float64]) -> Spread:
-    """Return the spread of values, shape (n,); NaN is no value."""
+    """Return the spread of values, shape (n,), without NaN."""
     values = values[~np.isnan(values)]
     if not values.size:
         return {"n": 0}

@@ -1,4 +1,4 @@
-"""What each experiment's summary holds: `reduce` returns it, and tables, verdicts and pictures read it."""
+"""The summary of each experiment: `reduce` returns it, and tables, verdicts and pictures read it."""
 
 from __future__ import annotations
 

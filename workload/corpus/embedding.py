@@ -92,7 +92,7 @@ def on_one_thread() -> Iterator[None]:
     """Keep torch's CPU work in the block on one thread.
 
     A short text gains nothing from more, and each of its many small steps ends only when all threads have had a core.
-    Beside an engine that keeps the cores busy a query took 0.55 s in some runs, not 0.02 s (2 cores, vLLM on the CPU).
+    Next to an engine that keeps the cores busy, a query took 0.55 s in some runs, not 0.02 s (2 cores, vLLM on CPU).
     """
     import torch  # noqa: PLC0415 - seconds to import, and not every command embeds
 

@@ -81,7 +81,7 @@ def build(
                 require_memory(persist_dir, collection, index_bytes(len(wanted), embedder.dimension))
                 manifest_path(persist_dir, collection).unlink(missing_ok=True)
                 target = target_collection(client, collection, mark)
-                if target.count():  # an interrupted build may have left a vector index that crashes who opens it
+                if target.count():  # an interrupted build may have left a vector index that crashes its reader
                     probe(persist_dir, collection)
                 fill(target, wanted, embedder, min(batch_size, client.get_max_batch_size()), progress)
                 _require_all(target, wanted, persist_dir)

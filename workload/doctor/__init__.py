@@ -1,1 +1,1 @@
-"""`hop2rag doctor`: what stands between this project and its figures, and what to do about it."""
+"""`hop2rag doctor`: finds the faults that would leave panels empty, each with its remedy."""

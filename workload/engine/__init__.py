@@ -1,1 +1,1 @@
-"""vLLM: its installation, the flags of each arm, what a running server tells about itself, starting and attaching."""
+"""vLLM: its installation, the flags of each arm, the facts a running server reports, starting and attaching."""

@@ -58,7 +58,7 @@ class AttachLauncher:
 
         Raises:
             UsageError: it does not, or does not show that it does; with the command that starts the right one.
-            DependencyDownError: it is unreachable, hangs, or is no vLLM.
+            DependencyDownError: it is unreachable, hangs, or is not vLLM.
         """
         engine = self._wait_for(profile)
         self.console.print(f"Attached to vLLM {engine.facts.version} ({profile.name}) on {self.endpoint}")

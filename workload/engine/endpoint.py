@@ -62,7 +62,7 @@ def parse_endpoint(text: str, resolve: Callable[[str], list[str]] = resolve) -> 
 def check_url(text: str, given_by: str, resolve: Callable[[str], list[str]] = resolve) -> str:
     """Return a server's address, its host in lower case, without a trailing slash; `given_by` names its flag.
 
-    A path is kept, because a gateway may tell its servers apart by it; so is a port, which defaults to the scheme's.
+    A path is kept, because a gateway may distinguish its servers by it; so is a port, which defaults to the scheme's.
 
     Raises:
         UsageError: it is not a plain http(s) URL, has credentials, or resolves to a link-local or metadata address.

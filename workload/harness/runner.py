@@ -160,7 +160,7 @@ class Runner:
             mine = asked[: questions_at(point, self.settings.load.limit)]
             measured.append(await measurement.point(point, mine, warm_up, title))
             self.bundle.note(measured=[part.as_dict() for part in measured])
-            # In a thread: a Grafana that hangs must not hold up the servers that run in this loop.
+            # In a thread: a Grafana that hangs must not delay the servers that run in this loop.
             await asyncio.to_thread(mark_window, self.annotate, measurement.labels, measured[-1].window)
         await measurement.timelines()
 

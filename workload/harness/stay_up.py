@@ -103,9 +103,9 @@ class Stack:
 
         While `hop2rag load` runs, that has both itself and the engine scraped.
         """
-        if who := wanted(self.cache, self.launcher.port).owner():
+        if owner := wanted(self.cache, self.launcher.port).owner():
             if "engine" in self.up_state.children:
-                self.console.print(f"The engine is stopped for {who}.", highlight=False)
+                self.console.print(f"The engine is stopped for {owner}.", highlight=False)
                 self._stop_engine()
         elif "engine" not in self.up_state.children:
             with suppress(InUseError), self.engine_used.acquire_now(self.by):

@@ -58,7 +58,7 @@ def read_token(environ: Mapping[str, str] = os.environ) -> str:
 
 
 def no_marks(start: float, end: float | None, text: str, tags: Sequence[str]) -> None:
-    """Write no annotation: there is no Grafana."""
+    """Do nothing: there is no Grafana to annotate."""
 
 
 def annotator(grafana: Grafana | None, say: Callable[[str], None]) -> Annotate:

@@ -1,1 +1,1 @@
-"""What runs beside the load: Prometheus, Alertmanager, Grafana, the exporter's process."""
+"""The services that run next to the load: Prometheus, Alertmanager, Grafana, the exporter's process."""

@@ -29,7 +29,7 @@ PASSWORD_BYTES = 24
 
 @dataclass(frozen=True)
 class GrafanaBinary:
-    """The command that starts the server, and the folder that holds its pages and defaults."""
+    """The command that starts the server, and the folder with its pages and defaults."""
 
     command: tuple[str, ...]
     home: Path
@@ -38,7 +38,7 @@ class GrafanaBinary:
 def find_grafana_server(environ: Mapping[str, str] = os.environ) -> GrafanaBinary | None:
     """Return the Grafana on PATH; None if there is none, or its folder is not found.
 
-    Its folder is GF_PATHS_HOME, else the one that holds the binary's `bin`, else where packages put it.
+    Its folder is GF_PATHS_HOME, else the parent of the binary's `bin`, else the folder that packages use.
     """
     path = environ.get("PATH", "")
     if found := shutil.which("grafana", path=path):

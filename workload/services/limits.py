@@ -1,7 +1,7 @@
 """Limits the size and the duration of answers, against a server that floods or drips.
 
 The time-outs of `requests` and `httpx` apply to each read, not to the whole answer, and neither limits its size. A
-compressed answer is counted as it is after decompression: a thousandth of the limit may unpack to all of it.
+compressed answer counts by its size after decompression, which may be a thousand times that on the wire.
 
 Clients trust the system's authorities, or those in the file that SSL_CERT_FILE names, as Prometheus does.
 """

@@ -25,7 +25,7 @@ LOSES_SAMPLES = ((2, 52, 0), (2, 53, 1))
 DOWNLOAD_TIMEOUT_SECONDS = 300
 REMEDY = (
     "Install Prometheus (2.42 or later, not 2.52.0 to 2.53.1) with promtool on PATH, "
-    f"or set {FOLDER_VARIABLE} to the folder that holds both."
+    f"or set {FOLDER_VARIABLE} to the folder with both."
 )
 ALERTMANAGER_REMEDY = "Install Alertmanager (0.25 or later) with amtool on PATH."
 PROMETHEUS = ("prometheus", "promtool")
@@ -62,7 +62,7 @@ def find_prometheus(cache: Path, environ: Mapping[str, str] = os.environ) -> Pro
     """
     if folder := environ.get(FOLDER_VARIABLE):
         if not (pair := _pair(folder, *PROMETHEUS)):
-            raise MissingPartError(f"{FOLDER_VARIABLE}={folder} does not hold prometheus and promtool.", REMEDY)
+            raise MissingPartError(f"{FOLDER_VARIABLE}={folder} does not contain prometheus and promtool.", REMEDY)
     elif not (pair := _pair(environ.get("PATH", ""), *PROMETHEUS)):
         pair = _debian_pair("prometheus", cache, PROMETHEUS, REMEDY)
     version = _read_version(pair[0])
@@ -108,7 +108,7 @@ def _debian_pair(package: str, cache: Path, names: tuple[str, str], remedy: str)
         _unpack_debian_package(package, unpacked, remedy)
         pair = _pair(path, *names)
     if not pair:
-        raise MissingPartError(f"Debian's package {package} does not hold {' and '.join(names)}.", remedy)
+        raise MissingPartError(f"Debian's package {package} does not contain {' and '.join(names)}.", remedy)
     return pair
 
 

@@ -51,7 +51,7 @@ def render_config(
     """Return `template` for this host: absolute paths of rules and targets, our own port, the interval of vllm-fast.
 
     Args:
-        template: the shipped `prometheus.yml`; its rule files lie beside it.
+        template: the shipped `prometheus.yml`; its rule files are in the same folder.
         targets: the folder of the `file_sd` files.
         port: where Prometheus itself listens.
         sample_interval_ms: the interval and time-out of vllm-fast.
@@ -136,7 +136,7 @@ class LocalPrometheus(SharedServer):
             str(binary.prometheus),
             f"--config.file={self._config}",
             f"--web.listen-address={self.address}",
-            # No page of another origin may read what is measured; the default lets every one.
+            # No page of another origin may read the data; by default every page may.
             "--web.cors.origin=^$",
             f"--storage.tsdb.path={self._folder / 'data'}",
             f"--storage.tsdb.retention.time={retention}",

@@ -24,7 +24,7 @@ class ServerPort:
     """A port of this host, reserved for a server of ours.
 
     Args:
-        cache: the folder that holds the locks of all our commands.
+        cache: the folder with the locks of all our commands.
 
     Attributes:
         owner: the other process that owned the port at the last `take`; None if there was none.

@@ -42,7 +42,7 @@ class SoakEnvironment:
         alertmanager: sends the alerts; None if no alert steers.
         capture: captures the panels of an alert, see `panel_capture`.
         mark: marks an action in the dashboards: seconds since the epoch, alert, action. Never raises.
-        free: returns the free space of the disk that holds the results, in bytes.
+        free: returns the free space of the results' disk, in bytes.
     """
 
     launcher: Launcher

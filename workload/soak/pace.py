@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 ENGINE, HEARTBEAT, DISK = "engine", "heartbeat", "disk"
 """The names of the pauses that no alert causes."""
 
-MOST_HELD_SHARE = LEAST_RECORDED_SHARE = 0.5
+MOST_PAUSED_SHARE = LEAST_RECORDED_SHARE = 0.5
 LEAST_ANSWERED_SHARE = 0.5
 """A question has at most two attempts, so below this share some questions were never answered."""
 
@@ -130,20 +130,21 @@ class Pace:
 
 
 def judge(
-    ending: Ending, held_share: float | None, recorded_share: float | None, answered_share: float | None
+    ending: Ending, paused_share: float | None, recorded_share: float | None, answered_share: float | None
 ) -> Ending:
     """Return the ending, with an exit code if most of the run was paused, not recorded or not answered.
 
     Args:
         ending: how the run ended; one with an exit code is returned unchanged.
-        held_share: the share of its time in which it was paused; None if that was not recorded.
+        paused_share: the share of its time in which it was paused; None if that was not recorded.
         recorded_share: the share of its time that Prometheus recorded; None if that is not known.
         answered_share: the share of its ended attempts that were answered; None if no attempt ended.
     """
     if ending.exit_code:
         return ending
-    if held_share is not None and held_share > MOST_HELD_SHARE:
-        return Ending(f"{ending.why}, but paused for {percent(held_share)} of its time", StoppedByAlertError.exit_code)
+    if paused_share is not None and paused_share > MOST_PAUSED_SHARE:
+        why = f"{ending.why}, but paused for {percent(paused_share)} of its time"
+        return Ending(why, StoppedByAlertError.exit_code)
     if recorded_share is not None and recorded_share < LEAST_RECORDED_SHARE:
         why = f"{ending.why}, but Prometheus recorded only {percent(recorded_share)} of its time"
         return Ending(why, DependencyDownError.exit_code)

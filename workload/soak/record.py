@@ -75,7 +75,7 @@ class SoakRecord:
             return None
         return [dict(row) for row in self.rows(f"SELECT {columns} FROM {name} ORDER BY {order}")]  # noqa: S608
 
-    def held_share(self) -> float | None:
+    def paused_share(self) -> float | None:
         """Return the share of the samples, one every two seconds, in which the run was paused; None without samples."""
         samples = self.table("sample", "avg(is_held) AS share", "1")
         return samples[0]["share"] if samples else None

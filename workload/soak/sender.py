@@ -24,7 +24,7 @@ FINISHED = "finished"
 
 @dataclass
 class SoakTally(Tally):
-    """What became of the questions: scheduled = sent + dropped + paused, sent = ok + failed + cancelled.
+    """How the questions ended: scheduled = sent + dropped + paused, sent = ok + failed + cancelled.
 
     Attributes:
         paused: arrivals of an open loop during a pause.

@@ -244,7 +244,7 @@ class SoakSession:
         status = {0: "finished", 6: "stopped"}.get(ending.exit_code, "interrupted")
         point = read_checkpoint(self.bundle)
         recorded = recorded_share(self._scraper, self.bundle.run_id, point.elapsed_seconds if point else 0.0)
-        ending = judge(ending, record.held_share(), recorded, record.answered_share())
+        ending = judge(ending, record.paused_share(), recorded, record.answered_share())
         self.bundle.note(status=status, why=ending.why, finished=datetime.now(UTC).isoformat(timespec="seconds"))
         summary = {
             "status": status,

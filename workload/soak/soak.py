@@ -36,7 +36,7 @@ LOW_BYTES = 150 * 1024 * 1024
 
 
 def free_bytes(bundle: Bundle) -> int:
-    """Return the free space of the disk that holds the run's results."""
+    """Return the free space of the disk with the run's results, in bytes."""
     space = os.statvfs(bundle.folder)
     return space.f_bavail * space.f_frsize
 

@@ -1,4 +1,4 @@
-"""Summarises a soak: what became of its questions, what drifted, which actions the alerts caused."""
+"""Summarises a soak: how its questions ended, which quantities drifted, which actions the alerts caused."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def summarise(record: SoakRecord) -> dict[str, Any]:
         "trends": {
             name: asdict(found) if found else None for name, found in _trends(record, samples or [], start, end).items()
         },
-        "held_share": record.held_share(),
+        "held_share": record.paused_share(),
         "actions": actions or [],
         "segments": [{**row, "summary": _summary(record, row)} for row in segments or ()],
         "not_recorded": [

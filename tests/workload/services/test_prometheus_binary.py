@@ -65,7 +65,7 @@ def test_their_neighbours_are_accepted(tmp_path: Path, version: str) -> None:
 
 def test_a_named_folder_without_the_programs_is_an_error(tmp_path: Path) -> None:
     """Falling back would run another Prometheus than the one asked for."""
-    with pytest.raises(MissingPartError, match=r"does not hold prometheus and promtool"):
+    with pytest.raises(MissingPartError, match=r"does not contain prometheus and promtool"):
         find_prometheus(tmp_path, os.environ | {"HOP2RAG_PROMETHEUS": str(tmp_path)})
 
 

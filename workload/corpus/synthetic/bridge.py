@@ -1,4 +1,4 @@
-"""Bridge questions: the subject's passage names a second entity, and only that entity's passage holds the answer."""
+"""Bridge questions: the subject's passage names a second entity, and only that entity's passage has the answer."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def _blanks(subject: Entity) -> dict[str, str]:
 
 
 def _needs_both(world: World, subject: Entity, bridge: Entity, answer: str) -> bool:
-    """No passage that names the subject may hold the answer, the bridge's own included: one search must not do."""
+    """Return whether no passage that names the subject has the answer or is the bridge's: one search must not do."""
     wanted = re.compile(rf"\b{re.escape(answer)}\b")
     readable = [world.passages[title].paragraph for title in world.named_in[subject.name]]
     given_away = any(wanted.search(paragraph.text) or wanted.search(paragraph.title) for paragraph in readable)
