@@ -1,6 +1,6 @@
 """Turns the packaged SmolLM2 GGUF into a Hugging Face folder; run as a script by the engine's own interpreter.
 
-It imports nothing of this project: the engine's environment has `gguf`, `transformers` and the model, but not us.
+It imports nothing of this project: the engine's environment holds `gguf`, `transformers` and the model, and not us.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ TOP_NAMES = {"token_embd": "model.embed_tokens", "output_norm": "model.norm"}
 
 
 def find_gguf() -> Path:
-    """Return the GGUF file of the model package without importing the package, which requires `llm`.
+    """Return the one GGUF file of the model package, found without importing the package (it wants `llm`).
 
     Raises:
-        FileNotFoundError: the package is not installed in this interpreter, or does not contain exactly one GGUF file.
+        FileNotFoundError: the package is not installed in this interpreter, or holds no single GGUF.
     """
     spec = importlib.util.find_spec(MODEL_PACKAGE)
     found = list(Path(spec.origin).parent.glob("*.gguf")) if spec and spec.origin else []
     if len(found) != 1:
-        raise FileNotFoundError(f"{MODEL_PACKAGE} has {len(found)} GGUF files, expected 1.")
+        raise FileNotFoundError(f"{MODEL_PACKAGE} holds {len(found)} GGUF files, expected 1.")
     return found[0]
 
 
@@ -45,7 +45,7 @@ def hugging_face_name(gguf_name: str) -> str:
     """Return the state-dict key of a llama tensor: `blk.3.attn_q.weight` -> `model.layers.3.self_attn.q_proj.weight`.
 
     Raises:
-        KeyError: the tensor is not part of a plain llama model.
+        KeyError: the tensor is no part of a plain llama model.
     """
     parts = gguf_name.split(".")
     if parts[0] == "blk":
@@ -60,8 +60,8 @@ def unpermute(weight: Any, heads: int) -> Any:
 
 
 def read_state(reader: Any, heads: dict[str, int]) -> dict[str, torch.Tensor]:
-    """Return every tensor as bfloat16 by its Hugging Face name; `heads` are the head counts of `attn_q`, `attn_k`."""
-    import torch  # noqa: PLC0415 - only the engine's environment needs it
+    """Return every tensor as bfloat16 under its Hugging Face name; `heads` counts those of `attn_q` and `attn_k`."""
+    import torch  # noqa: PLC0415 - only the engine's environment must have it
     from gguf import dequantize  # noqa: PLC0415
 
     state = {}
