@@ -82,6 +82,7 @@ def _counts(asked: Json, way: str, *, is_scraped: bool) -> Iterator[Json]:
 
 
 @pytest.mark.prometheus
+@pytest.mark.timeout(300)  # all suites in a row; seconds on an idle machine
 @pytest.mark.parametrize("way", WAYS)
 def test_no_label_changes_an_alert(way: str, found_promtool: Callable[..., str], tmp_path: Path) -> None:
     """A join on equal labels goes empty with the first label that only one side has, and its alert cries or sleeps.

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from workload.services.alert import Alert
 
 
+RULES = steering_alerts()
+
+
 @dataclass
 class Helm:
     """A steering and everything around it.
@@ -66,14 +69,14 @@ class Helm:
         self.answers.set()
         self.pace = Pace(8, lambda: self.now)
         self.registry = CollectorRegistry()
-        self.metrics = SoakMetrics(self.registry, steering_alerts())
+        self.metrics = SoakMetrics(self.registry, RULES)
         self.path = self.folder / "journal.sqlite"
         self.journal = Journal(self.path, {})
         self.effects = AlertEffects(self.capture, lambda _, name, action: self.marks.append((name, action)))
         self.steering = Steering(
             pace=self.pace,
             actions=ActionLog(journal=self.journal, metrics=self.metrics, effects=self.effects, dry_run=self.dry_run),
-            rules=steering_alerts(),
+            rules=RULES,
             run=RUN,
             prove=self.prove,
             patience_seconds=1800.0,
