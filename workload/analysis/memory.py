@@ -10,7 +10,7 @@ import numpy as np
 from workload.analysis.overlap import Span, busy_union
 from workload.analysis.spans import active_at, lies_in, pauses
 from workload.analysis.time_series import TimeSeries
-from workload.record.results import group
+from workload.record.results import Row, group
 from workload.statistics.percentiles import quantile
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from workload.record.results import Row
     from workload.statistics.paired import Interval
 
 # How far the achieved interval may differ from the requested one, as a share of it.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from matplotlib.ticker import PercentFormatter
 
-from workload.analysis.ab import CONTROL
+from workload.analysis.ab import CONTROL, Quantity
 from workload.analysis.wording import percent
 from workload.charts.canvas import DARK, name, save, sheet
 from workload.panels.colours import COLOURS
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-    from workload.analysis.ab import Quantity
     from workload.analysis.summaries import AbSummary
     from workload.charts.drawing import Drawing
 

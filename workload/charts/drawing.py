@@ -6,13 +6,12 @@ from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from workload.charts.time_series import draw
-from workload.panels.data import fetch
+from workload.panels.data import Trace, fetch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from workload.panels.data import Trace
     from workload.panels.panel import Figure, Panel
     from workload.record.bundle import Bundle
     from workload.record.results import RunData

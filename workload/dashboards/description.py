@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 
 from packaging.version import Version
 
-from workload.promql.vllm_facts import load_facts
+from workload.promql.vllm_facts import Fact, load_facts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from workload.panels.panel import Panel
-    from workload.promql.vllm_facts import Fact
 
 SELECTED = re.compile(r"([a-zA-Z_:][\w:]*)\{")
 HISTOGRAM_PART = re.compile(r"_(bucket|sum|count)$")

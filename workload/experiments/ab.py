@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workload.agent.sleep import STEPS
-from workload.analysis.ab import COMPARED, diverged, quality
+from workload.analysis.ab import COMPARED, Compared, Quantity, diverged, quality
 from workload.analysis.ab_wording import headline, verdicts
 from workload.analysis.cache import hit_rates
 from workload.analysis.drift import control_of
 from workload.analysis.engine_effects import engine_effects
-from workload.analysis.prediction import predict
+from workload.analysis.prediction import Prediction, predict
 from workload.analysis.prefetch_outcome import DRAFTED_FROM, bound_by_question, draft_outcomes, share_of_bound
 from workload.analysis.wording import number
 from workload.charts.ab import draw
@@ -23,8 +23,6 @@ from workload.statistics.paired import compare, mean_ci, median, median_ci
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from workload.analysis.ab import Compared, Quantity
-    from workload.analysis.prediction import Prediction
     from workload.analysis.prefetch_outcome import ShareOfBound
     from workload.analysis.summaries import AbSummary, ArmValues, MeanChange, Median
     from workload.record.results import Row, RunData

@@ -10,12 +10,11 @@ from workload.analysis.ab import quality
 from workload.analysis.wording import interval, number, percent
 from workload.charts.latency import draw
 from workload.experiment import Arm, Experiment
-from workload.statistics.percentiles import NEEDED
+from workload.statistics.percentiles import NEEDED, Percentile
 
 if TYPE_CHECKING:
     from workload.analysis.summaries import LatencySummary
     from workload.record.results import RunData
-    from workload.statistics.percentiles import Percentile
 
 BASE = Arm("base", "base")
 

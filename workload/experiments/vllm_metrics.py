@@ -5,26 +5,23 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from workload.analysis.ab import COMPARED, CONTROL, amdahl, diverged, quality
+from workload.analysis.ab import COMPARED, CONTROL, Compared, amdahl, diverged, quality
 from workload.analysis.cache import hit_rates
 from workload.analysis.drift import control_of, doubts
 from workload.analysis.levels import full_part, load_of, throughput
 from workload.analysis.rate import estimators, in_words
 from workload.analysis.wording import change, interval, number, percent, sent
 from workload.charts.caching_levels import draw_levels
-from workload.charts.drawing import draw_panels
+from workload.charts.drawing import Drawing, draw_panels
 from workload.experiment import Arm, Experiment
 from workload.panels.vllm_metrics import FIGURES
-from workload.statistics.paired import compare, pairing_in_words
+from workload.statistics.paired import Comparison, compare, pairing_in_words
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from workload.analysis.ab import Compared
     from workload.analysis.summaries import CachingComparison, CachingLevel, VllmMetricsSummary
-    from workload.charts.drawing import Drawing
     from workload.record.results import RunData
-    from workload.statistics.paired import Comparison
 
 OFF, ON = Arm("prefix-off", "prefix-off"), Arm("prefix-on", "prefix-on")
 

@@ -17,7 +17,7 @@ from workload.engine.docker import docker_launcher
 from workload.engine.endpoint import open_client
 from workload.engine.facts import read_facts
 from workload.engine.key import read_key
-from workload.engine.launcher import TRACES_FLAG
+from workload.engine.launcher import TRACES_FLAG, Launcher
 from workload.engine.selection import process_launcher
 from workload.engine.supervised import SharedEngine
 from workload.errors import UsageError
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
-    from workload.engine.launcher import Launcher
     from workload.record.results import Finished
 
 

@@ -13,7 +13,7 @@ from workload.kv_cache.parts import PARTS, parts_of
 from workload.kv_cache.reuse_bounds import compared_with_engine, eviction_steps, reusable_by_call, uncached_by_question
 from workload.statistics.paired import compare, mean_ci
 from workload.statistics.percentiles import quantile
-from workload.theory.structure import BLOCK_SIZES, Cell, reuse_structure, shared_prefixes
+from workload.theory.structure import BLOCK_SIZES, AgentCall, Cell, reuse_structure, shared_prefixes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from workload.kv_cache import shapes
     from workload.kv_cache.source import CallSource, SentCall
     from workload.record.bundle import Bundle
-    from workload.theory.structure import AgentCall
 
 # All pairs of this many calls are compared in seconds; the picture says how many it shows.
 MAX_PICTURED_CALLS = 600

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workload.services.prometheus import NoDataError, Series
+from workload.services.prometheus import NoDataError, PrometheusClient, Series
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from workload.panels.panel import Panel
     from workload.record.window import Window
-    from workload.services.prometheus import PrometheusClient
 
 # More points than this do not fit a figure's width.
 MAX_POINTS = 600
