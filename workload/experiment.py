@@ -83,7 +83,7 @@ class Study(Generic[S]):
         title: the question it answers.
         headline: turns the summary into the rows of the table that is printed at the end, below `columns`.
         columns: the table's columns; the first names the quantity.
-        verdicts: turns the summary into sentences, one for each fact that a reader of the numbers needs.
+        verdicts: turns the summary into sentences, one per fact that a reader of the numbers needs.
         limit, max_hops, k, concurrency: defaults: questions, hops per question, documents per hop, levels.
         sampled: what `--sample-interval` sets: the fast scrape of vLLM, or the sampling of GPU memory.
         summary_file: the name of the JSON in its folder.

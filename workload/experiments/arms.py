@@ -1,4 +1,4 @@
-"""Arms as they are typed: `NAME`, or `NAME:key=value,...` with options of the agent and fields of an engine profile."""
+"""Reads arms of the command line: `NAME`, or `NAME:key=value,...` with options of the agent and fields of a profile."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ def parse_arms(texts: Sequence[str]) -> tuple[Arm, ...]:
     """Return the arms in the order given; the first is what the others are compared with.
 
     Raises:
-        UsageError: fewer than two, two of one name, or one that cannot be read.
+        UsageError: there are fewer than two, two have the same name, or one cannot be read.
     """
     arms = tuple(parse_arm(text) for text in texts)
     if len(arms) < MIN_ARMS:
-        raise UsageError("One arm compares with nothing.", "Give --arm at least twice.")
+        raise UsageError("A comparison needs two arms or more.", "Give --arm at least twice.")
     if len({arm.name for arm in arms}) < len(arms):
         raise UsageError("Two arms have the same name.", "Name them apart: --arm NAME:key=value.")
     return arms
 
 
 def parse_arm(text: str) -> Arm:
-    """Return one arm. A name alone that is a layout's or a profile's means that; any other means the defaults.
+    """Return one arm. A name without options selects the layout or profile of that name, if any, else the defaults.
 
     Raises:
         UsageError: the name or a pair cannot be read, or there is no such option, profile or value.
@@ -65,14 +65,14 @@ def read_options(pairs: Sequence[str]) -> dict[str, Any]:
     """Return the keys and values of `key=value` texts; a key may be written with dashes.
 
     Raises:
-        UsageError: a pair without `=`, or a key that comes twice.
+        UsageError: a pair has no `=`, or a key is given twice.
     """
     found: dict[str, Any] = {}
     for pair in pairs:
         key, is_given, value = pair.partition("=")
         key = key.strip().replace("-", "_")
         if not key or not is_given:
-            raise UsageError(f"{pair!r} is no option.", SYNTAX)
+            raise UsageError(f"{pair!r} is not an option.", SYNTAX)
         if key in found:
             raise UsageError(f"{key!r} is given twice.", SYNTAX)
         found[key] = {"true": True, "false": False}.get(value.strip().lower(), value.strip())

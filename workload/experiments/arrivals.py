@@ -7,6 +7,6 @@ from random import Random
 
 
 def poisson(rate: float, number: int, seed: int) -> tuple[float, ...]:
-    """Return `number` arrivals, in seconds, of users who know nothing of each other: `rate` a second."""
+    """Return `number` arrival times, in seconds, of a Poisson process: independent users, `rate` per second."""
     random = Random(seed)
     return tuple(accumulate(random.expovariate(rate) for _ in range(number)))

@@ -1,4 +1,4 @@
-"""Runs a comparison of arms: records the trajectory that all of them replay, unless one is named or none is wanted."""
+"""Runs a comparison of arms, which all replay one trajectory: a recorded run that is named, else one recorded first."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def compare_arms(
     """Compare the arms of the settings with the first of them.
 
     Args:
-        settings: what to run; `arms` are as typed.
+        settings: what to run, with the arms as the command line has them.
         progress: the display.
-        run_id: a run to go on with; it knows what it replays.
+        run_id: a run to resume; its settings name the run that it replays.
         name: the experiment's name and folder.
-        is_live: every arm answers for itself, so that quality is compared too and paths may part.
+        is_live: whether each arm generates its own answers; quality is then compared too, and paths may diverge.
 
     Raises:
         Hop2RagError: with the exit code of its class.
@@ -49,7 +49,7 @@ def compare_arms(
 
 
 def _interleave(arms: Sequence[Arm], concurrency: Sequence[int]) -> int | None:
-    """Return the questions per block: few, so that drift meets all arms alike; all if a block starts an engine."""
+    """Return the questions per block: few, so that drift affects all arms alike; None if a block starts an engine."""
     if len({arm.vllm_profile.unnamed for arm in arms}) > 1:
         return None
     return QUESTIONS_PER_BLOCK * max(concurrency)

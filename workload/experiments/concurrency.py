@@ -84,7 +84,7 @@ def _percentile(found: Percentile) -> str:
 
 
 def verdicts(summary: ConcurrencySummary) -> list[str]:
-    """Return how the arms scale, and what a reader must know of the numbers."""
+    """Return how the arms scale, and what a reader must know about the numbers."""
     rows = summary["levels"]
     sentences = [found for arm in (LOW.name, HIGH.name) for found in _scaling(summary, arm)]
     if any(not found["ci"] for row in rows for found in row["latency_seconds"]):

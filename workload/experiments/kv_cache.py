@@ -97,7 +97,7 @@ def _engine(arm: str, engine: EngineComparison, size: int) -> str:
     served = "the share that it served is not known"
     if engine["cached_share"] is not None:
         share = percent(engine["cached_share"])
-        served = f"it served just that in {engine['equal_to_engine']} of them, {share} of all tokens"
+        served = f"it served exactly the bound in {engine['equal_to_engine']} of them, and {share} of all tokens"
     return f"{arm}: {run}; the engine's pool ({pool}) allows {percent(engine['modelled_share'])}; {served}."
 
 

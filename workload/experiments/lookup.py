@@ -1,4 +1,4 @@
-"""Finds the experiment of a run that was measured before."""
+"""Finds the experiment of a past run."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from workload.settings import Settings
 
 COMPARISONS = ("ab", "optimize")
-"""What `hop2rag ab` and `optimize` call their runs; their arms were typed."""
+"""The experiments of `hop2rag ab` and `hop2rag optimize`, whose arms come from the command line."""
 
 
 def study_of(name: str, settings: Settings, run: str) -> Experiment[Any] | OfflineExperiment[Any]:
-    """Return the experiment of a run; a comparison of arms that were typed is made from its settings again.
+    """Return the experiment of a run; a comparison of arms is rebuilt from the run's settings.
 
     Raises:
         UsageError: there is no such experiment, or the arms cannot be read.
@@ -28,5 +28,8 @@ def study_of(name: str, settings: Settings, run: str) -> Experiment[Any] | Offli
         with readable(run):
             return ab_experiment(parse_arms(settings.load.arms), name, name)
     if name not in EXPERIMENTS:
-        raise UsageError(f"{run} is no run of an experiment.", f"There are: {', '.join((*EXPERIMENTS, *COMPARISONS))}.")
+        raise UsageError(
+            f"Run {run} is of an unknown experiment, {name!r}.",
+            f"There are: {', '.join((*EXPERIMENTS, *COMPARISONS))}.",
+        )
     return EXPERIMENTS[name]

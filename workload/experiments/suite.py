@@ -31,7 +31,7 @@ ALWAYS: Mapping[str, Mapping[str, Any]] = {"pipeline": {"record_prompts": True}}
 
 
 def settings_by_experiment(experiment: Study[Any], flags: Mapping[str, Any], *, smoke: bool) -> dict[str, Any]:
-    """Return the flags of one experiment of a suite: its own defaults, then the small sizes, then what was given."""
+    """Return the flags of one experiment of a suite: its defaults, then the small sizes, then the given flags."""
     defaults = {name: getattr(experiment, name) for name in ("limit", "max_hops", "k", "concurrency")}
     small = {**SMOKE, **SMOKE_BY_NAME.get(experiment.name, {})} if smoke else {}
     own = {**defaults, **ALWAYS.get(experiment.name, {}), **small}
@@ -41,9 +41,9 @@ def settings_by_experiment(experiment: Study[Any], flags: Mapping[str, Any], *, 
 def run_suite(
     flags: Mapping[str, Any], results: Path, progress: Progress, suite: str | None, *, smoke: bool
 ) -> tuple[Path, list[Finished]]:
-    """Run all experiments, or go on with the suite named `suite`; return the report's path and the finished runs.
+    """Run all experiments, or resume the suite named `suite`; return the report's path and the finished runs.
 
-    Each run is named after its suite, so a suite that was interrupted finds what is done and what was begun.
+    Each run is named after its suite, so that a resumed suite finds its finished and its interrupted runs.
 
     Raises:
         Hop2RagError: an experiment could not be finished; run the suite again with `--resume`.

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from workload.kv_cache.shapes import ArmBounds, KvCacheSummary, Matrix, Place, SharedPrefixes
 
 MARK_COLOUR = "#D55E00"
-# Parts are not arms: they have the palette's colours that three arms leave, its yellow, and grey.
+# Parts are not arms, so they get the palette's colours that three arms leave free, and grey.
 PART_COLOURS = dict(zip(PARTS, ("#999999", "#CC79A7", "#F0E442", "#56B4E9", "#D55E00"), strict=True))
 
 
@@ -112,7 +112,7 @@ def cells_of(found: Iterable[Place]) -> list[tuple[int, str]]:
 
 
 def label_of(cell: tuple[int, str]) -> str:
-    """Return a cell in words."""
+    """Return a node and hop as a label."""
     return f"{cell[1]} {cell[0]}"
 
 

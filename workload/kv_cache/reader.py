@@ -1,7 +1,7 @@
 """Replaces the model in a simulation: a perfect reader that knows only the retrieved passages.
 
 It copies a gold sentence once its passage is retrieved, searches for the next gold passage by title, and answers once
-it has seen all of them. Gold passages found are counted by the prompts and not by the answers.
+it has seen all of them. Gold passages found are counted in the prompts, not in the answers.
 """
 
 from __future__ import annotations
@@ -119,6 +119,6 @@ def gold_in_words(gold: GoldCounts) -> list[str]:
     if gold["unreadable"]:
         sentences.append(
             f"{gold['unreadable']} questions have a gold passage of which their file has no sentence: no reply can "
-            "show that it was found, so their loops may end without it, and those with no other run to the last hop."
+            "show that it was found, so their loops may end without it; without any sentence they run to the last hop."
         )
     return sentences

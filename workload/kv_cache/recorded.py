@@ -89,5 +89,5 @@ def _origin(run: str, found: manifest.Manifest) -> str:
     if found.experiment == "kv-cache":
         return f"{SIMULATED}; from run {run}"
     settings = found.known_settings
-    texts = f"a REPLAY of {settings.load.replay}" if settings.load.replay else "prompts as they were sent"
+    texts = f"a REPLAY of {settings.load.replay}" if settings.load.replay else "prompts as sent"
     return f"recorded run {run} ({found.experiment}, layout {settings.agent.layout}): {texts}"

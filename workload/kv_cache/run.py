@@ -57,10 +57,10 @@ FIGURES = {
 def conduct(
     experiment: OfflineExperiment[KvCacheSummary], settings: Settings, progress: Progress, run_id: str | None = None
 ) -> Finished:
-    """Run the experiment, which takes seconds; to resume the run `run_id` is to repeat it.
+    """Run the experiment, which takes seconds; a run that is resumed, `run_id`, is repeated.
 
     Raises:
-        Hop2RagError: with the exit code of its class; once the bundle is begun, it says `aborted` and why.
+        Hop2RagError: with the exit code of its class; a bundle that was begun then says `aborted` and why.
     """
 
     @cache

@@ -52,8 +52,8 @@ if TYPE_CHECKING:
     Speak = Callable[[QuestionMeter, str, int, Sequence[Message]], str]
 
 PHASE = "simulated"
-REPLAYED = "REPLAYED replies of run {run}, in every layout; the documents are really retrieved"
-ORIGIN = "SIMULATED replies from the gold facts; the documents are really retrieved"
+REPLAYED = "REPLAYED replies of run {run} in every layout; retrieval is real"
+ORIGIN = "SIMULATED replies from the gold facts; retrieval is real"
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class SimulatedLlm(Llm):
         messages: Sequence[Message],
         max_tokens: int,
         *,
-        schema: type[BaseModel] | None = None,  # noqa: ARG002 - the replies already follow it
+        schema: type[BaseModel] | None = None,  # noqa: ARG002 - the replies follow it anyway
     ) -> str:
         """Return the reply's text, cut at `max_tokens` as the engine would."""
         with question.call(node, hop) as meter:

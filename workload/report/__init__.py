@@ -1,1 +1,1 @@
-"""How a run is told: on the console and as a page."""
+"""How a run is reported: on the console and as a page."""

@@ -1,4 +1,4 @@
-"""Where the commands print: what is printed is data, whoever wrote it, and never markup or a terminal's command."""
+"""Where the commands print: printed text is data, never markup or a control sequence of the terminal."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 
 class PlainConsole(Console):
-    """A console to which a text is a text: no markup, no emoji codes, nothing highlighted, no control characters."""
+    """A console that prints plain text: no markup, no emoji codes, no highlighting, no control characters."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(markup=False, emoji=False, highlight=False, **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """Yield what is written: our own styles and cursor movements, and plain text."""
+        """Yield our own styles and cursor movements, and plain text."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else Segment(plain(segment.text), segment.style)
 
 
 def say(console: Console, text: str, style: str = "", *, wraps: bool = True) -> None:
-    """Print a text with any console as it stands; a path or a command that is to be copied is not wrapped."""
+    """Print plain text; `wraps=False` keeps a path or a command on one line, so that it can be copied."""
     console.print(Text(plain(text), style), soft_wrap=not wraps)

@@ -1,4 +1,4 @@
-"""From what a run measured to what it leaves: summary, pictures and report. A run, a redraw and the demo end here."""
+"""Turns what a run measured into its summary, pictures and report. A run, a redraw and the demo end here."""
 
 from __future__ import annotations
 

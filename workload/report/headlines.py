@@ -38,7 +38,7 @@ def print_finished(console: Console, experiment: Study[Any], finished: Finished)
 
 
 def print_verdicts(console: Console, experiment: Study[Any], finished: Finished) -> None:
-    """Print what a reader must know about a run, a sentence a line."""
+    """Print what a reader must know about a run, one sentence per line."""
     say(console, experiment.title, "bold")
     for sentence in verdicts_of(experiment, finished.summary):
         say(console, f"- {sentence}")

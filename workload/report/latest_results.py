@@ -1,4 +1,4 @@
-"""The folder of an experiment's files holds those of one run: its JSON names the run, and no picture is of another."""
+"""An experiment's folder has the files of one run only: its JSON names the run, and all pictures are of that run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def publish(bundle: Bundle, study: Study[Any], summary: Mapping[str, Any]) -> Path:
     """Write a finished run's JSON into its experiment's folder, which is returned, in place of an earlier run's files.
 
-    Pictures of the earlier run go, for a run that draws none, or is stopped while it draws, would leave them beside it.
+    Pictures of an earlier run are deleted, because a run that draws none, or is stopped, would leave them there.
 
     Raises:
         StorageError: it cannot be written.

@@ -67,7 +67,7 @@ def section_of(experiment: Study[Any], finished: Finished) -> Section:
         accounting=[
             {name: in_words(value) for name, value in row.items()} for row in finished.summary.get("accounting", ())
         ],
-        # of a simulation these are what retrieval allows, and its sentences say so
+        # a simulation's scores are the limit that retrieval sets, as its sentences say
         quality=() if finished.summary.get("is_simulated") else _quality(finished.summary.get("quality") or {}),
         promql=json.loads(promql.read_text()) if promql.exists() else {},
         manifest=json.dumps(manifest, indent=2),
@@ -100,23 +100,25 @@ def verdicts_of(experiment: Study[Any], summary: Mapping[str, Any]) -> list[str]
     quality = (summary.get("quality") or {}).values()
     if quality and not any(found["questions"] for found in quality):
         sentences = ["No question was answered, so there are no latencies, hops or cache hits to report.", *sentences]
-    told = (row.get("store_changed", "no") for row in summary.get("accounting", ()))
-    if changed := [change for change in told if change != "no"]:
-        said = f"The store changed while it was searched ({'; '.join(changed)}): later questions found other documents."
-        sentences = [said, *sentences]
+    changes = (row.get("store_changed", "no") for row in summary.get("accounting", ()))
+    if changed := [change for change in changes if change != "no"]:
+        warning = (
+            f"The store changed while it was searched ({'; '.join(changed)}): later questions found other documents."
+        )
+        sentences = [warning, *sentences]
     resets = [row["counter_resets"] for row in summary.get("accounting", ()) if row.get("counter_resets")]
     if not resets:
         return sentences
     times = sum(max(found.values()) for found in resets)
-    said = (
+    warning = (
         f"The engine's counters were reset {times} time{'s' if times > 1 else ''} within {len(resets)} measured "
         f"window{'s' if len(resets) > 1 else ''}, so values that need their exact increase are missing there."
     )
-    return [*sentences, said]
+    return [*sentences, warning]
 
 
 def render(title: str, sections: Sequence[Section]) -> str:
-    """Return the page; it holds its pictures, loads nothing and opens from disk."""
+    """Return the page; it contains its pictures, loads nothing else and opens from disk."""
     environment = Environment(loader=PackageLoader("workload"), autoescape=True, undefined=StrictUndefined)
     return environment.get_template(REPORT).render(title=title, sections=sections)
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PastRun:
-    """A run as its bundle tells it; `measured` is empty where there was no engine."""
+    """A run as its bundle describes it; `measured` is empty if there was no engine."""
 
     study: Experiment[Any] | OfflineExperiment[Any]
     bundle: Bundle
@@ -54,7 +54,7 @@ def open_run(
     """Return a run of the results folder; `study_of` finds its experiment by name, settings and run.
 
     Raises:
-        UsageError: there is none of this name, its files are damaged, or it has not been finished.
+        UsageError: no run has this name, its files are damaged, or it is not finished.
     """
     folder = run_folder(results, run)
     manifest = manifest_in(folder)

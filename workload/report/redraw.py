@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 def redraw(found: PastRun, client: PrometheusClient) -> list[Path]:
     """Draw a run's figures, renew its report, and return the pictures.
 
-    They go to its experiment's folder while that holds this run's files, else to the run's own folder: beside the JSON
-    of a later run they would be taken for that run's.
+    Pictures go to the experiment's folder if its files are this run's, else to the run's own folder: next to the JSON
+    of a later run they would pass for that run's.
 
     Where Prometheus no longer has the run, only what was kept as CSV can be drawn, and the report stays.
 
@@ -59,7 +59,7 @@ def _redraw(found: PastRun, client: PrometheusClient) -> list[Path]:
     elif found.measured and has_run(client, found.run, found.measured):
         evidence = Evidence(client, found.study.name, found.bundle, found.settings)
         data = settle(read_run(found.bundle.journal, found.measured, evidence))
-        # All is worked out anew: an older version's figures under today's words would be told by another estimator.
+        # Everything is computed again, because an older release may have used other estimators than today's words name.
         summary = {**found.summary, **found.study.reduce(data)}
         files = draw(found.study, evidence, data, summary, folder, label=found.label)
     else:

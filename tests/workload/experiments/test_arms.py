@@ -44,7 +44,7 @@ def test_an_engine_of_its_own_fields_bears_the_arms_name() -> None:
     [
         ("a b", "cannot name an arm"),
         ("../x", "cannot name an arm"),
-        ("a:layout", "is no option"),
+        ("a:layout", "is not an option"),
         ("a:layout=original,layout=append-only", "given twice"),
         ("a:colour=red", "no option 'colour'"),
         ("a:limit=3", "no option 'limit'"),
@@ -58,7 +58,7 @@ def test_what_cannot_be_read_is_refused(text: str, says: str) -> None:
         parse_arm(text)
 
 
-@pytest.mark.parametrize(("texts", "says"), [(["a"], "compares with nothing"), (["a", "a:k=3"], "same name")])
+@pytest.mark.parametrize(("texts", "says"), [(["a"], "needs two arms"), (["a", "a:k=3"], "same name")])
 def test_a_comparison_needs_two_arms_that_can_be_distinguished(texts: list[str], says: str) -> None:
     """Prometheus and the journal know an arm by its name alone."""
     with pytest.raises(UsageError, match=says):

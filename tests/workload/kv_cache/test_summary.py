@@ -137,4 +137,4 @@ def test_the_table_and_the_verdicts_report_every_arm(summary: dict[str, Any], si
     )
     text = " ".join(KV_CACHE.verdicts({**reported, **REST}))
     assert "computed during the run in 1 of 3 calls; the engine's pool (100 blocks) allows" in text
-    assert "it served just that in 1 of them, 0.0% of all tokens" in text
+    assert "it served exactly the bound in 1 of them, and 0.0% of all tokens" in text

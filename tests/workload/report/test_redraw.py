@@ -226,7 +226,7 @@ def test_a_run_that_is_not_finished_is_not_drawn(
         (["--run", RUN, "--dashboard", "sales"], {}, "no dashboard 'sales'"),
         (["--run", RUN, "--snapshot"], {}, "A snapshot needs a Grafana"),
         (["--run", RUN], {"measured": []}, "has no series"),
-        (["--run", RUN], {"experiment": "suite"}, "no run of an experiment"),
+        (["--run", RUN], {"experiment": "suite"}, "unknown experiment"),
         (["--run", RUN], {"settings": {"limit": "many"}}, "are damaged, or of another release"),
         (["--run", RUN], {"measured": [{}]}, "are damaged, or of another release"),
     ],
