@@ -41,14 +41,9 @@ class Physics(TypedDict, total=False):
 class GrowthFit(TypedDict, total=False):
     """How seconds grow with tokens. If nothing fits, it has only `calls`, `lengths` and the reason, `unknown`.
 
-    Attributes:
-        calls, lengths: the numbers of calls and of their distinct lengths.
-        tokens, seconds: the shortest and the longest length, and the fit there.
-        quadratic_share: the quadratic term over the linear one at the longest length, with its interval;
-            `no_quadratic_share` says why it is None.
-        expected_quadratic_share: by the model's config.
-        power: the probability that calls like these show it.
-        slope_ratio: see `workload.statistics.wall`; `no_slope_ratio` says why it is None.
+    `tokens` and `seconds` are the shortest and the longest length, and the fit there. `quadratic_share` is the
+    quadratic term over the linear one at the longest length, `power` the probability that such calls show the expected
+    share. `no_quadratic_share` and `no_slope_ratio` say why a value is None.
     """
 
     calls: int

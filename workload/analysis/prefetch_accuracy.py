@@ -19,13 +19,9 @@ NOT_MEASURED = "not measured: the run was not recorded with --record-prompts"
 
 
 class DraftSource(TypedDict):
-    """One source of drafts.
+    """One source of drafts; `accuracy` is the reason, and `bound` None, if it was not measured.
 
-    Attributes:
-        ceiling_seconds: the bound if every draft were right.
-        accuracy: by the documents found, or why it was not measured.
-        bound: at the measured accuracy, and at the ends of its interval.
-        same_text: only a draft whose text is the final query's can be used by a prefetch.
+    `ceiling_seconds` is the bound if every draft were right. A prefetch can use only drafts of the `same_text`.
     """
 
     hops_with_a_draft: int

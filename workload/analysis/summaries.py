@@ -145,14 +145,9 @@ class KvPool(MemoryLine):
 
 
 class MemoryLoad(TypedDict):
-    """One load of experiment 2.
+    """One load of experiment 2. `phases` have the spread of every line next to their own numbers.
 
-    Attributes:
-        backend: of the GPU samples, or what is shown instead.
-        sampling: by GPU.
-        memory: by GPU, or of the engine's processes.
-        phases: each has the spread of every line next to its own numbers.
-        nodes: by line and node, or why memory is not attributed to nodes.
+    `backend` says where GPU samples come from, or why there are none; `nodes` why memory is not attributed to nodes.
     """
 
     window: dict[str, Any]

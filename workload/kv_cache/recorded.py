@@ -12,7 +12,7 @@ from workload.files.enclosed import run_folder
 from workload.kv_cache.prompts_file import ChatMessage
 from workload.kv_cache.simulated import ORIGIN as SIMULATED
 from workload.kv_cache.simulated import PHASE
-from workload.kv_cache.source import CUDA_BLOCK_SIZE, CacheFacts, CallSource, SentCall
+from workload.kv_cache.source import CUDA_BLOCK_SIZE, CallSource, SentCall
 from workload.record import journal, manifest
 from workload.record.results import read_run
 from workload.theory.reuse_bound import TOKEN_TYPE
@@ -36,7 +36,7 @@ def read_recorded(results: Path, run: str) -> CallSource:
     """
     folder = run_folder(results, run)
     found = manifest.manifest_in(folder)
-    engines = {part.window.arm: _cache_facts(part.engine) for part in found.measured}
+    engines = {part.window.arm: part.engine for part in found.measured}
     sizes = {engine.block_size for engine in engines.values()}
     if len(sizes) > 1:
         raise UsageError(f"The engines of run {run} had different block sizes.", "Compare runs of one block size.")
@@ -79,10 +79,6 @@ def _sent(row: Mapping[str, Any], text: Mapping[str, Any]) -> SentCall:
         row["reusable_tokens"],
         row["cached_tokens"],
     )
-
-
-def _cache_facts(engine: manifest.EngineEntry) -> CacheFacts:
-    return CacheFacts(engine.block_size, engine.num_gpu_blocks, engine.prefix_caching)
 
 
 def _origin(run: str, found: manifest.Manifest) -> str:

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from workload.kv_cache.shapes import EngineComparison, EvictionStep
-    from workload.kv_cache.source import CacheFacts, SentCall
+    from workload.kv_cache.source import SentCall
+    from workload.record.manifest import EngineEntry
 
 
 def reusable_by_call(calls: Iterable[SentCall], block_size: int) -> list[int]:
@@ -93,7 +94,7 @@ def eviction_steps(calls: Sequence[SentCall], block_size: int, in_flight: int | 
 
 
 def compared_with_engine(
-    calls: Sequence[SentCall], reusable: Sequence[int], block_size: int, engine: CacheFacts | None
+    calls: Sequence[SentCall], reusable: Sequence[int], block_size: int, engine: EngineEntry | None
 ) -> EngineComparison | None:
     """Return a recorded run's measurements and the bounds computed from its prompts; None for any other source."""
     if engine is None:

@@ -12,7 +12,7 @@ from workload.corpus.embedding import MiniLmEmbedder
 from workload.corpus.hotpotqa import draw
 from workload.corpus.tokenizer import ChatTokenizer, check_tokenizer, load_tokenizer
 from workload.engine.endpoint import open_client
-from workload.engine.facts import read_facts
+from workload.engine.facts import EngineFacts, read_facts
 from workload.engine.install import find_installation
 from workload.engine.key import read_key
 from workload.errors import MissingPartError, UsageError
@@ -27,10 +27,10 @@ from workload.kv_cache.summary import summarize, write_tables
 from workload.paths import cache_dir
 from workload.record.bundle import Bundle, open_bundle
 from workload.record.journal import Journal
-from workload.record.results import read_run
+from workload.record.results import Finished, read_run
 from workload.report.finish import write_report
 from workload.report.latest_results import publish
-from workload.settings import CorpusSettings
+from workload.settings import CorpusSettings, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,11 +38,8 @@ if TYPE_CHECKING:
 
     from rich.progress import Progress
 
-    from workload.engine.facts import EngineFacts
     from workload.experiment import OfflineExperiment
     from workload.kv_cache.shapes import KvCacheSummary
-    from workload.record.results import Finished
-    from workload.settings import Settings
 
     FindCalls = Callable[[Bundle], CallSource]
 
@@ -85,7 +82,12 @@ def conduct(
             "wanted": source.wanted,
             "asked": source.asked,
         }
-        return finish(experiment, settings, bundle, summary)
+        bundle.write_json("summary.json", summary)
+        write_tables(bundle, summary)
+        folder = publish(bundle, experiment, summary)
+        files = experiment.draw(summary, folder) if settings.places.figures else ()
+        bundle.note(status="finished", finished=datetime.now(UTC).isoformat(timespec="seconds"))
+        return write_report(experiment, bundle, summary, files)
     except BaseException as error:
         status = "interrupted" if isinstance(error, KeyboardInterrupt) else "aborted"
         bundle.note(status=status, why=str(error) or type(error).__name__)
@@ -195,18 +197,6 @@ def scores(source: CallSource, bundle: Bundle) -> dict[str, Quality] | None:
         return None
     data = read_run(bundle.journal, ())
     return {arm: quality(data, arm) for arm in source.arms}
-
-
-def finish(
-    experiment: OfflineExperiment[KvCacheSummary], settings: Settings, bundle: Bundle, summary: KvCacheSummary
-) -> Finished:
-    """Write the summary and its tables, draw the figures, and complete the bundle."""
-    bundle.write_json("summary.json", summary)
-    write_tables(bundle, summary)
-    folder = publish(bundle, experiment, summary)
-    files = experiment.draw(summary, folder) if settings.places.figures else ()
-    bundle.note(status="finished", finished=datetime.now(UTC).isoformat(timespec="seconds"))
-    return write_report(experiment, bundle, summary, files)
 
 
 def draw_figures(summary: KvCacheSummary, folder: Path) -> list[Path]:

@@ -67,11 +67,8 @@ class SharedPrefixes(TypedDict):
 class EngineComparison(TypedDict):
     """What a recorded run's engine served, and the bounds computed from the run's prompts.
 
-    Attributes:
-        compared_calls, equal_to_run: calls for which the run computed a bound, and those for which it equals ours.
-        equal_to_engine: calls with as many cached tokens as our bound.
-        cached_share: the share that the engine served.
-        modelled_share: the share that a pool of its size allows.
+    Calls whose bound equals the run's own (`equal_to_run`) or the cached tokens (`equal_to_engine`), the share that the
+    engine served, and the share that a pool of its size allows (`modelled_share`).
     """
 
     prefix_caching: bool | None

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from workload.engine.message import Message
     from workload.kv_cache.shapes import GoldCounts
+    from workload.record.manifest import EngineEntry
     from workload.statistics.paired import Interval
     from workload.theory.structure import AgentCall
 
@@ -36,15 +37,6 @@ class SentCall:
     cached_tokens: int | None = None
 
 
-@dataclass(frozen=True)
-class CacheFacts:
-    """The cache of a recorded run's engine; None for unknown values."""
-
-    block_size: int | None
-    num_gpu_blocks: int | None
-    prefix_caching: bool | None
-
-
 @dataclass(frozen=True, kw_only=True)
 class CallSource:
     """Calls by arm.
@@ -54,7 +46,7 @@ class CallSource:
         origin: the same in words, for pictures and tables.
         arms: calls in their order of arrival.
         block_size: tokens per block in the headline and the figures.
-        engines: the cache of the engine of each arm of a recorded run.
+        engines: the engine of each arm of a recorded run.
         gold: how many gold passages were found, see `workload.kv_cache.reader`; None if the questions are unknown.
         wanted, asked: how many questions were requested, and how many were asked; None if unknown.
     """
@@ -63,7 +55,7 @@ class CallSource:
     origin: str
     arms: Mapping[str, Sequence[SentCall]]
     block_size: int = CUDA_BLOCK_SIZE
-    engines: Mapping[str, CacheFacts] = field(default_factory=dict)
+    engines: Mapping[str, EngineEntry] = field(default_factory=dict)
     gold: GoldCounts | None = None
     wanted: int | None = None
     asked: int | None = None

@@ -17,13 +17,14 @@ from workload.kv_cache.reuse_bounds import (
     reusable_by_call,
     uncached_by_question,
 )
-from workload.kv_cache.source import CacheFacts, SentCall
+from workload.kv_cache.source import SentCall
+from workload.record.manifest import EngineEntry
 from workload.theory.structure import AgentCall
 
 if TYPE_CHECKING:
     from tests.workload.kv_cache.conftest import Simulation
 
-ENGINE = CacheFacts(block_size=2, num_gpu_blocks=64, prefix_caching=True)
+ENGINE = EngineEntry(block_size=2, num_gpu_blocks=64, prefix_caching=True)
 QUESTIONS = st.lists(st.integers(1, 5), min_size=1, max_size=6)
 
 
@@ -110,7 +111,7 @@ def test_what_the_engine_reports_is_compared_with_the_model() -> None:
 def test_what_the_engine_did_not_report_is_absent() -> None:
     """With caching off vLLM counts nothing, and an engine without facts is no engine without a cache."""
     calls = [call("q", [1, 2, 3], cached=0)]
-    off = compared_with_engine(calls, [0], 2, CacheFacts(2, None, prefix_caching=False))
+    off = compared_with_engine(calls, [0], 2, EngineEntry(block_size=2, prefix_caching=False))
     assert off is not None
     assert (off["cached_share"], off["equal_to_engine"], off["modelled_share"]) == (None, None, None)
     omitted = compared_with_engine([call("q", [1, 2, 3])], [0], 2, ENGINE)

@@ -9,8 +9,9 @@ import pytest
 
 from workload.experiments.kv_cache import KV_CACHE
 from workload.kv_cache.simulated import ORIGIN
-from workload.kv_cache.source import CacheFacts, CallSource, SentCall
+from workload.kv_cache.source import CallSource, SentCall
 from workload.kv_cache.summary import summarize
+from workload.record.manifest import EngineEntry
 from workload.theory.structure import BLOCK_SIZES, AgentCall
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def test_the_table_and_the_verdicts_report_every_arm(summary: dict[str, Any], si
     rows = KV_CACHE.headline(summary)
     assert {row[0] for row in rows} == set(simulation.arms)
     assert {len(row) for row in rows} == {len(KV_CACHE.columns)}
-    engine = CacheFacts(16, 100, prefix_caching=True)
+    engine = EngineEntry(block_size=16, num_gpu_blocks=100, prefix_caching=True)
     timed = [SentCall(sent.call, span=(2.0 * at, 2.0 * at + 1), reusable_tokens=0, cached_tokens=0) for at, sent in
              enumerate(simulation.arms["original"][:3])]  # fmt: skip
     reported = summarize(
