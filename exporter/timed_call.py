@@ -30,7 +30,7 @@ class PendingCall(Generic[T]):
         return (self.clock() if self.ended is None else self.ended) - self.started
 
     def wait(self) -> T:
-        """Return the result; wait for what is left of the time limit.
+        """Return the result; wait for the rest of the time limit.
 
         Raises:
             TimeoutError: the time limit has passed without a result.

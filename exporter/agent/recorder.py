@@ -1,4 +1,4 @@
-"""Opens, times, counts, traces and closes what an agent does: questions, node visits, retrieval stages and LLM calls.
+"""Opens, times, counts, traces and closes an agent's operations: questions, node visits, retrieval stages, LLM calls.
 
 There is one recorder: our own agent reaches it through `workload.agent.metering`, any other app through
 `exporter.langgraph`. An operation that succeeds is timed; one that fails is only counted, because neither a refusal nor

@@ -86,7 +86,7 @@ class Runs:
             self._end(run.question, run.tree, reason)
 
     def _drop(self, newest: RunTree) -> None:
-        """Close what no report will close: other questions, then the oldest runs of this one."""
+        """Close runs whose end will not be reported: other questions, then the oldest runs of this one."""
         while (idle := next(iter(self._trees))) is not newest:
             if newest.active - idle.active <= IDLE_SECONDS and len(self._open) <= MAX_OPEN:
                 return
@@ -166,5 +166,5 @@ class Run:
     leave: Callable[[], None] = lambda: None
 
     def record(self, operation: Operation) -> None:
-        """Take an operation as what this run does."""
+        """Set the run's operation and span."""
         self.operation, self.span = operation, operation.span

@@ -86,7 +86,7 @@ def current(span: Span) -> Iterator[None]:
 
 
 def make_current(span: Span) -> Callable[[], None]:
-    """Make a span current in the running task or thread, where there is a trace; return what ends that.
+    """Make a span current in the running task or thread, if there is a trace; return the function that ends this.
 
     An HTTP client that is instrumented for OpenTelemetry then propagates the trace context.
     """

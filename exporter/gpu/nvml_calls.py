@@ -1,4 +1,4 @@
-"""NVML's calling conventions: failures get names, and what a GPU lacks becomes None.
+"""NVML's calling conventions: failures get names, and values that a GPU lacks become None.
 
 The driver's buffer of duty cycles is integrated here too.
 """
@@ -14,7 +14,7 @@ from typing import Any
 
 from exporter.gpu.readings import BusyTime, GpuError
 
-# Codes for what a GPU, a MIG instance or an unprivileged caller lacks; a vGPU returns INVALID_ARGUMENT.
+# Codes for values that a GPU, a MIG instance or an unprivileged caller lacks; a vGPU returns INVALID_ARGUMENT.
 _LACKING = frozenset(
     {
         "NOT_SUPPORTED",

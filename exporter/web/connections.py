@@ -45,7 +45,7 @@ _LOG.addFilter(Seldom())
 
 @dataclass(frozen=True)
 class Limits:
-    """What a server spends on its clients.
+    """The limits of a server's connections and requests.
 
     `handshake_seconds` limits the TLS handshake; `request_seconds` runs from a request's first byte (for a new
     connection: from the connect, or the end of its handshake) to the last byte handed to the kernel;

@@ -78,7 +78,7 @@ class QuestionMeter:
 
     @property
     def recorder(self) -> Recorder:
-        """What records the question's operations."""
+        """The recorder of the question's operations."""
         return self.meter.recorder
 
     def open(self, row: dict[str, Any]) -> None:

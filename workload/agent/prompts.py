@@ -107,7 +107,7 @@ def _preamble() -> str:
 
 
 def _material(node: str, state: Hop2RagState) -> list[str]:
-    """Return what a node needs besides the question, in layouts without a log."""
+    """Return the parts of a node's prompt besides the question, in layouts without a log."""
     clues = "Clues:\n" + ("\n".join(f"- {clue}" for clue in state["clues"]) or "- none yet")
     if node == "decompose":
         parts = [clues]

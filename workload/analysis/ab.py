@@ -85,7 +85,7 @@ Compared = dict[Quantity, "Comparison"]
 
 
 def amdahl(data: RunData, arm: str, change_of_prefill: float | None) -> Amdahl:
-    """Return what Amdahl's law allows: time falls at most by (prefill share) x (share of prefill saved)."""
+    """Return the change that Amdahl's law allows: time falls at most by (prefill share) x (share of prefill saved)."""
     prefill = data.counter(arm, PREFILL_SECONDS)
     answered = (row for row in data.questions if row["arm"] == arm and row["outcome"] == "ok")
     # The counter covers closed windows only.

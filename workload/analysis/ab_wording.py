@@ -45,7 +45,7 @@ def _with_interval(row: Comparison) -> str:
 
 
 def verdicts(summary: AbSummary) -> list[str]:
-    """Return one sentence per arm, then what a reader must know before using the numbers."""
+    """Return one sentence per arm, then the caveats for using the numbers."""
     sentences = [_verdict(summary, arm) for arm in summary["ranked"]]
     sentences += [_of_prefetch(summary, arm) for arm in summary["ranked"] if summary["arms"][arm]["prefetch"]]
     sentences += [

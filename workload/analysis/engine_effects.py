@@ -31,7 +31,7 @@ class EngineEffects(TypedDict):
 
 
 def engine_effects(data: RunData, arm: str) -> EngineEffects:
-    """Return what an arm's flags changed inside the engine."""
+    """Return the effects of an arm's flags inside the engine."""
     parts = [part for part in data.measured if part.window.arm == arm]
     pools = {part.engine.get("num_gpu_blocks") for part in parts}
     windows = [part.window for part in parts]

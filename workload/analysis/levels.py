@@ -85,7 +85,7 @@ def workers_of(questions: Iterable[Row]) -> list[list[Row]]:
 
 
 def full_part(questions: Iterable[Row], concurrency: int) -> tuple[Level | None, list[Row]]:
-    """Return what a closed loop did while all workers were busy, and the questions whose middle lies in that time.
+    """Return a closed loop's level while all workers were busy, and the questions whose middle lies in that time.
 
     None if they were never all busy. With several engine starts, each load is cut to its own full part first.
     """

@@ -64,7 +64,7 @@ class LevelRow(TypedDict):
 
 
 def measured_level(data: RunData, arm: str, point: str) -> tuple[LevelRow, Level | None]:
-    """Return one level of an arm, and what a closed loop did while all its workers were busy."""
+    """Return one level of an arm, with a closed loop's requests while all its workers were busy."""
     measured = [part for part in data.measured if (part.window.arm, part.window.point) == (arm, point)]
     questions = [row for row in data.questions if (row["arm"], row["phase"]) == (arm, point)]
     calls = [row for row in data.calls if (row["arm"], row["phase"]) == (arm, point)]

@@ -65,7 +65,7 @@ def busy_seconds(spans: Iterable[Span], window: Interval) -> dict[str, float]:
 
 
 def activities(spans: Sequence[Span], window: Interval) -> dict[Activity, float]:
-    """Return the window's seconds by what ran; the four add up to the window, as `hop2rag_busy_seconds_total` does."""
+    """Return the window's seconds by activity; the four add up to the window, as `hop2rag_busy_seconds_total` does."""
     retrieval = _length((span for span in spans if span.resource == RETRIEVAL), window)
     generation = _length((span for span in spans if span.resource == GENERATION), window)
     either = _length((span for span in spans if span.resource in {RETRIEVAL, GENERATION}), window)

@@ -58,13 +58,9 @@ def predict(
 ) -> Prediction:
     """Return the change that `other` should bring against `first`.
 
-    Args:
-        data: the run.
-        first: the arm whose times are used.
-        other: the arm of which only the counted tokens are used.
-        differing: names of the settings in which the two differ.
-        retrieval_saved: seconds of retrieval that a question saves, by question id.
-        measured: 95 % interval of the end-to-end change.
+    Of `other` only the counted tokens are used, of `first` the times too. `differing` names the settings in which they
+    differ; `retrieval_saved` has the seconds of retrieval that each question saves, by its id; `measured` is the 95 %
+    interval of the end-to-end change.
     """
     if unknown := sorted(differing - PREDICTABLE):
         return {**NONE, "why_not": f"no theory predicts the effect of {unknown[0].replace('_', '-')}"}

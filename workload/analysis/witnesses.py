@@ -86,8 +86,8 @@ def against_server(load: MeasuredLoad, counted: Mapping[Activity, float], reques
 
     The sum of the server's request latencies, over the load's length, is the mean number of requests in flight, exactly
     (Little's law); with one worker that is the busy share. Differences are in points of it, and may be 3. A server may
-    count a call that was cut, or not: `cut_requests_in_flight` is what such calls make up of the spans, and where they
-    can be the difference, `within_3_points` is None.
+    count a call that was cut, or not: `cut_requests_in_flight` is the part of the spans from such calls; if they can
+    explain the difference, `within_3_points` is None.
 
     Args:
         load: the load.
@@ -114,7 +114,7 @@ def against_server(load: MeasuredLoad, counted: Mapping[Activity, float], reques
 
 
 def against_gauge(load: MeasuredLoad, running: TimeSeries) -> GaugeBusy:
-    """Return how busy the engine was by its scraped gauge of running requests, a coarse witness.
+    """Return how busy the engine was by its scraped gauge of running requests, a coarse source.
 
     vLLM sets it after an engine step, so while every call in flight is in its prefill it still shows the state before.
     Gauge and spans are compared at the scrapes outside of such moments, and only where calls last a second or more.
@@ -144,7 +144,7 @@ def _busy_share(load: MeasuredLoad) -> float:
 
 
 def _apart(one: float | None, other: float | None) -> Apart:
-    """Return how many points two shares, or numbers in flight, lie apart."""
+    """Return the difference of two shares, or numbers in flight, in points."""
     if one is None or other is None:
         return {"points": None, "within_3_points": None}
     points = 100 * abs(one - other) / max(1.0, one, other)
@@ -152,7 +152,7 @@ def _apart(one: float | None, other: float | None) -> Apart:
 
 
 def _but_for(apart: Apart, without: Apart) -> Apart:
-    """Return how far apart two shares are, undecided where they would agree without what may not be in both."""
+    """Return the difference `apart`, undecided if the shares agree `without` the part that only one may include."""
     is_undecided = apart["within_3_points"] is False and without["within_3_points"]
     return {**apart, "within_3_points": None} if is_undecided else apart
 

@@ -36,7 +36,7 @@ BUSY = "Wait for the program that uses it, or stop it."
 
 
 def misfit(persist_dir: Path, collection: str, expected: str, found: str, remedy: str) -> UsageError:
-    """Return the error for a store that works but does not match what is needed."""
+    """Return the error for a store that works but does not match the requirements."""
     return UsageError(f"Collection {collection!r} in {str(persist_dir)!r}: expected {expected}, found {found}.", remedy)
 
 

@@ -117,7 +117,7 @@ def require_same_corpus(run: str, before: object, now: Mapping[str, Any] | None)
     """Refuse to resume a run on other questions or passages.
 
     Raises:
-        UsageError: the file or the store is not what it was.
+        UsageError: the file or the store has changed.
     """
     if isinstance(before, dict) and now and (other := [name for name in SAME if before.get(name) != now[name]]):
         found = "; ".join(f"{name} {before.get(name)!r}, now {now[name]!r}" for name in other)
@@ -125,7 +125,7 @@ def require_same_corpus(run: str, before: object, now: Mapping[str, Any] | None)
 
 
 def _report(source: CorpusSource, progress: Progress) -> None:
-    """Print what a reader of the numbers must know about the file."""
+    """Print the properties of the file that affect the numbers."""
     if source.without_answer:
         scored = "no question is scored" if source.without_answer == source.rows else "these are not scored"
         _print(progress, f"{source.without_answer} of {source.rows} questions have no gold answer: {scored}.")

@@ -36,11 +36,7 @@ def serve(
 ) -> Iterator[PrometheusClient]:
     """Load the series of recordings with their original timestamps, and serve them while the block lasts.
 
-    Args:
-        recordings: the recordings to load.
-        binary: Prometheus and promtool.
-        folder: for configuration, log and data; replaces the data of an earlier demo.
-        port: its port on 127.0.0.1.
+    `folder` is for configuration, log and data; the data of an earlier demo are replaced.
 
     Raises:
         UsageError: the port is in use, or a recording is damaged.

@@ -59,16 +59,9 @@ def capture(
 ) -> Capture:
     """Write `KEY.png` and `KEY.csv` for every panel of a dashboard, and `promql.json`, into a folder.
 
-    Args:
-        dashboard: a dashboard of `workload.dashboards.catalogue`.
-        client: the Prometheus that has the series.
-        scope: the labels of the series, such as the run's, which are also the dashboard's variables.
-        span: the time range.
-        folder: created if missing; files of the same names are replaced.
-        footer: the origin of the data, shown in pictures drawn with matplotlib.
-        grafana: draws the pictures if it has a renderer; otherwise matplotlib does.
-        keeps_snapshot: whether to store a snapshot with the data embedded in Grafana.
-        advance: called after each panel.
+    The labels `scope` of the series are also the dashboard's variables. `grafana` draws the pictures if it has a renderer;
+    else matplotlib does, with the origin of the data in their `footer`. `keeps_snapshot` also stores a snapshot with the
+    data in Grafana; `advance` is called after each panel.
 
     Raises:
         PrometheusError: Prometheus failed.

@@ -33,12 +33,7 @@ def embed(
 ) -> Json:
     """Return a dashboard's JSON with each panel's data embedded, so that no panel queries a server.
 
-    Args:
-        dashboard: the dashboard.
-        answers: panel key -> its series.
-        title: the snapshot's title.
-        start: the beginning of the time range.
-        end: its end.
+    `answers` has the series of each panel by its key; `start` and `end` bound the time range.
     """
     model: Json = json.loads(render(dashboard))
     model |= {"title": title, "time": {"from": start.isoformat(), "to": end.isoformat()}, "refresh": "", "links": []}

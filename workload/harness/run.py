@@ -183,7 +183,7 @@ def run_experiment(
 def begin(
     bundle: Bundle, experiment: Experiment[Any], settings: Settings, corpus: Mapping[str, Any] | None = None
 ) -> History:
-    """Begin a run's manifest, or resume it; return what an earlier process did.
+    """Begin a run's manifest, or resume it; return the work of earlier processes.
 
     Raises:
         UsageError: the manifest is damaged, its journal is missing, or it had another corpus.

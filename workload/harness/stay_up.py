@@ -186,7 +186,7 @@ class Stack:
         self._note("engine", None)
 
     def _scraped(self) -> dict[str, list[str]]:
-        """Return what is scraped between runs: our engine, and no target that a killed run has left."""
+        """Return the targets between runs: our engine, without those that a killed run left."""
         mine = [f"{HOST}:{self.launcher.port}"] if "engine" in self.up_state.children else []
         return {"vllm": mine, "exporter": [], "workload": []}
 

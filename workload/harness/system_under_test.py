@@ -73,12 +73,12 @@ class SystemUnderTest:
 
     @property
     def meter(self) -> Meter:
-        """The recorder of what is measured."""
+        """The meter of the measured load."""
         return self.driver.meter
 
     @property
     def registry(self) -> CollectorRegistry:
-        """The instruments of what is measured."""
+        """The instruments of the measured load."""
         return self.instruments.registries[MEASURED]
 
     def run(self, work: Coroutine[Any, Any, ResultT]) -> ResultT:

@@ -31,11 +31,8 @@ def start_exporter(
 ) -> Iterator[str]:
     """Run hop2rag-exporter for this process and the engine's; yield its `host:port`; stop it at the end.
 
-    Args:
-        engine_pid: the engine's process id; None if it is not visible, to measure this process alone.
-        sample_interval_ms: the time between two samples of GPU memory.
-        folder: the folder for its log and raw samples.
-        engine_port: the engine's port instead of its process id, which changes when the engine is restarted.
+    `folder` is for its log and raw samples. Without `engine_pid` it measures this process alone; `engine_port` replaces
+    the process id of an engine that may be restarted.
 
     Raises:
         DependencyDownError: it did not become ready; the message ends with its log.

@@ -50,7 +50,7 @@ class LocalServer(ABC):
 
     @abstractmethod
     def _is_ours(self) -> bool:
-        """Return whether what answers runs on our files. Raises `DependencyDownError` if it is another program."""
+        """Return whether the server there runs on our files. Raises `DependencyDownError` for another program."""
 
     @abstractmethod
     def _prepare(self) -> None:
@@ -78,7 +78,7 @@ class LocalServer(ABC):
                 self._finish()
 
     def _finish(self) -> None:  # noqa: B027 - most servers end without more
-        """Do what must happen before the server ends."""
+        """Prepare the end of the server."""
 
     def _launch(self) -> bool:
         with ExitStack() as unless_ready:

@@ -178,7 +178,7 @@ class FileLock:
             yield self._taken(descriptor, fcntl.LOCK_SH)
 
     def load_lock(self) -> FileLock:
-        """Return the lock of the one continuous load on what this lock guards."""
+        """Return the lock of the only continuous load on the thing that this lock guards."""
         return FileLock(self._path.parent, f"the continuous load on {self.guards}", f"{self._path.name}.load")
 
     def owner(self) -> Owner | None:

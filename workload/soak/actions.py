@@ -25,7 +25,7 @@ _Tasks = set[asyncio.Task[None]]
 
 @dataclass(frozen=True, kw_only=True)
 class ActionLog:
-    """Records what was done to a run, and why.
+    """Records the actions on a run and their causes.
 
     Args:
         journal: gets a row per action.

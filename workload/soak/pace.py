@@ -32,7 +32,7 @@ class Ending(NamedTuple):
 
 
 class Pace:
-    """Limits what is sent. The sender and the steering share it, in one event loop.
+    """Limits the sending. The sender and the steering share it, in one event loop.
 
     Args:
         wanted: the requested number of questions in flight.

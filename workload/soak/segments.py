@@ -38,7 +38,7 @@ class Segments:
         self.journal.insert("segment", {"id": self.number, "started_at": at, **first, "dropped": 0, "paused": 0})
 
     def keep(self) -> None:
-        """Journal what was not sent in the segment so far."""
+        """Journal the number of questions not sent in the segment so far."""
         self.journal.update("segment", self.number, self._unsent())
 
     async def roll(self, at: float, *, opens: bool = True) -> dict[str, Any] | None:

@@ -111,7 +111,7 @@ class Steering:
         return is_new
 
     async def reconcile(self, firing: Iterable[Alert]) -> None:
-        """Accept what fires now, whenever it began: notifications may be lost or late, and clocks set back."""
+        """Accept the alerts that fire now, whenever they began: notifications may be late, and clocks set back."""
         self.is_in_doubt = False
         now = {alert.fingerprint: alert for alert in firing if self._may_steer(alert)}
         for alert in now.values():
@@ -131,7 +131,7 @@ class Steering:
         }
 
     async def keep_lifting(self) -> None:
-        """Undo what has ended, for as long as this runs; end the run if a pause lasts too long."""
+        """Undo actions whose alert has ended, for as long as this runs; end the run if a pause lasts too long."""
         while True:
             await self.lift()
             await asyncio.sleep(LIFT_SECONDS)
