@@ -60,7 +60,7 @@ def capture(
     """Write `KEY.png` and `KEY.csv` for every panel of a dashboard, and `promql.json`, into a folder.
 
     The labels `scope` of the series are also the dashboard's variables. `grafana` draws pictures if it has a renderer;
-    else matplotlib does, with the origin of the data in their `footer`. `keeps_snapshot` also stores a snapshot with its
+    else matplotlib does, with the origin of the data in the `footer`. `keeps_snapshot` also stores a snapshot with its
     data in Grafana; `advance` is called after each panel.
 
     Raises:
