@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
-from workload.engine.profile import PROFILES
+from workload.engine.profile import PROFILES, VllmProfile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from workload.charts.drawing import Drawing
-    from workload.engine.profile import VllmProfile
     from workload.panels.panel import Figure
     from workload.record.results import Finished, RunData
     from workload.settings import LoadSettings, Settings

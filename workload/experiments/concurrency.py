@@ -5,22 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from workload.analysis.ab import quality, quality_in_words
-from workload.analysis.levels import scaling
-from workload.analysis.levels_observed import measured_level
+from workload.analysis.levels import Scaling, scaling
+from workload.analysis.levels_observed import LevelRow, measured_level
 from workload.analysis.rate import estimators, in_words
 from workload.analysis.wording import given, interval, number, percent, sent
 from workload.charts.concurrency import draw
 from workload.experiment import Arm, Experiment, Point, levels
 from workload.experiments.arrivals import poisson
-from workload.statistics.percentiles import NEEDED
+from workload.statistics.percentiles import NEEDED, Percentile
 
 if TYPE_CHECKING:
-    from workload.analysis.levels import Scaling
-    from workload.analysis.levels_observed import LevelRow
     from workload.analysis.summaries import ConcurrencySummary
     from workload.record.results import RunData
     from workload.settings import LoadSettings
-    from workload.statistics.percentiles import Percentile
     from workload.statistics.throughput import Level
 
 LOW, HIGH = Arm("low", "seqs-16"), Arm("high", "seqs-64-16k")

@@ -19,7 +19,7 @@ from exporter.agent.usage import Usage
 from exporter.timeline import NodeActivity
 from workload.agent.graph import Hop2Rag
 from workload.agent.llm import Llm
-from workload.agent.metering import Meter
+from workload.agent.metering import Meter, QuestionMeter
 from workload.agent.nodes import Hop2RagNodes
 from workload.agent.prompts import LAYOUTS
 from workload.agent.retrieval import Retrieval
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
     from rich.progress import Progress
 
-    from workload.agent.metering import QuestionMeter
     from workload.agent.replay import Script
     from workload.corpus.document import DocumentStore
     from workload.corpus.embedding import Embedder

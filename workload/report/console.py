@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
@@ -12,8 +12,6 @@ from exporter.plain_text import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    from rich.console import ConsoleOptions, RenderableType
 
 
 class PlainConsole(Console):

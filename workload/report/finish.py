@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from workload.analysis.cache_inferred import settle
 from workload.charts.drawing import Drawing
-from workload.record.results import Finished, read_run
+from workload.record.results import Finished, Measured, RunData, read_run
 from workload.report.footer import footer
 from workload.report.latest_results import publish
 from workload.report.page import REPORT, render, section_of
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from workload.experiment import Experiment, Study
     from workload.record.bundle import Bundle
     from workload.record.evidence import Evidence
-    from workload.record.results import Measured, RunData
 
 
 def finish(

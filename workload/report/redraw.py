@@ -13,13 +13,13 @@ from workload.analysis.cache_inferred import settle
 from workload.charts import time_series
 from workload.dashboards.catalogue import dashboard_of
 from workload.errors import UsageError
-from workload.experiment import OfflineExperiment
+from workload.experiment import Experiment, OfflineExperiment
 from workload.export.stored import has_run
 from workload.files import atomic_file
 from workload.files.csv_cells import text_in
 from workload.files.enclosed import text_of
 from workload.panels.data import Trace
-from workload.panels.panel import Figure
+from workload.panels.panel import Figure, Panel
 from workload.record.evidence import Evidence
 from workload.record.manifest import readable
 from workload.record.results import read_run
@@ -29,8 +29,6 @@ from workload.report.latest_results import folder_to_redraw
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from workload.experiment import Experiment
-    from workload.panels.panel import Panel
     from workload.report.past_run import PastRun
     from workload.services.prometheus import PrometheusClient
 
