@@ -188,16 +188,21 @@ def agents() -> Iterable[Case]:
     yield Case(idle, "a pause, for five minutes", quiet | {PAUSED: "0x300 1x300 0x1000"}, (890,), (910,))
 
 
-def suite() -> dict[str, Any]:
-    """Return all cases as a suite of rule tests."""
+def shipped(cases: Iterable[Case], interval: str) -> dict[str, Any]:
+    """Return cases on the rules as shipped as a suite of rule tests."""
     # The heartbeat is fed to the rules, since what promtool writes never fails.
     rules = [path for kind in ("rules", "alerts") for path in sorted(asset(f"prometheus/{kind}").glob("*.yml"))]
     return {
         "rule_files": [str(path) for path in rules if path.stem != "watchdog"],
-        "evaluation_interval": "1s",
+        "evaluation_interval": interval,
         "group_eval_order": ["vllm", "vllm-latency", "vllm-alerts"],
-        "tests": [case.as_test() for cases in (gpus, monitoring, agents) for case in cases()],
+        "tests": [case.as_test() for case in cases],
     }
+
+
+def suite() -> dict[str, Any]:
+    """Return all cases of this file."""
+    return shipped([case for cases in (gpus, monitoring, agents) for case in cases()], "1s")
 
 
 @pytest.mark.prometheus
