@@ -1,11 +1,10 @@
 """Recording rules for vLLM, written from the table of facts: one name per fact, whatever the release.
 
-`python -m workload.promql.recording_rules` rewrites the committed files. Each rule reads the job `vllm` only
-(`vllm-fast` scrapes the same server), takes the current name or, where that is absent, an older one, and aggregates
-away what tells the parts of one server apart: its engines and its API processes. Every other label of a target
-survives, whatever it is called.
-`new or old` works where a release shows both names, each aggregated first and told apart by target and model alone: a
-pattern on the name would count twice, and so would a label that only one of them carries.
+`python -m workload.promql.recording_rules` rewrites the committed files. Each rule reads only the job `vllm`
+(`vllm-fast` scrapes the same server), takes the current name or, if it is absent, an older one, and aggregates over the
+parts of one server: its engines and its API processes. It keeps every other label of a target.
+Where a release exposes both names, `new or old` counts once: each side is aggregated first and matched by target and
+model alone. A pattern on the name would count twice, and so would a label that only one of them has.
 """
 
 from __future__ import annotations
@@ -20,22 +19,22 @@ from workload.promql.vllm_facts import Fact, load_facts
 
 RATE_WINDOW = "10s"
 LATENCY_WINDOW = "1m"
-"""Ten times longer: a quantile needs some requests in its window, and agents send few."""
+"""Longer, because a quantile needs several requests in its window, and agents send few."""
 
 LATENCY_INTERVAL = "5s"
-"""Quantiles read some twenty buckets over a minute; every second would be work taken from what is measured."""
+"""Quantiles read about twenty buckets over a minute; evaluating them every second would slow the measured system."""
 
 QUANTILES = {"p50": "0.5", "p95": "0.95", "p99": "0.99"}
 TARGET_LABELS = "cluster, namespace, pod, job, instance, run, experiment, arm, phase"
-"""What a target is known by, here and in Kubernetes; a label that is absent on both sides is equal."""
+"""The labels that identify a target, on a host and in Kubernetes; a label that both sides lack counts as equal."""
 
 MODEL_LABELS = f"{TARGET_LABELS}, model_name"
-"""What a series of vLLM is known by once its parts are aggregated: two metrics need not have any other label alike."""
+"""The labels that identify a series of vLLM after aggregation; two metrics may differ in any other label."""
 
 OR = f" or on ({MODEL_LABELS}) "
 
 PARTS = "engine, pid"
-"""Of a server: its data-parallel engines, and its API processes where a release forgets to join their gauges."""
+"""The labels of a server's data-parallel engines, and of its API processes if a release does not join their gauges."""
 
 JOB = {"job": "vllm"}
 UP = selector("up", JOB)
@@ -92,7 +91,7 @@ def _hit_ratio(facts: dict[str, Fact]) -> Rule:
         f"instance:vllm_prefix_cache_hits_per_queries:ratio_rate{RATE_WINDOW}",
         f"({_rate(hits)})\n/ on ({MODEL_LABELS}) group_left ()\n(sum by ({MODEL_LABELS}) ({_rate(queries)}) > 0)\n"
         f"or on ({MODEL_LABELS}) {_level(gauge, 'max')} >= 0",
-        f"Nothing without queries, so nothing with caching off. {gauge.current}: {gauge.note}",
+        f"No data without queries, so none with caching off. {gauge.current}: {gauge.note}",
     )
 
 
@@ -103,13 +102,13 @@ def _caching_enabled(fact: Fact) -> Rule:
     return Rule(
         "instance:vllm_prefix_caching_enabled:min",
         f"{UP}\n* on ({TARGET_LABELS}) group_left ()\n{lowest}\nor on ({TARGET_LABELS})\n{lowest}",
-        "1 or 0. Its other labels are the whole configuration, so the target's own come from `up`; where that is not "
-        "at hand (a federation) those that are named here are kept.",
+        "1 or 0. The info metric's labels are the whole configuration, so the target's labels come from `up`. Without "
+        "`up` (a federation) only the labels named here remain.",
     )
 
 
 def _level(fact: Fact, way: str) -> str:
-    """Return a gauge over the engines of a server; of an engine's API processes all but one show nothing, or less."""
+    """Return a gauge over the engines of a server; the highest of an engine's API processes is its value."""
     return OR.join(f"{way} without (engine) (max without (pid) ({selector(name.name, JOB)}))" for name in fact.names)
 
 

@@ -8,12 +8,8 @@ Recorded names end in their window and change with it: `rate10s` is `rate1m` at 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 from workload.errors import UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 DURATION = r"(\d+)([sm])\b"
 RATE_INTERVALS = 4
@@ -38,25 +34,24 @@ def parse_interval(text: str) -> int:
 
 def rules_at(rules: str, interval_s: int) -> str:
     """Return the text of a rule file with windows for targets that are scraped every `interval_s` seconds."""
-    for intervals, window in (RATE, SAMPLES, OFFSET):
-        rules = window.sub(_at_least(intervals * interval_s), rules)
+    for window in (RATE, SAMPLES, OFFSET):
+        rules = _longer(rules, interval_s, *window)
     return rules
 
 
 def dashboard_at(dashboard: str, interval_s: int) -> str:
     """Return a dashboard's JSON that reads the rules of that scrape interval: names, rates, texts and least steps."""
-    for intervals, window in (RATE, PANEL_STEP):
-        dashboard = window.sub(_at_least(intervals * interval_s), dashboard)
+    dashboard = _longer(_longer(dashboard, interval_s, *RATE), interval_s, *PANEL_STEP)
     seconds = RATE_INTERVALS * interval_s
     return dashboard if interval_s == 1 else PANEL_TEXT.sub(f"over {_written(seconds)}", dashboard)
 
 
-def _at_least(seconds: int) -> Callable[[re.Match[str]], str]:
+def _longer(text: str, interval_s: int, intervals: int, window: re.Pattern[str]) -> str:
     def longer(found: re.Match[str]) -> str:
-        is_long = int(found[2]) * {"s": 1, "m": 60}[found[3]] >= seconds
-        return found[0] if is_long else found[1] + _written(seconds)
+        is_long = int(found[2]) * {"s": 1, "m": 60}[found[3]] >= intervals * interval_s
+        return found[0] if is_long else found[1] + _written(intervals * interval_s)
 
-    return longer
+    return window.sub(longer, text)
 
 
 def _written(seconds: int) -> str:

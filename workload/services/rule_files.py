@@ -84,11 +84,8 @@ def alerts_on_live_targets(files: Iterable[Path], since: float) -> str:
 def files_at(interval_s: int) -> dict[str, str]:
     """Return rules, alerts and dashboards for a scrape interval in seconds, by their paths in this repository."""
     change = {"prometheus/rules": rules_at, "prometheus/alerts": rules_at, "grafana/dashboards": dashboard_at}
-    return {
-        f"{folder}/{path.name}": at_interval(path.read_text(), interval_s)
-        for folder, at_interval in change.items()
-        for path in sorted(asset(folder).glob("*.*"))
-    }
+    paths = {f"{folder}/{path.name}": path for folder in change for path in sorted(asset(folder).glob("*.*"))}
+    return {name: change[name.rpartition("/")[0]](path.read_text(), interval_s) for name, path in paths.items()}
 
 
 def main(arguments: Sequence[str]) -> int:
