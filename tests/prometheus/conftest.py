@@ -47,7 +47,7 @@ def running(prometheus: PrometheusBinary) -> Promtool:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=110,
             env=os.environ | RARE_COLLECTION,
         )
         printed = done.stdout + done.stderr

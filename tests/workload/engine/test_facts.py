@@ -50,8 +50,8 @@ def test_a_pool_that_is_not_reported_is_worked_out_from_the_config(tmp_path: Pat
     labels = cache_config((FIXTURES / "vllm_0.22.1_h200_prefix_on.prom").read_text())
     facts = facts_from("0.22.1", {"id": "m", "root": str(tmp_path)}, labels)
     assert facts.kv_block_bytes == 16 * 57_344  # 2 x 28 layers x 4 heads x 128 x 2 bytes
-    assert facts.kv_pool_is_reported is False
-    assert facts_from("0.22.1", {"id": "m", "root": "Qwen/Qwen2.5-7B"}, labels).kv_pool_is_reported is None
+    assert facts.kv_pool_is_told is False
+    assert facts_from("0.22.1", {"id": "m", "root": "Qwen/Qwen2.5-7B"}, labels).kv_pool_is_told is None
     packed = {**labels, "cache_dtype": "fp8"}
     assert facts_from("0.22.1", {"id": "m", "root": str(tmp_path)}, packed).kv_pool_bytes is None
 

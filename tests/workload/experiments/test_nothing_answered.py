@@ -125,7 +125,7 @@ OUTCOMES = (
 AB = ab_experiment(parse_arms(["original", "append-only", "early:prefetch=last-clue"]))
 
 
-@pytest.mark.parametrize("tells", [True, False], ids=["engine tells", "engine tells nothing"])
+@pytest.mark.parametrize("reports", [True, False], ids=["engine reports", "engine reports nothing"])
 @pytest.mark.parametrize("outcome", OUTCOMES, ids=lambda outcome: outcome.__name__)
 @pytest.mark.parametrize("experiment", [*ON_ENGINES, AB], ids=lambda experiment: experiment.name)
 @pytest.mark.usefixtures("laid_out")

@@ -48,7 +48,7 @@ def test_the_server_may_not_count_a_call_that_was_cut(tmp_path: Path, counted: f
 
 
 @pytest.mark.parametrize(
-    ("pids", "told_of"),
+    ("pids", "reported_of"),
     [({"0": [1], "3": [ENGINE_PID]}, {"3"}), ({"0": [ENGINE_PID], "3": [ENGINE_PID]}, {"0", "3"}), ({}, None)],
 )
 def test_the_gpu_that_served_is_the_one_reported(
