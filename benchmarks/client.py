@@ -85,7 +85,7 @@ class Ours:
 
                 async def ask(prompt: str, worker: str, intended: float | None = None) -> None:
                     call = meter.question(worker, "single", intended=intended)
-                    targets[NUMBER.findall(prompt)[0]] = call.intended + call.anchor
+                    targets[NUMBER.findall(prompt)[0]] = call.question.started + call.anchor
                     call.open({**PLACE, "question_id": prompt[:8]})
                     await llm.compute(call, "generate", 1, [{"role": "user", "content": prompt}], tokens)
                     call.close("ok", "done", 0, {})

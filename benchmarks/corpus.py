@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
+import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -48,8 +49,10 @@ class TimedEmbedder(MiniLmEmbedder):
     """Knows how long it has embedded; loading the model is not part of it."""
 
     def __init__(self, threads: int | None) -> None:
-        super().__init__(threads)
+        super().__init__()
         self.load()
+        if threads:
+            torch.set_num_threads(threads)
         self.seconds = 0.0
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:

@@ -79,7 +79,7 @@ def measure(flags: argparse.Namespace, progress: Progress, folder: Path) -> list
             for concurrency in flags.concurrency.split(","):
                 here = load_settings({**common, "layout": layout, "concurrency": (concurrency,)})
                 done = bench.measure(engine, here, f"{layout}-c{concurrency}")
-                rows.append({"layout": layout, "concurrency": here.concurrency[0], "measured": done})
+                rows.append({"layout": layout, "concurrency": here.load.concurrency[0], "measured": done})
     for row in rows:
         measured = row.pop("measured")
         data = settle(read_run(journal.path, [measured]))
