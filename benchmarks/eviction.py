@@ -30,7 +30,7 @@ from workload.corpus.embedding import MiniLmEmbedder
 from workload.corpus.hotpotqa import draw
 from workload.engine.profile import PROFILES
 from workload.errors import Hop2RagError
-from workload.harness.run import launcher_of
+from workload.harness.backends import launcher_of
 from workload.kv_cache.recorded import read_calls
 from workload.kv_cache.reuse_bounds import in_pool
 from workload.promql.concurrency import PREEMPTIONS

@@ -36,7 +36,8 @@ from workload.corpus.embedding import MiniLmEmbedder
 from workload.corpus.hotpotqa import draw
 from workload.engine.profile import PROFILES
 from workload.errors import Hop2RagError
-from workload.harness.run import launcher_of, script_of
+from workload.harness.backends import launcher_of
+from workload.harness.run import script_of
 from workload.record.bundle import new_run_id
 from workload.record.journal import Journal
 from workload.record.results import read_run

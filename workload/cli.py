@@ -21,6 +21,7 @@ from workload.commands.load import load
 from workload.commands.options import err, out
 from workload.commands.signals import EXIT_INTERRUPTED, Termination
 from workload.commands.soak import soak
+from workload.commands.suite import suite
 
 # Private files get their mode where they are made; no other user may write to a file of this process or a child.
 NOBODY_ELSE_WRITES = 0o022
@@ -36,7 +37,7 @@ app = typer.Typer(
 )
 for command in (
     run.run,
-    run.suite,
+    suite,
     soak,
     ab,
     optimize,

@@ -30,8 +30,8 @@ def load(
     from workload.corpus.default import open_corpus  # noqa: PLC0415
     from workload.corpus.embedding import MiniLmEmbedder  # noqa: PLC0415
     from workload.harness.ask import launcher_in_use, pending_restart  # noqa: PLC0415
+    from workload.harness.backends import check_engine, engine_of, prometheus_client, targets_of  # noqa: PLC0415
     from workload.harness.continuous import ContinuousLoad  # noqa: PLC0415
-    from workload.harness.run import check_engine, engine_of, prometheus_client, targets_of  # noqa: PLC0415
     from workload.services.alert import confirmer  # noqa: PLC0415
     from workload.services.alert_listener import AlertListener  # noqa: PLC0415
     from workload.settings import load_settings  # noqa: PLC0415

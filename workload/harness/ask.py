@@ -16,7 +16,7 @@ from workload.corpus.default import open_corpus
 from workload.corpus.embedding import MiniLmEmbedder
 from workload.engine.attach import AttachLauncher
 from workload.engine.profile import DEFAULT, PROFILES
-from workload.harness.run import check_engine, engine_of, launcher_of, requester
+from workload.harness.backends import check_engine, engine_of, launcher_of, requester
 from workload.harness.stay_up_state import UpState, read_up_state
 from workload.harness.system_under_test import SystemUnderTest, serve_agent
 from workload.paths import cache_dir

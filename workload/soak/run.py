@@ -10,8 +10,8 @@ from workload.corpus.default import open_corpus, require_same_corpus
 from workload.corpus.embedding import MiniLmEmbedder
 from workload.engine.profile import PROFILES
 from workload.errors import UsageError
+from workload.harness.backends import check_engine, engine_of, launcher_of, requester
 from workload.harness.resume import resume_settings
-from workload.harness.run import check_engine, engine_of, launcher_of, requester
 from workload.paths import cache_dir
 from workload.record.annotations import annotator, find_grafana, mark_action
 from workload.record.bundle import open_bundle

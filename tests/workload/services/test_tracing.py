@@ -11,7 +11,7 @@ from rich.console import Console
 
 from tests.stubs.collector import collector
 from workload.errors import MissingPartError, UsageError
-from workload.harness.run import launcher_of
+from workload.harness.backends import launcher_of
 from workload.services.tracing import exported_spans
 from workload.settings import load_settings
 
@@ -76,7 +76,7 @@ def test_the_standard_variables_name_the_collector() -> None:
 def test_an_engine_that_is_started_exports_to_the_same_place(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without vLLM's own flag the trace would end where the question of why it took so long begins."""
     started: list[Any] = []
-    monkeypatch.setattr("workload.harness.run.process_launcher", lambda *given: started.append(given[2]))
+    monkeypatch.setattr("workload.harness.backends.process_launcher", lambda *given, **_: started.append(given[2]))
     for flags in ({}, {"otlp_endpoint": "http://127.0.0.1:4317"}):
         settings = load_settings({"limit": 1, "max_hops": 1, "k": 1, **flags}, {})
         launcher_of(settings.engine, settings.places, Console(file=StringIO()))
