@@ -17,7 +17,7 @@ from workload.corpus.default import Corpus
 from workload.corpus.synthetic import generate
 from workload.errors import DependencyDownError
 from workload.experiments import EXPERIMENTS
-from workload.harness import ask, continuous, run
+from workload.harness import ask, backends, continuous, run
 from workload.services.locks import FileLock, Requester, engine_lock
 from workload.services.targets import TargetFiles
 from workload.settings import Settings, load_settings
@@ -75,7 +75,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
         monkeypatch.setattr(module, "launcher_of", lambda *_: launcher)
         monkeypatch.setattr(module, "MiniLmEmbedder", Embedder)
         monkeypatch.setattr(module, "open_corpus", lambda *_: corpus)
-    for module in (run, soak_run):
+    for module in (backends, soak_run):
         monkeypatch.setattr(module, "find_prometheus", lambda _: None)
         monkeypatch.setattr(module, "LocalPrometheus", StubPrometheus)
     sizes = {"limit": 1, "max_hops": 1, "k": 1, "engine_port": 8123, "results": tmp_path / "results"}
