@@ -18,6 +18,7 @@ from workload.corpus.synthetic import generate
 from workload.errors import DependencyDownError
 from workload.experiments import EXPERIMENTS
 from workload.harness import ask, backends, continuous, run
+from workload.harness.stay_up import Ports
 from workload.services.locks import FileLock, Requester, engine_lock
 from workload.services.targets import TargetFiles
 from workload.settings import Settings, load_settings
@@ -89,7 +90,7 @@ def as_run(settings: Settings, progress: Progress) -> None:
 
 def as_soak(settings: Settings, progress: Progress) -> None:
     """`soak`."""
-    soak_run.run_soak(settings, load_plan({"duration": "1m", "alerts": False}), soak_run.Ports(), progress)
+    soak_run.run_soak(settings, load_plan({"duration": "1m", "alerts": False}), Ports(), progress)
 
 
 def as_ask(settings: Settings, progress: Progress) -> None:
