@@ -157,7 +157,7 @@ def disks() -> Iterable[Case]:
         ("full in 80 minutes", "15e9-3e7x120", 1e11, {"silent": (300,)}),
         ("known for two minutes", "15e9-5e7x120", 1e11, {"silent": (100,), "firing": (200,)}),
         ("by the last ten minutes", "19e9x180 19e9-5e7x70", 1e11, {"firing": (2420,)}),
-        ("not by the last three", "19e9x60 19e9-5e7x18", 1e11, {"silent": (750,)}),
+        ("not by the last three", "19e9x60 19e9-6e7x18", 1e11, {"silent": (785,)}),
     ):
         yield Case("DiskFilling", why, volume("a", available, size), step="10s", **times)
     one = volume("a", "60e9-5e8x120", 1e11) | volume("b", "15e9x120", 1e11)
@@ -177,6 +177,8 @@ def agents() -> Iterable[Case]:
     yield Case(stalled, "two nodes are one agent", stuck | {ACTIVE % "retrieve": "1x500"}, firing=(300,))
     yield Case(stalled, "another node goes on", stuck | {VISITS % "retrieve": "0+1x500"}, silent=(300,))
     yield Case(stalled, "no failure since it started", stuck | {FAILURES % "decide": "0x500"}, firing=(300,))
+    yield Case(stalled, "a visit that is gone", stuck | {ACTIVE % "decide": "1x250 0x250"}, silent=(270, 390))
+    yield Case(stalled, "a visit of 100 s", stuck | {ACTIVE % "decide": "0x200 1x300"}, silent=(300,))
     failed = stuck | {FAILURES % "decide": "0x260 1x240"}
     yield Case(stalled, "a failure, for 150 s", failed, (262, 400), (420,))
     quiet = {PAUSED: "0x2000", ACTIVE % "decide": "1x100 0x1900", VISITS % "decide": "0+1x100 100x1900"}
