@@ -6,6 +6,7 @@ The suites in alerts/ tell each alert's story; these cases pin its numbers. A ch
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,7 +15,7 @@ from tests.prometheus.narrowing import write_narrowed
 from workload.paths import asset
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 RUN = 'run="r",experiment="e",arm="a"'
@@ -23,13 +24,12 @@ GPU, OTHER_GPU = f'{{{HOST},gpu="0"}}', f'{{{HOST},gpu="1"}}'
 OTHER_HOST = f'{{job="exporter",instance="g:9400",{RUN},gpu="0"}}'
 AGENT = f'job="workload",instance="h:9500",{RUN}'
 PROMETHEUS = '{job="prometheus",instance="h:9090"}'
-PAGES = 'severity="page"'
+STEERS, PAGES = 'severity!="page"', 'severity="page"'
 FREE, TOTAL = "nvml_memory_free_bytes", "nvml_memory_total_bytes"
 MISSED, TAKEN = "hop2rag_exporter_samples_missed_total", "hop2rag_exporter_sample_interval_seconds_count"
 AVAILABLE, SIZE = (f"hop2rag_host_filesystem_{kind}_bytes{{{HOST},volume=%s}}" for kind in ("avail", "size"))
 GIB = 2**30
 UP, WATCHDOG = f"up{PROMETHEUS}", 'ALERTS{alertname="Hop2RagWatchdog",alertstate="firing",severity="none"}'
-EVERY_15_S = " ".join(["1", *["_"] * 14])
 EXCEEDED = (
     "prometheus_target_scrapes_exceeded_body_size_limit_total",
     "prometheus_target_scrapes_exceeded_sample_limit_total",
@@ -51,7 +51,7 @@ class Case:
     silent: Sequence[int] = ()
     firing: Sequence[int] = ()
     times: int = 1
-    labels: str = 'severity!="page"'
+    labels: str = STEERS
     step: str = "1s"
 
     def as_test(self) -> dict[str, Any]:
@@ -122,18 +122,22 @@ def monitoring() -> Iterable[Case]:
         ("RuleGroupSlow", "prometheus_rule_group_iterations_missed_total"),
     ):
         yield one_error(alert, counter + PROMETHEUS, silent=(150, 410), firing=(170, 390))
-    yield from disks()
     writes = "DiskWritesFailing"
     second = {UP: "1x600 _x300", WATCHDOG: "1x600 _x300"}
     yield Case(writes, "ten seconds", second, (612,), (617, 680))
     yield Case(writes, "a page after a minute", second, (660,), (680,), labels=PAGES)
-    steady, ended = " ".join([EVERY_15_S] * 130), " ".join([EVERY_15_S] * 123)  # the last samples: 1935 s and 1830 s
+
+
+def writes_at_15_s() -> Iterable[Case]:
+    """Yield the cases of DiskWritesFailing with intervals of 15 s; the last samples are at 1935 s and 1830 s."""
+    steady, ended = "1x129 _x40", "1x122 _x40"
     for why, series in {
         "four intervals of 15 s, the heartbeat last": {UP: ended, WATCHDOG: steady},
         "four intervals of 15 s, the scrape last": {UP: steady, WATCHDOG: ended},
     }.items():
-        yield Case(writes, why, series, (1935 + 55,), (1935 + 100,))
-        yield Case(f"{writes}", f"{why}, a page", series, (1935 + 115,), (1935 + 165,), labels=PAGES)
+        for times, labels in (((1990, 2035), STEERS), ((2050, 2100), PAGES)):
+            silent, firing = times
+            yield Case("DiskWritesFailing", f"{why}, {labels}", series, (silent,), (firing,), labels=labels, step="15s")
 
 
 def disks() -> Iterable[Case]:
@@ -165,7 +169,7 @@ def disks() -> Iterable[Case]:
     young = volume("a", "_x30 15e9-5e7x120", 1e11) | volume("b", "50e9x150", 1e11)
     yield Case("DiskFilling", "one that is new, one that is old", young, silent=(400,), step="10s")
     yield Case(
-        "DiskFilling", "for five seconds", volume("a", f"{10 * GIB}x100 {GIB / 2:.0f}x50", 1000 * GIB), (103,), (108,)
+        "DiskFilling", "for five seconds", volume("a", f"{10 * GIB}x100 {GIB / 2:.0f}x50", 1000 * GIB), (107,), (112,)
     )
 
 
@@ -202,12 +206,20 @@ def shipped(cases: Iterable[Case], interval: str) -> dict[str, Any]:
     }
 
 
-def suite() -> dict[str, Any]:
-    """Return all cases of this file."""
-    return shipped([case for cases in (gpus, monitoring, agents) for case in cases()], "1s")
+def suites() -> Iterator[dict[str, Any]]:
+    """Yield all cases of this file; those of minutes are evaluated every five seconds."""
+    yield shipped(chain(gpus(), monitoring(), agents()), "1s")
+    yield shipped(chain(disks(), writes_at_15_s()), "5s")
+
+
+def write_suites(suites: Iterable[dict[str, Any]], folder: Path) -> Iterator[Path]:
+    """Write suites into folders of their own, narrowed to the rules that they need; yield the files for promtool."""
+    for number, suite in enumerate(suites):
+        (folder / str(number)).mkdir()
+        yield from write_narrowed(suite, folder / str(number))
 
 
 @pytest.mark.prometheus
 def test_each_number_of_an_alert_counts(found_promtool: Callable[..., str], tmp_path: Path) -> None:
     """A threshold twice as high, a window a third as long, a label too few: each changes one of these cases."""
-    found_promtool("test", "rules", *write_narrowed(suite(), tmp_path))
+    found_promtool("test", "rules", *write_suites(suites(), tmp_path))

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from tests.prometheus.narrowing import write_narrowed
-from tests.prometheus.test_alert_bounds import AGENT, Case, shipped
+from tests.prometheus.test_alert_bounds import AGENT, Case, shipped, write_suites
 from workload.promql.selectors import selector
 
 if TYPE_CHECKING:
@@ -247,9 +246,10 @@ def burns(tier: Tier) -> Iterable[Case]:
             series = events(alert, phases, tier)
             yield Case(alert, f"{tier.window}, {why}", series, labels=only, step=f"{tier.period}s", **at)
         if alert == "VllmTtftBudgetBurn":
-            two = events(alert, in_long, tier) | events(alert, in_short, tier, model_name="n")
-            why = f"{tier.window}, of two models neither"
-            yield Case(alert, why, two, (long,), labels=only, step=f"{tier.period}s")
+            for part in ({"model_name": "n"}, {"instance": "g:8000"}):
+                two = events(alert, in_long, tier) | events(alert, in_short, tier, **part)
+                why = f"{tier.window}, one late now, one late before: {part}"
+                yield Case(alert, why, two, (long,), labels=only, step=f"{tier.period}s")
             ranks = events(alert, in_long, tier) | events(alert, in_long, tier, engine="1")
             yield Case(alert, f"{tier.window}, of two ranks", ranks, (long,), labels=only, step=f"{tier.period}s")
 
@@ -288,8 +288,4 @@ def suites() -> Iterator[dict[str, Any]]:
 @pytest.mark.prometheus
 def test_each_number_of_an_alert_on_the_engine_counts(found_promtool: Callable[..., str], tmp_path: Path) -> None:
     """A threshold twice as high, a window a third as long, a label too few: each changes one of these cases."""
-    files = []
-    for number, suite in enumerate(suites()):
-        (tmp_path / str(number)).mkdir()
-        files += write_narrowed(suite, tmp_path / str(number))
-    found_promtool("test", "rules", *files)
+    found_promtool("test", "rules", *write_suites(suites(), tmp_path))
