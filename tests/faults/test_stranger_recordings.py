@@ -68,7 +68,7 @@ NOT_RECORDINGS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("reported", NOT_RECORDINGS.values(), ids=NOT_RECORDINGS)
 def test_row_21_a_recordings_manifest_is_within_every_range(home: Path, reported: dict[str, Any]) -> None:
     """Its words are printed and drawn, its times become a query and an address."""
-    with pytest.raises(UsageError, match="no manifest of a recording") as raised:
+    with pytest.raises(UsageError, match="not the manifest of a recording") as raised:
         find_recordings(recorded(home, **({"runs": {}} | reported)))
     assert str(raised.value).isprintable()
 
@@ -76,7 +76,7 @@ def test_row_21_a_recordings_manifest_is_within_every_range(home: Path, reported
 def test_row_21_a_deep_manifest_is_one_line(home: Path) -> None:
     """Python's parser ends in a RecursionError, which is no ValueError."""
     (recorded(home, {}) / "manifest.json").write_text("[" * 100_000)
-    with pytest.raises(UsageError, match="no manifest of a recording"):
+    with pytest.raises(UsageError, match="not the manifest of a recording"):
         find_recordings(home / "recording")
 
 
