@@ -87,6 +87,8 @@ def gpus() -> Iterable[Case]:
         for name, values in (("warmup", "1x20 stale"), ("measured", "_x20 1x60"))
     }
     yield Case("GpuLost", "a phase renames it", phases | {f"up{{{HOST}}}": "1x80"}, silent=(40,))
+    both = {name: values.replace("1x60", "1x20 stale") for name, values in phases.items()}
+    yield Case("GpuLost", "one that had two phases", both | {f"up{{{HOST}}}": "1x80"}, firing=(60,))
     for alert, counter in (
         ("GpuXidError", "nvml_xid_errors_total"),
         ("GpuEccUncorrected", "nvml_ecc_uncorrected_errors_total"),
@@ -122,10 +124,11 @@ def monitoring() -> Iterable[Case]:
         ("RuleGroupSlow", "prometheus_rule_group_iterations_missed_total"),
     ):
         yield one_error(alert, counter + PROMETHEUS, silent=(150, 410), firing=(170, 390))
-    writes = "DiskWritesFailing"
-    second = {UP: "1x600 _x300", WATCHDOG: "1x600 _x300"}
-    yield Case(writes, "ten seconds", second, (612,), (617, 680))
-    yield Case(writes, "a page after a minute", second, (660,), (680,), labels=PAGES)
+    long, brief = "1x600 _x100", "1x500 _x200"
+    for why, series in (("heartbeat", {UP: brief, WATCHDOG: long}), ("scrape", {UP: long, WATCHDOG: brief})):
+        for times, labels in (((612, 617), STEERS), ((667, 680), PAGES)):
+            silent, firing = times
+            yield Case("DiskWritesFailing", f"the {why} last, {labels}", series, (silent,), (firing,), labels=labels)
 
 
 def writes_at_15_s() -> Iterable[Case]:
