@@ -1,9 +1,9 @@
-"""The bounds of the engine's alerts and of the burn rates, from both sides."""
+"""The bounds of the engine's alerts, from both sides."""
 
 from __future__ import annotations
 
 from itertools import chain
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,12 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-    Phases = tuple[tuple[int, float, float], ...]
 
 TARGET = {"job": "vllm", "instance": "h:8000", "run": "r", "experiment": "e", "arm": "a"}
 OF_TARGET = 'severity!="page",instance!=""'
 UP, INFO = selector("up", TARGET), f'hop2rag_vllm_info{{{AGENT},version="0.32.0"}}'
-OF_AGENT = {"job": "workload", "instance": "h:9500", "run": "r", "experiment": "e", "arm": "a", "node": "decide"}
 ACTIVE = f'hop2rag_node_active{{{AGENT},node="decide"}}'
 
 
@@ -83,8 +81,10 @@ def hung() -> Iterable[Case]:
         yield Case(name, f"one {label} has just begun", new, silent=(200,))
         ended = requests("1x180 0x100", none, none, none) | requests(*works, **part)
         yield Case(name, f"one {label} has ended", ended, silent=(200,))
-    tokens = {engine("generation_tokens_total", pid="7"): "0+5x300", engine("prompt_tokens_total", pid="7"): "0+5x300"}
-    yield Case(name, "another process counts the tokens", stuck | tokens, silent=(200,))
+    for kind in ("generation", "prompt"):
+        tokens = {engine(f"{kind}_tokens_total", pid="7"): "0+5x300"}
+        yield Case(name, f"another process counts the tokens, {kind}", stuck | tokens, silent=(200,))
+    yield Case(name, "a visit that has ended", nothing | {ACTIVE: "1x180 0x100"}, silent=(200,))
 
 
 def queues() -> Iterable[Case]:
@@ -102,6 +102,11 @@ def queues() -> Iterable[Case]:
     yield Case(name, "some waited for 35 s", queue("0x45 8x35 20x100"), firing=(98,))
     two = queue("8x300") | queue("30-0.1x290", model_name="n")
     yield Case(name, "two models, none of which grows", two, silent=(60, 150, 250))
+
+    low = queue("8x300") | queue("0.1+0.05x80", model_name="n")
+    yield Case(name, "two models, a short one grows", low, silent=(60, 78))
+    begins = queue("0x80 20x100") | queue("8x200", model_name="n")
+    yield Case(name, "two models, one begins", begins, silent=(98,))
 
     def noisy(slope: float, base: float = 100, noise: int = 4, start: int = 0) -> str:
         values = (base + slope * max(0, at - start) + noise * (-1) ** at for at in range(start + 260))
@@ -167,10 +172,13 @@ def hit_rates() -> Iterable[Case]:
         ("from 7 %", falls(1000, 0.07, 0.001), False),
     ):
         yield Case(name, why, series, **{"firing" if fires else "silent": (500,)})
-    yield Case(name, "hits, over a minute", falls(1000, 0.5, 0), (430,), (450,))
+    yield Case(name, "hits, over a minute", falls(1000, 0.5, 0), (430, 437), (450,))
     more = tokens("0+1000x400 400000+3000x200", "0+500x600")
     yield Case(name, "queries, over a minute", more, (430,), (450,))
     yield Case(name, "known for three minutes", tokens("0+1000x300", "0+500x100 50000x200"), (180,), (195,))
+    young = {series: f"_x400 {each}" for series, each in tokens("0+1000x300", "0+500x100 50000x200").items()}
+    old = tokens("0+1000x700", "0+500x700", model_name="n")
+    yield Case(name, "one model is new", young | old, (580,), (600,))
     long = tokens("0+1000x2000", "0+900x1200 1080000+300x540 1242000+200x260")
     yield Case(name, "against half an hour", long, firing=(1900,))
     short = tokens("0+10x1200 12000+1000x800", "0+9x1200 10800+300x540 172800+240x260")
@@ -184,105 +192,10 @@ def hit_rates() -> Iterable[Case]:
         yield Case(name, f"none falls, another model {label}", steady | other, silent=(500,))
 
 
-class Tier(NamedTuple):
-    """A tier of the burn rates: its windows in seconds, its factor, and the period of its samples in seconds."""
-
-    window: str
-    short: int
-    long: int
-    factor: float
-    period: int
-
-
-TIERS = (Tier("1h", 300, 3600, 14.4, 15), Tier("6h", 1800, 21600, 6, 120), Tier("1d", 7200, 86400, 3, 600))
-BUDGETS = {"VllmTtftBudgetBurn": 0.05, "LlmErrorBudgetBurn": 0.01}
-
-
-def events(alert: str, phases: Phases, tier: Tier, **labels: str) -> dict[str, str]:
-    """Return the counters of an objective over phases of (seconds, events per second, share of them that is bad)."""
-
-    def counter(rate: Callable[[float, float], float]) -> str:
-        total, text = 0.0, ["0"]
-        for seconds, per_second, share in phases:
-            step = rate(per_second, share) * tier.period
-            text.append(f"{total + step:.6f}+{step:.6f}x{seconds // tier.period - 1}")
-            total += step * (seconds // tier.period)
-        return " ".join(text)
-
-    good = counter(lambda per_second, share: per_second * (1 - share))
-    if alert == "LlmErrorBudgetBurn":
-        calls = selector("hop2rag_llm_call_duration_seconds_count", OF_AGENT | labels)
-        errors = selector("hop2rag_llm_errors_total", {**OF_AGENT, "reason": "timeout", **labels})
-        return {calls: good, errors: counter(lambda per_second, share: per_second * share)}
-    bucket = engine("time_to_first_token_seconds_bucket", le="2.5", **labels)
-    return {
-        bucket: good,
-        engine("time_to_first_token_seconds_count", **labels): counter(lambda per_second, _: per_second),
-    }
-
-
-def burns(tier: Tier) -> Iterable[Case]:
-    """Yield the cases of one tier, each seen at its end."""
-    only = f'severity!="page",window="{tier.window}"'
-    for alert, budget in BUDGETS.items():
-        short, long, bound = tier.short, tier.long, tier.factor * budget
-        rest, many, high = long - short, 600 / short, min(1.0, 2 * bound)
-        low = max(0.0, (0.85 * bound * long - high * short) / rest)
-        in_long: Phases = ((rest, many, low), (short, many, high))
-        in_short: Phases = ((rest, many, min(1.0, 1.5 * bound)), (short, many, 0.85 * bound))
-        before: Phases = ((long, many, 1.0), (rest, many, 0.6 * bound), (short, many, high))
-        steers_at_once = alert == "LlmErrorBudgetBurn" and tier.window == "1h"
-        for why, fires, phases in (
-            ("above", True, ((long, many, 1.15 * bound),)),
-            ("below over the long window", False, in_long),
-            ("below over the short window", False, in_short),
-            ("worse before the long window", False, before),
-            ("8 events of late", False, ((rest, 80 / rest, 1.0), (short, 8 / short, 1.0))),
-            ("15 events of late", True, ((rest, 80 / rest, 1.0), (short, 15 / short, 1.0))),
-            ("40 events in all", steers_at_once, ((rest, 25 / rest, 1.0), (short, 15 / short, 1.0))),
-            ("70 events in all", True, ((rest, 55 / rest, 1.0), (short, 15 / short, 1.0))),
-        ):
-            at = {"firing" if fires else "silent": (sum(seconds for seconds, _, _ in phases),)}
-            series = events(alert, phases, tier)
-            yield Case(alert, f"{tier.window}, {why}", series, labels=only, step=f"{tier.period}s", **at)
-        if alert == "VllmTtftBudgetBurn":
-            for part in ({"model_name": "n"}, {"instance": "g:8000"}):
-                two = events(alert, in_long, tier) | events(alert, in_short, tier, **part)
-                why = f"{tier.window}, one late now, one late before: {part}"
-                yield Case(alert, why, two, (long,), labels=only, step=f"{tier.period}s")
-            ranks = events(alert, in_long, tier) | events(alert, in_long, tier, engine="1")
-            yield Case(alert, f"{tier.window}, of two ranks", ranks, (long,), labels=only, step=f"{tier.period}s")
-
-
-def cold() -> Iterable[Case]:
-    """Yield the cases of a start, which the first tier alone sees."""
-    alert, tier, only = "VllmTtftBudgetBurn", TIERS[0], 'severity!="page",window="1h"'
-    late: Phases = ((600, 1.0, 1.0),)
-    yield Case(
-        alert, "a server's first minutes", events(alert, late, tier), (105,), (135, 300), labels=only, step="15s"
-    )
-    new = {series: f"_x60 {values}" for series, values in events(alert, late, tier).items()}
-    old = events(alert, ((1500, 1.0, 0.0),), tier, model_name="n")
-    yield Case(alert, "of a new model", new | old, (105 + 900,), (135 + 900,), labels=only, step="15s")
-    alert = "LlmErrorBudgetBurn"
-    yield Case(alert, "calls of a start", events(alert, late, tier), (0,), (45,), labels=only, step="15s")
-
-
-# The cases and how often the rules are evaluated: seldom where only the end of long windows matters.
-SUITES: tuple[tuple[Callable[[], Iterable[Case]], str], ...] = (
-    (lambda: chain(down(), hung(), queues(), load()), "1s"),
-    (hit_rates, "5s"),
-    (cold, "15s"),
-    (lambda: burns(TIERS[0]), "60s"),
-    (lambda: burns(TIERS[1]), "600s"),
-    (lambda: burns(TIERS[2]), "3600s"),
-)
-
-
 def suites() -> Iterator[dict[str, Any]]:
-    """Yield the cases as suites of rule tests, each with its evaluation interval."""
-    for cases, interval in SUITES:
-        yield shipped(cases(), interval)
+    """Yield the cases as suites of rule tests; those of minutes are evaluated every five seconds."""
+    yield shipped(chain(down(), hung(), queues(), load()), "1s")
+    yield shipped(hit_rates(), "5s")
 
 
 @pytest.mark.prometheus
