@@ -6,6 +6,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
+from tests.grafana.agreement import RULES as AGREEMENT
 from tests.grafana.expansion import expand
 from tests.grafana.lint import WARM_UP_TOO, is_counter, panels, selectors
 from workload.dashboards.catalogue import DASHBOARDS
@@ -168,4 +169,5 @@ RULES: dict[str, Rule] = {
     "scale": _scale,
     "words": _words,
     "ways": _ways,
+    **AGREEMENT,
 }

@@ -10,6 +10,7 @@ import pytest
 from tests.grafana.contract import breaches
 from tests.grafana.execution import failures
 from tests.grafana.further_faults import FURTHER_FAULTS, JUDGED_FAULTS
+from tests.grafana.invented_faults import INVENTED_FAULTS
 from tests.grafana.lint import lint, panels
 from tests.grafana.meaning import faults
 from tests.grafana.schema import violations
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     Known = dict[str, dict[str, set[str]]]
 
 # When the fifteen were seeded for the first time, the tests caught 2; of the seventeen of the review they caught none.
-ALL = FURTHER_FAULTS | JUDGED_FAULTS
+# Of the ten invented last they caught 1.
+ALL = FURTHER_FAULTS | JUDGED_FAULTS | INVENTED_FAULTS
 
 
 def of_frame(name: str, dashboard: Json) -> list[str]:

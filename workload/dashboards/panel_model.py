@@ -157,7 +157,9 @@ def _styled(builder: Builder, panel: Panel) -> Builder:
                 builder.axis_soft_max(1)  # Grafana draws what is always 0 on an axis up to 100
             builder.show_points(options.VisibilityMode.AUTO).fill_opacity(30 if panel.is_stacked else 0)
             if panel.is_stacked:
-                builder.stacking(common.StackingConfig().mode(options.StackingMode.NORMAL).group("A"))
+                # shares of several agents add up to more than 1, and their parts stay what they are
+                mode = options.StackingMode.PERCENT if panel.unit == "percentunit" else options.StackingMode.NORMAL
+                builder.stacking(common.StackingConfig().mode(mode).group("A"))
         case stat.Panel():
             builder.reduce_options(last).graph_mode(options.BigValueGraphMode.NONE)
             builder.text_mode(options.BigValueTextMode.AUTO)

@@ -19,8 +19,7 @@ NODE_TIMELINE = Panel(
 NODE_SHARE = Panel(
     key="node_visits_in_progress",
     title="Visits in progress by node",
-    why="Mean number of workers inside each node over a step (hop2rag_node_active): where a question's time goes, and "
-    "at concurrency 1 a share of it.",
+    why="Mean number of workers inside each node over a step (hop2rag_node_active): where a question's time goes.",
     unit="short",
     lines=(Line(promql.NODE_SHARE, "{{node}}"),),
     empty="no traffic",

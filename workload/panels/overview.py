@@ -44,12 +44,13 @@ FIRST_TOKEN_P95 = Panel(
 FAILED_CALLS = Panel(
     key="failed_calls",
     title="Failed LLM calls",
-    why="Of all calls of the agent over the time shown (hop2rag_llm_errors_total, hop2rag_llm_call_duration_seconds). "
-    "The objective is 1 %.",
+    why="Share of all calls of the agent over the time shown (hop2rag_llm_errors_total, "
+    "hop2rag_llm_call_duration_seconds). The objective is 1 %.",
     unit="percentunit",
     lines=(Line(promql.FAILED_CALLS),),
     empty="no traffic",
     kind="stat",
+    decimals=1,
     thresholds=((0.01, "orange"), (0.144, "red")),
 )
 WAITING_PEAK = Panel(
@@ -70,6 +71,7 @@ KV_PEAK = Panel(
     lines=(Line(promql.KV_PEAK),),
     empty="no engine data",
     kind="stat",
+    decimals=1,
     thresholds=((0.8, "orange"), (0.95, "red")),
 )
 GPU_PEAK = Panel(
@@ -81,6 +83,7 @@ GPU_PEAK = Panel(
     lines=(Line(promql.GPU_PEAK, "GPU {{gpu}}"),),
     empty="no GPU data",
     kind="stat",
+    decimals=1,
     thresholds=((0.95, "orange"), (0.98, "red")),
     links=((GPU_HEALTH, "To the health of each GPU"),),
 )

@@ -15,7 +15,7 @@ NODE_SHARE = Query(
     "node_visits_in_progress", "sum by (node) (avg_over_time(hop2rag_node_active{$scope}[$__rate_interval])) > 0"
 )
 NODE_VISITS = Query(
-    "node_visits", "sum by (arm, node) (increase(hop2rag_node_duration_seconds_count{$scope}[$__range])) > 0"
+    "node_visits", "round(sum by (arm, node) (increase(hop2rag_node_duration_seconds_count{$scope}[$__range]))) > 0"
 )
 NODE_MEAN = Query(
     "node_duration_mean",
