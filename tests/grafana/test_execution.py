@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from tests.grafana.lint import panels, selectors
 from tests.grafana.reference import END, RUN, START
 from workload.dashboards.catalogue import DASHBOARDS
 from workload.panels.overview import DELTAS
+from workload.promql.gpu_memory import DEVICE_MEMORY, KV_BYTES
 from workload.promql.overview import ARM_ANSWERED, ARM_HIT_SHARE
 from workload.promql.vllm_metrics import KV_USAGE, RUNNING, WAITING
 from workload.services.prometheus import NoDataError
@@ -30,6 +32,13 @@ PEAKS = [
     (KV_USAGE, "vllm:kv_cache_usage_perc"),
     (RUNNING, "vllm:num_requests_running"),
     (WAITING, "vllm:num_requests_waiting"),
+]
+IN_A_FIGURE = [
+    (KV_USAGE, "kv_usage_peak"),
+    (KV_BYTES, "kv_bytes_peak"),
+    (RUNNING, "running_peak"),
+    (WAITING, "waiting_peak"),
+    (DEVICE_MEMORY, "device_bytes_peak"),
 ]
 # Series that no figure reads are left out of a recording, and an alert or an error of the driver is not in every run.
 LEFT_OUT = re.compile(r"scrape_|hop2rag_exporter_raw_log_|hop2rag_host_filesystem_|ALERTS$|nvml_errors_total$")
@@ -105,6 +114,21 @@ def test_a_panel_has_the_peak_of_the_samples_at_every_step(
     for step in (1.0, 10.0):
         found = client.query_range(query.scoped({}, step), shown.start, shown.end, step)
         assert max(np.nanmax(series.values) for series in found) == truth
+
+
+@pytest.mark.parametrize("recorded_run", [each for each in RECORDED if each.folder.name == "h200"], indirect=True)
+@pytest.mark.parametrize(("query", "fact"), IN_A_FIGURE, ids=lambda value: getattr(value, "name", ""))
+def test_a_panel_and_a_figure_have_the_same_peak(
+    query: Query, fact: str, recorded_run: tuple[PrometheusClient, Shown, Recording]
+) -> None:
+    """`memory_vs_concurrency.png` showed 62 running calls where the dashboard of the same run showed 21."""
+    client, shown, recording = recorded_run
+    (run,) = (name for name in recording.runs if name.endswith("-concurrency"))
+    levels = json.loads((recording.folder / "runs" / run / "summary.json").read_text())["levels"]
+    found = client.query_range(query.scoped({"run": run}, 1.0), shown.start, shown.end, 1.0)
+    in_panel = {series.labels["arm"]: np.nanmax(series.values) for series in found}
+    in_figure = {arm: max(row["engine"][fact] for row in levels if row["arm"] == arm) for arm in ("low", "high")}
+    assert in_panel == pytest.approx(in_figure, rel=1e-9)
 
 
 def test_each_line_has_the_windows_of_its_own_job(dashboards: dict[str, dict[str, Any]]) -> None:

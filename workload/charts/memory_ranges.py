@@ -92,7 +92,7 @@ def draw_phases(summary: MemoryLoad, footer: str, path: Path) -> Path:
     retrieval = percent(phases["retrieval"]["share"])
     title = f"The engine is idle {percent(idle['share'])} of the time; retrieval takes {retrieval}"
     lines = {phase: _lines(row) for phase, row in phases.items()}
-    whats = list(lines["generation"])
+    whats = [what for what in lines["generation"] if any(row[what]["n"] for row in lines.values())]
     canvas, panels = sheet(title, footer, [0.8, *[1.2] * len(whats), *[0.4] * (not summary["sampling"])], share_x=False)
     _shares(panels[0], phases, summary["seconds"], idle)
     for axes, what in zip(panels[1:], whats, strict=False):

@@ -133,11 +133,11 @@ def _draw_panel(axes: Axes, panel: Panel, traces: Sequence[Trace], colours: Mapp
 
 
 def _name_points(axes: Axes, traces: Sequence[Trace], legend: str, colours: Mapping[str, str]) -> None:
-    """Write at the top of each line which load it shows, where there are several; at their ends many lines meet."""
+    """Name the load of each line at its highest point, where there are several loads and the line is not at zero."""
     if len({trace.point for trace in traces}) < 2:
         return
     for trace in traces:
-        if trace.legend == legend and np.isfinite(trace.values).any():
+        if trace.legend == legend and (trace.values > 0).any():
             place = int(np.nanargmax(trace.values))
             top = trace.seconds[place], trace.values[place]
             axes.annotate(
