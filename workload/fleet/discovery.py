@@ -1,0 +1,208 @@
+"""Finds the engines behind an address: one server, its data-parallel ranks, a router's servers, or nothing certain.
+
+A router passes `/metrics`, `/version` and most other pages on to some server, so they are read from each server itself.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
+from workload.engine.endpoint import check_url, open_client
+from workload.engine.facts import CACHE_CONFIG
+from workload.errors import DependencyDownError, UsageError
+from workload.fleet.event_source import EventSource, source_of
+from workload.fleet.events import EngineId
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+TIMEOUT_SECONDS = 2.0
+SCRAPES = 4
+"""How often a server is scraped to see whether another one answers: two servers in turn do so within two."""
+START_TIME = "process_start_time_seconds"
+RANK = re.compile(r"@(\d{1,4})$")
+
+Kind = Literal["server", "ranks", "router"]
+
+
+@dataclass(frozen=True)
+class RankFacts:
+    """An engine: one rank of a server. What it does not report is None.
+
+    Attributes:
+        engine: its server's address and its rank.
+        block_size: tokens per block.
+        blocks: in this rank's pool, the null block included; `num_gpu_blocks` is the sum over all ranks.
+        pool_bytes: size of this rank's pool.
+        hit_tokens: hits are multiples of it, in models whose layers have several kinds of cache.
+    """
+
+    engine: EngineId
+    block_size: int | None
+    blocks: int | None
+    pool_bytes: int | None
+    hit_tokens: int | None
+
+
+@dataclass(frozen=True)
+class Discovery:
+    """What an address is.
+
+    Attributes:
+        endpoint: the address that calls go to.
+        kind: one server with one engine, one with several ranks, or a router.
+        engines: all engines behind it.
+        sources: where they publish KV cache events; none before vLLM 0.31, which does not say it.
+    """
+
+    endpoint: str
+    kind: Kind
+    engines: tuple[RankFacts, ...]
+    sources: tuple[EventSource, ...]
+
+    @property
+    def servers(self) -> tuple[str, ...]:
+        """The addresses of the servers."""
+        return tuple(dict.fromkeys(rank.engine.server for rank in self.engines))
+
+    def sentence(self) -> str:
+        """Return in words what the address is."""
+        if self.kind == "router":
+            return f"{self.endpoint} is a router in front of {len(self.engines)} engines: {', '.join(self.servers)}."
+        ranks = f" with {len(self.engines)} data-parallel ranks" if self.kind == "ranks" else ""
+        return f"{self.endpoint} is one vLLM server{ranks}."
+
+
+def discover(endpoint: str, open_: Callable[[str, float], httpx.Client] = open_client) -> Discovery:
+    """Return what is behind a checked address; `open_` returns a client for an address with a time limit in seconds.
+
+    Raises:
+        UsageError: it passes pages on to several servers and does not name them, or it is no vLLM.
+        DependencyDownError: a server, or one that a router names, does not answer.
+    """
+    with open_(endpoint, TIMEOUT_SECONDS) as client:
+        workers = _workers(client)
+    if workers is None:
+        engines, sources = _server(endpoint, open_)
+        return Discovery(endpoint, "ranks" if len(engines) > 1 else "server", engines, sources)
+    found = [_worker(endpoint, worker, open_) for worker in dict.fromkeys(RANK.sub("", worker) for worker in workers)]
+    if not found:
+        raise DependencyDownError(f"The router {endpoint} has no servers.", "Start them, or name one server.")
+    return Discovery(
+        endpoint,
+        "router",
+        tuple(rank for engines, _ in found for rank in engines),
+        tuple(source for _, sources in found for source in sources),
+    )
+
+
+def _workers(client: httpx.Client) -> list[str] | None:
+    """Return the addresses of a router's servers; None if this is no router. vLLM has neither page."""
+    for path, read in (("/workers", _urls_of_workers), ("/list_workers", _urls)):
+        try:
+            answer = client.get(path)
+            if answer.is_success and (found := read(answer.json())) is not None:
+                return found
+        except (httpx.HTTPError, ValueError, RecursionError):
+            continue
+    return None
+
+
+def _urls_of_workers(page: Any) -> list[str] | None:
+    workers = page.get("workers") if isinstance(page, dict) else None
+    return (
+        _urls({"urls": [each.get("url") if isinstance(each, dict) else None for each in workers]})
+        if isinstance(workers, list)
+        else None
+    )
+
+
+def _urls(page: Any) -> list[str] | None:
+    urls = page.get("urls") if isinstance(page, dict) else None
+    return urls if isinstance(urls, list) and all(isinstance(url, str) for url in urls) else None
+
+
+def _worker(
+    router: str, worker: str, open_: Callable[[str, float], httpx.Client]
+) -> tuple[tuple[RankFacts, ...], tuple[EventSource, ...]]:
+    server = check_url(worker, f"the router {router}")
+    try:
+        return _server(server, open_)
+    except DependencyDownError as error:
+        raise DependencyDownError(
+            f"The router {router} sends calls to {server}, which cannot be reached from here.",
+            "Run this where the router's servers can be reached, or name one server with --vllm-endpoint.",
+        ) from error
+
+
+def _server(
+    server: str, open_: Callable[[str, float], httpx.Client]
+) -> tuple[tuple[RankFacts, ...], tuple[EventSource, ...]]:
+    """Return a server's engines and where they publish events."""
+    try:
+        with open_(server, TIMEOUT_SECONDS) as client:
+            pages = [client.get("/metrics").raise_for_status().text for _ in range(SCRAPES)]
+            answer = client.get("/kv_event_sources")
+    except httpx.HTTPError as error:
+        raise DependencyDownError(f"{server} does not answer within {TIMEOUT_SECONDS:.0f} s.", "Start it.") from error
+    try:
+        starts = {start for page in pages for start in _values(page, START_TIME)}
+        engines = tuple(_ranks(server, pages[0]))
+    except ValueError as error:
+        raise UsageError(f"{server}/metrics is not an exposition of metrics.", "Name a vLLM server.") from error
+    if len(starts) > 1:
+        raise UsageError(
+            f"{server} passes pages on to several servers and names none: each scrape may be another's.",
+            "Name one of them with --vllm-endpoint.",
+        )
+    if not engines:
+        raise UsageError(f"{server} shows no metrics of vLLM.", "Name vLLM itself, not a gateway in front of it.")
+    return engines, tuple(_sources(answer, [rank.engine for rank in engines]))
+
+
+def _values(page: str, name: str) -> list[float]:
+    return [
+        sample.value
+        for family in text_string_to_metric_families(page)
+        for sample in family.samples
+        if sample.name == name
+    ]
+
+
+def _ranks(server: str, page: str) -> Iterator[RankFacts]:
+    """Yield the engines on a metrics page, by their label `engine`."""
+    for family in text_string_to_metric_families(page):
+        for sample in family.samples:
+            if sample.name == CACHE_CONFIG:
+                yield _rank(server, sample.labels)
+
+
+def _rank(server: str, labels: Mapping[str, str]) -> RankFacts:
+    size, tokens = _count(labels.get("block_size")), _count(labels.get("kv_cache_size_tokens"))
+    return RankFacts(
+        engine=EngineId(server, _count(labels.get("engine")) or 0),
+        block_size=size,
+        blocks=tokens // size if tokens and size else _count(labels.get("num_gpu_blocks")),
+        pool_bytes=_count(labels.get("kv_cache_memory_bytes")),
+        hit_tokens=_count(labels.get("cache_hit_alignment_tokens")),
+    )
+
+
+def _count(label: str | None) -> int | None:
+    return int(label) if label and re.fullmatch(r"[0-9]{1,18}", label) else None
+
+
+def _sources(answer: httpx.Response, engines: list[EngineId]) -> Iterator[EventSource]:
+    """Yield the sources on vLLM's page of them, which has an entry per rank."""
+    try:
+        page = answer.raise_for_status().json()
+        for engine in engines:
+            if source := source_of(engine, page.get(str(engine.rank)) or {}):
+                yield source
+    except (httpx.HTTPError, ValueError, AttributeError, RecursionError):
+        return  # before 0.31 there is no such page
