@@ -128,7 +128,7 @@ def _difference(call: Row, calls: Sequence[Row]) -> Row:
     elif overlapping:
         cause = "arrival order: another call was in prefill at the same time"
     elif cached < reusable:
-        cause = "eviction"
+        cause = "unknown: no KV cache events say whether its blocks were evicted"
     else:
         cause = "unknown: more cached than the bound allows"
     columns = ("question_id", "node", "hop", "prompt_tokens", "cached_tokens", "reusable_tokens")

@@ -64,7 +64,7 @@ def test_what_was_not_reported_is_not_compared() -> None:
 @pytest.mark.parametrize(
     ("other", "parts", "cause"),
     [
-        (9, {"cached_tokens": 32}, "eviction"),
+        (9, {"cached_tokens": 32}, "unknown: no KV cache events say whether its blocks were evicted"),
         (9, {"cached_tokens": 96}, "unknown: more cached than the bound allows"),
         (1, {"cached_tokens": 32}, "arrival order: another call was in prefill at the same time"),
         (9, {"reusable_tokens": None}, "not reported by the server"),
