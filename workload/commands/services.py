@@ -65,6 +65,7 @@ def doctor(
     """Check vLLM, Prometheus and Grafana for metrics that are missing, renamed or behind a flag, and say what to do."""
     from contextlib import ExitStack  # noqa: PLC0415
 
+    from workload.doctor.address import examine_address  # noqa: PLC0415
     from workload.doctor.finding import exit_code, show  # noqa: PLC0415
     from workload.doctor.servers import examine  # noqa: PLC0415
     from workload.engine.endpoint import check_url, open_client, parse_endpoint  # noqa: PLC0415
@@ -74,10 +75,12 @@ def doctor(
     from workload.services.prometheus_server import loopback_session  # noqa: PLC0415
 
     with ExitStack() as stack:
-        vllm = stack.enter_context(open_client(parse_endpoint(vllm_endpoint), key=read_key()))
+        endpoint = parse_endpoint(vllm_endpoint)
+        vllm = stack.enter_context(open_client(endpoint, key=read_key()))
         grafana = stack.enter_context(open_client(check_url(grafana_url, "--grafana-url"))) if grafana_url else None
         if grafana is not None and (token := read_token()):
             grafana.headers["Authorization"] = f"Bearer {token}"
-        findings = examine(vllm, PrometheusClient(prometheus_url, loopback_session()), grafana)
+        findings = examine_address(endpoint)
+        findings += examine(vllm, PrometheusClient(prometheus_url, loopback_session()), grafana)
     show(out, findings)
     raise typer.Exit(exit_code(findings))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
+from workload.engine.endpoint import TIMEOUT_SECONDS as SERVER_SECONDS
 from workload.engine.endpoint import check_url, open_client
 from workload.engine.facts import CACHE_CONFIG
 from workload.errors import DependencyDownError, UsageError
@@ -22,8 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 TIMEOUT_SECONDS = 2.0
+"""For a router and the servers that it names: it answers at once, and several may be down."""
 SCRAPES = 4
 """How often a server is scraped to see whether another one answers: two servers in turn do so within two."""
+VLLM = "vllm:"
 START_TIME = "process_start_time_seconds"
 RANK = re.compile(r"@(\d{1,4})$")
 
@@ -88,7 +91,7 @@ def discover(endpoint: str, open_: Callable[[str, float], httpx.Client] = open_c
     with open_(endpoint, TIMEOUT_SECONDS) as client:
         workers = _workers(client)
     if workers is None:
-        engines, sources = _server(endpoint, open_)
+        engines, sources = _server(endpoint, open_, SERVER_SECONDS)
         return Discovery(endpoint, "ranks" if len(engines) > 1 else "server", engines, sources)
     found = [_worker(endpoint, worker, open_) for worker in dict.fromkeys(RANK.sub("", worker) for worker in workers)]
     if not found:
@@ -99,6 +102,21 @@ def discover(endpoint: str, open_: Callable[[str, float], httpx.Client] = open_c
         tuple(rank for engines, _ in found for rank in engines),
         tuple(source for _, sources in found for source in sources),
     )
+
+
+def require_server(endpoint: str, open_: Callable[[str, float], httpx.Client] = open_client) -> None:
+    """Refuse an address whose pages are another server's each time.
+
+    Raises:
+        UsageError: it is a router, or passes pages on to several servers and names none.
+        DependencyDownError: see `discover`.
+    """
+    found = discover(endpoint, open_)
+    if found.kind == "router":
+        raise UsageError(
+            f"{found.sentence()} Its counters and facts are those of another engine each time.",
+            f"Name one engine, such as --vllm-endpoint {found.servers[0]}.",
+        )
 
 
 def _workers(client: httpx.Client) -> list[str] | None:
@@ -132,7 +150,7 @@ def _worker(
 ) -> tuple[tuple[RankFacts, ...], tuple[EventSource, ...]]:
     server = check_url(worker, f"the router {router}")
     try:
-        return _server(server, open_)
+        return _server(server, open_, TIMEOUT_SECONDS)
     except DependencyDownError as error:
         raise DependencyDownError(
             f"The router {router} sends calls to {server}, which cannot be reached from here.",
@@ -141,15 +159,15 @@ def _worker(
 
 
 def _server(
-    server: str, open_: Callable[[str, float], httpx.Client]
+    server: str, open_: Callable[[str, float], httpx.Client], seconds: float
 ) -> tuple[tuple[RankFacts, ...], tuple[EventSource, ...]]:
     """Return a server's engines and where they publish events."""
     try:
-        with open_(server, TIMEOUT_SECONDS) as client:
+        with open_(server, seconds) as client:
             pages = [client.get("/metrics").raise_for_status().text for _ in range(SCRAPES)]
             answer = client.get("/kv_event_sources")
     except httpx.HTTPError as error:
-        raise DependencyDownError(f"{server} does not answer within {TIMEOUT_SECONDS:.0f} s.", "Start it.") from error
+        raise DependencyDownError(f"{server} does not answer within {seconds:.0f} s.", "Start it.") from error
     try:
         starts = {start for page in pages for start in _values(page, START_TIME)}
         engines = tuple(_ranks(server, pages[0]))
@@ -175,11 +193,12 @@ def _values(page: str, name: str) -> list[float]:
 
 
 def _ranks(server: str, page: str) -> Iterator[RankFacts]:
-    """Yield the engines on a metrics page, by their label `engine`."""
-    for family in text_string_to_metric_families(page):
-        for sample in family.samples:
-            if sample.name == CACHE_CONFIG:
-                yield _rank(server, sample.labels)
+    """Yield the engines on a metrics page, by their label `engine`; one without facts, if no label has any."""
+    samples = [sample for family in text_string_to_metric_families(page) for sample in family.samples]
+    labels = [sample.labels for sample in samples if sample.name == CACHE_CONFIG]
+    if not labels and any(sample.name.startswith(VLLM) for sample in samples):
+        labels = [{}]
+    yield from (_rank(server, each) for each in labels)
 
 
 def _rank(server: str, labels: Mapping[str, str]) -> RankFacts:

@@ -14,6 +14,7 @@ from workload.engine.facts import read_facts
 from workload.engine.key import read_key
 from workload.engine.launcher import TRACES_FLAG, Launcher
 from workload.engine.selection import process_launcher
+from workload.fleet.discovery import require_server
 from workload.paths import cache_dir
 from workload.services.locks import THIS_COMMAND, FileLock, Requester, engine_lock
 from workload.services.process import HOST
@@ -59,12 +60,13 @@ def check_engine(engine: EngineSettings, places: Places) -> None:
     """Ask a running engine for its facts, so that a wrong address fails before the corpus is opened.
 
     Raises:
-        UsageError: it asks for a key, or does not serve the named model.
+        UsageError: it asks for a key, does not serve the named model, or is a router.
         DependencyDownError: it does not answer.
     """
     if places.vllm_endpoint and not (places.launcher or places.arm_patience):
         with open_client(places.vllm_endpoint, key=read_key()) as client:
             read_facts(client, engine.served_model)
+        require_server(places.vllm_endpoint)
 
 
 def targets_of(places: Places) -> TargetFiles:

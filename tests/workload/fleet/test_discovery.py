@@ -8,7 +8,7 @@ import pytest
 
 from tests.stubs.fleet import FOLDER, StubFleet
 from workload.errors import DependencyDownError, UsageError
-from workload.fleet.discovery import discover
+from workload.fleet.discovery import discover, require_server
 from workload.fleet.event_source import EventSource
 from workload.fleet.events import EngineId
 
@@ -97,7 +97,7 @@ def test_refuses_a_front_without_metrics_of_vllm(fleet: StubFleet, text: str) ->
 
 def test_an_address_where_nothing_listens_is_down() -> None:
     """The message comes within the limit of one request."""
-    with pytest.raises(DependencyDownError, match="does not answer within 2 s"):
+    with pytest.raises(DependencyDownError, match="does not answer within 10 s"):
         discover(E0, StubFleet().open)
 
 
@@ -143,3 +143,19 @@ def test_events_that_are_off_or_elsewhere_have_no_source(fleet: StubFleet, page:
     """The page is new in 0.31, and anything may stand there before."""
     fleet.page(E0, "/kv_event_sources", page)
     assert discover(E0, fleet.open).sources == ()
+
+
+def test_a_run_refuses_a_router(fleet: StubFleet) -> None:
+    """Four scrapes through one showed 2072, 0, 2072 and 0 queries; each fall looked like a restart."""
+    fleet.router(FRONT, E0, E1)
+    with pytest.raises(UsageError, match="router in front of 2 engines") as raised:
+        require_server(FRONT, fleet.open)
+    assert raised.value.remedy == f"Name one engine, such as --vllm-endpoint {E0}."
+    require_server(E0, fleet.open)
+
+
+def test_a_server_that_reports_no_facts_is_one_engine(fleet: StubFleet) -> None:
+    """The first releases have no `cache_config_info`."""
+    fleet.page(E0, "/metrics", "# TYPE vllm:num_requests_running gauge\nvllm:num_requests_running 0\n")
+    (rank,) = discover(E0, fleet.open).engines
+    assert (rank.engine, rank.block_size, rank.blocks) == (EngineId(E0, 0), None, None)
