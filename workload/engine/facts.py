@@ -34,11 +34,12 @@ class EngineFacts:
     Attributes:
         model: the name that requests use: the requested one, else the first served.
         model_path: the folder or repository of the model, or of an adapter's base model.
-        num_gpu_blocks: blocks in the KV pool, on CPU engines too; one of them is the null block.
+        num_gpu_blocks: blocks in the KV pools of all data-parallel ranks, on CPU engines too; one in each is the null
+            block.
         kv_pool_bytes: the reported size of the KV pool. If only its blocks are reported, as by 0.22.1 on a GPU, their
             tokens times the bytes per token by the model's config, if that is visible.
-        kv_block_bytes: `kv_pool_bytes / num_gpu_blocks` in whole bytes, too large by less than one block in the
-            whole pool.
+        kv_block_bytes: `kv_pool_bytes` per block of one data-parallel rank in whole bytes, too large by less than one
+            block in the whole pool.
         kv_pool_is_told: whether the pool's size was reported, not computed; None if it is unknown.
         adapter_of: the base model's name where `model` is an adapter; vLLM's metrics carry the base's.
     """
@@ -141,10 +142,19 @@ def facts_from(
         num_gpu_blocks=blocks,
         prefix_caching={"True": True, "False": False}.get(labels.get("enable_prefix_caching", "")),
         kv_pool_bytes=pool,
-        kv_block_bytes=float(pool // blocks) if pool and blocks else None,
+        kv_block_bytes=float(pool // of_one)
+        if pool and (of_one := _blocks_of_one(labels, blocks, block_size))
+        else None,
         kv_pool_is_told=is_told,
         adapter_of=None if parent is None else _name(parent),
     )
+
+
+def _blocks_of_one(labels: Mapping[str, str], blocks: int | None, block_size: int | None) -> int | None:
+    """Return the blocks of one data-parallel rank: each rank reports its own pool, but the blocks of all ranks."""
+    tokens = _count(labels.get("kv_cache_size_tokens"))
+    own = tokens // block_size if tokens and block_size else 0
+    return own if blocks and own and blocks % own == 0 else blocks
 
 
 def _name(found: Any) -> str:

@@ -43,6 +43,13 @@ def test_a_block_is_as_large_as_its_tokens() -> None:
     assert (facts.kv_block_bytes or 0.5) % 1 == 0  # a report said 737460.04 bytes
 
 
+def test_a_block_of_two_ranks_is_as_large_as_one_of_one() -> None:
+    """With --data-parallel-size 2 both ranks report the blocks of both, and the bytes of their own pool."""
+    labels = cache_config((Path(__file__).parents[2] / "fixtures/fleet/dp2_after.prom").read_text())
+    facts = facts_from("0.32.0", {"id": "m"}, labels)
+    assert (facts.num_gpu_blocks, facts.kv_block_bytes) == (2912, 737_460)
+
+
 def test_a_pool_that_is_not_reported_is_worked_out_from_the_config(tmp_path: Path) -> None:
     """On a GPU 0.22.1 reports blocks and no bytes; without them the figure of GPU memory has no KV pool."""
     sizes = {"num_hidden_layers": 28, "num_attention_heads": 28, "num_key_value_heads": 4, "hidden_size": 3584}
