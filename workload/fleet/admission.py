@@ -117,6 +117,8 @@ def _is_report(index: BlockIndex, event: Stored, blocks: list[Block], evicted: l
     """
     if event.parent is not None or (may_end and len(blocks) == 1):
         return False
+    if not all(index.copies(block.key) for block in blocks):
+        return False
     leaving = Counter(name for each in evicted for name in each.hashes)
     names = zip(event.hashes, blocks, strict=True)
-    return all(index.copies(block.key) > leaving[name] for name, block in names)
+    return not leaving or all(index.copies(block.key) > leaving[name] for name, block in names)

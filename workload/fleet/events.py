@@ -142,15 +142,16 @@ def _event(event: Any) -> Event | None:
         return None
     if event.get("group_idx"):
         return Lost("a model with several groups of KV caches")
+    hashes = event["block_hashes"]
+    for each in hashes:
+        if not isinstance(each, HASH_TYPES):
+            raise TypeError("a block hash is neither a number nor bytes")
+    return Removed(tuple(hashes)) if kind == "BlockRemoved" else _stored(event, tuple(hashes))
+
+
+def _stored(event: Mapping[str, Any], hashes: tuple[BlockHash, ...]) -> Stored | Lost:
     if event.get("lora_id") is not None and not event.get("lora_name"):
         return Lost("an adapter without a name")
-    hashes = tuple(event["block_hashes"])
-    if not all(isinstance(each, HASH_TYPES) for each in hashes):
-        raise TypeError("a block hash is neither a number nor bytes")
-    return Removed(hashes) if kind == "BlockRemoved" else _stored(event, hashes)
-
-
-def _stored(event: Mapping[str, Any], hashes: tuple[BlockHash, ...]) -> Stored:
     size, tokens = event["block_size"], array(TOKEN_TYPE, event["token_ids"])
     if size < 1 or len(tokens) != size * len(hashes):
         raise ValueError(f"{len(hashes)} blocks of {size} tokens with {len(tokens)} token ids")

@@ -91,7 +91,7 @@ class Fleet:
         index = self.engines[engine]
         size, usable, account = index.block_size, prompt.usable(index.block_size), prompt.account
         here, hit = index.resident(usable), account.cached_tokens
-        chain = None if hit is None else self._chain(prompt, engine, hit)
+        chain = None if hit is None else self._chain(prompt, engine, here * size, hit)
         if hit is None or index.doubt is not None or here * size != hit:
             found = None if index.doubt is not None else here * size
             return Lookup(engine, found, {"unknown": missing_tokens(account, size)}, chain)
@@ -108,7 +108,8 @@ class Fleet:
             return "unknown" if past == "forgotten" else past
         if index.computing.get(block.key):
             return "flight"
-        return self._elsewhere(prompt, engine, (place + 1) * index.block_size) or self._never(block)
+        end = (place + 1) * index.block_size
+        return (len(self.engines) > 1 and self._elsewhere(prompt, engine, end)) or self._never(block)
 
     def _elsewhere(self, prompt: Prompt, engine: EngineId, end: int) -> Fate | None:
         """Return what other engines say about the block that ends `end` tokens after the prompt's beginning."""
@@ -135,17 +136,14 @@ class Fleet:
             return "salt"
         return "unknown" if block.digest in self._forgotten else "cold"
 
-    def _chain(self, prompt: Prompt, engine: EngineId, delivered: int) -> Chain | None:
-        if any(index.doubt is not None for index in self.engines.values()):
+    def _chain(self, prompt: Prompt, engine: EngineId, here: int, delivered: int) -> Chain | None:
+        if here < delivered or any(index.doubt is not None for index in self.engines.values()):
             return None
-        found = {
-            other: index.resident(prompt.usable(index.block_size)) * index.block_size
-            for other, index in self.engines.items()
-        }
-        if found[engine] < delivered:
-            return None
-        bound = max(self._ever(prompt, size, max(found.values())) for size in self._sizes())
-        return Chain(bound, max(found.values()), found[engine], delivered)
+        best = here
+        for other, index in self.engines.items():
+            if other != engine:
+                best = max(best, index.resident(prompt.usable(index.block_size)) * index.block_size)
+        return Chain(max(self._ever(prompt, size, best) for size in self._sizes()), best, here, delivered)
 
     def _sizes(self) -> set[int]:
         return {index.block_size for index in self.engines.values()}
