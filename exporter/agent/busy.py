@@ -11,20 +11,35 @@ from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 Resource = Literal["retrieval", "generation"]
-ACTIVITIES = ("retrieval_only", "generation_only", "both", "neither")
+RESOURCES = {
+    "retrieval_only": ("retrieval",),
+    "generation_only": ("generation",),
+    "both": ("retrieval", "generation"),
+    "neither": (),
+}
+ACTIVITIES = tuple(RESOURCES)
 
 
 class BusySeconds(Collector):
     """Splits the wall time of a load into four activities that add up to it.
 
     Time is credited when an activity starts or ends, and at each scrape, so a counter moves during a long call too.
+
+    Args:
+        clock: seconds, monotonic.
+        known: the resources that the load uses; activities of another one are absent until it is first busy.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        known: Iterable[Resource] = ("retrieval", "generation"),
+    ) -> None:
         self._clock = clock
+        self._known: set[str] = {*known}
         self._lock = threading.Lock()
         self._running = {"retrieval": 0, "generation": 0}
         self._seconds = dict.fromkeys(ACTIVITIES, 0.0)
@@ -55,6 +70,7 @@ class BusySeconds(Collector):
         """Mark `resource` as busy once more (`step` 1) or once less (-1)."""
         with self._lock:
             self._credit()
+            self._known.add(resource)
             self._running[resource] += step
 
     def seconds(self) -> dict[str, float]:
@@ -71,7 +87,8 @@ class BusySeconds(Collector):
             labels=["activity"],
         )
         for activity, seconds in self.seconds().items():
-            family.add_metric([activity], seconds)
+            if self._known.issuperset(RESOURCES[activity]):
+                family.add_metric([activity], seconds)
         yield family
 
     def _credit(self) -> None:

@@ -145,6 +145,12 @@ class AgentMetrics:
             ["node"],
             buckets=TTFT_BUCKETS,
         )
+        self.llm_first_answer = histogram(
+            "hop2rag_llm_time_to_first_answer_token_seconds",
+            "Time from sending a successful LLM call that reasons to the first token of its answer.",
+            ["node"],
+            buckets=TTFT_BUCKETS,
+        )
         self.prompt_tokens = counter(
             "hop2rag_prompt_tokens_total", "Prompt tokens, from the server's usage.", ["node", "hop"]
         )
@@ -202,6 +208,11 @@ class AgentMetrics:
             "LLM replies that were not the requested JSON, and were requested again.",
             ["node"],
         )
+        self.calls_without_usage = counter(
+            "hop2rag_llm_calls_without_usage_total",
+            "Successful LLM calls whose tokens are unknown, because the response has no usage.",
+            ["node"],
+        )
         self.engine = EngineFamilies()
         registry.register(self.engine)
         self._start_at_zero(nodes, llm_nodes)
@@ -241,6 +252,14 @@ class AgentMetrics:
     def llm_node(self, name: str) -> str:
         """Return the `node` label of an LLM node: the name, or `other`."""
         return name if name in self._llm_nodes else OTHER
+
+    def call(self, node: str, hop: int) -> tuple[str, str]:
+        """Return the labels `node` and `hop` of an LLM call that starts."""
+        return self.llm_node(node), hop_label(hop)
+
+    def stage(self, name: str) -> str:
+        """Return the label `stage` of a stage of retrieval that starts, one of `STAGES`."""
+        return name
 
 
 def closed(value: str, allowed: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from exporter.agent.instruments import ERROR_REASONS, OTHER, QUESTION_TYPES, AgentMetrics, closed, hop_label
+from exporter.agent.instruments import ERROR_REASONS, OTHER, QUESTION_TYPES, AgentMetrics, closed
 from exporter.agent.spans import NO_TRACING, TIME_TO_FIRST_CHUNK, AgentTracer, current, fail, set_usage
 
 if TYPE_CHECKING:
@@ -67,9 +67,15 @@ class Operation(ABC):
         """Record the operation as succeeded, or as failed for a reason."""
         self.seconds = self._recorder.clock() - self.started
         self.reason = reason
+        self._leave()
         self._record(self._recorder.metrics)
         if reason is not None:
             fail(self.span, reason)
+        self.span.end()
+
+    def abandon(self) -> None:
+        """End the operation uncounted, because it neither succeeded nor failed."""
+        self._leave()
         self.span.end()
 
     @contextmanager
@@ -82,6 +88,9 @@ class Operation(ABC):
             self.close(reason_of_failure(error))
             raise
         self.close()
+
+    @abstractmethod
+    def _leave(self) -> None: ...
 
     @abstractmethod
     def _record(self, metrics: AgentMetrics) -> None: ...
@@ -111,6 +120,8 @@ class AgentQuestion(Operation):
         self._termination, self._hops = termination, hops
         self.close(reason)
 
+    def _leave(self) -> None: ...
+
     def _record(self, metrics: AgentMetrics) -> None:
         outcome = "ok" if self.reason is None else CANCELLED if self.reason == CANCELLED else "failed"
         metrics.questions.labels(outcome, self._termination).inc()
@@ -132,9 +143,11 @@ class NodeVisit(Operation):
         self._active.inc()
         recorder.activity.enter(worker, self._label)
 
-    def _record(self, metrics: AgentMetrics) -> None:
+    def _leave(self) -> None:
         self._recorder.activity.leave(self._worker, self._label)
         self._active.dec()
+
+    def _record(self, metrics: AgentMetrics) -> None:
         self._time(metrics.node_duration.labels(self._label), metrics.node_failures.labels(self._label))
 
 
@@ -143,11 +156,13 @@ class RetrievalStage(Operation):
 
     def __init__(self, recorder: Recorder, parent: Span, stage: str, hop: int) -> None:
         super().__init__(recorder, recorder.tracer.stage(parent, stage, hop))
-        self._stage = stage
+        self._stage = recorder.metrics.stage(stage)
         recorder.busy.change("retrieval", 1)
 
-    def _record(self, metrics: AgentMetrics) -> None:
+    def _leave(self) -> None:
         self._recorder.busy.change("retrieval", -1)
+
+    def _record(self, metrics: AgentMetrics) -> None:
         self._time(metrics.retrieval_duration.labels(self._stage), metrics.retrieval_failures.labels(self._stage))
 
 
@@ -156,52 +171,70 @@ class LlmCall(Operation):
 
     Attributes:
         retry: how often the call was sent before, and refused.
-        ttft: seconds to the first token, None before it, or where the call does not stream.
+        ttft: seconds to the first token, of reasoning or of the answer; None before it, or where the call does not
+            stream.
+        first_answer: seconds to the first token of the answer, None where the call does not reason.
         usage: the server's count of tokens; set it before `close`.
+        is_counted_elsewhere: whether the usage of another call contains its tokens, as that of a batch's first does.
     """
 
     def __init__(self, recorder: Recorder, parent: Span, node: str, hop: int, retry: int = 0) -> None:
         super().__init__(recorder, recorder.tracer.call(parent, node, hop))
         self.node, self.hop, self.retry = node, hop, retry
         self.ttft: float | None = None
+        self.first_answer: float | None = None
         self.usage: Usage | None = None
-        self._label = recorder.metrics.llm_node(node)
+        self.is_counted_elsewhere = False
+        self._labels = recorder.metrics.call(node, hop)
         recorder.busy.change("generation", 1)
         if retry:
-            recorder.metrics.llm_retries.labels(self._label).inc()
+            recorder.metrics.llm_retries.labels(self._labels[0]).inc()
 
     def first_token(self) -> None:
         """Record the time to first token; later calls change nothing."""
         if self.ttft is None:
-            self.ttft = self._recorder.clock() - self.started
+            self.ttft = self.elapsed()
+            self._recorder.metrics.llm_ttft.labels(self._labels[0])  # starts at zero
             self.span.set_attribute(TIME_TO_FIRST_CHUNK, self.ttft)
+
+    def elapsed(self) -> float:
+        """Return the seconds since the call was sent."""
+        return self._recorder.clock() - self.started
 
     def reusable(self, tokens: int) -> None:
         """Count the prompt tokens that a prefix cache without eviction could serve."""
         metrics = self._recorder.metrics
         metrics.expect(metrics.reusable_prompt_tokens)
-        metrics.reusable_prompt_tokens.labels(self._label, hop_label(self.hop)).inc(tokens)
+        metrics.reusable_prompt_tokens.labels(*self._labels).inc(tokens)
 
-    def _record(self, metrics: AgentMetrics) -> None:
-        self._recorder.busy.change("generation", -1)
-        if self.reason is not None:
-            metrics.llm_errors.labels(self._label, closed(self.reason, ERROR_REASONS)).inc()
-            return
-        metrics.llm_call_duration.labels(self._label).observe(self.seconds)
-        if self.ttft is not None:
-            metrics.llm_ttft.labels(self._label).observe(self.ttft)
-        if self.usage is not None:
-            self._count(metrics, self.usage)
-
-    def _count(self, metrics: AgentMetrics, usage: Usage) -> None:
-        labels = self._label, hop_label(self.hop)
-        metrics.prompt_tokens.labels(*labels).inc(usage.prompt_tokens)
-        metrics.prompt_size.labels(*labels).observe(usage.prompt_tokens)
-        metrics.completion_tokens.labels(*labels).inc(usage.completion_tokens)
+    def count(self, usage: Usage) -> None:
+        """Count the tokens of the call; `close` does so for one that succeeds."""
+        metrics = self._recorder.metrics
+        metrics.prompt_tokens.labels(*self._labels).inc(usage.prompt_tokens)
+        metrics.prompt_size.labels(*self._labels).observe(usage.prompt_tokens)
+        metrics.completion_tokens.labels(*self._labels).inc(usage.completion_tokens)
         if usage.cached_tokens is not None:
             metrics.expect(metrics.cached_prompt_tokens)
-            metrics.cached_prompt_tokens.labels(*labels).inc(usage.cached_tokens)
-        set_usage(self.span, usage)
+            metrics.cached_prompt_tokens.labels(*self._labels).inc(usage.cached_tokens)
+
+    def _leave(self) -> None:
+        self._recorder.busy.change("generation", -1)
+
+    def _record(self, metrics: AgentMetrics) -> None:
+        node = self._labels[0]
+        if self.reason is not None:
+            metrics.llm_errors.labels(node, closed(self.reason, ERROR_REASONS)).inc()
+            return
+        metrics.llm_call_duration.labels(node).observe(self.seconds)
+        if self.ttft is not None:
+            metrics.llm_ttft.labels(node).observe(self.ttft)
+        if self.first_answer is not None:
+            metrics.llm_first_answer.labels(node).observe(self.first_answer)
+        if self.usage is not None:
+            self.count(self.usage)
+            set_usage(self.span, self.usage)
+        elif not self.is_counted_elsewhere:
+            metrics.calls_without_usage.labels(node).inc()
 
 
 def reason_of_failure(error: BaseException) -> str:

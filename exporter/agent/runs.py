@@ -5,16 +5,19 @@ A question is a tree of runs: node visits, and within them LLM calls, retriever 
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from heapq import heappop, heappush
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from weakref import ref
 
-from opentelemetry.trace import INVALID_SPAN, Span
+from opentelemetry.trace import INVALID_SPAN
 
-from exporter.agent.recorder import CANCELLED, AgentQuestion, LlmCall, NodeVisit, Operation, Recorder, RetrievalStage
-from exporter.agent.spans import REQUEST_MODEL, make_current
+from exporter.agent.current_span import make_current
+from exporter.agent.recorder import CANCELLED, AgentQuestion, LlmCall, NodeVisit, Recorder, RetrievalStage
+from exporter.agent.run_tree import Place, Run, RunTree, Waiting, WaitingQuestions
+from exporter.agent.spans import REQUEST_MODEL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -23,10 +26,15 @@ if TYPE_CHECKING:
 
 IDLE_SECONDS = 3600.0
 MAX_OPEN = 10_000  # a thousand questions at a time, with ten open runs each
+MAX_CLOSED = 5_000
+CLOSED_SECONDS = 60.0
 
 
 class Runs:
     """All open runs. Not thread-safe: the caller serializes its calls.
+
+    A run may outlive its question, as work in the background does: it stays open, and the runs that it starts belong to
+    that question. So closed runs are remembered for a minute, `MAX_CLOSED` at most.
 
     A run whose end is never reported, for instance because a worker was killed, would stay forever. So a question in
     which no run has started for `IDLE_SECONDS` is closed as cancelled, and the least recently active ones are too while
@@ -40,7 +48,9 @@ class Runs:
         self._recorder = recorder
         self._on_dropped = on_dropped
         self._open: dict[UUID, Run] = {}
+        self._closed: OrderedDict[UUID, tuple[float, Run]] = OrderedDict()
         self._trees: OrderedDict[RunTree, None] = OrderedDict()  # the least recently active first
+        self._waiting = WaitingQuestions()
         self._free_workers: list[int] = []
         self._questions = 0
         self._accounting = ExitStack()
@@ -48,42 +58,164 @@ class Runs:
     def __len__(self) -> int:
         return len(self._open)
 
-    def open(self, run_id: UUID, parent_id: UUID | None, node: str) -> Run:
+    def open(self, run_id: UUID, parent_id: UUID | None, node: str = "", *, scope: str = "", thread: str = "") -> Run:
         """Open a run inside its parent's question; a run without a known parent stands alone."""
-        parent = self._open.get(parent_id) if parent_id else None
-        tree, hop, span = (parent.tree, parent.hop, parent.span) if parent else (RunTree(), 1, INVALID_SPAN)
-        run = Run(tree=tree, node=node, hop=hop, span=span)
-        tree.open[run_id] = self._open[run_id] = run
-        tree.active = self._recorder.clock()
+        now = self._recorder.clock()
+        parent = self._find(parent_id, now) if parent_id else None
+        tree = parent.tree if parent else RunTree()
+        run = Run(
+            id=run_id,
+            tree=tree,
+            node=node or (parent.node if parent else ""),
+            scope=scope or (parent.scope if parent else ""),
+            thread=thread or (parent.thread if parent else ""),
+            hop=parent.hop if parent else 1,
+            span=parent.span if parent else INVALID_SPAN,
+            is_scope=parent is not None and scope not in {"", parent.scope},
+            place=parent.place if parent else Place(),
+            parent_id=parent_id,
+            task=current_task(),
+        )
+        tree.open[run_id] = run.place.open[run_id] = self._open[run_id] = run
+        tree.active = now
         self._trees[tree] = None
         self._trees.move_to_end(tree)
         self._drop(tree)
         return run
+
+    def knows(self, run_id: UUID | None) -> bool:
+        """Return whether a run is open, or was within the last minute."""
+        return run_id is not None and self._find(run_id, self._recorder.clock()) is not None
 
     def call_of(self, run_id: UUID) -> LlmCall | None:
         """Return the LLM call of an open run."""
         run = self._open.get(run_id)
         return run.operation if run and isinstance(run.operation, LlmCall) else None
 
-    def close(self, run_id: UUID, reason: str | None = None) -> None:
-        """Record a run that ended, or failed for a reason; the end of a question closes every run still open in it.
+    def cancelled_call_of(self, run_id: UUID) -> LlmCall | None:
+        """Return the LLM call of a run that was closed as cancelled a short while ago: its tokens may still arrive."""
+        _, run = self._closed.get(run_id, (0.0, None))
+        call = run.operation if run else None
+        return call if isinstance(call, LlmCall) and call.reason == CANCELLED else None
 
-        A cancelled task does not always report the ends inside it.
+    def ask(self, run: Run) -> None:
+        """Record a run as a question, unless it lies in one."""
+        tree = run.tree
+        if tree.question:
+            return
+        if not self._questions:
+            self._accounting.enter_context(self._recorder.busy.accounting())
+        tree.worker = heappop(self._free_workers) if self._free_workers else self._questions
+        self._questions += 1
+        run.question = tree.question = AgentQuestion(self._recorder)
+        run.span = tree.question.span
+
+    def visit(self, run: Run, step: Hashable) -> None:
+        """Record a run as a node visit in a step of the graph."""
+        parent = self._open.get(run.parent_id) if run.parent_id else None
+        steps = (parent or run).step_inside(step)
+        del run.place.open[run.id]
+        run.place = Place(steps)
+        run.hop = run.tree.steps[run.node].hop(steps)
+        run.record(NodeVisit(self._recorder, run.span, str(run.tree.worker), run.node, run.hop))
+        run.leave = make_current(run.span)
+        if parent:
+            parent.visits.add(run.id)
+
+    def retrieve(self, run: Run) -> None:
+        """Record a run as a retriever's call, query embedding and search in one."""
+        run.record(RetrievalStage(self._recorder, run.span, "search", run.hop))
+
+    def call(self, run: Run, model: str) -> LlmCall:
+        """Record a run as a call of a language model, "" where its name is unknown, and return the call."""
+        call = LlmCall(self._recorder, run.span, run.node, run.hop)
+        run.record(call)
+        if model:
+            run.span.set_attribute(REQUEST_MODEL, model)
+        return call
+
+    def close(self, run_id: UUID, reason: str | None = None) -> None:
+        """Record a run that ended, or failed for a reason."""
+        if run := self._take(run_id, reason):
+            if run.operation:
+                run.operation.close(reason)
+            if run.question:
+                self._end(run, run.question, reason)
+
+    def abandon(self, run_id: UUID) -> None:
+        """Close a run that neither succeeded nor failed."""
+        if run := self._take(run_id):
+            if run.operation:
+                run.operation.abandon()
+            if run.question:
+                self._end(run, run.question)
+
+    def suspend(self, run_id: UUID) -> None:
+        """Note that the graph stops for a person, in a run that is the graph itself or one of its nodes."""
+        run = self._open.get(run_id)
+        if run and not run.is_inside_visit:
+            run.tree.is_suspended, run.tree.thread = True, run.thread
+
+    def resume(self, run_id: UUID) -> None:
+        """Continue the question that waits in the thread of a graph's run; it replaces the one that the run began."""
+        run = self._open.get(run_id)
+        if run is None or run.is_inside_visit or not (begun := run.tree.question):
+            return
+        if waiting := self._waiting.take(run.thread):
+            question, tree = waiting.question, run.tree
+            question.started = begun.started - waiting.seconds
+            tree.question, tree.steps = question, waiting.steps
+            for opened in tree.open.values():
+                opened.span = opened.span if opened.operation else question.span
+                opened.question = question if opened.question else None
+
+    def _find(self, run_id: UUID, now: float) -> Run | None:
+        """Return a run that is open, or was within the last minute."""
+        closed_at, run = self._closed.get(run_id, (now, None))
+        return self._open.get(run_id) or (run if now - closed_at <= CLOSED_SECONDS else None)
+
+    def _take(self, run_id: UUID, reason: str | None = None) -> Run | None:
+        """Remove an open run, and close what cannot outlive it.
+
+        A node visit ends with its graph at the latest, a run with its task. A question that failed or was cancelled
+        ends every run in it, because a cancelled task does not always report the ends inside it.
         """
         run = self._open.pop(run_id, None)
         if run is None:
-            return
-        del run.tree.open[run_id]
-        if not run.tree.open:
-            self._trees.pop(run.tree, None)
-        if run.question:
-            for still_open in list(run.tree.open):
-                self.close(still_open, CANCELLED)
+            return None
+        tree = run.tree
+        del tree.open[run_id]
+        run.place.open.pop(run_id, None)
+        if not tree.open:
+            self._trees.pop(tree, None)
+        if parent := self._open.get(run.parent_id) if run.parent_id else None:
+            parent.visits.discard(run_id)
+        over = [inner.id for inner in run.place.open.values() if inner.is_over] if run.is_visit or run.question else []
+        for inner in [*run.visits, *over, *(tree.open if run.question and reason else ())]:
+            self.close(inner, CANCELLED)
         run.leave()
-        if run.operation:
-            run.operation.close(reason)
-        if run.question:
-            self._end(run.question, run.tree, reason)
+        if reason == CANCELLED or not isinstance(run.operation, LlmCall | RetrievalStage):
+            self._remember(run)
+        return run
+
+    def _remember(self, run: Run) -> None:
+        """Remember a run that may have started work in the background, or whose tokens may still arrive."""
+        now = self._recorder.clock()
+        self._closed[run.id] = now, run
+        while len(self._closed) > MAX_CLOSED or now - next(iter(self._closed.values()))[0] > CLOSED_SECONDS:
+            self._closed.popitem(last=False)
+
+    def _end(self, run: Run, question: AgentQuestion, reason: str | None = None) -> None:
+        tree, now = run.tree, self._recorder.clock()
+        self._questions -= 1
+        heappush(self._free_workers, tree.worker)
+        if not self._questions:
+            self._accounting.close()
+        if tree.is_suspended and reason in {None, CANCELLED}:
+            self._waiting.put(tree.thread, Waiting(question, now - question.started, tree.steps, now))
+        else:
+            self._waiting.forget(run.thread)
+            question.end("done" if reason is None else "error", tree.hops, reason)
 
     def _drop(self, newest: RunTree) -> None:
         """Close runs whose end will not be reported: other questions, then the oldest runs of this one."""
@@ -97,74 +229,11 @@ class Runs:
             self.close(next(run_id for run_id, run in idle.open.items() if not run.question), CANCELLED)
             self._on_dropped()
 
-    def ask(self, run: Run) -> None:
-        """Record a run as a question."""
-        if not self._questions:
-            self._accounting.enter_context(self._recorder.busy.accounting())
-        run.tree.worker = heappop(self._free_workers) if self._free_workers else self._questions
-        self._questions += 1
-        run.question = AgentQuestion(self._recorder)
-        run.span = run.question.span
 
-    def visit(self, run: Run, step: Hashable) -> None:
-        """Record a run as a node visit in a step of the graph."""
-        run.hop = run.tree.hop(run.node, step)
-        run.record(NodeVisit(self._recorder, run.span, str(run.tree.worker), run.node, run.hop))
-        run.leave = make_current(run.span)
-
-    def retrieve(self, run: Run) -> None:
-        """Record a run as a retriever's call, query embedding and search in one."""
-        run.record(RetrievalStage(self._recorder, run.span, "search", run.hop))
-
-    def call(self, run: Run, model: str) -> None:
-        """Record a run as a call of a language model, "" where its name is unknown."""
-        run.record(LlmCall(self._recorder, run.span, run.node, run.hop))
-        if model:
-            run.span.set_attribute(REQUEST_MODEL, model)
-
-    def _end(self, question: AgentQuestion, tree: RunTree, reason: str | None) -> None:
-        self._questions -= 1
-        heappush(self._free_workers, tree.worker)
-        if not self._questions:
-            self._accounting.close()
-        question.end("done" if reason is None else "error", tree.hops, reason)
-
-
-@dataclass(eq=False)
-class RunTree:
-    """The runs of one question: those that are open, its worker slot, and the steps in which each node has run.
-
-    `active` is when its last run was opened.
-    """
-
-    worker: int = 0
-    active: float = 0.0
-    open: dict[UUID, Run] = field(default_factory=dict)
-    steps: dict[str, dict[Hashable, int]] = field(default_factory=dict)
-
-    def hop(self, node: str, step: Hashable) -> int:
-        """Return how often the node has run, from 1; visits in the same step count once."""
-        steps = self.steps.setdefault(node, {})
-        return steps.setdefault(step, len(steps) + 1)
-
-    @property
-    def hops(self) -> int:
-        """Return the visits of the node that ran most often."""
-        return max((len(steps) for steps in self.steps.values()), default=0)
-
-
-@dataclass(kw_only=True)
-class Run:
-    """One open run. `span` is its own, or that of the run it lies in; `leave` makes its span current no longer."""
-
-    tree: RunTree
-    node: str
-    hop: int
-    span: Span
-    question: AgentQuestion | None = None
-    operation: Operation | None = None
-    leave: Callable[[], None] = lambda: None
-
-    def record(self, operation: Operation) -> None:
-        """Set the run's operation and span."""
-        self.operation, self.span = operation, operation.span
+def current_task() -> ref[asyncio.Task[Any]] | None:
+    """Return the running asyncio task, None where there is no event loop."""
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        return None
+    return ref(task) if task else None

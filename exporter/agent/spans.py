@@ -9,7 +9,6 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from opentelemetry.context import Context, attach, get_current
 from opentelemetry.trace import (
     NoOpTracer,
     SpanKind,
@@ -22,8 +21,9 @@ from opentelemetry.trace import (
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
+    from opentelemetry.context import Context
     from opentelemetry.trace import Span, Tracer
     from opentelemetry.util.types import AttributeValue
 
@@ -83,23 +83,6 @@ def current(span: Span) -> Iterator[None]:
         return
     with use_span(span, record_exception=False, set_status_on_exception=False):
         yield
-
-
-def make_current(span: Span) -> Callable[[], None]:
-    """Make a span current in the running task or thread, if there is a trace; return the function that ends this.
-
-    An HTTP client that is instrumented for OpenTelemetry then propagates the trace context.
-    """
-    if not span.get_span_context().is_valid:
-        return lambda: None
-    outer = get_current()
-    attach(set_span_in_context(span))
-
-    def leave() -> None:
-        if get_current_span() is span:  # a run may end in another task than it began in
-            attach(outer)
-
-    return leave
 
 
 def current_or(span: Span) -> Span:

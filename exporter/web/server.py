@@ -110,9 +110,11 @@ class BackgroundServer:
         Raises:
             UsageError: the address is in use, not permitted, or not local.
         """
-        listener = self._bind()
-        host, port = listener.getsockname()[:2]
-        self._thread = threading.Thread(target=self._server.run, args=([listener],), name="http-server", daemon=True)
+        self._listener = self._bind()
+        host, port = self._listener.getsockname()[:2]
+        self._thread = threading.Thread(
+            target=self._server.run, args=([self._listener],), name="http-server", daemon=True
+        )
         self._thread.start()
         if not self._server.accepting.wait(START_SECONDS):
             raise ActionableError(f"The server did not start within {START_SECONDS:.0f} s.", "See the log.")
@@ -123,6 +125,10 @@ class BackgroundServer:
         self._server.should_exit = True
         if self._thread is not None:
             self._thread.join(2 * CLOSE_SECONDS)
+
+    def close_listener(self) -> None:
+        """Close this process's copy of the listening socket, in a process that was forked from the server's."""
+        self._listener.close()
 
     def _bind(self) -> socket.socket:
         address = f"{self._host}:{self._port}"

@@ -34,7 +34,8 @@ class ChatModel(BaseChatModel):
         hangs: set once one never comes.
         seconds: pause before the first token.
         is_streaming: whether a plain call streams, as an OpenAI model does with `streaming=True`.
-        tells_cached: whether usage has the cached tokens.
+        reports_cached: whether usage has the cached tokens.
+        reports_usage: whether a reply has usage.
     """
 
     replies: deque[Any]
@@ -42,6 +43,7 @@ class ChatModel(BaseChatModel):
     seconds: float = 0.0
     is_streaming: bool = True
     reports_cached: bool = True
+    reports_usage: bool = True
 
     @property
     def _llm_type(self) -> str:
@@ -54,6 +56,8 @@ class ChatModel(BaseChatModel):
         return str(reply)
 
     def _usage(self, reply: str) -> Any:
+        if not self.reports_usage:
+            return None
         details = {"input_token_details": {"cache_read": CACHED}} if self.reports_cached else {}
         words = len(reply.split())
         return {"input_tokens": PROMPT_TOKENS, "output_tokens": words, "total_tokens": PROMPT_TOKENS + words, **details}
@@ -92,9 +96,16 @@ class ChatModel(BaseChatModel):
 
 
 class Retriever(BaseRetriever):
-    """Finds the same document for every query, or fails."""
+    """Finds the same document for every query, or fails, or never returns once it has set `begun`."""
 
     failure: Any = None
+    begun: Any = None
+
+    async def _aget_relevant_documents(self, query: str, **_: Any) -> list[Document]:
+        if self.begun:
+            self.begun.set()
+            await asyncio.Event().wait()
+        return self._get_relevant_documents(query)
 
     def _get_relevant_documents(self, query: str, **_: Any) -> list[Document]:
         if self.failure:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -77,6 +77,7 @@ class StubVllm(HttpServer):
     """The server.
 
     Attributes:
+        answered: the calls that were answered to the end and their tokens, by the request's `user`.
         requests: the bodies of all chat completions, in order of arrival.
         headers: their headers, names in lower case.
         next_turns: taken one by one, before `script` is asked.
@@ -95,6 +96,7 @@ class StubVllm(HttpServer):
         self.block_size, self.caching = block_size, caching
         self.cache = StubCache(block_size)
         self.counts: Counter[str] = Counter()
+        self.answered: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self.requests: list[dict[str, Any]] = []
         self.next_turns: deque[Turn] = deque()
         self.script: Callable[[Mapping[str, Any]], Turn] = by_node()
@@ -185,6 +187,7 @@ class StubVllm(HttpServer):
             await _event(writer, _chunk([_choice({"content": content}, reason, [token] if has_ids else None)]))
         self.cache.leave(prompt, [token for _, token in reported[:limit]], salt)
         self.counts.update(generation=limit, success=1)
+        self.answered[body.get("user", "")].update(calls=1, prompt=len(prompt), cached=cached, completion=limit)
         if turn.then != "no_usage":
             usage = {"prompt_tokens": len(prompt), "completion_tokens": limit, "total_tokens": len(prompt) + limit}
             details = {"cached_tokens": cached, "created_cache_tokens": 0}
@@ -198,7 +201,7 @@ class StubVllm(HttpServer):
 async def _fail(turn: Turn, writer: asyncio.StreamWriter) -> bool:
     """Do what goes wrong in mid-stream; return whether the answer has ended with it."""
     if turn.then == "hang":
-        await asyncio.Event().wait()
+        await asyncio.sleep(3600)  # a task that waits for nothing may be collected
     if turn.then == "cut":
         raise ConnectionResetError  # the connection is closed without the last frame
     if turn.then == "reset":

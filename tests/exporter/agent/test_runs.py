@@ -12,6 +12,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import CollectorRegistry
 
+from exporter.agent import runs
 from exporter.agent.busy import BusySeconds
 from exporter.agent.instruments import AgentMetrics
 from exporter.agent.recorder import CANCELLED, Recorder
@@ -184,3 +185,94 @@ def test_the_end_of_an_unknown_run_changes_nothing(app: App) -> None:
     app.runs.close(uuid4())
     assert app.runs.call_of(uuid4()) is None
     assert app.questions("ok") == 0
+
+
+def test_a_call_that_outlives_its_question_counts(app: App) -> None:
+    """Work in the background is not cancelled because the answer is there; what it starts belongs to the question."""
+    question = app.ask()
+    visit = app.visit(question)
+    call = app.call(visit)
+    app.runs.close(visit)
+    late = app.call(visit)
+    app.runs.close(question)
+    background = uuid4()
+    app.runs.ask(app.runs.open(background, visit))
+    for run_id in (call, late, background):
+        app.runs.close(run_id)
+    assert app.questions("ok") == 1
+    assert app.value("hop2rag_llm_call_duration_seconds_count", node="speak") == 2
+    assert app.value("hop2rag_llm_errors_total", node="speak", reason="cancelled") == 0
+    assert len({span.context.trace_id for span in app.exported.get_finished_spans()}) == 1
+    assert len(app.runs) == 0
+
+
+def test_the_tokens_of_a_cancelled_call_that_ends_after_all_count(app: App) -> None:
+    """A thread cannot be cancelled: the engine computes the reply of a question that nobody waits for."""
+    question = app.ask()
+    call = app.call(app.visit(question))
+    app.runs.close(question, CANCELLED)
+    late = app.runs.cancelled_call_of(call)
+    assert late
+    late.count(Usage(10, 3))
+    assert app.value("hop2rag_prompt_tokens_total", node="speak", hop="1") == 10
+    assert app.value("hop2rag_llm_errors_total", node="speak", reason="cancelled") == 1
+
+
+def test_closed_runs_are_forgotten(app: App, fake_time: FakeTime, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are kept for what they leave in the background, by number and by age."""
+    monkeypatch.setattr(runs, "MAX_CLOSED", 10)
+    for _ in range(100):
+        app.answer(app.ask())
+    assert len(app.runs._closed) == 10
+    fake_time.now += runs.CLOSED_SECONDS + 1
+    question = app.ask()
+    app.runs.close(question)
+    assert len(app.runs._closed) == 1
+
+
+def test_the_time_of_a_person_is_not_the_questions(app: App, fake_time: FakeTime) -> None:
+    """A question that waits over night took as long as its parts, and is one."""
+    for is_resumed in (False, True):
+        question = uuid4()
+        app.runs.ask(app.runs.open(question, None, thread="thread"))
+        if is_resumed:
+            app.runs.resume(question)
+        visit = app.visit(question)
+        app.runs.close(app.call(visit))
+        if is_resumed:
+            app.runs.close(visit)
+        else:
+            app.runs.suspend(visit)
+            app.runs.abandon(visit)
+        app.runs.close(question)
+        assert app.value("hop2rag_node_active", node="speak") == 0
+        fake_time.now += 3600
+    assert app.questions("ok") == 1
+    assert app.value("hop2rag_question_duration_seconds_sum") == 4.0
+    assert app.value("hop2rag_node_duration_seconds_count", node="speak") == 1
+    assert app.value("hop2rag_node_failures_total", node="speak") == 0
+    assert app.value("hop2rag_hops_sum", type="other") == 1
+    assert [span.name for span in app.exported.get_finished_spans()].count("invoke_agent app") == 1
+
+
+def test_a_new_question_in_a_thread_that_waits_is_another_one(app: App) -> None:
+    """A person who asks something else instead of answering has dropped the first question, which never ended."""
+    for is_suspended in (True, False):
+        question = uuid4()
+        app.runs.ask(app.runs.open(question, None, thread="thread"))
+        if is_suspended:
+            app.runs.suspend(question)
+        app.runs.close(question)
+    assert app.questions("ok") == 1
+    assert len(app.runs._waiting) == 0
+
+
+def test_a_visit_ends_with_its_graph(app: App) -> None:
+    """An end that was lost must not leave a node active for an hour."""
+    question = app.ask()
+    call = app.call(app.visit(question))
+    app.runs.close(question)
+    assert app.value("hop2rag_node_active", node="speak") == 0
+    assert len(app.runs) == 1
+    app.runs.close(call)
+    assert app.questions("ok") == 1

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 import pytest
+from langchain_core.outputs import LLMResult
 
 from exporter.agent import runs
-from exporter.langgraph import MAX_NODES, MeteringHandler
+from exporter.langgraph import MeteringHandler
+from exporter.langgraph.instruments import MAX_NODES, MAX_WARNINGS
 from exporter.web.pages import encode_text
 
 if TYPE_CHECKING:
@@ -60,7 +63,7 @@ def test_row_25_runs_whose_end_is_never_reported_do_not_pile_up(
     assert len(caplog.records) == 1
 
 
-@pytest.mark.parametrize("event", ["on_chain_start", "on_llm_start", "on_chat_model_start", "on_tool_start"])
+@pytest.mark.parametrize("event", ["on_chain_start", "on_llm_start", "on_chat_model_start"])
 def test_runs_of_parents_that_were_never_seen_do_not_pile_up(handler: MeteringHandler, event: str) -> None:
     """Callbacks that were attached in the middle see children only."""
     for _ in range(1000):
@@ -123,3 +126,38 @@ def test_an_app_of_many_nodes_has_bounded_series(caplog: pytest.LogCaptureFixtur
     for number in range(500):
         large.on_chain_end({}, run_id=visit(large, question, f"n{number}"))
     assert value(large, "hop2rag_node_duration_seconds_count", node="other") == 500 - MAX_NODES
+
+
+def test_names_beyond_the_limit_are_named_once_each_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """A reader of `other` must be able to find out which; a graph that makes up names must not fill the log."""
+    handler = MeteringHandler()
+    question = ask(handler)
+    for number in [*range(10 * MAX_NODES), 5, MAX_NODES]:
+        handler.on_chain_end({}, run_id=visit(handler, question, f"n{number}"))
+    assert value(handler, "hop2rag_node_duration_seconds_count", node="n5") == 2
+    assert value(handler, "hop2rag_node_duration_seconds_count", node="other") == 9 * MAX_NODES + 1
+    assert (
+        caplog.records[0].message
+        == "Node 'n32' counts as `other`: only the first 32 plain names have series of their own."
+    )
+    assert len(caplog.records) == MAX_WARNINGS
+
+
+def test_an_event_inside_an_event_is_metered(handler: MeteringHandler) -> None:
+    """A garbage collector may end an abandoned stream in the middle of any other event, in the same thread."""
+    question = ask(handler)
+    with handler._lock:
+        handler.on_chain_end({}, run_id=question)
+    assert value(handler, "hop2rag_questions_total", outcome="ok", termination="done") == 1
+
+
+def test_replies_do_not_pile_up(handler: MeteringHandler) -> None:
+    """A week of calls must not stay in memory; those without an end are bounded like all runs."""
+    for number in range(100):
+        run_id = uuid4()
+        handler.on_chat_model_start({}, [], run_id=run_id)
+        if number % 2:
+            handler.on_llm_end(LLMResult(generations=[]), run_id=run_id)
+    assert len(handler._runs) <= 20
+    gc.collect()
+    assert len(handler._replies) == 50
