@@ -188,8 +188,12 @@ class FileLock:
             StorageError: the file cannot be locked.
         """
         with self._open() as descriptor:
-            if self._taken(descriptor, fcntl.LOCK_SH):
-                return None
+            for left in reversed(range(ATTEMPTS)):
+                if self._taken(descriptor, fcntl.LOCK_SH):
+                    return None
+                if os.fstat(descriptor).st_size:
+                    break
+                time.sleep(PAUSE_SECONDS if left else 0.0)  # between taking a lock and its record, or its release
             return _read(descriptor) or Owner("another process", 0, 0.0)
 
     def _user(self) -> str:

@@ -129,6 +129,21 @@ def test_a_record_of_anything_else_is_nobody_s(tmp_path: Path) -> None:
             assert record.killed is None
 
 
+def test_an_owner_without_a_record_yet_is_waited_for(tmp_path: Path) -> None:
+    """A lock is taken before its record is written; whoever asks in between would refuse a user for nobody's sake."""
+    lock = FileLock(tmp_path)
+    with lock.acquire():
+        pass
+    (path,) = (found for found in tmp_path.iterdir() if found.is_file())
+    with path.open("r+") as taken:
+        fcntl.flock(taken, fcntl.LOCK_EX)
+        assert str(lock.owner()) == "another process"
+        release = threading.Timer(0.2, fcntl.flock, (taken, fcntl.LOCK_UN))
+        release.start()
+        assert lock.owner() is None
+        release.join()
+
+
 def test_a_lock_is_not_a_link(tmp_path: Path) -> None:
     """What a link in a shared folder points to must not be overwritten with our record."""
     (tmp_path / "victim").write_text("dear")

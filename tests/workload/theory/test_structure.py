@@ -22,7 +22,7 @@ agent_calls = st.lists(
         st.integers(1, 2),
         ids,
         ids,
-        st.sampled_from(["", "salt"]),
+        salt=st.sampled_from(["", "salt"]),
     ),
     max_size=12,
 )
