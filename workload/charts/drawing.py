@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -9,7 +10,6 @@ from workload.charts.time_series import draw
 from workload.panels.data import Trace, fetch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from workload.panels.panel import Figure, Panel
@@ -59,15 +59,26 @@ class Drawing(Generic[S]):
         return found
 
 
-def draw_panels(figures: Sequence[Figure]) -> Callable[[Drawing[Any]], list[Path]]:
-    """Return the `draw` of an experiment whose pictures are panels over time."""
+Traces = Mapping[str, Sequence[Trace]]
+
+
+def draw_panels(
+    figures: Sequence[Figure], title: Callable[[Figure, Any, Traces], str] = lambda figure, *_: figure.title
+) -> Callable[[Drawing[Any]], list[Path]]:
+    """Return the `draw` of an experiment whose pictures are panels over time.
+
+    Args:
+        figures: the pictures.
+        title: from a figure, the summary and the traces of each panel, what the run shows.
+    """
 
     def draw_all(drawing: Drawing[Any]) -> list[Path]:
         paths = []
         for figure in figures:
             traces = {panel.key: drawing.traces(panel) for panel in figure.panels}
             paths.append(drawing.folder / figure.file)
-            draw(figure, traces, drawing.arms, drawing.footer, paths[-1])
+            words = title(figure, drawing.summary, traces)
+            draw(figure, traces, drawing.arms, drawing.footer, paths[-1], title=words)
         return paths
 
     return draw_all

@@ -44,6 +44,10 @@ AXIS_LABELS = {
     "watt": "W",
     "none": "",
 }
+# The title leaves the arms' names their place at its right.
+TITLE_CHAR_INCHES, LEGEND_INCHES = 0.11, 1.2
+# Loads are drawn beside each other, so many in a row.
+MAX_COLUMNS, COLUMN_INCHES = 4, 2.4
 WIDTH_INCHES, PANEL_HEIGHT_INCHES, DOTS_PER_INCH = 8.0, 2.3, 150
 FOOTER_CHARS = 140
 # Room for the words on top of the highest line.
@@ -51,8 +55,16 @@ HEADROOM = 1.3
 MAX_STEPS = 6
 
 
-def draw(figure: Figure, traces: Mapping[str, Sequence[Trace]], arms: Sequence[str], footer: str, path: Path) -> None:
-    """Draw a figure to a PNG file.
+def draw(
+    figure: Figure,
+    traces: Mapping[str, Sequence[Trace]],
+    arms: Sequence[str],
+    footer: str,
+    path: Path,
+    *,
+    title: str = "",
+) -> None:
+    """Draw a figure to a PNG file: a row for each panel, a column for each load.
 
     Args:
         figure: what to draw.
@@ -60,22 +72,60 @@ def draw(figure: Figure, traces: Mapping[str, Sequence[Trace]], arms: Sequence[s
         arms: all arms in order, which gives each its colour whether it has data or not.
         footer: where the data come from, in one or two lines.
         path: the file.
+        title: what the run shows, instead of what the figure asks.
     """
     colours = dict(zip(arms, COLOURS, strict=False))
-    canvas = Canvas(figsize=(WIDTH_INCHES, 1.1 + PANEL_HEIGHT_INCHES * len(figure.panels)), layout="constrained")
-    canvas.suptitle(figure.title, x=0.01, ha="left", fontsize=13, fontweight="bold")
-    grid = canvas.subplots(len(figure.panels), 1, sharex=True, squeeze=False)
-    for axes, panel in zip(grid[:, 0], figure.panels, strict=True):
-        _draw_panel(axes, panel, traces[panel.key], colours)
-    grid[-1, 0].set_xlabel("seconds since the window's first scrape")
+    flat = [panel for panel in figure.panels if _is_zero(traces[panel.key], arms)]
+    panels = [panel for panel in figure.panels if panel not in flat] or figure.panels
+    points, short = _columns(panels, traces)
+    columns = min(len(points), MAX_COLUMNS)
+    rows = len(panels) * math.ceil(len(points) / columns)
+    width = max(WIDTH_INCHES, COLUMN_INCHES * columns)
+    canvas = Canvas(figsize=(width, 1.1 + PANEL_HEIGHT_INCHES * rows), layout="constrained")
+    room = width - LEGEND_INCHES * len(colours)
+    canvas.suptitle(
+        fill(title or figure.title, round(room / TITLE_CHAR_INCHES)), x=0.01, ha="left", fontsize=13, fontweight="bold"
+    )
+    grid = canvas.subplots(rows, columns, squeeze=False)
+    for panel, block in zip(panels, np.split(grid, len(panels)), strict=True):
+        _draw_row(panel, block.ravel().tolist(), points, traces[panel.key], colours)
+    for axes in grid[-1][:1] if columns > 1 else grid[-1]:
+        axes.set_xlabel("seconds since the window's first scrape", loc="left")
     canvas.legend(
         handles=[Line2D([], [], color=colour, linewidth=2, label=arm) for arm, colour in colours.items()],
         loc="outside upper right",
         ncols=len(colours),
         frameon=False,
     )
-    write_footer(canvas, footer)
+    notes = [f"0 throughout: {panel.title}" for panel in flat if panel not in panels]
+    notes += [f"left out, shorter than what a rate looks back over: {', '.join(short)}"] if short else []
+    write_footer(canvas, "\n".join((footer, *notes)))
     atomic_file.write(path, png(canvas))
+
+
+def _is_zero(traces: Sequence[Trace], arms: Sequence[str]) -> bool:
+    """Return whether each arm has values and all of them are 0: a sentence says that better than an empty panel."""
+    known = {trace.arm for trace in traces if np.isfinite(trace.values).any()}
+    return known == set(arms) and not any(np.nanmax(trace.values, initial=0.0) for trace in traces)
+
+
+def _columns(panels: Sequence[Panel], traces: Mapping[str, Sequence[Trace]]) -> tuple[list[str], list[str]]:
+    """Return the loads at which no line is missing that another load has, and the others; all where each lacks one."""
+    points = list(dict.fromkeys(trace.point for panel in panels for trace in traces[panel.key]))
+    lines = {
+        point: {
+            (panel.key, trace.arm)
+            for panel in panels
+            for trace in traces[panel.key]
+            if trace.point == point and trace.values.size
+        }
+        for point in points
+    }
+    every = set().union(*lines.values())
+    whole = [point for point in points if lines[point] == every]
+    if len(points) < 2 or not whole:
+        return points or [""], []
+    return whole, [point for point in points if point not in whole]
 
 
 def png(canvas: Canvas) -> bytes:
@@ -91,9 +141,27 @@ def write_footer(canvas: Canvas, footer: str) -> None:
     canvas.supxlabel(lines, fontsize=7, color="#555555", x=0.01, ha="left")
 
 
+def _draw_row(
+    panel: Panel, cells: Sequence[Axes], points: Sequence[str], traces: Sequence[Trace], colours: Mapping[str, str]
+) -> None:
+    """Draw a panel at each load, on one scale."""
+    for axes in cells[len(points) :]:
+        axes.remove()
+    drawn = cells[: len(points)]
+    for axes, point in zip(drawn, points, strict=True):
+        _draw_panel(axes, panel, [trace for trace in traces if trace.point == point], colours)
+        if len(points) > 1:
+            axes.text(0.99, 0.84, point, transform=axes.transAxes, ha="right", va="top", fontweight="bold")
+            axes.tick_params(labelleft=axes is drawn[0])
+    top = max(axes.get_ylim()[1] for axes in drawn)
+    for axes in drawn:
+        axes.set_ylim(0, top)
+        axes.set_xlim(left=0)
+    drawn[0].set_title(panel.title, loc="left", fontsize=10)
+    drawn[0].set_ylabel(AXIS_LABELS[panel.unit])
+
+
 def _draw_panel(axes: Axes, panel: Panel, traces: Sequence[Trace], colours: Mapping[str, str]) -> None:
-    axes.set_title(panel.title, loc="left", fontsize=10)
-    axes.set_ylabel(AXIS_LABELS[panel.unit])
     axes.grid(visible=True, color="#dddddd", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     told = list(dict.fromkeys(trace.legend for trace in traces))
@@ -109,7 +177,6 @@ def _draw_panel(axes: Axes, panel: Panel, traces: Sequence[Trace], colours: Mapp
             linewidth=1.4,
             alpha=0.9,
         )
-    _name_points(axes, traces, legends[0], colours)
     top = max((float(np.nanmax(trace.values)) for trace in traces if np.isfinite(trace.values).any()), default=0.0)
     if panel.unit == "percentunit":
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
@@ -130,19 +197,6 @@ def _draw_panel(axes: Axes, panel: Panel, traces: Sequence[Trace], colours: Mapp
         text = "\n".join(words)
         box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 2}
         axes.text(0.01, 0.96, text, transform=axes.transAxes, fontsize=9, va="top", color="#333333", bbox=box)
-
-
-def _name_points(axes: Axes, traces: Sequence[Trace], legend: str, colours: Mapping[str, str]) -> None:
-    """Name the load of each line at its highest point, where there are several loads and the line is not at zero."""
-    if len({trace.point for trace in traces}) < 2:
-        return
-    for trace in traces:
-        if trace.legend == legend and (trace.values > 0).any():
-            place = int(np.nanargmax(trace.values))
-            top = trace.seconds[place], trace.values[place]
-            axes.annotate(
-                trace.point, top, (0, 2), textcoords="offset points", fontsize=7, color=colours[trace.arm], ha="center"
-            )
 
 
 def binary_step(top: float) -> float:

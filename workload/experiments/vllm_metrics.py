@@ -12,15 +12,17 @@ from workload.analysis.levels import full_part, load_of, throughput
 from workload.analysis.rate import estimators, in_words
 from workload.analysis.wording import change, interval, number, percent, sent
 from workload.charts.caching_levels import draw_levels
-from workload.charts.drawing import Drawing, draw_panels
+from workload.charts.drawing import Drawing, Traces, draw_panels
 from workload.experiment import Arm, Experiment
-from workload.panels.vllm_metrics import FIGURES
+from workload.panels.data import peak
+from workload.panels.vllm_metrics import CACHE_METRICS, FIGURES, REQUESTS, THROUGHPUT
 from workload.statistics.paired import Comparison, compare, pairing_in_words
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from workload.analysis.summaries import CachingComparison, CachingLevel, VllmMetricsSummary
+    from workload.panels.panel import Figure
     from workload.record.results import RunData
 
 OFF, ON = Arm("prefix-off", "prefix-off"), Arm("prefix-on", "prefix-on")
@@ -155,9 +157,24 @@ def verdicts(summary: VllmMetricsSummary) -> list[str]:
     return [*sentences, sent(summary["accounting"]) + "."]
 
 
+def title(figure: Figure, summary: VllmMetricsSummary, traces: Traces) -> str:
+    """Return what a figure of this run shows, in one sentence."""
+    if figure is CACHE_METRICS:
+        on = summary["hit_rate"][ON.name]
+        served, bound = percent(on["responses"]["hit_rate"]), percent(on["bound"]["hit_rate"])
+        return f"The prefix cache served {served} of the prompt tokens; the prompts allow {bound}"
+    if figure is THROUGHPUT:
+        prefill, whole = (summary["compared"][name] for name in ("uncached_prefill_tokens", "end_to_end_seconds"))
+        return f"Caching changes uncached prefill by {change(prefill)} per question, end to end by {change(whole)}"
+    seen = {line.legend: peak(traces[REQUESTS.key], line.legend) for line in REQUESTS.lines}
+    return "; ".join(
+        f"{number(most)} {state} at the peak" for state, most in seen.items() if most is not None
+    ).capitalize()
+
+
 def draw(drawing: Drawing[VllmMetricsSummary]) -> list[Path]:
     """Draw the panels and, where there are several loads, what caching changes at each of them."""
-    files = list(draw_panels(FIGURES)(drawing))
+    files = list(draw_panels(FIGURES, title)(drawing))
     return [*files, draw_levels(drawing)] if drawing.summary["levels"] else files
 
 

@@ -42,7 +42,10 @@ def step_of(window: Window) -> float:
 
 
 def fetch(panel: Panel, client: PrometheusClient, run: str, experiment: str, windows: Sequence[Window]) -> list[Trace]:
-    """Return the traces of a panel, one for each series; a query without data gives one without points, never zeros."""
+    """Return the traces of a panel, one for each series; a query without data gives one without points, never zeros.
+
+    A value that looks back to before its window would show what ran there: the trace begins after it.
+    """
     traces = []
     for window in windows:
         step = step_of(window)
@@ -55,6 +58,7 @@ def fetch(panel: Panel, client: PrometheusClient, run: str, experiment: str, win
             except NoDataError:
                 found = []
             silence = Series({}, np.empty(0), np.empty(0))
+            own = window.start + line.query.reach_seconds(step)
             traces += [
                 Trace(
                     window.arm,
@@ -62,9 +66,15 @@ def fetch(panel: Panel, client: PrometheusClient, run: str, experiment: str, win
                     window.point,
                     line.named(series.labels) if found else line.legend,
                     promql,
-                    seconds=series.times - window.start,
-                    values=series.values,
+                    seconds=series.times[series.times >= own] - window.start,
+                    values=series.values[series.times >= own],
                 )
                 for series in found or [silence]
             ]
     return traces
+
+
+def peak(traces: Sequence[Trace], legend: str) -> float | None:
+    """Return the highest value of the traces of a line; None without one."""
+    known = [np.nanmax(trace.values) for trace in traces if trace.legend == legend and np.isfinite(trace.values).any()]
+    return float(max(known)) if known else None

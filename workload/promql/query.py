@@ -16,6 +16,9 @@ SCOPE, WATCHED, BASELINE = "$scope", "$watched", "$baseline"
 PLACE = re.compile(rf"(?:{re.escape(SCOPE)}|{re.escape(WATCHED)}|{re.escape(BASELINE)})\b")
 RATE_INTERVAL = "$__rate_interval"
 RANGE = "$__range"
+# The end of a recorded name: the window of its rate.
+RECORDED_WINDOW = re.compile(r":\w*rate(\d+)([sm])\b")
+UNITS = {"s": 1, "m": 60}
 GRAFANA_SCOPE = ("run", "experiment", "arm")
 # Seconds between two samples of the jobs that are scraped more often than every second.
 FINER_JOBS = {'-timeline"': 0.01, '-fast"': 0.1}
@@ -45,6 +48,13 @@ class Query:
     def scrape_seconds(self) -> float:
         """The time between two samples of the fastest job that is read."""
         return next((seconds for part, seconds in FINER_JOBS.items() if part in self.expression), 1.0)
+
+    def reach_seconds(self, step_seconds: float) -> float:
+        """Return how far back a value looks: over the window of a rate, else to the sample before it."""
+        windows: list[float] = [int(length) * UNITS[unit] for length, unit in RECORDED_WINDOW.findall(self.expression)]
+        if RATE_INTERVAL in self.expression:
+            windows.append(rate_interval_seconds(step_seconds, self.scrape_seconds))
+        return max(windows, default=self.scrape_seconds)
 
     def scoped(
         self,
@@ -86,6 +96,10 @@ def _phases(place: str) -> tuple[str, ...]:
 
 
 def rate_interval(step_seconds: float, scrape_seconds: float) -> str:
-    """Return Grafana's `$__rate_interval` as a PromQL duration: max(step + scrape, 4 x scrape)."""
-    seconds = max(step_seconds + scrape_seconds, 4 * scrape_seconds)
-    return f"{round(seconds * 1000)}ms"
+    """Return Grafana's `$__rate_interval` as a PromQL duration."""
+    return f"{round(rate_interval_seconds(step_seconds, scrape_seconds) * 1000)}ms"
+
+
+def rate_interval_seconds(step_seconds: float, scrape_seconds: float) -> float:
+    """Return Grafana's `$__rate_interval`: max(step + scrape, 4 x scrape)."""
+    return max(step_seconds + scrape_seconds, 4 * scrape_seconds)
