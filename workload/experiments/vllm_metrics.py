@@ -15,7 +15,7 @@ from workload.charts.caching_levels import draw_levels
 from workload.charts.drawing import Drawing, Traces, draw_panels
 from workload.experiment import Arm, Experiment
 from workload.panels.data import peak
-from workload.panels.vllm_metrics import CACHE_METRICS, FIGURES, REQUESTS, THROUGHPUT
+from workload.panels.vllm_metrics import CACHE_METRICS, FIGURES, REQUEST_STATES, REQUESTS, THROUGHPUT
 from workload.statistics.paired import Comparison, compare, pairing_in_words
 
 if TYPE_CHECKING:
@@ -159,17 +159,18 @@ def verdicts(summary: VllmMetricsSummary) -> list[str]:
 
 def title(figure: Figure, summary: VllmMetricsSummary, traces: Traces) -> str:
     """Return what a figure of this run shows, in one sentence."""
-    if figure is CACHE_METRICS:
-        on = summary["hit_rate"][ON.name]
-        served, bound = percent(on["responses"]["hit_rate"]), percent(on["bound"]["hit_rate"])
-        return f"The prefix cache served {served} of the prompt tokens; the prompts allow {bound}"
+    on = summary["hit_rate"][ON.name]
+    served, bound = on["responses"]["hit_rate"], on["bound"]["hit_rate"]
+    if figure is CACHE_METRICS and served is not None:
+        return f"The prefix cache served {percent(served)} of the prompt tokens; the prompts allow {percent(bound)}"
     if figure is THROUGHPUT:
         prefill, whole = (summary["compared"][name] for name in ("uncached_prefill_tokens", "end_to_end_seconds"))
         return f"Caching changes uncached prefill by {change(prefill)} per question, end to end by {change(whole)}"
-    seen = {line.legend: peak(traces[REQUESTS.key], line.legend) for line in REQUESTS.lines}
-    return "; ".join(
-        f"{number(most)} {state} at the peak" for state, most in seen.items() if most is not None
-    ).capitalize()
+    if figure is REQUEST_STATES:
+        seen = {line.legend: peak(traces[REQUESTS.key], line.legend) for line in REQUESTS.lines}
+        peaks = (f"{number(most)} {state} at the peak" for state, most in seen.items() if most is not None)
+        return "; ".join(peaks) or figure.title
+    return figure.title
 
 
 def draw(drawing: Drawing[VllmMetricsSummary]) -> list[Path]:

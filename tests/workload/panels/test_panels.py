@@ -10,12 +10,14 @@ import pytest
 from tests.stubs.run import measured
 from workload.panels.data import MAX_POINTS, MIN_STEP_SECONDS, fetch, step_of
 from workload.panels.gpu_memory import UTILIZATION
-from workload.panels.vllm_metrics import HIT_RATIO, REQUESTS
+from workload.panels.vllm_metrics import HIT_RATIO, PROMPT_TOKENS, QUESTIONS, REQUESTS
 from workload.record.window import Window
 from workload.services.prometheus import NoDataError, PrometheusClient, QueryError, Series
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from workload.panels.panel import Panel
 
 WINDOWS = [measured("prefix-off").window, measured("prefix-on", block=1).window]
 
@@ -45,7 +47,7 @@ def test_each_window_is_asked_for_under_its_own_labels() -> None:
         assert 'run="r"' in promql
         assert 'experiment="vllm-metrics"' in promql
         start = 1000.0 if 'arm="prefix-off"' in promql else 1100.0
-        return [Series({}, np.array([start, start + 1]), np.array([0.25, np.nan]))]
+        return [Series({}, np.array([start + 1, start + 2]), np.array([0.25, np.nan]))]
 
     client = client_of(answer)
     traces = fetch(REQUESTS, client, "r", "vllm-metrics", WINDOWS)
@@ -53,10 +55,32 @@ def test_each_window_is_asked_for_under_its_own_labels() -> None:
     assert places == [
         (arm, block, line) for arm, block in (("prefix-off", 0), ("prefix-on", 1)) for line in ("running", "waiting")
     ]
-    assert all(trace.seconds.tolist() == [0, 1] for trace in traces)
+    assert all(trace.seconds.tolist() == [1, 2] for trace in traces)
     assert all(np.isnan(trace.values[1]) for trace in traces)
     assert all(window.start == start for window, (start, _, _) in zip(WINDOWS, client.asked[::2], strict=True))
     assert all(end >= window.end for window, (_, end, _) in zip(WINDOWS, client.asked[::2], strict=True))
+
+
+@pytest.mark.parametrize("panel", [HIT_RATIO, PROMPT_TOKENS, REQUESTS, QUESTIONS], ids=lambda panel: panel.key)
+def test_no_window_shows_the_one_before_it(panel: Panel) -> None:
+    """A rate over ten seconds at the start of a level is the traffic of the level before it."""
+    step = step_of(WINDOWS[0])
+    seconds = np.arange(-20.0, 60.0, step)
+
+    def answer(promql: str) -> list[Series]:
+        start = 1000.0 if 'arm="prefix-off"' in promql else 1100.0
+        return [Series({}, start + seconds, np.ones(seconds.size))]
+
+    reach = panel.lines[0].query.reach_seconds(step)
+    assert (
+        reach
+        == {"prefix_cache_hit_ratio": 10.0, "prompt_tokens": 4.0, "request_states": 0.4, "questions_answered": 1.0}[
+            panel.key
+        ]
+    )
+    for trace in fetch(panel, client_of(answer), "r", "vllm-metrics", WINDOWS):
+        assert reach <= trace.seconds[0] < reach + step
+        assert trace.seconds.size == trace.values.size
 
 
 def test_no_data_is_a_line_without_points() -> None:
@@ -96,7 +120,7 @@ class TwoGpus:
 
     def query_range(self, _: str, start: float, end: float, __: float) -> list[Series]:
         """Return GPU 0, which idles, before GPU 3."""
-        times = np.array([start, end])
+        times = np.array([start + 1, end])
         return [Series({"gpu": gpu}, times, np.full(2, value)) for gpu, value in (("0", 0.0), ("3", 9.0))]
 
 
