@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from tests.grafana.lint import WARM_UP_TOO, panels
+from workload.agent.state import NODES
 from workload.panels.colours import ARM_COLOURS
 from workload.paths import asset
 
@@ -20,8 +21,12 @@ if TYPE_CHECKING:
 
 DASHBOARD_LINK = re.compile(r"/d/hop2rag-")
 OF_ENGINE = {"model_name", "instance"}
-READ = {"run", "experiment", "arm"} | OF_ENGINE
+READ = {"run", "experiment", "arm", "gpu"} | OF_ENGINE
 CALCULATIONS = ["max", "mean"]
+# The means of parts add up, their maxima do not.
+CALCULATIONS_OF_PARTS = ["mean"]
+VALUES = {"{{node}}": NODES, "{{hop}}": ("1", "2", "3", "4")}
+PAIRED_ARM = re.compile(r"/\^\(prefix-on\|high\) /")
 ARM_NAME = re.compile(r"/\^(.+)\( \|\$\)/")
 SAYS_SHARE = re.compile(r"\bshare of\b", re.IGNORECASE)
 
@@ -31,6 +36,7 @@ def links_keep_time(dashboard: Json) -> Iterator[str]:
     for panel in panels(dashboard):
         overrides = panel["fieldConfig"]["overrides"]
         inner = [each["value"] for part in overrides for each in part["properties"] if each["id"] == "links"]
+        inner.append(panel["fieldConfig"]["defaults"].get("links", ()))
         for link in [*panel.get("links", ()), *(link for found in inner for link in found)]:
             if DASHBOARD_LINK.match(link["url"]) and "${__url_time_range}" not in link["url"]:
                 yield f"{panel['title']}: {link['url']}"
@@ -56,23 +62,33 @@ def legends_summarise(dashboard: Json) -> Iterator[str]:
     """Yield time series whose legend shows anything but the maximum and the mean."""
     for panel in panels(dashboard):
         calculations = panel["options"].get("legend", {}).get("calcs")
-        if panel["type"] == "timeseries" and calculations != CALCULATIONS:
+        stacking = panel["fieldConfig"]["defaults"].get("custom", {}).get("stacking", {}).get("mode", "none")
+        wanted = CALCULATIONS if stacking == "none" else CALCULATIONS_OF_PARTS
+        if panel["type"] == "timeseries" and calculations != wanted:
             yield f"{panel['title']}: {calculations}"
 
 
 def overrides_match(dashboard: Json) -> Iterator[str]:
     """Yield regular expressions that match no series, and arms in a colour that is not theirs."""
     for panel in panels(dashboard):
-        legends = [target.get("legendFormat", "") for target in panel["targets"]]
+        legends = [each for target in panel["targets"] for each in _filled(target.get("legendFormat", ""))]
         for override in panel["fieldConfig"]["overrides"]:
             pattern = override["matcher"]["options"]
             if override["matcher"]["id"] != "byRegexp":
                 continue
+            if PAIRED_ARM.fullmatch(pattern):
+                pattern = "arm"
             if not (arm := ARM_NAME.fullmatch(pattern)):
                 if not any(re.search(pattern.strip("/"), legend) for legend in legends):
                     yield f"{panel['title']}: {pattern}"
             elif override["properties"][0]["value"].get("fixedColor") != ARM_COLOURS.get(arm[1], ""):
                 yield f"{panel['title']}: {arm[1]} in a colour of another"
+
+
+def _filled(legend: str) -> list[str]:
+    """Return what a legend can be, with every value of a label that is known to have few."""
+    filled = [legend.replace(label, value) for label, values in VALUES.items() if label in legend for value in values]
+    return filled or [legend]
 
 
 def headings_have_panels(dashboard: Json) -> Iterator[str]:

@@ -46,7 +46,7 @@ def known() -> Known:
 @pytest.fixture(scope="session")
 def asked(dashboards: dict[str, dict[str, Any]], known: Known) -> set[str]:
     """Return the exposed names that the dashboards and the rules read."""
-    texts = json.dumps(dashboards) + "".join(path.read_text() for path in asset("prometheus/rules").glob("*.yml"))
+    texts = json.dumps(dashboards) + "".join(path.read_text() for path in asset("prometheus").glob("[ra]*/*.yml"))
     return known.keys() & set(re.findall(r"[a-zA-Z_][\w:]*", texts))
 
 

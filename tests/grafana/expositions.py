@@ -73,8 +73,8 @@ def known() -> dict[str, dict[str, set[str]]]:
 
 
 def recorded() -> list[str]:
-    """Return the names that recording rules write."""
-    return [rule["record"] for rule in _rules("rules")]
+    """Return the names that recording rules write, those of the objectives too."""
+    return [rule["record"] for folder in ("rules", "alerts") for rule in _rules(folder) if "record" in rule]
 
 
 def alerts() -> list[str]:

@@ -41,6 +41,7 @@ FIXED_WINDOWS = {
     "Hops of a question, mean over a minute": A_MINUTE,
     "Time in the engine's queue, mean over a minute": A_MINUTE,
     "Prefill and decode of a request, mean over a minute": A_MINUTE,
+    "First tokens behind the percentiles, over a minute": A_MINUTE,
 }
 WARM_UP_TOO = {"hop2rag-exporter-health"}
 BARE_COUNTERS = {"Questions answered so far": SO_FAR}
@@ -172,7 +173,8 @@ def _timeline(dashboard: Json) -> Iterator[str]:
     }
     yield from (f"{title}: read bare" for title, is_ranged in read.items() if not is_ranged)
     for panel in panels(dashboard):
-        intervals = {panel.get("interval"), *(target.get("interval") for target in panel.get("targets", ()))}
+        reading = [each for each in panel.get("targets", ()) if any(name in each["expr"] for name in TIMELINES)]
+        intervals = {panel.get("interval"), *(target.get("interval") for target in reading)}
         if panel["title"] in read and intervals != {TIMELINE_INTERVAL}:
             yield f"{panel['title']}: the interval is not {TIMELINE_INTERVAL}"
 

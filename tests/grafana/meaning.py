@@ -26,7 +26,7 @@ OWN_TIME = ("timeFrom", "timeShift", "maxDataPoints")
 ELSEWHEN = re.compile(r"\b(offset|topk|bottomk|vector|min_over_time)\b")
 OVER_TIME = re.compile(r"\b(?:rate|irate|increase)\((\w[\w:]*)")
 SUM_OF_RATIO = re.compile(r"sum (?:(?:by|without) \([^)]*\) )?\((?:\w+_over_time\()?[\w:]*(?:_ratio|_perc)\b")
-IN_SECONDS = re.compile(r"_seconds_bucket\{|_seconds:p\d+_|_seconds_sum\{[^}]*\}\[[^]]+\]\)\) / ")
+IN_SECONDS = re.compile(r"_seconds_bucket\{(?![^}]*\ble=)|_seconds:p\d+_|_seconds_sum\{[^}]*\}\[[^]]+\]\)\) / ")
 IN_BYTES = re.compile(r"^[^/]*_bytes\{[^/]*$")
 PERCENTILE = re.compile(r"P(\d\d)$")
 

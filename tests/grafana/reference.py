@@ -87,7 +87,7 @@ def serving(
     recording.write_text(openmetrics(names | {MEMORY_USED}, places))
     _promtool(binary, "tsdb", "create-blocks-from", "openmetrics", str(recording), str(data))
     rules = sorted(asset("prometheus/rules").glob("*.yml"))
-    for files in (rules, [_on_recorded(rules, folder)]):
+    for files in ([*rules, asset("prometheus/alerts/slo.yml")], [_on_recorded(rules, folder)]):
         with _running(binary, folder) as client:
             _promtool(
                 binary, "tsdb", "create-blocks-from", "rules", f"--start={START}", f"--end={END}",

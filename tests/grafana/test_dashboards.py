@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     Known = dict[str, dict[str, set[str]]]
 
 EACH = pytest.mark.parametrize("name", [dashboard.name for dashboard in DASHBOARDS])
-# In a dashboard a hundred lines that cross, or one flat line in five colours; in a figure each has a row of its own.
-DRAWN_ONLY = {"node_activity", "device_memory_by_node"}
+# In a dashboard a hundred lines that cross, one flat line in five colours, or without the GPU's total.
+DRAWN_ONLY = {"node_activity", "device_memory_by_node", "device_memory"}
 CATALOGUE = {
     panel.key: panel
     for found in pkgutil.iter_modules(panels.__path__)
@@ -105,7 +105,7 @@ def test_frame(name: str, dashboards: dict[str, Json]) -> None:
     assert set(dashboard["tags"]) == {"hop2rag", name}
     assert [(link["type"], link["tags"]) for link in dashboard["links"]] == [("dashboards", ["hop2rag"])]
     chosen = {each["name"]: each for each in dashboard["templating"]["list"] if each["type"] == "query"}
-    assert list(chosen) == ["run", "experiment", "arm", "model_name", "instance", "job", "baseline"]
+    assert list(chosen) == ["run", "experiment", "arm", "model_name", "instance", "gpu", "job", "baseline"]
     singles = [chosen.pop(single) for single in ("job", "baseline")]
     assert not any(each.get("multi") or each.get("includeAll") for each in singles)
     assert all(each["multi"] and each["includeAll"] and each["allValue"] == ".*" for each in chosen.values())

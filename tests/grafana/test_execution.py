@@ -41,7 +41,10 @@ IN_A_FIGURE = [
     (DEVICE_MEMORY, "device_bytes_peak"),
 ]
 # Series that no figure reads are left out of a recording, and an alert or an error of the driver is not in every run.
-LEFT_OUT = re.compile(r"scrape_|hop2rag_exporter_raw_log_|hop2rag_host_filesystem_|ALERTS$|nvml_errors_total$")
+LEFT_OUT = re.compile(
+    r"scrape_|hop2rag_exporter_raw_log_|hop2rag_host_filesystem_|ALERTS$|nvml_errors_total$"
+    r"|instance:\w+_per_\w+:ratio_increase5m$"
+)
 OF_A_GPU = re.compile(r"nvml_|hop2rag_exporter_sample")
 # Its first query leaves out what did not happen.
 NO_FAILURE_BY_REASON = "What fails?"

@@ -9,7 +9,6 @@ from matplotlib.figure import Figure
 
 from workload.charts.time_series import WIDTH_INCHES, png, write_footer
 from workload.files import atomic_file
-from workload.panels.colours import COLOURS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,9 +19,6 @@ if TYPE_CHECKING:
 TITLE_CHARS = 72
 EDGE_INCHES = 0.08
 GREY, DARK, PALE = "#666666", "#222222", "#dddddd"
-# The nodes that take time; the others only pass on what these have found.
-BUSY_NODES = ("decompose", "retrieve", "extract_clues", "generate", "grade", "decide")
-NODE_COLOURS = dict(zip(BUSY_NODES, COLOURS, strict=True))
 # Told apart in grey where colours are not.
 MARKERS = ("o", "s", "^", "D")
 

@@ -9,8 +9,8 @@ import numpy as np
 from workload.analysis.context import GrowthFit, Points, decode_points, fit_band, prefill_points
 from workload.analysis.latency import accumulated
 from workload.analysis.wording import number, percent
-from workload.charts.canvas import DARK, GREY, MARKERS, NODE_COLOURS, duration, legend, name, save, sheet
-from workload.panels.colours import COLOURS
+from workload.charts.canvas import DARK, GREY, MARKERS, duration, legend, name, save, sheet
+from workload.panels.colours import COLOURS, NODE_COLOURS
 from workload.panels.context_growth import ALL
 from workload.record.results import group
 from workload.statistics.growth import fit_growth

@@ -11,9 +11,9 @@ from workload.analysis.memory import Peak, blind_stretches, fragmentation, where
 from workload.analysis.memory_observed import ObservedMemory, observe_memory
 from workload.analysis.spans import measured_loads
 from workload.analysis.wording import in_ms, number, percent, size
-from workload.charts.canvas import DARK, NODE_COLOURS, PALE, name, save, sheet
+from workload.charts.canvas import DARK, PALE, name, save, sheet
 from workload.charts.memory_ranges import GIB, MIB, draw_nodes, draw_phases
-from workload.panels.colours import COLOURS
+from workload.panels.colours import COLOURS, NODE_COLOURS
 from workload.panels.gpu_memory import PANELS
 from workload.record.results import calls_with_usage, evidence_of
 

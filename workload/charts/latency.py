@@ -11,8 +11,8 @@ from scipy.stats import binomtest
 from workload.agent.state import NODES
 from workload.analysis.latency import answered
 from workload.analysis.wording import number, percent
-from workload.charts.canvas import DARK, GREY, MARKERS, NODE_COLOURS, duration, legend, name, save, sheet
-from workload.panels.colours import COLOURS
+from workload.charts.canvas import DARK, GREY, MARKERS, duration, legend, name, save, sheet
+from workload.panels.colours import COLOURS, NODE_COLOURS
 from workload.record.results import group
 
 if TYPE_CHECKING:

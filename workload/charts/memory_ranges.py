@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, cast
 
 from workload.agent.state import NODES
 from workload.analysis.wording import percent, size
-from workload.charts.canvas import DARK, GREY, NODE_COLOURS, name, save, sheet
-from workload.panels.colours import COLOURS
+from workload.charts.canvas import DARK, GREY, name, save, sheet
+from workload.panels.colours import COLOURS, NODE_COLOURS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

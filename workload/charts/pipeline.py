@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from workload.analysis.spans import MeasuredLoad, measured_loads
 from workload.analysis.wording import number, percent
-from workload.charts.canvas import DARK, NODE_COLOURS, duration, name, save, sheet
+from workload.charts.canvas import DARK, duration, name, save, sheet
 from workload.charts.utilization import draw_resources
+from workload.panels.colours import NODE_COLOURS
 from workload.panels.pipeline import PANELS
 
 if TYPE_CHECKING:

@@ -87,7 +87,7 @@ REUSE = Row(
 )
 TIME_AXIS = Row(
     "Nodes, KV pool and GPU memory on one time axis",
-    (activity.NODE_TIMELINE, vllm_metrics.KV_USAGE, gpu_memory.DEVICE_MEMORY),
+    (activity.NODE_TIMELINE, vllm_metrics.KV_USAGE, gpu_memory.DEVICE_MEMORY_OF_TOTAL),
     FULL,
 )
 OVERLAP = Row(
@@ -97,7 +97,15 @@ OVERLAP = Row(
 GROWTH = Row("How the context grows", (prompts.SIZE_BY_HOP, prompts.SIZE_BY_NODE, prompts.SIZE, prompts.SIZE_HEATMAP))
 CACHE = Row("The engine's cache", (vllm_metrics.HIT_RATIO, vllm_metrics.KV_USAGE))
 LATENCY = Row(
-    "The engine's latency", (overview.FIRST_TOKEN, overview.TOKEN_LATENCY, overview.ENGINE_PHASES, concurrency.QUEUE)
+    "The engine's latency",
+    (
+        overview.FIRST_TOKEN,
+        overview.FIRST_TOKEN_COUNT,
+        overview.FIRST_TOKEN_HEATMAP,
+        overview.TOKEN_LATENCY,
+        overview.ENGINE_PHASES,
+        concurrency.QUEUE,
+    ),
 )
 QUESTIONS = Row("Questions", (overview.QUESTION_HEATMAP, overview.HOPS, latency.ENDINGS, overview.FAILURES))
 
@@ -118,7 +126,8 @@ OVERVIEW = Dashboard(
                 GROWTH,
                 Row("The engine's cache", (vllm_metrics.HIT_RATIO, vllm_metrics.PREEMPTIONS)),
                 Row("The engine's work", (vllm_metrics.PROMPT_TOKENS, vllm_metrics.GENERATION_TOKENS)),
-                Row("The engine's latency", (overview.TOKEN_LATENCY, overview.ENGINE_PHASES, concurrency.QUEUE)),
+                Row("The objectives", (overview.BURN_RATE, overview.BUDGET_LEFT)),
+                replace(LATENCY, panels=LATENCY.panels[1:]),
                 QUESTIONS,
             )
         ),
@@ -204,7 +213,7 @@ CONCURRENCY = Dashboard(
         ),
         Row(
             "What the engine holds",
-            (vllm_metrics.KV_USAGE, vllm_metrics.PREEMPTIONS, gpu_memory.KV_BYTES, gpu_memory.DEVICE_MEMORY),
+            (vllm_metrics.KV_USAGE, vllm_metrics.PREEMPTIONS, gpu_memory.KV_BYTES, gpu_memory.DEVICE_MEMORY_OF_TOTAL),
         ),
         LATENCY,
     ),

@@ -19,6 +19,7 @@ from workload.promql.annotations import (
     ARM_SPANS,
     ARMS,
     EXPERIMENTS,
+    GPUS,
     INSTANCES,
     JOBS,
     MODELS,
@@ -46,6 +47,7 @@ VARIABLES = (
     ("arm", "Arm", ARMS),
     ("model_name", "Model", MODELS),
     ("instance", "Engine", INSTANCES),
+    ("gpu", "GPU", GPUS),
 )
 # What the SDK adds unasked: a menu where nobody sees links and annotations, and what Grafana 12 does not know.
 MENU = ("placement", "inControlsMenu")

@@ -23,7 +23,8 @@ from grafana_foundation_sdk.models.heatmap import HeatmapColorMode
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 from workload.dashboards.description import describe
-from workload.panels.colours import ARM_COLOURS
+from workload.panels.colours import ARM_COLOURS, COLOURS, NODE_COLOURS
+from workload.panels.gpu_memory import THIS_GPU
 from workload.promql.query import RANGE
 
 if TYPE_CHECKING:
@@ -53,7 +54,12 @@ FINEST_FIRST = ("10ms", "100ms", "", "5s")
 # Nothing known is neither good nor bad, and a value below the first threshold needs no colour.
 NEUTRAL_COLOUR = "text"
 BY_ARM = re.compile(r"\bby \([^)]*\barm\b")
-SECOND_QUANTITY = "(P95|decode|waiting|from cache|bound|mean in flight)$"
+BY_GPU = re.compile(r"\bby \([^)]*\bgpu\b")
+SECOND_QUANTITY = "(P95|decode|waiting|from cache|bound|mean in flight|total)$"
+SECOND_ARM = "^(prefix-on|high) "
+# With more lines to an arm its colour alone would not tell them apart.
+MAX_LINES_OF_AN_ARM = 2
+HOPS = tuple(f"hop {number}" for number in range(1, 5))
 THIS_ARM = (
     "/d/hop2rag-overview?${__url_time_range}&var-run=${__data.fields.run}"
     "&var-experiment=${__data.fields.experiment}&var-arm=${__data.fields.arm}"
@@ -73,6 +79,10 @@ def build(panel: Panel, panel_id: int, position: models.GridPos) -> Builder:
         builder.links(
             [sdk.DashboardLink(title).type(models.DashboardLinkType.LINK).url(url) for url, title in panel.links]
         )
+    if panel.repeat:
+        builder.repeat(panel.repeat)
+    if any(BY_GPU.search(line.query.expression) for line in panel.lines):
+        builder.data_links([sdk.DashboardLink("To the health of this GPU").url(THIS_GPU)])
     if panel.decimals is not None:
         builder.decimals(panel.decimals)
     if panel.words and panel.kind != "table":
@@ -148,7 +158,9 @@ def _styled(builder: Builder, panel: Panel) -> Builder:
     last = common.ReduceDataOptions().calcs(["lastNotNull"]).values(False)
     match builder:
         case timeseries.Panel():
-            builder.legend(_legend_below().calcs(["max", "mean"])).tooltip(_all_lines()).line_width(1).axis_soft_min(0)
+            # the means of parts add up, their maxima do not
+            calculations = ["mean"] if panel.is_stacked else ["max", "mean"]
+            builder.legend(_legend_below().calcs(calculations)).tooltip(_all_lines()).line_width(1).axis_soft_min(0)
             _colour(builder, panel)
             if panel.thresholds:
                 dashed = options.GraphThresholdsStyleMode.DASHED
@@ -183,16 +195,30 @@ def _styled(builder: Builder, panel: Panel) -> Builder:
 
 
 def _colour(builder: timeseries.Panel | bargauge.Panel, panel: Panel) -> None:
-    """Give each arm its colour of the figures, and dashes to the second quantity of a panel."""
+    """Give each arm, or each part where an arm has many, its colour of the figures; the second of a pair has dashes."""
     builder.color_scheme(sdk.FieldColor().mode(models.FieldColorModeId.PALETTE_CLASSIC_BY_NAME))
-    # the parts of a whole are told apart by their own colours
-    if not panel.is_stacked and any(BY_ARM.search(line.query.expression) for line in panel.lines):
-        for arm, colour in ARM_COLOURS.items():
-            fixed = {"mode": "fixed", "fixedColor": colour}
-            builder.override_by_regexp(rf"/^{arm}( |$)/", [models.DynamicConfigValue("color", fixed)])
-    if isinstance(builder, timeseries.Panel) and any(re.search(SECOND_QUANTITY, line.legend) for line in panel.lines):
+    parts = _parts(panel) if isinstance(builder, timeseries.Panel) else {}
+    colours = {rf"/(^| ){part}$/": colour for part, colour in parts.items()}
+    if not parts and any(BY_ARM.search(line.query.expression) for line in panel.lines):
+        colours = {rf"/^{arm}( |$)/": colour for arm, colour in ARM_COLOURS.items()}
+    for pattern, colour in colours.items():
+        fixed = {"mode": "fixed", "fixedColor": colour}
+        builder.override_by_regexp(pattern, [models.DynamicConfigValue("color", fixed)])
+    dashed = SECOND_ARM if parts else SECOND_QUANTITY
+    is_pair = not panel.is_stacked if parts else any(re.search(dashed, line.legend) for line in panel.lines)
+    if isinstance(builder, timeseries.Panel) and is_pair:
         dashes = {"fill": "dash", "dash": [8, 6]}
-        builder.override_by_regexp(f"/{SECOND_QUANTITY}/", [models.DynamicConfigValue("custom.lineStyle", dashes)])
+        builder.override_by_regexp(f"/{dashed}/", [models.DynamicConfigValue("custom.lineStyle", dashes)])
+
+
+def _parts(panel: Panel) -> dict[str, str]:
+    """Return the colours of an arm's lines if there are many: those of nodes, or by their order."""
+    legends = [line.legend for line in panel.lines]
+    if "{{node}}" in legends:
+        return NODE_COLOURS
+    names = HOPS if "hop {{hop}}" in legends else legends
+    by_order = dict(zip(names, COLOURS, strict=False)) if len(names) > MAX_LINES_OF_AN_ARM else {}
+    return {name: NODE_COLOURS.get(name, colour) for name, colour in by_order.items()}
 
 
 def _legend_below() -> common.VizLegendOptions:
@@ -225,6 +251,8 @@ def _lay_out_columns(builder: table.Panel, panel: Panel) -> None:
 def _column(panel: Panel, line: Line) -> list[models.DynamicConfigValue]:
     """Return a column's unit and, where it holds no quantity, its words."""
     settings = [models.DynamicConfigValue("unit", unit(line.unit or panel.unit))]
+    if (line.unit or panel.unit) == "percentunit":
+        settings.append(models.DynamicConfigValue("decimals", 1))
     if line.unit == "none" and panel.words:
         settings.append(models.DynamicConfigValue("mappings", [_words(panel)]))
     return settings

@@ -12,11 +12,11 @@ from matplotlib.colors import PowerNorm
 from matplotlib.lines import Line2D
 from matplotlib.transforms import Bbox
 
-from workload.charts.canvas import GREY, NODE_COLOURS, save, sheet
+from workload.charts.canvas import GREY, save, sheet
 from workload.charts.time_series import DASHES
 from workload.export.panel_series import PanelSeries, TimeRange, by_bucket
 from workload.export.values import axis, text_of
-from workload.panels.colours import COLOURS
+from workload.panels.colours import COLOURS, NODE_COLOURS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

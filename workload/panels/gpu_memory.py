@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from workload.panels.panel import Line, Panel
 from workload.promql import gpu_memory as promql
 
 GPU = "GPU {{gpu}}"
 GPU_HEALTH = "/d/hop2rag-exporter-health?${__url_time_range}&${run:queryparam}"
+THIS_GPU = f"{GPU_HEALTH}&var-gpu=${{__field.labels.gpu}}"
 
 DEVICE_MEMORY = Panel(
     key="device_memory",
@@ -17,6 +20,14 @@ DEVICE_MEMORY = Panel(
     links=((GPU_HEALTH, "To the health of each GPU"),),
     empty="no GPU data",
     decimals=2,
+)
+DEVICE_MEMORY_OF_TOTAL = replace(
+    DEVICE_MEMORY,
+    key="device_memory_of_total",
+    why=f"{DEVICE_MEMORY.why} Dashed: all that the GPU has (nvml_memory_total_bytes). Where GPUs of several hosts have "
+    "one number, the fullest is shown.",
+    lines=(*DEVICE_MEMORY.lines, Line(promql.DEVICE_TOTAL, f"{GPU} total")),
+    repeat="gpu",
 )
 ENGINE_RESIDENT = Panel(
     key="engine_resident_memory",

@@ -142,6 +142,46 @@ FIRST_TOKEN = Panel(
     empty="no traffic",
     thresholds=((2.5, "red"),),
 )
+FIRST_TOKEN_COUNT = Panel(
+    key="first_token_count",
+    title="First tokens behind the percentiles, over a minute",
+    why="Requests that had their first token (vllm:time_to_first_token_seconds): of fewer than 20 the P95 is the "
+    "slowest.",
+    unit="short",
+    lines=(Line(promql.FIRST_TOKEN_COUNT),),
+    empty="no traffic",
+)
+FIRST_TOKEN_HEATMAP = Panel(
+    key="first_token_heatmap",
+    title="How long do first tokens take?",
+    why="Requests by time to first token (vllm:time_to_first_token_seconds).",
+    unit="s",
+    lines=(Line(promql.FIRST_TOKEN_BUCKETS, "{{le}}"),),
+    empty="no traffic",
+    kind="heatmap",
+    step=SPARSE,
+)
+BURN_RATE = Panel(
+    key="burn_rate",
+    title="Burn rate of the error budgets, over 5 minutes",
+    why="At 1 the budget lasts exactly as long as the objective's period. Dashed: the bound of the page, which must be "
+    "passed over an hour too.",
+    unit="short",
+    lines=(Line(promql.SLOW_BURN, "slow first tokens"), Line(promql.FAILURE_BURN, "failed calls")),
+    empty="too few requests",
+    thresholds=((14.4, "red"),),
+)
+BUDGET_LEFT = Panel(
+    key="budget_left",
+    title="Error budget that is left, over the time shown",
+    why="Of 5 % of the requests with a first token after 2.5 s (vllm:time_to_first_token_seconds), and of 1 % of the "
+    "calls that failed (hop2rag_llm_errors_total). Below zero the objective is missed.",
+    unit="percentunit",
+    lines=(Line(promql.SLOW_BUDGET_LEFT, "first tokens"), Line(promql.FAILURE_BUDGET_LEFT, "calls")),
+    empty="no traffic",
+    kind="bargauge",
+    decimals=1,
+)
 TOKEN_LATENCY = Panel(
     key="token_latency",
     title="Time between two tokens, over a minute",

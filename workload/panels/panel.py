@@ -63,6 +63,7 @@ class Panel:
         decimals: digits after the point, where neighbouring values would else be written alike.
         step: the finest step that shows more, as Grafana writes it, where that is coarser than the samples are.
         links: where its reader goes on: an address in Grafana or elsewhere, and what is there.
+        repeat: the variable of which a dashboard draws one panel per value.
     """
 
     key: str
@@ -79,6 +80,7 @@ class Panel:
     decimals: int | None = None
     step: str = ""
     links: tuple[tuple[str, str], ...] = ()
+    repeat: str = ""
 
 
 @dataclass(frozen=True)

@@ -18,4 +18,5 @@ RUNS = "label_values(up, run)"
 EXPERIMENTS = 'label_values(up{run=~"$run"}, experiment)'
 ARMS = 'label_values(up{run=~"$run",experiment=~"$experiment"}, arm)'
 MODELS = f'label_values({ENGINE}{{run=~"$run"}}, model_name)'
+GPUS = 'label_values(nvml_memory_total_bytes{run=~"$run"}, gpu)'
 INSTANCES = f'label_values({ENGINE}{{run=~"$run",model_name=~"$model_name"}}, instance)'

@@ -89,6 +89,29 @@ FAILED_CALLS = Query(
     " / (sum(increase(hop2rag_llm_errors_total{$scope}[$__range]))"
     " + sum(increase(hop2rag_llm_call_duration_seconds_count{$scope}[$__range])) > 0)",
 )
+# The objectives: a first token within 2.5 s in 95 % of the requests, and 99 % of the calls without an error.
+SLOW_BUDGET, FAILURE_BUDGET = 0.05, 0.01
+SLOW_BURN = Query(
+    "slow_first_tokens_burn",
+    f"max by (arm) (instance:vllm_slow_first_tokens_per_requests:ratio_increase5m{{$scope}}) / {SLOW_BUDGET}",
+)
+FAILURE_BURN = Query(
+    "failed_calls_burn",
+    f"max by (arm) (instance:hop2rag_failed_calls_per_calls:ratio_increase5m{{$scope}}) / {FAILURE_BUDGET}",
+)
+SLOW_BUDGET_LEFT = Query(
+    "slow_first_tokens_budget_left",
+    '1 - (1 - sum by (arm) (increase(vllm:time_to_first_token_seconds_bucket{job="vllm",le="2.5",$scope}[$__range]))'
+    ' / (sum by (arm) (increase(vllm:time_to_first_token_seconds_count{job="vllm",$scope}[$__range])) > 0))'
+    f" / {SLOW_BUDGET}",
+)
+_FAILED = "sum by (arm) (increase(hop2rag_llm_errors_total{$scope}[$__range]))"
+FAILURE_BUDGET_LEFT = Query(
+    "failed_calls_budget_left",
+    f"1 - {_FAILED} / ({_FAILED}"
+    " + sum by (arm) (increase(hop2rag_llm_call_duration_seconds_count{$scope}[$__range])) > 0)"
+    f" / {FAILURE_BUDGET}",
+)
 KV_PEAK = Query(
     "kv_usage_peak",
     'max(max_over_time(vllm:kv_cache_usage_perc{job="vllm-fast",$scope}[$__range]))'
@@ -123,6 +146,13 @@ HOPS = Query(
     "hops_mean",
     "sum by (arm, type) (increase(hop2rag_hops_sum{$scope}[$__range]))"
     " / (sum by (arm, type) (increase(hop2rag_hops_count{$scope}[$__range])) > 0)",
+)
+FIRST_TOKEN_BUCKETS = Query(
+    "vllm_ttft_buckets",
+    'sum by (le) (increase(vllm:time_to_first_token_seconds_bucket{job="vllm",$scope}[$__rate_interval]))',
+)
+FIRST_TOKEN_COUNT = Query(
+    "vllm_ttft_count", 'sum by (arm) (increase(vllm:time_to_first_token_seconds_count{job="vllm",$scope}[1m]))'
 )
 FIRST_TOKEN_P50 = Query("vllm_ttft_p50", "max by (arm) (instance:vllm_time_to_first_token_seconds:p50_rate1m{$scope})")
 FIRST_TOKEN_P95 = Query("vllm_ttft_p95", "max by (arm) (instance:vllm_time_to_first_token_seconds:p95_rate1m{$scope})")

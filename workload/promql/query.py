@@ -27,6 +27,8 @@ ENGINE_JOB, JOB_VARIABLE = 'job="vllm"', 'job=~"$job"'
 # What tells engines apart; series of the agent and of the exporter have an instance of their own, and no model.
 ENGINE_SERIES = ("vllm:", "instance:vllm_")
 ENGINE_SCOPE = ("model_name", "instance")
+# What is of one GPU each.
+GPU_SERIES = re.compile(r"nvml_(?!process_)|hop2rag_exporter_sample")
 WITHOUT_MODEL_NAME = ("vllm:cache_config_info", "instance:vllm_prefix_caching_enabled:min")
 
 
@@ -82,7 +84,9 @@ class Query:
 def grafana_scope(metric: str, place: str = SCOPE) -> str:
     """Return the matchers that hold a metric to what is chosen in the dashboard's variables."""
     engine = ENGINE_SCOPE if metric.startswith(ENGINE_SERIES) else ()
-    names = (*(name for name in engine if name != "model_name" or metric not in WITHOUT_MODEL_NAME), *GRAFANA_SCOPE)
+    gpu = ("gpu",) if GPU_SERIES.match(metric) else ()
+    own = (name for name in (*engine, *gpu) if name != "model_name" or metric not in WITHOUT_MODEL_NAME)
+    names = (*own, *GRAFANA_SCOPE)
     # an alert on what belongs to no run, such as a disk, is everybody's
     or_none = "|" if metric == "ALERTS" else ""
     matchers = {name: f'{name}=~"${name}{or_none}"' for name in names}

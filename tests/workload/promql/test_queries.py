@@ -101,7 +101,7 @@ def known() -> set[str]:
     names |= {f"{family.name}_total" for family in families if family.type == "counter"}
     for path in (*(TESTS / "fixtures" / "vllm").glob("*.prom"), *(TESTS / "golden").glob("*.prom")):
         names |= set(re.findall(r"(?m)^([a-zA-Z_:][\w:]*)", path.read_text()))
-    for file in asset("prometheus/rules").glob("*.yml"):
+    for file in asset("prometheus").glob("[ra]*/*.yml"):
         groups = yaml.safe_load(file.read_text())["groups"]
         names |= {rule["record"] for group in groups for rule in group["rules"] if "record" in rule}
     # what Prometheus itself writes about each target
