@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.core import GaugeMetricFamily
 
 from exporter.agent.busy import BusySeconds
-from exporter.agent.instruments import AgentMetrics, metering_failures
+from exporter.agent.instruments import AgentMetrics, metering_failures, waiting_family
 from exporter.agent.soak import SoakMetrics
 from exporter.collector import Collectors
 from exporter.gpu.families import GpuCollector
@@ -91,6 +91,7 @@ def agent_families() -> Iterator[Metric]:
     metering_failures(registry)
     SoakMetrics(registry, ())
     yield from registry.collect()
+    yield waiting_family(1)
 
 
 def gpu_families() -> Iterator[Metric]:

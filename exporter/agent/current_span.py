@@ -1,8 +1,8 @@
 """The span of a node visit as the current one, whichever task or thread the visit ends in.
 
 LangChain reports the start of a visit in the app's own task, but its end in a task with a copy of that task's context.
-No value that was set in the first can be taken back in the second, so what is set there is an object that both share:
-it stands for the visit's span until the visit ends, and for the app's own span from then on.
+The second cannot reset a value in the first, so the current span is an object that both share. It stands for the
+visit's span until the visit ends, and from then on for the app's own span.
 """
 
 from __future__ import annotations

@@ -98,6 +98,12 @@ def metering_failures(registry: CollectorRegistry) -> Counter:
     )
 
 
+def waiting_family(questions: int) -> GaugeMetricFamily:
+    """Return the gauge of questions that wait for a person."""
+    text = "Questions that wait for a person at an interrupt; hop2rag_questions_total counts them once they have ended."
+    return GaugeMetricFamily("hop2rag_questions_waiting", text, value=questions)
+
+
 class AgentMetrics:
     """The instruments of one agent process.
 

@@ -1,7 +1,7 @@
 """The instruments of any app: its nodes are learned as they run, and a series waits for its first event.
 
 A series starts at zero when the operation that can move it starts, so a rate includes the first one. An app without a
-retriever has no series of retrieval, a model that does not stream has none of first tokens.
+retriever has no series of retrieval, a model that does not stream no series of first tokens.
 """
 
 from __future__ import annotations

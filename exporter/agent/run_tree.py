@@ -6,15 +6,19 @@ from collections import OrderedDict, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from prometheus_client.registry import Collector
+
+from exporter.agent.instruments import waiting_family
 from exporter.agent.recorder import NodeVisit
 
 if TYPE_CHECKING:
     from asyncio import Task
-    from collections.abc import Callable, Hashable
+    from collections.abc import Callable, Hashable, Iterator
     from uuid import UUID
     from weakref import ref
 
     from opentelemetry.trace import Span
+    from prometheus_client.core import GaugeMetricFamily
 
     from exporter.agent.recorder import AgentQuestion, Operation
 
@@ -42,7 +46,7 @@ class Steps:
 
 @dataclass
 class Place:
-    """Where runs lie: in a node visit, by the steps that lead to it; or in none.
+    """Where runs lie: in a node visit, identified by the steps that lead to it, or outside of all visits.
 
     Attributes:
         steps: for each visit from the outermost one, the number of its graph in the visit around it, and its step.
@@ -90,20 +94,20 @@ class Run:
     Attributes:
         id: its id.
         tree: its question's runs.
-        node: the node that it lies in, "" for none.
+        node: the node that it lies in, "" outside of nodes.
         scope: the checkpoint namespace of that node's visit, "" where it is unknown.
-        thread: the id of the app's thread, "" for none.
+        thread: the id of the app's thread, "" if it is unknown.
         hop: that node's hop.
         span: its own span, or that of the run that it lies in.
         is_scope: whether it begins the visit that `scope` names.
         place: the place that it lies in; of a node visit, the visit itself.
         graph: the number of the graph that it is, in that place.
         parent_id: the run directly around it.
-        task: the asyncio task in which it began, None where there is no event loop.
+        task: the asyncio task in which it began, None outside of an event loop.
         visits: the node visits directly inside it.
         question: the question that it is.
         operation: the operation that it is.
-        leave: makes its span current no longer.
+        leave: ends the time in which its span is current.
     """
 
     id: UUID
@@ -157,7 +161,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Waiting:
-    """A question that waits for a person: how many seconds it ran, the steps of its nodes, and since when it waits."""
+    """A question that waits for a person: the seconds that it ran, its nodes' steps, and when it began to wait."""
 
     question: AgentQuestion
     seconds: float
@@ -165,14 +169,15 @@ class Waiting:
     since: float
 
 
-class WaitingQuestions:
+class WaitingQuestions(Collector):
     """The questions that wait, by thread; the longest waiting are forgotten beyond `MAX_WAITING` or a day.
 
-    A question that is never resumed has not ended, so it is not counted.
+    A question that is never resumed has not ended, so it is not counted as one that did.
     """
 
     def __init__(self) -> None:
         self._by_thread: OrderedDict[str, Waiting] = OrderedDict()
+        self._have_waited = False
 
     def __len__(self) -> int:
         return len(self._by_thread)
@@ -181,8 +186,14 @@ class WaitingQuestions:
         """Keep a question until its thread is resumed."""
         self.forget(thread)
         self._by_thread[thread] = waiting
+        self._have_waited = True
         while len(self) > MAX_WAITING or waiting.since - next(iter(self._by_thread.values())).since > WAITING_SECONDS:
             self.forget(next(iter(self._by_thread)))
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Yield the gauge, once a question has waited; an app without interrupts has no such series."""
+        if self._have_waited:
+            yield waiting_family(len(self))
 
     def take(self, thread: str) -> Waiting | None:
         """Return the question that waits in a thread, which then waits no longer."""

@@ -50,7 +50,7 @@ class Runs:
         self._open: dict[UUID, Run] = {}
         self._closed: OrderedDict[UUID, tuple[float, Run]] = OrderedDict()
         self._trees: OrderedDict[RunTree, None] = OrderedDict()  # the least recently active first
-        self._waiting = WaitingQuestions()
+        self.waiting = WaitingQuestions()
         self._free_workers: list[int] = []
         self._questions = 0
         self._accounting = ExitStack()
@@ -161,7 +161,7 @@ class Runs:
         run = self._open.get(run_id)
         if run is None or run.is_inside_visit or not (begun := run.tree.question):
             return
-        if waiting := self._waiting.take(run.thread):
+        if waiting := self.waiting.take(run.thread):
             question, tree = waiting.question, run.tree
             question.started = begun.started - waiting.seconds
             tree.question, tree.steps = question, waiting.steps
@@ -175,7 +175,7 @@ class Runs:
         return self._open.get(run_id) or (run if now - closed_at <= CLOSED_SECONDS else None)
 
     def _take(self, run_id: UUID, reason: str | None = None) -> Run | None:
-        """Remove an open run, and close what cannot outlive it.
+        """Remove an open run, and close the runs that cannot outlive it.
 
         A node visit ends with its graph at the latest, a run with its task. A question that failed or was cancelled
         ends every run in it, because a cancelled task does not always report the ends inside it.
@@ -212,9 +212,9 @@ class Runs:
         if not self._questions:
             self._accounting.close()
         if tree.is_suspended and reason in {None, CANCELLED}:
-            self._waiting.put(tree.thread, Waiting(question, now - question.started, tree.steps, now))
+            self.waiting.put(tree.thread, Waiting(question, now - question.started, tree.steps, now))
         else:
-            self._waiting.forget(run.thread)
+            self.waiting.forget(run.thread)
             question.end("done" if reason is None else "error", tree.hops, reason)
 
     def _drop(self, newest: RunTree) -> None:
@@ -231,7 +231,7 @@ class Runs:
 
 
 def current_task() -> ref[asyncio.Task[Any]] | None:
-    """Return the running asyncio task, None where there is no event loop."""
+    """Return the running asyncio task, None outside of an event loop."""
     try:
         task = asyncio.current_task()
     except RuntimeError:

@@ -1,4 +1,4 @@
-"""The callback handler: what LangChain and LangGraph report becomes runs, which a `Recorder` counts, times and traces.
+"""The callback handler: it turns events of LangChain and LangGraph into runs, which a `Recorder` counts and traces.
 
 The instruments and the recorder are those of our own agent, so its dashboards, rules and alerts fit the app too.
 """
@@ -63,7 +63,7 @@ class MeteringHandler(GraphCallbackHandler):
     A question is the outermost chain or graph that the handler sees; one that is resumed after an interrupt, in the
     same thread and process, is the same question. A node's `hop` is how often the node has run in its question; a
     question's hops are those of the node that ran most often. Time to first token needs a model that streams, cached
-    tokens a server that reports them; what is not reported is not counted.
+    tokens a server that reports them; neither is guessed.
 
     One handler serves any number of concurrent questions. It runs inline as plain functions, so an async app needs no
     task per token, and a sync app no event loop. A forked process begins at zero.
@@ -227,7 +227,7 @@ class MeteringHandler(GraphCallbackHandler):
 
     @_guarded
     def on_chain_error(self, error: BaseException, *_: Any, run_id: UUID, **__: Any) -> None:
-        """Close a run that failed or was cancelled; what LangGraph raises to control its flow is no failure."""
+        """Close a run that failed or was cancelled; an exception that controls LangGraph's flow is not a failure."""
         if isinstance(error, GraphInterrupt | GraphDrained):
             self._runs.suspend(run_id)
             self._runs.abandon(run_id)

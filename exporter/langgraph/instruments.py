@@ -1,4 +1,4 @@
-"""What one process knows of one app: its instruments, its open runs, and the warnings that were given."""
+"""The instruments of one app in one process, its open runs, and the warnings that were logged."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MAX_WARNINGS = 32
 
 
 class Instruments(Collector):
-    """The instruments of an app in this process; collects only series that exist, and none of their creation times.
+    """The instruments of an app in this process; collects the series that exist, without their times of creation.
 
     Args:
         nodes: the nodes that are known from the start.
@@ -56,6 +56,7 @@ class Instruments(Collector):
         self._activity = NodeActivity(lambda: time.time_ns() // 1_000_000)
         recorder = Recorder(metrics=metrics, activity=self._activity, busy=busy, clock=self._clock, tracer=self._tracer)
         self.runs = Runs(recorder, self._dropped)
+        self._registry.register(self.runs.waiting)
 
     def collect(self) -> Iterator[Metric]:
         """Yield the families that have series."""
@@ -75,7 +76,7 @@ class Instruments(Collector):
             _LOG.exception("An event could not be metered; from now on such failures are only counted.")
 
     def no_usage(self, node: str) -> None:
-        """Say once that a model's library does not pass on the server's count of tokens."""
+        """Log once that a response has no usage."""
         if self._is_news("no usage"):
             _LOG.warning(
                 "A call in node %r has no usage, so its tokens are unknown. With ChatOpenAI set stream_usage=True; "

@@ -1,4 +1,4 @@
-"""What a model library reports of a reply: its first tokens, and the server's count of tokens, in every dialect.
+"""Reads the replies that model libraries report: first tokens, and the server's count of tokens in every dialect.
 
 The count is a message's `usage_metadata`, whose `input_token_details.cache_read` is vLLM's
 `usage.prompt_tokens_details.cached_tokens`; older libraries and completion models pass on OpenAI's `usage` itself.
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 REASONING = ("reasoning", "reasoning_content", "thinking")
 USAGE = ("token_usage", "usage", "usage_metadata")
-# The stream's opening chunk, with the role, is empty; a second one has lost what the library does not know.
+# A stream's opening chunk, with the role, is empty; of any other empty chunk the library has dropped the content.
 OPENING_CHUNKS = 1
 
 

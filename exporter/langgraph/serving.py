@@ -59,7 +59,7 @@ class Serving:
         self._entry: Path | None = None
 
     def start(self) -> None:
-        """Serve, in place of what this process served at the same address; a failure is a warning."""
+        """Serve, in place of an earlier server of this process at the same address; a failure is a warning."""
         if self._port and (earlier := _SERVING.pop((self._host, self._port), None)):
             earlier.close()
         self._process = os.getpid()

@@ -55,7 +55,7 @@ class VllmChat(BaseChatModel):
         return self.is_streaming
 
     def bind_tools(self, *_: Any, **__: Any) -> Self:
-        """Take tools, whose schema the server is not told."""
+        """Accept tools, whose schema the server does not get."""
         return self
 
     def _request(self, messages: list[BaseMessage]) -> dict[str, Any]:

@@ -46,10 +46,13 @@ def test_a_node_that_runs_for_days_is_counted_in_bounded_memory() -> None:
 def test_a_question_that_waits_is_found_once() -> None:
     """A thread that is resumed twice waited once; a new interrupt in the thread replaces an older one."""
     questions, older, newer = WaitingQuestions(), waiting(), waiting()
+    assert list(questions.collect()) == []
     questions.put("thread", older)
     questions.put("thread", newer)
     assert older.question.is_abandoned  # type: ignore[attr-defined]
+    assert [family.samples[0].value for family in questions.collect()] == [1]
     assert questions.take("thread") is newer
+    assert [family.samples[0].value for family in questions.collect()] == [0]
     assert questions.take("thread") is None
     assert not newer.question.is_abandoned  # type: ignore[attr-defined]
 

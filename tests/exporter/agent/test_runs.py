@@ -264,7 +264,7 @@ def test_a_new_question_in_a_thread_that_waits_is_another_one(app: App) -> None:
             app.runs.suspend(question)
         app.runs.close(question)
     assert app.questions("ok") == 1
-    assert len(app.runs._waiting) == 0
+    assert len(app.runs.waiting) == 0
 
 
 def test_a_visit_ends_with_its_graph(app: App) -> None:

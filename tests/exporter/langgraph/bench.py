@@ -24,7 +24,7 @@ Graph = "CompiledStateGraph[Any, Any, Any, Any]"
 
 
 class State(TypedDict, total=False):
-    """What the nodes pass on: the question, how often a node has counted, and what a person said."""
+    """The state of the graphs: the question, the number of counts, and the answer of a person."""
 
     text: str
     count: Annotated[int, add]

@@ -1,4 +1,4 @@
-"""Compares what the handler reports with what the server and the app know: shape by shape, way by way.
+"""Compares the handler's report with the counts of the server and of the app, shape by shape and way by way.
 
 `python -m tests.exporter.langgraph.conformance` prints the table.
 """
@@ -99,7 +99,7 @@ WAYS = (*SYNC, *ASYNC, "cancelled")
 
 @dataclass
 class Case:
-    """A shape that is asked in a way, and what came of it."""
+    """A shape that is asked in a way."""
 
     shape: Shape
     way: str
@@ -155,7 +155,7 @@ class Case:
             await asking
 
     def reported(self) -> Facts:
-        """Return what the handler reports."""
+        """Return the facts that the handler reports."""
         facts: Facts = Counter()
         for family in self.handler.registry.collect():
             for sample in family.samples:
@@ -170,7 +170,7 @@ class Case:
         return +facts
 
     def known(self) -> Facts:
-        """Return what the server counted and the app did."""
+        """Return the facts that the server counted and that the shape states."""
         shape, asked = self.shape, self.asked
         questions = asked * shape.questions
         facts: Facts = Counter(
@@ -196,7 +196,7 @@ class Case:
         return +facts
 
     def findings(self) -> list[str]:
-        """Return what is wrong or missing."""
+        """Return the facts that are wrong or missing."""
         reported, known = self.reported(), self.known()
         if self.way == "cancelled":
             return list(self._findings_of_cancelled(reported))
@@ -220,7 +220,7 @@ class Case:
 
 
 def findings_of(shape: Shape, way: str, server: StubVllm) -> list[str]:
-    """Ask a shape in a way, and return what is wrong or missing."""
+    """Ask a shape in a way, and return the facts that are wrong or missing."""
     server.answered.clear()
     server.script = lambda _: Turn("Forty two.")
     case = Case(shape, way, server)

@@ -1,4 +1,4 @@
-"""Shapes of graphs that people build, and what one question to each of them is."""
+"""Shapes of graphs that people build, each with the facts of one question."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Shape:
         build: returns the app.
         visits: the successful visits of each node in one question.
         hops: the steps of the node that ran most often, of all questions together.
-        turns: what the app is given, one after the other, in one question's thread; None stands for the question.
+        turns: the inputs of the app, one after the other in one thread; None stands for the question.
         failures: the visits that fail.
         errors: the calls that fail, by node.
         searches: the calls of a retriever.

@@ -45,7 +45,7 @@ def engine(tmp_path: Path) -> Iterator[SimpleNamespace]:
 
 
 def counted(url: str) -> Counter[str]:
-    """Return what the engine has counted."""
+    """Return the engine's counters."""
     text = httpx.get(f"{url}/metrics").text
     return Counter(
         {

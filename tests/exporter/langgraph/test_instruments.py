@@ -71,7 +71,7 @@ async def test_no_series_is_served_that_nothing_can_move() -> None:
 
 
 async def test_a_call_without_usage_is_counted_and_hinted_at_once(caplog: pytest.LogCaptureFixture) -> None:
-    """ChatOpenAI leaves the usage of a stream out unless it is told: tokens that are missing look like tokens saved."""
+    """ChatOpenAI leaves the usage of a stream out by default: tokens that are missing look like tokens saved."""
     app, handler = agent(reports_usage=False).app(), MeteringHandler()
     await app.ainvoke({"question": "Why?"}, {"callbacks": [handler]})
     assert value(handler, "hop2rag_llm_calls_without_usage_total", node="grade") == 2

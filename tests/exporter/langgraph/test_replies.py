@@ -1,4 +1,4 @@
-"""What model libraries report of a reply, in every dialect, and what is made of it."""
+"""Replies in every dialect of model libraries: first tokens and usage."""
 
 from __future__ import annotations
 
@@ -80,8 +80,8 @@ def test_usage_of_each_chunk_alone_is_added_up(streams: Streams, each: int) -> N
     assert streams.tokens() == (100, None, 3 * each)
 
 
-def test_a_prompt_told_first_and_a_completion_told_last_are_one_usage(streams: Streams) -> None:
-    """Anthropic's dialect, which vLLM speaks too, tells them in two events."""
+def test_a_prompt_in_the_first_chunk_and_a_completion_in_the_last_are_one_usage(streams: Streams) -> None:
+    """Anthropic's dialect, which vLLM speaks too, has them in two events."""
     streams.take(chunk(usage=counts(100, 0)), chunk("a"), chunk("b"), chunk(usage=counts(0, 2), end="stop"))
     assert streams.tokens() == (100, None, 2)
 
@@ -181,7 +181,7 @@ MESSAGE = AIMessage(content="a", response_metadata={"token_usage": OPENAI})
     ],
 )
 def test_usage_is_found_in_every_dialect(response: LLMResult, usage: Usage | None) -> None:
-    """Chat and completion models, old and new libraries; zero is told as null, and no prompt is empty."""
+    """Chat and completion models, old and new libraries; null stands for zero, and a prompt is never empty."""
     assert usage_of(response) == usage
 
 
