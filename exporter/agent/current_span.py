@@ -77,6 +77,9 @@ class CurrentSpan(Span):
         """Record an exception."""
         self._span.record_exception(*args, **kwargs)
 
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._span, name)  # what a span of the SDK has beyond the interface
+
     def end(self, *_: Any, **__: Any) -> None:
         """Do nothing: whoever started the span ends it."""
 

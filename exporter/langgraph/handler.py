@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 import time
-from functools import wraps
+from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, cast
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -20,6 +19,7 @@ from prometheus_client import CollectorRegistry
 from exporter.agent.llm_failures import reason_of
 from exporter.agent.recorder import LlmCall, reason_of_failure
 from exporter.agent.spans import NO_TRACING, AgentTracer
+from exporter.langgraph.events import Events
 from exporter.langgraph.instruments import MAX_NODES, Instruments, register
 from exporter.langgraph.names import node_names
 from exporter.langgraph.replies import Reply, is_from_client_cache
@@ -48,11 +48,7 @@ def _guarded(event: Callable[P, None]) -> Callable[P, None]:
     @wraps(event)
     def take(*args: P.args, **kwargs: P.kwargs) -> None:
         handler = cast("MeteringHandler", args[0])
-        try:
-            with handler._lock:  # noqa: SLF001 - it decorates the class's own methods
-                event(*args, **kwargs)
-        except Exception:  # noqa: BLE001 - whatever happens to metering, the app goes on
-            handler._instruments.failed()  # noqa: SLF001
+        handler._events.handle(partial(event, *args, **kwargs))  # noqa: SLF001 - it decorates the class's own methods
 
     return take
 
@@ -102,7 +98,7 @@ class MeteringHandler(GraphCallbackHandler):
         self._instruments = Instruments(names, list(llm_nodes), clock, tracer)
         register(self.registry, self._instruments)
         self._replies: WeakKeyDictionary[LlmCall, Reply] = WeakKeyDictionary()
-        self._lock = threading.RLock()  # an abandoned stream that is collected ends inside of any event
+        self._events = Events(self._instruments.failed)
         self._serving: Serving | None = None
         _HANDLERS.add(self)
 
@@ -139,8 +135,8 @@ class MeteringHandler(GraphCallbackHandler):
 
     def forked(self) -> None:
         """Begin at zero in a process that was just forked, where nothing of the parent's threads exists."""
-        self._lock = threading.RLock()
         self._instruments.begin()
+        self._events = Events(self._instruments.failed)
         self._replies = WeakKeyDictionary()
         if self._serving:
             self._serving.leave_to_parent()

@@ -61,6 +61,7 @@ def test_what_the_app_sets_reaches_the_visits_span() -> None:
         found.set_status(trace.StatusCode.OK)
         found.update_name("other")
         found.end()
+        assert found.name == "other"  # type: ignore[attr-defined]
         assert found.is_recording()
         leave()
         assert not found.is_recording()

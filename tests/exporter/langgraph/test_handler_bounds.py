@@ -143,14 +143,6 @@ def test_names_beyond_the_limit_are_named_once_each_in_the_log(caplog: pytest.Lo
     assert len(caplog.records) == MAX_WARNINGS
 
 
-def test_an_event_inside_an_event_is_metered(handler: MeteringHandler) -> None:
-    """A garbage collector may end an abandoned stream in the middle of any other event, in the same thread."""
-    question = ask(handler)
-    with handler._lock:
-        handler.on_chain_end({}, run_id=question)
-    assert value(handler, "hop2rag_questions_total", outcome="ok", termination="done") == 1
-
-
 def test_replies_do_not_pile_up(handler: MeteringHandler) -> None:
     """A week of calls must not stay in memory; those without an end are bounded like all runs."""
     for number in range(100):
