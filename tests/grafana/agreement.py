@@ -91,6 +91,14 @@ def _filled(legend: str) -> list[str]:
     return filled or [legend]
 
 
+def titles_fit(dashboard: Json) -> Iterator[str]:
+    """Yield titles that are cut on a screen of 800 pixels, where a column of the grid has 32 and a letter 7."""
+    for panel in panels(dashboard):
+        most = (panel["gridPos"]["w"] * 32 - 20) // 7
+        if len(panel["title"]) > most:
+            yield f"{panel['title']}: {len(panel['title'])} of {most}"
+
+
 def headings_have_panels(dashboard: Json) -> Iterator[str]:
     """Yield open rows that have no panel before the next heading."""
     in_order = sorted(dashboard["panels"], key=lambda panel: (panel["gridPos"]["y"], panel["gridPos"]["x"]))
@@ -149,6 +157,7 @@ RULES: dict[str, Rule] = {
         shares_are_percentages,
         legends_summarise,
         overrides_match,
+        titles_fit,
         headings_have_panels,
         sorted_by_a_column,
         marks_of_the_run,

@@ -32,8 +32,8 @@ WINDOW = re.compile(r"\b(?:rate|increase|irate|max_over_time|avg_over_time)\([^[
 A_MINUTE = "a question takes seconds to minutes: over four seconds most windows hold none"
 SO_FAR = "counts since the run began, which is the question; the slope is the throughput"
 FIXED_WINDOWS = {
-    "Share of prompt tokens reusable (bound) and reused (measured), over a minute": A_MINUTE,
-    "Prompt of a call by hop, mean over a minute, in tokens": A_MINUTE,
+    "Share reusable and reused, over a minute": A_MINUTE,
+    "Prompt tokens of a call by hop, over a minute": A_MINUTE,
     "Prompt of a call, mean over a minute": A_MINUTE,
     "Time of a visit by node, mean over a minute": A_MINUTE,
     "Time of a question, mean over a minute": A_MINUTE,

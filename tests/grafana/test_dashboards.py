@@ -19,6 +19,7 @@ from workload.dashboards.description import describe
 from workload.dashboards.files import FOLDER, contents, render
 from workload.experiments import EXPERIMENTS
 from workload.panels import overview, prompts, vllm_metrics
+from workload.panels.colours import ARM_COLOURS, COLOURS
 from workload.panels.panel import Panel
 from workload.promql.vllm_facts import load_facts
 
@@ -118,6 +119,26 @@ def test_frame(name: str, dashboards: dict[str, Json]) -> None:
 def test_an_empty_panel_speaks(name: str, dashboards: dict[str, Json]) -> None:
     """No traffic, no GPU and caching off are answers; an empty panel is a question."""
     assert all(panel["fieldConfig"]["defaults"]["noValue"] for panel in shown(dashboards[name]))
+
+
+def test_an_arm_has_one_colour(dashboards: dict[str, Json]) -> None:
+    """W7: the same arm was green in one panel and yellow in the next; its colour is the one that figures draw it in."""
+    coloured = [
+        {pattern: each["properties"][0]["value"]["fixedColor"] for each in overrides if (pattern := matched(each))}
+        for dashboard in dashboards.values()
+        for panel in shown(dashboard)
+        if (overrides := panel["fieldConfig"]["overrides"]) and panel["type"] in {"timeseries", "bargauge"}
+    ]
+    of_arms = [found for found in coloured if any("prefix" in pattern for pattern in found)]
+    assert len(of_arms) > len(DASHBOARDS)
+    assert all(found == {rf"/^{arm}( |$)/": colour for arm, colour in ARM_COLOURS.items()} for found in of_arms)
+    assert all(set(found.values()) <= set(COLOURS) for found in coloured)
+
+
+def matched(override: Json) -> str:
+    """Return the pattern of an override of a colour, "" of any other."""
+    is_colour = override["properties"][0]["id"] == "color"
+    return str(override["matcher"]["options"]) if is_colour else ""
 
 
 def test_caching_off_is_said_in_words(dashboards: dict[str, Json]) -> None:

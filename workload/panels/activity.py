@@ -27,8 +27,8 @@ NODE_SHARE = Panel(
 )
 NODE_MEAN = Panel(
     key="node_duration_mean",
-    title="Visits of each node that ended well, and the mean time of one",
-    why="From a visit's real start to its real end (hop2rag_node_duration_seconds).",
+    title="Visits of each node, and the mean time of one",
+    why="Of visits that ended well, from their real start to their real end (hop2rag_node_duration_seconds).",
     unit="s",
     lines=(Line(promql.NODE_VISITS, "visits", "short"), Line(promql.NODE_MEAN, "one visit")),
     empty="no traffic",

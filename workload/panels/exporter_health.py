@@ -66,7 +66,7 @@ COLLECTOR_SECONDS = Panel(
 )
 SCRAPE_SECONDS = Panel(
     key="scrape_seconds",
-    title="Time of a scrape, the slowest of each job",
+    title="Slowest scrape of each job",
     why="A scrape that takes as long as its interval becomes a gap (scrape_duration_seconds).",
     unit="s",
     lines=(Line(promql.SCRAPE_SECONDS, "{{job}}"),),
@@ -80,7 +80,7 @@ SCRAPE_SAMPLES = Panel(
 )
 GAP_P99 = Panel(
     key="sample_gap_p99_by_gpu",
-    title="Time between two memory samples, 99th percentile",
+    title="Gap between memory samples, P99",
     why="As fine as the buckets of the sampler's histogram (hop2rag_exporter_sample_interval_seconds).",
     unit="s",
     lines=(Line(promql.GAP_P99, "{{instance}} GPU {{gpu}}"),),

@@ -84,7 +84,7 @@ UTILIZATION = Panel(
 )
 SAMPLE_RATE = Panel(
     key="gpu_sample_rate",
-    title="Memory samples per second, achieved",
+    title="Memory samples per second",
     why="Over ten seconds (hop2rag_exporter_sample_rate_hertz); below what was asked for, the sampler was late.",
     unit="hertz",
     lines=(Line(promql.SAMPLE_RATE, GPU),),
@@ -92,7 +92,7 @@ SAMPLE_RATE = Panel(
 )
 SAMPLE_GAP = Panel(
     key="gpu_sample_gap",
-    title="Time between two memory samples, 99th percentile",
+    title="Gap between memory samples, P99",
     why="From the sampler's own histogram (hop2rag_exporter_sample_interval_seconds); as fine as its buckets.",
     unit="s",
     lines=(Line(promql.SAMPLE_GAP_P99),),

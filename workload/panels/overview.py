@@ -101,15 +101,15 @@ ALERTS_FIRED = Panel(
 ARMS = Panel(
     key="arms",
     title="The arms side by side, over the time shown",
-    why="Totals over totals, so the times are means (hop2rag_*); computed are the prompt tokens that did not come from "
-    "the cache. Exact figures with intervals are in the report.",
+    why="Totals over totals, so the times are means (hop2rag_*); computed are the prompt tokens per question that did "
+    "not come from the cache. Exact figures with intervals are in the report.",
     unit="short",
     lines=(
         Line(promql.ARM_VERSION),
         Line(promql.ARM_CACHING, "caching", "none"),
         Line(promql.ARM_ANSWERED, "answered"),
         Line(promql.ARM_HIT_SHARE, "from cache", "percentunit"),
-        Line(promql.ARM_UNCACHED, "computed/question"),
+        Line(promql.ARM_UNCACHED, "computed"),
         Line(promql.ARM_FIRST_TOKEN, "first token", "s"),
         Line(promql.ARM_CALL, "LLM call", "s"),
         Line(promql.ARM_QUESTION, "question", "s"),
@@ -125,7 +125,7 @@ DELTAS = Panel(
     "between arms unless the run paired them; whether a change is more than chance is in the report.",
     unit="percentunit",
     lines=(
-        Line(promql.UNCACHED_DELTA, "computed/question"),
+        Line(promql.UNCACHED_DELTA, "computed"),
         Line(promql.FIRST_TOKEN_DELTA, "first token"),
         Line(promql.CALL_DELTA, "LLM call"),
         Line(promql.QUESTION_DELTA, "question"),

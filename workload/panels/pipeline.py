@@ -8,7 +8,7 @@ from workload.promql.vllm_metrics import RUNNING
 
 ACTIVITIES = Panel(
     key="overlap_activities",
-    title="Share of time in which retrieval, generation, both or neither ran",
+    title="Retrieval and generation, share of time",
     why="The four add up to 1 during a load (hop2rag_busy_seconds_total); overlap is what the line `both` shows.",
     unit="percentunit",
     is_stacked=True,

@@ -12,7 +12,7 @@ REUSE_WHY = (
 )
 REUSE_BY_NODE = Panel(
     key="reuse_by_node",
-    title="By node: share of prompt tokens reusable (bound) and reused (measured)",
+    title="Prompt tokens reusable and reused, by node",
     why=REUSE_WHY,
     unit="percentunit",
     lines=(
@@ -25,7 +25,7 @@ REUSE_BY_NODE = Panel(
 )
 REUSE_BY_HOP = Panel(
     key="reuse_by_hop",
-    title="By hop: share of prompt tokens reusable (bound) and reused (measured)",
+    title="Prompt tokens reusable and reused, by hop",
     why=REUSE_WHY,
     unit="percentunit",
     lines=(
@@ -38,7 +38,7 @@ REUSE_BY_HOP = Panel(
 )
 REUSE = Panel(
     key="reuse_over_time",
-    title="Share of prompt tokens reusable (bound) and reused (measured), over a minute",
+    title="Share reusable and reused, over a minute",
     why=REUSE_WHY,
     unit="percentunit",
     lines=(Line(promql.BOUND, "bound"), Line(promql.HITS, "measured")),
@@ -75,7 +75,7 @@ SIZE_BY_NODE = Panel(
 )
 SIZE = Panel(
     key="prompt_size_over_time",
-    title="Prompt of a call by hop, mean over a minute, in tokens",
+    title="Prompt tokens of a call by hop, over a minute",
     why="Calls of later hops carry more documents (hop2rag_llm_call_prompt_tokens).",
     unit="short",
     lines=(Line(promql.SIZE, "hop {{hop}}"),),

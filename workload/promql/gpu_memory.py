@@ -46,7 +46,7 @@ def _memory_in(node: str) -> Query:
 
 DEVICE_MEMORY = Query("device_memory_used", _BY_GPU)
 DEVICE_TOTAL = Query("device_memory_total", "max by (arm, gpu) (nvml_memory_total_bytes{$scope})")
-ENGINE_RESIDENT = Query("engine_resident_memory", f'max by (arm) ({RESIDENT}{{role="engine",$scope}})')
+ENGINE_RESIDENT = Query("engine_resident_memory", f'sum by (arm) ({RESIDENT}{{role="engine",$scope}})')
 KV_BYTES = Query(
     "kv_pool_bytes_in_use",
     # usage is over the pool without its null block

@@ -30,7 +30,10 @@ def _peak(way: str, metric: str, recorded: str) -> str:
 
 HIT_RATIO = Query(
     "vllm_prefix_cache_hit_ratio",
-    "avg by (arm) (instance:vllm_prefix_cache_hits_per_queries:ratio_rate10s{$scope})",
+    # of several servers by their tokens; a mean of their ratios only where there is no counter
+    "sum by (arm) (instance:vllm_prefix_cache_hits:rate10s{$scope})"
+    " / (sum by (arm) (instance:vllm_prefix_cache_queries:rate10s{$scope}) > 0)"
+    " or avg by (arm) (instance:vllm_prefix_cache_hits_per_queries:ratio_rate10s{$scope})",
 )
 CACHING_ENABLED = Query(
     "vllm_prefix_caching_enabled", "min by (arm) (instance:vllm_prefix_caching_enabled:min{$scope})"
