@@ -141,7 +141,7 @@ def bounds_are_the_alerts(dashboard: Json) -> Iterator[str]:
             read = {
                 re.sub(r"_(?:bucket|sum|count)$", "", name)
                 for target in panel["targets"]
-                for name in re.findall(r"(?:instance:)?(?:vllm[:_]|(?=nvml_))(\w+?)(?::\w+)?\{", target["expr"])
+                for name in re.findall(r"(?:instance:)?(?:vllm[:_]|(?=nvml_|hop2rag))(\w+?)(?::\w+)?\{", target["expr"])
             }
             bound = re.escape(f"{step['value']:g}")
             number = re.compile(rf"(?<![\w.]){bound}(?![\w.])")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pkgutil
+import re
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 
 from tests.grafana.contract import breaches
 from tests.grafana.lint import BARE_COUNTERS, FIXED_WINDOWS, lint
@@ -18,9 +20,10 @@ from workload.dashboards.catalogue import DASHBOARDS
 from workload.dashboards.description import describe
 from workload.dashboards.files import FOLDER, contents, render
 from workload.experiments import EXPERIMENTS
-from workload.panels import overview, prompts, vllm_metrics
+from workload.panels import exporter_health, overview, prompts, vllm_metrics
 from workload.panels.colours import ARM_COLOURS, COLOURS
 from workload.panels.panel import Panel
+from workload.paths import asset
 from workload.promql.vllm_facts import load_facts
 
 if TYPE_CHECKING:
@@ -32,6 +35,22 @@ if TYPE_CHECKING:
 EACH = pytest.mark.parametrize("name", [dashboard.name for dashboard in DASHBOARDS])
 # In a dashboard a hundred lines that cross, one flat line in five colours, or without the GPU's total.
 DRAWN_ONLY = {"node_activity", "device_memory_by_node", "device_memory"}
+ALERTS_WITH_A_LINE = {
+    "VllmKvCacheNearlyFull": vllm_metrics.KV_USAGE,
+    "VllmQueueGrowing": vllm_metrics.REQUESTS,
+    "VllmPreemptionStorm": vllm_metrics.PREEMPTIONS,
+    "VllmTtftBudgetBurn": overview.BURN_RATE,
+    "LlmErrorBudgetBurn": overview.BURN_RATE,
+    "GpuHot": exporter_health.TEMPERATURE,
+    "DiskFilling": exporter_health.DISK_FREE,
+}
+EXPRESSIONS = {
+    rule["alert"]: rule["expr"]
+    for path in sorted(asset("prometheus/alerts").glob("*.yml"), reverse=True)
+    for group in reversed(yaml.safe_load(path.read_text())["groups"])
+    for rule in group["rules"]
+    if "alert" in rule and "ALERTS" not in rule["expr"]
+}
 CATALOGUE = {
     panel.key: panel
     for found in pkgutil.iter_modules(panels.__path__)
@@ -139,6 +158,17 @@ def matched(override: Json) -> str:
     """Return the pattern of an override of a colour, "" of any other."""
     is_colour = override["properties"][0]["id"] == "color"
     return str(override["matcher"]["options"]) if is_colour else ""
+
+
+@pytest.mark.parametrize(("alert", "panel"), ALERTS_WITH_A_LINE.items())
+def test_an_alert_with_a_bound_is_a_line_in_its_panel(alert: str, panel: Panel, dashboards: dict[str, Json]) -> None:
+    """How far a value is from the alert is seen before it fires; a line at another value would be worse than none."""
+    drawn = [each for dashboard in dashboards.values() for each in shown(dashboard) if each["title"] == panel.title]
+    for each in drawn:
+        steps = each["fieldConfig"]["defaults"]["thresholds"]["steps"]
+        assert each["fieldConfig"]["defaults"]["custom"]["thresholdsStyle"] == {"mode": "dashed"}
+        assert re.search(rf"[<>] {steps[-1]['value']:g}\b", EXPRESSIONS[alert])
+    assert drawn
 
 
 def test_caching_off_is_said_in_words(dashboards: dict[str, Json]) -> None:

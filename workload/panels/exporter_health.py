@@ -195,8 +195,9 @@ DISK_FREE = Panel(
     key="filesystem_available",
     title="Disk space that is left",
     why="Of the file systems that results and Prometheus' data are written to (hop2rag_host_filesystem_avail_bytes, "
-    "hop2rag_host_filesystem_size_bytes).",
+    "hop2rag_host_filesystem_size_bytes). Dashed: below it, and below 1 GiB, an alert fires.",
     unit="percentunit",
+    thresholds=((0.05, "red"),),
     lines=(Line(promql.DISK_FREE, "{{volume}} {{instance}}"),),
     empty="no volume watched",
 )

@@ -39,7 +39,7 @@ ENGINE_RESIDENT = Panel(
 )
 KV_BYTES = Panel(
     key="kv_pool_bytes",
-    title="KV pool in use, peak of each step",
+    title="KV pool in use in bytes, peak of each step",
     why="Usage times the pool without its null block (vllm:kv_cache_usage_perc, hop2rag_vllm_kv_pool_bytes). The pool "
     "itself is not drawn: beside it what moves would be a flat line.",
     unit="bytes",

@@ -13,8 +13,8 @@ ACTIVITIES = Panel(
     unit="percentunit",
     is_stacked=True,
     lines=(
-        Line(promql.RETRIEVAL_ONLY, "retrieval only"),
-        Line(promql.GENERATION_ONLY, "generation only"),
+        Line(promql.RETRIEVAL_ONLY, "retrieval_only"),
+        Line(promql.GENERATION_ONLY, "generation_only"),
         Line(promql.BOTH, "both"),
         Line(promql.NEITHER, "neither"),
     ),

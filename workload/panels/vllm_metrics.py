@@ -58,9 +58,11 @@ REQUESTS = Panel(
 PREEMPTIONS = Panel(
     key="preemptions",
     title="Preemptions, over 10 s",
-    why="Preemptions per second (vllm:num_preemptions_total); each one throws computed blocks away.",
+    why="Preemptions per second (vllm:num_preemptions_total); each one throws computed blocks away. Dashed: the least "
+    "that the alert fires for.",
     unit="reqps",
     lines=(Line(promql.PREEMPTIONS),),
+    thresholds=((0.2, "red"),),
 )
 
 CACHE_METRICS = Figure("cache_metrics.png", "How much does the prefix cache serve?", (HIT_RATIO, KV_USAGE))
