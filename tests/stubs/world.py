@@ -62,7 +62,7 @@ class UpOnly(PrometheusClient):
         return [
             Series({"job": job, "instance": address}, np.array([start + SCRAPE_DELAY_SECONDS]), np.ones(1))
             for source in JOBS
-            for job in (source, *([f"{source}-timeline"] if source in TIMELINES else ()))
+            for job in (source, *([JOBS[source]] if source in TIMELINES else ()))
             for group in json.loads((self.targets / f"{source}.json").read_text())
             for address in group["targets"]
         ]

@@ -19,7 +19,7 @@ from workload.record.window import Window
 from workload.services.process import process_tree
 from workload.services.prometheus import CounterResetError, NoDataError, PrometheusClient
 from workload.services.scrape_registration import require_ours, wait_for_scrapes
-from workload.services.targets import MEASURED, TIMELINES, WARM_UP, ArmLabels, PhaseLabel, TargetFiles
+from workload.services.targets import JOBS, MEASURED, TIMELINES, WARM_UP, ArmLabels, PhaseLabel, TargetFiles
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -163,7 +163,7 @@ class Measurement:
         Raises:
             PrometheusError: one was not scraped.
         """
-        jobs = {f"{job}-timeline": self.scraped[job] for job in TIMELINES}
+        jobs = {JOBS[job]: self.scraped[job] for job in TIMELINES}
         await asyncio.to_thread(wait_for_scrapes, self.client, self.labels, jobs, time.time())
 
     async def _settled(self, label: PhaseLabel = MEASURED) -> float:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from workload.errors import DependencyDownError
 from workload.promql.selectors import selector
 from workload.services.prometheus import NoDataError, PrometheusClient, PrometheusError
+from workload.services.targets import JOBS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -81,7 +82,9 @@ def require_ours(targets: TargetFiles) -> None:
 
 def stop_scraping(targets: TargetFiles, client: PrometheusClient) -> None:
     """Remove all targets; return once Prometheus no longer scrapes them or does not answer, after at most 15 s."""
-    removed = {(job, address) for job, found in targets.addresses().items() for address in found}
+    removed = {
+        (name, address) for job, found in targets.addresses().items() for address in found for name in (job, JOBS[job])
+    }
     targets.clear()
     until = time.monotonic() + LEAVE_SECONDS
     with suppress(PrometheusError):

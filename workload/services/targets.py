@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-JOBS = ("vllm", "exporter", "workload")
-"""Each has one file; `prometheus/prometheus.yml` reads vllm.json for the jobs vllm and vllm-fast, and so on."""
+JOBS = {"vllm": "vllm-fast", "exporter": "exporter-timeline", "workload": "workload-timeline"}
+"""Each has one file, which `prometheus/prometheus.yml` also reads for a second job of the same targets."""
 
 FOR_PROMETHEUS = 0o644
 """The mode of a target file, which contains addresses and names: a containerised Prometheus is another user."""
 
 TIMELINES = ("exporter", "workload")
-"""The jobs with a second job for their timeline, such as exporter-timeline."""
+"""The jobs whose second job scrapes their timeline."""
 
 ADDRESS_PATTERN = re.compile(r"^(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9._-]+):\d{1,5}\Z")
 

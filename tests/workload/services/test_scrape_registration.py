@@ -15,12 +15,12 @@ from tests.stubs.waiting import until
 from workload.errors import DependencyDownError
 from workload.paths import asset, cache_dir
 from workload.services.process import free_port
-from workload.services.prometheus import NoDataError
+from workload.services.prometheus import NoDataError, PrometheusClient
 from workload.services.prometheus_binary import find_prometheus
 from workload.services.prometheus_server import LocalPrometheus, loopback_session
 from workload.services.rule_files import alerts_on_live_targets, bases_of_this_host, linked
-from workload.services.scrape_registration import leaving, scraped
-from workload.services.targets import ArmLabels, TargetFiles
+from workload.services.scrape_registration import leaving, scraped, stop_scraping
+from workload.services.targets import JOBS, ArmLabels, TargetFiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,11 +86,14 @@ def test_a_run_that_was_killed_fires_nothing_later(prometheus: Callable[[], Loca
 def test_an_orderly_end_marks_every_series(prometheus: Callable[[], LocalPrometheus]) -> None:
     """What is scraped stops last: no scrape fails, and the next start finds nothing alive."""
     with prometheus() as server, target() as ended:
-        addresses = {"vllm": [f"http://{ended.address}"], "workload": [ended.address]}
+        at = ended.address
+        addresses = {"vllm": [f"http://{at}"], "exporter": [at], "workload": [at]}
         with scraped(server.targets, server.client, RUN, addresses):
-            pass
+            until(lambda: found(server, 'count(up{run="ended"} == 1) == 6'))
         until(lambda: not found(server, 'up{run="ended"}'))
-        assert found(server, 'count_over_time(up{run="ended"}[1m])'), "it was recorded"
+        every = {*JOBS, *JOBS.values()}
+        recorded = server.client.query('count by (job) (count_over_time(up{run="ended"}[1m]))')
+        assert {sample.labels["job"] for sample in recorded} == every
         assert not found(server, 'min_over_time(up{run="ended"}[1m]) == 0'), "and never seen down"
         server.targets.write(RUN, workload=[ended.address])
         until(lambda: found(server, 'up{run="ended",job="workload"} == 1'))
@@ -149,3 +152,18 @@ def test_replaced_targets_are_reported_and_left(tmp_path: Path) -> None:
     with pytest.raises(DependencyDownError, match="were replaced"), leaving(mine, client):
         other.write(ArmLabels("second", "soak", "x"), workload=["b:1"])
     assert other.are_ours()
+
+
+@pytest.mark.parametrize("last", [*JOBS, *JOBS.values()])
+def test_what_is_scraped_stops_after_the_last_job_has_left(last: str, tmp_path: Path) -> None:
+    """Five of seven recorded arms ended with `up == 0`: the engine stopped while its fast job still scraped it."""
+    files = TargetFiles(tmp_path)
+    files.write(RUN, vllm=["http://e:1"], exporter=["e:1"], workload=["e:1"])
+    active = [{(last, "e:1"): ""}, {(last, "e:1"): ""}, {("prometheus", "p:1"): ""}]
+
+    class Leaving(PrometheusClient):
+        def scrape_errors(self) -> dict[tuple[str, str], str]:
+            return active.pop(0)
+
+    stop_scraping(files, Leaving("http://prometheus.invalid", loopback_session()))
+    assert active == []
