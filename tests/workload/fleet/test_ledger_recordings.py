@@ -115,3 +115,30 @@ def test_is_never_wrong_after_a_gap(name: str, first: float, engine: EngineId) -
     ]
     assert wrong == []
     assert any("unknown" in entry.fates for entry in entries.values())
+
+
+def test_a_first_call_on_another_rank_is_no_eviction() -> None:
+    """Six equal prompts on a server with two ranks had 0, 0, 224, ... cached tokens; the second was called evicted."""
+    lines = [json.loads(line) for line in (FIXTURES / "fleet" / "dp2_events.jsonl").read_text().splitlines()]
+    ranks = [EngineId("dp", rank) for rank in (0, 1)]
+    ledger = Ledger(dict.fromkeys(ranks, 32))
+    for line, cached in zip(lines[:6], (0, 0, 224, 224, 224, 224), strict=True):
+        stored, ended = line["events"][0], line["ts"]
+        ledger.end(
+            Account(
+                session=stored["session_id"],
+                server="dp",
+                prompt=[*stored["token_ids"], 1],
+                cached_tokens=cached,
+                started=ended - 0.1,
+                ended=ended,
+            )
+        )
+        ledger.take(batch_of(ranks[line["rank"]], line["ts"], line["received"], line["events"]))
+    entries = ledger.advance()
+    assert [entry.engine for entry in entries] == [*ranks, *ranks, *ranks]
+    assert [dict(entry.fates) for entry in entries] == [
+        {"cold": 224, "tail": 1},
+        {"elsewhere": 224, "tail": 1},
+        *[{"hit": 224, "tail": 1}] * 4,
+    ]
