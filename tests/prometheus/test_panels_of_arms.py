@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from workload.promql.activity import NODE_SHARE
-from workload.promql.overview import ALERTS_FIRED
+from workload.promql.overview import ALERTS_FIRED, FAILED_CALLS
 from workload.promql.prompts import HITS_BY_NODE, LOST
 
 if TYPE_CHECKING:
@@ -37,6 +37,15 @@ CASES = {
         {'hop2rag_node_active{arm="base",node="generate"}': "_x50 1x9"},
         NODE_SHARE.scoped({}, 1.0),
         {'{node="generate"}': 1},
+    ),
+    "a call that was cancelled spends no budget": (
+        {
+            'hop2rag_llm_errors_total{reason="cancelled"}': "0+7x60",
+            'hop2rag_llm_errors_total{reason="timeout"}': "0+1x60",
+            "hop2rag_llm_call_duration_seconds_count": "0+56x60",
+        },
+        FAILED_CALLS.scoped({}, 1.0, range_seconds=50),
+        {"{}": 1 / 64},
     ),
     "W13 an alert of no run": (
         {'ALERTS{alertname="DiskWritesFailing",alertstate="firing"}': "1x60"},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from workload.panels.concurrency import SECONDS
 from workload.panels.panel import Line, Panel
 from workload.promql import latency as promql
 
@@ -40,4 +39,3 @@ ENDINGS = Panel(
     empty="no traffic",
     kind="bargauge",
 )
-ALL = (SECONDS, NODE_SECONDS, HOPS, ENDINGS)

@@ -44,8 +44,8 @@ FIRST_TOKEN_P95 = Panel(
 FAILED_CALLS = Panel(
     key="failed_calls",
     title="Failed LLM calls",
-    why="Share of all calls of the agent over the time shown (hop2rag_llm_errors_total, "
-    "hop2rag_llm_call_duration_seconds). The objective is 1 %.",
+    why="Share of all calls of the agent over the time shown, without those that were cancelled or too long "
+    "(hop2rag_llm_errors_total, hop2rag_llm_call_duration_seconds). The objective is 1 %.",
     unit="percentunit",
     lines=(Line(promql.FAILED_CALLS),),
     empty="no traffic",

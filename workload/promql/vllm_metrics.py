@@ -62,27 +62,11 @@ WAITING = Query(
 )
 QUESTIONS_ANSWERED = Query("hop2rag_questions_answered", 'sum by (arm) (hop2rag_questions_total{outcome="ok",$scope})')
 
-ALL = (
-    HIT_RATIO,
-    CACHING_ENABLED,
-    KV_USAGE,
-    PREEMPTIONS,
-    PROMPT_THROUGHPUT,
-    GENERATION_THROUGHPUT,
-    CACHED_PROMPT_TOKENS,
-    RUNNING,
-    WAITING,
-    QUESTIONS_ANSWERED,
-)
-
-
 COUNTER = "vllm:prompt_tokens_total"
 """Grows with every call, so that a restart of the engine shows as a reset."""
 
-
 TARGET = "up"
 """1 for each scrape that went well. Prometheus dates it, so that no clock of the runner's is needed."""
-
 
 WHOLE = "31d"
 """Longer than any soak: the run's own label bounds what is found."""
