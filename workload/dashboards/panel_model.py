@@ -44,7 +44,7 @@ DATASOURCE = options.DataSourceRef(type_val="prometheus", uid="${datasource}")
 # A label that looks like a number is given the unit of its column, or else of its table.
 TEXT = "string"
 SCRAPE_INTERVAL = "1s"
-RATES = {"reqps", "eps", "tokens/s"}
+COUNTED = {"reqps", "eps", "tokens/s", "short"}
 # Less than Grafana's 150, so that eleven columns fit; at 75 the words of an empty cell did not.
 COLUMN_PIXELS = 100
 # What is scraped more often than the datasource's interval says; and means and quantiles over a minute, of which a
@@ -55,7 +55,7 @@ FINEST_FIRST = ("10ms", "100ms", "", "5s")
 NEUTRAL_COLOUR = "text"
 BY_ARM = re.compile(r"\bby \([^)]*\barm\b")
 BY_GPU = re.compile(r"\bby \([^)]*\bgpu\b")
-SECOND_QUANTITY = "(P95|decode|waiting|from cache|bound|mean in flight|total)$"
+SECOND_QUANTITY = "(P95|decode|waiting|from cache|bound|mean in flight|total|failed calls)$"
 SECOND_ARM = "^(prefix-on|high) "
 # With more lines to an arm its colour alone would not tell them apart.
 MAX_LINES_OF_AN_ARM = 2
@@ -165,7 +165,7 @@ def _styled(builder: Builder, panel: Panel) -> Builder:
             if panel.thresholds:
                 dashed = options.GraphThresholdsStyleMode.DASHED
                 builder.thresholds_style(common.GraphThresholdsStyleConfig().mode(dashed))
-            if panel.unit in RATES:
+            if panel.unit in COUNTED:
                 builder.axis_soft_max(1)  # Grafana draws what is always 0 on an axis up to 100
             builder.show_points(options.VisibilityMode.AUTO).fill_opacity(30 if panel.is_stacked else 0)
             if panel.is_stacked:
