@@ -84,6 +84,7 @@ def agent_families() -> Iterator[Metric]:
     agent = AgentMetrics(registry, nodes=("node",), llm_nodes=("node",))
     agent.expect(agent.cached_prompt_tokens)
     agent.expect(agent.reusable_prompt_tokens)
+    agent.expect_fates()
     for instrument in (agent.llm_first_answer, agent.calls_without_usage):
         instrument.labels("node")
     agent.engine.version, agent.engine.kv_pool_bytes, agent.engine.kv_block_bytes = "0", 1, 1

@@ -55,6 +55,10 @@ def test_prefix_caching_is_compared_on_a_real_engine(tmp_path: Path) -> None:
     assert on["counters"]["queries"] == on["prompt_tokens"] > 0
     assert on["differences"] == []
     assert on["calls_equal_to_bound"] == on["calls"] >= 4 * QUESTIONS
+    fates = summary["token_fates"]["prefix-on"]
+    assert fates["tokens"]["hit"] == on["counters"]["hits"]
+    assert sum(fates["tokens"].values()) == on["prompt_tokens"]
+    assert (fates["tokens"]["unknown"], fates["tokens"]["evicted"], fates["calls"]) == (0, 0, on["calls"])
     assert [block["sent"] for block in summary["accounting"]] == [QUESTIONS, QUESTIONS]
     assert summary["compared"]["uncached_prefill_tokens"]["change"] < 0
 

@@ -30,6 +30,8 @@ OUTCOMES = ("ok", "failed", "cancelled")
 TERMINATIONS = ("done", "enough", "max_hops", "error")
 STAGES = ("embed", "search", "rerank")
 PREFETCH_OUTCOMES = ("used", "wrong", "unneeded")
+TOKEN_FATES = ("hit", "tail", "cold", "elsewhere", "evicted", "reset", "flight", "salt", "behind", "unknown")
+CHAIN = ("prompt", "bound", "in_fleet", "on_engine", "delivered")
 ERROR_REASONS = (
     "cancelled",
     "connection",
@@ -170,6 +172,16 @@ class AgentMetrics:
             "Prompt tokens that a prefix cache without eviction could serve: whole blocks seen in earlier calls.",
             ["node", "hop"],
         )
+        self.prompt_token_fates = counter(
+            "hop2rag_prompt_token_fate_total",
+            "Prompt tokens by fate: taken from the prefix cache, or why they were computed. Each has exactly one.",
+            ["node", "hop", "fate"],
+        )
+        self.findable_prompt_tokens = counter(
+            "hop2rag_findable_prompt_tokens_total",
+            "Prompt tokens that could be hits, from the most to those that were, of calls for which all is known.",
+            ["node", "hop", "place"],
+        )
         self.completion_tokens = counter(
             "hop2rag_completion_tokens_total", "Generated tokens, from the server's usage.", ["node", "hop"]
         )
@@ -246,10 +258,18 @@ class AgentMetrics:
         Until then they are absent: a server that does not report hits is not a server without hits. Calling this again
         changes nothing.
         """
+        self._expect(counter)
+
+    def expect_fates(self) -> None:
+        """Create all series of the fates of prompt tokens at zero, once a ledger is kept."""
+        self._expect(self.prompt_token_fates, TOKEN_FATES)
+        self._expect(self.findable_prompt_tokens, CHAIN)
+
+    def _expect(self, counter: Counter, *values: Sequence[str]) -> None:
         if counter not in self._expected:
             self._expected.add(counter)
-            for node, hop in product(self._llm_nodes, HOPS):
-                counter.labels(node, hop)
+            for labels in product(self._llm_nodes, HOPS, *values):
+                counter.labels(*labels)
 
     def node(self, name: str) -> str:
         """Return the `node` label of a node name: the name, or `other` if it is not a node of the graph."""

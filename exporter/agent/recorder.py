@@ -13,11 +13,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from exporter.agent.instruments import ERROR_REASONS, OTHER, QUESTION_TYPES, AgentMetrics, closed
+from exporter.agent.instruments import (
+    CHAIN,
+    ERROR_REASONS,
+    OTHER,
+    QUESTION_TYPES,
+    AgentMetrics,
+    closed,
+)
 from exporter.agent.spans import NO_TRACING, TIME_TO_FIRST_CHUNK, AgentTracer, current, fail, set_usage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from opentelemetry.context import Context
     from opentelemetry.trace import Span
@@ -206,6 +213,15 @@ class LlmCall(Operation):
         metrics = self._recorder.metrics
         metrics.expect(metrics.reusable_prompt_tokens)
         metrics.reusable_prompt_tokens.labels(*self._labels).inc(tokens)
+
+    def explained(self, fates: Mapping[str, int], chain: Sequence[int] | None) -> None:
+        """Count the prompt's tokens by fate, and what could be found of them, in the order of `instruments.CHAIN`."""
+        metrics = self._recorder.metrics
+        metrics.expect_fates()
+        for fate, tokens in fates.items():
+            metrics.prompt_token_fates.labels(*self._labels, fate).inc(tokens)
+        for place, tokens in zip(CHAIN, chain or (), strict=chain is not None):
+            metrics.findable_prompt_tokens.labels(*self._labels, place).inc(tokens)
 
     def count(self, usage: Usage) -> None:
         """Count the tokens of the call; `close` does so for one that succeeds."""

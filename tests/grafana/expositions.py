@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.agent.busy import BusySeconds
-from exporter.agent.instruments import AgentMetrics
+from exporter.agent.instruments import CHAIN, TOKEN_FATES, AgentMetrics
 from exporter.gpu.rawlog import RawLogMetrics
 from exporter.gpu.sampler import SamplerMetrics
 from exporter.host.processes import ProcessCollector, Target
@@ -104,11 +104,17 @@ def _agent() -> str:
     metrics = AgentMetrics(registry, NODES, LLM_NODES)
     metrics.expect(metrics.cached_prompt_tokens)
     metrics.expect(metrics.reusable_prompt_tokens)
+    metrics.expect_fates()
     metrics.engine.version, metrics.engine.kv_pool_bytes, metrics.engine.kv_block_bytes = "0.32.0", 2**30, 2**20
     registry.register(BusySeconds())
     tokens = (metrics.prompt_tokens, 100), (metrics.reusable_prompt_tokens, 80), (metrics.cached_prompt_tokens, 60)
     for (counter, amount), labels in product(tokens, product(LLM_NODES, ("1", "2"))):
         counter.labels(*labels).inc(amount)
+    for node, hop in product(LLM_NODES, ("1", "2")):
+        for fate in TOKEN_FATES:
+            metrics.prompt_token_fates.labels(node, hop, fate).inc(10)
+        for place, amount in zip(CHAIN, (100, 80, 70, 60, 60), strict=True):
+            metrics.findable_prompt_tokens.labels(node, hop, place).inc(amount)
     for family in list(registry.collect()):
         for sample in family.samples:
             if sample.name.endswith("_count"):

@@ -41,10 +41,12 @@ IN_A_FIGURE = [
     (DEVICE_MEMORY, "device_bytes_peak"),
 ]
 # Series that no figure read are left out of a recording, and an alert or an error of the driver is not in every run. Of
-# hits and queries the recordings have the ratio, which the panel reads without them.
+# hits and queries the recordings have the ratio, which the panel reads without them. They are older than the ledger of
+# prompt tokens.
 LEFT_OUT = re.compile(
     r"scrape_|hop2rag_exporter_raw_log_|hop2rag_host_filesystem_|ALERTS$|nvml_errors_total$"
     r"|instance:\w+_per_\w+:ratio_increase5m$|instance:vllm_prefix_cache_(hits|queries):rate10s$"
+    r"|hop2rag_prompt_token_fate_total$|hop2rag_findable_prompt_tokens_total$"
 )
 OF_A_GPU = re.compile(r"nvml_|hop2rag_exporter_sample")
 # Its first query leaves out what did not happen.

@@ -5,28 +5,43 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from exporter.agent.recorder import CANCELLED, LlmCall, Recorder
 from exporter.agent.spans import REQUEST_MODEL, trace_headers
+from workload.fleet.account import FATES, Account
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from opentelemetry.trace import Span
 
     from exporter.agent.usage import Usage
     from workload.agent.reuse_order import ReuseOrder
     from workload.engine.message import Message
+    from workload.fleet.account import Entry
+    from workload.fleet.ledger_thread import LedgerThread
 
 
 class CallMeter(LlmCall):
     """Meters one LLM call, which counts as failed unless `finished` was reached; set `reason` where it is known."""
 
     def __init__(
-        self, recorder: Recorder, parent: Span, node: str, hop: int, retry: int, *, reuse: ReuseOrder, salt: str
+        self,
+        recorder: Recorder,
+        parent: Span,
+        node: str,
+        hop: int,
+        retry: int,
+        *,
+        reuse: ReuseOrder,
+        salt: str,
+        ledger: LedgerThread | None = None,
     ) -> None:
         super().__init__(recorder, parent, node, hop, retry)
         self.reuse = reuse
+        self.ledger = ledger
+        self.session = uuid4().hex if ledger else ""
         self.arrival = reuse.send(salt)
         self.messages: Sequence[Message] = ()
         self.reply = ""
@@ -35,6 +50,18 @@ class CallMeter(LlmCall):
         """Set the model on the span, and return the headers that nest the server's spans under it."""
         self.span.set_attribute(REQUEST_MODEL, model)
         return trace_headers(self.span)
+
+    def send(self, at: float) -> None:
+        """Announce the call to the ledger; `at` is in seconds since 1970."""
+        if self.ledger:
+            self.ledger.send(self.session, at)
+
+    @property
+    def request_fields(self) -> dict[str, Any]:
+        """The fields that make the engine name the call in its KV cache events, its hits included."""
+        if not self.ledger or not self.ledger.has_events:
+            return {}
+        return {"session_id": self.session, "vllm_xargs": {"kv_cache_report_mode": "full"}}
 
     def prompt_ids(self, ids: Sequence[int]) -> None:
         """Take the prompt's token ids, as the server reports them."""
@@ -52,6 +79,33 @@ class CallMeter(LlmCall):
     def end(self) -> None:
         """Close the call as it ended."""
         self.close(None if self.usage else self.reason or CANCELLED)
+
+    def account(self, started_at: float, keep: Callable[[dict[str, Any]], object]) -> None:
+        """Give the closed call to the ledger; `keep` gets the journal's columns of its tokens' fates, in a thread."""
+        if not self.ledger:
+            return
+        if self.usage is None or self.arrival.prompt is None:
+            self.ledger.drop(self.session)
+            return
+        account = Account(
+            session=self.session,
+            server=None,
+            prompt=self.arrival.prompt,
+            output=self.arrival.output or (),
+            cached_tokens=self.usage.cached_tokens,
+            started=started_at,
+            ended=started_at + self.seconds,
+            world=self.arrival.salt,
+            on_close=lambda entry: keep(self._explain(entry)),
+        )
+        self.ledger.end(account)
+
+    def _explain(self, entry: Entry) -> dict[str, Any]:
+        chain = entry.chain
+        self.explained(entry.fates, (len(entry.account.prompt), *chain) if chain else None)
+        places = {"bound": chain.bound, "in_fleet": chain.in_fleet, "on_engine": chain.on_engine} if chain else {}
+        engine = f"{entry.engine.server}#{entry.engine.rank}" if entry.engine else None
+        return {"engine": engine, **dict.fromkeys(FATES, 0), **entry.fates, **places}
 
     def row(self) -> dict[str, Any]:
         """Return the journal's columns of the closed call; times are in seconds."""

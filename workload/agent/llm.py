@@ -182,7 +182,7 @@ class Llm:
         with question.call(node, hop, retry) as meter:
             try:
                 async with asyncio.timeout(self.timeout_seconds):
-                    text = await self._stream(meter, body)
+                    text = await self._stream(meter, body | meter.request_fields)
             except LlmError as error:
                 meter.reason = error.reason
                 raise

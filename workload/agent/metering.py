@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from workload.agent.reuse_order import ReuseOrder
+    from workload.fleet.ledger_thread import LedgerThread
     from workload.record.journal import Journal
 
 
@@ -30,6 +31,7 @@ class Meter:
 
     Args:
         reuse: the reuse bound of the engine's calls.
+        ledger: the fates of prompt tokens; None if the engine caches no prefixes.
         keeps_text: whether the journal keeps the texts of prompts and replies, which may contain anything.
         wall: seconds since 1970.
     """
@@ -39,6 +41,7 @@ class Meter:
     journal: Journal | None = None
     keeps_text: bool = False
     wall: Callable[[], float] = time.time
+    ledger: LedgerThread | None = field(default=None, kw_only=True)
 
     def question(self, worker: str, kind: str, salt: str = "", intended: float | None = None) -> QuestionMeter:
         """Start to meter a question that was due at the instant `intended` of the recorder's clock (default: now).
@@ -158,7 +161,9 @@ class QuestionMeter:
     def call(self, node: str, hop: int, retry: int = 0) -> Iterator[CallMeter]:
         """Meter one LLM call; one that is sent again after a refusal is another call, with `retry` counted from 1."""
         span, reuse = current_or(self.question.span), self.meter.reuse
-        call = CallMeter(self.recorder, span, node, hop, retry, reuse=reuse, salt=self.salt)
+        ledger = self.meter.ledger
+        call = CallMeter(self.recorder, span, node, hop, retry, reuse=reuse, salt=self.salt, ledger=ledger)
+        call.send(call.started + self.anchor)
         try:
             with current(call.span):
                 yield call
@@ -184,4 +189,9 @@ class QuestionMeter:
             if journal:
                 journal.update("llm_call", row["id"], {"reusable_tokens": tokens})
 
+        def keep(fates: dict[str, Any]) -> None:
+            if journal:
+                journal.insert("token_fate", {"call": row["id"], **fates})
+
         call.reuse.close(call.arrival, know_bound)
+        call.account(row["started_at"], keep)

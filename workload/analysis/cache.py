@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypedDict
 
+from workload.analysis.token_fates import WORDS, cause_of
 from workload.analysis.wording import ABSENT
 from workload.promql.vllm_metrics import HITS, QUERIES
 from workload.record.results import Row, RunData, overlaps, total
@@ -125,6 +126,8 @@ def _difference(call: Row, calls: Sequence[Row]) -> Row:
     )
     if cached is None or reusable is None:
         cause = "not reported by the server"
+    elif (fates := call.get("fates")) and (found := cause_of(fates)) not in {None, "unknown"}:
+        cause = f"tokens {WORDS[str(found)]}"
     elif overlapping:
         cause = "arrival order: another call was in prefill at the same time"
     elif cached < reusable:

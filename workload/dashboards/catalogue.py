@@ -85,6 +85,10 @@ REUSE = Row(
     "What could be reused, and what was",
     (prompts.REUSE_BY_NODE, prompts.REUSE_BY_HOP, prompts.REUSE, prompts.REUSE_LOST),
 )
+FATES = Row(
+    "What becomes of prompt tokens",
+    (prompts.FATES, prompts.FINDABLE, prompts.FATES_BY_NODE, prompts.FATES_BY_HOP),
+)
 TIME_AXIS = Row(
     "Nodes, KV pool and GPU memory on one time axis",
     (activity.NODE_TIMELINE, vllm_metrics.KV_USAGE, gpu_memory.DEVICE_MEMORY_OF_TOTAL),
@@ -137,7 +141,7 @@ KV_CACHE = Dashboard(
     "kv-cache",
     "Hop2Rag: KV cache",
     "How much of the prompts could come from a prefix cache, and how much does?",
-    (STATE, REUSE, GROWTH, CACHE),
+    (STATE, REUSE, FATES, GROWTH, CACHE),
 )
 GPU_MEMORY = Dashboard(
     "gpu-memory",
@@ -177,6 +181,7 @@ VLLM_METRICS = Dashboard(
         ARMS,
         *(Row(figure.title, figure.panels) for figure in vllm_metrics.FIGURES),
         REUSE,
+        FATES,
         LATENCY,
     ),
 )

@@ -11,6 +11,7 @@ from workload.engine.diagnosis import explain_death
 from workload.engine.endpoint import TIMEOUT_SECONDS, open_client
 from workload.engine.facts import EngineFacts, read_facts
 from workload.engine.key import OWN_VARIABLE
+from workload.engine.kv_events import compared_flags, events_flags
 from workload.engine.probe import ask_canary, wait_ready
 from workload.engine.profile import Device, VllmProfile, environment, server_flags
 from workload.errors import DependencyDownError, UsageError
@@ -108,7 +109,10 @@ class ProcessLauncher:
             host=HOST,
             device=self.device,
         )
-        return (*argv, *self.extra)
+        # Events contain prompts and have no authentication, so an engine with a key publishes none.
+        has_events = profile.prefix_caching is not False and self.key is None
+        events = events_flags(self.installation.vllm_version, self.port) if has_events else ()
+        return (*argv, *events, *self.extra)
 
     @contextmanager
     def start(self, profile: VllmProfile, *, shares: bool = True) -> Iterator[RunningEngine]:
@@ -171,7 +175,7 @@ class ProcessLauncher:
 
     def _will_do(self, listener: Listener | None, argv: tuple[str, ...]) -> bool:
         """Return whether an engine has the flags of `argv` and answers a canary."""
-        if listener is None or server_flags(listener.argv) != server_flags(argv):
+        if listener is None or compared_flags(listener.argv) != compared_flags(argv):
             return False
         try:
             self._ask()
@@ -213,7 +217,7 @@ class ProcessLauncher:
 
     def _reuse(self, profile: VllmProfile, argv: tuple[str, ...], owner: Owner | None) -> RunningEngine:
         listener = find_listener(self.port) or Listener(None, ())
-        if server_flags(listener.argv) != server_flags(argv):
+        if compared_flags(listener.argv) != compared_flags(argv):
             command = command_line(argv, environment(self.device, sleep_mode=profile.sleep_mode))
             server = f"{owner}, whose engine is {listener}" if owner else str(listener)
             raise UsageError(

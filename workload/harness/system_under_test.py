@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -32,6 +32,7 @@ from workload.corpus.tokenizer import token_counter
 from workload.engine.endpoint import open_client
 from workload.engine.probe import ask_canary
 from workload.engine.profile import parse_version
+from workload.fleet.engine_ledger import ledger_of
 from workload.harness.driver import Driver
 from workload.harness.health_gate import EngineGate
 from workload.harness.process_memory import settled_heap
@@ -134,11 +135,11 @@ def serve_agent(
     )
     address = reachable(server.start())
     try:
-        with exported_spans(places.otlp_endpoint) as tracer:
+        with exported_spans(places.otlp_endpoint) as tracer, ledger_of(engine) or nullcontext() as ledger:
             drivers: dict[PhaseLabel, Driver] = {}
             for phase, metrics in instruments.metrics.items():
                 recorder = Recorder(metrics=metrics, activity=activity, busy=busy, tracer=tracer)
-                meter = Meter(recorder, reuse, journal, load.record_prompts)
+                meter = Meter(recorder, reuse, journal, load.record_prompts, ledger=ledger)
                 primer = Primer(llm, meter, agent.layout) if agent.primed else None
                 drivers[phase] = Driver(Hop2Rag(nodes), meter, gate, primer)
             yield SystemUnderTest(

@@ -55,6 +55,68 @@ REUSE_LOST = Panel(
     is_stacked=True,
     step=SPARSE,
 )
+FATES_WHY = (
+    "Each prompt token has one fate, from the engine's KV cache events and the responses "
+    "(hop2rag_prompt_token_fate_total): hit; cold: in no cache before; tail: after the last block that can be reused; "
+    "elsewhere: in another engine's cache only; evicted; reset; flight: computed by another call at that moment; salt: "
+    "under another salt; behind: after a missing block. Without events what is no hit is unknown."
+)
+FATES = Panel(
+    key="prompt_token_fates",
+    title="What becomes of prompt tokens, by fate",
+    why=FATES_WHY,
+    unit="tokens/s",
+    lines=(Line(promql.FATES, "{{fate}}"),),
+    empty="no ledger",
+    is_stacked=True,
+    step=SPARSE,
+)
+FATES_BY_NODE = Panel(
+    key="prompt_token_fates_by_node",
+    title="By node: share of prompt tokens by fate",
+    why=FATES_WHY,
+    unit="percentunit",
+    lines=(
+        Line(promql.HIT_BY_NODE, "hit"),
+        Line(promql.NEW_BY_NODE, "new"),
+        Line(promql.ELSEWHERE_BY_NODE, "elsewhere"),
+        Line(promql.EVICTED_BY_NODE, "evicted or reset"),
+        Line(promql.OTHER_BY_NODE, "flight, salt, behind"),
+        Line(promql.UNKNOWN_BY_NODE, "unknown"),
+    ),
+    empty="no ledger",
+    kind="table",
+)
+FATES_BY_HOP = Panel(
+    key="prompt_token_fates_by_hop",
+    title="By hop: share of prompt tokens by fate",
+    why=FATES_WHY,
+    unit="percentunit",
+    lines=(
+        Line(promql.HIT_BY_HOP, "hit"),
+        Line(promql.NEW_BY_HOP, "new"),
+        Line(promql.ELSEWHERE_BY_HOP, "elsewhere"),
+        Line(promql.EVICTED_BY_HOP, "evicted or reset"),
+        Line(promql.OTHER_BY_HOP, "flight, salt, behind"),
+        Line(promql.UNKNOWN_BY_HOP, "unknown"),
+    ),
+    empty="no ledger",
+    kind="table",
+)
+FINDABLE = Panel(
+    key="prompt_tokens_findable",
+    title="Prompt tokens in a cache: once, anywhere, here, hit",
+    why="From what one cache without eviction could serve to what was served (hop2rag_findable_prompt_tokens_total). "
+    "The first gap is a pool that is too small, the second is routing, the third is the engine.",
+    unit="percentunit",
+    lines=(
+        Line(promql.IN_ANY_CACHE, "in any cache once"),
+        Line(promql.IN_BEST_CACHE, "in the best engine's cache"),
+        Line(promql.IN_CHOSEN_CACHE, "in the chosen engine's cache"),
+        Line(promql.DELIVERED, "hit"),
+    ),
+    empty="no ledger",
+)
 SIZE_BY_HOP = Panel(
     key="prompt_size_by_hop",
     title="Prompt of a call by hop, mean in tokens",

@@ -43,6 +43,36 @@ _REUSABLE_RATE, _CACHED_RATE = (
 _OFF = f"min by (arm) ({CACHING_ENABLED}{{$scope}}) == 0"
 # With caching off a server may report no cached tokens at all: then all that was reusable is lost.
 LOST = Query("reuse_lost_rate", f"{_REUSABLE_RATE} - ({_CACHED_RATE} or 0 * {_REUSABLE_RATE} and on (arm) {_OFF})")
+FATE = "hop2rag_prompt_token_fate_total"
+FINDABLE = "hop2rag_findable_prompt_tokens_total"
+FATES = Query("prompt_token_fates_rate", _tokens(FATE, "arm, fate", "$__rate_interval", "rate"))
+
+
+def _fates(label: str, *fates: str) -> Query:
+    """Return the share of prompt tokens that have one of these fates, by arm and a label."""
+    chosen = "|".join(fates)
+    some = f'sum by (arm, {label}) (increase({FATE}{{$scope,fate=~"{chosen}"}}[$__range]))'
+    return Query(f"prompt_tokens_{fates[0]}_by_{label}", f"{some} / ({_tokens(FATE, f'arm, {label}')} > 0)")
+
+
+def _findable(place: str) -> Query:
+    """Return the share of the prompt tokens of explained calls that could be found at a place."""
+    found, prompt = (
+        f'sum by (arm) (rate({FINDABLE}{{$scope,place="{each}"}}[$__rate_interval]))' for each in (place, "prompt")
+    )
+    return Query(f"prompt_tokens_findable_{place}", f"{found} / ({prompt} > 0)")
+
+
+_GROUPS = (("hit",), ("cold", "tail"), ("elsewhere",), ("evicted", "reset"), ("flight", "salt", "behind"), ("unknown",))
+HIT_BY_NODE, NEW_BY_NODE, ELSEWHERE_BY_NODE, EVICTED_BY_NODE, OTHER_BY_NODE, UNKNOWN_BY_NODE = (
+    _fates("node", *group) for group in _GROUPS
+)
+HIT_BY_HOP, NEW_BY_HOP, ELSEWHERE_BY_HOP, EVICTED_BY_HOP, OTHER_BY_HOP, UNKNOWN_BY_HOP = (
+    _fates("hop", *group) for group in _GROUPS
+)
+IN_ANY_CACHE, IN_BEST_CACHE, IN_CHOSEN_CACHE, DELIVERED = map(
+    _findable, ("bound", "in_fleet", "on_engine", "delivered")
+)
 SIZE_BY_HOP = Query("prompt_size_by_hop", _mean_size("arm, hop", "$__range"))
 SIZE_BY_NODE = Query("prompt_size_by_node", _mean_size("arm, node", "$__range"))
 SIZE = Query("prompt_size", _mean_size("arm, hop", "1m"))

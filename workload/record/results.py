@@ -52,9 +52,10 @@ class RunData:
     """A run: its measured windows and the rows of its journal that count, see `read_run`.
 
     Each call, visit, stage and prefetch has its question's `arm`, `block`, `phase`, `segment`, `question_id` and
-    `type`, and `is_windowed`: whether it is in a closed window, so that it can be compared with counters. `uncounted`
-    are the calls of the warm-up and of interrupted attempts, which the engine may have counted. `evidence` has the
-    other sources of the run; None if there is only the journal.
+    `type`, and `is_windowed`: whether it is in a closed window, so that it can be compared with counters. A call has
+    its row of `token_fate` as `fates`, None if there is none. `uncounted` are the calls of the warm-up and of
+    interrupted attempts, which the engine may have counted. `evidence` has the other sources of the run; None if there
+    is only the journal.
     """
 
     measured: Sequence[Measured]
@@ -122,12 +123,14 @@ def read_run(path: Path, measured: Sequence[Measured], evidence: Evidence | None
         UsageError: there is no journal at `path`.
     """
     closed = {(w.arm, w.block, w.point, w.segment) for w in (part.window for part in measured)}
-    tables = journal.read_tables(path, ("question", "llm_call", "node_visit", "stage", "prefetch"))
+    tables = journal.read_tables(path, ("question", "llm_call", "node_visit", "stage", "prefetch", "token_fate"))
     questions = {
         row["id"]: {**row, "is_windowed": tuple(row[name] for name in PLACE) in closed}
         for row in tables["question"]
         if row["phase"] != WARM_UP and row["outcome"] in ENDED
     }
+
+    fates = {row["call"]: row for row in tables["token_fate"]}
 
     def joined(table: str) -> list[Row]:
         return [
@@ -139,7 +142,7 @@ def read_run(path: Path, measured: Sequence[Measured], evidence: Evidence | None
     return RunData(
         measured=measured,
         questions=list(questions.values()),
-        calls=joined("llm_call"),
+        calls=[{**row, "fates": fates.get(row["id"])} for row in joined("llm_call")],
         visits=joined("node_visit"),
         stages=joined("stage"),
         evidence=evidence,

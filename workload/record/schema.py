@@ -34,6 +34,11 @@ CREATE TABLE llm_call (
 CREATE TABLE call_text (
   call INTEGER PRIMARY KEY REFERENCES llm_call(id), messages TEXT NOT NULL, reply TEXT NOT NULL,
   prompt_ids BLOB NOT NULL, output_ids BLOB NOT NULL) STRICT;
+CREATE TABLE token_fate (
+  call INTEGER PRIMARY KEY REFERENCES llm_call(id), engine TEXT, hit INTEGER NOT NULL, tail INTEGER NOT NULL,
+  cold INTEGER NOT NULL, elsewhere INTEGER NOT NULL, evicted INTEGER NOT NULL, reset INTEGER NOT NULL,
+  flight INTEGER NOT NULL, salt INTEGER NOT NULL, behind INTEGER NOT NULL, unknown INTEGER NOT NULL,
+  bound INTEGER, in_fleet INTEGER, on_engine INTEGER) STRICT;
 CREATE TABLE segment (
   id INTEGER PRIMARY KEY, started_at REAL NOT NULL, ended_at REAL, first_question INTEGER NOT NULL,
   first_call INTEGER NOT NULL, dropped INTEGER NOT NULL, paused INTEGER NOT NULL, summary TEXT) STRICT;
@@ -44,9 +49,12 @@ CREATE TABLE action (
   at REAL NOT NULL, action TEXT NOT NULL, alert TEXT NOT NULL, status TEXT NOT NULL, fingerprint TEXT, starts_at TEXT,
   detail TEXT NOT NULL) STRICT;
 """
-TABLES = ("question", "node_visit", "stage", "prefetch", "llm_call", "call_text", "segment", "sample", "action")
+TABLES = (
+    *("question", "node_visit", "stage", "prefetch", "llm_call", "call_text", "token_fate", "segment", "sample"),
+    "action",
+)
 # Added without a new version: an older journal lacks these tables.
-LATER = frozenset({"prefetch"})
+LATER = frozenset({"prefetch", "token_fate"})
 
 
 @cache

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from workload.analysis.cache_inferred import settle
+from workload.analysis.token_fates import fates_by_arm
 from workload.charts.drawing import Drawing
 from workload.record.results import Finished, Measured, RunData, read_run
 from workload.report.footer import footer
@@ -40,6 +41,7 @@ def finish(
     """
     settings, bundle, client = evidence.settings, evidence.bundle, evidence.client
     data = settle(read_run(bundle.journal, measured, evidence))
+    fates = fates_by_arm(data, [arm.name for arm in experiment.arms])
     summary = {
         "experiment": experiment.name,
         "run": bundle.run_id,
@@ -48,6 +50,7 @@ def finish(
         "layout": settings.agent.layout,
         **experiment.reduce(data),
         "accounting": [dict(part.accounting) for part in measured],
+        **({"token_fates": fates} if fates else {}),
     }
     bundle.write_json("summary.json", summary)
     folder = publish(bundle, experiment, summary)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from workload.analysis.token_fates import fates_in_words
 from workload.analysis.wording import number
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class Section:
     rows: Sequence[Sequence[str]]
     accounting: Sequence[dict[str, Any]]
     quality: Sequence[dict[str, str]]
+    misses: Sequence[dict[str, Any]]
     promql: dict[str, list[str]]
     manifest: str
 
@@ -69,6 +71,11 @@ def section_of(experiment: Study[Any], finished: Finished) -> Section:
         ],
         # a simulation's scores are the limit that retrieval sets, as its sentences say
         quality=() if finished.summary.get("is_simulated") else _quality(finished.summary.get("quality") or {}),
+        misses=[
+            {"arm": arm, **miss}
+            for arm, found in (finished.summary.get("token_fates") or {}).items()
+            for miss in found["dearest"]
+        ],
         promql=json.loads(promql.read_text()) if promql.exists() else {},
         manifest=json.dumps(manifest, indent=2),
     )
@@ -94,9 +101,10 @@ def marks_of(finished: Finished) -> list[str]:
 def verdicts_of(experiment: Study[Any], summary: Mapping[str, Any]) -> list[str]:
     """Return what a reader must know about a run.
 
-    That is whether nothing was answered, the experiment's own sentences, and whether store and engine stayed the same.
+    That is whether nothing was answered, the experiment's own sentences, what became of the prompt tokens, and whether
+    store and engine stayed the same.
     """
-    sentences = experiment.verdicts(summary)
+    sentences = [*experiment.verdicts(summary), *fates_in_words(summary.get("token_fates") or {})]
     quality = (summary.get("quality") or {}).values()
     if quality and not any(found["questions"] for found in quality):
         sentences = ["No question was answered, so there are no latencies, hops or cache hits to report.", *sentences]

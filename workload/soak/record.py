@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from workload.analysis.token_fates import TokenFates, token_fates
+from workload.fleet.account import FATES
 from workload.record.journal import opened, refuse_foreign_tables
 from workload.statistics.percentiles import quantile
 
@@ -69,11 +71,18 @@ class SoakRecord:
             connection.row_factory = sqlite3.Row
             yield from connection.execute(query, parameters)
 
-    def table(self, name: str, columns: str, order: str) -> list[dict[str, Any]] | None:
-        """Return a whole small table; None if the journal has no table of that name."""
+    def table(self, name: str, columns: str, order: str, group: str = "") -> list[dict[str, Any]] | None:
+        """Return a whole small table, or its sums by groups; None if the journal has no table of that name."""
         if next(self.rows("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (name,)), None) is None:
             return None
-        return [dict(row) for row in self.rows(f"SELECT {columns} FROM {name} ORDER BY {order}")]  # noqa: S608
+        by = f" GROUP BY {group}" if group else ""
+        return [dict(row) for row in self.rows(f"SELECT {columns} FROM {name}{by} ORDER BY {order}")]  # noqa: S608
+
+    def token_fates(self) -> TokenFates | None:
+        """Return the fates of the prompt tokens of all calls; None if the journal has none."""
+        sums = ", ".join(f"sum({name}) AS {name}" for name in (*FATES, "bound", "in_fleet", "on_engine"))
+        groups = self.table("token_fate", f"count(*) AS calls, {sums}", "1", group="bound IS NULL")
+        return token_fates({"fates": group} for group in groups or ())
 
     def paused_share(self) -> float | None:
         """Return the share of the samples, one every two seconds, in which the run was paused; None without samples."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.ticker import PercentFormatter
 
+from workload.analysis.token_fates import fates_in_words
 from workload.analysis.wording import given, number, percent
 from workload.charts.canvas import DARK, GREY, legend, name, save, sheet
 from workload.panels.colours import COLOURS
@@ -19,6 +20,7 @@ from workload.report.page import QUALITY, RANDOM_WEIGHTS, REPORT, Section, in_wo
 from workload.soak.summary import EVERYTHING, MIB, TRENDS, summarise, verdicts
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from matplotlib.axes import Axes
@@ -55,17 +57,23 @@ def report(bundle: Bundle, record: SoakRecord, facts: dict[str, Any], footer: st
         title=TITLE,
         origin=f"soak, run {bundle.run_id}",
         marks=[RANDOM_WEIGHTS] if "RANDOM WEIGHTS" in footer else (),
-        verdicts=verdicts(summary),
+        verdicts=_sentences(summary),
         figures=[{"name": path.name, "data": base64.b64encode(path.read_bytes()).decode()} for path in files],
         columns=COLUMNS,
         rows=[_row(row) for row in summary["segments"]],
         accounting=[{name: in_words(value) for name, value in summary["accounting"].items()}],
         quality=[{title: number(summary["quality"][name]) for name, title in QUALITY.items()}],
+        misses=(),
         promql={},
         manifest=json.dumps(json.loads((bundle.folder / "manifest.json").read_text()), indent=2),
     )
     bundle.write_text(REPORT, render(TITLE, [section]))
     return FinishedSoak(bundle.run_id, summary, files, bundle.folder, facts["exit_code"])
+
+
+def _sentences(summary: Mapping[str, Any]) -> list[str]:
+    fates = summary.get("token_fates")
+    return [*verdicts(summary), *(fates_in_words({"soak": fates}) if fates else ())]
 
 
 def _row(segment: dict[str, Any]) -> tuple[str, ...]:
@@ -86,7 +94,7 @@ def _row(segment: dict[str, Any]) -> tuple[str, ...]:
 def show(console: Console, finished: FinishedSoak) -> None:
     """Print the verdicts and the report's path."""
     say(console, f"soak, run {finished.run_id}", "bold")
-    for sentence in verdicts(finished.summary):
+    for sentence in _sentences(finished.summary):
         say(console, f"- {sentence}")
     say(console, f"Report: {finished.bundle / REPORT}", wraps=False)
     if finished.summary["status"] != "finished":

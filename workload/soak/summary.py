@@ -54,6 +54,7 @@ def summarise(record: SoakRecord) -> dict[str, Any]:
         "accounting": accounting,
         "attempts": _attempts(record),
         "quality": record.quality(),
+        "token_fates": record.token_fates(),
         **{name: value for name, value in record.summary(EVERYTHING).items() if name not in accounting},
         "trends": {
             name: asdict(found) if found else None for name, found in _trends(record, samples or [], start, end).items()

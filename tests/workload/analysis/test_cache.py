@@ -9,6 +9,7 @@ import pytest
 
 from tests.stubs.run import call, measured, run_of
 from workload.analysis.cache import hit_rates
+from workload.fleet.account import FATES
 
 ARM = "prefix-on"
 
@@ -77,6 +78,22 @@ def test_each_difference_is_listed_with_its_cause(other: int, parts: dict[str, A
     assert found["calls_equal_to_bound"] == 1
     (difference,) = found["differences"]
     assert (difference["node"], difference["cause"]) == ("generate", cause)
+
+
+@pytest.mark.parametrize(
+    ("fates", "cause"),
+    [
+        ({"evicted": 32}, "tokens had been evicted"),
+        ({"elsewhere": 32, "evicted": 16}, "tokens were on another engine"),
+        ({"unknown": 32}, "unknown: no KV cache events say whether its blocks were evicted"),
+        ({}, "unknown: no KV cache events say whether its blocks were evicted"),
+    ],
+)
+def test_a_cause_needs_evidence(fates: dict[str, int], cause: str) -> None:
+    """A miss on another replica was once called an eviction, by arithmetic alone; nothing had been evicted."""
+    row = {**dict.fromkeys(FATES, 0), "hit": 32, "tail": 4, "cold": 100, **fates}
+    found = hit_rates(run_of([measured(hits=0, queries=0)], [call(1, cached_tokens=32, fates=row)]), ARM)
+    assert [difference["cause"] for difference in found["differences"]] == [cause]
 
 
 CUT = {"outcome": "failed", "prompt_tokens": None, "cached_tokens": None, "reusable_tokens": None}

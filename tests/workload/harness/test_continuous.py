@@ -62,7 +62,7 @@ class Bench:
     def _start(self, _: object) -> Iterator[Any]:
         self.starts += 1
         with open_client(self.stub.url, 5.0) as client:
-            yield SimpleNamespace(endpoint=self.stub.url, facts=read_facts(client), key=None)
+            yield SimpleNamespace(endpoint=self.stub.url, facts=read_facts(client), argv=None, key=None)
 
     async def _sleep(self, seconds: float) -> None:
         self.pauses.append(seconds)

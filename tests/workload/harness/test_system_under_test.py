@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from collections import Counter
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -11,16 +12,19 @@ import httpx
 import pytest
 
 from tests.stubs.agent import StubEmbedder, StubStore
+from tests.stubs.kv_publisher import PublishingVllm, StubPublisher
 from tests.stubs.vllm import StubVllm, Turn
 from workload.engine.endpoint import open_client
 from workload.engine.facts import read_facts
 from workload.harness import system_under_test
 from workload.harness.process_memory import settled_heap
 from workload.harness.system_under_test import SystemUnderTest, reachable, serve_agent
+from workload.record.journal import Journal, read
 from workload.settings import load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 @pytest.fixture
@@ -30,19 +34,29 @@ def stub() -> Iterator[StubVllm]:
         yield server
 
 
-def under_test(stub: StubVllm) -> Any:
+def under_test(stub: StubVllm, argv: tuple[str, ...] | None = None, journal: Journal | None = None) -> Any:
     """Return the context in which the agent is served."""
     with open_client(stub.url, 5.0) as client:
         facts = read_facts(client)
-    engine = cast("Any", SimpleNamespace(endpoint=stub.url, facts=facts, key=None))
+    engine = cast("Any", SimpleNamespace(endpoint=stub.url, facts=facts, argv=argv, key=None))
     settings = load_settings({"limit": 1, "max_hops": 1, "k": 5}, {})
-    return serve_agent(engine, settings, cast("Any", StubStore()), StubEmbedder())
+    return serve_agent(engine, settings, cast("Any", StubStore()), StubEmbedder(), journal=journal)
 
 
 def ask(running: SystemUnderTest) -> str | None:
     """Ask one question; return why it failed, None when it did not."""
     question = running.meter.question("0", "bridge")
     return running.run(running.driver.agent.answer("When?", question)).reason
+
+
+def counted_fates(running: SystemUnderTest) -> Counter[str]:
+    """Return the prompt tokens by fate, as the metrics have them."""
+    counted: Counter[str] = Counter()
+    for family in running.registry.collect():
+        for sample in family.samples:
+            if sample.name == "hop2rag_prompt_token_fate_total":
+                counted[sample.labels["fate"]] += int(sample.value)
+    return counted
 
 
 def test_its_metrics_are_served_while_it_lives(stub: StubVllm) -> None:
@@ -70,6 +84,37 @@ def test_each_engine_has_instruments_of_its_own(stub: StubVllm) -> None:
         text = httpx.get(f"http://{running.address}/metrics").text
     assert 'hop2rag_questions_total{outcome="ok",termination="enough"} 0.0' in text
     assert 'hop2rag_node_duration_seconds_count{node="decide"} 0.0' in text
+
+
+def test_every_prompt_token_is_counted_with_its_fate(tmp_path: Path) -> None:
+    """The counters say why each prompt token was computed, and the journal says it of each call."""
+    with (
+        StubPublisher() as publisher,
+        PublishingVllm(publisher) as stub,
+        Journal(tmp_path / "journal.sqlite", {}) as journal,
+    ):
+        with under_test(stub, stub.argv, journal) as running:
+            assert ask(running) is None
+        fates, hits = counted_fates(running), stub.counts["hits"]
+    assert sum(fates.values()) == stub.counts["prompt"]
+    assert (fates["hit"], fates["unknown"]) == (hits, 0)
+    assert fates["cold"] > 0
+    assert {body["vllm_xargs"]["kv_cache_report_mode"] for body in stub.requests} == {"full"}
+    rows = read(tmp_path / "journal.sqlite", "token_fate")
+    assert len({body["session_id"] for body in stub.requests}) == len(stub.requests) == len(rows)
+    assert {fate: sum(row[fate] for row in rows) for fate in fates} == fates
+    assert all(row["bound"] == row["in_fleet"] == row["on_engine"] == row["hit"] for row in rows)
+
+
+def test_an_engine_without_events_gets_requests_as_before(stub: StubVllm) -> None:
+    """The fields are for engines that know them; the fate of what is no hit is then unknown, and said to be."""
+    with under_test(stub) as running:
+        assert ask(running) is None
+    assert not any({"session_id", "vllm_xargs"} & set(body) for body in stub.requests)
+    counted = counted_fates(running)
+    assert counted["hit"] == stub.counts["hits"]
+    assert counted["unknown"] > 0
+    assert counted["cold"] == 0
 
 
 def test_no_proxy_stands_between(stub: StubVllm, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,57 @@
+"""The flags with which an engine of ours publishes its KV cache events."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from workload.engine.attach import LOOPBACK
+from workload.engine.kv_events import FLAG, compared_flags, events_config, events_flags, has_sessions
+from workload.engine.profile import SERVER_MODULE
+from workload.fleet.event_source import EventSource, source_of
+from workload.fleet.events import EngineId
+
+
+@pytest.mark.parametrize(("port", "events", "replay"), [(8000, 18_000, 28_000), (50_000, 40_000, 30_000)])
+def test_an_engine_publishes_on_the_loopback_only(port: int, events: int, replay: int) -> None:
+    """An engine binds an address with `::` and connects to any other; `*` would show every prompt to the network."""
+    flag, config = events_flags("0.32.0", port)
+    assert flag == FLAG
+    assert json.loads(config)["endpoint"] == f"tcp://[::ffff:127.0.0.1]:{events}"
+    engine = EngineId(f"http://127.0.0.1:{port}")
+    argv = ("python", "-m", SERVER_MODULE, "--port", str(port), flag, config)
+    assert "127.0.0.1" in LOOPBACK
+    assert source_of(engine, events_config(argv)) == EventSource(
+        engine, f"tcp://127.0.0.1:{events}", f"tcp://127.0.0.1:{replay}"
+    )
+
+
+@pytest.mark.parametrize("version", ["0.29.1", "0.22.1", "0.8.5"])
+def test_a_release_without_sessions_publishes_nothing(version: str) -> None:
+    """Before 0.30 only token ids connect an event to a call, and the engine would pay for little."""
+    assert events_flags(version, 8000) == ()
+    assert not has_sessions(version)
+
+
+@pytest.mark.parametrize("version", [None, "dev", ""])
+def test_an_unknown_release_has_no_sessions(version: str | None) -> None:
+    """A request field that a server does not know may be refused."""
+    assert not has_sessions(version)
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [None, (), ("python", "-m", SERVER_MODULE), ("python", "-m", SERVER_MODULE, FLAG, "{"), ("nginx", FLAG, "{}")],
+)
+def test_what_a_command_line_does_not_show_is_off(argv: tuple[str, ...] | None) -> None:
+    """The command line of a server on another host is not visible."""
+    assert events_config(argv) == {}
+
+
+def test_an_engine_without_events_runs_the_same_arm() -> None:
+    """One that an earlier release of ours started, or that requires a key, is reused; its tokens' fates are unknown."""
+    argv = ("python", "-m", SERVER_MODULE, "--port", "8000", "--enable-prefix-caching")
+    assert compared_flags((*argv, *events_flags("0.32.0", 8000))) == compared_flags(argv)
+    assert compared_flags(argv) != compared_flags(argv[:-1])
+    assert compared_flags(("nginx",)) is None

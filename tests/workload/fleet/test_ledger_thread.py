@@ -1,0 +1,102 @@
+"""The ledger of running calls, with a publisher that speaks as vLLM's does."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.stubs.kv_publisher import StubPublisher
+from workload.engine.facts import facts_from
+from workload.engine.kv_events import FLAG
+from workload.engine.profile import SERVER_MODULE
+from workload.fleet.account import Account, Entry
+from workload.fleet.engine_ledger import ledger_of
+from workload.fleet.event_source import EventSource
+from workload.fleet.events import EngineId
+from workload.fleet.ledger_thread import LedgerThread
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+E0 = EngineId("e0")
+STORED = {"type": "BlockStored", "block_hashes": [1, 2], "parent_block_hash": None, "token_ids": [1, 2, 3, 4]}
+STORED |= {"block_size": 2, "session_id": "a"}
+CONFIG = '{"enable_kv_cache_events": true, "publisher": "zmq", "endpoint": "tcp://*:5557"}'
+
+
+def account(session: str, on_close: Callable[[Entry], object]) -> Account:
+    """Return the account of a call that has just ended."""
+    now = time.time()
+    return Account(
+        session=session,
+        server=None,
+        prompt=[1, 2, 3, 4, 5],
+        cached_tokens=0,
+        started=now - 1,
+        ended=now,
+        on_close=on_close,
+    )
+
+
+def test_closes_accounts_from_the_events_that_it_reads() -> None:
+    """The caller sends a call, ends it, and is told its fates later, in a thread."""
+    closed: list[Entry] = []
+    with StubPublisher() as publisher:
+        source = EventSource(E0, publisher.endpoint, publisher.replay_endpoint)
+        with LedgerThread({E0: 2}, [source]) as ledger:
+            assert ledger.has_events
+            ledger.send("a", time.time())
+            publisher.publish(STORED, at=time.time())
+            ledger.end(account("a", closed.append))
+            ledger.send("b", time.time())
+            ledger.drop("b")
+    assert [(entry.engine, dict(entry.fates)) for entry in closed] == [(E0, {"cold": 4, "tail": 1})]
+
+
+def test_closes_accounts_of_a_silent_engine_as_unknown() -> None:
+    """Nothing is subscribed to, and nothing is guessed."""
+    closed: list[Entry] = []
+    with LedgerThread({E0: 2}, []) as ledger:
+        assert not ledger.has_events
+        ledger.end(account("a", closed.append))
+    assert [dict(entry.fates) for entry in closed] == [{"unknown": 4, "tail": 1}]
+
+
+def test_closes_accounts_while_it_runs() -> None:
+    """A soak of hours must not keep every call until its end."""
+    closed: list[Entry] = []
+    clock = [1000.0]
+    with LedgerThread({E0: 2}, [], wall=lambda: clock[0]) as ledger:
+        ledger.end(replace(account("a", closed.append), started=1.0, ended=2.0))
+        deadline = time.monotonic() + 20
+        while not closed and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert len(closed) == 1
+
+
+@pytest.mark.parametrize(
+    ("version", "labels", "flags", "has_ledger", "has_events"),
+    [
+        ("0.32.0", {}, (FLAG, CONFIG), True, True),
+        ("0.32.0", {}, (), True, False),
+        ("0.29.0", {}, (FLAG, CONFIG), True, False),
+        ("0.32.0", {}, (FLAG, CONFIG, "--data-parallel-size", "2"), True, False),
+        ("0.32.0", {"enable_prefix_caching": "False"}, (FLAG, CONFIG), False, False),
+        ("0.32.0", {"block_size": "None"}, (FLAG, CONFIG), False, False),
+    ],
+)
+def test_follows_an_engine_that_shows_where_it_publishes(
+    version: str, labels: dict[str, str], flags: tuple[str, ...], has_ledger: bool, has_events: bool
+) -> None:
+    """An engine without a prefix cache has no hits to explain; one whose ranks are not all visible is silent."""
+    told = {"block_size": "16", "enable_prefix_caching": "True", **labels}
+    facts = facts_from(version, {"id": "m"}, told)
+    argv = ("python", "-m", SERVER_MODULE, *flags)
+    engine: Any = SimpleNamespace(endpoint="http://127.0.0.1:8000", facts=facts, argv=argv)
+    found = ledger_of(engine)
+    assert (found is not None) is has_ledger
+    assert (found is not None and found.has_events) is has_events
