@@ -33,14 +33,24 @@ def draw(drawing: Drawing[AbSummary]) -> list[Path]:
     summary = drawing.summary
     ranked = summary["ranked"]
     height = 0.7 + INCHES_A_ROW * len(ranked)
-    canvas, panels = sheet(title_of(summary), drawing.footer, [height] * len(PANELS), share_x=False)
-    for axes, (quantity, text) in zip(panels, PANELS, strict=True):
+    drawn = [panel for panel in PANELS if not _is_unchanged(summary, panel[0])] or list(PANELS)
+    same = [f"the same in every arm: {text}" for quantity, text in PANELS if (quantity, text) not in drawn]
+    footer = "\n".join((*same, drawing.footer))
+    canvas, panels = sheet(title_of(summary), footer, [height] * len(drawn), share_x=False)
+    for axes, (quantity, text) in zip(panels, drawn, strict=True):
         _draw_panel(axes, summary, quantity)
         n = max(summary["compared"][arm][quantity]["n"] for arm in ranked)
         has_cross = any(_predicted(summary, arm, quantity) is not None for arm in ranked)
         cross = " (cross: predicted)" if has_cross else ""
         name(axes, f"{text}{cross}: median paired change, 95 % interval, n={n}")
+    panels[-1].set_xlabel(f"change against {summary['first']}, with the same questions")
     return [save(canvas, drawing.folder / f"{drawing.experiment}.png")]
+
+
+def _is_unchanged(summary: AbSummary, quantity: Quantity) -> bool:
+    """Return whether no arm changes a quantity at all: a sentence says that better than a panel."""
+    rows = [summary["compared"][arm][quantity] for arm in summary["ranked"]]
+    return all(row["change"] == 0 and not any(row["change_ci"] or ()) for row in rows)
 
 
 def title_of(summary: AbSummary) -> str:

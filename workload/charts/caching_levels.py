@@ -8,7 +8,7 @@ from matplotlib.ticker import PercentFormatter
 
 from workload.analysis.levels import load_of
 from workload.analysis.rate import note
-from workload.analysis.wording import percent
+from workload.analysis.wording import number, percent
 from workload.charts.canvas import DARK, name, save, sheet
 from workload.charts.concurrency import CONCURRENCY, level_axis
 from workload.charts.marks import Mark, draw_marks
@@ -30,7 +30,7 @@ def draw_levels(drawing: Drawing[VllmMetricsSummary]) -> Path:
     levels: Levels = drawing.summary["levels"]
     off, on = drawing.arms
     at = {point: int(load_of(point)[1]) for point in levels}
-    canvas, panels = sheet(_title(levels, on), f"{drawing.footer}\nestimator: {CLOSED}", (2.4, 2.4, 2.4, 2.4))
+    canvas, panels = sheet(_title(drawing), f"{drawing.footer}\nestimator: {CLOSED}", (2.4, 2.4, 2.4, 2.4))
     hits = {point: level["hit_rate"][on] for point, level in levels.items()}
     bounds = [(at[point], found["bound"]["hit_rate"]) for point, found in hits.items()]
     measured = [(at[point], found["responses"]["hit_rate"]) for point, found in hits.items()]
@@ -55,7 +55,22 @@ def draw_levels(drawing: Drawing[VllmMetricsSummary]) -> Path:
     return save(canvas, drawing.folder / "caching_by_concurrency.png")
 
 
-def _title(levels: Levels, on: str) -> str:
+def _title(drawing: Drawing[VllmMetricsSummary]) -> str:
+    """Return the greatest change of a question's time that chance does not explain, with its caveat; else the hits."""
+    levels: Levels = drawing.summary["levels"]
+    off, on = drawing.arms
+    clear = {
+        point: row["change"] or 0.0
+        for point, level in levels.items()
+        if (ci := (row := level["compared"]["end_to_end_seconds"])["change_ci"]) and ci[0] * ci[1] > 0
+    }
+    if clear:
+        point = max(clear, key=lambda found: abs(clear[found]))
+        before, after = (number(levels[point]["throughput"][arm]["per_second"]) for arm in (off, on))
+        caveat = "; one start per arm, so drift may explain it" if drawing.summary["order"] == "AB" else ""
+        change = f"{percent(abs(clear[point]))} {'more' if clear[point] > 0 else 'less'} time"
+        at = f"{int(load_of(point)[1])} at a time ({before} to {after} answers / s)"
+        return f"With caching, a question takes {change} with {at}{caveat}"
     rates = [level["hit_rate"][on]["responses"]["hit_rate"] for level in levels.values()]
     known = [rate for rate in rates if rate is not None]
     if not known:

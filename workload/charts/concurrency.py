@@ -10,7 +10,7 @@ from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter, NullLoca
 
 from workload.analysis.rate import note
 from workload.analysis.wording import number, percent
-from workload.charts.canvas import name, save, sheet
+from workload.charts.canvas import GREY, legend, name, save, sheet
 from workload.charts.marks import Mark, draw_marks
 from workload.panels.colours import COLOURS
 from workload.panels.concurrency import ALL
@@ -62,10 +62,26 @@ def draw_throughput(drawing: Drawing[ConcurrencySummary]) -> Path:
     draw_marks(upper, _arms(drawing, rows, _throughput))
     draw_marks(lower, _arms(drawing, rows, _efficiency))
     lower.yaxis.set_major_formatter(PercentFormatter(1.0))
-    name(upper, "Answers per second; bars: 95 %; dash: whole run; dashed: fitted law; dotted: ideal", y="questions / s")
+    for line, text in (("--", _law(drawing, rows)), ((0, (1, 3)), "ideal: N x one at a time")):
+        upper.plot([], [], color=GREY, linewidth=1, linestyle=line, label=text)
+    upper.plot([], [], "_", color=GREY, markersize=9, label="mean of the whole run, with its ends")
+    legend(upper)
+    name(upper, "Answers per second; bars: 95 %", y="questions / s")
     name(lower, "Efficiency: throughput / (N x throughput of one at a time)", x=CONCURRENCY, y="efficiency")
     level_axis(lower, map(_at, rows))
     return save(canvas, drawing.folder / "throughput_vs_concurrency.png")
+
+
+def _law(drawing: Drawing[ConcurrencySummary], rows: Sequence[LevelRow]) -> str:
+    """Return the legend of the fitted law, which says where a law disagrees with the best level."""
+    words = []
+    for arm in drawing.arms:
+        law = drawing.summary["scaling"][arm]["usl"]
+        mine = [row for row in rows if row["arm"] == arm]
+        if law and (peak := law["peak"]) and mine:
+            best = _at(max(mine, key=lambda row: row["throughput"]["per_second"] or 0.0))
+            words.append(f"N={peak:.0f} ({arm}" + (f", measured {best})" if peak < best else ")"))
+    return "fitted law (USL)" + (f", peak at {', '.join(words)}" if words else "")
 
 
 def draw_latency(drawing: Drawing[ConcurrencySummary]) -> Path:
@@ -108,7 +124,6 @@ def draw_memory(drawing: Drawing[ConcurrencySummary]) -> Path:
     is_gpu = any(row["engine"]["device_bytes_peak"] for row in rows)
     peaks = [row["engine"]["kv_usage_peak"] for row in rows if row["engine"]["kv_usage_peak"] is not None]
     title = f"The KV pool is at most {percent(max(peaks))} full" if peaks else "What is in the engine?"
-    canvas, panels = sheet(title, drawing.footer, (2.0, 2.0, 2.0, 2.0, 1.7))
     memory = "Device memory, peak (every 10 ms)" if is_gpu else "NO GPU: resident memory of the engine's processes"
     quantities: tuple[tuple[str, str, Callable[[EngineExtremes], float | None], int], ...] = (
         ("KV pool in use, peak (scraped every 100 ms)", "MiB", lambda engine: engine["kv_bytes_peak"], MIB),
@@ -117,14 +132,21 @@ def draw_memory(drawing: Drawing[ConcurrencySummary]) -> Path:
         ("Calls in the engine's queue, peak", "calls", lambda engine: engine["waiting_peak"], 1),
         ("Preemptions in the window", "count", lambda engine: engine["preemptions"], 1),
     )
-    for axes, (text, label, value, unit) in zip(panels, quantities, strict=True):
-        draw_marks(axes, _arms(drawing, rows, partial(_peak, value=value, unit=unit)))
+    drawn = [
+        (text, label, _arms(drawing, rows, partial(_peak, value=value, unit=unit)))
+        for text, label, value, unit in quantities
+    ]
+    moving = [panel for panel in drawn if not _is_zero(panel[2])] or drawn
+    zero = [f"0 at every level: {panel[0]}" for panel in drawn if panel not in moving]
+    canvas, panels = sheet(title, "\n".join((*zero, drawing.footer)), [2.0] * len(moving))
+    for axes, (text, label, marks) in zip(panels, moving, strict=True):
+        draw_marks(axes, marks)
         name(axes, text, y=label)
-    panels[4].set_xlabel(CONCURRENCY)
-    for axes in panels[2:]:
-        axes.set_ylim(top=max(axes.get_ylim()[1], 1.2))
-        axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
-    level_axis(panels[4], map(_at, rows))
+        if not label.endswith("iB"):
+            axes.set_ylim(top=max(axes.get_ylim()[1], 1.2))
+            axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
+    panels[-1].set_xlabel(CONCURRENCY)
+    level_axis(panels[-1], map(_at, rows))
     return save(canvas, drawing.folder / "memory_vs_concurrency.png")
 
 
@@ -133,6 +155,11 @@ def _arms(
 ) -> list[tuple[str, list[Mark]]]:
     """Return the marks of each arm, without the levels that have none."""
     return [(arm, [one for row in rows if row["arm"] == arm and (one := mark(row))]) for arm in drawing.arms]
+
+
+def _is_zero(arms: Sequence[tuple[str, Sequence[Mark]]]) -> bool:
+    """Return whether all values are known and 0: a sentence says that better than a panel."""
+    return all(marks and not any(mark.y for mark in marks) for _, marks in arms)
 
 
 def _at(row: LevelRow) -> int:

@@ -108,8 +108,9 @@ def _percentile(axes: Axes, row: Percentile) -> None:
         axes.plot(row["ci"], [row["p"]] * 2, color=DARK, linewidth=1.2)
     axes.plot(value, row["p"], "D", color=DARK, markerfacecolor=fill, markersize=6)
     note = f"P{100 * row['p']:.0f} {number(value)} s" + ("" if row["ci"] else f" (n={row['n']}, no CI)")
-    offset, side = ((-8, 4), "right") if row["p"] > 0.5 else ((8, -12), "left")
-    axes.annotate(note, (value, row["p"]), offset, textcoords="offset points", ha=side, fontsize=8)
+    # A distribution lies above and left of its percentiles.
+    paper = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1}
+    axes.annotate(note, (value, row["p"]), (8, -12), textcoords="offset points", fontsize=8, bbox=paper)
 
 
 def draw_hops(drawing: Drawing[LatencySummary]) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from workload.charts.canvas import DARK, MARKERS
 from workload.panels.colours import COLOURS
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 HEADROOM = 1.35
+# A text below a mark that is nearer to the axis, as a share of the axis, would cross it.
+NEAR_AXIS = 0.15
+LINE_POINTS = 11
 
 
 @dataclass(frozen=True)
@@ -29,13 +32,12 @@ class Mark:
 def draw_marks(axes: Axes, arms: Sequence[tuple[str, Sequence[Mark]]]) -> None:
     """Draw the marks of each arm with its name at the last one.
 
-    Of two at one place the higher is noted above it; the other, if its note is another, below it.
+    Of two at one place the higher is noted above it; the other, if its note is another, below it, or below the first
+    note where the axis is too near.
     """
     placed = [(place, mark) for place, (_, marks) in enumerate(arms) for mark in marks]
-    highest = {
-        x: max((mark.y, -place, mark.note) for place, mark in placed if mark.x == x)
-        for x in {mark.x for _, mark in placed}
-    }
+    tops = [max(mark.y, *(mark.ci or ())) if mark.ci else mark.y for _, mark in placed]
+    top = HEADROOM * max(tops, default=1.0) or 1.0
     for place, (_, marks) in enumerate(arms):
         line = [mark.x for mark in marks], [mark.y for mark in marks]
         axes.plot(*line, color=COLOURS[place], linewidth=1.2, alpha=0.7)
@@ -45,26 +47,39 @@ def draw_marks(axes: Axes, arms: Sequence[tuple[str, Sequence[Mark]]]) -> None:
             axes.plot([mark.x, mark.x], mark.ci, color=colour, linewidth=1.4)
         fill = "white" if mark.note and not mark.ci else colour
         axes.plot(mark.x, mark.y, MARKERS[place], color=colour, markerfacecolor=fill, markersize=6, clip_on=False)
-        is_above = (mark.y, -place, mark.note) == highest[mark.x]
-        if is_above or mark.note != highest[mark.x][2]:
-            _annotate(axes, mark, is_above=is_above)
-    ordered = sorted((marks[-1].y, -place, arm, marks[-1].x) for place, (arm, marks) in enumerate(arms) if marks)
-    beside = 28 if any(mark.note for _, mark in placed) else 9
-    for rank, (y, _, arm, x) in enumerate(ordered):
-        above = "bottom" if rank == len(ordered) - 1 else "top"
-        axes.annotate(
-            arm, (x, y), (beside, 0), textcoords="offset points", va=above, fontsize=9, color=DARK, fontweight="bold"
+    for x in {mark.x for _, mark in placed}:
+        _annotate(
+            axes, [mark for place, mark in sorted(placed, key=lambda each: (-each[1].y, each[0])) if mark.x == x], top
         )
-    tops = [max(mark.y, *(mark.ci or ())) if mark.ci else mark.y for _, mark in placed]
-    axes.set_ylim(0, HEADROOM * max(tops, default=1.0) or 1.0)
+    ordered = sorted((marks[-1].y, -place, arm, marks[-1].x) for place, (arm, marks) in enumerate(arms) if marks)
+    gap = 28 if any(mark.note for _, mark in placed) else 9
+    for rank, (y, _, arm, x) in enumerate(ordered):
+        is_low = y < NEAR_AXIS * top / 2
+        side = "bottom" if is_low or rank == len(ordered) - 1 else "top"
+        offset = (gap, LINE_POINTS * rank * is_low)
+        axes.annotate(
+            arm, (x, y), offset, textcoords="offset points", va=side, fontsize=9, color=DARK, fontweight="bold"
+        )
+    axes.set_ylim(0, top)
     axes.margins(x=0.14)
 
 
-def _annotate(axes: Axes, mark: Mark, *, is_above: bool) -> None:
-    if not mark.note:
-        return
-    edge = mark.y if not mark.ci else max(mark.ci) if is_above else min(mark.ci)
-    offset, align = ((0, 6), "bottom") if is_above else ((0, -7), "top")
-    axes.annotate(
-        mark.note, (mark.x, edge), offset, textcoords="offset points", ha="center", va=align, fontsize=7, color=DARK
-    )
+def _annotate(axes: Axes, marks: Sequence[Mark], top: float) -> None:
+    """Write the notes of the marks at one place, which are ordered from the highest to the lowest."""
+    above, *others = marks
+    notes = [above.note]
+    for mark in others:
+        edge = min(mark.ci or (mark.y,))
+        if mark.note in notes:
+            continue
+        if edge < NEAR_AXIS * top:
+            notes.append(mark.note)
+        else:
+            _write(axes, mark.note, (mark.x, edge), (0, -7), "top")
+    _write(axes, "\n".join(notes), (above.x, max(max(mark.ci or (mark.y,)) for mark in marks)), (0, 6), "bottom")
+
+
+def _write(
+    axes: Axes, note: str, at: tuple[float, float], offset: tuple[int, int], side: Literal["top", "bottom"]
+) -> None:
+    axes.annotate(note, at, offset, textcoords="offset points", ha="center", va=side, fontsize=7, color=DARK)

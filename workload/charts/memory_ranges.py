@@ -10,7 +10,7 @@ from workload.charts.canvas import DARK, GREY, name, save, sheet
 from workload.panels.colours import COLOURS, NODE_COLOURS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from matplotlib.axes import Axes
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 GIB, MIB = 2**30, 2**20
 PHASE_COLOURS = {"retrieval": COLOURS[1], "generation": COLOURS[0], "neither": GREY}
 ROW_INCHES = 0.26
+CONSTANT = 0.01
 
 
 def draw_nodes(summary: MemoryLoad, footer: str, path: Path) -> Path:
@@ -40,12 +41,24 @@ def draw_nodes(summary: MemoryLoad, footer: str, path: Path) -> Path:
     unseen = ", ".join(node for node in met if node not in shown)
     if unseen:
         footer = f"too short for a single sample: {unseen}\n{footer}"
-    canvas, panels = sheet(title, footer, [0.7 + ROW_INCHES * len(shown)] * len(nodes), share_x=False)
-    for axes, (what, found) in zip(panels, nodes.items(), strict=True):
-        rows = {node: found.get(node, {"n": 0}) for node in shown}
+    flat = {what: words for what, found in nodes.items() if (words := _constant(what, found.values(), summary))}
+    drawn = [what for what in nodes if what not in flat] or list(nodes)
+    footer = "\n".join([*(words for what, words in flat.items() if what not in drawn), footer])
+    canvas, panels = sheet(title, footer, [0.7 + ROW_INCHES * len(shown)] * len(drawn), share_x=False)
+    for axes, what in zip(panels, drawn, strict=True):
+        rows = {node: nodes[what].get(node, {"n": 0}) for node in shown}
         _ranges(axes, rows, NODE_COLOURS, _unit(what))
         name(axes, f"{_label(what, summary)} while each node ran: extremes, 5-95 %, median", x=_unit(what)[1])
     return save(canvas, path)
+
+
+def _constant(what: str, found: Iterable[Spread], summary: MemoryLoad) -> str:
+    """Return a sentence instead of a panel of equal rows: what differs by less than 1 % between nodes; else ""."""
+    seen = [row for row in found if row["n"]]
+    low, high = min((row["min"] for row in seen), default=0.0), max((row["max"] for row in seen), default=0.0)
+    unit, word = _unit(what)
+    is_equal = len(seen) > 1 and high - low < CONSTANT * high
+    return f"{_label(what, summary)}: {low / unit:.4g} to {high / unit:.4g} {word} in every node" if is_equal else ""
 
 
 def _unit(what: str) -> tuple[float, str]:

@@ -36,7 +36,12 @@ def draw_resources(load: MeasuredLoad, summary: PipelineLoad, footer: str, path:
     retrieval = summary["resources"]["retrieval"]["busy"]["share"]
     title = f"The engine is busy {percent(busy)} of the time, retrieval {percent(retrieval)}"
     rows = _shares(load, summary)
-    heights = (0.7 + ROW_INCHES * len(rows), 1.5, 0.9 + ROW_INCHES * len(summary["prefetch"]["sources"]))
+    useless = [source for source, row in summary["prefetch"]["sources"].items() if not row["ceiling_seconds"]]
+    drafts = len(summary["prefetch"]["sources"])
+    if 0 < len(useless) < drafts:
+        footer = f"drafts that can save no time: {', '.join(useless)}\n{footer}"
+        drafts -= len(useless)
+    heights = (0.7 + ROW_INCHES * len(rows), 1.5, 0.9 + ROW_INCHES * drafts)
     canvas, (shares, activities, prefetch) = sheet(title, footer, heights, share_x=False)
     _draw_shares(shares, rows, summary)
     _draw_activities(activities, summary)
@@ -122,9 +127,10 @@ def _draw_activities(axes: Axes, summary: PipelineLoad) -> None:
 
 
 def draw_prefetch(axes: Axes, summary: PipelineLoad) -> None:
-    """Draw for each source of drafts its ceiling, and the bound with its interval where P was measured."""
+    """Draw the ceiling of each source of drafts that can save time, and the bound where P was measured."""
     prefetch = summary["prefetch"]
-    sources = prefetch["sources"]
+    found = prefetch["sources"]
+    sources = {source: row for source, row in found.items() if row["ceiling_seconds"]} or found
     for place, row in enumerate(sources.values()):
         axes.plot(row["ceiling_seconds"], place, "o", color=GREY, markerfacecolor="white", markersize=6)
         note = f"P {str(row['accuracy']).partition(':')[0]}"

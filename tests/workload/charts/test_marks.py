@@ -18,3 +18,14 @@ def test_a_note_that_arms_share_is_written_once() -> None:
     assert Counter(text.get_text() for text in axes.texts) == Counter(("n=8, no CI", "n=129", "n=125", "low", "high"))
     below = next(text for text in axes.texts if text.get_text() == "n=129")
     assert below.get_va() == "top"
+
+
+def test_what_is_near_the_axis_is_written_above_it() -> None:
+    """The note of a low mark lay on the axis' own numbers, and the name of an arm without a queue crossed the axis."""
+    axes = Figure().subplots()
+    low = [Mark(1, 0.0, None, "n=44"), Mark(64, 0.0, None, "n=165")]
+    high = [Mark(1, 0.1, None, "n=43"), Mark(64, 45.0, None, "n=173")]
+    draw_marks(axes, [("low", low), ("high", high)])
+    texts = {text.get_text(): text for text in axes.texts}
+    assert set(texts) == {"n=43\nn=44", "n=173\nn=165", "low", "high"}
+    assert {text.get_va() for text in texts.values()} == {"bottom"}
