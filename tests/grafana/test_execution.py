@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.grafana.conftest import RECORDED
-from tests.grafana.execution import failures, of_panel
+from tests.grafana.execution import Shown, ask, failures, of_panel
 from tests.grafana.expansion import expand
 from tests.grafana.lint import panels, selectors
 from tests.grafana.reference import END, RUN, START
@@ -22,7 +22,6 @@ from workload.promql.vllm_metrics import KV_USAGE, RUNNING, WAITING
 from workload.services.prometheus import NoDataError
 
 if TYPE_CHECKING:
-    from tests.grafana.execution import Shown
     from workload.demo.recording import Recording
     from workload.promql.query import Query
     from workload.services.prometheus import PrometheusClient
@@ -40,6 +39,9 @@ IN_A_FIGURE = [
     (WAITING, "waiting_peak"),
     (DEVICE_MEMORY, "device_bytes_peak"),
 ]
+H200 = [each for each in RECORDED if each.folder.name == "h200"]
+# The panels of a run without data, and their words for it: no alert fired, and a recording would not contain it.
+EMPTY = {"Alerts that fired": "none"}
 # Series that no figure read are left out of a recording, and an alert or an error of the driver is not in every run. Of
 # hits and queries the recordings have the ratio, which the panel reads without them. They are older than the ledger of
 # prompt tokens.
@@ -107,7 +109,25 @@ def test_a_recorded_run_fills_every_panel(
                 assert panel["fieldConfig"]["defaults"]["noValue"] in {"no GPU data", "no errors"}, panel["title"]
 
 
-@pytest.mark.parametrize("recorded_run", [each for each in RECORDED if each.folder.name == "h200"], indirect=True)
+@pytest.mark.parametrize(
+    ("recorded_run", "run"), [(each, run) for each in H200 for run in each.runs], indirect=["recorded_run"]
+)
+def test_each_run_fills_the_dashboard_of_its_experiment(
+    run: str, dashboards: dict[str, dict[str, Any]], recorded_run: tuple[PrometheusClient, Shown, Recording]
+) -> None:
+    """Together the runs fill every panel, but people look at one run, and the first panel of three was empty."""
+    client, shown, _ = recorded_run
+    (scraped,) = client.query_range(f'count(up{{run="{run}"}})', shown.start, shown.end, 1.0)
+    of_run = Shown(float(scraped.times[0]), float(scraped.times[-1]))
+    empty = {
+        panel["title"]: panel["fieldConfig"]["defaults"]["noValue"]
+        for panel in panels(dashboards[run.split("-", 2)[2]])
+        if not any(has_data(at_any_time(target), run, client, of_run) for target in panel["targets"])
+    }
+    assert empty == EMPTY
+
+
+@pytest.mark.parametrize("recorded_run", H200, indirect=True)
 @pytest.mark.parametrize(("query", "metric"), PEAKS, ids=lambda value: getattr(value, "name", ""))
 def test_a_panel_has_the_peak_of_the_samples_at_every_step(
     query: Query, metric: str, recorded_run: tuple[PrometheusClient, Shown, Recording]
@@ -122,7 +142,7 @@ def test_a_panel_has_the_peak_of_the_samples_at_every_step(
         assert max(np.nanmax(series.values) for series in found) == truth
 
 
-@pytest.mark.parametrize("recorded_run", [each for each in RECORDED if each.folder.name == "h200"], indirect=True)
+@pytest.mark.parametrize("recorded_run", H200, indirect=True)
 @pytest.mark.parametrize(("query", "fact"), IN_A_FIGURE, ids=lambda value: getattr(value, "name", ""))
 def test_a_panel_and_a_figure_have_the_same_peak(
     query: Query, fact: str, recorded_run: tuple[PrometheusClient, Shown, Recording]
@@ -154,6 +174,15 @@ def test_each_line_has_the_windows_of_its_own_job(dashboards: dict[str, dict[str
 def at_any_time(target: dict[str, Any]) -> dict[str, Any]:
     """Return a target of the present asked over all that is shown: at the end of a recording nothing answers."""
     return {**target, "instant": target.get("instant", False) and "$__range" in target["expr"]}
+
+
+def has_data(target: dict[str, Any], run: str, client: PrometheusClient, shown: Shown) -> bool:
+    """Return whether a target finds a number with a run chosen."""
+    try:
+        found = ask({**target, "expr": target["expr"].replace("$run", run)}, client, shown)
+    except NoDataError:
+        return False
+    return not all(np.isnan(values).all() for _, values in found)
 
 
 def names(expression: str) -> set[str]:
