@@ -9,7 +9,7 @@ PARALLEL = -n $(PROCESSES) --dist loadfile
 # The processes of the tests load the same modules: they are compiled once, whatever the shell says.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: quickstart test test-engine faults audit lint up down clean lock hashes pin-digests
+.PHONY: quickstart test test-engine faults audit pictures lint up down clean lock hashes pin-digests
 
 quickstart: $(VENV)/installed
 	$(BIN)/hop2rag engine install
@@ -34,6 +34,13 @@ audit: $(VENV)/bin/python
 	$(VENV)/audit/bin/python -m pip install --quiet pip-audit==2.10.1
 	for lock in */*.lock workload/engine/requirements.lock; do \
 	  echo "$$lock"; $(VENV)/audit/bin/pip-audit --strict --no-deps --disable-pip --progress-spinner off -r "$$lock" || exit 1; done
+
+# Draws the README's figures again from the recording of an H200.
+PICTURES := $(VENV)/pictures
+pictures: $(VENV)/installed
+	$(BIN)/hop2rag demo --recording tests/fixtures/reference-run/h200 --results $(PICTURES) --once
+	cp $(PICTURES)/*-vllm-metrics/hop2rag/vllm_metrics/cache_metrics.png docs/images
+	cp $(PICTURES)/*-gpu-memory/hop2rag/gpu_memory/memory_timeline.png docs/images
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

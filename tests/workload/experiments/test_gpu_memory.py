@@ -211,21 +211,6 @@ def test_the_true_refresh_period_of_utilisation_is_reported(tmp_path: Path, monk
     assert "updated every 200 ms" in pictures(data, tmp_path, monkeypatch)["memory_phases.png"]
 
 
-def test_a_quantity_without_a_sample_has_no_panel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All phases of a short run are shorter than the driver's period: the duty cycle was an empty panel from 0 to 1."""
-    load: Any = reported(with_gpu(run_of(one_question(), tmp_path), h200_lines()))
-    titles: list[list[str]] = []
-    monkeypatch.setattr(
-        memory_ranges, "save", lambda sheet, _: titles.append([axes.get_title("left") for axes in sheet.axes])
-    )
-    memory_ranges.draw_phases(load, "", tmp_path / "with.png")
-    for phase in load["phases"].values():
-        phase["gpu 0 utilization"] = {"stretches": 1, "long_enough": 0, "n": 0}
-    memory_ranges.draw_phases(load, "", tmp_path / "without.png")
-    assert [sum("duty cycle" in title for title in each) for each in titles] == [1, 0]
-    assert len(titles[0]) == len(titles[1]) + 1
-
-
 @pytest.mark.parametrize(
     ("gap_ms", "is_reported"), [(5, True), (8, False), (10, False), (12, False), (13, True), (100, True)]
 )
