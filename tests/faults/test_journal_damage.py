@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from exporter.agent.instruments import TOKEN_FATES
 from workload.errors import UsageError
 from workload.record.journal import Journal, read
 from workload.record.schema import TABLES
@@ -51,6 +52,8 @@ async def fill(journal: Journal, number: int, *, is_patient: bool = True) -> Non
         journal.insert("llm_call", {**row, "prompt_tokens": 100 * question, "block_hashes": bytes(range(64))})
         text = {"call": call, "messages": "[]", "reply": f"reply {question}", "prompt_ids": b"", "output_ids": b""}
         journal.insert("call_text", text)
+        fates = dict.fromkeys(TOKEN_FATES, 0) | {"hit": 16 * question, "cold": 84 * question}
+        journal.insert("token_fate", {"call": call, "engine": "e0", **fates, "bound": 16 * question})
         segment = {"id": question, "started_at": 1e9, "first_question": question, "first_call": call}
         journal.insert("segment", {**segment, "dropped": 0, "paused": 0})
         sample = {"at": 1e9, "segment": question, "in_flight": 1, "level": 2, "is_held": 0, "runner_bytes": 2**30}

@@ -23,7 +23,8 @@ STACKED = {panel.title for panel in PANELS if panel.is_stacked}
 WITHOUT_ARMS = {"Visits in progress by node"}
 UIDS = {dashboard.uid for dashboard in DASHBOARDS}
 OWN_TIME = ("timeFrom", "timeShift", "maxDataPoints")
-ELSEWHEN = re.compile(r"\b(offset|topk|bottomk|vector|min_over_time)\b")
+# The least stands for itself; taken from the most it is what a counter gained.
+ELSEWHEN = re.compile(r"\b(offset|topk|bottomk|vector|(?<!\) - )min_over_time)\b")
 OVER_TIME = re.compile(r"\b(?:rate|irate|increase)\((\w[\w:]*)")
 SUM_OF_RATIO = re.compile(r"sum (?:(?:by|without) \([^)]*\) )?\((?:\w+_over_time\()?[\w:]*(?:_ratio|_perc)\b")
 IN_SECONDS = re.compile(r"_seconds_bucket\{(?![^}]*\ble=)|_seconds:p\d+_|_seconds_sum\{[^}]*\}\[[^]]+\]\)\) / ")

@@ -69,7 +69,12 @@ ARM_CACHING = Query("arm_caching", _caching())
 ARM_VERSION = Query(
     "arm_vllm_version", "max by (run, experiment, arm, version) (last_over_time(hop2rag_vllm_info{$scope}[$__range]))"
 )
-ARM_ANSWERED = Query("arm_questions_answered", f"round({_answered()})")
+# A count is a count: increase() extrapolates to the edges of the range, and 8 answers of a short run became 9.
+_OK = 'hop2rag_questions_total{outcome="ok",$scope}[$__range]'
+ARM_ANSWERED = Query(
+    "arm_questions_answered",
+    f"round({BY_ARM} (max_over_time({_OK}) - min_over_time({_OK}) and resets({_OK}) == 0 or increase({_OK})))",
+)
 # Where caching is off there is no share of hits: 0 % would be a cache that missed.
 ARM_HIT_SHARE = Query("arm_hit_share", f"({_HIT_SHARE}) unless on (run, experiment, arm) {ARM_CACHING.expression} == 0")
 ARM_UNCACHED = Query("arm_uncached_tokens_per_question", _uncached())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from itertools import cycle
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -59,14 +60,16 @@ def counted(url: str) -> Counter[str]:
 @pytest.mark.timeout(900)
 @pytest.mark.filterwarnings("ignore::langgraph.warnings.LangGraphDeprecatedSinceV10")
 def test_client_tokens_are_the_engines(engine: SimpleNamespace) -> None:
-    """A stub agrees with us by our own doing; the engine's counters show that no token is lost or doubled."""
+    """A stub agrees with us by our own doing; the engine's counters show that no token is lost or doubled.
+
+    Each shape is run in one of three ways: the stub's suite has every shape in every way.
+    """
     before, reported = counted(engine.url), Counter[str]()
-    for shape in ALL:
-        for way in ("invoke", "threads", "ainvoke"):
-            case = Case(shape, way, engine, engine.served)
-            case.measure()
-            for (kind, *_), count in case.reported().items():
-                reported[kind] += count
+    for shape, way in zip(ALL, cycle(("invoke", "threads", "ainvoke")), strict=False):
+        case = Case(shape, way, engine, engine.served)
+        case.measure()
+        for (kind, *_), count in case.reported().items():
+            reported[kind] += count
     engines = counted(engine.url) - before
     assert {kind: reported[kind] for kind in TOKENS} == dict(engines)
-    assert engines["calls"] > 400
+    assert engines["calls"] > 130
