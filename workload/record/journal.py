@@ -260,6 +260,22 @@ def opened(path: Path, remedy: str) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
+def recover(path: Path) -> None:
+    """Roll back what a process left half written when it was killed while it opened or closed its journal.
+
+    SQLite changes to its log, and back, under a rollback journal, and a read-only connection cannot roll that back.
+    Only for a run of our own: it writes.
+
+    Raises:
+        UsageError: it is not a journal, or it is damaged.
+        StorageError: its disk failed.
+    """
+    if path.with_name(f"{path.name}-journal").exists():
+        with explained(path, "Start a new run."), closing(sqlite3.connect(path)) as connection:
+            limit_costs(connection, path)
+            connection.execute("SELECT name FROM sqlite_master").fetchone()
+
+
 def refuse_foreign_tables(connection: sqlite3.Connection, path: Path) -> None:
     """Refuse a journal by its tables alone, which is cheap; `read_tables` checks all of it.
 
