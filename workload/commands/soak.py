@@ -74,7 +74,8 @@ def soak(
     settings = load_settings(defaults | {"engine_patience": 600.0} | flags)
     if resume:
         settings, plan = resumed(settings, plan, resume)
+    ports = Ports(alertmanager=alertmanager_port, webhook=webhook_port)
     with soak_progress(err) as progress:
-        finished = run_soak(settings, plan, Ports(alertmanager_port, webhook_port), progress, resume)
+        finished = run_soak(settings, plan, ports, progress, resume)
     show(out, finished)
     raise typer.Exit(finished.exit_code)
