@@ -27,7 +27,8 @@ def main(python: str, engine: str, prometheus: str, alertmanager: str) -> int:
     by = Requester(UP, say=console.print)
     launcher = ProcessLauncher(installation, cache_dir() / "logs", console, int(engine), cache=cache_dir(), by=by)
     try:
-        stay_up("prefix-on", launcher, Ports(int(prometheus), int(alertmanager), 9, 9), console)
+        ports = Ports(prometheus=int(prometheus), alertmanager=int(alertmanager), webhook=9, grafana=9)
+        stay_up("prefix-on", launcher, ports, console)
     except Hop2RagError as error:
         console.print(f"Error: {error}", soft_wrap=True, highlight=False, markup=False)
         return error.exit_code

@@ -43,7 +43,10 @@ def up(
     launcher = process_launcher(
         engine_python, model, extra, port=engine_port, cache=cache_dir(), console=out, by=Requester(UP)
     )
-    stay_up(profile, launcher, Ports(prometheus_port, alertmanager_port, webhook_port, grafana_port), out, retention)
+    ports = Ports(
+        prometheus=prometheus_port, alertmanager=alertmanager_port, webhook=webhook_port, grafana=grafana_port
+    )
+    stay_up(profile, launcher, ports, out, retention)
 
 
 def down() -> None:

@@ -34,7 +34,7 @@ POLL_SECONDS = 0.5
 REMEDY = "Wait for its end or stop it, or pick other ports."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Ports:
     """Ports on 127.0.0.1; Alertmanager calls a soak at `webhook`."""
 
