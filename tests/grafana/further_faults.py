@@ -39,7 +39,7 @@ def _rewritten(old: str, new: str, *kinds: str) -> Seed:
     return seed
 
 
-def _of_first(kind: str, change: Callable[[Json], object]) -> Seed:
+def of_first(kind: str, change: Callable[[Json], object]) -> Seed:
     """Return the fault of a change to the first panel of a kind."""
 
     def seed(dashboard: Json) -> bool:
@@ -101,12 +101,12 @@ FURTHER_FAULTS: dict[str, Seed] = {
     "an increase under a unit per second": _per_second_as_increase,
     "the least under a title of the most": _rewritten(r"max_over_time\(", "min_over_time(", "stat", "timeseries"),
     "a share times a hundred": _hundredfold,
-    "a panel with a time of its own": _of_first("timeseries", lambda panel: panel.update(timeFrom="6h")),
-    "too few points for a peak": _of_first("timeseries", lambda panel: panel.update(maxDataPoints=10)),
-    "a line across a gap": _of_first(
+    "a panel with a time of its own": of_first("timeseries", lambda panel: panel.update(timeFrom="6h")),
+    "too few points for a peak": of_first("timeseries", lambda panel: panel.update(maxDataPoints=10)),
+    "a line across a gap": of_first(
         "timeseries", lambda panel: panel["fieldConfig"]["defaults"]["custom"].update(spanNulls=True)
     ),
-    "nothing reads 0": _of_first("stat", lambda panel: panel["fieldConfig"]["defaults"].update(noValue="0")),
+    "nothing reads 0": of_first("stat", lambda panel: panel["fieldConfig"]["defaults"].update(noValue="0")),
     "a link forgets the time": _forgetful_link,
     "a variable that is never asked again": _stale_variable,
 }
@@ -157,7 +157,7 @@ def _other_label(dashboard: Json) -> bool:
 
 
 def _of_first_table(change: Callable[[Json], object]) -> Seed:
-    return _of_first("table", change)
+    return of_first("table", change)
 
 
 def _renamed_alike(panel: Json) -> None:
@@ -198,14 +198,14 @@ JUDGED_FAULTS: dict[str, Seed] = {
     "m5 seconds as milliseconds": _milliseconds,
     "m6 a variable of another label": _other_label,
     "m7 two columns of one name": _of_first_table(_renamed_alike),
-    "m8 a link to a dashboard that is not there": _of_first(
+    "m8 a link to a dashboard that is not there": of_first(
         "stat", lambda panel: panel.update(links=[{"title": "more", "url": "/d/hop2rag-memory"}])
     ),
-    "m9 a description of other metrics": _of_first(
+    "m9 a description of other metrics": of_first(
         "timeseries",
         lambda panel: panel.update(description="As it was. Reads vllm:gone_total. Needs vLLM 0.1 or newer."),
     ),
-    "m10 a scale that cuts": _of_first("timeseries", _defaults(max=0.1)),
+    "m10 a scale that cuts": of_first("timeseries", _defaults(max=0.1)),
     "m11 two queries swapped": _swapped,
     "m12 P95 reads p50": _rewritten(":p95_", ":p50_", "timeseries"),
     "m13 percentiles stacked": _stacked,
@@ -217,5 +217,5 @@ JUDGED_FAULTS: dict[str, Seed] = {
         lambda panel: panel["fieldConfig"]["overrides"][0]["matcher"].update(options="no such column")
     ),
     "m16 a hidden line": _hidden,
-    "m17 a scale of a hundred": _of_first("timeseries", _defaults(max=100)),
+    "m17 a scale of a hundred": of_first("timeseries", _defaults(max=100)),
 }

@@ -6,6 +6,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
+from tests.grafana.further_faults import of_first
 from tests.grafana.lint import panels
 
 if TYPE_CHECKING:
@@ -24,18 +25,6 @@ def _rewritten(pattern: str, new: str) -> Seed:
         found = changed != dashboard
         dashboard.update(changed)
         return bool(found)
-
-    return seed
-
-
-def _on_first(kind: str, change: Callable[[Json], object]) -> Seed:
-    """Return the fault of a change to the first panel of a kind."""
-
-    def seed(dashboard: Json) -> bool:
-        found = next((panel for panel in panels(dashboard) if panel["type"] == kind), None)
-        if found:
-            change(found)
-        return found is not None
 
     return seed
 
@@ -75,10 +64,10 @@ INVENTED_FAULTS: dict[str, Seed] = {
     "a panel's link forgets the time": _rewritten(r"\?\$\{__url_time_range\}&", "?"),
     "a variable that no query reads": _rewritten(r'model_name=~\\"\$model_name\\",', ""),
     "a share in the unit of a count": _other_unit,
-    "a legend sums a gauge": _on_first("timeseries", lambda panel: panel["options"]["legend"].update(calcs=["sum"])),
+    "a legend sums a gauge": of_first("timeseries", lambda panel: panel["options"]["legend"].update(calcs=["sum"])),
     "a colour for a name that no series has": _rewritten(r"/\^prefix-off\( ", "/^prefix_off( "),
     "a heading above nothing": _under_another_heading,
-    "a table sorted by a column that is not there": _on_first(
+    "a table sorted by a column that is not there": of_first(
         "table", lambda panel: panel["options"].update(sortBy=[{"displayName": "answers", "desc": False}])
     ),
     "marks of other runs": _marks_of_all_runs,

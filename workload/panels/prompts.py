@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from workload.panels.panel import SPARSE, Line, Panel
 from workload.promql import prompts as promql
+
+if TYPE_CHECKING:
+    from workload.promql.query import Query
 
 REUSE_WHY = (
     "The bound is what a prefix cache without eviction could serve, computed from the block hashes of every call "
@@ -61,6 +66,7 @@ FATES_WHY = (
     "elsewhere: in another engine's cache only; evicted; reset; flight: computed by another call at that moment; salt: "
     "under another salt; behind: after a missing block. Without events what is no hit is unknown."
 )
+FATE_WORDS = ("hit", "new", "elsewhere", "evicted or reset", "flight, salt, behind", "unknown")
 FATES = Panel(
     key="prompt_token_fates",
     title="What becomes of prompt tokens, by fate",
@@ -71,37 +77,30 @@ FATES = Panel(
     is_stacked=True,
     step=SPARSE,
 )
-FATES_BY_NODE = Panel(
-    key="prompt_token_fates_by_node",
-    title="By node: share of prompt tokens by fate",
-    why=FATES_WHY,
-    unit="percentunit",
-    lines=(
-        Line(promql.HIT_BY_NODE, "hit"),
-        Line(promql.NEW_BY_NODE, "new"),
-        Line(promql.ELSEWHERE_BY_NODE, "elsewhere"),
-        Line(promql.EVICTED_BY_NODE, "evicted or reset"),
-        Line(promql.OTHER_BY_NODE, "flight, salt, behind"),
-        Line(promql.UNKNOWN_BY_NODE, "unknown"),
-    ),
-    empty="no ledger",
-    kind="table",
+
+
+def _fates_by(label: str, *shares: Query) -> Panel:
+    """Return the table of the shares of prompt tokens by fate, a row per node or hop."""
+    return Panel(
+        key=f"prompt_token_fates_by_{label}",
+        title=f"By {label}: share of prompt tokens by fate",
+        why=FATES_WHY,
+        unit="percentunit",
+        lines=tuple(map(Line, shares, FATE_WORDS)),
+        empty="no ledger",
+        kind="table",
+    )
+
+
+FATES_BY_NODE = _fates_by(
+    "node",
+    *(promql.HIT_BY_NODE, promql.NEW_BY_NODE, promql.ELSEWHERE_BY_NODE),
+    *(promql.EVICTED_BY_NODE, promql.OTHER_BY_NODE, promql.UNKNOWN_BY_NODE),
 )
-FATES_BY_HOP = Panel(
-    key="prompt_token_fates_by_hop",
-    title="By hop: share of prompt tokens by fate",
-    why=FATES_WHY,
-    unit="percentunit",
-    lines=(
-        Line(promql.HIT_BY_HOP, "hit"),
-        Line(promql.NEW_BY_HOP, "new"),
-        Line(promql.ELSEWHERE_BY_HOP, "elsewhere"),
-        Line(promql.EVICTED_BY_HOP, "evicted or reset"),
-        Line(promql.OTHER_BY_HOP, "flight, salt, behind"),
-        Line(promql.UNKNOWN_BY_HOP, "unknown"),
-    ),
-    empty="no ledger",
-    kind="table",
+FATES_BY_HOP = _fates_by(
+    "hop",
+    *(promql.HIT_BY_HOP, promql.NEW_BY_HOP, promql.ELSEWHERE_BY_HOP),
+    *(promql.EVICTED_BY_HOP, promql.OTHER_BY_HOP, promql.UNKNOWN_BY_HOP),
 )
 FINDABLE = Panel(
     key="prompt_tokens_findable",

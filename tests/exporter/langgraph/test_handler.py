@@ -17,13 +17,13 @@ from langgraph.graph import START, StateGraph
 
 from exporter.langgraph import MeteringHandler
 from tests.exporter.langgraph.bench import graph
+from tests.exporter.langgraph.samples import NODES, by_node, series, value
 from tests.stubs.corrective import CACHED, PROMPT_TOKENS, ChatModel, CorrectiveRag, Retriever
 
 if TYPE_CHECKING:
     from langgraph.graph.state import CompiledStateGraph
 
 ROOT = Path(__file__).parents[3]
-NODES = ("retrieve", "grade", "rewrite", "generate")
 ONE_REWRITE = ("no", "other words", "yes", "Forty two")
 
 
@@ -37,22 +37,6 @@ def metered(agent: CorrectiveRag, **more: Any) -> tuple[CompiledStateGraph[Any, 
     app = agent.app()
     handler = MeteringHandler(app.nodes, **more)
     return app.with_config(callbacks=[handler]), handler
-
-
-def value(handler: MeteringHandler, name: str, **labels: str) -> float | None:
-    """Return a sample's value, None when there is none."""
-    return handler.registry.get_sample_value(name, labels)
-
-
-def by_node(handler: MeteringHandler, name: str) -> list[float | None]:
-    """Return a sample's value for each node."""
-    return [value(handler, name, node=node) for node in NODES]
-
-
-def series(handler: MeteringHandler) -> set[tuple[str, ...]]:
-    """Return every series by name and labels."""
-    samples = (sample for family in handler.registry.collect() for sample in family.samples)
-    return {(sample.name, *sample.labels.values()) for sample in samples}
 
 
 async def test_a_loop_is_counted_visit_by_visit() -> None:

@@ -7,33 +7,16 @@ from typing import TYPE_CHECKING
 
 from exporter.langgraph import MeteringHandler
 from tests.exporter.langgraph.bench import graph
+from tests.exporter.langgraph.samples import by_node, series, value
 from tests.stubs.corrective import ChatModel, CorrectiveRag
 
 if TYPE_CHECKING:
     import pytest
 
-NODES = ("retrieve", "grade", "rewrite", "generate")
-
 
 def agent(**of_model: bool) -> CorrectiveRag:
     """Return an agent that rewrites once."""
     return CorrectiveRag(ChatModel(replies=deque(["no", "other words", "yes", "so"]), **of_model))
-
-
-def value(handler: MeteringHandler, name: str, **labels: str) -> float | None:
-    """Return a sample's value, None when there is none."""
-    return handler.registry.get_sample_value(name, labels)
-
-
-def by_node(handler: MeteringHandler, name: str) -> list[float | None]:
-    """Return a sample's value for each node."""
-    return [value(handler, name, node=node) for node in NODES]
-
-
-def series(handler: MeteringHandler) -> set[tuple[str, ...]]:
-    """Return every series by name and labels."""
-    samples = (sample for family in handler.registry.collect() for sample in family.samples)
-    return {(sample.name, *sample.labels.values()) for sample in samples}
 
 
 async def test_a_node_that_was_not_named_is_learned() -> None:
