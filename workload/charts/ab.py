@@ -1,4 +1,4 @@
-"""The picture of a comparison: each arm's paired changes with their intervals, and the predicted change."""
+"""The pictures of a comparison: each question from the first arm to another, and each arm's paired changes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from matplotlib.ticker import PercentFormatter
 from workload.analysis.ab import CONTROL, Quantity
 from workload.analysis.wording import percent
 from workload.charts.canvas import DARK, name, save, sheet
+from workload.charts.paired import Pair, draw_pairs, result_in_words
 from workload.panels.colours import COLOURS
 
 if TYPE_CHECKING:
@@ -29,6 +30,23 @@ INCHES_A_ROW = 0.34
 
 
 def draw(drawing: Drawing[AbSummary]) -> list[Path]:
+    """Draw each question in the fastest arms, then the changes of all arms against the first."""
+    return [draw_questions(drawing), draw_arms(drawing)]
+
+
+def draw_questions(drawing: Drawing[AbSummary]) -> Path:
+    """Draw how each question changed from the first arm to the others, the fastest arm on top."""
+    summary = drawing.summary
+    pairs = [Pair(arm, summary["compared"][arm], summary["predicted"][arm]["change"]) for arm in summary["ranked"]]
+    best, caveats = pairs[0], ["one block per arm"] if summary["order"] == "AB" else []
+    title = f"With {best.arm} against {summary['first']} a" + result_in_words(
+        best.compared["end_to_end_seconds"], best.predicted, caveats
+    )
+    hits = {arm: found["cache"] for arm, found in summary["arms"].items()}
+    return draw_pairs(drawing, drawing.data, title, pairs=pairs, hits=hits)
+
+
+def draw_arms(drawing: Drawing[AbSummary]) -> Path:
     """Draw the changes of all arms against the first; a hollow mark has no interval, a cross is the prediction."""
     summary = drawing.summary
     ranked = summary["ranked"]
@@ -44,7 +62,7 @@ def draw(drawing: Drawing[AbSummary]) -> list[Path]:
         cross = " (cross: predicted)" if has_cross else ""
         name(axes, f"{text}{cross}: median paired change, 95 % interval, n={n}")
     panels[-1].set_xlabel(f"change against {summary['first']}, with the same questions")
-    return [save(canvas, drawing.folder / f"{drawing.experiment}.png")]
+    return save(canvas, drawing.folder / f"{drawing.experiment}.png")
 
 
 def _is_unchanged(summary: AbSummary, quantity: Quantity) -> bool:

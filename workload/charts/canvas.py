@@ -11,7 +11,7 @@ from workload.charts.time_series import WIDTH_INCHES, png, write_footer
 from workload.files import atomic_file
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from matplotlib.axes import Axes
@@ -25,17 +25,36 @@ MARKERS = ("o", "s", "^", "D")
 
 def sheet(title: str, footer: str, heights: Sequence[float], *, share_x: bool = True) -> tuple[Figure, list[Axes]]:
     """Return an empty figure and its panels, from top to bottom, `heights` in inches each."""
+    canvas = _blank(title, footer, heights)
+    grid = canvas.subplots(len(heights), 1, sharex=share_x, squeeze=False, height_ratios=heights)
+    panels = list(grid[:, 0])
+    _plain(panels)
+    return canvas, panels
+
+
+def mosaic(
+    title: str, footer: str, cells: Sequence[Sequence[str]], heights: Sequence[float]
+) -> tuple[Figure, dict[str, Axes]]:
+    """Return an empty figure and its panels by name; a name repeated in a row of `cells` takes as many columns."""
+    canvas = _blank(title, footer, heights)
+    panels = canvas.subplot_mosaic([list(row) for row in cells], height_ratios=heights)
+    _plain(panels.values())
+    return canvas, panels
+
+
+def _blank(title: str, footer: str, heights: Sequence[float]) -> Figure:
     canvas = Figure(figsize=(WIDTH_INCHES, 1.1 + sum(heights)))
     canvas.set_layout_engine("constrained", w_pad=EDGE_INCHES)
     canvas.suptitle(fill(title, TITLE_CHARS), x=0.01, ha="left", fontsize=13, fontweight="bold")
     write_footer(canvas, footer)
-    grid = canvas.subplots(len(heights), 1, sharex=share_x, squeeze=False, height_ratios=heights)
-    panels = list(grid[:, 0])
+    return canvas
+
+
+def _plain(panels: Iterable[Axes]) -> None:
     for axes in panels:
         axes.grid(visible=True, color=PALE, linewidth=0.6)
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
-    return canvas, panels
 
 
 def name(axes: Axes, title: str, x: str = "", y: str = "") -> None:

@@ -11,7 +11,7 @@ from workload.analysis.drift import control_of, doubts
 from workload.analysis.levels import full_part, load_of, throughput
 from workload.analysis.rate import estimators, in_words
 from workload.analysis.wording import change, interval, number, percent, sent
-from workload.charts.caching_levels import draw_levels
+from workload.charts.caching import draw_levels, draw_result
 from workload.charts.drawing import Drawing, Traces, draw_panels
 from workload.experiment import Arm, Experiment
 from workload.panels.data import peak
@@ -174,8 +174,8 @@ def title(figure: Figure, summary: VllmMetricsSummary, traces: Traces) -> str:
 
 
 def draw(drawing: Drawing[VllmMetricsSummary]) -> list[Path]:
-    """Draw the panels and, where there are several loads, what caching changes at each of them."""
-    files = list(draw_panels(FIGURES, title)(drawing))
+    """Draw what caching changes in each question, the panels and, where there are several loads, each of them."""
+    files = [draw_result(drawing), *draw_panels(FIGURES, title)(drawing)]
     return [*files, draw_levels(drawing)] if drawing.summary["levels"] else files
 
 

@@ -1,4 +1,4 @@
-"""What prefix caching changes at each concurrency: hit rate and its bound, time to first token, throughput."""
+"""What prefix caching changes: in each question, and at each concurrency."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from workload.analysis.wording import number, percent
 from workload.charts.canvas import DARK, name, save, sheet
 from workload.charts.concurrency import CONCURRENCY, level_axis
 from workload.charts.marks import Mark, draw_marks
+from workload.charts.paired import Pair, draw_pairs, lightest, result_in_words
 from workload.statistics.throughput import CLOSED
 
 if TYPE_CHECKING:
@@ -19,10 +20,26 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from workload.analysis.ab import Quantity
-    from workload.analysis.summaries import CachingLevel, VllmMetricsSummary
+    from workload.analysis.summaries import CachingComparison, CachingLevel, VllmMetricsSummary
     from workload.charts.drawing import Drawing
 
 Levels = dict[str, "CachingLevel"]
+
+
+def draw_result(drawing: Drawing[VllmMetricsSummary]) -> Path:
+    """Draw each question with caching off and on, at the lightest load."""
+    summary, data = drawing.summary, drawing.data
+    found: CachingComparison = summary
+    caveats = ["one start per arm"] if summary["order"] == "AB" else []
+    if levels := summary["levels"]:
+        point = lightest(list(levels))
+        found, data = levels[point], data.at(point)
+        caveats.append(f"{load_of(point)[1]:g} at a time")
+    on = drawing.arms[1]
+    served, allowed = found["hit_rate"][on]["responses"]["hit_rate"], found["amdahl"]["predicted_end_to_end_change"]
+    begin = "With caching a" if served is None else f"The cache served {percent(served)} of the prompt tokens; a"
+    title = begin + result_in_words(found["compared"]["end_to_end_seconds"], allowed, caveats)
+    return draw_pairs(drawing, data, title, pairs=[Pair(on, found["compared"], allowed)], hits=found["hit_rate"])
 
 
 def draw_levels(drawing: Drawing[VllmMetricsSummary]) -> Path:
