@@ -175,6 +175,25 @@ def loaded(path: Path) -> set[str]:
     return by_name | {name.split(".")[0] for name in imported(path)}
 
 
+# A query that is put together around its caller's selector is the client's own protocol.
+PROMQL = ("workload/promql/", "workload/services/prometheus.py")
+
+
+def queries_written(tree: ast.AST) -> Iterator[str]:
+    """Yield each argument of a query that is text instead of a name or a call."""
+    for node in ast.walk(tree):
+        is_query = isinstance(node, ast.Call) and ast.unparse(node.func).endswith((".query", ".query_range", ".raw"))
+        if is_query and any(isinstance(one, ast.Constant | ast.JoinedStr | ast.BinOp) for one in node.args[:1]):
+            yield ast.unparse(node)
+
+
+def test_promql_has_one_door() -> None:
+    """A query that is written where it is asked is on no golden list, and no test asks whether its metrics exist."""
+    elsewhere = [path for path in SOURCES if not name_of(path).startswith(PROMQL)]
+    assert [f"{name_of(path)}: {text}" for path in elsewhere for text in queries_written(tree_of(path))] == []
+    assert list(queries_written(ast.parse("client.query(f'up{x}')"))) == ["client.query(f'up{x}')"]
+
+
 def test_no_code_imports_the_tests() -> None:
     """What ships must run where the tests do not lie."""
     assert importers_of("tests", SOURCES) == []

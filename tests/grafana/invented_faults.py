@@ -1,4 +1,4 @@
-"""Ten faults of kinds that neither the design's list nor the two of `further_faults` has."""
+"""Eleven faults of kinds that neither the design's list nor the two of `further_faults` has."""
 
 from __future__ import annotations
 
@@ -72,5 +72,8 @@ INVENTED_FAULTS: dict[str, Seed] = {
     ),
     "marks of other runs": _marks_of_all_runs,
     "a bound that is not the alert's": _other_bound,
+    "a count is estimated": _rewritten(
+        r"\((\w+_over_time\([^()]+\) - [^()]+\([^()]+\)) and [^()]+\([^()]+\) == 0 or (increase\([^()]+\))\)", r"\2"
+    ),
     "a title of another window": _rewritten(r"mean over a minute", "mean over 10 s"),
 }

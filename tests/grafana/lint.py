@@ -27,7 +27,10 @@ GRAFANA_SOURCE = "-- Grafana --"
 COUNTER = re.compile(r"_(total|sum|count|bucket)$")
 TIMELINES = {MEMORY_USED, NODE_ACTIVE}
 TIMELINE_INTERVAL = "10ms"
-WINDOW = re.compile(r"\b(?:rate|increase|irate|max_over_time|avg_over_time)\([^[\]]*\[([^\]]+)\]")
+WINDOW = re.compile(r"\b(?:rate|increase|irate|resets|(?:max|min|avg)_over_time)\([^[\]]*\[([^\]]+)\]")
+IN_PROPORTION = re.compile(r" / |histogram_quantile\(")
+# What a counter gained, with increase() where it began again.
+EXACT = re.compile(r"resets\(([^()]+)\) == 0 or increase\(\1\)")
 # Panel titles and why the rule does not hold for them.
 A_MINUTE = "a question takes seconds to minutes: over four seconds most windows hold none"
 SO_FAR = "counts since the run began, which is the question; the slope is the throughput"
@@ -159,6 +162,14 @@ def _counter(dashboard: Json) -> Iterator[str]:
             yield f"{title}: {bare}"
 
 
+def _extrapolated(dashboard: Json) -> Iterator[str]:
+    """Yield totals that are estimates; of a ratio or a quantile both parts are stretched alike."""
+    for title, expression in targets(dashboard):
+        is_total = not IN_PROPORTION.search(expression)
+        if is_total and re.search(r"\bincrease\(", EXACT.sub("", expression)):
+            yield f"{title}: increase() extrapolates to the edges of the window"
+
+
 def is_counter(name: str | None) -> bool:
     """Return whether a name is that of a counter; a recorded name is none."""
     return bool(name and COUNTER.search(name) and not name.startswith("instance:"))
@@ -253,6 +264,7 @@ RULES: dict[str, Rule] = {
     "target-promql-rule": _promql,
     "target-rate-interval-rule": _rate_interval,
     "target-counter-agg-rule": _counter,
+    "target-count-rule": _extrapolated,
     "timeline": _timeline,
     "unique-ids": _unique,
     "grid": _grid,

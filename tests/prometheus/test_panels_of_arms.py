@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from workload.promql.activity import NODE_SHARE
-from workload.promql.overview import ALERTS_FIRED, FAILED_CALLS
+from workload.promql.activity import NODE_SHARE, OVERLAP_SECONDS
+from workload.promql.latency import DONE
+from workload.promql.overview import ALERTS_FIRED, FAILED_CALLS, FIRST_TOKEN_BUCKETS
 from workload.promql.prompts import HITS_BY_NODE, LOST
 
 if TYPE_CHECKING:
@@ -47,6 +48,27 @@ CASES = {
         FAILED_CALLS.scoped({}, 1.0, range_seconds=50),
         {"{}": 1 / 64},
     ),
+    # increase() makes 9 of the first and 8.3 s of the second
+    "a count of a short run": (
+        {'hop2rag_questions_total{arm="base",termination="done"}': "_x10 0x1 1+1x7 8x2"},
+        DONE.scoped({}, 1.0, range_seconds=50),
+        {'{arm="base"}': 8},
+    ),
+    "seconds of a short run": (
+        {'hop2rag_busy_seconds_total{activity="both",arm="base"}': "_x48 1+0.75x10"},
+        OVERLAP_SECONDS.scoped({}, 1.0, range_seconds=50),
+        {'{activity="both",arm="base"}': 7.5},
+    ),
+    "a count of an agent that began again": (
+        {'hop2rag_questions_total{arm="base",termination="done"}': "0+1x29 0+1x29"},
+        DONE.scoped({}, 1.0, range_seconds=59),
+        {'{arm="base"}': 58},
+    ),
+    "a heatmap counts what came in a step": (
+        {'vllm:time_to_first_token_seconds_bucket{job="vllm",le="0.1"}': "0+2x60"},
+        FIRST_TOKEN_BUCKETS.scoped({}, 5.0),
+        {'{le="0.1"}': 10},
+    ),
     "W13 an alert of no run": (
         {'ALERTS{alertname="DiskWritesFailing",alertstate="firing"}': "1x60"},
         ALERTS_FIRED.grafana().replace("$__range", "1m").replace("$run", "r1").replace("$experiment", "latency"),
@@ -63,7 +85,7 @@ def test_an_arm_is_shown_as_it_was(
     """Nothing lost where all was, 0 % where nothing was measured, and calm on a full disk all look like data."""
     asked = {
         "expr": promql,
-        "eval_time": "59s",
+        "eval_time": "59500ms",  # scrapes are never at the edge of a window, which Prometheus 3 leaves out
         "exp_samples": [{"labels": labels, "value": value} for labels, value in expected.items()],
     }
     written = [{"series": name, "values": values} for name, values in series.items()]

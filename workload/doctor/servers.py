@@ -14,6 +14,7 @@ from workload.doctor.exposition import PART as VLLM
 from workload.doctor.exposition import judge, read_exposition
 from workload.doctor.finding import Finding, down
 from workload.engine.key import REFUSALS, REMEDY, unanswered
+from workload.promql.scrapes import WATCHDOG
 from workload.promql.vllm_facts import load_facts
 from workload.services.prometheus import NoDataError, PrometheusClient, PrometheusError
 from workload.services.prometheus_binary import LOSES_SAMPLES
@@ -120,7 +121,7 @@ def _flags(flags: dict[str, str]) -> Iterator[Finding]:
 def _rules(client: PrometheusClient) -> Finding:
     """Return whether our rules are evaluated: the Hop2RagWatchdog is one of them and always fires."""
     try:
-        client.query('ALERTS{alertname="Hop2RagWatchdog",alertstate="firing"}')
+        client.query(WATCHDOG)
     except NoDataError:
         says = "The recording rules and alerts are not evaluated: panels and alerts stay empty."
         return Finding(PROMETHEUS, "rules", "fault", says, "Load prometheus/rules and prometheus/alerts (rule_files).")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from workload.panels.panel import Line, Panel
+from workload.panels.panel import SPARSE, Line, Panel
 from workload.promql import exporter_health as promql
 
 UP_WORDS = ((0.0, "down"), (1.0, "up"))
@@ -94,6 +94,7 @@ GAP_HEATMAP = Panel(
     lines=(Line(promql.GAP_BUCKETS, "{{le}}"),),
     empty="no GPU data",
     kind="heatmap",
+    step=SPARSE,
 )
 SAMPLES_MISSED = Panel(
     key="samples_missed",

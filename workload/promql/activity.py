@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from workload.promql.counts import count, gained
 from workload.promql.query import Query
 
 # Heartbeats come every second, so two seconds bridge one that is late and no more.
@@ -14,17 +15,13 @@ NODE_TIMELINE = Query(
 NODE_SHARE = Query(
     "node_visits_in_progress", "sum by (node) (avg_over_time(hop2rag_node_active{$scope}[$__rate_interval])) > 0"
 )
-NODE_VISITS = Query(
-    "node_visits", "round(sum by (arm, node) (increase(hop2rag_node_duration_seconds_count{$scope}[$__range]))) > 0"
-)
+NODE_VISITS = Query("node_visits", f"{count('arm, node', 'hop2rag_node_duration_seconds_count{$scope}')} > 0")
 NODE_MEAN = Query(
     "node_duration_mean",
     "sum by (arm, node) (increase(hop2rag_node_duration_seconds_sum{$scope}[$__range]))"
     " / (sum by (arm, node) (increase(hop2rag_node_duration_seconds_count{$scope}[$__range])) > 0)",
 )
-OVERLAP_SECONDS = Query(
-    "activity_seconds", "sum by (arm, activity) (increase(hop2rag_busy_seconds_total{$scope}[$__range]))"
-)
+OVERLAP_SECONDS = Query("activity_seconds", f"sum by (arm, activity) ({gained('hop2rag_busy_seconds_total{$scope}')})")
 RETRIEVAL_MEAN = Query(
     "retrieval_stage_mean",
     "sum by (arm, stage) (increase(hop2rag_retrieval_duration_seconds_sum{$scope}[$__range]))"

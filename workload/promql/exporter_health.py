@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from workload.promql.query import Query
+from workload.promql.counts import count
+from workload.promql.query import RATE_INTERVAL, Query
 
 UP = Query("targets_up", "min by (job, instance) (up{$watched})")
 TARGETS_DOWN = Query("targets_down", "sum by (job) (up{$watched} == bool 0)")
@@ -28,8 +29,7 @@ GAP_P99 = Query(
     "(rate(hop2rag_exporter_sample_interval_seconds_bucket{$watched}[$__rate_interval])))",
 )
 GAP_BUCKETS = Query(
-    "sample_gap_buckets",
-    "sum by (le) (increase(hop2rag_exporter_sample_interval_seconds_bucket{$watched}[$__rate_interval]))",
+    "sample_gap_buckets", count("le", "hop2rag_exporter_sample_interval_seconds_bucket{$watched}", RATE_INTERVAL)
 )
 RAW_ROWS = Query(
     "raw_log_rows_rate", "sum by (instance) (rate(hop2rag_exporter_raw_log_rows_total{$watched}[$__rate_interval]))"
@@ -42,13 +42,8 @@ DRIVER_ERRORS = Query(
     "nvml_errors_rate", "sum by (instance, gpu, code) (rate(nvml_errors_total{$watched}[$__rate_interval]))"
 )
 GPU_UP = Query("gpus_up", "min by (instance, gpu) (nvml_gpu_up{$watched})")
-XID_ERRORS = Query(
-    "gpu_xid_errors", "sum by (instance, gpu) (round(increase(nvml_xid_errors_total{$watched}[$__range])))"
-)
-ECC_ERRORS = Query(
-    "gpu_ecc_uncorrected",
-    "sum by (instance, gpu) (round(increase(nvml_ecc_uncorrected_errors_total{$watched}[$__range])))",
-)
+XID_ERRORS = Query("gpu_xid_errors", count("instance, gpu", "nvml_xid_errors_total{$watched}"))
+ECC_ERRORS = Query("gpu_ecc_uncorrected", count("instance, gpu", "nvml_ecc_uncorrected_errors_total{$watched}"))
 TEMPERATURE = Query("gpu_temperature", "max by (instance, gpu) (nvml_temperature_celsius{$watched})")
 POWER = Query("gpu_power", "max by (instance, gpu) (nvml_power_watts{$watched})")
 RESIDENT = Query("process_resident", "sum by (role) (hop2rag_host_process_resident_memory_bytes{$watched})")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from workload.promql.counts import count
 from workload.promql.query import Query
 
 
@@ -19,7 +20,7 @@ def ended_by(termination: str) -> Query:
     """Return the questions whose loop was ended by this."""
     return Query(
         f"hop2rag_questions_ended_by_{termination}",
-        f'round(sum by (arm) (increase(hop2rag_questions_total{{termination="{termination}",$scope}}[$__range])))',
+        count("arm", f'hop2rag_questions_total{{termination="{termination}",$scope}}'),
     )
 
 

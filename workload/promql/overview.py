@@ -5,7 +5,8 @@ Totals are over all that is looked at (`$__range`) and divided afterwards: a mea
 
 from __future__ import annotations
 
-from workload.promql.query import BASELINE, Query
+from workload.promql.counts import count
+from workload.promql.query import BASELINE, RATE_INTERVAL, Query
 
 BY_ARM = "sum by (run, experiment, arm)"
 
@@ -69,11 +70,8 @@ ARM_CACHING = Query("arm_caching", _caching())
 ARM_VERSION = Query(
     "arm_vllm_version", "max by (run, experiment, arm, version) (last_over_time(hop2rag_vllm_info{$scope}[$__range]))"
 )
-# A count is a count: increase() extrapolates to the edges of the range, and 8 answers of a short run became 9.
-_OK = 'hop2rag_questions_total{outcome="ok",$scope}[$__range]'
 ARM_ANSWERED = Query(
-    "arm_questions_answered",
-    f"round({BY_ARM} (max_over_time({_OK}) - min_over_time({_OK}) and resets({_OK}) == 0 or increase({_OK})))",
+    "arm_questions_answered", count("run, experiment, arm", 'hop2rag_questions_total{outcome="ok",$scope}')
 )
 # Where caching is off there is no share of hits: 0 % would be a cache that missed.
 ARM_HIT_SHARE = Query("arm_hit_share", f"({_HIT_SHARE}) unless on (run, experiment, arm) {ARM_CACHING.expression} == 0")
@@ -142,8 +140,7 @@ CALL_ERRORS = Query(
 )
 REPAIRS = Query("json_repairs_rate", "sum by (arm) (rate(hop2rag_json_repairs_total{$scope}[$__rate_interval]))")
 QUESTION_BUCKETS = Query(
-    "question_duration_buckets",
-    "sum by (le) (increase(hop2rag_question_duration_seconds_bucket{$scope}[$__rate_interval]))",
+    "question_duration_buckets", count("le", "hop2rag_question_duration_seconds_bucket{$scope}", RATE_INTERVAL)
 )
 HOPS = Query(
     "hops_mean",
@@ -151,11 +148,10 @@ HOPS = Query(
     " / (sum by (arm, type) (increase(hop2rag_hops_count{$scope}[$__range])) > 0)",
 )
 FIRST_TOKEN_BUCKETS = Query(
-    "vllm_ttft_buckets",
-    'sum by (le) (increase(vllm:time_to_first_token_seconds_bucket{job="vllm",$scope}[$__rate_interval]))',
+    "vllm_ttft_buckets", count("le", 'vllm:time_to_first_token_seconds_bucket{job="vllm",$scope}', RATE_INTERVAL)
 )
 FIRST_TOKEN_COUNT = Query(
-    "vllm_ttft_count", 'sum by (arm) (increase(vllm:time_to_first_token_seconds_count{job="vllm",$scope}[1m]))'
+    "vllm_ttft_count", count("arm", 'vllm:time_to_first_token_seconds_count{job="vllm",$scope}', "1m")
 )
 FIRST_TOKEN_P50 = Query("vllm_ttft_p50", "max by (arm) (instance:vllm_time_to_first_token_seconds:p50_rate1m{$scope})")
 FIRST_TOKEN_P95 = Query("vllm_ttft_p95", "max by (arm) (instance:vllm_time_to_first_token_seconds:p95_rate1m{$scope})")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from workload.promql.query import Query
+from workload.promql.counts import count
+from workload.promql.query import RATE_INTERVAL, Query
 
 PROMPT = "hop2rag_prompt_tokens_total"
 CACHED = "hop2rag_cached_prompt_tokens_total"
@@ -29,10 +30,10 @@ def _mean_size(labels: str, window: str) -> str:
     return f"{_tokens(f'{size}_sum', labels, window)} / ({_tokens(f'{size}_count', labels, window)} > 0)"
 
 
-TOKENS_BY_NODE = Query("prompt_tokens_by_node", f"{_tokens(PROMPT, 'arm, node')} > 0")
+TOKENS_BY_NODE = Query("prompt_tokens_by_node", f"{count('arm, node', PROMPT + '{$scope}')} > 0")
 BOUND_BY_NODE = Query("reuse_bound_by_node", _share(REUSABLE, "arm, node"))
 HITS_BY_NODE = Query("reuse_measured_by_node", _hits("arm, node"))
-TOKENS_BY_HOP = Query("prompt_tokens_by_hop", f"{_tokens(PROMPT, 'arm, hop')} > 0")
+TOKENS_BY_HOP = Query("prompt_tokens_by_hop", f"{count('arm, hop', PROMPT + '{$scope}')} > 0")
 BOUND_BY_HOP = Query("reuse_bound_by_hop", _share(REUSABLE, "arm, hop"))
 HITS_BY_HOP = Query("reuse_measured_by_hop", _hits("arm, hop"))
 BOUND = Query("reuse_bound", _share(REUSABLE, "arm", "1m"))
@@ -76,6 +77,4 @@ IN_ANY_CACHE, IN_BEST_CACHE, IN_CHOSEN_CACHE, DELIVERED = map(
 SIZE_BY_HOP = Query("prompt_size_by_hop", _mean_size("arm, hop", "$__range"))
 SIZE_BY_NODE = Query("prompt_size_by_node", _mean_size("arm, node", "$__range"))
 SIZE = Query("prompt_size", _mean_size("arm, hop", "1m"))
-SIZE_BUCKETS = Query(
-    "prompt_size_buckets", "sum by (le) (increase(hop2rag_llm_call_prompt_tokens_bucket{$scope}[$__rate_interval]))"
-)
+SIZE_BUCKETS = Query("prompt_size_buckets", count("le", "hop2rag_llm_call_prompt_tokens_bucket{$scope}", RATE_INTERVAL))

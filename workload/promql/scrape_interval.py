@@ -17,6 +17,8 @@ RATE_INTERVALS = 4
 RATE = RATE_INTERVALS, re.compile(rf"(\b(?:rate|increase|deriv)\([^()\[\]]*\[|[:_]rate){DURATION}")
 SAMPLES = 2, re.compile(rf"(_over_time\([^()\[\]]*\[){DURATION}")
 OFFSET = 3, re.compile(rf"(\boffset ){DURATION}")
+# What counts exactly, in panels: beside the `increase()` that it falls back on it has the same window.
+COUNT = RATE_INTERVALS, re.compile(rf"(\b(?:resets|(?:min|max)_over_time)\([^()\[\]]*\[){DURATION}")
 PANEL_STEP = 1, re.compile(rf'("interval": "){DURATION}')
 PANEL_TEXT = re.compile(r"\bover (?:10 s|a minute)\b")
 
@@ -41,7 +43,8 @@ def rules_at(rules: str, interval_s: int) -> str:
 
 def dashboard_at(dashboard: str, interval_s: int) -> str:
     """Return a dashboard's JSON that reads the rules of that scrape interval: names, rates, texts and least steps."""
-    dashboard = _longer(_longer(dashboard, interval_s, *RATE), interval_s, *PANEL_STEP)
+    for window in (RATE, COUNT, PANEL_STEP):
+        dashboard = _longer(dashboard, interval_s, *window)
     seconds = RATE_INTERVALS * interval_s
     return dashboard if interval_s == 1 else PANEL_TEXT.sub(f"over {_written(seconds)}", dashboard)
 

@@ -61,12 +61,3 @@ WAITING = Query(
     "vllm_requests_waiting", _peak("sum", "vllm:num_requests_waiting", "instance:vllm_requests_waiting:sum")
 )
 QUESTIONS_ANSWERED = Query("hop2rag_questions_answered", 'sum by (arm) (hop2rag_questions_total{outcome="ok",$scope})')
-
-COUNTER = "vllm:prompt_tokens_total"
-"""Grows with every call, so that a restart of the engine shows as a reset."""
-
-TARGET = "up"
-"""1 for each scrape that went well. Prometheus dates it, so that no clock of the runner's is needed."""
-
-WHOLE = "31d"
-"""Longer than any soak: the run's own label bounds what is found."""

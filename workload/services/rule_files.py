@@ -19,6 +19,7 @@ import yaml
 from workload.errors import UsageError
 from workload.paths import asset
 from workload.promql.scrape_interval import dashboard_at, parse_interval, rules_at
+from workload.promql.scrapes import of_live_targets
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -73,11 +74,7 @@ def alerts_on_live_targets(files: Iterable[Path], since: float) -> str:
     texts = [linked(path.read_text(), *bases) for path in files]
     groups: list[dict[str, Any]] = [group for text in texts for group in yaml.safe_load(text)["groups"]]
     for rule in (rule for group in groups for rule in group["rules"] if "alert" in rule):
-        rule["expr"] = (
-            f"(\n{rule['expr'].strip()}\n)\n"
-            f'and on (run) (group by (run) (timestamp(up{{run!=""}}) > {since:.3f}) or vector(1))\n'
-            f'unless on (run, instance) timestamp(up{{run!=""}}) <= {since:.3f}\n'
-        )
+        rule["expr"] = of_live_targets(rule["expr"], since)
     return yaml.safe_dump({"groups": groups}, sort_keys=False, width=1000)
 
 

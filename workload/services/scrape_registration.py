@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from workload.errors import DependencyDownError
+from workload.promql.scrapes import scraped_since
 from workload.promql.selectors import selector
 from workload.services.prometheus import NoDataError, PrometheusClient, PrometheusError
 from workload.services.targets import JOBS
@@ -103,7 +104,7 @@ def wait_until_stale(client: PrometheusClient, since: float) -> None:
     until = time.monotonic() + LEAVE_SECONDS
     with suppress(PrometheusError):  # no series is left, or Prometheus does not answer
         while time.monotonic() < until:
-            client.query(f'timestamp(up{{job!="prometheus"}}) > {since:.3f}')
+            client.query(scraped_since(since))
             time.sleep(POLL_SECONDS)
 
 

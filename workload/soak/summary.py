@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workload.analysis.wording import number, percent
-from workload.promql.selectors import selector
-from workload.promql.vllm_metrics import COUNTER, TARGET, WHOLE
+from workload.promql.scrapes import good_scrapes, resets_of_engines
 from workload.services.prometheus import NoDataError, PrometheusClient, PrometheusError
 from workload.soak.record import RowRange, SoakRecord
 from workload.statistics.trends import SLIGHT_SHARE, Trend, median, share, trend
@@ -178,7 +177,7 @@ def counter_resets(client: PrometheusClient | None, run: str) -> int | None:
     if client is None:
         return None
     try:
-        found = client.query(f"resets({selector(COUNTER, {'run': run, 'job': 'vllm'})}[{WHOLE}])")
+        found = client.query(resets_of_engines(run))
     except PrometheusError:
         return None
     return round(sum(sample.value for sample in found))
@@ -194,7 +193,7 @@ def recorded_share(client: PrometheusClient | None, run: str, elapsed_seconds: f
     shares = []
     for job in JOBS:
         try:
-            good = client.query(f"sum(sum_over_time({selector(TARGET, {'run': run, 'job': job})}[{WHOLE}]))")[0].value
+            good = client.query(good_scrapes(run, job))[0].value
         except NoDataError:
             good = 0.0
         except PrometheusError:

@@ -58,6 +58,13 @@ def test_a_panel_says_over_what_it_is() -> None:
     )
 
 
+def test_an_exact_count_has_one_window() -> None:
+    """Its parts would else count over two times; a timeline's own heartbeat has nothing to do with scrapes."""
+    exact = "max_over_time(x[1m]) - min_over_time(x[1m]) and resets(x[1m]) == 0 or increase(x[1m])"
+    panel = f'{{"expr": "{exact}", "timeline": "last_over_time(y[2s])"}}'
+    assert dashboard_at(panel, 30) == panel.replace("1m", "2m")
+
+
 @pytest.mark.parametrize("text", ["", "0s", "31s", "1m", "15", "-1s", "1.5s"])
 def test_an_interval_that_the_alerts_cannot_follow_is_refused(text: str) -> None:
     """Prometheus forgets a sample after five minutes, and DiskWritesFailing needs four intervals and a page."""
