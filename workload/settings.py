@@ -28,7 +28,6 @@ Execution = Literal["threads", "blocking", "batched"]
 Selection = Literal["all", "truncate", "importance", "progressive"]
 Layout = Literal["original", "instructions-first", "append-only"]
 
-
 # The setting that each variable gives. Of two variables for one setting the later wins; a flag wins over both.
 ENVIRONMENT = {
     "AGRAG_PERSIST_DIR": "persist_dir",
@@ -45,6 +44,7 @@ ENVIRONMENT = {
     "HOP2RAG_CHROMA_URL": "chroma_url",
     "HOP2RAG_PROMETHEUS_URL": "prometheus_url",
     "HOP2RAG_TARGETS": "targets",
+    "HOP2RAG_ALERTMANAGER_URL": "alertmanager_url",
     "HOP2RAG_EXPORTER": "exporter",
     "HOP2RAG_GPU_SAMPLES": "gpu_samples",
     "HOP2RAG_LISTEN": "listen",
@@ -60,14 +60,13 @@ SIZE_PATTERN = r"^[1-9]\d{0,5}(MB|GB|TB)$"
 Endpoint = Annotated[str, AfterValidator(parse_endpoint)]
 ChromaUrl = Annotated[str, AfterValidator(partial(check_url, given_by="HOP2RAG_CHROMA_URL"))]
 PrometheusUrl = Annotated[str, AfterValidator(partial(check_url, given_by="HOP2RAG_PROMETHEUS_URL"))]
+AlertmanagerUrl = Annotated[str, AfterValidator(partial(check_url, given_by="HOP2RAG_ALERTMANAGER_URL"))]
 CollectorUrl = Annotated[str, AfterValidator(partial(check_url, given_by="--otlp-endpoint"))]
 
-
-def _listed(value: Any) -> Any:
-    return value.split(",") if isinstance(value, str) else (value,) if isinstance(value, int) else value
-
-
-Listed = BeforeValidator(_listed)  # a list with commas, as it is typed, or one number
+# A list with commas, as it is typed, or one number.
+Listed = BeforeValidator(
+    lambda value: value.split(",") if isinstance(value, str) else (value,) if isinstance(value, int) else value
+)
 Words = BeforeValidator(lambda value: shlex.split(value) if isinstance(value, str) else value)
 
 
@@ -168,7 +167,8 @@ class Places(_Part):
         vllm_endpoint: a running engine. With `arm_patience`, a run waits up to that many seconds for an engine that
             matches the arm's profile, and shows `engine_command` with the profile's name for `{profile}`.
         chroma_url: a Chroma server that has the collection.
-        prometheus_url: a Prometheus that reads the `file_sd` files in the folder `targets`.
+        prometheus_url: a Prometheus that reads the `file_sd` files in the folder `targets`, and sends its alerts to
+            `alertmanager_url`.
         exporter: a running exporter, as "host:port"; `gpu_samples` is the folder of its raw log.
         listen: "host:port" at which the agent's metrics are served. With 0.0.0.0 or [::], for a Prometheus on another
             host, the targets name this machine.
@@ -185,6 +185,7 @@ class Places(_Part):
     chroma_url: ChromaUrl | None = None
     prometheus_url: PrometheusUrl | None = None
     targets: Path | None = None
+    alertmanager_url: AlertmanagerUrl | None = None
     exporter: str | None = Field(default=None, pattern=ADDRESS_PATTERN)
     gpu_samples: Path | None = None
     listen: str = Field(default="127.0.0.1:0", pattern=ADDRESS_PATTERN)
@@ -249,6 +250,8 @@ class Settings(_Part):
             raise ValueError("HOP2RAG_CHROMA_URL and --persist-dir name two stores; leave one out")
         if (places.prometheus_url is None) != (places.targets is None):
             raise ValueError("a running Prometheus needs both HOP2RAG_PROMETHEUS_URL and HOP2RAG_TARGETS")
+        if places.alertmanager_url and not places.prometheus_url:
+            raise ValueError("HOP2RAG_ALERTMANAGER_URL needs its Prometheus too: HOP2RAG_PROMETHEUS_URL")
         for name, running in (("vllm_interval_ms", places.prometheus_url), ("gpu_interval_ms", places.exporter)):
             if running and getattr(self.load, name) != LoadSettings.model_fields[name].default:
                 raise ValueError(f"--sample-interval is for services that a run starts; {running} keeps its own")
@@ -291,9 +294,7 @@ def _checked(flat: Mapping[str, Any]) -> Settings:
         return Settings.of(flat)
     except ValidationError as error:
         first = error.errors()[0]
-        why, name = (
-            first["msg"].removeprefix("Value error, "),
-            ".".join(str(at) for at in first["loc"] if at not in PARTS),
-        )
+        why = first["msg"].removeprefix("Value error, ")
+        name = ".".join(str(at) for at in first["loc"] if at not in PARTS)
         text = f"--{name.replace('_', '-')} = {first['input']!r} is not allowed: {why.lower()}." if name else f"{why}."
         raise UsageError(text, "See --help.") from error

@@ -23,18 +23,22 @@ BASE = (ROOT / "docker-compose.yml").read_text()
 GPU = (ROOT / "docker-compose.gpu.yml").read_text()
 PROJECT = yaml.safe_load(BASE)
 SERVICES: dict[str, dict[str, Any]] = PROJECT["services"]
-LASTING = sorted(SERVICES.keys() - {"init"})
+LASTING = sorted(SERVICES.keys() - {"init", "soak"})
 IN_GPU: dict[str, dict[str, Any]] = yaml.safe_load(GPU)["services"]
+ALERTMANAGER = yaml.safe_load((ROOT / "prometheus" / "compose" / "alertmanager.yml").read_text())
 VARIABLE = re.compile(r"\$\{(\w+)(?::?-([^}]*))?\}")
 
 
 def test_the_services_are_those_of_the_stack() -> None:
     """Each is promised by the documentation; one that is gone leaves a dashboard empty."""
     assert set(SERVICES) == {
-        *("init", "vllm", "exporter", "workload", "chroma"),
+        *("init", "vllm", "exporter", "workload", "soak", "chroma"),
         *("prometheus", "alertmanager", "grafana", "renderer"),
     }
     assert IN_GPU.keys() <= SERVICES.keys()
+    assert {name: service["profiles"] for name, service in SERVICES.items() if "profiles" in service} == {
+        "soak": ["soak"]
+    }
 
 
 @pytest.mark.parametrize("name", sorted(SERVICES))
@@ -129,7 +133,7 @@ def test_each_credential_is_seen_only_by_who_needs_it() -> None:
     assert seen == {
         "grafana-credentials": {"init", "grafana"},
         "renderer-credentials": {"init", "grafana", "renderer"},
-        "webhook-credentials": {"init", "alertmanager", "workload"},
+        "webhook-credentials": {"init", "alertmanager", "workload", "soak"},
     }
 
 
@@ -162,10 +166,11 @@ def test_the_default_profile_exists() -> None:
     assert serve.PROFILE == "VLLM_PROFILE"
 
 
-@pytest.mark.parametrize("name", ["init", "workload"])
+@pytest.mark.parametrize("name", ["init", "workload", "soak"])
 def test_our_commands_exist(name: str) -> None:
     """The container would end with a usage error, and the rest would wait for it for ever."""
-    arguments = [VARIABLE.sub(lambda found: found[2], str(word)) for word in SERVICES[name]["command"]]
+    words = [*SERVICES[name].get("entrypoint", [])[1:], *SERVICES[name]["command"]]
+    arguments = [VARIABLE.sub(lambda found: found[2], str(word)) for word in words]
     command: Any = get_command(cli.app)
     while arguments and arguments[0] in getattr(command, "commands", {}):
         command = command.commands[arguments.pop(0)]
@@ -173,10 +178,11 @@ def test_our_commands_exist(name: str) -> None:
     command.make_context(name, arguments)
 
 
+@pytest.mark.parametrize("name", ["workload", "soak"])
 @pytest.mark.parametrize("services", [SERVICES, {**SERVICES, **IN_GPU}], ids=["cpu", "gpu"])
-def test_the_workload_understands_its_environment(services: dict[str, dict[str, Any]]) -> None:
+def test_the_workload_understands_its_environment(services: dict[str, dict[str, Any]], name: str) -> None:
     """An unknown variable is an error, by design: also in the container."""
-    environment = {**SERVICES["workload"]["environment"], **services["workload"]["environment"]}
+    environment = {**SERVICES[name]["environment"], **services[name]["environment"]}
     settings = load_settings({"limit": 1, "max_hops": 3, "k": 10}, environment)
     assert settings.places.prometheus_url == "http://prometheus:9090"
     assert "{profile}" in (settings.places.engine_command or "")
@@ -206,10 +212,17 @@ def test_only_the_exporter_sees_the_hosts_processes() -> None:
     assert [name for name, service in SERVICES.items() if "pid" in service] == ["exporter"]
 
 
-def test_alertmanager_finds_the_workload() -> None:
-    """The address and the token's file of one are those of the other."""
-    command = " ".join(SERVICES["workload"]["command"])
-    text = (ROOT / "prometheus" / "compose" / "alertmanager.yml").read_text()
-    (port,) = re.findall(r"--webhook-listen=0\.0\.0\.0:(\d+)", command)
-    assert set(re.findall(r"url: (\S+)", text)) == {f"http://workload:{port}/alerts"}
-    assert set(re.findall(r"credentials_file: ([^,}\s]+)", text)) == set(re.findall(r"token-file=(\S+)", command))
+def test_alertmanager_finds_the_load_and_a_soak() -> None:
+    """The addresses and the token's file of one are those of the others."""
+    load = " ".join(SERVICES["workload"]["command"])
+    soak = SERVICES["soak"]["entrypoint"]
+    parameters = get_command(cli.app).commands["soak"].make_context("soak", soak[2:]).params  # type: ignore[attr-defined]
+    receivers = {each["name"]: each["webhook_configs"] for each in ALERTMANAGER["receivers"]}
+    called = {name: [config["url"] for config in configs] for name, configs in receivers.items()}
+    (port,) = re.findall(r"--webhook-listen=0\.0\.0\.0:(\d+)", load)
+    of_soak = f"http://soak:{parameters['webhook_port']}/alerts"
+    assert called == {"runner": [f"http://workload:{port}/alerts"], "soak": [of_soak], "runner-heartbeat": [of_soak]}
+    presented = {
+        config["http_config"]["authorization"]["credentials_file"] for each in receivers.values() for config in each
+    }
+    assert presented == {str(parameters["webhook_token_file"]), *re.findall(r"token-file=(\S+)", load)}

@@ -17,7 +17,19 @@ from workload.services.prometheus_binary import find_alertmanager, find_promethe
 if TYPE_CHECKING:
     from pathlib import Path
 
+ALERTMANAGER = FOLDER / "compose" / "alertmanager.yml"
 REMOTE_WRITE = re.compile(r"^# remote_write:\n(?:#.*\n)+", re.MULTILINE)
+
+
+def amtool(*arguments: str | Path) -> str:
+    """Run amtool and return what it printed; fail the test when it fails."""
+    try:
+        program = find_alertmanager(cache_dir()).amtool
+    except MissingPartError as error:
+        pytest.skip(str(error))
+    done = subprocess.run([program, *arguments], capture_output=True, text=True, check=False, timeout=30)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 def check_config(file: Path) -> str:
@@ -79,10 +91,22 @@ def test_the_remote_write_block_works_when_it_is_uncommented(tmp_path: Path) -> 
 @pytest.mark.prometheus
 def test_alertmanager_accepts_the_one_for_containers() -> None:
     """The tests of the alerts check its source."""
-    try:
-        amtool = find_alertmanager(cache_dir()).amtool
-    except MissingPartError as error:
-        pytest.skip(str(error))
-    file = FOLDER / "compose" / "alertmanager.yml"
-    done = subprocess.run([amtool, "check-config", file], capture_output=True, text=True, check=False, timeout=30)
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert "SUCCESS" in amtool("check-config", ALERTMANAGER)
+
+
+@pytest.mark.prometheus
+@pytest.mark.parametrize(
+    ("labels", "receivers"),
+    [
+        ({"alertname": "VllmDown", "run": "live", "experiment": "load"}, ["runner"]),
+        ({"alertname": "VllmDown", "run": "r", "experiment": "vllm-metrics"}, ["runner"]),
+        ({"alertname": "VllmDown", "run": "r", "experiment": "soak"}, ["soak", "runner"]),
+        ({"alertname": "DiskWritesFailing"}, ["soak", "runner"]),
+        ({"alertname": "Hop2RagWatchdog"}, ["runner-heartbeat"]),
+    ],
+)
+def test_a_soak_is_called_for_what_concerns_it(labels: dict[str, str], receivers: list[str]) -> None:
+    """While none runs its name resolves to nothing: each alert sent there is two lines of Alertmanager's log."""
+    words = (f"{name}={value}" for name, value in labels.items())
+    found = amtool("config", "routes", "test", f"--config.file={ALERTMANAGER}", *words)
+    assert found.strip().split(",") == receivers

@@ -76,9 +76,8 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
         monkeypatch.setattr(module, "launcher_of", lambda *_: launcher)
         monkeypatch.setattr(module, "MiniLmEmbedder", Embedder)
         monkeypatch.setattr(module, "open_corpus", lambda *_: corpus)
-    for module in (backends, soak_run):
-        monkeypatch.setattr(module, "find_prometheus", lambda _: None)
-        monkeypatch.setattr(module, "LocalPrometheus", StubPrometheus)
+    monkeypatch.setattr(backends, "find_prometheus", lambda _: None)
+    monkeypatch.setattr(backends, "LocalPrometheus", StubPrometheus)
     sizes = {"limit": 1, "max_hops": 1, "k": 1, "engine_port": 8123, "results": tmp_path / "results"}
     return load_settings(sizes, {})
 

@@ -181,6 +181,7 @@ def test_every_variable_of_the_table_is_read(variable: str) -> None:
     # Prometheus and its targets go together.
     pair = {"HOP2RAG_PROMETHEUS_URL": url, "HOP2RAG_TARGETS": "x"}
     needed = {
+        "HOP2RAG_ALERTMANAGER_URL": pair,
         "HOP2RAG_SERVED_MODEL": {"HOP2RAG_VLLM_ENDPOINT": url},
         "AGRAG_COLLECTION_NAME": {"AGRAG_PERSIST_DIR": "x"},
     }
@@ -221,6 +222,7 @@ def test_a_footer_reports_every_option_that_is_not_as_by_default() -> None:
     [
         ({"HOP2RAG_PROMETHEUS_URL": "http://127.0.0.1:9090"}, "HOP2RAG_TARGETS"),
         ({"HOP2RAG_TARGETS": "/targets"}, "HOP2RAG_PROMETHEUS_URL"),
+        ({"HOP2RAG_ALERTMANAGER_URL": "http://127.0.0.1:9093"}, "HOP2RAG_PROMETHEUS_URL"),
         ({"HOP2RAG_CHROMA_URL": "http://127.0.0.1:1", "AGRAG_PERSIST_DIR": "/store"}, "two stores"),
         ({"HOP2RAG_LISTEN": "0.0.0.0"}, "listen"),
         ({"HOP2RAG_EXPORTER": "http://exporter:9400"}, "exporter"),

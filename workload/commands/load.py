@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from pathlib import Path  # noqa: TC003 - typer reads the annotations at run time
 from typing import Annotated, Any
 
 import typer
 
-from workload.commands.options import AGENT, PORTS, RUNNING, STORE, out, progress_bars, with_settings
+from workload.commands.options import AGENT, PORTS, RUNNING, STORE, WebhookTokenFile, out, progress_bars, with_settings
 from workload.commands.run import DEFAULTS
 
 
@@ -16,16 +15,15 @@ from workload.commands.run import DEFAULTS
 def load(
     flags: dict[str, Any],
     rate: Annotated[float, typer.Option(min=0.0001, max=100, help="Most questions per second.")] = 0.05,
-    webhook_token_file: Annotated[
-        Path | None, typer.Option(help="File with the bearer token that Alertmanager sends; enables the webhook.")
-    ] = None,
+    webhook_token_file: WebhookTokenFile = None,
     webhook_listen: Annotated[
         str, typer.Option(help="host:port at which the webhook listens.", metavar="ADDRESS")
     ] = "127.0.0.1:9096",
 ) -> None:
     """Send questions one at a time, at a low rate, until stopped, so that dashboards show something.
 
-    It pauses while an experiment runs and while an alert asks for a pause. Its series have run="live".
+    It pauses while an experiment runs, and with --webhook-token-file while an alert asks for a pause. Its series have
+    run="live".
     """
     from workload.corpus.default import open_corpus  # noqa: PLC0415
     from workload.corpus.embedding import MiniLmEmbedder  # noqa: PLC0415

@@ -32,6 +32,10 @@ EngineArgs = Annotated[
     str | None, typer.Option(help="Further arguments for an engine that we start: '--load-format dummy'.")
 ]
 
+WebhookTokenFile = Annotated[
+    Path | None, typer.Option(help="File with the bearer token that a running Alertmanager sends to our webhook.")
+]
+
 # The option of each setting by the setting's name; see `workload.settings`.
 SETTINGS = {
     "limit": Annotated[

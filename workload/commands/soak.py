@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from workload.commands.options import SERVERS, err, out, with_settings
+from workload.commands.options import SERVERS, WebhookTokenFile, err, out, with_settings
 from workload.errors import UsageError
 
 
@@ -40,7 +40,8 @@ def soak(
         str | None, typer.Option(help="How long one alert may pause the run before the run ends (default: 30m).")
     ] = None,
     alertmanager_port: Annotated[int, typer.Option(help="Port of our own Alertmanager on 127.0.0.1.")] = 9093,
-    webhook_port: Annotated[int, typer.Option(help="Port on 127.0.0.1 at which Alertmanager calls the run.")] = 9096,
+    webhook_port: Annotated[int, typer.Option(help="Port at which Alertmanager calls the run.")] = 9096,
+    webhook_token_file: WebhookTokenFile = None,
     resume: Annotated[
         str | None, typer.Option(help="Resume this soak, with its settings, for the time it has left.")
     ] = None,
@@ -69,13 +70,15 @@ def soak(
             "pause_patience": pause_patience,
         }
     )
-    # The duration bounds a soak. A fine timeline of hours would take gigabytes, so it has one sample per second.
-    defaults = {"limit": 1, "vllm_interval_ms": 1000, "gpu_interval_ms": 1000, "max_hops": 3, "k": 10}
-    settings = load_settings(defaults | {"engine_patience": 600.0} | flags)
+    settings = load_settings({"limit": 1, "engine_patience": 600.0, "max_hops": 3, "k": 10} | flags)
+    # The duration bounds a soak. A fine timeline of hours would take gigabytes, so services of ours take one sample per
+    # second; those of others have their own interval.
+    started = {"vllm_interval_ms": not settings.places.prometheus_url, "gpu_interval_ms": not settings.places.exporter}
+    settings = settings.changed(**{name: 1000 for name, is_ours in started.items() if is_ours})
     if resume:
         settings, plan = resumed(settings, plan, resume)
     ports = Ports(alertmanager=alertmanager_port, webhook=webhook_port)
     with soak_progress(err) as progress:
-        finished = run_soak(settings, plan, ports, progress, resume)
+        finished = run_soak(settings, plan, ports, progress, resume, token_file=webhook_token_file)
     show(out, finished)
     raise typer.Exit(finished.exit_code)

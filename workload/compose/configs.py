@@ -16,6 +16,30 @@ FOLDER = Path(__file__).parents[2] / "prometheus"
 VLLM, EXPORTER = "http://vllm:8000", "exporter:9400"
 NOTE = "# Written by `hop2rag compose configs` from ../{name}; change that one.\n"
 
+# The load and a soak have a receiver each. What concerns no soak is not sent there: while none runs, its name resolves
+# to nothing.
+HEARTBEAT_ROUTE = "      repeat_interval: 30s\n"
+SOAK_ROUTE = """\
+    # A soak has a receiver of its own for its alerts, those of no run and the heartbeat; the load gets every alert.
+    - receiver: soak
+      matchers: ['experiment =~ "soak|"']
+      continue: true
+    - receiver: runner
+      continue: true
+"""
+SOAK = """\
+  - name: soak
+    webhook_configs:
+      - url: http://soak:9096/alerts
+        send_resolved: true
+        http_config: *bearer
+"""
+HEARTBEAT = """\
+  - name: runner-heartbeat
+    webhook_configs:
+      - url: http://127.0.0.1:9096/alerts
+"""
+
 # The differences between a host and the network of docker-compose.yml; all else, with comments, is the same.
 # The services' own targets are in a volume, /targets; the user's are in a folder of the checkout.
 CHANGES: Mapping[str, Mapping[str, str]] = {
@@ -29,6 +53,8 @@ CHANGES: Mapping[str, Mapping[str, str]] = {
         },
     },
     "alertmanager.yml": {
+        HEARTBEAT_ROUTE: HEARTBEAT_ROUTE + SOAK_ROUTE,
+        HEARTBEAT: SOAK + HEARTBEAT.replace("127.0.0.1", "soak"),
         "http://127.0.0.1:9096/": "http://workload:9096/",
         "credentials_file: webhook-token": "credentials_file: /credentials/webhook/token",
     },

@@ -80,9 +80,9 @@ def prometheus_client(places: Places) -> PrometheusClient:
 
 
 def prometheus_of(
-    places: Places, interval_ms: int, by: Requester = THIS_COMMAND
+    places: Places, interval_ms: int, by: Requester = THIS_COMMAND, alertmanager: str | None = None
 ) -> LocalPrometheus | AttachedPrometheus:
-    """Return the Prometheus that the settings name, else our own on this host.
+    """Return the Prometheus that the settings name, else our own on this host, which sends to `alertmanager`.
 
     Raises:
         MissingPartError: Prometheus is not installed.
@@ -96,6 +96,7 @@ def prometheus_of(
         port=places.prometheus_port,
         retention_size=places.prometheus_retention_size,
         sample_interval_ms=interval_ms,
+        alertmanager=alertmanager,
         by=by,
     )
 

@@ -8,10 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from exporter.web.server import BackgroundServer
-from workload.errors import UsageError
-from workload.files.enclosed import text_of
 from workload.services.alert import WATCHDOG, Alert, Confirm, Notification, steering_alerts
-from workload.services.alert_webhook import webhook
+from workload.services.alert_webhook import read_token, webhook
 from workload.services.own_thread import in_own_thread
 
 if TYPE_CHECKING:
@@ -65,15 +63,7 @@ class AlertListener:
         Raises:
             UsageError: the file has no token, or the address cannot be used.
         """
-        try:
-            token = text_of(token_file.resolve()).strip()
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or "it is not a plain text file"
-            raise UsageError(
-                f"Cannot read {token_file}: {reason}.", "Name the file that contains the token."
-            ) from error
-        if not token:
-            raise UsageError(f"{token_file} is empty.", "Write the token that Alertmanager sends into it.")
+        token = read_token(token_file)
         host, _, port = address.rpartition(":")
         app = webhook(token, self.receive, lambda _: None)
         server = BackgroundServer(app, host=host.strip("[]"), port=int(port), flag="--webhook-listen")

@@ -12,11 +12,13 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from workload.errors import DependencyDownError, StorageError
+from workload.errors import DependencyDownError, StorageError, UsageError
+from workload.files.enclosed import text_of
 from workload.services.alert import Notification
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from pathlib import Path
 
 
 PATH = "/alerts"
@@ -24,6 +26,22 @@ OWN_SUFFIXES = (".local", ".localhost", ".internal", ".svc")
 """Suffixes of names within a network; no registrar sells them."""
 
 MAX_BODY_BYTES = 1024 * 1024
+
+
+def read_token(file: Path) -> str:
+    """Return the bearer token in a file, which another program may have written.
+
+    Raises:
+        UsageError: the file cannot be read or has no token.
+    """
+    try:
+        token = text_of(file.resolve()).strip()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it is not a plain text file"
+        raise UsageError(f"Cannot read {file}: {reason}.", "Name the file that contains the token.") from error
+    if not token:
+        raise UsageError(f"{file} is empty.", "Write the token that Alertmanager sends into it.")
+    return token
 
 
 def webhook(

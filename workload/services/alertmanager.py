@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import bcrypt
 import requests
@@ -13,6 +13,7 @@ import yaml
 from workload.errors import DependencyDownError
 from workload.files import atomic_file
 from workload.paths import asset
+from workload.services.alert_webhook import read_token
 from workload.services.local_server import SharedServer
 from workload.services.locks import THIS_COMMAND, Requester
 
@@ -93,7 +94,7 @@ class AlertmanagerClient:
         except OSError as error:  # from `requests`, or from the password's file
             reason = str(error.response.status_code) if isinstance(error, requests.HTTPError) else type(error).__name__
             raise DependencyDownError(
-                f"Alertmanager at {self.url}{path} does not answer ({reason}).", "Start it with `hop2rag up`."
+                f"Alertmanager at {self.url}{path} does not answer ({reason}).", "Start it, or look at its log."
             ) from error
         return response
 
@@ -193,6 +194,33 @@ class LocalAlertmanager(SharedServer):
 
     def _rendered(self) -> str:
         return render_config(asset("prometheus/alertmanager.yml"), webhook=self._webhook, token_file=self.token_file)
+
+
+class AttachedAlertmanager:
+    """An Alertmanager of another user, one of whose receivers calls our webhook. A context manager.
+
+    Args:
+        token_file: the bearer token that it presents to the webhook.
+    """
+
+    def __init__(self, url: str, token_file: Path, session: requests.Session) -> None:
+        self.client = AlertmanagerClient(url, session)
+        self.token = read_token(token_file)
+
+    def __enter__(self) -> Self:
+        """Check that it answers.
+
+        Raises:
+            DependencyDownError: it is not ready.
+        """
+        if not self.client.ready():
+            raise DependencyDownError(
+                f"Alertmanager on {self.client.url} is not ready.", "Start it, or look at its log."
+            )
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Leave it as it is."""
 
 
 def folder_of(cache: Path, address: str) -> Path:

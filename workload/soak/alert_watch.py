@@ -10,6 +10,7 @@ from exporter.web.server import BackgroundServer
 from workload.services.alert import Alert, Confirm, Notification, readable
 from workload.services.alert_webhook import webhook
 from workload.services.own_thread import in_own_thread
+from workload.services.process import HOST
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -24,8 +25,10 @@ EXIT_CODE = 4
 
 
 @asynccontextmanager
-async def served(steering: Steering, metrics: SoakMetrics, token: str, port: int) -> AsyncIterator[str]:
-    """Serve the webhook on 127.0.0.1 in a thread of its own; yield its "host:port". Enter it in the event loop.
+async def served(
+    steering: Steering, metrics: SoakMetrics, token: str, port: int, *, host: str = HOST
+) -> AsyncIterator[str]:
+    """Serve the webhook in a thread of its own; yield its "host:port". Enter it in the event loop.
 
     Notifications are handled in the loop of the soak, so the steering needs no lock.
 
@@ -40,7 +43,7 @@ async def served(steering: Steering, metrics: SoakMetrics, token: str, port: int
     def count(outcome: str) -> None:
         metrics.requests.labels(outcome).inc()
 
-    server = BackgroundServer(webhook(token, receive, count), port=port, flag="--webhook-port")
+    server = BackgroundServer(webhook(token, receive, count), host=host, port=port, flag="--webhook-port")
     try:
         yield server.start()
     finally:

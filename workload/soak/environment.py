@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from workload.dashboards.catalogue import VLLM_METRICS
 from workload.export.capture import capture
 from workload.export.panel_series import TimeRange
+from workload.services.process import HOST
 from workload.soak.soak import free_bytes
 
 if TYPE_CHECKING:
@@ -20,10 +21,10 @@ if TYPE_CHECKING:
     from workload.engine.launcher import Launcher
     from workload.record.bundle import Bundle
     from workload.services.alert import Alert
-    from workload.services.alertmanager import LocalAlertmanager
+    from workload.services.alertmanager import AttachedAlertmanager, LocalAlertmanager
     from workload.services.grafana import Grafana
     from workload.services.prometheus import PrometheusClient
-    from workload.services.prometheus_server import LocalPrometheus
+    from workload.services.prometheus_server import AttachedPrometheus, LocalPrometheus
 
 BEFORE_SECONDS = 600.0
 FOLDER = "captures"
@@ -39,7 +40,7 @@ class SoakEnvironment:
         owns_engine: whether the engine is ours to restart.
         store, embedder, questions: what the agent retrieves from and answers.
         prometheus: scrapes, and evaluates the alerts; without it, in tests, nothing is recorded.
-        alertmanager: sends the alerts; None if no alert steers.
+        alertmanager: sends the alerts to the webhook, which listens at `webhook_host`; None if no alert steers.
         capture: captures the panels of an alert, see `panel_capture`.
         mark: marks an action in the dashboards: seconds since the epoch, alert, action. Never raises.
         free: returns the free space of the results' disk, in bytes.
@@ -50,8 +51,9 @@ class SoakEnvironment:
     store: DocumentStore
     embedder: Embedder
     questions: Sequence[Question]
-    prometheus: LocalPrometheus | None = None
-    alertmanager: LocalAlertmanager | None = None
+    prometheus: LocalPrometheus | AttachedPrometheus | None = None
+    alertmanager: LocalAlertmanager | AttachedAlertmanager | None = None
+    webhook_host: str = HOST
     webhook_port: int = 9096
     capture: Callable[[Alert, float], str] = lambda *_: "nothing to capture with"
     mark: Callable[[float, str, str], None] = lambda *_: None

@@ -10,40 +10,51 @@ from workload.corpus.default import open_corpus, require_same_corpus
 from workload.corpus.embedding import MiniLmEmbedder
 from workload.engine.profile import PROFILES
 from workload.errors import UsageError
-from workload.harness.backends import check_engine, engine_of, launcher_of, requester
+from workload.harness.backends import check_engine, engine_of, launcher_of, prometheus_of, requester
 from workload.harness.resume import resume_settings
 from workload.paths import cache_dir
 from workload.record.annotations import annotator, find_grafana, mark_action
 from workload.record.bundle import open_bundle
 from workload.record.manifest import readable
 from workload.services.alert_webhook import PATH
-from workload.services.alertmanager import LocalAlertmanager
+from workload.services.alertmanager import AttachedAlertmanager, LocalAlertmanager
 from workload.services.process import HOST
-from workload.services.prometheus_binary import find_alertmanager, find_prometheus
-from workload.services.prometheus_server import LocalPrometheus, loopback_session
+from workload.services.prometheus_binary import find_alertmanager
+from workload.services.prometheus_server import loopback_session
 from workload.soak.environment import SoakEnvironment, panel_capture
 from workload.soak.plan import SoakPlan
 from workload.soak.session import EXPERIMENT, WATCHED_ONLY, SoakSession
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.progress import Progress
 
     from workload.harness.stay_up import Ports
-    from workload.settings import Settings
+    from workload.services.locks import Requester
+    from workload.settings import Places, Settings
     from workload.soak.reporting import FinishedSoak
 
 
 def run_soak(
-    settings: Settings, plan: SoakPlan, ports: Ports, progress: Progress, run_id: str | None = None
+    settings: Settings,
+    plan: SoakPlan,
+    ports: Ports,
+    progress: Progress,
+    run_id: str | None = None,
+    *,
+    token_file: Path | None = None,
 ) -> FinishedSoak:
     """Run a soak, or resume the one named `run_id`; services that already run are reused.
+
+    `token_file` has the bearer token of an Alertmanager that the settings name.
 
     Raises:
         Hop2RagError: with the exit code of its class; the run can then be resumed.
     """
     if plan.profile not in PROFILES:
         raise UsageError(f"There is no profile {plan.profile!r}.", f"There are: {', '.join(PROFILES)}.")
-    cache, embedder = cache_dir(), MiniLmEmbedder()
+    embedder = MiniLmEmbedder()
     check_engine(settings.engine, settings.places)
     corpus = open_corpus(settings.corpus, settings.places.chroma_url, embedder, progress)
     launcher = launcher_of(settings.engine, settings.places, progress.console)
@@ -55,35 +66,20 @@ def run_soak(
         bundle.start(EXPERIMENT, settings.flat())
         bundle.note(plan=plan.model_dump(mode="json"))
     bundle.note(corpus=corpus.source_dict())
+    said = f"Run {bundle.run_id}. After an interruption: --resume {bundle.run_id}"
+    progress.console.print(said, markup=False, highlight=False, soft_wrap=True)
     grafana = find_grafana()
     annotate = annotator(grafana, partial(progress.console.print, markup=False))
     embedder.load()
-    binary = find_prometheus(cache)
     by = requester(progress.console, bundle.run_id)
     try:
+        alertmanager = alertmanager_of(settings.places, ports, token_file, by) if plan.alerts else None
+        address = alertmanager.address if isinstance(alertmanager, LocalAlertmanager) else None
+        prometheus = prometheus_of(settings.places, settings.load.vllm_interval_ms, by, address)
         with ExitStack() as stack:
             stack.enter_context(engine_of(settings.places).acquire(by=by))
-            alertmanager = None
-            if plan.alerts:
-                alertmanager = LocalAlertmanager(
-                    find_alertmanager(cache),
-                    cache,
-                    loopback_session(),
-                    port=ports.alertmanager,
-                    webhook=f"http://{HOST}:{ports.webhook}{PATH}",
-                    by=by,
-                )
+            if alertmanager:
                 stack.enter_context(alertmanager)
-            prometheus = LocalPrometheus(
-                binary,
-                cache,
-                loopback_session(),
-                port=settings.places.prometheus_port,
-                retention_size=settings.places.prometheus_retention_size,
-                sample_interval_ms=settings.load.vllm_interval_ms,
-                alertmanager=alertmanager.address if alertmanager else None,
-                by=by,
-            )
             stack.enter_context(prometheus)
             labels = {"run": bundle.run_id, "experiment": EXPERIMENT, "arm": plan.profile}
             environment = SoakEnvironment(
@@ -94,6 +90,7 @@ def run_soak(
                 questions=corpus.questions,
                 prometheus=prometheus,
                 alertmanager=alertmanager,
+                webhook_host=webhook_host(settings.places),
                 webhook_port=ports.webhook,
                 capture=panel_capture(prometheus.client, bundle, labels, grafana),
                 mark=partial(mark_action, annotate, run=bundle.run_id),
@@ -103,6 +100,38 @@ def run_soak(
         status = "interrupted" if isinstance(error, KeyboardInterrupt) else "aborted"
         bundle.note(status=status, why=str(error) or type(error).__name__)
         raise
+
+
+def alertmanager_of(
+    places: Places, ports: Ports, token_file: Path | None, by: Requester
+) -> LocalAlertmanager | AttachedAlertmanager:
+    """Return the Alertmanager that steers the soak: the one that the settings name, else our own on this host.
+
+    Raises:
+        UsageError: a running Prometheus is named without its Alertmanager, or that one without its token.
+        MissingPartError: Alertmanager is not installed.
+    """
+    if places.alertmanager_url and token_file:
+        return AttachedAlertmanager(places.alertmanager_url, token_file, loopback_session())
+    if places.prometheus_url:
+        raise UsageError(
+            f"A soak in {places.prometheus_url} is steered by the Alertmanager to which that one sends.",
+            "Name it by HOP2RAG_ALERTMANAGER_URL and --webhook-token-file, as the service `soak` of docker-compose.yml "
+            "does; or give --no-alerts.",
+        )
+    return LocalAlertmanager(
+        find_alertmanager(cache_dir()),
+        cache_dir(),
+        loopback_session(),
+        port=ports.alertmanager,
+        webhook=f"http://{HOST}:{ports.webhook}{PATH}",
+        by=by,
+    )
+
+
+def webhook_host(places: Places) -> str:
+    """Return where the webhook listens: an Alertmanager of another host calls the address that Prometheus scrapes."""
+    return places.listen.rpartition(":")[0].strip("[]") if places.alertmanager_url else HOST
 
 
 def resumed(now: Settings, plan: SoakPlan, run: str) -> tuple[Settings, SoakPlan]:

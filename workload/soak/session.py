@@ -20,6 +20,7 @@ from workload.harness.process_memory import share_one_arena
 from workload.harness.system_under_test import SystemUnderTest, serve_agent
 from workload.record.journal import Journal
 from workload.services.alert import Confirm, confirmer, steering_alerts
+from workload.services.alertmanager import LocalAlertmanager
 from workload.services.exporter_process import start_exporter
 from workload.services.scrape_registration import scraped
 from workload.services.targets import ArmLabels
@@ -128,9 +129,11 @@ class SoakSession:
         prometheus = self.environment.prometheus
         if prometheus is None:
             return
-        port = urlsplit(engine.endpoint).port if engine.pid else None
-        interval = self.settings.load.gpu_interval_ms
-        exporter = stack.enter_context(start_exporter(None, interval, self.bundle.folder, engine_port=port))
+        exporter = self.settings.places.exporter
+        if exporter is None:
+            port = urlsplit(engine.endpoint).port if engine.pid else None
+            interval = self.settings.load.gpu_interval_ms
+            exporter = stack.enter_context(start_exporter(None, interval, self.bundle.folder, engine_port=port))
         labels = ArmLabels(self.bundle.run_id, EXPERIMENT, self.plan.profile)
         targets = {"vllm": [engine.endpoint], "exporter": [exporter], "workload": [under_test.address]}
         stack.enter_context(scraped(prometheus.targets, prometheus.client, labels, targets))
@@ -228,9 +231,10 @@ class SoakSession:
         ours = {"what Prometheus scrapes": prometheus.targets.are_ours}
         if alertmanager is None:
             return [partial(watch_ownership, pace, ours)]
-        ours["Alertmanager's configuration"] = alertmanager.calls_us
-        port = self.environment.webhook_port
-        await stack.enter_async_context(served(steering, metrics, alertmanager.token, port))
+        if isinstance(alertmanager, LocalAlertmanager):
+            ours["Alertmanager's configuration"] = alertmanager.calls_us
+        host, port = self.environment.webhook_host, self.environment.webhook_port
+        await stack.enter_async_context(served(steering, metrics, alertmanager.token, port, host=host))
         heartbeat = Heartbeat(
             steering=steering,
             pace=pace,

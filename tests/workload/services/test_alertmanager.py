@@ -19,6 +19,7 @@ from workload.services.alertmanager import (
     PASSWORD,
     WEB_CONFIG,
     AlertmanagerClient,
+    AttachedAlertmanager,
     LocalAlertmanager,
     basic_auth,
     render_config,
@@ -219,3 +220,24 @@ def test_a_password_that_cannot_be_read_is_a_server_that_does_not_answer() -> No
     assert client.ready() is False
     with pytest.raises(DependencyDownError, match="does not answer"):
         client.firing()
+
+
+def test_one_that_runs_already_is_asked_and_left_alone(tmp_path: Path) -> None:
+    """Its receivers and its configuration are its owner's; ours is only the token that it presents."""
+    token = tmp_path / "token"
+    token.write_text("shared\n")
+    with Answers({"/-/ready": (200, ""), "/api/v2/alerts": (200, "[]")}) as server:
+        url = f"http://127.0.0.1:{server.server_port}"
+        with AttachedAlertmanager(url, token, loopback_session()) as alertmanager:
+            assert (alertmanager.token, alertmanager.client.firing()) == ("shared", [])
+    assert {path.partition("?")[0] for path in server.asked} == {"/-/ready", "/api/v2/alerts"}
+    with pytest.raises(DependencyDownError, match=f"{url} is not ready"):
+        AttachedAlertmanager(url, token, loopback_session()).__enter__()
+
+
+def test_a_webhook_without_a_token_is_never_opened(tmp_path: Path) -> None:
+    """An empty or missing file would let everyone steer."""
+    (tmp_path / "empty").write_text("\n")
+    for name in ("empty", "missing"):
+        with pytest.raises(UsageError, match=name):
+            AttachedAlertmanager("http://127.0.0.1:1", tmp_path / name, loopback_session())

@@ -8,10 +8,13 @@ import pytest
 
 from tests.stubs.alerts import RUN
 from workload.errors import UsageError
+from workload.harness.stay_up import Ports
 from workload.record.bundle import Bundle
+from workload.services.alertmanager import AttachedAlertmanager
+from workload.services.locks import THIS_COMMAND
 from workload.settings import load_settings
 from workload.soak.plan import load_plan
-from workload.soak.run import resumed
+from workload.soak.run import alertmanager_of, resumed, webhook_host
 from workload.soak.session import EXPERIMENT
 
 if TYPE_CHECKING:
@@ -43,3 +46,31 @@ def test_what_is_no_soak_is_refused(tmp_path: Path, experiment: str, run: str) -
     begun(tmp_path, experiment)
     with pytest.raises(UsageError):
         resumed(load_settings({**BASIC, "results": tmp_path}, {}), load_plan({"duration": "1s"}), run)
+
+
+RUNNING = {
+    "HOP2RAG_PROMETHEUS_URL": "http://prometheus:9090",
+    "HOP2RAG_TARGETS": "/targets",
+    "HOP2RAG_ALERTMANAGER_URL": "http://alertmanager:9093",
+    "HOP2RAG_LISTEN": "0.0.0.0:9500",
+}
+
+
+def test_a_running_alertmanager_steers_the_soak_of_its_prometheus(tmp_path: Path) -> None:
+    """It calls from another host, so the webhook listens where Prometheus finds the metrics."""
+    (tmp_path / "token").write_text("t")
+    places = load_settings(BASIC, RUNNING).places
+    found = alertmanager_of(places, Ports(), tmp_path / "token", THIS_COMMAND)
+    assert isinstance(found, AttachedAlertmanager)
+    assert found.client.url == "http://alertmanager:9093"
+    assert webhook_host(places) == "0.0.0.0"
+    assert webhook_host(load_settings(BASIC, {"HOP2RAG_LISTEN": "0.0.0.0:9500"}).places) == "127.0.0.1"
+
+
+@pytest.mark.parametrize("left_out", ["HOP2RAG_ALERTMANAGER_URL", "token"])
+def test_a_running_prometheus_sends_its_alerts_to_no_alertmanager_of_ours(tmp_path: Path, left_out: str) -> None:
+    """Seen: the soak in a container started one of its own inside, in which no alert ever arrives."""
+    (tmp_path / "token").write_text("t")
+    places = load_settings(BASIC, {name: value for name, value in RUNNING.items() if name != left_out}).places
+    with pytest.raises(UsageError, match="--webhook-token-file"):
+        alertmanager_of(places, Ports(), None if left_out == "token" else tmp_path / "token", THIS_COMMAND)
