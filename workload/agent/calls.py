@@ -59,7 +59,7 @@ class CallMeter(LlmCall):
     @property
     def request_fields(self) -> dict[str, Any]:
         """The fields that make the engine name the call in its KV cache events, its hits included."""
-        if not self.ledger or not self.ledger.has_events:
+        if not self.ledger or not self.ledger.needs_session:
             return {}
         return {"session_id": self.session, "vllm_xargs": {"kv_cache_report_mode": "full"}}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from workload.engine.kv_events import events_config, has_sessions
+from workload.engine.kv_events import events_config, has_events, has_sessions
 from workload.engine.profile import server_flags
 from workload.fleet.event_source import source_of
 from workload.fleet.events import EngineId
@@ -25,5 +25,5 @@ def ledger_of(engine: RunningEngine) -> LedgerThread | None:
         return None
     is_one = (server_flags(engine.argv or ()) or {}).get("--data-parallel-size", "1") == "1"
     name = EngineId(engine.endpoint)
-    source = source_of(name, events_config(engine.argv)) if is_one and has_sessions(facts.version) else None
-    return LedgerThread({name: facts.block_size}, [source] if source else [])
+    source = source_of(name, events_config(engine.argv)) if is_one and has_events(facts.version) else None
+    return LedgerThread({name: facts.block_size}, [source] if source else [], names_calls=has_sessions(facts.version))

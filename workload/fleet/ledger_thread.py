@@ -31,9 +31,10 @@ class LedgerThread:
         block_sizes: tokens per block of each engine.
         sources: where engines publish events; the others are silent.
         wall: seconds since 1970.
+        names_calls: whether events name the session of their call.
 
     Attributes:
-        has_events: whether calls need a session and the full report.
+        needs_session: whether calls need a session and the full report.
     """
 
     def __init__(
@@ -41,8 +42,10 @@ class LedgerThread:
         block_sizes: Mapping[EngineId, int],
         sources: Sequence[EventSource],
         wall: Callable[[], float] = time.time,
+        *,
+        names_calls: bool = True,
     ) -> None:
-        self.has_events = bool(sources)
+        self.needs_session = bool(sources) and names_calls
         self._wall = wall
         self._ledger = Ledger(block_sizes, silent=block_sizes.keys() - {source.engine for source in sources})
         self._inbox: SimpleQueue[Callable[[], None] | None] = SimpleQueue()

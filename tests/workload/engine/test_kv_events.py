@@ -7,7 +7,7 @@ import json
 import pytest
 
 from workload.engine.attach import LOOPBACK
-from workload.engine.kv_events import FLAG, compared_flags, events_config, events_flags, has_sessions
+from workload.engine.kv_events import FLAG, compared_flags, events_config, events_flags, has_events, has_sessions
 from workload.engine.profile import SERVER_MODULE
 from workload.fleet.event_source import EventSource, source_of
 from workload.fleet.events import EngineId
@@ -27,17 +27,26 @@ def test_an_engine_publishes_on_the_loopback_only(port: int, events: int, replay
     )
 
 
-@pytest.mark.parametrize("version", ["0.29.1", "0.22.1", "0.8.5"])
-def test_a_release_without_sessions_publishes_nothing(version: str) -> None:
-    """Before 0.30 only token ids connect an event to a call, and the engine would pay for little."""
+@pytest.mark.parametrize("version", ["0.23.9", "0.22.1", "0.8.5"])
+def test_a_release_before_maps_publishes_nothing(version: str) -> None:
+    """Up to 0.23 events are arrays, which no engine of ours was seen to publish."""
     assert events_flags(version, 8000) == ()
+    assert not has_events(version)
+
+
+@pytest.mark.parametrize("version", ["0.24.0", "0.26.0", "0.29.1"])
+def test_a_release_without_sessions_publishes_all_the_same(version: str) -> None:
+    """Token ids connect an event to its call where no session does."""
+    assert events_flags(version, 8000) == events_flags("0.32.0", 8000)
+    assert has_events(version)
     assert not has_sessions(version)
 
 
 @pytest.mark.parametrize("version", [None, "dev", ""])
-def test_an_unknown_release_has_no_sessions(version: str | None) -> None:
+def test_an_unknown_release_has_neither_events_nor_sessions(version: str | None) -> None:
     """A request field that a server does not know may be refused."""
     assert not has_sessions(version)
+    assert not has_events(version)
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def test_closes_accounts_from_the_events_that_it_reads() -> None:
     with StubPublisher() as publisher:
         source = EventSource(E0, publisher.endpoint, publisher.replay_endpoint)
         with LedgerThread({E0: 2}, [source]) as ledger:
-            assert ledger.has_events
+            assert ledger.needs_session
             ledger.send("a", time.time())
             publisher.publish(STORED, at=time.time())
             ledger.end(account("a", closed.append))
@@ -57,11 +57,23 @@ def test_closes_accounts_from_the_events_that_it_reads() -> None:
     assert [(entry.engine, dict(entry.fates)) for entry in closed] == [(E0, {"cold": 4, "tail": 1})]
 
 
+def test_finds_a_call_by_its_tokens_where_events_name_no_session() -> None:
+    """The call need not carry a session, which such a release would ignore."""
+    closed: list[Entry] = []
+    with StubPublisher() as publisher:
+        source = EventSource(E0, publisher.endpoint, publisher.replay_endpoint)
+        with LedgerThread({E0: 2}, [source], names_calls=False) as ledger:
+            assert not ledger.needs_session
+            publisher.publish({**STORED, "session_id": None}, at=time.time())
+            ledger.end(account("a", closed.append))
+    assert [dict(entry.fates) for entry in closed] == [{"cold": 4, "tail": 1}]
+
+
 def test_closes_accounts_of_a_silent_engine_as_unknown() -> None:
     """Nothing is subscribed to, and nothing is guessed."""
     closed: list[Entry] = []
     with LedgerThread({E0: 2}, []) as ledger:
-        assert not ledger.has_events
+        assert not ledger.needs_session
         ledger.end(account("a", closed.append))
     assert [dict(entry.fates) for entry in closed] == [{"unknown": 4, "tail": 1}]
 
@@ -79,18 +91,19 @@ def test_closes_accounts_while_it_runs() -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "labels", "flags", "has_ledger", "has_events"),
+    ("version", "labels", "flags", "has_ledger", "needs_session"),
     [
         ("0.32.0", {}, (FLAG, CONFIG), True, True),
         ("0.32.0", {}, (), True, False),
-        ("0.29.0", {}, (FLAG, CONFIG), True, False),
+        ("0.26.0", {}, (FLAG, CONFIG), True, False),
+        ("0.23.0", {}, (FLAG, CONFIG), True, False),
         ("0.32.0", {}, (FLAG, CONFIG, "--data-parallel-size", "2"), True, False),
         ("0.32.0", {"enable_prefix_caching": "False"}, (FLAG, CONFIG), False, False),
         ("0.32.0", {"block_size": "None"}, (FLAG, CONFIG), False, False),
     ],
 )
 def test_follows_an_engine_that_shows_where_it_publishes(
-    version: str, labels: dict[str, str], flags: tuple[str, ...], has_ledger: bool, has_events: bool
+    version: str, labels: dict[str, str], flags: tuple[str, ...], has_ledger: bool, needs_session: bool
 ) -> None:
     """An engine without a prefix cache has no hits to explain; one whose ranks are not all visible is silent."""
     told = {"block_size": "16", "enable_prefix_caching": "True", **labels}
@@ -99,4 +112,4 @@ def test_follows_an_engine_that_shows_where_it_publishes(
     engine: Any = SimpleNamespace(endpoint="http://127.0.0.1:8000", facts=facts, argv=argv)
     found = ledger_of(engine)
     assert (found is not None) is has_ledger
-    assert (found is not None and found.has_events) is has_events
+    assert (found is not None and found.needs_session) is needs_session
