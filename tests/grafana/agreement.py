@@ -28,18 +28,33 @@ CALCULATIONS_OF_PARTS = ["mean"]
 VALUES = {"{{node}}": NODES, "{{hop}}": ("1", "2", "3", "4")}
 PAIRED_ARM = re.compile(r"/\^\(prefix-on\|high\) /")
 ARM_NAME = re.compile(r"/\^(.+)\( \|\$\)/")
+BY_ARM = re.compile(r"\bby \([^)]*\barm\b")
 SAYS_SHARE = re.compile(r"\bshare of\b", re.IGNORECASE)
+
+
+def data_links(panel: Json) -> list[Json]:
+    """Return the links of a panel's values and columns."""
+    overrides = [each for part in panel["fieldConfig"]["overrides"] for each in part["properties"]]
+    of_columns = [link for each in overrides if each["id"] == "links" for link in each["value"]]
+    return [*panel["fieldConfig"]["defaults"].get("links", ()), *of_columns]
 
 
 def links_keep_time(dashboard: Json) -> Iterator[str]:
     """Yield links to dashboards that lose the time shown: their reader lands in the last quarter of an hour."""
     for panel in panels(dashboard):
-        overrides = panel["fieldConfig"]["overrides"]
-        inner = [each["value"] for part in overrides for each in part["properties"] if each["id"] == "links"]
-        inner.append(panel["fieldConfig"]["defaults"].get("links", ()))
-        for link in [*panel.get("links", ()), *(link for found in inner for link in found)]:
+        for link in [*panel.get("links", ()), *data_links(panel)]:
             if DASHBOARD_LINK.match(link["url"]) and "${__url_time_range}" not in link["url"]:
                 yield f"{panel['title']}: {link['url']}"
+
+
+def arms_lead_to_their_run(dashboard: Json) -> Iterator[str]:
+    """Yield panels by arm from which no click leads to the table with the arm's run, or to that of every run."""
+    for panel in panels(dashboard):
+        if any(BY_ARM.search(target["expr"]) for target in panel["targets"]):
+            ways = [link["url"] for link in data_links(panel) if link["url"].startswith("/d/hop2rag-overview?")]
+            names = {"table": "__data.fields"}.get(panel["type"], "__field.labels")
+            if not any("run" in way and f"var-arm=${{{names}.arm}}" in way for way in ways):
+                yield f"{panel['title']}: {ways}"
 
 
 def variables_are_read(dashboard: Json) -> Iterator[str]:
@@ -153,6 +168,7 @@ RULES: dict[str, Rule] = {
     rule.__name__: rule
     for rule in (
         links_keep_time,
+        arms_lead_to_their_run,
         variables_are_read,
         shares_are_percentages,
         legends_summarise,

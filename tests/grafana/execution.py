@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     Json = dict[str, Any]
 
 STEP_SECONDS = 1.0
+DESCENDING = 2
 SCRAPE = "1s"
 # Shares of several questions in flight add up; a hundred times a share is a percentage.
 MOST_SHARE = 10
 LEGEND_LABEL = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 VARIABLE = re.compile(r"label_values\((?P<selector>.+), (?P<label>\w+)\)")
+RESULT = re.compile(r"query_result\((?P<query>.+)\)")
 
 
 @dataclass(frozen=True)
@@ -82,17 +84,28 @@ def ask(target: Json, client: PrometheusClient, shown: Shown) -> list[tuple[Mapp
     ]
 
 
+def choices(variable: Json, client: PrometheusClient, shown: Shown) -> list[tuple[str, str]]:
+    """Return the values of a variable of the type query, each with its text, in the order in which Grafana has them."""
+    by_label, by_result = VARIABLE.fullmatch(variable["query"]), RESULT.fullmatch(variable["query"])
+    asked = by_label["selector"] if by_label else by_result["query"] if by_result else variable["query"]
+    try:
+        samples = client.query(expand(asked, shown=shown.end - shown.start), shown.end)
+    except NoDataError:
+        return []
+    if by_label:
+        values = {value for sample in samples if (value := sample.labels.get(by_label["label"]))}
+        found = {value: value for value in values}
+    else:
+        texts = (",".join(f'{name}="{value}"' for name, value in sample.labels.items()) for sample in samples)
+        pattern = re.compile(variable["regex"].strip("/").replace("(?<", "(?P<"))
+        found = {match["value"]: match["text"] for text in texts if (match := pattern.search(f"{{{text}}}"))}
+    return sorted(found.items(), key=lambda choice: choice[1], reverse=variable["sort"] == DESCENDING)
+
+
 def _of_variables(dashboard: Json, client: PrometheusClient, shown: Shown) -> Iterator[str]:
     for variable in dashboard["templating"]["list"]:
-        if variable["type"] == "query":
-            found = VARIABLE.fullmatch(variable["query"])
-            assert found, variable["query"]
-            try:
-                samples = client.query(expand(found["selector"]), shown.end)
-            except NoDataError:
-                samples = []
-            if not any(sample.labels.get(found["label"]) for sample in samples):
-                yield f"variable {variable['name']}: no value"
+        if variable["type"] == "query" and not choices(variable, client, shown):
+            yield f"variable {variable['name']}: no value"
 
 
 def _of_annotations(dashboard: Json, client: PrometheusClient, shown: Shown) -> Iterator[str]:

@@ -7,7 +7,7 @@ import re
 from workload.promql.query import rate_interval
 
 SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}
-BUILT_IN = ("__rate_interval", "__interval", "__range", "__url_time_range", "__data")
+BUILT_IN = ("__rate_interval", "__interval", "__range", "__url_time_range", "__data", "__field")
 # Of these one is chosen.
 CHOSEN = {"job": "vllm", "baseline": "prefix-off"}
 VARIABLE = re.compile(r"\$\{?(\w+)(?::\w+)?\}?")

@@ -1,4 +1,4 @@
-"""Eleven faults of kinds that neither the design's list nor the two of `further_faults` has."""
+"""Twelve faults of kinds that neither the design's list nor the two of `further_faults` has."""
 
 from __future__ import annotations
 
@@ -72,6 +72,7 @@ INVENTED_FAULTS: dict[str, Seed] = {
     ),
     "marks of other runs": _marks_of_all_runs,
     "a bound that is not the alert's": _other_bound,
+    "a click on an arm leads to all": _rewritten(r"&var-arm=\$\{__field\.labels\.arm\}", ""),
     "a count is estimated": _rewritten(
         r"\((\w+_over_time\([^()]+\) - [^()]+\([^()]+\)) and [^()]+\([^()]+\) == 0 or (increase\([^()]+\))\)", r"\2"
     ),

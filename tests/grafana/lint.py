@@ -217,6 +217,7 @@ def _variables(dashboard: Json) -> Iterator[str]:
     texts = [*targets(dashboard), *((panel["title"], panel["title"]) for panel in panels(dashboard))]
     texts += [(each["name"], each["query"]) for each in dashboard["templating"]["list"]]
     links = [*dashboard["links"], *(link for panel in panels(dashboard) for link in panel.get("links", ()))]
+    links += [link for panel in panels(dashboard) for link in panel["fieldConfig"]["defaults"].get("links", ())]
     texts += [(link["title"], link["title"] + link.get("url", "")) for link in links]
     for where, text in texts:
         yield from (f"{where}: ${name}" for name in sorted(variables(text) - defined))

@@ -157,7 +157,8 @@ def _ways(dashboard: Json) -> Iterator[str]:
     for variable in dashboard["templating"]["list"]:
         if variable["type"] == "query":
             wanted = {"baseline": "arm"}.get(variable["name"], variable["name"])
-            if not variable["query"].endswith(f", {wanted})"):
+            asks_itself = re.search(rf", {wanted}\)$|^query_result\(.*by \({wanted}\)", variable["query"])
+            if not asks_itself:
                 yield f"{variable['name']}: {variable['query']}"
             if variable["refresh"] != 2:
                 yield f"{variable['name']}: asked once"

@@ -126,10 +126,12 @@ def test_frame(name: str, dashboards: dict[str, Json]) -> None:
     assert [(link["type"], link["tags"]) for link in dashboard["links"]] == [("dashboards", ["hop2rag"])]
     chosen = {each["name"]: each for each in dashboard["templating"]["list"] if each["type"] == "query"}
     assert list(chosen) == ["run", "experiment", "arm", "model_name", "instance", "gpu", "job", "baseline"]
-    singles = [chosen.pop(single) for single in ("job", "baseline")]
+    singles = [chosen.pop(single) for single in ("run", "job", "baseline")]
     assert not any(each.get("multi") or each.get("includeAll") for each in singles)
     assert all(each["multi"] and each["includeAll"] and each["allValue"] == ".*" for each in chosen.values())
-    assert chosen["run"]["sort"] == 2  # the newest first
+    # Grafana takes the first value of a variable that has none, which is the newest run
+    opens_with = {"text": "(all runs)", "value": ".*"} if name == "exporter-health" else None
+    assert (singles[0]["sort"], singles[0].get("current")) == (2, opens_with)
     marks = [each["name"] for each in dashboard["annotations"]["list"]]
     assert marks == ["Arms", "Alerts", "Run windows", "Actions on alerts"]
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.grafana.conftest import RECORDED
-from tests.grafana.execution import Shown, ask, failures, of_panel
+from tests.grafana.execution import Shown, ask, choices, failures, of_panel
 from tests.grafana.expansion import expand
 from tests.grafana.lint import panels, selectors
 from tests.grafana.reference import END, RUN, START
@@ -83,6 +83,20 @@ def test_a_server_without_a_run_is_on_every_dashboard(
         for failure in of_panel(panel, client, shown)
     ]
     assert [failure for failure in found if "no label ['arm']" not in failure] == []
+
+
+def test_a_dashboard_opens_with_the_newest_run(
+    dashboards: dict[str, dict[str, Any]],
+    filled_by_others: tuple[PrometheusClient, Shown],
+    recorded_run: tuple[PrometheusClient, Shown, Recording],
+) -> None:
+    """Totals of two runs are of neither; servers without a run are seen at once where there is no run."""
+    client, shown, recording = recorded_run
+    variable = next(each for each in dashboards["overview"]["templating"]["list"] if each["name"] == "run")
+    everything = [(".*", "(all runs)")]
+    assert choices(variable, *filled_by_others) == everything
+    newest_first = [(run, run) for run in sorted(recording.runs, reverse=True)]
+    assert choices(variable, client, shown) == [*newest_first, *everything]
 
 
 def test_a_warm_up_is_in_no_total(filled: tuple[PrometheusClient, Shown]) -> None:

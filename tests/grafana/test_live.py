@@ -16,6 +16,7 @@ from tests.grafana.expansion import BUILT_IN, VARIABLE
 from tests.grafana.lint import panels
 from workload.dashboards.catalogue import DASHBOARDS
 from workload.dashboards.files import contents
+from workload.dashboards.frame import DATASOURCE_UID
 from workload.export.capture import PIXELS
 from workload.export.snapshot import embed
 from workload.record.annotations import URL_VARIABLE, find_grafana
@@ -59,7 +60,7 @@ def test_it_is_well(grafana: Grafana) -> None:
 
 def test_the_data_source_answers(grafana: Grafana) -> None:
     """Grafana's own backend must reach Prometheus under the uid that the dashboards start with."""
-    assert ask(grafana, "GET", "/api/datasources/uid/prometheus/health")["status"] == "OK"
+    assert ask(grafana, "GET", f"/api/datasources/uid/{DATASOURCE_UID}/health")["status"] == "OK"
 
 
 @pytest.mark.parametrize("uid", UIDS)
@@ -78,8 +79,8 @@ def test_the_backend_runs_every_query(grafana: Grafana, uid: str) -> None:
         {
             **target,
             "refId": f"Q{place}",
-            "expr": VARIABLE.sub(lambda found: found[0] if found[1] in BUILT_IN else ".+", target["expr"]),
-            "datasource": {"type": "prometheus", "uid": "hop2rag-prometheus"},
+            "expr": VARIABLE.sub(lambda found: found[0] if found[1] in BUILT_IN else ".*", target["expr"]),
+            "datasource": {"type": "prometheus", "uid": DATASOURCE_UID},
             "intervalMs": 1000,
             "maxDataPoints": 1000,
         }

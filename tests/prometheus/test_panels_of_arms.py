@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from workload.promql.activity import NODE_SHARE, OVERLAP_SECONDS
+from workload.promql.annotations import RUNS
 from workload.promql.latency import DONE
 from workload.promql.overview import ALERTS_FIRED, FAILED_CALLS, FIRST_TOKEN_BUCKETS
 from workload.promql.prompts import HITS_BY_NODE, LOST
@@ -68,6 +69,14 @@ CASES = {
         {'vllm:time_to_first_token_seconds_bucket{job="vllm",le="0.1"}': "0+2x60"},
         FIRST_TOKEN_BUCKETS.scoped({}, 5.0),
         {'{le="0.1"}': 10},
+    ),
+    "between runs the engine is live, which is no newest run": (
+        {'up{run="20261201-000000-latency"}': "1x60", 'up{run="live"}': "1x60", "up{}": "1x60"},
+        RUNS.removeprefix("query_result(").removesuffix(")").replace("$__range", "1m"),
+        {
+            f'{{run="{run}",text="{text}"}}': 1
+            for run, text in (("20261201-000000-latency",) * 2, ("live", "(live)"), (".*", "(all runs)"))
+        },
     ),
     "W13 an alert of no run": (
         {'ALERTS{alertname="DiskWritesFailing",alertstate="firing"}': "1x60"},

@@ -48,12 +48,14 @@ class Dashboard:
         title: unique, for Grafana's search.
         description: what it is for.
         rows: what it shows, from top to bottom.
+        watches_all_runs: whether it opens with all runs instead of the newest.
     """
 
     name: str
     title: str
     description: str
     rows: tuple[Row, ...]
+    watches_all_runs: bool = False
 
     @property
     def uid(self) -> str:
@@ -277,6 +279,7 @@ EXPORTER_HEALTH = Dashboard(
             THIRD,
         ),
     ),
+    watches_all_runs=True,
 )
 DASHBOARDS = (
     OVERVIEW,

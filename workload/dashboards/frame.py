@@ -16,6 +16,8 @@ from workload.dashboards.panel_model import DATASOURCE, build
 from workload.promql.annotations import (
     ACTION_TAG,
     ALERTS,
+    ALL_RUNS,
+    ALL_RUNS_TEXT,
     ARM_SPANS,
     ARMS,
     EXPERIMENTS,
@@ -23,6 +25,7 @@ from workload.promql.annotations import (
     INSTANCES,
     JOBS,
     MODELS,
+    RUN_AND_TEXT,
     RUNS,
     WINDOW_TAG,
 )
@@ -42,7 +45,6 @@ ALL_VALUE = ".*"
 NOT_FAST = "/^(?!.*-fast$).*$/"
 CHOICES = (("job", "Engine's job", JOBS, NOT_FAST, "vllm"), ("baseline", "Baseline", ARMS, "", "prefix-off"))
 VARIABLES = (
-    ("run", "Run", RUNS),
     ("experiment", "Experiment", EXPERIMENTS),
     ("arm", "Arm", ARMS),
     ("model_name", "Model", MODELS),
@@ -82,6 +84,7 @@ def _build(dashboard: Dashboard) -> sdk.Dashboard:
         .type("prometheus")
         .current(_current(DATASOURCE_NAME, DATASOURCE_UID))
     )
+    builder.with_variable(_of_run(dashboard))
     for name, label, query in VARIABLES:
         builder.with_variable(_variable(name, label, query))
     for name, label, query, pattern, value in CHOICES:
@@ -123,6 +126,18 @@ def _add(builder: sdk.Dashboard, row: Row, ids: Iterator[int], top: int) -> int:
     return below + row.height
 
 
+def _of_run(dashboard: Dashboard) -> sdk.QueryVariable:
+    """Return the choice of one run, or of all.
+
+    Totals of two runs are of neither, so the newest is chosen. Grafana takes the first of the values where none is
+    saved, but not where it offers its own All, which therefore is one of the values here. Monitoring is watched as a
+    whole.
+    """
+    variable = sdk.QueryVariable("run").label("Run").datasource(DATASOURCE).query(RUNS).regex(RUN_AND_TEXT)
+    variable.refresh(models.VariableRefresh.ON_TIME_RANGE_CHANGED).sort(models.VariableSort.ALPHABETICAL_DESC)
+    return variable.current(_current(ALL_RUNS_TEXT, ALL_RUNS)) if dashboard.watches_all_runs else variable
+
+
 def _variable(name: str, label: str, query: str) -> sdk.QueryVariable:
     return (
         sdk.QueryVariable(name)
@@ -134,7 +149,7 @@ def _variable(name: str, label: str, query: str) -> sdk.QueryVariable:
         .all_value(ALL_VALUE)
         .current(_current("All", "$__all"))
         .refresh(models.VariableRefresh.ON_TIME_RANGE_CHANGED)
-        .sort(models.VariableSort.ALPHABETICAL_DESC if name == "run" else models.VariableSort.ALPHABETICAL_ASC)
+        .sort(models.VariableSort.ALPHABETICAL_ASC)
     )
 
 

@@ -28,6 +28,8 @@ from workload.panels.gpu_memory import THIS_GPU
 from workload.promql.query import RANGE
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from workload.panels.panel import Kind, Line, Panel, Unit
 
 Builder: TypeAlias = timeseries.Panel | stat.Panel | bargauge.Panel | table.Panel | heatmap.Panel | statetimeline.Panel
@@ -60,10 +62,11 @@ SECOND_ARM = "^(prefix-on|high) "
 # With more lines to an arm its colour alone would not tell them apart.
 MAX_LINES_OF_AN_ARM = 2
 HOPS = tuple(f"hop {number}" for number in range(1, 5))
-THIS_ARM = (
-    "/d/hop2rag-overview?${__url_time_range}&var-run=${__data.fields.run}"
-    "&var-experiment=${__data.fields.experiment}&var-arm=${__data.fields.arm}"
-)
+TO_ARM = "To the run of this arm"
+OVERVIEW = "/d/hop2rag-overview?${__url_time_range}"
+# The run that is chosen is the arm's; a table of several runs has its own.
+CHOSEN = "${run:queryparam}&${experiment:queryparam}"
+OF_ROW = "var-run=${__data.fields.run}&var-experiment=${__data.fields.experiment}"
 
 
 def build(panel: Panel, panel_id: int, position: models.GridPos) -> Builder:
@@ -81,8 +84,8 @@ def build(panel: Panel, panel_id: int, position: models.GridPos) -> Builder:
         )
     if panel.repeat:
         builder.repeat(panel.repeat)
-    if any(BY_GPU.search(line.query.expression) for line in panel.lines):
-        builder.data_links([sdk.DashboardLink("To the health of this GPU").url(THIS_GPU)])
+    if links := tuple(_data_links(panel)):
+        builder.data_links([*links])
     if panel.decimals is not None:
         builder.decimals(panel.decimals)
     if panel.words and panel.kind != "table":
@@ -90,6 +93,14 @@ def build(panel: Panel, panel_id: int, position: models.GridPos) -> Builder:
     for ref_id, line in zip(ascii_uppercase, panel.lines, strict=False):
         builder.with_target(_target(panel, line, ref_id))
     return _styled(builder, panel)
+
+
+def _data_links(panel: Panel) -> Iterator[sdk.DashboardLink]:
+    """Yield where a click on a value leads: to the GPU that it is of, and to the table with its arm's run."""
+    if any(BY_GPU.search(line.query.expression) for line in panel.lines):
+        yield sdk.DashboardLink("To the health of this GPU").url(THIS_GPU)
+    if panel.kind != "table" and any(BY_ARM.search(line.query.expression) for line in panel.lines):
+        yield sdk.DashboardLink(TO_ARM).url(f"{OVERVIEW}&{CHOSEN}&var-arm=${{__field.labels.arm}}")
 
 
 def unit(name: Unit) -> str:
@@ -243,9 +254,10 @@ def _lay_out_columns(builder: table.Panel, panel: Panel) -> None:
     for line in columns.values():
         if line.legend:
             builder.override_by_name(line.legend, _column(panel, line))
-    if all("by (run, experiment, arm" in line.query.expression for line in panel.lines):
-        link = {"title": "To the run of this arm", "url": THIS_ARM}
-        builder.override_by_name("arm", [models.DynamicConfigValue("links", [link])])
+    if all(BY_ARM.search(line.query.expression) for line in panel.lines):
+        has_run = all("by (run, experiment, arm" in line.query.expression for line in panel.lines)
+        url = f"{OVERVIEW}&{OF_ROW if has_run else CHOSEN}&var-arm=${{__data.fields.arm}}"
+        builder.override_by_name("arm", [models.DynamicConfigValue("links", [{"title": TO_ARM, "url": url}])])
 
 
 def _column(panel: Panel, line: Line) -> list[models.DynamicConfigValue]:

@@ -14,7 +14,15 @@ ALERTS = 'ALERTS{alertstate="firing",alertname!="Hop2RagWatchdog"}'
 WINDOW_TAG, ACTION_TAG = "hop2rag-window", "hop2rag-action"
 
 JOBS = "label_values(vllm:num_requests_running, job)"
-RUNS = "label_values(up, run)"
+# The runs in the time shown, then what is live between two of them, then everything: servers without a run too. Sorted
+# downwards, a bracket comes after every digit, so that the newest run is the first.
+ALL_RUNS, ALL_RUNS_TEXT = ".*", "(all runs)"
+RUNS = (
+    'query_result(label_replace(label_join(group by (run) (last_over_time(up{run!=""}[$__range])), "text", "", "run"),'
+    ' "text", "(live)", "run", "live")'
+    f' or label_replace(label_replace(vector(1), "run", "{ALL_RUNS}", "", ""), "text", "{ALL_RUNS_TEXT}", "", ""))'
+)
+RUN_AND_TEXT = '/run="(?<value>[^"]+)",text="(?<text>[^"]+)"/'
 EXPERIMENTS = 'label_values(up{run=~"$run"}, experiment)'
 ARMS = 'label_values(up{run=~"$run",experiment=~"$experiment"}, arm)'
 MODELS = f'label_values({ENGINE}{{run=~"$run"}}, model_name)'
