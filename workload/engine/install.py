@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import re
@@ -10,7 +9,6 @@ import shutil
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,10 +17,11 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 
 from workload.errors import MissingPartError, StorageError
 from workload.files.atomic_file import make_folder
+from workload.files.install_lock import alone
 from workload.services.child_environment import INSTALLER, child_environment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from rich.console import Console
 
@@ -82,7 +81,7 @@ def install(cache: Path, console: Console, environ: Mapping[str, str] = os.envir
     root = cache / "engine"
     try:
         make_folder(root)
-        with _alone(root / ".lock", console):
+        with alone(root / ".lock", lambda: console.print("Another process is installing the engine; waiting for it.")):
             if not _is_installed(root):
                 _require_space(root)
                 _build(root, console, environ)
@@ -191,15 +190,3 @@ def _require_space(root: Path) -> None:
             f"{root} has {free / 1024**3:.1f} GiB free; the engine needs {NEEDED_BYTES / 1024**3:.0f}.",
             "Free some space, or set HOP2RAG_CACHE.",
         )
-
-
-@contextmanager
-def _alone(lock: Path, console: Console) -> Iterator[None]:
-    """Lock the installation for this process; a second process waits and then finds it done."""
-    with lock.open("w") as locked:
-        try:
-            fcntl.flock(locked, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            console.print("Another process is installing the engine; waiting for it.")
-            fcntl.flock(locked, fcntl.LOCK_EX)
-        yield

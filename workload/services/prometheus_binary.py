@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from workload.errors import MissingPartError
 from workload.files.atomic_file import make_folder
+from workload.files.install_lock import alone
 from workload.services.child_environment import INSTALLER, child_environment
 
 if TYPE_CHECKING:
@@ -105,8 +106,11 @@ def _debian_pair(package: str, cache: Path, names: tuple[str, str], remedy: str)
     unpacked = cache / package
     path = str(unpacked / "usr" / "bin")
     if not (pair := _pair(path, *names)):
-        _unpack_debian_package(package, unpacked, remedy)
-        pair = _pair(path, *names)
+        make_folder(cache)
+        with alone(cache / f".{package}.lock"):
+            if not (pair := _pair(path, *names)):
+                _unpack_debian_package(package, unpacked, remedy)
+                pair = _pair(path, *names)
     if not pair:
         raise MissingPartError(f"Debian's package {package} does not contain {' and '.join(names)}.", remedy)
     return pair
@@ -132,7 +136,6 @@ def _read_version(prometheus: Path) -> tuple[int, int, int]:
 
 
 def _unpack_debian_package(package: str, destination: Path, remedy: str) -> None:
-    make_folder(destination.parent)
     with tempfile.TemporaryDirectory(dir=destination.parent, prefix=f".{package}-") as name:
         scratch = Path(name)
         # By default apt downloads as a user who cannot write here, and warns: stay root.

@@ -98,8 +98,10 @@ async def test_many_questions_at_once_are_distinguished() -> None:
     assert value(handler, "hop2rag_prompt_tokens_total", node="grade", hop="3") == PROMPT_TOKENS * (number // 3)
     assert value(handler, "hop2rag_prompt_tokens_total", node="grade", hop="4") is None
     assert by_node(handler, "hop2rag_node_active") == [0, 0, 0, 0]
+    # The timeline holds the last seconds; a late question takes a freed place.
     workers = set(re.findall(r'worker="(\d+)"', handler._instruments.timeline().decode()))
-    assert {"0", "1"} <= workers <= {str(worker) for worker in range(number)}  # a late question takes a freed place
+    assert len(workers) > 1
+    assert workers <= {str(worker) for worker in range(number)}
     assert len(handler._runs) == 0
     reported = {key for key in series(handler) - before if key[0].startswith("hop2rag_cached")}
     assert not [key for key in reported if "other" in key]

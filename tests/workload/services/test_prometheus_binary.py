@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -82,7 +83,7 @@ def test_without_apt_the_message_says_what_to_install(tmp_path: Path) -> None:
     """On a system that is not Debian's there is nothing to unpack; the variable and the versions are the remedy."""
     with pytest.raises(MissingPartError, match=r"no apt-get.*Install Prometheus.*HOP2RAG_PROMETHEUS"):
         find_prometheus(tmp_path / "cache", {})
-    assert list((tmp_path / "cache").iterdir()) == []
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == [".prometheus.lock"]
 
 
 def test_missing_package_lists_name_the_command(only: Path, tmp_path: Path) -> None:
@@ -97,6 +98,17 @@ def test_apts_own_failure_is_passed_on(only: Path, tmp_path: Path) -> None:
     program(only / "apt-get", "echo 'E: Failed to fetch http://mirror/' >&2; exit 100")
     with pytest.raises(MissingPartError, match="Failed to fetch"):
         find_prometheus(tmp_path / "cache", {})
+
+
+def test_of_many_who_unpack_at_once_one_does(only: Path, tmp_path: Path) -> None:
+    """Tests and runs that begin together on a new machine found each other's folder where theirs was to go."""
+    calls, ready = tmp_path / "calls", installed(tmp_path / "ready", "2.42.0+ds")
+    program(only / "apt-get", f"echo x >> {calls}; : > prometheus_2.42.deb")
+    program(only / "dpkg-deb", f"/bin/mkdir -p unpacked/usr && /bin/cp -r {ready} unpacked/usr/bin")
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: find_prometheus(tmp_path / "cache", {}), range(8)))
+    assert {each.prometheus for each in found} == {tmp_path / "cache" / "prometheus" / "usr" / "bin" / "prometheus"}
+    assert calls.read_text().split() == ["x"]
 
 
 @pytest.mark.parametrize("name", ["alertmanager", "prometheus-alertmanager"])
