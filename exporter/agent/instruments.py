@@ -91,8 +91,8 @@ class EngineFamilies(Collector):
                 yield GaugeMetricFamily(name, text, value=value)
 
 
-def metering_failures(registry: CollectorRegistry) -> Counter:
-    """Return the counter of events that a callback handler could not meter; such failures must not reach the app."""
+def metering_failures(registry: CollectorRegistry | None) -> Counter:
+    """Return the counter of events that could not be metered: such failures must not reach the app."""
     return Counter(
         "hop2rag_metering_failures_total",
         "Events of the agent that could not be metered; the agent continued, but its figures lack them.",

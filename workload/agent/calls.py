@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from exporter.agent.usage import Usage
     from workload.agent.reuse_order import ReuseOrder
     from workload.engine.message import Message
-    from workload.fleet.account import Entry
+    from workload.fleet.entry import Entry
     from workload.fleet.ledger_thread import LedgerThread
 
 

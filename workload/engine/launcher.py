@@ -11,7 +11,7 @@ from workload.engine.diagnosis import explain_death
 from workload.engine.endpoint import TIMEOUT_SECONDS, open_client
 from workload.engine.facts import EngineFacts, read_facts
 from workload.engine.key import OWN_VARIABLE
-from workload.engine.kv_events import compared_flags, events_flags
+from workload.engine.kv_events import RANKS, compared_flags, events_flags, socket_folder
 from workload.engine.probe import ask_canary, wait_ready
 from workload.engine.profile import Device, VllmProfile, environment, server_flags
 from workload.errors import DependencyDownError, UsageError
@@ -109,10 +109,14 @@ class ProcessLauncher:
             host=HOST,
             device=self.device,
         )
-        # Events contain prompts and have no authentication, so an engine with a key publishes none.
-        has_events = profile.prefix_caching is not False and self.key is None
-        events = events_flags(self.installation.vllm_version, self.port) if has_events else ()
-        return (*argv, *events, *self.extra)
+        return (*argv, *self._events(profile), *self.extra)
+
+    def _events(self, profile: VllmProfile) -> tuple[str, ...]:
+        """Return the flags of the engine's events. They contain prompts and have no authentication."""
+        folder = socket_folder(self._cache) if RANKS not in self.extra else None  # vLLM has no socket for a rank but 0
+        if profile.prefix_caching is False or (self.key and folder is None):
+            return ()
+        return events_flags(self.installation.vllm_version, self.port, folder)
 
     @contextmanager
     def start(self, profile: VllmProfile, *, shares: bool = True) -> Iterator[RunningEngine]:

@@ -1,14 +1,14 @@
-"""A call's account: what the client knows of it, and the fate of each of its prompt tokens."""
+"""A call's account: what the client knows of it once it has ended, and the fates that its prompt tokens can have."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
-    from workload.fleet.events import EngineId
+    from workload.fleet.entry import Entry
 
 Fate = Literal["hit", "tail", "cold", "elsewhere", "evicted", "reset", "flight", "salt", "behind", "unknown"]
 """Why a prompt token was or was not computed; each token has exactly one.
@@ -48,41 +48,6 @@ class Account:
     output: Sequence[int] = ()
     world: str = ""
     on_close: Callable[[Entry], object] | None = None
-
-
-class Chain(NamedTuple):
-    """Prompt tokens of a call that could have been hits, from the most to those that were.
-
-    What lies between two neighbours is lost to: a pool that is too small, or was cleared; routing; the engine.
-
-    Attributes:
-        bound: in blocks that any engine's cache once contained: hits of one cache that never evicts.
-        in_fleet: in the cache of the engine that contained most.
-        on_engine: in the cache of the engine that served the call.
-        delivered: hits.
-    """
-
-    bound: int
-    in_fleet: int
-    on_engine: int
-    delivered: int
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A closed account.
-
-    Attributes:
-        account: the call.
-        engine: which engine served it; None if nothing says so.
-        fates: prompt tokens by fate, without zeros; they add up to the prompt.
-        chain: None if the content of an engine's cache is not known, contradicts the response, or was not looked up.
-    """
-
-    account: Account
-    engine: EngineId | None
-    fates: Mapping[str, int]
-    chain: Chain | None
 
 
 def usable_blocks(tokens: int, block_size: int) -> int:

@@ -7,49 +7,30 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import httpx
-from prometheus_client.parser import text_string_to_metric_families
 
 from workload.engine.endpoint import TIMEOUT_SECONDS as SERVER_SECONDS
 from workload.engine.endpoint import check_url, open_client
-from workload.engine.facts import CACHE_CONFIG
 from workload.errors import DependencyDownError, UsageError
 from workload.fleet.event_source import EventSource, source_of
-from workload.fleet.events import EngineId
+from workload.fleet.rank_facts import RankFacts, ranks_on, values_on
+from workload.fleet.router_pages import workers_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
+
+    from workload.fleet.events import EngineId
 
 TIMEOUT_SECONDS = 2.0
 """For a router and the servers that it names: it answers at once, and several may be down."""
 SCRAPES = 4
 """How often a server is scraped to see whether another one answers: two servers in turn do so within two."""
-VLLM = "vllm:"
 START_TIME = "process_start_time_seconds"
 RANK = re.compile(r"@(\d{1,4})$")
 
 Kind = Literal["server", "ranks", "router"]
-
-
-@dataclass(frozen=True)
-class RankFacts:
-    """An engine: one rank of a server. What it does not report is None.
-
-    Attributes:
-        engine: its server's address and its rank.
-        block_size: tokens per block.
-        blocks: in this rank's pool, the null block included; `num_gpu_blocks` is the sum over all ranks.
-        pool_bytes: size of this rank's pool.
-        hit_tokens: hits are multiples of it, in models whose layers have several kinds of cache.
-    """
-
-    engine: EngineId
-    block_size: int | None
-    blocks: int | None
-    pool_bytes: int | None
-    hit_tokens: int | None
 
 
 @dataclass(frozen=True)
@@ -89,7 +70,7 @@ def discover(endpoint: str, open_: Callable[[str, float], httpx.Client] = open_c
         DependencyDownError: a server, or one that a router names, does not answer.
     """
     with open_(endpoint, TIMEOUT_SECONDS) as client:
-        workers = _workers(client)
+        workers = workers_of(client)
     if workers is None:
         engines, sources = _server(endpoint, open_, SERVER_SECONDS)
         return Discovery(endpoint, "ranks" if len(engines) > 1 else "server", engines, sources)
@@ -119,32 +100,6 @@ def require_server(endpoint: str, open_: Callable[[str, float], httpx.Client] = 
         )
 
 
-def _workers(client: httpx.Client) -> list[str] | None:
-    """Return the addresses of a router's servers; None if this is no router. vLLM has neither page."""
-    for path, read in (("/workers", _urls_of_workers), ("/list_workers", _urls)):
-        try:
-            answer = client.get(path)
-            if answer.is_success and (found := read(answer.json())) is not None:
-                return found
-        except (httpx.HTTPError, ValueError, RecursionError):
-            continue
-    return None
-
-
-def _urls_of_workers(page: Any) -> list[str] | None:
-    workers = page.get("workers") if isinstance(page, dict) else None
-    return (
-        _urls({"urls": [each.get("url") if isinstance(each, dict) else None for each in workers]})
-        if isinstance(workers, list)
-        else None
-    )
-
-
-def _urls(page: Any) -> list[str] | None:
-    urls = page.get("urls") if isinstance(page, dict) else None
-    return urls if isinstance(urls, list) and all(isinstance(url, str) for url in urls) else None
-
-
 def _worker(
     router: str, worker: str, open_: Callable[[str, float], httpx.Client]
 ) -> tuple[tuple[RankFacts, ...], tuple[EventSource, ...]]:
@@ -169,8 +124,8 @@ def _server(
     except httpx.HTTPError as error:
         raise DependencyDownError(f"{server} does not answer within {seconds:.0f} s.", "Start it.") from error
     try:
-        starts = {start for page in pages for start in _values(page, START_TIME)}
-        engines = tuple(_ranks(server, pages[0]))
+        starts = {start for page in pages for start in values_on(page, START_TIME)}
+        engines = tuple(ranks_on(server, pages[0]))
     except ValueError as error:
         raise UsageError(f"{server}/metrics is not an exposition of metrics.", "Name a vLLM server.") from error
     if len(starts) > 1:
@@ -181,39 +136,6 @@ def _server(
     if not engines:
         raise UsageError(f"{server} shows no metrics of vLLM.", "Name vLLM itself, not a gateway in front of it.")
     return engines, tuple(_sources(answer, [rank.engine for rank in engines]))
-
-
-def _values(page: str, name: str) -> list[float]:
-    return [
-        sample.value
-        for family in text_string_to_metric_families(page)
-        for sample in family.samples
-        if sample.name == name
-    ]
-
-
-def _ranks(server: str, page: str) -> Iterator[RankFacts]:
-    """Yield the engines on a metrics page, by their label `engine`; one without facts, if no label has any."""
-    samples = [sample for family in text_string_to_metric_families(page) for sample in family.samples]
-    labels = [sample.labels for sample in samples if sample.name == CACHE_CONFIG]
-    if not labels and any(sample.name.startswith(VLLM) for sample in samples):
-        labels = [{}]
-    yield from (_rank(server, each) for each in labels)
-
-
-def _rank(server: str, labels: Mapping[str, str]) -> RankFacts:
-    size, tokens = _count(labels.get("block_size")), _count(labels.get("kv_cache_size_tokens"))
-    return RankFacts(
-        engine=EngineId(server, _count(labels.get("engine")) or 0),
-        block_size=size,
-        blocks=tokens // size if tokens and size else _count(labels.get("num_gpu_blocks")),
-        pool_bytes=_count(labels.get("kv_cache_memory_bytes")),
-        hit_tokens=_count(labels.get("cache_hit_alignment_tokens")),
-    )
-
-
-def _count(label: str | None) -> int | None:
-    return int(label) if label and re.fullmatch(r"[0-9]{1,18}", label) else None
 
 
 def _sources(answer: httpx.Response, engines: list[EngineId]) -> Iterator[EventSource]:

@@ -33,18 +33,24 @@ class EventSource(NamedTuple):
     topic: str = ""
 
 
-def source_of(engine: EngineId, config: Mapping[str, Any]) -> EventSource | None:
-    """Return where an engine with this configuration of its events publishes them; None if not, or elsewhere."""
+def source_of(engine: EngineId, config: Mapping[str, Any], *, may_be_socket: bool = False) -> EventSource | None:
+    """Return where an engine with this configuration of its events publishes them; None if not, or elsewhere.
+
+    A command line may name a socket on this host, a page may not: it comes from a server.
+    """
     if not config.get("enable_kv_cache_events") or config.get("publisher") != "zmq":
         return None
-    endpoint, again = (_reachable(engine.server, config.get(name)) for name in ("endpoint", "replay_endpoint"))
+    named = (config.get(name) for name in ("endpoint", "replay_endpoint"))
+    endpoint, again = (_reachable(engine.server, each, may_be_socket=may_be_socket) for each in named)
     return EventSource(engine, endpoint, again, str(config.get("topic") or "")) if endpoint else None
 
 
-def _reachable(server: str, endpoint: Any) -> str | None:
+def _reachable(server: str, endpoint: Any, *, may_be_socket: bool) -> str | None:
     """Return where we connect to what an engine binds; None if that is another host, or unknown."""
-    host, _, port = str(endpoint or "").removeprefix("tcp://").rpartition(":")
     here = str(urlsplit(server).hostname)
+    if str(endpoint).startswith("ipc:///"):
+        return str(endpoint) if may_be_socket and here in LOOPBACK else None
+    host, _, port = str(endpoint or "").removeprefix("tcp://").rpartition(":")
     own = f"[{here}]" if ":" in here else here
     if match := MAPPED_LOOPBACK.fullmatch(host):
         host = match[1]

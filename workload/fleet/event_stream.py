@@ -53,6 +53,10 @@ class EventStream:
                 yield from self._next(older.number, self._decode(older, received), received)
         yield from self._next(message.number, batch, received)
 
+    def lose(self, cause: str, received: float) -> Batch:
+        """Return the mark after which the engine's cache is unknown."""
+        return self._mark(Lost(cause), received)
+
     def _next(self, number: int, batch: Batch | None, received: float) -> Iterator[Batch]:
         if number > self.due:
             yield self._mark(Lost(f"messages {self.due} to {number - 1} are missing"), received)

@@ -8,13 +8,12 @@ order of their clocks. An account is closed once the call's events must have bee
 from __future__ import annotations
 
 import heapq
-from collections import Counter
 from math import inf
 from typing import TYPE_CHECKING
 
-from workload.fleet.account import Entry, missing_tokens
 from workload.fleet.admission import Admissions
 from workload.fleet.block_index import CAPACITY_BLOCKS
+from workload.fleet.entry import entry_of
 from workload.fleet.lookup import Fleet
 from workload.fleet.open_account import OpenAccounts
 
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from workload.fleet.account import Account
+    from workload.fleet.entry import Entry
     from workload.fleet.events import Batch, EngineId
     from workload.fleet.open_account import OpenAccount
 
@@ -103,8 +103,5 @@ class Ledger:
             if index.doubt and engine not in self._silent and opened.may_be_on(engine):
                 self._fleet.assume(account, engine, is_certain=served == engine)
         possible = [engine for engine in engines if opened.may_be_on(engine)] or list(engines)
-        missing = missing_tokens(account, engines[served or possible[0]].block_size)
-        fates: Counter[str] = Counter(lookup.fates if lookup else {"unknown": missing})
-        hit = min(account.cached_tokens or 0, len(account.prompt))
-        fates.update(hit=hit, tail=len(account.prompt) - hit - missing)
-        return Entry(account, served, dict(+fates), lookup.chain if lookup else None)
+        size = engines[served or possible[0]].block_size
+        return entry_of(account, size, served, lookup.fates if lookup else None, lookup.chain if lookup else None)

@@ -2,35 +2,41 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from contextlib import ExitStack, suppress
-from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Self
 
+from workload.fleet.entry import entry_of
+from workload.fleet.events import Batch, Lost
 from workload.fleet.ledger import Ledger
 from workload.fleet.subscription import Subscription
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from workload.fleet.account import Account, Entry
+    from workload.fleet.account import Account
+    from workload.fleet.entry import Entry
     from workload.fleet.event_source import EventSource
-    from workload.fleet.events import Batch, EngineId
+    from workload.fleet.events import EngineId
 
 TICK_SECONDS = 0.25
+log = logging.getLogger(__name__)
 
 
 class LedgerThread:
-    """Takes calls of one server from any thread, and calls each account's `on_close` in its own; a context manager.
+    """Takes calls from any thread, and calls each account's `on_close` in its own; a context manager.
 
-    At its end it reads the events that were published until then, and closes every account.
+    At its end it reads the events that were published until then, and closes every account. A failure closes the open
+    accounts as unknown; from then on nothing is known about a cache until it is cleared.
 
     Args:
         block_sizes: tokens per block of each engine.
         sources: where engines publish events; the others are silent.
         wall: seconds since 1970.
+        on_failure: called for each failure of the ledger, of the subscription or of an `on_close`.
         names_calls: whether events name the session of their call.
 
     Attributes:
@@ -42,22 +48,25 @@ class LedgerThread:
         block_sizes: Mapping[EngineId, int],
         sources: Sequence[EventSource],
         wall: Callable[[], float] = time.time,
+        on_failure: Callable[[], object] = lambda: None,
         *,
         names_calls: bool = True,
     ) -> None:
         self.needs_session = bool(sources) and names_calls
-        self._wall = wall
-        self._ledger = Ledger(block_sizes, silent=block_sizes.keys() - {source.engine for source in sources})
+        self._block_sizes, self._sources, self._wall, self._on_failure = block_sizes, sources, wall, on_failure
+        self._has_failed = False
+        self._ledger = self._begin()
+        self._open: dict[str, Account] = {}
         self._inbox: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
         self._stack = ExitStack()
-        self._sources = sources
 
     def __enter__(self) -> Self:
         self._thread.start()
         self._stack.callback(self._stop)
         if self._sources:
-            self._stack.enter_context(Subscription(self._sources, self._take, self._wall))
+            subscription = Subscription(self._sources, self._take, self._wall, on_failure=self._failed)
+            self._stack.enter_context(subscription)
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -65,18 +74,26 @@ class LedgerThread:
 
     def send(self, session: str, at: float) -> None:
         """Note that a call is sent; `end` or `drop` must follow."""
-        self._inbox.put(partial(self._ledger.send, session, at))
+        self._inbox.put(lambda: self._ledger.send(session, at))
 
     def drop(self, session: str) -> None:
         """Forget a call that failed."""
-        self._inbox.put(partial(self._ledger.drop, session))
+        self._inbox.put(lambda: self._ledger.drop(session))
 
     def end(self, account: Account) -> None:
         """Take the account of a call that has ended."""
-        self._inbox.put(partial(self._ledger.end, account))
+        self._inbox.put(lambda: self._end(account))
+
+    def _begin(self) -> Ledger:
+        silent = self._block_sizes.keys() - {source.engine for source in self._sources}
+        return Ledger(self._block_sizes, silent=silent)
+
+    def _end(self, account: Account) -> None:
+        self._open[account.session] = account
+        self._ledger.end(account)
 
     def _take(self, batch: Batch) -> None:
-        self._inbox.put(partial(self._ledger.take, batch))
+        self._inbox.put(lambda: self._ledger.take(batch))
 
     def _stop(self) -> None:
         self._inbox.put(None)
@@ -89,14 +106,35 @@ class LedgerThread:
                 step = self._inbox.get(timeout=max(due - time.monotonic(), 0))
                 if step is None:
                     break
-                step()
+                self._safely(step)
             if time.monotonic() >= due:
-                _close(self._ledger.advance(self._wall()))
+                self._safely(lambda: self._close(self._ledger.advance(self._wall())))
                 due = time.monotonic() + TICK_SECONDS
-        _close(self._ledger.advance())
+        self._safely(lambda: self._close(self._ledger.advance()))
 
+    def _safely(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except Exception as error:  # noqa: BLE001 - if the thread ended, no later call would have an account
+            self._failed(error)
+            self._ledger = self._begin()
+            for source in self._sources:
+                self._ledger.take(Batch(source.engine, 0.0, 0.0, (Lost("the ledger failed"),)))
+            size = min(self._block_sizes.values())
+            self._close([entry_of(account, size) for account in self._open.values()])
 
-def _close(entries: Sequence[Entry]) -> None:
-    for entry in entries:
-        if entry.account.on_close:
-            entry.account.on_close(entry)
+    def _close(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            self._open.pop(entry.account.session, None)
+            try:
+                if entry.account.on_close:
+                    entry.account.on_close(entry)
+            except Exception as error:  # noqa: BLE001 - one entry that cannot be kept must not cost the others
+                self._failed(error)
+
+    def _failed(self, error: Exception) -> None:
+        """Count a failure, and say the first: one that repeats would fill the log."""
+        self._on_failure()
+        if not self._has_failed:
+            self._has_failed = True
+            log.error("The ledger of prompt tokens failed; what it no longer knows is unknown.", exc_info=error)

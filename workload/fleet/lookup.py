@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter, OrderedDict
 from typing import TYPE_CHECKING, NamedTuple
 
-from workload.fleet.account import Chain, missing_tokens, usable_blocks
+from workload.fleet.account import missing_tokens, usable_blocks
 from workload.fleet.block_index import CAPACITY_BLOCKS, BlockIndex
 from workload.fleet.blocks import blocks_of
+from workload.fleet.entry import Chain
 from workload.fleet.key_filter import KeyFilter
 
 if TYPE_CHECKING:

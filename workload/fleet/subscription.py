@@ -41,6 +41,7 @@ class Subscription:
         sources: the engines' endpoints.
         deliver: gets each batch, in the thread of the subscription; events of one engine come in order.
         wall: seconds since 1970.
+        on_failure: gets the error that ends the subscription, after which all events are lost.
     """
 
     def __init__(
@@ -48,13 +49,15 @@ class Subscription:
         sources: Sequence[EventSource],
         deliver: Callable[[Batch], object],
         wall: Callable[[], float] = time.time,
+        *,
+        on_failure: Callable[[Exception], object] = lambda _: None,
     ) -> None:
-        self._sources, self._deliver, self._wall = sources, deliver, wall
+        self._sources, self._deliver, self._wall, self._on_failure = sources, deliver, wall, on_failure
         self._streams = {source.engine: EventStream(source.engine) for source in sources}
         self._stopping = threading.Event()
         self._ready = threading.Event()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._thread = threading.Thread(target=self._run, name="kv-events", daemon=True)
+        self._thread = threading.Thread(target=self._run_safely, name="kv-events", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -65,6 +68,16 @@ class Subscription:
         self._stopping.set()
         self._thread.join()
         self._context.term()
+
+    def _run_safely(self) -> None:
+        try:
+            self._run()
+        except Exception as error:  # noqa: BLE001 - whoever waits for the first events must not wait for ever
+            self._on_failure(error)
+            for source in self._sources:
+                self._deliver(self._streams[source.engine].lose("the subscription failed", self._wall()))
+        finally:
+            self._ready.set()
 
     def _run(self) -> None:
         with ExitStack() as stack:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import uvloop
 
 from exporter.agent.busy import BusySeconds
+from exporter.agent.instruments import metering_failures
 from exporter.agent.recorder import Recorder
 from exporter.timeline import NodeActivity
 from exporter.web.server import MetricsServer
@@ -117,7 +118,8 @@ def serve_agent(
     """
     load, agent, places = settings.load, settings.agent, settings.places
     busy = BusySeconds()
-    instruments = Instruments(engine.facts, busy)
+    failures = metering_failures(None)
+    instruments = Instruments(engine.facts, busy, failures)
     activity = NodeActivity(lambda: time.time_ns() // 1_000_000)
     reuse = reuse or ReuseOrder(engine.facts.block_size, adapter=engine.facts.adapter)
     client = llm_client(engine.endpoint, load.request_timeout, engine.key)
@@ -135,7 +137,7 @@ def serve_agent(
     )
     address = reachable(server.start())
     try:
-        with exported_spans(places.otlp_endpoint) as tracer, ledger_of(engine) or nullcontext() as ledger:
+        with exported_spans(places.otlp_endpoint) as tracer, ledger_of(engine, failures.inc) or nullcontext() as ledger:
             drivers: dict[PhaseLabel, Driver] = {}
             for phase, metrics in instruments.metrics.items():
                 recorder = Recorder(metrics=metrics, activity=activity, busy=busy, tracer=tracer)

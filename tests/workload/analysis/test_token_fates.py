@@ -6,7 +6,8 @@ from typing import Any, get_args
 
 from exporter.agent.instruments import CHAIN, TOKEN_FATES
 from workload.analysis.token_fates import WORDS, cause_of, fates_in_words, token_fates
-from workload.fleet.account import FATES, Chain, Fate
+from workload.fleet.account import FATES, Fate
+from workload.fleet.entry import Chain
 
 
 def row(

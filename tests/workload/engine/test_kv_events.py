@@ -3,14 +3,37 @@
 from __future__ import annotations
 
 import json
+import stat
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import pytest
 
 from workload.engine.attach import LOOPBACK
-from workload.engine.kv_events import FLAG, compared_flags, events_config, events_flags, has_events, has_sessions
+from workload.engine.kv_events import (
+    FLAG,
+    MOST_PATH_BYTES,
+    compared_flags,
+    events_config,
+    events_flags,
+    has_events,
+    has_sessions,
+    socket_folder,
+)
 from workload.engine.profile import SERVER_MODULE
 from workload.fleet.event_source import EventSource, source_of
 from workload.fleet.events import EngineId
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def own_cache() -> Iterator[Path]:
+    """Return a folder whose path is short, as a cache's is; that of `tmp_path` may be too long for a socket."""
+    with TemporaryDirectory() as folder:
+        yield Path(folder)
 
 
 @pytest.mark.parametrize(("port", "events", "replay"), [(8000, 18_000, 28_000), (50_000, 40_000, 30_000)])
@@ -25,6 +48,19 @@ def test_an_engine_publishes_on_the_loopback_only(port: int, events: int, replay
     assert source_of(engine, events_config(argv)) == EventSource(
         engine, f"tcp://127.0.0.1:{events}", f"tcp://127.0.0.1:{replay}"
     )
+
+
+def test_an_engine_publishes_to_its_own_user(tmp_path: Path, own_cache: Path) -> None:
+    """On a shared host others must not read the prompts; another host cannot reach the socket."""
+    folder = socket_folder(own_cache)
+    assert folder is not None
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    argv = ("python", "-m", SERVER_MODULE, *events_flags("0.32.0", 8000, folder))
+    engine = EngineId("http://127.0.0.1:8000")
+    source = EventSource(engine, f"ipc://{folder}/8000.new", f"ipc://{folder}/8000.old")
+    assert source_of(engine, events_config(argv), may_be_socket=True) == source
+    assert source_of(EngineId("http://10.0.0.1:8000"), events_config(argv), may_be_socket=True) is None
+    assert socket_folder(tmp_path / ("x" * MOST_PATH_BYTES)) is None
 
 
 @pytest.mark.parametrize("version", ["0.23.9", "0.22.1", "0.8.5"])

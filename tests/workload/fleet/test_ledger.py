@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from workload.fleet.account import Account, Chain, Entry
+from workload.fleet.account import Account
+from workload.fleet.entry import Chain, Entry
 from workload.fleet.events import Batch, Cleared, EngineId, Event, Lost, Removed, Stored
 from workload.fleet.ledger import MAX_BATCHES, Ledger
 

@@ -7,13 +7,16 @@ import json
 from collections import Counter
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from workload.fleet.account import Account, Entry
+from workload.fleet.account import Account
 from workload.fleet.events import Batch, EngineId, Lost, batch_of
 from workload.fleet.ledger import Ledger
+
+if TYPE_CHECKING:
+    from workload.fleet.entry import Entry
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 ENGINES = (EngineId("e0"), EngineId("e1"))

@@ -16,7 +16,7 @@ from workload.fleet.events import Batch, Cleared, EngineId, Lost, batch_of
 from workload.fleet.ledger import Ledger
 
 if TYPE_CHECKING:
-    from workload.fleet.account import Entry
+    from workload.fleet.entry import Entry
 
 SIZE = 4
 ENGINES = (EngineId("e0"), EngineId("e1"))

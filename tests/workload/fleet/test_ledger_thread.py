@@ -13,7 +13,7 @@ from tests.stubs.kv_publisher import StubPublisher
 from workload.engine.facts import facts_from
 from workload.engine.kv_events import FLAG
 from workload.engine.profile import SERVER_MODULE
-from workload.fleet.account import Account, Entry
+from workload.fleet.account import Account
 from workload.fleet.engine_ledger import ledger_of
 from workload.fleet.event_source import EventSource
 from workload.fleet.events import EngineId
@@ -21,6 +21,8 @@ from workload.fleet.ledger_thread import LedgerThread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from workload.fleet.entry import Entry
 
 E0 = EngineId("e0")
 STORED = {"type": "BlockStored", "block_hashes": [1, 2], "parent_block_hash": None, "token_ids": [1, 2, 3, 4]}
@@ -88,6 +90,72 @@ def test_closes_accounts_while_it_runs() -> None:
         while not closed and time.monotonic() < deadline:
             time.sleep(0.01)
         assert len(closed) == 1
+
+
+def broken(*_: object) -> None:
+    """Fail as a defect would."""
+    raise ValueError("planted")
+
+
+def test_a_failure_closes_open_accounts_as_unknown_and_the_thread_goes_on(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Later calls have accounts; the failure is said once and counted each time."""
+    closed: list[Entry] = []
+    failures: list[int] = []
+    with StubPublisher() as publisher:
+        source = EventSource(E0, publisher.endpoint, publisher.replay_endpoint)
+        monkeypatch.setattr("workload.fleet.admission.Admissions.apply", broken)
+        publisher.publish(STORED, at=time.time())
+        with LedgerThread({E0: 2}, [source], on_failure=lambda: failures.append(1)) as ledger:
+            ledger.end(account("a", closed.append))
+            ledger.end(account("b", closed.append))
+    assert [dict(entry.fates) for entry in closed] == [{"unknown": 4, "tail": 1}] * 2
+    assert failures
+    assert caplog.text.count("The ledger of prompt tokens failed") == 1
+
+
+def test_after_a_failure_only_a_clear_makes_a_cache_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The blocks stored before it are forgotten, so a call that finds one is no contradiction but unknown."""
+    closed: list[Entry] = []
+    clock = [1000.0]
+    failed: list[int] = []
+    with StubPublisher() as publisher, monkeypatch.context() as planted:
+        planted.setattr("workload.fleet.admission.Admissions.apply", broken)
+        publisher.publish(STORED, at=900.0)
+        source = EventSource(E0, publisher.endpoint, publisher.replay_endpoint)
+        with LedgerThread({E0: 2}, [source], lambda: clock[0], lambda: failed.append(1)) as ledger:
+            clock[0] = 1001.0
+            deadline = time.monotonic() + 20
+            while not failed and time.monotonic() < deadline:
+                time.sleep(0.01)
+            planted.undo()
+            late = {**STORED, "session_id": "c", "block_hashes": [8, 9], "token_ids": [8, 8, 9, 9]}
+            publisher.publish(late, at=1001.0)
+            call = replace(account("c", closed.append), prompt=[8, 8, 9, 9, 9], started=1000.5, ended=1001.5)
+            ledger.end(call)
+    assert [dict(entry.fates) for entry in closed] == [{"unknown": 4, "tail": 1}]
+
+
+def test_an_entry_that_cannot_be_kept_costs_no_other() -> None:
+    """The journal may be full or closed."""
+    closed: list[Entry] = []
+    failures: list[int] = []
+    with LedgerThread({E0: 2}, [], on_failure=lambda: failures.append(1)) as ledger:
+        ledger.end(account("a", broken))
+        ledger.end(account("b", closed.append))
+    assert [entry.account.session for entry in closed] == ["b"]
+    assert failures == [1]
+
+
+def test_a_subscription_that_fails_loses_events_and_ends_no_run() -> None:
+    """An address that ZeroMQ refuses must neither hang the start nor be taken for an engine that evicts nothing."""
+    closed: list[Entry] = []
+    failures: list[int] = []
+    with LedgerThread({E0: 2}, [EventSource(E0, "nowhere")], on_failure=lambda: failures.append(1)) as ledger:
+        ledger.end(account("a", closed.append))
+    assert [dict(entry.fates) for entry in closed] == [{"unknown": 4, "tail": 1}]
+    assert failures == [1]
 
 
 @pytest.mark.parametrize(
