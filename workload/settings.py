@@ -14,8 +14,9 @@ from workload.engine.endpoint import check_url, parse_endpoint
 from workload.engine.key import FILE_VARIABLE, refuse_secrets
 from workload.errors import UsageError
 from workload.paths import NAME_PATTERN
-from workload.services.prometheus_server import RETENTION_SIZE
+from workload.services.prometheus_server import RETENTION_SIZE, SIZE_PATTERN
 from workload.services.targets import ADDRESS_PATTERN
+from workload.statistics.slo import Slo
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,8 +55,6 @@ ENVIRONMENT = {
 }
 # Read elsewhere, when they are needed: workload/paths.py, services/prometheus_binary.py, engine/key.py.
 OTHER_VARIABLES = {"HOP2RAG_CACHE", "HOP2RAG_PROMETHEUS", "HOP2RAG_RUNBOOK_BASE", FILE_VARIABLE}
-PREFIX = "HOP2RAG_"
-SIZE_PATTERN = r"^[1-9]\d{0,5}(MB|GB|TB)$"
 
 Endpoint = Annotated[str, AfterValidator(parse_endpoint)]
 ChromaUrl = Annotated[str, AfterValidator(partial(check_url, given_by="HOP2RAG_CHROMA_URL"))]
@@ -172,7 +171,7 @@ class Places(_Part):
         exporter: a running exporter, as "host:port"; `gpu_samples` is the folder of its raw log.
         listen: "host:port" at which the agent's metrics are served. With 0.0.0.0 or [::], for a Prometheus on another
             host, the targets name this machine.
-        figures: whether figures are drawn.
+        figures, slo: whether figures are drawn; what a good question meets, in seconds by objective.
     """
 
     prometheus_port: int = Field(default=9090, ge=1, le=65_535)
@@ -192,6 +191,7 @@ class Places(_Part):
     otlp_endpoint: CollectorUrl | None = None
     results: Path = Path("results")
     figures: bool = True
+    slo: Slo = {}
 
 
 PARTS: dict[str, type[_Part]] = {
@@ -265,7 +265,7 @@ def load_settings(flags: Mapping[str, Any], environ: Mapping[str, str] = os.envi
         UsageError: a value is out of range or a variable is unknown; the message names it and what is allowed.
     """
     known = ENVIRONMENT.keys() | OTHER_VARIABLES
-    if unknown := sorted(name for name in environ if name.startswith(PREFIX) and name not in known):
+    if unknown := sorted(name for name in environ if name.startswith("HOP2RAG_") and name not in known):
         raise UsageError(f"Unknown environment variable {unknown[0]}.", f"Known are {', '.join(sorted(known))}.")
     given = {setting: environ[name] for name, setting in ENVIRONMENT.items() if environ.get(name)}
     given |= {name: value for name, value in flags.items() if value is not None}

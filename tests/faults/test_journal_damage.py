@@ -54,6 +54,7 @@ async def fill(journal: Journal, number: int, *, is_patient: bool = True) -> Non
         journal.insert("call_text", text)
         fates = dict.fromkeys(TOKEN_FATES, 0) | {"hit": 16 * question, "cold": 84 * question}
         journal.insert("token_fate", {"call": call, "engine": "e0", **fates, "bound": 16 * question})
+        journal.insert("token_gap", {"call": call, "microseconds": bytes(range(8))})
         segment = {"id": question, "started_at": 1e9, "first_question": question, "first_call": call}
         journal.insert("segment", {**segment, "dropped": 0, "paused": 0})
         sample = {"at": 1e9, "segment": question, "in_flight": 1, "level": 2, "is_held": 0, "runner_bytes": 2**30}

@@ -68,6 +68,7 @@ def call(number: int, arm: str = "prefix-on", **parts: Any) -> Row:
         "completion_tokens": 11,
         "cached_tokens": 64,
         "reusable_tokens": 64,
+        "token_gaps": None,
         "is_windowed": True,
     }
     return row | parts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from array import array
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -45,6 +46,8 @@ class CallMeter(LlmCall):
         self.arrival = reuse.send(salt)
         self.messages: Sequence[Message] = ()
         self.reply = ""
+        self.gaps = array("I")
+        self._last_chunk: int | None = None
 
     def trace_headers(self, model: str) -> dict[str, str]:
         """Set the model on the span, and return the headers that nest the server's spans under it."""
@@ -62,6 +65,14 @@ class CallMeter(LlmCall):
         if not self.ledger or not self.ledger.needs_session:
             return {}
         return {"session_id": self.session, "vllm_xargs": {"kv_cache_report_mode": "full"}}
+
+    def chunk(self) -> None:
+        """Record the arrival of a chunk with tokens: the first as the time to first token, others by their gap."""
+        self.first_token()
+        at = round(1e6 * self.elapsed())
+        if self._last_chunk is not None:
+            self.gaps.append(at - self._last_chunk)
+        self._last_chunk = at
 
     def prompt_ids(self, ids: Sequence[int]) -> None:
         """Take the prompt's token ids, as the server reports them."""

@@ -68,7 +68,7 @@ class _Stream:
             ids = choice.get("token_ids") or ()
             content = choice["delta"].get("content") or ""
             if content or ids:
-                meter.first_token()
+                meter.chunk()
             self.ids.extend(ids)
             self.text.append(content)
             self.chars += len(content)

@@ -179,6 +179,8 @@ class QuestionMeter:
         if journal:
             row["id"] = journal.new_id("llm_call")
             journal.insert("llm_call", row)
+            if call.ttft is not None:
+                journal.insert("token_gap", {"call": row["id"], "microseconds": call.gaps.tobytes()})
             if self.meter.keeps_text and call.usage:
                 journal.insert("call_text", {"call": row["id"], **call.text()})
 

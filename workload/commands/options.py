@@ -122,6 +122,13 @@ SETTINGS = {
         typer.Option(help="Export spans over gRPC to this OpenTelemetry collector, such as http://127.0.0.1:4317."),
     ],
     "results": Annotated[Path | None, typer.Option(help="Folder for results (default: results).")],
+    "slo": Annotated[
+        str | None,
+        typer.Option(
+            help="Count goodput: seconds that a question and each of its calls may take, any of "
+            "ttft=0.5,itl=0.05,tpot=0.05,e2e=5,question=10."
+        ),
+    ],
     "figures": Annotated[bool | None, typer.Option(help="Draw the figures; the JSON does not depend on it.")],
 }
 AGENT = ("k", "max_hops")

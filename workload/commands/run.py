@@ -26,7 +26,7 @@ DEFAULTS = {"limit": 1, "max_hops": 3, "k": 10}
 @with_settings(
     *("limit", *AGENT, "concurrency", "rate", "rounds", "contexts", "order", "layout", "launcher", *SERVERS),
     *("results", "request_timeout", "engine_patience", "otlp_endpoint", "seed", "record_prompts"),
-    *("replay", "from_run", "prompts", "tokenizer", "figures"),
+    *("replay", "from_run", "prompts", "tokenizer", "slo", "figures"),
 )
 def run(
     flags: dict[str, Any],

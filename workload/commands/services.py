@@ -31,8 +31,7 @@ def up(
     from workload.harness.stay_up import Ports, stay_up  # noqa: PLC0415
     from workload.paths import cache_dir  # noqa: PLC0415
     from workload.services.locks import Requester  # noqa: PLC0415
-    from workload.services.prometheus_server import RETENTION_SIZE  # noqa: PLC0415
-    from workload.settings import SIZE_PATTERN  # noqa: PLC0415
+    from workload.services.prometheus_server import RETENTION_SIZE, SIZE_PATTERN  # noqa: PLC0415
 
     if (engine_python is None) != (model is None):
         raise UsageError("An engine of your own needs both --engine-python and --model.", "See --help.")

@@ -53,9 +53,9 @@ class RunData:
 
     Each call, visit, stage and prefetch has its question's `arm`, `block`, `phase`, `segment`, `question_id` and
     `type`, and `is_windowed`: whether it is in a closed window, so that it can be compared with counters. A call has
-    its row of `token_fate` as `fates`, None if there is none. `uncounted` are the calls of the warm-up and of
-    interrupted attempts, which the engine may have counted. `evidence` has the other sources of the run; None if there
-    is only the journal.
+    its row of `token_fate` as `fates`, and the microseconds between its chunks as `token_gaps`, 32-bit integers; None
+    if there are none. `uncounted` are the calls of the warm-up and of interrupted attempts, which the engine may have
+    counted. `evidence` has the other sources of the run; None if there is only the journal.
     """
 
     measured: Sequence[Measured]
@@ -123,7 +123,9 @@ def read_run(path: Path, measured: Sequence[Measured], evidence: Evidence | None
         UsageError: there is no journal at `path`.
     """
     closed = {(w.arm, w.block, w.point, w.segment) for w in (part.window for part in measured)}
-    tables = journal.read_tables(path, ("question", "llm_call", "node_visit", "stage", "prefetch", "token_fate"))
+    tables = journal.read_tables(
+        path, ("question", "llm_call", "node_visit", "stage", "prefetch", "token_fate", "token_gap")
+    )
     questions = {
         row["id"]: {**row, "is_windowed": tuple(row[name] for name in PLACE) in closed}
         for row in tables["question"]
@@ -131,6 +133,7 @@ def read_run(path: Path, measured: Sequence[Measured], evidence: Evidence | None
     }
 
     fates = {row["call"]: row for row in tables["token_fate"]}
+    gaps = {row["call"]: row["microseconds"] for row in tables["token_gap"]}
 
     def joined(table: str) -> list[Row]:
         return [
@@ -142,7 +145,7 @@ def read_run(path: Path, measured: Sequence[Measured], evidence: Evidence | None
     return RunData(
         measured=measured,
         questions=list(questions.values()),
-        calls=[{**row, "fates": fates.get(row["id"])} for row in joined("llm_call")],
+        calls=[{**row, "fates": fates.get(row["id"]), "token_gaps": gaps.get(row["id"])} for row in joined("llm_call")],
         visits=joined("node_visit"),
         stages=joined("stage"),
         evidence=evidence,

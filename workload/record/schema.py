@@ -39,6 +39,8 @@ CREATE TABLE token_fate (
   cold INTEGER NOT NULL, elsewhere INTEGER NOT NULL, evicted INTEGER NOT NULL, reset INTEGER NOT NULL,
   flight INTEGER NOT NULL, salt INTEGER NOT NULL, behind INTEGER NOT NULL, unknown INTEGER NOT NULL,
   bound INTEGER, in_fleet INTEGER, on_engine INTEGER) STRICT;
+CREATE TABLE token_gap (
+  call INTEGER PRIMARY KEY REFERENCES llm_call(id), microseconds BLOB NOT NULL) STRICT;
 CREATE TABLE segment (
   id INTEGER PRIMARY KEY, started_at REAL NOT NULL, ended_at REAL, first_question INTEGER NOT NULL,
   first_call INTEGER NOT NULL, dropped INTEGER NOT NULL, paused INTEGER NOT NULL, summary TEXT) STRICT;
@@ -50,11 +52,11 @@ CREATE TABLE action (
   detail TEXT NOT NULL) STRICT;
 """
 TABLES = (
-    *("question", "node_visit", "stage", "prefetch", "llm_call", "call_text", "token_fate", "segment", "sample"),
-    "action",
+    *("question", "node_visit", "stage", "prefetch", "llm_call", "call_text", "token_fate", "token_gap"),
+    *("segment", "sample", "action"),
 )
 # Added without a new version: an older journal lacks these tables.
-LATER = frozenset({"prefetch", "token_fate"})
+LATER = frozenset({"prefetch", "token_fate", "token_gap"})
 
 
 @cache

@@ -6,12 +6,14 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from workload.analysis.cache_inferred import settle
+from workload.analysis.serving import serving
 from workload.analysis.token_fates import fates_by_arm
 from workload.charts.drawing import Drawing
 from workload.record.results import Finished, Measured, RunData, read_run
 from workload.report.footer import footer
 from workload.report.latest_results import publish
 from workload.report.page import REPORT, render, section_of
+from workload.report.serving import HEADER, SERVING_FILE, csv_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -41,16 +43,14 @@ def finish(
     """
     settings, bundle, client = evidence.settings, evidence.bundle, evidence.client
     data = settle(read_run(bundle.journal, measured, evidence))
-    fates = fates_by_arm(data, [arm.name for arm in experiment.arms])
     summary = {
         "experiment": experiment.name,
         "run": bundle.run_id,
         "replay_of": settings.load.replay,
         "order": settings.load.order,
         "layout": settings.agent.layout,
-        **experiment.reduce(data),
+        **found_in(data, experiment, evidence),
         "accounting": [dict(part.accounting) for part in measured],
-        **({"token_fates": fates} if fates else {}),
     }
     bundle.write_json("summary.json", summary)
     folder = publish(bundle, experiment, summary)
@@ -59,6 +59,14 @@ def finish(
     end = {"label": label} if label else {"status": "finished", "finished": now, "warnings": client.warnings}
     bundle.note(**end)
     return write_report(experiment, bundle, summary, files, label)
+
+
+def found_in(data: RunData, experiment: Experiment[Any], evidence: Evidence) -> dict[str, Any]:
+    """Return the experiment's own figures and those of every experiment; the table of the latter is kept as CSV."""
+    served = serving(data, evidence.settings.places.slo)
+    evidence.bundle.write_csv(SERVING_FILE, HEADER, csv_rows(served))
+    fates = fates_by_arm(data, [arm.name for arm in experiment.arms])
+    return {**experiment.reduce(data), "serving": served, **({"token_fates": fates} if fates else {})}
 
 
 def draw(

@@ -10,8 +10,11 @@ from rich.text import Text
 from exporter.plain_text import plain
 from workload.report.console import say
 from workload.report.page import REPORT, marks_of, verdicts_of
+from workload.report.serving import SERVED, tables
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from rich.console import Console
 
     from workload.experiment import Study
@@ -20,13 +23,10 @@ if TYPE_CHECKING:
 
 def print_finished(console: Console, experiment: Study[Any], finished: Finished) -> None:
     """Print the headline table, then the files."""
-    title = Text(plain(f"{experiment.name}, run {finished.run_id}"))
-    table = Table(title=title, title_justify="left")
-    for column in experiment.columns:
-        table.add_column(Text(plain(column)))
-    for row in experiment.headline(finished.summary):
-        table.add_row(*(Text(plain(cell)) for cell in row))
-    console.print(table)
+    title = f"{experiment.name}, run {finished.run_id}"
+    print_table(console, title, experiment.columns, experiment.headline(finished.summary))
+    for columns, rows in tables(finished.summary.get("serving") or ()):
+        print_table(console, SERVED, columns, rows)
     for mark in marks_of(finished):
         say(console, mark, "bold")
     print_verdicts(console, experiment, finished)
@@ -35,6 +35,16 @@ def print_finished(console: Console, experiment: Study[Any], finished: Finished)
         say(console, f"  {path}", wraps=False)
     say(console, f"Report: {finished.bundle / REPORT}", wraps=False)
     say(console, f"Everything behind it: {finished.bundle}", wraps=False)
+
+
+def print_table(console: Console, title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table of plain text."""
+    table = Table(title=Text(plain(title)), title_justify="left")
+    for column in columns:
+        table.add_column(Text(plain(column)))
+    for row in rows:
+        table.add_row(*(Text(plain(cell)) for cell in row))
+    console.print(table)
 
 
 def print_verdicts(console: Console, experiment: Study[Any], finished: Finished) -> None:

@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from workload.analysis.token_fates import fates_in_words
 from workload.analysis.wording import number
+from workload.report.serving import SERVED, Table, tables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -47,6 +48,7 @@ class Section:
     misses: Sequence[dict[str, Any]]
     promql: dict[str, list[str]]
     manifest: str
+    serving: Sequence[Table] = ()
 
 
 def section_of(experiment: Study[Any], finished: Finished) -> Section:
@@ -78,6 +80,7 @@ def section_of(experiment: Study[Any], finished: Finished) -> Section:
         ],
         promql=json.loads(promql.read_text()) if promql.exists() else {},
         manifest=json.dumps(manifest, indent=2),
+        serving=tables(finished.summary.get("serving") or ()),
     )
 
 
@@ -128,7 +131,7 @@ def verdicts_of(experiment: Study[Any], summary: Mapping[str, Any]) -> list[str]
 def render(title: str, sections: Sequence[Section]) -> str:
     """Return the page; it contains its pictures, loads nothing else and opens from disk."""
     environment = Environment(loader=PackageLoader("workload"), autoescape=True, undefined=StrictUndefined)
-    return environment.get_template(REPORT).render(title=title, sections=sections)
+    return environment.get_template(REPORT).render(title=title, sections=sections, served=SERVED)
 
 
 def _quality(by_arm: dict[str, dict[str, Any]]) -> list[dict[str, str]]:

@@ -23,7 +23,7 @@ from workload.panels.panel import Figure, Panel
 from workload.record.evidence import Evidence
 from workload.record.manifest import readable
 from workload.record.results import read_run
-from workload.report.finish import draw, write_report
+from workload.report.finish import draw, found_in, write_report
 from workload.report.latest_results import folder_to_redraw
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def _redraw(found: PastRun, client: PrometheusClient) -> list[Path]:
         evidence = Evidence(client, found.study.name, found.bundle, found.settings)
         data = settle(read_run(found.bundle.journal, found.measured, evidence))
         # Everything is computed again, because an older release may have used other estimators than today's words name.
-        summary = {**found.summary, **found.study.reduce(data)}
+        summary = {**found.summary, **found_in(data, found.study, evidence)}
         files = draw(found.study, evidence, data, summary, folder, label=found.label)
     else:
         return draw_kept(found, found.study, folder)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from workload.services.prometheus_binary import PrometheusBinary
 
+SIZE_PATTERN = r"^[1-9]\d{0,5}(MB|GB|TB)$"
 RETENTION_SIZE = "10GB"
 """The most that our Prometheus stores, days of one engine; it then deletes the oldest blocks."""
 

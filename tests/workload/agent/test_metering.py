@@ -20,10 +20,12 @@ from tests.stubs.agent import bench
 from workload.agent.graph import Hop2Rag, build
 from workload.agent.llm import Llm, LlmError
 from workload.agent.state import NODES
+from workload.record.journal import Journal, read
 from workload.settings import LoadSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from exporter.agent.instruments import AgentMetrics
     from workload.agent.metering import QuestionMeter
@@ -215,3 +217,22 @@ async def test_hops_beyond_four_share_a_label() -> None:
     assert measured.value("hop2rag_prompt_tokens_total", node="decide", hop="5+") == 20
     assert [call["hop"] for call in question.calls] == [5, 9]
     assert measured.value("hop2rag_cached_prompt_tokens_total", node="decide", hop="5+") is None
+
+
+async def test_the_arrival_of_each_chunk_is_kept_to_the_microsecond(tmp_path: Path) -> None:
+    """Inter-token latency needs every chunk; first and last alone give only its mean per call."""
+    clock = SteppedClock(100.0)
+    with Journal(tmp_path / "journal.sqlite", {}) as journal:
+        measured = bench(journal=journal, clock=clock)
+        question = measured.meter.question("0", "bridge")
+        question.open({"arm": "a", "block": 0, "phase": "c1", "segment": 0, "question_id": "q", "attempt": 1})
+        for gaps in ((0.25, 0.001, 0.002), ()):
+            with question.call("decide", 1) as call:
+                for gap in gaps:
+                    clock.now += gap
+                    call.chunk()
+                call.finished(Usage(10, 3, None, "stop"), [])
+        await measured.meter.acknowledge()
+    (kept,) = read(tmp_path / "journal.sqlite", "token_gap")
+    assert kept["call"] == 1
+    assert memoryview(kept["microseconds"]).cast("I").tolist() == [1000, 2000]
