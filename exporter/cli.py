@@ -81,7 +81,7 @@ def export(
         str | None,
         typer.Option(
             "--collector.processes.engine-command",
-            help="Measure the engine by part of its command line, also in other containers (with --pid host).",
+            help="Measure the engine by words of its command line, also in other containers (with --pid host).",
         ),
     ] = None,
     agent_port: Annotated[
@@ -93,7 +93,15 @@ def export(
     ] = None,
     agent_command: Annotated[
         str | None,
-        typer.Option("--collector.processes.agent-command", help="Measure the agent by part of its command line."),
+        typer.Option("--collector.processes.agent-command", help="Measure the agent by words of its command line."),
+    ] = None,
+    process_targets: Annotated[
+        Path | None,
+        typer.Option(
+            "--collector.processes.targets",
+            help="Folder of Prometheus's vllm.json and workload.json: search a command line only in the network of the "
+            "engine, or agent, that is scraped.",
+        ),
     ] = None,
     filesystem: Annotated[
         list[str] | None,
@@ -141,7 +149,8 @@ def export(
             gpu_processes=gpu_processes,
             volumes=parse_volumes(filesystem or ()),
             targets=_targets(
-                engine=(engine_pid, engine_port, engine_command), agent=(agent_pid, agent_port, agent_command)
+                engine=(engine_pid, engine_port, engine_command, process_targets and process_targets / "vllm.json"),
+                agent=(agent_pid, agent_port, agent_command, process_targets and process_targets / "workload.json"),
             ),
             sample_interval_seconds=parse_duration(sample_interval, "--nvml.sample-interval", 0.005, 1.0),
             replay_file=replay_file,
@@ -160,9 +169,9 @@ def export(
         raise typer.Exit(error.exit_code) from None
 
 
-def _targets(**found_by: tuple[int | None, int | None, str | None]) -> dict[str, Target]:
+def _targets(**found_by: tuple[int | None, int | None, str | None, Path | None]) -> dict[str, Target]:
     """Return a target for each role with a pid, a command line or a port, in this order of precedence."""
-    return {role: Target(*given) for role, given in found_by.items() if any(each is not None for each in given)}
+    return {role: Target(*given) for role, given in found_by.items() if any(each is not None for each in given[:3])}
 
 
 def main(argv: list[str] | None = None) -> int:

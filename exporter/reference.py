@@ -56,7 +56,12 @@ not report its memory, such as one that shares the host's memory, is up without 
 marks a recording. Under vLLM device memory hardly changes, because the KV pool is allocated once: watch the pool's
 usage too.
 """
-HOST_NOTE = "Flags name process trees by port, pid or command line, and volumes by a folder on them.\n"
+HOST_NOTE = """\
+Flags name process trees by port, pid or command line, and volumes by a folder on them. Where several trees have that
+command line, none is measured: `hop2rag_host_processes_ambiguous` is 1, and the log names them. With
+`--collector.processes.targets`, the folder of Prometheus's target files, only trees in the network of a scraped server
+count, so another project's engine on the same host does not.
+"""
 OWN_NOTE = "Python's own `process_*` series of the exporter are served as well.\n"
 
 

@@ -54,14 +54,14 @@ def read_process(pid: int) -> Process | None:
     return None
 
 
-def read_command_lines() -> Iterator[tuple[int, str]]:
-    """Yield id and command line of every process that has one."""
+def read_command_lines() -> Iterator[tuple[int, list[str]]]:
+    """Yield id and command line, in words, of every process that has one."""
     for pid in pids():
         with suppress(OSError):
             with Path(psutil.PROCFS_PATH, str(pid), "cmdline").open("rb") as stream:
                 words = stream.read(COMMAND_BYTES).rstrip(b"\0")
             if words:
-                yield pid, words.replace(b"\0", b" ").decode(errors="replace")
+                yield pid, words.decode(errors="replace").split("\0")
 
 
 def pids() -> Iterator[int]:

@@ -10,10 +10,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pynvml
 import pytest
 
 from exporter.gpu.readings import BusyTime, GpuError, GpuInfo, Memory, Pcie, Processes, Status, Utilization, Xids
+from tests.stubs.proc import Proc
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -230,3 +232,10 @@ def certificate(tmp_path: Path) -> Path:
         capture_output=True,
     )
     return tmp_path
+
+
+@pytest.fixture
+def proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Proc:
+    """Put an invented /proc in place of this host's."""
+    monkeypatch.setattr(psutil, "PROCFS_PATH", str(tmp_path))
+    return Proc(tmp_path)

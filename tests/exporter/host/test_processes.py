@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import subprocess
 import sys
 from typing import TYPE_CHECKING
 from unittest.mock import Mock
 
-import psutil
 import pytest
 
 from exporter.host import processes, procfs
 from exporter.host.processes import SEARCH_SECONDS, HostCollector, ProcessCollector, Target
+from tests.stubs.proc import values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tests.exporter.conftest import FakeTime
+    from tests.stubs.proc import Proc
 
 CHILD = "import sys; data = bytearray(64 * 1024 * 1024); print('ready', flush=True); sys.stdin.read()"
 
@@ -33,15 +33,6 @@ def child() -> Iterator[subprocess.Popen[bytes]]:
         process.stdout.readline()
         yield process
         process.kill()
-
-
-def values(collector: ProcessCollector | HostCollector) -> dict[tuple[str, str], float]:
-    """Return (metric, label value) -> value."""
-    return {
-        (sample.name, next(iter(sample.labels.values()), "")): sample.value
-        for family in collector.collect()
-        for sample in family.samples
-    }
 
 
 def test_children_count_with_their_parent(child: subprocess.Popen[bytes]) -> None:
@@ -65,44 +56,9 @@ def test_an_engine_below_the_agent_is_not_the_agents(child: subprocess.Popen[byt
     assert apart[resident, "agent"] < together[resident, "agent"] - 64 * 1024**2 / 2
 
 
-class Proc:
-    """A /proc of invented processes."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def put(
-        self,
-        pid: int,
-        parent: int = 1,
-        *,
-        started: int = 1,
-        ticks: int = 0,
-        ended: int = 0,
-        state: str = "S",
-        command: str = "engine",
-        pages: int = 1,
-    ) -> None:
-        """Add or update a process: CPU time in ticks, its own and that of children that have ended."""
-        folder = self._folder / str(pid)
-        folder.mkdir(exist_ok=True)
-        rest = f"{state} {parent} 0 0 0 0 0 0 0 0 0 {ticks} 0 {ended} 0 20 0 1 0 {started} 0 {pages}"
-        (folder / "stat").write_text(f"{pid} (a) b ({command}) {rest} 0 0\n")
-        (folder / "cmdline").write_bytes(command.encode() + b"\0--flag\0")
-
-    def end(self, pid: int) -> None:
-        """Take a process away."""
-        shutil.rmtree(self._folder / str(pid))
-
-
-@pytest.fixture
-def proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Proc:
-    """Put an invented /proc in place of this host's."""
-    monkeypatch.setattr(psutil, "PROCFS_PATH", str(tmp_path))
-    return Proc(tmp_path)
-
-
+AMBIGUOUS = "hop2rag_host_processes_ambiguous"
 COUNT, CPU = "hop2rag_host_processes", "hop2rag_host_process_cpu_seconds_total"
+NOTHING = {(COUNT, "engine"): 0, (AMBIGUOUS, "engine"): 0}
 TICK = 1 / os.sysconf("SC_CLK_TCK")
 
 
@@ -126,10 +82,10 @@ def test_row_25_a_pid_that_another_process_gets_is_not_the_engines(proc: Proc, f
     collector = ProcessCollector({"engine": Target(pid=7)}, fake_time.monotonic)
     assert values(collector)[COUNT, "engine"] == 1
     proc.end(7)
-    assert values(collector) == {(COUNT, "engine"): 0}
+    assert values(collector) == NOTHING
     proc.put(7, started=200)
     for _ in range(3):
-        assert values(collector) == {(COUNT, "engine"): 0}
+        assert values(collector) == NOTHING
         fake_time.now += SEARCH_SECONDS + 1
     assert values(ProcessCollector({"engine": Target(pid=7)}))[COUNT, "engine"] == 1  # who names it now means it
 
@@ -144,7 +100,7 @@ def test_a_pid_is_no_strangers_even_where_the_change_is_not_seen(proc: Proc, fak
     proc.put(7, started=200)
     fake_time.now += gap
     for collector in (asked, never_asked):
-        assert values(collector) == {(COUNT, "engine"): 0}
+        assert values(collector) == NOTHING
 
 
 def test_a_child_whose_pid_another_process_gets_is_left_out(proc: Proc) -> None:
@@ -161,7 +117,7 @@ def test_an_engine_without_a_waiter_is_not_there(proc: Proc) -> None:
     """A process that has ended keeps its number until its parent asks: 0 bytes of memory would be drawn meanwhile."""
     proc.put(7, state="Z")
     for target in (Target(pid=7), Target(command="engine")):
-        assert values(ProcessCollector({"engine": target})) == {(COUNT, "engine"): 0}
+        assert values(ProcessCollector({"engine": target})) == NOTHING
 
 
 def test_trees_of_thousands_are_read_once_a_scrape(proc: Proc, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,8 +158,8 @@ def test_a_tree_is_found_by_its_port() -> None:
 
 def test_a_tree_that_is_not_there_counts_zero_and_has_no_other_series() -> None:
     """A stopped engine is a fact; its memory being 0 bytes is not."""
-    assert values(ProcessCollector({"engine": Target(port=1)})) == {("hop2rag_host_processes", "engine"): 0}
-    assert values(ProcessCollector({"engine": Target(pid=2**22 + 1)})) == {("hop2rag_host_processes", "engine"): 0}
+    assert values(ProcessCollector({"engine": Target(port=1)})) == NOTHING
+    assert values(ProcessCollector({"engine": Target(pid=2**22 + 1)})) == NOTHING
 
 
 def test_new_children_are_seen_within_seconds(fake_time: FakeTime, wait_until: Callable[..., None]) -> None:
@@ -229,13 +185,44 @@ def test_host_totals() -> None:
     assert sum(second[key] for key in modes) >= sum(first[key] for key in modes) > 0
 
 
-def test_a_command_line_finds_the_process_that_was_first(child: subprocess.Popen[bytes]) -> None:
-    """In compose the engine is in another container: its port is not ours to see, its process is."""
-    with subprocess.Popen([sys.executable, "-c", CHILD], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as later:
-        target = Target(command="bytearray(64 * 1024 * 1024)")
-        root = target.root()
-        assert root
-        assert root.pid == child.pid
-        later.kill()
-    assert values(ProcessCollector({"engine": target}))["hop2rag_host_process_resident_memory_bytes", "engine"] > 64e6
-    assert Target(command="no such command line").root() is None
+@pytest.mark.parametrize(
+    ("line", "is_it"),
+    [
+        ("python -m vllm.entrypoints.openai.api_server --port 1", True),
+        ("python -I -m vllm.entrypoints.openai.api_server", True),
+        ("exporter --collector.processes.engine-command=vllm.entrypoints.openai.api_server", False),
+        ("exporter --collector.processes.engine-command vllm.entrypoints.openai.api_server", False),
+        ("vim vllm.entrypoints.openai.api_server.py", False),
+    ],
+)
+def test_a_command_line_is_found_by_whole_words(proc: Proc, line: str, *, is_it: bool) -> None:
+    """Seen: another project's exporter was measured, because its own arguments contain the words."""
+    proc.put(7, command=line.replace(" ", "\0"))
+    command = "vllm.entrypoints.openai.api_server"
+    assert values(ProcessCollector({"engine": Target(command=command)}))[COUNT, "engine"] == is_it
+
+
+@pytest.mark.parametrize(("command", "is_it"), [("vllm serve", True), ("serve model", True), ("vllm model", False)])
+def test_several_words_stand_together(proc: Proc, command: str, *, is_it: bool) -> None:
+    """The first may be a path."""
+    proc.put(7, command="python\0/usr/bin/vllm\0serve\0model")
+    assert values(ProcessCollector({"engine": Target(command=command)}))[COUNT, "engine"] == is_it
+
+
+def test_of_two_trees_with_the_command_line_none_is_measured(
+    proc: Proc, fake_time: FakeTime, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Seen: a stranger's memory was drawn as the engine's, because the stranger had started first."""
+    proc.put(7)
+    proc.put(8)
+    proc.put(9, parent=8)
+    collector = ProcessCollector({"engine": Target(command="engine")}, fake_time.monotonic)
+    for _ in range(3):
+        assert values(collector) == {(AMBIGUOUS, "engine"): 1}
+        fake_time.now += SEARCH_SECONDS + 1
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert "engine" in line
+    assert "7, 8" in line
+    proc.end(7)
+    found = values(collector)
+    assert (found[COUNT, "engine"], found[AMBIGUOUS, "engine"]) == (2, 0)  # a fork has its parent's command line
