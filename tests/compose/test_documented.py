@@ -21,7 +21,13 @@ SERVICES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "docker-compose.yml
 DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "docker-compose.yml")
 COMMAND = re.compile(r"docker compose +((?:[^\s`\"'|&;)]|\"[^\"]*\"|[ ](?=[^\s#`]))+)")
 WITH_VALUE = {"-f", "-p", "--profile", "--name", "--env-file", "--wait-timeout", "--timeout", "--tail", "-e"}
-STARTS = ("workload.harness.run.run_experiment", "workload.soak.run.run_soak", "workload.harness.ask.ask_once")
+STARTS = (
+    "workload.harness.run.run_experiment",
+    "workload.harness.resume.resume_settings",
+    "workload.harness.ask.ask_once",
+    "workload.soak.run.run_soak",
+    "workload.soak.run.resumed",
+)
 
 
 def documented() -> Iterator[tuple[str, list[str]]]:
