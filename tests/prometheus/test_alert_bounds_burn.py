@@ -20,16 +20,24 @@ OF_AGENT = {"job": "workload", "instance": "h:9500", "run": "r", "experiment": "
 
 
 class Tier(NamedTuple):
-    """A tier of the burn rates: its windows in seconds, its factor, and the period of its samples in seconds."""
+    """A tier of the burn rates: its windows, its factor, the period of its samples and of its evaluation, in seconds.
+
+    It is evaluated seldom, for only the end of long windows matters.
+    """
 
     window: str
     short: int
     long: int
     factor: float
     period: int
+    evaluation: int
 
 
-TIERS = (Tier("1h", 300, 3600, 14.4, 15), Tier("6h", 1800, 21600, 6, 120), Tier("1d", 7200, 86400, 3, 600))
+TIERS = (
+    Tier("1h", 300, 3600, 14.4, 15, 60),
+    Tier("6h", 1800, 21600, 6, 120, 600),
+    Tier("1d", 7200, 86400, 3, 600, 3600),
+)
 BUDGETS = {"VllmTtftBudgetBurn": 0.05, "LlmErrorBudgetBurn": 0.01}
 
 
@@ -83,6 +91,9 @@ def burns(tier: Tier) -> Iterable[Case]:
             at = {"firing" if fires else "silent": (sum(seconds for seconds, _, _ in phases),)}
             series = events(alert, phases, tier)
             yield Case(alert, f"{tier.window}, {why}", series, labels=only, step=f"{tier.period}s", **at)
+        crosses: Phases = ((rest, many, 1.15 * bound), (short, many, 0.99 * bound), (tier.evaluation, many, 0.9))
+        series, step = events(alert, crosses, tier), f"{tier.period}s"
+        yield Case(alert, f"{tier.window}, at once", series, (long,), (long + tier.evaluation,), labels=only, step=step)
         if alert == "VllmTtftBudgetBurn":
             for part in ({"model_name": "n"}, {"instance": "g:8000"}):
                 two = events(alert, in_long, tier) | events(alert, in_short, tier, **part)
@@ -111,10 +122,10 @@ def cold() -> Iterable[Case]:
 
 
 def suites() -> Iterator[dict[str, Any]]:
-    """Yield the cases as suites of rule tests, evaluated seldom where only the end of long windows matters."""
+    """Yield the cases as suites of rule tests."""
     yield shipped(cold(), "15s")
-    for tier, interval in zip(TIERS, ("60s", "600s", "3600s"), strict=True):
-        yield shipped(burns(tier), interval)
+    for tier in TIERS:
+        yield shipped(burns(tier), f"{tier.evaluation}s")
 
 
 @pytest.mark.prometheus

@@ -120,12 +120,33 @@ def queues() -> Iterable[Case]:
     halves = queue(noisy(0.17, base=30)) | queue(noisy(0, base=600), model_name="n")
     yield Case(name, "a small one grows, a large one does not", halves, firing=(150,))
     fresh = {series: f"_x150 {values}" for series, values in queue(noisy(0.4)).items()}
+    yield from means()
     yield Case(name, "a new one, an old one", fresh | queue("8x300", model_name="n"), silent=(240,))
     stays = "VllmQueuePersistent"
     yield Case(stays, "four", queue("4x600"), silent=(550,))
     yield Case(stays, "six", queue("6x600"), (475,), (485,))
     yield Case(stays, "a pause of a minute", queue("12x200 0x60 12x300"), firing=(490,))
     yield Case(stays, "a pause of eighty seconds", queue("12x200 0x80 12x300"), silent=(500,))
+
+
+def means() -> Iterable[Case]:
+    """Yield the cases of the windows over which a noisy queue is averaged; its noise keeps the first part silent."""
+    name = "VllmQueueGrowing"
+
+    def noisy(noise: float, mean: Callable[[int], float]) -> dict[str, str]:
+        values = (max(0.0, mean(at) + noise * (-1) ** at) for at in range(320))
+        return queue(" ".join(f"{value:.2f}" for value in values))
+
+    early = noisy(1, lambda at: 0.3 if at < 240 else 4 if at < 271 else 5.6)
+    yield Case(name, "over five on average of 30 s, not of 60", early, firing=(300,))
+    late = noisy(1, lambda at: 0.3 if at < 240 else 4.5 if at < 285 else 5.4)
+    yield Case(name, "over five on average of 15 s, not of 30", late, silent=(301,))
+    early = noisy(4, lambda at: 120 + at / 5 + 60 * (210 <= at <= 270))
+    yield Case(name, "over a tenth of the average of 30 s, not of 60", early, firing=(300,))
+    late = noisy(4, lambda at: 258 + at / 20 + 60 * (271 <= at <= 285))
+    yield Case(name, "over a tenth of the average of 15 s, not of 30", late, silent=(301,))
+    blip = noisy(15, lambda at: 18 if at == 60 else max(-15, at - 100))
+    yield Case(name, "one waited in ten seconds, two minutes before", blip, (198,), (188,))
 
 
 def load() -> Iterable[Case]:
@@ -151,6 +172,15 @@ def load() -> Iterable[Case]:
     yield Case(storm, "of one model", {preempted: "0+1x80", done: "0+1x80"} | other, firing=(60,))
 
 
+def rising(phases: Iterable[tuple[int, float]]) -> str:
+    """Return a counter in promtool's notation over phases of (samples, gain of each)."""
+    total, text = 0.0, ["0"]
+    for count, gain in phases:
+        text.append(f"{total + gain:.6f}+{gain:.6f}x{count - 1}")
+        total += gain * count
+    return " ".join(text)
+
+
 def hit_rates() -> Iterable[Case]:
     """Yield the cases of VllmHitRateCollapsed, whose half hour is ten minutes here where that suffices."""
     name = "VllmHitRateCollapsed"
@@ -158,6 +188,14 @@ def hit_rates() -> Iterable[Case]:
     def tokens(queries: str, hits: str, **labels: str) -> dict[str, str]:
         names = (engine(f"prefix_cache_{kind}_total", **labels) for kind in ("queries", "hits"))
         return dict(zip(names, (queries, hits), strict=True))
+
+    def phases(*parts: tuple[int, float, float], step: int = 1) -> dict[str, str]:
+        """Return the tokens over phases of (seconds, queries per second, share of them that hits)."""
+        rates = [(seconds // step, queries * step, hits) for seconds, queries, hits in parts]
+        return tokens(
+            rising((count, queries) for count, queries, _ in rates),
+            rising((count, queries * hits) for count, queries, hits in rates),
+        )
 
     def falls(queries: float, before: float, after: float) -> dict[str, str]:
         at = queries * before * 400
@@ -181,8 +219,19 @@ def hit_rates() -> Iterable[Case]:
     yield Case(name, "one model is new", young | old, (580,), (600,))
     long = tokens("0+1000x2000", "0+900x1200 1080000+300x540 1242000+200x260")
     yield Case(name, "against half an hour", long, firing=(1900,))
-    short = tokens("0+10x1200 12000+1000x800", "0+9x1200 10800+300x540 172800+240x260")
-    yield Case(name, "queries of half an hour", short, silent=(1900,))
+    # The last minute against the four before it, which are all that there is.
+    few = phases((240, 1000, 0.5), (75, 1000, 0.243))
+    yield Case(name, "hits until the last minute", few, firing=(315,))
+    yield Case(name, "queries until the last minute", phases((240, 1000, 0.5), (75, 10000, 0.15)), firing=(315,))
+    dips = phases((180, 1000, 0.5), (60, 1000, 0.1), (75, 1000, 0.22))
+    yield Case(name, "hits of the minute before", dips, silent=(315,))
+    # Every five seconds; the hour before the last minute has two halves, and the second of them two parts.
+    better = phases((1800, 1000, 0.9), (1800, 1000, 0.3), (75, 1000, 0.2), step=5)
+    yield Case(name, "hits of half an hour alone", better, silent=(3675,), step="5s")
+    more = phases((1800, 3000, 0.1), (1800, 1000, 0.3), (75, 1000, 0.13), step=5)
+    yield Case(name, "queries of half an hour alone", more, firing=(3675,), step="5s")
+    fewer = phases((1200, 3000, 0.1), (600, 1000, 0.3), (75, 1000, 0.08), step=5)
+    yield Case(name, "queries of all the half hour", fewer, silent=(1875,), step="5s")
     for label, other in (
         ("caches", tokens("0+1000x600", "0+500x600", model_name="n")),
         ("does not", tokens("0+9000x600", "0x600", model_name="n")),
