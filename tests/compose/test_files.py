@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from typer.main import get_command
 from exporter import cli as exporter_cli
 from exporter.host.filesystem import parse_volumes
 from workload import cli
+from workload.compose import surroundings
 from workload.compose.digests import FILES, tags
 from workload.engine import serve
 from workload.engine.profile import PROFILES
@@ -20,11 +22,15 @@ from workload.settings import load_settings
 
 ROOT = Path(__file__).parents[2]
 BASE = (ROOT / "docker-compose.yml").read_text()
-GPU = (ROOT / "docker-compose.gpu.yml").read_text()
+OVERRIDES = {name: (ROOT / f"docker-compose.{name}.yml").read_text() for name in ("gpu", "attach", "tracing")}
+TEXTS = {"cpu": BASE, **OVERRIDES}
 PROJECT = yaml.safe_load(BASE)
 SERVICES: dict[str, dict[str, Any]] = PROJECT["services"]
 LASTING = sorted(SERVICES.keys() - {"init", "soak"})
-IN_GPU: dict[str, dict[str, Any]] = yaml.safe_load(GPU)["services"]
+ADDED: dict[str, dict[str, dict[str, Any]]] = {
+    name: yaml.safe_load(text)["services"] for name, text in OVERRIDES.items()
+}
+EVERY = {**SERVICES, "model": ADDED["gpu"]["model"], "tempo": ADDED["tracing"]["tempo"]}
 ALERTMANAGER = yaml.safe_load((ROOT / "prometheus" / "compose" / "alertmanager.yml").read_text())
 VARIABLE = re.compile(r"\$\{(\w+)(?::?-([^}]*))?\}")
 
@@ -35,16 +41,48 @@ def test_the_services_are_those_of_the_stack() -> None:
         *("init", "vllm", "exporter", "workload", "soak", "chroma"),
         *("prometheus", "alertmanager", "grafana", "renderer"),
     }
-    assert IN_GPU.keys() <= SERVICES.keys()
-    assert {name: service["profiles"] for name, service in SERVICES.items() if "profiles" in service} == {
-        "soak": ["soak"]
-    }
+    assert {*ADDED["gpu"], *ADDED["attach"], *ADDED["tracing"]} <= EVERY.keys()
 
 
-@pytest.mark.parametrize("name", sorted(SERVICES))
+def test_the_default_needs_no_profile() -> None:
+    """What most people need comes up; what takes gigabytes for few is asked for."""
+    profiles = {name: service["profiles"] for name, service in SERVICES.items() if "profiles" in service}
+    assert profiles == {"soak": ["soak"], "renderer": ["renderer"]}
+    assert PROJECT["name"] == "hop2rag"  # else volumes follow the folder's name
+
+
+def test_no_proxy_is_asked_for_our_own_services() -> None:
+    """Seen: with Docker's proxy setting the load could not reach Chroma, and said that Chroma was down."""
+    for name in ("workload", "soak", "grafana", "renderer"):
+        environment = SERVICES[name]["environment"]
+        assert environment["NO_PROXY"] == environment["no_proxy"]
+        assert {*environment["NO_PROXY"].split(",")} >= EVERY.keys() - {"init", "model"}
+
+
+def test_a_build_has_all_that_the_package_includes() -> None:
+    """Seen: the package began to include the runbooks, and no image could be built."""
+    included = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    for dockerfile in ("workload/Dockerfile", "exporter/Dockerfile"):
+        copied = dict(re.findall(r"^COPY (\S+) (\S+)$", (ROOT / dockerfile).read_text(), re.MULTILINE))
+        assert {*included["force-include"]} <= copied.keys()
+    for folder in included["force-include"]:
+        top = folder.partition("/")[0]
+        assert top not in ignored or f"!{folder}" in ignored
+
+
+def test_what_the_engines_user_runs_is_readable_under_any_umask() -> None:
+    """Seen: a clone under umask 077 gave an image whose user could not read its entry point."""
+    for name in ("Dockerfile", "Dockerfile.gpu"):
+        lines = (ROOT / "workload" / "engine" / name).read_text().splitlines()
+        last = max(number for number, line in enumerate(lines) if line.startswith("COPY") and "/opt/hop2rag" in line)
+        assert "RUN chmod -R a+rX /opt/hop2rag" in lines[last:]
+
+
+@pytest.mark.parametrize("name", sorted(EVERY))
 def test_every_service_is_locked_down(name: str) -> None:
     """A container that is broken into must be able to do nothing: no root, no capability, nothing to write on."""
-    service = SERVICES[name]
+    service = EVERY[name]
     assert re.fullmatch(r"[1-9]\d*:\d+", service["user"])
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
@@ -56,7 +94,7 @@ def test_every_service_is_locked_down(name: str) -> None:
     assert service["logging"]["options"] == {"max-size": "10m", "max-file": "3"}
 
 
-@pytest.mark.parametrize("text", [BASE, GPU], ids=["cpu", "gpu"])
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
 def test_nothing_reaches_docker_or_another_network(text: str) -> None:
     """The socket of Docker is root on the host; a port on every interface is everybody's."""
     assert "docker.sock" not in text
@@ -91,7 +129,8 @@ def test_every_service_reports_whether_it_is_well(name: str) -> None:
     check = SERVICES[name]["healthcheck"]
     assert check["test"][0] == "CMD"
     assert check.keys() == {"test", "interval", "timeout", "retries", "start_period"}
-    assert SERVICES[name]["restart"] == "unless-stopped"
+    # What a wrong flag or variable ends at each start must not start for ever.
+    assert SERVICES[name]["restart"] == ("on-failure:5" if name in {"vllm", "workload"} else "unless-stopped")
 
 
 def test_services_start_in_order() -> None:
@@ -109,7 +148,8 @@ def test_what_is_measured_survives_down() -> None:
     used = {mounted["source"] if isinstance(mounted, dict) else mounted.partition(":")[0] for mounted in mounts()}
     folders = {source for source in used if source.startswith("./")}
     assert used - folders == PROJECT["volumes"].keys()
-    assert folders == {"./prometheus", "./prometheus/compose", "./grafana"}
+    assert folders == {"./.env.example", "./prometheus", "./prometheus/compose", "./grafana"}
+    assert "/opt/model" not in str(mounts()), "a volume there would hide the model of a newer image"
 
 
 def mounts() -> list[Any]:
@@ -118,10 +158,10 @@ def mounts() -> list[Any]:
 
 
 def test_folders_of_the_checkout_are_read_only() -> None:
-    """A container must not write into the clone."""
+    """A container must not write into the clone, and SELinux lets it read only what is labelled (z)."""
     for mounted in mounts():
         if isinstance(mounted, str) and mounted.startswith("./"):
-            assert mounted.endswith(":ro")
+            assert mounted.endswith(":ro,z")
 
 
 def test_each_credential_is_seen_only_by_who_needs_it() -> None:
@@ -153,10 +193,12 @@ def test_prometheus_is_bounded() -> None:
 
 def test_every_variable_is_documented_and_has_a_default() -> None:
     """`docker compose up` works from a fresh clone without a .env; what can be set is listed in one place."""
-    found = {name: default for text in (BASE, GPU) for name, default in VARIABLE.findall(text)}
-    documented = re.findall(r"^#(\w+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE)
-    assert dict(documented) == found
-    assert set(re.findall(r"\$\{?(\w+)", re.sub(r"\$\$", "", BASE + GPU))) == found.keys()
+    found = {name: default for text in reversed(TEXTS.values()) for name, default in VARIABLE.findall(text)}
+    documented = dict(re.findall(r"^#(\w+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE))
+    handed_on = {name: "" for name, value in ADDED["gpu"]["vllm"]["environment"].items() if value is None}
+    assert documented == found | handed_on
+    assert set(re.findall(r"\$\{?(\w+)", re.sub(r"\$\$\w*", "", "".join(TEXTS.values())))) == found.keys()
+    assert sorted(documented) == sorted(surroundings.documented(ROOT / ".env.example"))
 
 
 def test_the_default_profile_exists() -> None:
@@ -179,13 +221,15 @@ def test_our_commands_exist(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["workload", "soak"])
-@pytest.mark.parametrize("services", [SERVICES, {**SERVICES, **IN_GPU}], ids=["cpu", "gpu"])
-def test_the_workload_understands_its_environment(services: dict[str, dict[str, Any]], name: str) -> None:
+@pytest.mark.parametrize("override", TEXTS)
+def test_the_workload_understands_its_environment(override: str, name: str) -> None:
     """An unknown variable is an error, by design: also in the container."""
-    environment = {**SERVICES[name]["environment"], **services[name]["environment"]}
-    settings = load_settings({"limit": 1, "max_hops": 3, "k": 10}, environment)
+    environment = {**SERVICES[name]["environment"], **ADDED.get(override, SERVICES)[name]["environment"]}
+    filled = {variable: VARIABLE.sub(lambda found: found[2], value) for variable, value in environment.items()}
+    settings = load_settings({"limit": 1, "max_hops": 3, "k": 10}, filled)
     assert settings.places.prometheus_url == "http://prometheus:9090"
-    assert "{profile}" in (settings.places.engine_command or "")
+    assert ("{profile}" in (settings.places.engine_command or "")) == (override != "attach")
+    assert settings.places.otlp_endpoint == ("http://tempo:4317" if override == "tracing" else None)
 
 
 def test_the_exporter_understands_its_flags_and_finds_the_engine() -> None:
@@ -193,7 +237,7 @@ def test_the_exporter_understands_its_flags_and_finds_the_engine() -> None:
     command = SERVICES["exporter"]["command"]
     context = get_command(exporter_cli.app).make_context("exporter", list(command))
     engine = serve.command({serve.MODEL: "/opt/model/m"}, "0.32.0", "cpu")
-    assert context.params["engine_command"] in " ".join(engine)
+    assert VARIABLE.sub(lambda found: found[2], context.params["engine_command"]) in engine
     assert SERVICES["workload"]["build"]["dockerfile"] == "workload/Dockerfile"
     assert context.params["agent_command"] in (ROOT / "workload" / "Dockerfile").read_text()
 

@@ -21,11 +21,20 @@ def compose_init(
         "/credentials"
     ),
     targets: Annotated[Path, typer.Option(help="The volume of Prometheus' targets.")] = Path("/targets"),
+    checkout: Annotated[
+        Path, typer.Option(help="Where .env.example and the folders that services read are mounted.")
+    ] = Path("/checkout"),
 ) -> None:
-    """Create missing passwords and tokens, and print where they are. The service `init` runs this."""
-    from workload.compose.configs import first_targets  # noqa: PLC0415 - `--help` need not load it
-    from workload.compose.credentials import make  # noqa: PLC0415
+    """Create missing passwords and tokens, and check .env and the checkout. The service `init` runs this."""
+    import os  # noqa: PLC0415 - `--help` need not load them
 
+    from workload.compose.configs import first_targets  # noqa: PLC0415
+    from workload.compose.credentials import make  # noqa: PLC0415
+    from workload.compose.surroundings import documented, misspelt, require_readable  # noqa: PLC0415
+
+    require_readable(checkout)
+    for sentence in misspelt(os.environ, documented(checkout / ".env.example")):
+        out.print(f"Warning: {sentence}", soft_wrap=True, highlight=False)
     for credential, is_new in make(root):
         state = "made" if is_new else "kept"
         out.print(f"{state} {root / credential.file}: {credential.opens}", soft_wrap=True, highlight=False)

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 from workload.errors import UsageError
 from workload.services import targets
+from workload.services.locks import FileLock
 from workload.services.targets import ArmLabels, TargetFiles
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 FOLDER = Path(__file__).parents[2] / "prometheus"
-VLLM, EXPORTER = "http://vllm:8000", "exporter:9400"
+EXPORTER = "exporter:9400"
 NOTE = "# Written by `hop2rag compose configs` from ../{name}; change that one.\n"
 
 # The load and a soak have a receiver each. What concerns no soak is not sent there: while none runs, its name resolves
@@ -92,10 +93,13 @@ def _changed(name: str, text: str, changes: Mapping[str, str]) -> str:
 
 
 def first_targets(folder: Path) -> None:
-    """Have the engine and the exporter scraped from the start; existing targets stay.
+    """Have the exporter scraped from the start, and nothing that an earlier start left; targets in use stay.
+
+    The load has the engine scraped once it answers: one that has not come up yet is not down.
 
     Raises:
         StorageError: the folder cannot be written.
     """
-    if not (folder / "vllm.json").exists():
-        TargetFiles(folder).write(LIVE, vllm=[VLLM], exporter=[EXPORTER])
+    lock = FileLock(folder, "the targets")
+    if not lock.owner() and not lock.load_lock().owner():
+        TargetFiles(folder).write(LIVE, exporter=[EXPORTER])

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 FILES = (
     "docker-compose.yml",
     "docker-compose.gpu.yml",
+    "docker-compose.tracing.yml",
     "exporter/Dockerfile",
     "workload/Dockerfile",
     "workload/engine/Dockerfile",
@@ -21,7 +22,7 @@ OWN = "hop2rag-"
 """Images with this prefix are built here and are in no registry."""
 
 REFERENCE = re.compile(
-    r"^(?P<before>(?:\s*image: |FROM ))(?P<tag>[\w./-]+:[\w.-]+)(?:@sha256:[0-9a-f]{64})?", re.MULTILINE
+    r"^(?P<before>(?:\s*image: |FROM |ARG VLLM_IMAGE=))(?P<tag>[\w./-]+:[\w.-]+)(?:@sha256:[0-9a-f]{64})?", re.MULTILINE
 )
 
 

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 POLL_SECONDS = 2.0
+SILENT_SECONDS = 60.0
+"""An engine that restarts answers sooner; one with a wrong flag never does, and only its log says so."""
+
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -66,20 +69,30 @@ class AttachLauncher:
 
     def _wait_for(self, profile: VllmProfile) -> RunningEngine:
         until = self.clock() + self.patience_seconds
-        asked = False
+        asked, answered, named = False, self.clock(), False
         while True:
             try:
                 return self._prove(profile)
             except (UsageError, DependencyDownError) as error:
-                if self.clock() >= until:
+                now, is_silent = self.clock(), isinstance(error, DependencyDownError)
+                if now >= until:
                     raise
                 # While an engine starts it is merely unreachable, so the user is asked only once.
-                if isinstance(error, UsageError) and not asked:
+                if not is_silent and not asked:
                     asked = True
-                    text = f"{error}\nWaiting for it, at most {self.patience_seconds:.0f} s."
-                    # The command is for copying: it must not be wrapped or read as markup.
-                    self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+                    self._say(f"{error}\nWaiting for it, at most {self.patience_seconds:.0f} s.")
+                if not is_silent:
+                    answered, named = now, False
+                elif now - answered >= SILENT_SECONDS and not named:
+                    named = True
+                    self._say(
+                        f"{self.endpoint} has been silent for {now - answered:.0f} s: {error} See the engine's log."
+                    )
             self.sleep(POLL_SECONDS)
+
+    def _say(self, text: str) -> None:
+        # A command is for copying: it must not be wrapped or read as markup.
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def _prove(self, profile: VllmProfile) -> RunningEngine:
         with open_client(self.endpoint, self.canary_timeout_seconds, key=self.key) as client:

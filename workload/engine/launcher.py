@@ -13,7 +13,7 @@ from workload.engine.facts import EngineFacts, read_facts
 from workload.engine.key import OWN_VARIABLE
 from workload.engine.kv_events import RANKS, compared_flags, events_flags, socket_folder
 from workload.engine.probe import ask_canary, wait_ready
-from workload.engine.profile import Device, VllmProfile, environment, server_flags
+from workload.engine.profile import TRACES_FLAG, Device, VllmProfile, environment, server_flags
 from workload.errors import DependencyDownError, UsageError
 from workload.services.child_environment import ENGINE, SPANS, child_environment
 from workload.services.listener import Listener, find_listener
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from workload.engine.install import EngineInstallation
 
 UP = "hop2rag up"
-TRACES_FLAG = "--otlp-traces-endpoint"
 START_TIMEOUT_SECONDS = 300.0
 """A CPU engine is ready in half a minute; a 7B model on a slow disk takes minutes."""
 

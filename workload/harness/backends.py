@@ -12,7 +12,7 @@ from workload.engine.docker import docker_launcher
 from workload.engine.endpoint import open_client
 from workload.engine.facts import read_facts
 from workload.engine.key import read_key
-from workload.engine.launcher import TRACES_FLAG, Launcher
+from workload.engine.profile import TRACES_FLAG
 from workload.engine.selection import process_launcher
 from workload.fleet.discovery import require_server
 from workload.paths import cache_dir
@@ -26,6 +26,7 @@ from workload.services.targets import TargetFiles
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from workload.engine.launcher import Launcher
     from workload.settings import EngineSettings, Places
 
 

@@ -9,6 +9,7 @@ import pytest
 from workload.compose.configs import first_targets
 from workload.compose.credentials import CREDENTIALS, make
 from workload.errors import StorageError
+from workload.services.locks import FileLock
 from workload.services.targets import ArmLabels, TargetFiles
 
 if TYPE_CHECKING:
@@ -68,9 +69,18 @@ def test_a_volume_that_is_not_mounted_is_named(tmp_path: Path) -> None:
 
 
 def test_targets_of_a_run_are_not_overwritten(tmp_path: Path) -> None:
-    """`docker compose up` during an experiment starts `init` again."""
+    """`docker compose up` during an experiment, or beside the load, starts `init` again."""
+    lock = FileLock(tmp_path)
+    for used in (lock, lock.load_lock()):
+        with used.acquire_now():
+            TargetFiles(tmp_path).write(ArmLabels("r", "e", "a"), vllm=["http://gpu:8000"])
+            first_targets(tmp_path)
+            assert "gpu:8000" in (tmp_path / "vllm.json").read_text()
+
+
+def test_an_engine_that_has_not_come_up_is_not_scraped(tmp_path: Path) -> None:
+    """Seen: at each start VllmDown fired until the engine was ready, with a GPU as long as a download of 15 GB."""
+    TargetFiles(tmp_path).write(ArmLabels("live", "load", "load"), vllm=["http://vllm:8000"], workload=["gone:9500"])
     first_targets(tmp_path)
-    assert "vllm:8000" in (tmp_path / "vllm.json").read_text()
-    TargetFiles(tmp_path).write(ArmLabels("r", "e", "a"), vllm=["http://gpu:8000"])
-    first_targets(tmp_path)
-    assert "gpu:8000" in (tmp_path / "vllm.json").read_text()
+    found = TargetFiles(tmp_path).addresses()
+    assert found == {"vllm": [], "workload": [], "exporter": ["exporter:9400"]}

@@ -126,6 +126,20 @@ def test_an_arm_is_waited_for_while_somebody_starts_it() -> None:
     assert "enable_prefix_caching=True" in said.getvalue()
 
 
+def test_an_engine_that_stays_away_is_named_once() -> None:
+    """Seen: a typo in the profile kept the engine from starting, and the run that waited said nothing for an hour."""
+    said = io.StringIO()
+    with StubVllm() as stub:
+        ages = [lambda _: None] * 40
+        operator = Operator(stub, StubVllm.die, *ages, without_caching)
+        launcher = waiting(stub, Console(file=said, width=400), operator)
+        launcher.patience_seconds = 600
+        with launcher.start(PROFILES["prefix-off"]):
+            pass
+    (line,) = [line for line in said.getvalue().splitlines() if "silent" in line]
+    assert line.startswith(f"{stub.url} has been silent for 60 s")
+
+
 def test_patience_ends(console: Console) -> None:
     """The engine may never come; the refusal is then the one of a launcher that does not wait."""
     with StubVllm() as stub:

@@ -54,6 +54,30 @@ def test_what_is_wrong_is_named(environ: dict[str, str], says: str) -> None:
         serve.command(environ, "0.32.0", "cpu")
 
 
+def test_a_collector_gets_the_engines_spans() -> None:
+    """One variable names it for agent and engine."""
+    argv = serve.command({**MODEL, serve.COLLECTOR: "http://tempo:4317"}, "0.32.0", "cpu")
+    assert argv[-2:] == ("--otlp-traces-endpoint", "http://tempo:4317")
+    assert "--otlp-traces-endpoint" not in serve.command({**MODEL, serve.COLLECTOR: ""}, "0.32.0", "cpu")
+
+
+def test_the_volume_has_the_tokenizer_of_this_model(tmp_path: Path) -> None:
+    """Seen: a volume filled once by an image hid the model of every later one."""
+    volume, model = tmp_path / "tokenizer", tmp_path / "hub" / "models--me--m" / "snapshots" / "c0ffee"
+    for folder in (volume, model, model.parents[1] / "refs"):
+        folder.mkdir(parents=True)
+    (model.parents[1] / "refs" / "main").write_text("c0ffee")
+    (volume / "vocab.json").write_text("of another model")
+    for name in ("tokenizer.json", "tokenizer_config.json", "model.safetensors"):
+        (model / name).write_text("of this one")
+    assert serve.model_folder("me/m", {"HF_HOME": str(tmp_path)}) == model
+    serve.publish_tokenizer(serve.model_folder(str(model), {}), volume)
+    assert {path.name for path in volume.iterdir()} == {"tokenizer.json", "tokenizer_config.json"}
+    serve.publish_tokenizer(serve.model_folder("me/other", {"HF_HOME": str(tmp_path)}), volume)
+    assert list(volume.iterdir()) == [], "better none than a stranger's"
+    serve.publish_tokenizer(model, tmp_path / "not mounted")
+
+
 def test_it_becomes_vllm(tmp_path: Path) -> None:
     """With nothing installed but itself and a vLLM: in vLLM's own image there is nothing else of ours.
 
