@@ -265,7 +265,11 @@ def test_alertmanager_finds_the_load_and_a_soak() -> None:
     called = {name: [config["url"] for config in configs] for name, configs in receivers.items()}
     (port,) = re.findall(r"--webhook-listen=0\.0\.0\.0:(\d+)", load)
     of_soak = f"http://soak:{parameters['webhook_port']}/alerts"
-    assert called == {"runner": [f"http://workload:{port}/alerts"], "soak": [of_soak], "runner-heartbeat": [of_soak]}
+    assert called == {
+        "runner": [f"http://workload:{port}/alerts"],
+        "soak": [of_soak],
+        "runner-heartbeat": [f"http://workload:{port}/alerts"],
+    }
     presented = {
         config["http_config"]["authorization"]["credentials_file"] for each in receivers.values() for config in each
     }

@@ -21,7 +21,7 @@ NOTE = "# Written by `hop2rag compose configs` from ../{name}; change that one.\
 # to nothing.
 HEARTBEAT_ROUTE = "      repeat_interval: 30s\n"
 SOAK_ROUTE = """\
-    # A soak has a receiver of its own for its alerts, those of no run and the heartbeat; the load gets every alert.
+    # A soak has a receiver of its own for its alerts and those of no run; the load gets every alert.
     - receiver: soak
       matchers: ['experiment =~ "soak|"']
       continue: true
@@ -35,11 +35,7 @@ SOAK = """\
         send_resolved: true
         http_config: *bearer
 """
-HEARTBEAT = """\
-  - name: runner-heartbeat
-    webhook_configs:
-      - url: http://127.0.0.1:9096/alerts
-"""
+HEARTBEAT = "  - name: runner-heartbeat\n"
 
 # The differences between a host and the network of docker-compose.yml; all else, with comments, is the same.
 # The services' own targets are in a volume, /targets; the user's are in a folder of the checkout.
@@ -55,7 +51,7 @@ CHANGES: Mapping[str, Mapping[str, str]] = {
     },
     "alertmanager.yml": {
         HEARTBEAT_ROUTE: HEARTBEAT_ROUTE + SOAK_ROUTE,
-        HEARTBEAT: SOAK + HEARTBEAT.replace("127.0.0.1", "soak"),
+        HEARTBEAT: SOAK + HEARTBEAT,
         "http://127.0.0.1:9096/": "http://workload:9096/",
         "credentials_file: webhook-token": "credentials_file: /credentials/webhook/token",
     },

@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from exporter.web.server import BackgroundServer
-from workload.services.alert import Alert, Confirm, Notification, readable
+from workload.errors import DependencyDownError
+from workload.services.alert import WATCHDOG, Alert, Confirm, Notification, readable
 from workload.services.alert_webhook import webhook
 from workload.services.own_thread import in_own_thread
 from workload.services.process import HOST
@@ -69,6 +70,26 @@ def confirmed_alerts(
         return confirm(alerts)
 
     return firing
+
+
+def heartbeat_in(client: AlertmanagerClient, beat: Callable[[], object]) -> Callable[[], bool]:
+    """Return a function that blocks and returns whether Alertmanager has the firing watchdog; `beat` is called if so.
+
+    For an Alertmanager that sends us no heartbeat. That the alerts it does send arrive is not known from it; the alerts
+    that fire are asked for every half a minute anyway.
+    """
+
+    def hears() -> bool:
+        try:
+            alerts, _ = readable(client.firing())
+        except DependencyDownError:
+            return False
+        fires = any(alert.name == WATCHDOG for alert in alerts)
+        if fires:
+            beat()
+        return fires
+
+    return hears
 
 
 async def watch_ownership(

@@ -26,7 +26,7 @@ from workload.services.scrape_registration import scraped
 from workload.services.targets import ArmLabels
 from workload.settings import MEASURED, Settings
 from workload.soak.actions import ActionLog, AlertEffects
-from workload.soak.alert_watch import confirmed_alerts, served, watch_ownership
+from workload.soak.alert_watch import confirmed_alerts, heartbeat_in, served, watch_ownership
 from workload.soak.checkpoint import read_checkpoint, stream_of
 from workload.soak.display import Display, RecentFigures
 from workload.soak.heartbeat import Heartbeat
@@ -231,14 +231,17 @@ class SoakSession:
         ours = {"what Prometheus scrapes": prometheus.targets.are_ours}
         if alertmanager is None:
             return [partial(watch_ownership, pace, ours)]
+        servers = {"Prometheus": prometheus.client.ready, "Alertmanager": alertmanager.client.ready}
         if isinstance(alertmanager, LocalAlertmanager):
             ours["Alertmanager's configuration"] = alertmanager.calls_us
+        else:
+            servers["the Hop2RagWatchdog in Alertmanager"] = heartbeat_in(alertmanager.client, steering.beat)
         host, port = self.environment.webhook_host, self.environment.webhook_port
         await stack.enter_async_context(served(steering, metrics, alertmanager.token, port, host=host))
         heartbeat = Heartbeat(
             steering=steering,
             pace=pace,
-            servers={"Prometheus": prometheus.client.ready, "Alertmanager": alertmanager.client.ready},
+            servers=servers,
             alerts=confirmed_alerts(alertmanager.client, confirm, metrics),
             prove=recovery.prove,
         )

@@ -85,7 +85,7 @@ class Steering:
             StorageError: the journal cannot be written.
         """
         if any(alert.name == WATCHDOG and alert.is_firing for alert in notification.alerts):
-            self.beaten_at = self._monotonic()  # its notification is the same each time
+            self.beat()  # its notification is the same each time
         is_new = notification.key not in self._keys
         if is_new:
             _remember(self._keys, notification.key, None, MOST_KEYS)
@@ -109,6 +109,10 @@ class Steering:
                     self.is_in_doubt = True  # it is late, or a clock was set back: the next look at the API decides
         await self.actions.journal.acknowledge()
         return is_new
+
+    def beat(self) -> None:
+        """Note that the Hop2RagWatchdog fires now."""
+        self.beaten_at = self._monotonic()
 
     async def reconcile(self, firing: Iterable[Alert]) -> None:
         """Accept the alerts that fire now, whenever they began: notifications may be late, and clocks set back."""

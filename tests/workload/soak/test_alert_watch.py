@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from workload.soak.alert_watch import watch_ownership
+from tests.stubs.alerts import alert
+from workload.errors import DependencyDownError
+from workload.soak.alert_watch import heartbeat_in, watch_ownership
 from workload.soak.pace import Ending, Pace
+
+
+@pytest.mark.parametrize("name", ["Hop2RagWatchdog", "VllmDown", None])
+def test_a_heartbeat_is_read_where_none_is_sent(name: str | None) -> None:
+    """In compose the name of a soak resolves only while it runs; a heartbeat sent there fails at all other times."""
+    beats = list[None]()
+
+    def firing() -> list[Any]:
+        if name is None:
+            raise DependencyDownError("Alertmanager is away.", "Start it.")
+        return [alert(name, ""), {"odd": "alert"}]
+
+    hears = heartbeat_in(SimpleNamespace(firing=firing), lambda: beats.append(None))  # type: ignore[arg-type]
+    assert hears() == bool(beats) == (name == "Hop2RagWatchdog")
 
 
 @pytest.mark.parametrize("lost", ["targets", "receiver", None])
