@@ -168,7 +168,8 @@ def pack(arguments: argparse.Namespace) -> None:
     draft = arguments.out.with_name(f"{arguments.out.name}.draft")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
-    runs = [run for run in sorted((arguments.results / "runs").iterdir()) if (run / "journal.sqlite").exists()]
+    found = sorted((arguments.results / "runs").iterdir())
+    runs = [run for run in found if run.name != arguments.leave_out and (run / "journal.sqlite").exists()]
     host = describe_host()
     first, last = pack_series(arguments.promtool, arguments.data, [run.name for run in runs], draft / "series.om.xz")
     manifest = {
@@ -198,6 +199,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--expositions", type=Path, help="a folder of /metrics pages")
     parser.add_argument("--tables", type=Path, help="a folder of what the benchmarks printed")
+    parser.add_argument("--leave-out", help="a run that another recording has")
     parser.add_argument("--commands", type=Path, help="a file with the commands of the recording")
     pack(parser.parse_args())
 

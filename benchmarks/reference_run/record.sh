@@ -21,6 +21,9 @@
 #   layouts      the prompts' layouts, warm-up, and what they compute
 #   prefetch     drafts that are right half and nine tenths of the time, before a store that takes 0.2 s
 #   chunks       512 tokens a step against the engine's own default
+#   calm, pressure   contexts of up to 13,000 tokens, 4 and 16 questions at a time, in KV pools that hold all of them to
+#                one, and in one with host memory behind it
+#   sleeping     an engine that sleeps while documents are retrieved
 #   costs        what watching costs: collectors, sampler, nvitop-exporter beside it, the effect on decoding
 set -uo pipefail
 
@@ -30,7 +33,8 @@ mkdir -p "${1:?OUT_DIR}"
 out=$(cd "$1" && pwd)
 here=$(cd "$(dirname "$0")" && pwd)
 
-STAGES=${STAGES:-texts caching memory concurrency pipeline latency overlap layouts prefetch growth chunks costs}
+STAGES=${STAGES:-texts caching memory concurrency pipeline latency overlap layouts prefetch growth chunks calm pressure sleeping costs}
+TEXTS_RUN=${TEXTS_RUN:-}                # a run of the H200's recording whose texts are replayed; then `texts` runs nothing
 TOTAL_SECONDS=${TOTAL_SECONDS:-560}     # of the whole script; the last RESERVE_SECONDS are for packing
 RESERVE_SECONDS=${RESERVE_SECONDS:-35}
 WORK=${WORK:-/var/tmp/reference-run}
@@ -40,10 +44,15 @@ if [ -n "$rehearse" ]; then
   TEXTS=6 TEXTS_LEVEL=2 HOPS=2 LIMIT=2 ROUNDS=2 LEVELS=1,2 LEVEL=2 TOP=2 SOME=2 MANY=4 FEW=2 PAIRS=2 TOKENS=32
   COSTS_SECONDS=5
   CONTEXTS=(--contexts 512,1024,2048)
+  WORDS=150 TIGHT="--max-model-len 4096 --max-num-seqs 32" CALM="2 300 140" PRESSURE="4 600 200"
 else
   TEXTS=199 TEXTS_LEVEL=32 HOPS=3 LIMIT=8 ROUNDS=3 LEVELS=1,2,4,8,16,32,64 LEVEL=16 TOP=64 SOME=96 MANY=128 FEW=12
   PAIRS=10 TOKENS=128 COSTS_SECONDS=20 CONTEXTS=()
+  WORDS=900 TIGHT="--max-model-len 16384 --max-num-seqs 32" CALM="4 4400 2200 1100"
+  PRESSURE="16 17600 8800 4400 2200 2200+24 1100"
 fi
+[ -n "$TEXTS_RUN" ] && HOPS=3 # as recorded: a shorter replay would ask for calls that the recording lacks
+CALM=${CALM_POOLS:-$CALM} PRESSURE=${PRESSURE_POOLS:-$PRESSURE}   # in flight, then blocks of each pool; +GiB of host memory
 
 mkdir -p "$WORK"/{logs,tables,expositions}
 WORK=$(cd "$WORK" && pwd)
@@ -136,6 +145,13 @@ run() { # NAME, then a command of hop2rag and its flags; goes on with the run of
 replayed() { run "$1" "${@:2}" --replay "$(named texts)" "${random_shape[@]}" --max-hops "$HOPS"; }
 
 texts() {
+  if [ -n "$TEXTS_RUN" ]; then
+    local from to=$results/runs/$TEXTS_RUN
+    from=$(python3 -P -c 'from workload.paths import asset; print(asset("tests/fixtures/reference-run/h200/runs"))')/$TEXTS_RUN
+    mkdir -p "$to" && cp "$from/manifest.json" "$to/" && xz -dc "$from/journal.sqlite.xz" > "$to/journal.sqlite" &&
+      echo "$TEXTS_RUN" > "$WORK/run-texts"
+    return
+  fi
   run texts run latency --limit "$TEXTS" --concurrency "$TEXTS_LEVEL" --max-hops "$HOPS" --record-prompts \
     --engine-python "$engine_python" --model "$smollm2"
 }
@@ -161,6 +177,33 @@ chunks() {
     --concurrency "$LEVEL" --limit "$SOME" --order AB
 }
 growth() { replayed growth run context-growth --limit "$((2 * FEW))" "${CONTEXTS[@]}"; }
+under_pressure() { # NAME, then flags of `ab`: one growing log per question, passages as long as articles, no more memory
+  local long=$WORK/long-passages.json random_shape=("${random_shape[@]::4}" --engine-args "--load-format dummy $TIGHT")
+  if [ ! -e "$long" ]; then
+    hop2rag corpus synthetic "$WORK/passages.json" >> "$logs/corpus.log" 2>&1 &&
+      python3 -P "$here/long_passages.py" "$WORK/passages.json" "$long" --words "$WORDS" 2>> "$logs/corpus.log" || return
+  fi
+  replayed "$1" ab "${@:2}" --option layout=append-only --questions "$long" --order AB --record-prompts
+}
+in_pools() { # NAME, in flight, then the pools
+  local arms=() pool blocks
+  for pool in "${@:3}"; do
+    blocks=${pool%+*}
+    case $pool in
+      *+*) arms+=(--arm "pool-$blocks-host:num-gpu-blocks=$blocks,kv-offloading-gib=${pool#*+}") ;;
+      *) arms+=(--arm "pool-$blocks:num-gpu-blocks=$blocks") ;;
+    esac
+  done
+  under_pressure "$1" "${arms[@]}" --concurrency "$2" --limit "$((2 * $2 > FEW ? 2 * $2 : FEW))"
+}
+# shellcheck disable=SC2086
+calm() { in_pools calm $CALM; }
+# shellcheck disable=SC2086
+pressure() { in_pools pressure $PRESSURE; }
+sleeping() {
+  [ -n "$rehearse" ] && return # vLLM frees no memory on a CPU
+  under_pressure sleeping --arm awake:sleep-mode=true --arm sleeping:sleep-mode=true,sleeping=true --limit "$((FEW / 2))"
+}
 costs() {
   local raw=("$results"/runs/*/nvml)
   on_one_engine || return
@@ -201,8 +244,8 @@ takes() { # seconds that a stage takes on an H200, its engine's start included
   [ -n "$rehearse" ] && { echo 0; return; }
   case $1 in
     caching | concurrency) echo 450 ;;
-    growth | chunks | layouts) echo 200 ;;
-    overlap | prefetch | costs) echo 150 ;;
+    growth | chunks | layouts | calm | pressure) echo 200 ;;
+    overlap | prefetch | sleeping | costs) echo 150 ;;
     *) echo 100 ;;
   esac
 }
@@ -211,7 +254,7 @@ collect() {
   [ -d "$results/runs" ] || return
   local data=$WORK/cache/prometheus-$PROMETHEUS_PORT/data
   python3 "$here/pack.py" --promtool "$(find_promtool)" --data "$data" --results "$results" --out "$WORK/recording" \
-    --expositions "$WORK/expositions" --tables "$WORK/tables" --commands "$WORK/commands.txt" >> "$logs/pack.log" 2>&1 &&
+    --expositions "$WORK/expositions" --tables "$WORK/tables" --leave-out "$TEXTS_RUN" --commands "$WORK/commands.txt" >> "$logs/pack.log" 2>&1 &&
     tar -C "$WORK" -cf - recording | xz -T0 -1 > "$out/recording.tar.xz"
   tar -C "$results" --exclude nvml --exclude 'journal.sqlite*' -cf - . | xz -T0 -1 > "$out/results.tar.xz"
   rm -f "$out"/tsdb.tar.xz.*
@@ -240,7 +283,7 @@ keeper=$!
 for stage in $STAGES; do
   is_done "$stage" && continue
   [ "$(left)" -gt "$(takes "$stage")" ] || { say "$stage waits for the next call"; continue; }
-  case $stage in caching | concurrency | growth | chunks | texts) bring_down ;; esac
+  case $stage in caching | concurrency | growth | chunks | texts | calm | pressure | sleeping) bring_down ;; esac
   say "$stage"
   "$stage"
 done

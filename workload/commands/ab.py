@@ -35,7 +35,7 @@ ENGINE_LIST = (
 )
 
 comparison = with_settings(
-    *("limit", *AGENT, "order", "interleave", *SERVERS, "results", "seed", "slo", "figures"),
+    *("limit", *AGENT, "order", "interleave", "record_prompts", *SERVERS, "results", "seed", "slo", "figures"),
     concurrency=Annotated[int | None, typer.Option(help="Questions in flight (default: 1).")],
     replay=Annotated[str | None, typer.Option(help="Replay this recorded run instead of recording one first.")],
     tokenizer=Annotated[
