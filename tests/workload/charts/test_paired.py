@@ -9,17 +9,20 @@ import pytest
 from tests.stubs.drawing import drawing_of
 from tests.stubs.run import call, measured, question, run_of
 from workload.charts import paired
+from workload.charts.ab import draw_questions
+from workload.charts.caching import draw_result
 from workload.charts.paired import MAX_ARMS, lightest
 from workload.experiments.ab import ab_experiment
 from workload.experiments.arms import parse_arms
 from workload.experiments.vllm_metrics import OFF, ON, VLLM_METRICS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from matplotlib.figure import Figure
 
+    from workload.charts.drawing import Drawing
     from workload.experiment import Experiment
     from workload.record.results import RunData
 
@@ -45,7 +48,13 @@ def run(arms: Sequence[str], changes: Sequence[float] = CHANGES) -> RunData:
     return run_of(windows, calls, questions)
 
 
-def drawn(experiment: Experiment, data: RunData, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Figure:
+def drawn(
+    experiment: Experiment,
+    data: RunData,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    draw: Callable[[Drawing], Path] = draw_result,
+) -> Figure:
     """Return the picture of the result, as it was to be saved."""
     kept: list[Figure] = []
 
@@ -55,8 +64,7 @@ def drawn(experiment: Experiment, data: RunData, folder: Path, monkeypatch: pyte
 
     monkeypatch.setattr(paired, "save", keep)
     summary: dict[str, Any] = {**experiment.reduce(data), "order": "AB", "replay_of": None, "accounting": []}
-    experiment.draw(drawing_of(experiment, data, summary, folder))
-    kept[0].draw_without_rendering()
+    draw(drawing_of(experiment, data, summary, folder))
     return kept[0]
 
 
@@ -65,7 +73,6 @@ def panel(canvas: Figure, title: str) -> Any:
     return next(axes for axes in canvas.axes if axes.get_title(loc="left").startswith(title))
 
 
-@pytest.mark.usefixtures("laid_out")
 def test_each_question_is_a_line_to_its_own_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A picture of two medians hides that they are of the same questions; the line of each is the result."""
     canvas = drawn(VLLM_METRICS, run((OFF.name, ON.name)), tmp_path, monkeypatch)
@@ -78,7 +85,6 @@ def test_each_question_is_a_line_to_its_own_change(tmp_path: Path, monkeypatch: 
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["prefix-off\n4 s", "prefix-on\n3.2 s"]
 
 
-@pytest.mark.usefixtures("laid_out")
 def test_the_title_is_the_result_with_what_limits_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A copied picture must still say that drift can be part of it."""
     canvas = drawn(VLLM_METRICS, run((OFF.name, ON.name)), tmp_path, monkeypatch)
@@ -89,7 +95,6 @@ def test_the_title_is_the_result_with_what_limits_it(tmp_path: Path, monkeypatch
     assert words == ["caching off", "50.0% served; the prompts allow 64.0% (tick)"]
 
 
-@pytest.mark.usefixtures("laid_out")
 def test_all_quantities_share_the_scale_of_the_control(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Drift of 5 % drawn on a scale of its own would look as large as an effect of 50 %."""
     canvas = drawn(VLLM_METRICS, run((OFF.name, ON.name)), tmp_path, monkeypatch)
@@ -98,7 +103,6 @@ def test_all_quantities_share_the_scale_of_the_control(tmp_path: Path, monkeypat
 
 
 @pytest.mark.parametrize(("changes", "words"), [((), "cannot be compared"), ((-0.5, -0.4), "no CI")])
-@pytest.mark.usefixtures("laid_out")
 def test_too_few_questions_are_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: tuple[float, ...], words: str
 ) -> None:
@@ -107,11 +111,10 @@ def test_too_few_questions_are_said(
     assert words in canvas.get_suptitle().replace("\n", " ")
 
 
-@pytest.mark.usefixtures("laid_out")
 def test_a_picture_of_many_arms_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`optimize` compares a dozen arms; the fastest are drawn, and the others are named."""
     arms = parse_arms(("original", *(f"arm{number}:max-num-seqs={number + 1}" for number in range(MAX_ARMS + 2))))
-    canvas = drawn(ab_experiment(arms), run([arm.name for arm in arms]), tmp_path, monkeypatch)
+    canvas = drawn(ab_experiment(arms), run([arm.name for arm in arms]), tmp_path, monkeypatch, draw_questions)
     assert len(canvas.axes) == 1 + 4 * MAX_ARMS
     assert f"not drawn: arm{MAX_ARMS}, arm{MAX_ARMS + 1}" in canvas.get_supxlabel()
 
