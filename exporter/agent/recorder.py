@@ -21,7 +21,7 @@ from exporter.agent.instruments import (
     AgentMetrics,
     closed,
 )
-from exporter.agent.spans import NO_TRACING, TIME_TO_FIRST_CHUNK, AgentTracer, current, fail, set_usage
+from exporter.agent.spans import NO_TRACING, TIME_TO_FIRST_CHUNK, AgentTracer, current, exemplar_of, fail, set_usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -104,7 +104,7 @@ class Operation(ABC):
 
     def _time(self, duration: Histogram, failures: Counter) -> None:
         if self.reason is None:
-            duration.observe(self.seconds)
+            duration.observe(self.seconds, exemplar_of(self.span))
         else:
             failures.inc()
 
@@ -133,7 +133,7 @@ class AgentQuestion(Operation):
         outcome = "ok" if self.reason is None else CANCELLED if self.reason == CANCELLED else "failed"
         metrics.questions.labels(outcome, self._termination).inc()
         if outcome == "ok":
-            metrics.question_duration.observe(self.seconds)
+            metrics.question_duration.observe(self.seconds, exemplar_of(self.span))
             metrics.hops.labels(closed(self.kind, QUESTION_TYPES)).observe(self._hops)
         ending: dict[str, str | int] = {"outcome": outcome, "termination": self._termination, "hops": self._hops}
         self.span.set_attributes({f"hop2rag.question.{name}": value for name, value in ending.items()})
@@ -241,9 +241,10 @@ class LlmCall(Operation):
         if self.reason is not None:
             metrics.llm_errors.labels(node, closed(self.reason, ERROR_REASONS)).inc()
             return
-        metrics.llm_call_duration.labels(node).observe(self.seconds)
+        exemplar = exemplar_of(self.span)
+        metrics.llm_call_duration.labels(node).observe(self.seconds, exemplar)
         if self.ttft is not None:
-            metrics.llm_ttft.labels(node).observe(self.ttft)
+            metrics.llm_ttft.labels(node).observe(self.ttft, exemplar)
         if self.first_answer is not None:
             metrics.llm_first_answer.labels(node).observe(self.first_answer)
         if self.usage is not None:

@@ -14,6 +14,7 @@ from opentelemetry.trace import (
     SpanKind,
     Status,
     StatusCode,
+    format_trace_id,
     get_current_span,
     set_span_in_context,
     use_span,
@@ -49,6 +50,11 @@ class AgentTracer:
     def __init__(self, tracer: Tracer | None = None, agent: str = "agent") -> None:
         self._tracer = tracer or NoOpTracer()
         self._agent = agent
+
+    @property
+    def is_tracing(self) -> bool:
+        """Whether its spans can be recorded."""
+        return not isinstance(self._tracer, NoOpTracer)
 
     def question(self, context: Context | None = None) -> Span:
         """Start the span of a question inside the span that is current in `context`, by default the current context."""
@@ -105,6 +111,14 @@ def set_usage(span: Span, usage: Usage) -> None:
         span.set_attribute(USAGE_CACHED, usage.cached_tokens)
     if usage.finish_reason is not None:
         span.set_attribute(FINISH_REASONS, [usage.finish_reason])
+
+
+def exemplar_of(span: Span) -> dict[str, str] | None:
+    """Return the labels of an exemplar that leads to a span's trace, None where that trace is not exported."""
+    context = span.get_span_context()
+    if not (context.is_valid and context.trace_flags.sampled):
+        return None
+    return {"trace_id": format_trace_id(context.trace_id)}
 
 
 def trace_headers(span: Span) -> dict[str, str]:

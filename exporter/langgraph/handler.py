@@ -95,6 +95,7 @@ class MeteringHandler(GraphCallbackHandler):
                 "Of %d nodes the first %d have series of their own; the others share one.", len(names), MAX_NODES
             )
         self.registry = CollectorRegistry() if registry is None else registry
+        self._tracer = tracer
         self._instruments = Instruments(names, list(llm_nodes), clock, tracer)
         register(self.registry, self._instruments)
         self._replies: WeakKeyDictionary[LlmCall, Reply] = WeakKeyDictionary()
@@ -124,7 +125,9 @@ class MeteringHandler(GraphCallbackHandler):
             host: the address to listen on.
         """
         self.close()
-        self._serving = Serving(self.registry, self._instruments.timeline, host, port)
+        self._serving = Serving(
+            self.registry, self._instruments.timeline, host, port, has_exemplars=self._tracer.is_tracing
+        )
         self._serving.start()
         return self
 

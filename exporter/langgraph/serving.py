@@ -45,13 +45,23 @@ class Serving:
         timeline: returns the content of /metrics/timeline.
         host: the address to listen on.
         port: the port, 0 for a free one.
+        has_exemplars: whether the registry's histograms have exemplars.
 
     Attributes:
         address: "host:port", "" where it is not served.
     """
 
-    def __init__(self, registry: Collector, timeline: Callable[[], bytes], host: str, port: int) -> None:
+    def __init__(
+        self,
+        registry: Collector,
+        timeline: Callable[[], bytes],
+        host: str,
+        port: int,
+        *,
+        has_exemplars: bool = False,
+    ) -> None:
         self.address = ""
+        self._has_exemplars = has_exemplars
         self._registry, self._timeline = registry, timeline
         self._host, self._port = host, port
         self._process = 0
@@ -65,7 +75,12 @@ class Serving:
         self._process = os.getpid()
         for port in self._candidates():
             server = MetricsServer(
-                self._registry, timeline=self._timeline, host=self._host, port=port, flag="serve(port=...)"
+                self._registry,
+                timeline=self._timeline,
+                host=self._host,
+                port=port,
+                flag="serve(port=...)",
+                has_exemplars=self._has_exemplars,
             )
             try:
                 self.address = server.start()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import logging
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from functools import lru_cache, partial
 from html import escape
 from typing import TYPE_CHECKING
@@ -52,7 +52,9 @@ class Pages:
     timeline: Callable[[], bytes] | None
     ready: Callable[[], bool]
     title: str
+    _: KW_ONLY
     executor: Executor
+    has_exemplars: bool = False
     _has_failed: bool = field(init=False, default=False)
     _running: dict[tuple[str, ...], asyncio.Future[bytes]] = field(init=False, default_factory=dict)
 
@@ -69,7 +71,7 @@ class Pages:
         return Starlette(routes=routes)
 
     async def _metrics(self, request: Request) -> Response:
-        encode, content_type = negotiate(",".join(request.headers.getlist("accept")))
+        encode, content_type = negotiate(",".join(request.headers.getlist("accept")), self.has_exemplars)
         return await self._exposition(request, content_type, partial(encode, self.registry))
 
     async def _render_timeline(self, timeline: Callable[[], bytes], request: Request) -> Response:
@@ -112,15 +114,17 @@ class Pages:
         )
 
 
-def negotiate(accept: str) -> tuple[Callable[[Collector], bytes], str]:
+def negotiate(accept: str, has_exemplars: bool = False) -> tuple[Callable[[Collector], bytes], str]:
     """Return encoder and content type for an Accept header.
 
     A client that accepts the text format 0.0.4, as every Prometheus does, gets it: it costs half as much as
-    OpenMetrics, and we export no exemplars. A client that accepts only OpenMetrics gets version 1.0.0, whatever version
-    or escaping it asks for: each format is rendered once for all clients, so there must be few.
+    OpenMetrics. Exemplars are the exception, because the text format has none. A client that gets OpenMetrics gets
+    version 1.0.0, whatever version or escaping it asks for: each format is rendered once for all clients, so there must
+    be few.
     """
     kinds = {part.partition(";")[0].strip() for part in accept.split(",")}
-    if "application/openmetrics-text" in kinds and not kinds & {"text/plain", "text/*", "*/*"}:
+    accepts_text = not kinds.isdisjoint(("text/plain", "text/*", "*/*"))
+    if "application/openmetrics-text" in kinds and (has_exemplars or not accepts_text):
         return choose_encoder(OPENMETRICS)
     return encode_text, CONTENT_TYPE_PLAIN_0_0_4
 

@@ -173,6 +173,7 @@ class MetricsServer(BackgroundServer):
         title: the heading of the landing page.
         ready: returns whether /-/ready answers 200.
         users: name -> bcrypt hash; without users, access is open.
+        has_exemplars: whether the registry's histograms have exemplars, which only OpenMetrics can express.
     """
 
     def __init__(
@@ -188,9 +189,10 @@ class MetricsServer(BackgroundServer):
         limits: Limits = DEFAULT_LIMITS,
         tls: ssl.SSLContext | None = None,
         users: Mapping[str, str] | None = None,
+        has_exemplars: bool = False,
     ) -> None:
         self._executor = ThreadPoolExecutor(max_workers=2, thread_name_prefix="render")
-        pages = Pages(registry, timeline, ready, title, self._executor).app()
+        pages = Pages(registry, timeline, ready, title, executor=self._executor, has_exemplars=has_exemplars).app()
         app = BasicAuth(pages, users) if users else pages
         super().__init__(app, host=host, port=port, flag=flag, limits=limits, tls=tls)
 

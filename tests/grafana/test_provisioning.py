@@ -6,7 +6,10 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import yaml
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
+from exporter.agent.spans import exemplar_of
+from tests.grafana.lint import panels
 from workload.dashboards.files import FOLDER
 from workload.dashboards.frame import DATASOURCE_UID
 from workload.paths import asset
@@ -41,6 +44,23 @@ def test_the_datasource_knows_the_scrape_interval() -> None:
     """Grafana computes the window of every rate from it; with its own 15 s a panel would average over a minute."""
     scrape = yaml.safe_load(asset("prometheus/prometheus.yml").read_text())["global"]["scrape_interval"]
     assert {source["jsonData"]["timeInterval"] for source in provisioned("datasources")} == {scrape}
+
+
+def test_an_exemplar_leads_to_the_trace_of_its_label() -> None:
+    """The label's name stands in two places; with another one Grafana shows the points and links nowhere."""
+    span = NonRecordingSpan(SpanContext(1, 1, is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED)))
+    for source in provisioned("datasources"):
+        links = source["jsonData"]["exemplarTraceIdDestinations"]
+        assert {link["name"] for link in links} == set(exemplar_of(span) or ())
+    asked = [
+        target["expr"]
+        for path in FOLDER.glob("*.json")
+        for panel in panels(json.loads(path.read_text()))
+        for target in panel.get("targets", ())
+        if target.get("exemplar")
+    ]
+    assert asked
+    assert all("_seconds_bucket" in query for query in asked)
 
 
 def test_providers_read_folders_that_exist_and_let_nobody_edit() -> None:

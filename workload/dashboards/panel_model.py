@@ -57,6 +57,8 @@ FINEST_FIRST = ("10ms", "100ms", "", "5s")
 NEUTRAL_COLOUR = "text"
 BY_ARM = re.compile(r"\bby \([^)]*\barm\b")
 BY_GPU = re.compile(r"\bby \([^)]*\bgpu\b")
+# The agent's histograms of time carry the ids of traces on their buckets.
+TRACED = re.compile(r"\bhop2rag_(?!exporter_)\w+_seconds_bucket\b")
 SECOND_QUANTITY = "(P95|decode|waiting|from cache|bound|mean in flight|total|failed calls)$"
 SECOND_ARM = "^(prefix-on|high) "
 # With more lines to an arm its colour alone would not tell them apart.
@@ -140,6 +142,8 @@ def _target(panel: Panel, line: Line, ref_id: str) -> prometheus.Dataquery:
         target.legend_format(legend(panel, line))
     if interval := line_interval(panel, line):
         target.interval(interval)
+    if not is_instant and TRACED.search(line.query.expression):
+        target.exemplar(True)
     return target.instant() if is_instant else target.range()
 
 

@@ -133,7 +133,12 @@ def serve_agent(
     gate = EngineGate(probe, load.engine_patience, breaker=llm.breaker)
     host, _, port = places.listen.rpartition(":")
     server = MetricsServer(
-        instruments, timeline=activity.expose, host=host.strip("[]"), port=int(port), title="Hop2Rag agent"
+        instruments,
+        timeline=activity.expose,
+        host=host.strip("[]"),
+        port=int(port),
+        title="Hop2Rag agent",
+        has_exemplars=places.otlp_endpoint is not None,
     )
     address = reachable(server.start())
     try:

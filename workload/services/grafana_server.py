@@ -97,6 +97,7 @@ class LocalGrafana(LocalServer):
             "GF_LOG_MODE": "console",
             "HOP2RAG_GRAFANA": str(assets),
             "HOP2RAG_PROMETHEUS_URL": prometheus_url,
+            "HOP2RAG_TEMPO_UID": os.environ.get("HOP2RAG_TEMPO_UID", ""),
         }
 
     def is_ready(self) -> bool:

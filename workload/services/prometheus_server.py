@@ -35,6 +35,9 @@ SIZE_PATTERN = r"^[1-9]\d{0,5}(MB|GB|TB)$"
 RETENTION_SIZE = "10GB"
 """The most that our Prometheus stores, days of one engine; it then deletes the oldest blocks."""
 
+EXEMPLARS = "--enable-feature=exemplar-storage"
+"""Without it Prometheus drops the trace ids that the agent's histograms carry."""
+
 ALERTS = "alerts/*.yml"
 READY_TIMEOUT_SECONDS, RELOAD_SECONDS, POLL_SECONDS = 60.0, 15.0, 0.05
 
@@ -142,6 +145,7 @@ class LocalPrometheus(SharedServer):
             f"--storage.tsdb.path={self._folder / 'data'}",
             f"--storage.tsdb.retention.time={retention}",
             f"--storage.tsdb.retention.size={retention_size}",
+            EXEMPLARS,
             # An alert that Alertmanager did not receive is sent again at once: a minute is too long for steering.
             "--rules.alert.resend-delay=1s",
         )
