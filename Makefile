@@ -39,7 +39,7 @@ audit: $(VENV)/bin/python
 PICTURES := $(VENV)/pictures
 pictures: $(VENV)/installed
 	$(BIN)/hop2rag demo --recording tests/fixtures/reference-run/h200 --results $(PICTURES) --once
-	cp $(PICTURES)/*-vllm-metrics/hop2rag/vllm_metrics/cache_metrics.png docs/images
+	cp $(PICTURES)/*-vllm-metrics/hop2rag/vllm_metrics/paired.png docs/images
 	cp $(PICTURES)/*-gpu-memory/hop2rag/gpu_memory/memory_timeline.png docs/images
 
 lint: $(VENV)/installed-dev

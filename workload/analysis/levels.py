@@ -69,6 +69,14 @@ def load_of(point: str) -> tuple[Loop, float]:
     return LOOPS[point[0]], float(point[1:])
 
 
+def load_in_words(point: str) -> str:
+    """Return a point of a load in words, such as "8 at a time" or "0.5 per second"; the name of any other point."""
+    if point[:1] not in LOOPS or not point[1:].replace(".", "", 1).isdigit():
+        return point
+    loop, value = load_of(point)
+    return f"{value:g} at a time" if loop == "closed" else f"{value:g} per second"
+
+
 def start_of(row: Row) -> float:
     """Return the instant at which a question was sent."""
     return float(row["started_at"])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from matplotlib.ticker import PercentFormatter
 
-from workload.analysis.levels import load_of
+from workload.analysis.levels import load_in_words, load_of
 from workload.analysis.rate import note
 from workload.analysis.wording import number, percent
 from workload.charts.canvas import DARK, name, save, sheet
@@ -34,7 +34,7 @@ def draw_result(drawing: Drawing[VllmMetricsSummary]) -> Path:
     if levels := summary["levels"]:
         point = lightest(list(levels))
         found, data = levels[point], data.at(point)
-        caveats.append(f"{load_of(point)[1]:g} at a time")
+        caveats.append(load_in_words(point))
     on = drawing.arms[1]
     served, allowed = found["hit_rate"][on]["responses"]["hit_rate"], found["amdahl"]["predicted_end_to_end_change"]
     begin = "With caching a" if served is None else f"The cache served {percent(served)} of the prompt tokens; a"
@@ -86,7 +86,7 @@ def _title(drawing: Drawing[VllmMetricsSummary]) -> str:
         before, after = (number(levels[point]["throughput"][arm]["per_second"]) for arm in (off, on))
         caveat = "; one start per arm, so drift may explain it" if drawing.summary["order"] == "AB" else ""
         change = f"{percent(abs(clear[point]))} {'more' if clear[point] > 0 else 'less'} time"
-        at = f"{int(load_of(point)[1])} at a time ({before} to {after} answers / s)"
+        at = f"{load_in_words(point)} ({before} to {after} answers / s)"
         return f"With caching, a question takes {change} with {at}{caveat}"
     rates = [level["hit_rate"][on]["responses"]["hit_rate"] for level in levels.values()]
     known = [rate for rate in rates if rate is not None]

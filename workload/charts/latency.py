@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 ENDINGS = ("done", "enough", "max_hops", "error")
 JITTER = 0.16
+# A lower part of a bar, as a share of the axis, has no room for its words; they stand above the bar.
+LEAST_LABELLED = 0.06
 # percent() would round a smaller share to 0.0%.
 LEAST_SHARE = 0.0005
 
@@ -138,18 +140,27 @@ def draw_hops(drawing: Drawing[LatencySummary]) -> Path:
     legend(upper)
     name(upper, "Questions by the hops they took, with 95 % intervals (Wilson)", y="share of the type")
     bottom = np.zeros(len(places))
+    stacks = [sum(row["hops"].get(str(hops), 0) for row in endings.values()) for hops in places]
+    top = max(1.0, 1.15 * max(stacks))
+    above: dict[int, list[str]] = {}
     shades = dict(zip(ENDINGS, (COLOURS[2], COLOURS[4], COLOURS[5], GREY), strict=True))
     for ending, hatch in zip(ENDINGS, ("", "..", "//", "xx"), strict=True):
         counts = endings[ending]["hops"] if ending in endings else {}
         numbers = np.array([counts.get(str(hops), 0) for hops in places])
         bars = lower.bar(places, numbers, 0.5, bottom, color=shades[ending], hatch=hatch, edgecolor="white")
-        labels = [f"{ending}: {count}" if count else "" for count in numbers]
+        labels = [f"{ending}: {count}" if count >= LEAST_LABELLED * top else "" for count in numbers]
+        for hops, count in zip(places, numbers, strict=True):
+            if 0 < count < LEAST_LABELLED * top:
+                above.setdefault(hops, []).append(f"{ending}: {count}")
         paper = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
         for text in lower.bar_label(bars, labels, label_type="center", fontsize=8, color=DARK):
             text.set_bbox(paper if text.get_text() else None)
         bottom += numbers
+    for hops, texts in above.items():
+        at = (hops, bottom[places.index(hops)])
+        lower.annotate(", ".join(texts), at, (0, 3), textcoords="offset points", ha="center", fontsize=8)
     lower.set_xticks(places)
-    lower.set_ylim(top=max(1.0, 1.1 * float(bottom.max())))
+    lower.set_ylim(top=top)
     lower.yaxis.set_major_locator(MaxNLocator(integer=True))
     upper.yaxis.set_major_formatter(PercentFormatter(1.0))
     name(lower, "Why each loop ended, and after how many hops", x="hops", y="questions")

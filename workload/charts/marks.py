@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 HEADROOM = 1.35
 # A text below a mark that is nearer to the axis, as a share of the axis, would cross it.
 NEAR_AXIS = 0.15
-LINE_POINTS = 11
+LINE_POINTS, APART_POINTS = 14, 3
 
 
 @dataclass(frozen=True)
@@ -52,14 +52,21 @@ def draw_marks(axes: Axes, arms: Sequence[tuple[str, Sequence[Mark]]]) -> None:
             axes, [mark for place, mark in sorted(placed, key=lambda each: (-each[1].y, each[0])) if mark.x == x], top
         )
     ordered = sorted((marks[-1].y, -place, arm, marks[-1].x) for place, (arm, marks) in enumerate(arms) if marks)
+    arms_of = {arm: place for place, (arm, _) in enumerate(arms)}
     gap = 28 if any(mark.note for _, mark in placed) else 9
     for rank, (y, _, arm, x) in enumerate(ordered):
         is_low = y < NEAR_AXIS * top / 2
         side = "bottom" if is_low or rank == len(ordered) - 1 else "top"
-        offset = (gap, LINE_POINTS * rank * is_low)
-        axes.annotate(
-            arm, (x, y), offset, textcoords="offset points", va=side, fontsize=9, color=DARK, fontweight="bold"
-        )
+        apart = APART_POINTS if side == "bottom" else -APART_POINTS
+        offset = (gap, LINE_POINTS * rank * is_low + (0 if is_low else apart))
+        # coloured text would be too pale to read
+        frame = {
+            "facecolor": "white",
+            "edgecolor": COLOURS[arms_of[arm]],
+            "boxstyle": "round,pad=0.2",
+            "linewidth": 1.4,
+        }
+        axes.annotate(arm, (x, y), offset, textcoords="offset points", va=side, fontsize=8, color=DARK, bbox=frame)
     axes.set_ylim(0, top)
     axes.margins(x=0.14)
 

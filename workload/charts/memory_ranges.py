@@ -41,7 +41,7 @@ def draw_nodes(summary: MemoryLoad, footer: str, path: Path) -> Path:
     unseen = ", ".join(node for node in met if node not in shown)
     if unseen:
         footer = f"too short for a single sample: {unseen}\n{footer}"
-    flat = {what: words for what, found in nodes.items() if (words := _constant(what, found.values(), summary))}
+    flat = {what: words for what, found in nodes.items() if (words := _constant(what, found.values(), summary, "node"))}
     drawn = [what for what in nodes if what not in flat] or list(nodes)
     footer = "\n".join([*(words for what, words in flat.items() if what not in drawn), footer])
     canvas, panels = sheet(title, footer, [0.7 + ROW_INCHES * len(shown)] * len(drawn), share_x=False)
@@ -52,13 +52,15 @@ def draw_nodes(summary: MemoryLoad, footer: str, path: Path) -> Path:
     return save(canvas, path)
 
 
-def _constant(what: str, found: Iterable[Spread], summary: MemoryLoad) -> str:
-    """Return a sentence instead of a panel of equal rows: what differs by less than 1 % between nodes; else ""."""
+def _constant(what: str, found: Iterable[Spread], summary: MemoryLoad, row_of: str) -> str:
+    """Return a sentence instead of a panel of equal rows, one per `row_of`: they differ by less than 1 %; else ""."""
     seen = [row for row in found if row["n"]]
     low, high = min((row["min"] for row in seen), default=0.0), max((row["max"] for row in seen), default=0.0)
     unit, word = _unit(what)
     is_equal = len(seen) > 1 and high - low < CONSTANT * high
-    return f"{_label(what, summary)}: {low / unit:.4g} to {high / unit:.4g} {word} in every node" if is_equal else ""
+    return (
+        f"{_label(what, summary)}: {low / unit:.4g} to {high / unit:.4g} {word} in every {row_of}" if is_equal else ""
+    )
 
 
 def _unit(what: str) -> tuple[float, str]:
@@ -106,6 +108,14 @@ def draw_phases(summary: MemoryLoad, footer: str, path: Path) -> Path:
     title = f"The engine is idle {percent(idle['share'])} of the time; retrieval takes {retrieval}"
     lines = {phase: _lines(row) for phase, row in phases.items()}
     whats = [what for what in lines["generation"] if any(row[what]["n"] for row in lines.values())]
+    flat = {
+        what: words
+        for what in whats
+        if _unit(what)[0] == GIB
+        and (words := _constant(what, [row[what] for row in lines.values()], summary, "phase that was sampled"))
+    }
+    whats = [what for what in whats if what not in flat]
+    footer = "\n".join([*flat.values(), footer])
     canvas, panels = sheet(title, footer, [0.8, *[1.2] * len(whats), *[0.4] * (not summary["sampling"])], share_x=False)
     _shares(panels[0], phases, summary["seconds"], idle)
     for axes, what in zip(panels[1:], whats, strict=False):

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator, PercentFormatter
 
+from workload.analysis.levels import load_in_words
 from workload.analysis.wording import size
 from workload.files import atomic_file
 from workload.panels.colours import COLOURS
@@ -88,7 +89,9 @@ def draw(
     )
     grid = canvas.subplots(rows, columns, squeeze=False)
     for panel, block in zip(panels, np.split(grid, len(panels)), strict=True):
-        _draw_row(panel, block.ravel().tolist(), points, traces[panel.key], colours)
+        zero = _zero_lines(traces[panel.key], arms)
+        moving = [trace for trace in traces[panel.key] if trace.legend not in zero]
+        _draw_row(panel, block.ravel().tolist(), points, moving, colours)
     for axes in grid[-1][:1] if columns > 1 else grid[-1]:
         axes.set_xlabel("seconds since the window's first scrape", loc="left")
     canvas.legend(
@@ -98,7 +101,12 @@ def draw(
         frameon=False,
     )
     notes = [f"0 throughout: {panel.title}" for panel in flat if panel not in panels]
-    notes += [f"left out, shorter than what a rate looks back over: {', '.join(short)}"] if short else []
+    notes += [
+        f"0 throughout: {panel.title}, {legend}" for panel in panels for legend in _zero_lines(traces[panel.key], arms)
+    ]
+    notes += (
+        [f"left out, shorter than what a rate looks back over: {', '.join(map(load_in_words, short))}"] if short else []
+    )
     write_footer(canvas, "\n".join((footer, *notes)))
     atomic_file.write(path, png(canvas))
 
@@ -107,6 +115,15 @@ def _is_zero(traces: Sequence[Trace], arms: Sequence[str]) -> bool:
     """Return whether each arm has values and all of them are 0: a sentence says that better than an empty panel."""
     known = {trace.arm for trace in traces if np.isfinite(trace.values).any()}
     return known == set(arms) and not any(np.nanmax(trace.values, initial=0.0) for trace in traces)
+
+
+def _zero_lines(traces: Sequence[Trace], arms: Sequence[str]) -> list[str]:
+    """Return the legends of the lines that are 0 throughout, where another line of the panel is not."""
+    by_legend: dict[str, list[Trace]] = {}
+    for trace in traces:
+        by_legend.setdefault(trace.legend, []).append(trace)
+    zero = [legend for legend, own in by_legend.items() if _is_zero(own, arms)]
+    return zero if len(zero) < len(by_legend) else []
 
 
 def _columns(panels: Sequence[Panel], traces: Mapping[str, Sequence[Trace]]) -> tuple[list[str], list[str]]:
@@ -151,8 +168,10 @@ def _draw_row(
     for axes, point in zip(drawn, points, strict=True):
         _draw_panel(axes, panel, [trace for trace in traces if trace.point == point], colours)
         if len(points) > 1:
-            axes.text(0.99, 0.84, point, transform=axes.transAxes, ha="right", va="top", fontweight="bold")
+            axes.text(0.99, 0.84, load_in_words(point), transform=axes.transAxes, ha="right", va="top", fontsize=9)
             axes.tick_params(labelleft=axes is drawn[0])
+            if axes is not drawn[0]:
+                _remove_words(axes)
     top = max(axes.get_ylim()[1] for axes in drawn)
     for axes in drawn:
         axes.set_ylim(0, top)
@@ -161,11 +180,19 @@ def _draw_row(
     drawn[0].set_ylabel(AXIS_LABELS[panel.unit])
 
 
+def _remove_words(axes: Axes) -> None:
+    """Remove the legend and the notes on silent arms, which the picture of the first load has."""
+    if legend := axes.get_legend():
+        legend.remove()
+    for text in axes.texts[:-1]:
+        text.remove()
+
+
 def _draw_panel(axes: Axes, panel: Panel, traces: Sequence[Trace], colours: Mapping[str, str]) -> None:
     axes.grid(visible=True, color="#dddddd", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     told = list(dict.fromkeys(trace.legend for trace in traces))
-    of_lines = ([legend for legend in told if line.has(legend)] or [line.legend] for line in panel.lines)
+    of_lines = ([legend for legend in told if line.has(legend)] for line in panel.lines)
     legends = list(dict.fromkeys(chain.from_iterable(of_lines)))
     dashes = dict(zip(legends, cycle(DASHES), strict=False))
     for trace in traces:
@@ -176,6 +203,8 @@ def _draw_panel(axes: Axes, panel: Panel, traces: Sequence[Trace], colours: Mapp
             linestyle=dashes.get(trace.legend, "solid"),
             linewidth=1.4,
             alpha=0.9,
+            # a value is of the step that ends at its time
+            drawstyle="steps-pre" if panel.is_gauge else "default",
         )
     top = max((float(np.nanmax(trace.values)) for trace in traces if np.isfinite(trace.values).any()), default=0.0)
     if panel.unit == "percentunit":

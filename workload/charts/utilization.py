@@ -41,12 +41,22 @@ def draw_resources(load: MeasuredLoad, summary: PipelineLoad, footer: str, path:
     if 0 < len(useless) < drafts:
         footer = f"drafts that can save no time: {', '.join(useless)}\n{footer}"
         drafts -= len(useless)
-    heights = (0.7 + ROW_INCHES * len(rows), 1.5, 0.9 + ROW_INCHES * drafts)
-    canvas, (shares, activities, prefetch) = sheet(title, footer, heights, share_x=False)
+    is_measured = any(not isinstance(row["accuracy"], str) for row in summary["prefetch"]["sources"].values())
+    if not is_measured:
+        footer = f"{_unmeasured(summary)}\n{footer}"
+    heights = (0.7 + ROW_INCHES * len(rows), 1.5, *([0.9 + ROW_INCHES * drafts] if is_measured else []))
+    canvas, (shares, activities, *rest) = sheet(title, footer, heights, share_x=False)
     _draw_shares(shares, rows, summary)
     _draw_activities(activities, summary)
-    draw_prefetch(prefetch, summary)
+    for prefetch in rest:
+        draw_prefetch(prefetch, summary)
     return save(canvas, path)
+
+
+def _unmeasured(summary: PipelineLoad) -> str:
+    """Return what a panel without a measured P would show."""
+    most = max((row["ceiling_seconds"] for row in summary["prefetch"]["sources"].values()), default=0.0)
+    return f"prefetch would save at most {number(most)} s if every draft were right; P not measured"
 
 
 def _shares(load: MeasuredLoad, summary: PipelineLoad) -> list[tuple[str, float | None, list[float], str]]:

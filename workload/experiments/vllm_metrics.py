@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from workload.analysis.ab import COMPARED, CONTROL, Compared, amdahl, diverged, quality
 from workload.analysis.cache import hit_rates
 from workload.analysis.drift import control_of, doubts
-from workload.analysis.levels import full_part, load_of, throughput
+from workload.analysis.levels import full_part, load_in_words, load_of, throughput
 from workload.analysis.rate import estimators, in_words
 from workload.analysis.wording import change, interval, number, percent, sent
 from workload.charts.caching import draw_levels, draw_result
@@ -164,13 +164,28 @@ def title(figure: Figure, summary: VllmMetricsSummary, traces: Traces) -> str:
     if figure is CACHE_METRICS and served is not None:
         return f"The prefix cache served {percent(served)} of the prompt tokens; the prompts allow {percent(bound)}"
     if figure is THROUGHPUT:
-        prefill, whole = (summary["compared"][name] for name in ("uncached_prefill_tokens", "end_to_end_seconds"))
-        return f"Caching changes uncached prefill by {change(prefill)} per question, end to end by {change(whole)}"
+        return _change_of_time(summary)
     if figure is REQUEST_STATES:
         seen = {line.legend: peak(traces[REQUESTS.key], line.legend) for line in REQUESTS.lines}
-        peaks = (f"{number(most)} {state} at the peak" for state, most in seen.items() if most is not None)
-        return "; ".join(peaks) or figure.title
+        peaks = (f"{number(most)} requests {state}" for state, most in seen.items() if most is not None)
+        return f"At most {' and '.join(peaks)} at a time" if any(seen.values()) else figure.title
     return figure.title
+
+
+def _change_of_time(summary: VllmMetricsSummary) -> str:
+    """Return what caching changed in a question's time, at each end of the levels where there are several."""
+    caveat = " (one start per arm)" if summary["order"] == "AB" else ""
+    prefill = f"Caching changed uncached prefill by {change(summary['compared']['uncached_prefill_tokens'])}"
+    by_level = {
+        point: row["change"]
+        for point, level in summary["levels"].items()
+        if (row := level["compared"]["end_to_end_seconds"])["change"] is not None
+    }
+    if not by_level:
+        return f"{prefill} per question, end to end by {change(summary['compared']['end_to_end_seconds'])}{caveat}"
+    ends = (min(by_level, key=by_level.__getitem__), max(by_level, key=by_level.__getitem__))
+    span = " to ".join(f"{percent(by_level[point], signed=True)} ({load_in_words(point)})" for point in ends)
+    return f"{prefill} per question, end to end by {span}{caveat}"
 
 
 def draw(drawing: Drawing[VllmMetricsSummary]) -> list[Path]:

@@ -67,11 +67,16 @@ def fetch(panel: Panel, client: PrometheusClient, run: str, experiment: str, win
                     line.named(series.labels) if found else line.legend,
                     promql,
                     seconds=series.times[series.times >= own] - window.start,
-                    values=series.values[series.times >= own],
+                    values=_counted(panel, series.values[series.times >= own]),
                 )
                 for series in found or [silence]
             ]
     return traces
+
+
+def _counted(panel: Panel, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the values of a trace; a total begins at 0, because what came before is of another window."""
+    return values - values[0] if panel.is_total and values.size else values
 
 
 def peak(traces: Sequence[Trace], legend: str) -> float | None:

@@ -63,6 +63,8 @@ class Panel:
         decimals: digits after the point, where neighbouring values would else be written alike.
         step: the finest step that shows more, as Grafana writes it, where that is coarser than the samples are.
         links: where its reader goes on: an address in Grafana or elsewhere, and what is there.
+        is_gauge: whether a value holds for its whole step: figures draw steps.
+        is_total: whether a value counts from a server's start: figures count from each window's first value.
         repeat: the variable of which a dashboard draws one panel per value.
     """
 
@@ -80,6 +82,8 @@ class Panel:
     decimals: int | None = None
     step: str = ""
     links: tuple[tuple[str, str], ...] = ()
+    is_gauge: bool = False
+    is_total: bool = False
     repeat: str = ""
 
 

@@ -22,6 +22,7 @@ KV_USAGE = Panel(
     lines=(Line(promql.KV_USAGE),),
     empty="no engine data",
     thresholds=((0.95, "red"),),
+    is_gauge=True,
 )
 PROMPT_TOKENS = Panel(
     key="prompt_tokens",
@@ -44,6 +45,7 @@ QUESTIONS = Panel(
     "failures nor the warm-up count.",
     unit="short",
     lines=(Line(promql.QUESTIONS_ANSWERED),),
+    is_total=True,
 )
 REQUESTS = Panel(
     key="request_states",
@@ -54,6 +56,7 @@ REQUESTS = Panel(
     lines=(Line(promql.RUNNING, "running"), Line(promql.WAITING, "waiting")),
     empty="no engine data",
     thresholds=((5, "orange"),),
+    is_gauge=True,
 )
 PREEMPTIONS = Panel(
     key="preemptions",

@@ -120,8 +120,8 @@ def test_each_load_has_a_picture_of_its_own_and_one_too_short_is_named(
         for panel in CACHE_METRICS.panels
     }
     draw(CACHE_METRICS, traces, ARMS, "run x", tmp_path / "figure.png", title="The cache served half")
-    assert texts == ["c2", "c4", "c2", "c4"]
-    assert footers == ["run x\nleft out, shorter than what a rate looks back over: c1"]
+    assert texts == ["2 at a time", "4 at a time"] * 2
+    assert footers == ["run x\nleft out, shorter than what a rate looks back over: 1 at a time"]
 
 
 def test_gaps_are_not_bridged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,3 +175,26 @@ def test_every_unit_has_an_axis_label() -> None:
     """A panel whose unit has no words fails when the run is over."""
     assert {panel.unit for figure in FIGURES for panel in figure.panels} <= AXIS_LABELS.keys()
     assert len(REQUESTS.lines) == 2
+
+
+@pytest.mark.usefixtures("texts")
+def test_a_line_that_is_0_throughout_is_a_sentence_and_a_gauge_is_drawn_in_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A legend for a queue that was always empty sends the reader looking; slanted gauges show what nobody reported."""
+    footers: list[str] = []
+    drawn: list[str] = []
+    monkeypatch.setattr(Canvas, "supxlabel", lambda _, text, **__: footers.append(text))
+    plot = Axes.plot
+    monkeypatch.setattr(Axes, "plot", lambda *args, **more: (drawn.append(more["drawstyle"]), plot(*args, **more))[1])
+    figure = FIGURES[2]
+    traces = {panel.key: traces_of(panel) for panel in figure.panels}
+    traces[REQUESTS.key] = [
+        trace(arm, legend, values)
+        for arm in ARMS
+        for legend, values in (("running", [1, 0, 2]), ("waiting", [0, 0, 0]))
+    ]
+    draw(figure, traces, ARMS, "run x", tmp_path / "figure.png")
+    assert footers == [f"run x\n0 throughout: {REQUESTS.title}, waiting"]
+    assert drawn.count("steps-pre") == len(ARMS)
+    assert drawn.count("default") == len(traces["preemptions"])

@@ -10,7 +10,8 @@ import pytest
 
 from tests.stubs.run import call, measured, question, run_of
 from workload.experiments import EXPERIMENTS
-from workload.experiments.vllm_metrics import OFF, ON, VLLM_METRICS, headline, reduce, verdicts
+from workload.experiments.vllm_metrics import OFF, ON, VLLM_METRICS, headline, reduce, title, verdicts
+from workload.panels.vllm_metrics import THROUGHPUT
 from workload.promql.vllm_metrics import HITS, QUERIES
 
 if TYPE_CHECKING:
@@ -169,6 +170,15 @@ def test_several_loads_are_compared_each_for_itself() -> None:
     }
     assert [level["hit_rate"][ON.name]["bound"]["hit_rate"] for level in levels.values()] == [0.64, 0.64]
     assert sum("4 at a time" in row[0] for row in headline(summarise(both))) == 6
+
+
+def test_a_title_of_several_levels_names_both_ends() -> None:
+    """Averaged over levels, +18 % of the fullest and -5 % of a quiet one were +11.8 % of none."""
+    summary = summarise(good_run())
+    assert title(THROUGHPUT, summary, {}).endswith("end to end by -50.0% [-50.0%, -50.0%] (one start per arm)")
+    calm, full = ({"compared": {"end_to_end_seconds": {"change": change}}} for change in (-0.05, 0.18))
+    words = title(THROUGHPUT, {**summary, "levels": {"c8": calm, "c32": full}}, {})
+    assert words.endswith("end to end by -5.0% (8 at a time) to +18.0% (32 at a time) (one start per arm)")
 
 
 def test_experiments_are_named_as_what_they_are_run_by() -> None:

@@ -83,6 +83,16 @@ def test_no_window_shows_the_one_before_it(panel: Panel) -> None:
         assert trace.seconds.size == trace.values.size
 
 
+def test_a_total_begins_at_0_in_each_window() -> None:
+    """The answers of seven levels are one counter: the last level's line began at 204."""
+
+    def answer(_: str) -> list[Series]:
+        return [Series({}, np.array([WINDOWS[0].start + 5.0, WINDOWS[0].start + 6.0]), np.array([204.0, 207.0]))]
+
+    (found, *_) = fetch(QUESTIONS, client_of(answer), "r", "vllm-metrics", WINDOWS)
+    assert found.values.tolist() == [0.0, 3.0]
+
+
 def test_no_data_is_a_line_without_points() -> None:
     """With caching off there is no hit rate; the figure says so, and the CSV has no made-up zeros."""
 
