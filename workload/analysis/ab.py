@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, TypedDict
 
 from workload.analysis.costs import steps
-from workload.analysis.wording import number
+from workload.analysis.wording import Bookkeeping, number
 from workload.promql.vllm_metrics import PREFILL_SECONDS
 from workload.record.results import Row, RunData, total
 
@@ -123,7 +123,7 @@ def quality_in_words(by_arm: Mapping[str, Quality]) -> str:
     )
     unscored = max((found["unscored"] for found in by_arm.values()), default=0)
     left_out = f" {unscored} questions have no gold answer and are not scored." if unscored else ""
-    return f"Answers of {'; '.join(scores)}.{left_out}"
+    return Bookkeeping(f"Answers of {'; '.join(scores)}.{left_out}")
 
 
 def diverged(data: RunData) -> float | None:

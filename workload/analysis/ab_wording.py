@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from workload.analysis.ab import COMPARED
 from workload.analysis.drift import doubts
-from workload.analysis.wording import change, interval, number, percent, sent
+from workload.analysis.wording import Bookkeeping, Caveat, change, interval, number, percent, sent
 from workload.statistics.paired import Comparison, pairing_in_words
 
 if TYPE_CHECKING:
@@ -49,16 +49,16 @@ def verdicts(summary: AbSummary) -> list[str]:
     sentences = [_verdict(summary, arm) for arm in summary["ranked"]]
     sentences += [_of_prefetch(summary, arm) for arm in summary["ranked"] if summary["arms"][arm]["prefetch"]]
     sentences += [
-        f"{arm}: engine counters and responses DISAGREE."
+        Caveat(f"{arm}: engine counters and responses DISAGREE.")
         for arm, values in summary["arms"].items()
         if values["cache"]["agree_to_the_token"] is False
     ]
-    sentences.append(_of_quality(summary))
+    sentences.append(Bookkeeping(_of_quality(summary)))
     pairs = (summary["compared"][arm]["end_to_end_seconds"]["n"] for arm in summary["ranked"])
-    sentences.append(pairing_in_words(min(pairs, default=0)))
+    sentences.append(Bookkeeping(pairing_in_words(min(pairs, default=0))))
     if summary["order"] == "AB":
-        sentences.append("AB order: one block per arm, so drift of the machine is confounded with the arm.")
-    return [*sentences, sent(summary["accounting"]) + "."]
+        sentences.append(Caveat("AB order: one block per arm, so drift of the machine is confounded with the arm."))
+    return [*sentences, Bookkeeping(sent(summary["accounting"]) + ".")]
 
 
 def _verdict(summary: AbSummary, arm: str) -> str:

@@ -13,6 +13,18 @@ ABSENT = "not known"
 BINARY_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
+class Caveat(str):
+    """A sentence of a run's conclusions that limits its result."""
+
+    __slots__ = ()
+
+
+class Bookkeeping(str):
+    """A sentence of a run's conclusions on how its numbers were counted, checked and estimated."""
+
+    __slots__ = ()
+
+
 def percent(share: float | None, *, signed: bool = False) -> str:
     """Return a share as a percentage with one decimal; an absent value in words."""
     if share is None:

@@ -157,8 +157,8 @@ def draw_hops(drawing: Drawing[LatencySummary]) -> Path:
             text.set_bbox(paper if text.get_text() else None)
         bottom += numbers
     for hops, texts in above.items():
-        at = (hops, bottom[places.index(hops)])
-        lower.annotate(", ".join(texts), at, (0, 3), textcoords="offset points", ha="center", fontsize=8)
+        end = (hops, float(bottom[places.index(hops)]))
+        lower.annotate(", ".join(texts), end, (0, 3), textcoords="offset points", ha="center", fontsize=8)
     lower.set_xticks(places)
     lower.set_ylim(top=top)
     lower.yaxis.set_major_locator(MaxNLocator(integer=True))

@@ -146,9 +146,11 @@ def _columns(panels: Sequence[Panel], traces: Mapping[str, Sequence[Trace]]) -> 
 
 
 def png(canvas: Canvas) -> bytes:
-    """Return a canvas as the bytes of a PNG file."""
+    """Return a canvas as the bytes of a PNG file that carries its title, and as description the panels' titles."""
     picture = BytesIO()
-    canvas.savefig(picture, dpi=DOTS_PER_INCH)
+    titles = (" ".join(axes.get_title(loc="left").split()) for axes in canvas.axes)
+    words = {"Title": " ".join(canvas.get_suptitle().split()), "Description": "; ".join(filter(None, titles))}
+    canvas.savefig(picture, dpi=DOTS_PER_INCH, metadata=words)
     return picture.getvalue()
 
 

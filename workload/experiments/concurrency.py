@@ -8,7 +8,7 @@ from workload.analysis.ab import quality, quality_in_words
 from workload.analysis.levels import Scaling, scaling
 from workload.analysis.levels_observed import LevelRow, measured_level
 from workload.analysis.rate import estimators, in_words
-from workload.analysis.wording import given, interval, number, percent, sent
+from workload.analysis.wording import Bookkeeping, Caveat, given, interval, number, percent, sent
 from workload.charts.concurrency import draw
 from workload.experiment import Arm, Experiment, Point, levels
 from workload.experiments.arrivals import poisson
@@ -86,24 +86,30 @@ def verdicts(summary: ConcurrencySummary) -> list[str]:
     sentences = [found for arm in (LOW.name, HIGH.name) for found in _scaling(summary, arm)]
     if any(not found["ci"] for row in rows for found in row["latency_seconds"]):
         sentences.append(
-            f"* marks a percentile without a CI, - one that is not given: too few questions ({NEEDED}); "
-            "--num-requests 300 gives all of them."
+            Caveat(
+                f"* marks a percentile without a CI, - one that is not given: too few questions ({NEEDED}); "
+                "--num-requests 300 gives all of them."
+            )
         )
     queued = [f"{row['arm']}, {load_name(row)}" for row in rows if (row["engine"]["waiting_mean"] or 0) > 1]
     sentences.append(f"More than one call waited on average: {'; '.join(queued) or 'at no level'}.")
-    sentences.append(estimators(row["throughput"] for row in rows))
+    sentences.append(Bookkeeping(estimators(row["throughput"] for row in rows)))
     clocks = [row["call_seconds"]["client_over_engine"] for row in rows if row["call_seconds"]]
     if clocks:
         apart = percent(max(clocks, key=abs), signed=True)
         sentences.append(
-            f"The calls' time by the client's clock differs from the engine's by at most {apart}. "
-            "Little's law holds by construction here and is not a check."
+            Bookkeeping(
+                f"The calls' time by the client's clock differs from the engine's by at most {apart}. "
+                "Little's law holds by construction here and is not a check."
+            )
         )
     known = [row["send_lag_seconds"]["share"] for row in rows if row["send_lag_seconds"]]
     lags = [share for share in known if share is not None]
     if lags:
         size = "negligible" if max(lags) <= SMALL_LAG else "NOT NEGLIGIBLE, so the client shapes the result"
-        sentences.append(f"Client send lag is at most {percent(max(lags))} of a question's latency: {size}.")
+        sentences.append(
+            Bookkeeping(f"Client send lag is at most {percent(max(lags))} of a question's latency: {size}.")
+        )
     shares = [row["cached_share"] for row in rows if row["cached_share"] is not None]
     if shares:
         low, high = percent(min(shares)), percent(max(shares))
@@ -113,7 +119,7 @@ def verdicts(summary: ConcurrencySummary) -> list[str]:
     preempted = [row["engine"]["preemptions"] for row in rows]
     sentences.append(f"Preemptions: {number(None if None in preempted else sum(filter(None, preempted)))}.")
     windows = [window for row in rows for window in row["accounting"]]
-    sentences.append(f"{sent(windows)}, {sum(window['dropped'] for window in windows)} dropped.")
+    sentences.append(Bookkeeping(f"{sent(windows)}, {sum(window['dropped'] for window in windows)} dropped."))
     return [*sentences, quality_in_words(summary["quality"])]
 
 

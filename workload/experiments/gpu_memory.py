@@ -10,7 +10,7 @@ from workload.analysis.memory import where_of
 from workload.analysis.memory_observed import ObservedMemory, observe_memory
 from workload.analysis.overlap import busy_union
 from workload.analysis.spans import Stretches, describe, measured_loads, pauses
-from workload.analysis.wording import ABSENT, in_ms, number, percent, size
+from workload.analysis.wording import ABSENT, Bookkeeping, Caveat, in_ms, number, percent, size
 from workload.charts.gpu_memory import draw
 from workload.experiment import Arm, Experiment
 from workload.record.results import RunData, calls_with_usage, evidence_of
@@ -174,12 +174,14 @@ def verdicts(summary: GpuMemorySummary) -> list[str]:
         for gpu, found in load["sampling"].items():
             source = "REPLAYED trace" if load["backend"] == "replay" else "NVML"
             sentences.append(
-                f"GPU {gpu} ({source}): {found['samples']} samples at {number(found['rate_hertz'])} Hz, gaps p50 "
-                f"{1000 * found['gap_p50_seconds']:.1f}, p99 {in_ms(found['gap_p99_seconds'])}, "
-                f"longest {1000 * found['gap_max_seconds']:.1f} ms."
+                Bookkeeping(
+                    f"GPU {gpu} ({source}): {found['samples']} samples at {number(found['rate_hertz'])} Hz, gaps p50 "
+                    f"{1000 * found['gap_p50_seconds']:.1f}, p99 {in_ms(found['gap_p99_seconds'])}, "
+                    f"longest {1000 * found['gap_max_seconds']:.1f} ms."
+                )
             )
             if not found["matches"]:
-                sentences.append(_of_other_interval(gpu, found))
+                sentences.append(Caveat(_of_other_interval(gpu, found)))
         if isinstance(load["nodes"], str):
             sentences.append(load["nodes"] + ".")
     return [*sentences, quality_in_words(summary["quality"])]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from workload.agent.state import NODES
 from workload.analysis import latency
 from workload.analysis.ab import quality
-from workload.analysis.wording import interval, number, percent
+from workload.analysis.wording import Caveat, interval, number, percent
 from workload.charts.latency import draw
 from workload.experiment import Arm, Experiment
 from workload.statistics.percentiles import NEEDED, Percentile
@@ -73,7 +73,7 @@ def _with_interval(found: Percentile) -> str:
 
 def verdicts(summary: LatencySummary) -> list[str]:
     """Return what takes the time and why the loops end."""
-    sentences = []
+    sentences: list[str] = []
     if summary["by_node"]:
         node, found = max(summary["by_node"].items(), key=lambda item: item[1]["share"])
         sentences.append(f"{node} takes {percent(found['share'])} of a question's time, more than any other node.")
@@ -86,10 +86,10 @@ def verdicts(summary: LatencySummary) -> list[str]:
     by_name = {f"P{100 * found['p']:.0f}": found for found in summary["latency_seconds"]}
     if absent := [name for name, found in by_name.items() if found["value"] is None]:
         sentences.append(
-            f"{', '.join(absent)}: not given, because {summary['answered']} answers are too few ({NEEDED})."
+            Caveat(f"{', '.join(absent)}: not given, because {summary['answered']} answers are too few ({NEEDED}).")
         )
     if wide := [name for name, found in by_name.items() if found["value"] is not None and not found["ci"]]:
-        sentences.append(f"{', '.join(wide)}: no CI, because {summary['answered']} answers are too few.")
+        sentences.append(Caveat(f"{', '.join(wide)}: no CI, because {summary['answered']} answers are too few."))
     return sentences
 
 

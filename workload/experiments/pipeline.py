@@ -12,7 +12,7 @@ from workload.analysis.prefetch_accuracy import DraftSource, measure_drafts
 from workload.analysis.spans import MeasuredLoad, Stretches, describe, measured_loads, pauses
 from workload.analysis.time_series import summed
 from workload.analysis.witnesses import against_counter, against_gauge, against_server, stages_during_generation
-from workload.analysis.wording import number, percent, speedup
+from workload.analysis.wording import Bookkeeping, Caveat, number, percent, speedup
 from workload.charts.pipeline import draw
 from workload.experiment import Arm, Experiment
 from workload.promql import pipeline as queries
@@ -142,19 +142,20 @@ def _saving(source: DraftSource) -> tuple[str, str]:
 
 def verdicts(summary: PipelineSummary) -> list[str]:
     """Return how much overlaps, what prefetch could save, and what a reader must know before using the numbers."""
-    sentences = []
+    sentences: list[str] = []
     for load in summary["loads"]:
         sentences += [_of_overlap(load), _of_prefetch(load)]
         agree = {True: "agrees with the spans within 1 %", False: "DISAGREES with the spans", None: "was not scraped"}
-        sentences.append(f"hop2rag_busy_seconds_total {agree[load['busy_seconds_total']['within_1_percent']]}.")
-        sentences += [_of_server(load["server"]), _of_gauge(load["gauge"])]
+        counter = f"hop2rag_busy_seconds_total {agree[load['busy_seconds_total']['within_1_percent']]}."
+        checks = (counter, _of_server(load["server"]), _of_gauge(load["gauge"]))
+        sentences += map(Bookkeeping, checks)
         prefetch = load["prefetch"]
         if prefetch["repeatable"] is None:
             sentences.append(
-                "Draft accuracy P was not measured, because it needs the texts: run with --record-prompts."
+                Caveat("Draft accuracy P was not measured, because it needs the texts: run with --record-prompts.")
             )
         elif not prefetch["repeatable"]:
-            sentences.append("The same query found other documents the second time, so P is not reliable.")
+            sentences.append(Caveat("The same query found other documents the second time, so P is not reliable."))
         if isinstance(load["resources"]["gpu"], str):
             sentences.append(load["resources"]["gpu"] + ": the engine's busy share is a share of time, not of a GPU.")
     return [*sentences, quality_in_words(summary["quality"])]

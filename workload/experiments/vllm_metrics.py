@@ -10,7 +10,7 @@ from workload.analysis.cache import hit_rates
 from workload.analysis.drift import control_of, doubts
 from workload.analysis.levels import full_part, load_in_words, load_of, throughput
 from workload.analysis.rate import estimators, in_words
-from workload.analysis.wording import change, interval, number, percent, sent
+from workload.analysis.wording import Bookkeeping, Caveat, change, interval, number, percent, sent
 from workload.charts.caching import draw_levels, draw_result
 from workload.charts.drawing import Drawing, Traces, draw_panels
 from workload.experiment import Arm, Experiment
@@ -116,45 +116,52 @@ def verdicts(summary: VllmMetricsSummary) -> list[str]:
     allowed = summary["amdahl"]["predicted_end_to_end_change"]
     confounded = " (order-confounded: AB order)" if summary["order"] == "AB" else ""
     doubted = doubts(summary["compared"], allowed, "caching", summary["control"])
-    sentences = [
+    sentences: list[str] = [
         (
             f"The cache served {percent(counters['hit_rate'])} of the prompt tokens. It changed uncached prefill by "
             f"{change(prefill)} per question and end-to-end time by {change(whole)}{confounded}; theory allows "
             f"{percent(allowed, signed=True)}{doubted}."
         ),
-        (
+        Bookkeeping(
             f"Engine counters and responses {agree}: by the counters {number(counters['hits'])} of "
             f"{number(counters['queries'])} prompt tokens hit, by the responses {number(responses['cached_tokens'])} "
             f"of {number(on['prompt_tokens'])}."
         ),
-        f"{number(on['calls_equal_to_bound'])} of {on['calls']} calls hit exactly what the reuse bound predicts.",
+        Bookkeeping(
+            f"{number(on['calls_equal_to_bound'])} of {on['calls']} calls hit exactly what the reuse bound predicts."
+        ),
     ]
     if on["agree_to_the_token"] is None and unknown["calls"] and unknown["prompt_tokens"] is not None:
         sentences.append(
-            f"{number(unknown['calls'])} calls were cut before they reported their tokens. The engine counted "
-            f"{number(unknown['prompt_tokens'])} prompt tokens more than the responses reported, "
-            f"{number(unknown['cached_tokens'])} of them hits; these calls can account for all of them."
+            Bookkeeping(
+                f"{number(unknown['calls'])} calls were cut before they reported their tokens. The engine counted "
+                f"{number(unknown['prompt_tokens'])} prompt tokens more than the responses reported, "
+                f"{number(unknown['cached_tokens'])} of them hits; these calls can account for all of them."
+            )
         )
     if on["inferred_calls"]:
         sentences.append(
-            f"{number(on['inferred_calls'])} responses omitted their cached tokens; the engine counted no hits "
-            "for them, so they count as 0."
+            Bookkeeping(
+                f"{number(on['inferred_calls'])} responses omitted their cached tokens; the engine counted no hits "
+                "for them, so they count as 0."
+            )
         )
     sentences += [
-        f"{count} calls differ from the bound: {cause}."
+        Bookkeeping(f"{count} calls differ from the bound: {cause}.")
         for cause, count in Counter(found["cause"] for found in on["differences"]).items()
     ]
     if summary["diverged_questions"]:
         share = percent(summary["diverged_questions"])
-        sentences.append(f"{share} of the questions took another path in another start: those arms did unequal work.")
-    sentences.append(pairing_in_words(whole["n"]))
-    if summary["order"] == "AB":
-        sentences.append("AB order: one start per arm, so drift of the machine is confounded with the arm.")
-    if summary["levels"]:
         sentences.append(
-            estimators(rate for level in summary["levels"].values() for rate in level["throughput"].values())
+            Caveat(f"{share} of the questions took another path in another start: those arms did unequal work.")
         )
-    return [*sentences, sent(summary["accounting"]) + "."]
+    sentences.append(Bookkeeping(pairing_in_words(whole["n"])))
+    if summary["order"] == "AB":
+        sentences.append(Caveat("AB order: one start per arm, so drift of the machine is confounded with the arm."))
+    if summary["levels"]:
+        rates = (rate for level in summary["levels"].values() for rate in level["throughput"].values())
+        sentences.append(Bookkeeping(estimators(rates)))
+    return [*sentences, Bookkeeping(sent(summary["accounting"]) + ".")]
 
 
 def title(figure: Figure, summary: VllmMetricsSummary, traces: Traces) -> str:

@@ -16,6 +16,7 @@ from workload.files import atomic_file
 from workload.files.csv_cells import cell
 from workload.files.enclosed import json_of, run_folder
 from workload.paths import inside
+from workload.record.host import host_facts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -136,6 +137,7 @@ class Bundle:
             started=datetime.now(UTC).isoformat(timespec="seconds"),
             settings=settings,
             versions={name: version(name) for name in VERSIONED},
+            host=host_facts(),
         )
 
     @property

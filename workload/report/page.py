@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from workload.analysis.levels import load_in_words
 from workload.analysis.token_fates import fates_in_words
-from workload.analysis.wording import number
+from workload.analysis.wording import Bookkeeping, Caveat, number
+from workload.report.pictures import picture_of
 from workload.report.serving import SERVED, Table, tables
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from workload.record.results import Finished
 
 REPORT = "report.html"
+RESULT = "Result"
 RANDOM_WEIGHTS = "RANDOM WEIGHTS: tokens and times are real; the answers are noise, and so are EM and F1."
 QUALITY = {
     "questions": "n",
@@ -39,11 +41,12 @@ class Section:
     title: str
     origin: str
     marks: Sequence[str]
-    verdicts: Sequence[str]
+    conclusions: Mapping[str, Sequence[str]]
     figures: Sequence[dict[str, str]]
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     accounting: Sequence[dict[str, Any]]
+    host: Mapping[str, str]
     quality: Sequence[dict[str, str]]
     misses: Sequence[dict[str, Any]]
     promql: dict[str, list[str]]
@@ -60,17 +63,12 @@ def section_of(experiment: Study[Any], finished: Finished) -> Section:
         title=experiment.title,
         origin=f"{experiment.name}, run {finished.run_id}",
         marks=marks_of(finished),
-        verdicts=verdicts_of(experiment, finished.summary),
-        figures=[
-            {"name": path.name, "data": base64.b64encode(path.read_bytes()).decode()}
-            for path in finished.files
-            if path.suffix == ".png"
-        ],
+        conclusions=grouped(verdicts_of(experiment, finished.summary)),
+        figures=[picture_of(path) for path in finished.files if path.suffix == ".png"],
         columns=experiment.columns,
         rows=experiment.headline(finished.summary),
-        accounting=[
-            {name: in_words(value) for name, value in row.items()} for row in finished.summary.get("accounting", ())
-        ],
+        accounting=_accounting(finished.summary.get("accounting", ()), manifest.get("measured", ())),
+        host=host_of(manifest),
         # a simulation's scores are the limit that retrieval sets, as its sentences say
         quality=() if finished.summary.get("is_simulated") else _quality(finished.summary.get("quality") or {}),
         misses=[
@@ -116,7 +114,7 @@ def verdicts_of(experiment: Study[Any], summary: Mapping[str, Any]) -> list[str]
         warning = (
             f"The store changed while it was searched ({'; '.join(changed)}): later questions found other documents."
         )
-        sentences = [warning, *sentences]
+        sentences = [Caveat(warning), *sentences]
     resets = [row["counter_resets"] for row in summary.get("accounting", ()) if row.get("counter_resets")]
     if not resets:
         return sentences
@@ -125,7 +123,36 @@ def verdicts_of(experiment: Study[Any], summary: Mapping[str, Any]) -> list[str]
         f"The engine's counters were reset {times} time{'s' if times > 1 else ''} within {len(resets)} measured "
         f"window{'s' if len(resets) > 1 else ''}, so values that need their exact increase are missing there."
     )
-    return [*sentences, warning]
+    return [*sentences, Caveat(warning)]
+
+
+def grouped(sentences: Sequence[str]) -> dict[str, list[str]]:
+    """Return a run's conclusions by kind, in the order of reading; a kind without a sentence is left out."""
+    groups: dict[str, list[str]] = {RESULT: [], "What limits it": [], "How it was counted": []}
+    for sentence in sentences:
+        limits, counted = isinstance(sentence, Caveat), isinstance(sentence, Bookkeeping)
+        groups["What limits it" if limits else "How it was counted" if counted else RESULT].append(sentence)
+    return {kind: found for kind, found in groups.items() if found}
+
+
+def _accounting(rows: Sequence[Mapping[str, Any]], measured: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """Return what became of the questions, a row per window, each with its arm and load where the manifest has them."""
+    windows = [part["window"] for part in measured] if len(measured) == len(rows) else [None] * len(rows)
+    return [
+        {
+            **({"arm": window["arm"], "load": load_in_words(window["point"])} if window else {}),
+            **{name: in_words(value) for name, value in row.items()},
+        }
+        for window, row in zip(windows, rows, strict=True)
+    ]
+
+
+def host_of(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """Return on what a run was measured, as far as its manifest knows."""
+    engines = {f"vLLM {part['engine'].get('version')}": None for part in manifest.get("measured", ())}
+    versions = ", ".join(f"{name} {version}" for name, version in (manifest.get("versions") or {}).items())
+    facts = {**(manifest.get("host") or {}), "engine": ", ".join(engines), "versions": versions}
+    return {name.replace("_", " "): str(value) for name, value in facts.items() if value not in ("", None)}
 
 
 def render(title: str, sections: Sequence[Section]) -> str:

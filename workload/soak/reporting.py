@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,8 @@ from workload.charts.canvas import DARK, GREY, legend, name, save, sheet
 from workload.panels.colours import COLOURS
 from workload.record.results import Finished
 from workload.report.console import say
-from workload.report.page import QUALITY, RANDOM_WEIGHTS, REPORT, Section, in_words, render
+from workload.report.page import QUALITY, RANDOM_WEIGHTS, REPORT, Section, grouped, host_of, in_words, render
+from workload.report.pictures import picture_of
 from workload.soak.summary import EVERYTHING, MIB, TRENDS, summarise, verdicts
 
 if TYPE_CHECKING:
@@ -52,20 +52,22 @@ def report(bundle: Bundle, record: SoakRecord, facts: dict[str, Any], footer: st
     summary = {"run": bundle.run_id, **facts, **summarise(record)}
     bundle.write_json("summary.json", summary)
     files: tuple[Path, ...] = (draw(record, summary, footer, bundle.folder / "soak.png"),) if draws else ()
+    manifest = json.loads((bundle.folder / "manifest.json").read_text())
     section = Section(
         name="soak",
         title=TITLE,
         origin=f"soak, run {bundle.run_id}",
         marks=[RANDOM_WEIGHTS] if "RANDOM WEIGHTS" in footer else (),
-        verdicts=_sentences(summary),
-        figures=[{"name": path.name, "data": base64.b64encode(path.read_bytes()).decode()} for path in files],
+        conclusions=grouped(_sentences(summary)),
+        figures=[picture_of(path) for path in files],
         columns=COLUMNS,
         rows=[_row(row) for row in summary["segments"]],
         accounting=[{name: in_words(value) for name, value in summary["accounting"].items()}],
         quality=[{title: number(summary["quality"][name]) for name, title in QUALITY.items()}],
         misses=(),
         promql={},
-        manifest=json.dumps(json.loads((bundle.folder / "manifest.json").read_text()), indent=2),
+        host=host_of(manifest),
+        manifest=json.dumps(manifest, indent=2),
     )
     bundle.write_text(REPORT, render(TITLE, [section]))
     return FinishedSoak(bundle.run_id, summary, files, bundle.folder, facts["exit_code"])

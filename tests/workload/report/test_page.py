@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from rich.console import Console
 
+from workload.analysis.wording import Bookkeeping, Caveat
+from workload.charts.canvas import name, save, sheet
 from workload.experiments import EXPERIMENTS
 from workload.record.results import Finished
 from workload.report.headlines import print_finished
-from workload.report.page import marks_of, render, section_of, verdicts_of
+from workload.report.page import grouped, marks_of, render, section_of, verdicts_of
+from workload.report.pictures import picture_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,12 +23,13 @@ if TYPE_CHECKING:
     from workload.report.page import Section
 
 SILENT: Any = SimpleNamespace(verdicts=lambda _: [])
+QUIET: Any = SimpleNamespace(name="x", title="x", columns=("",), headline=lambda _: [], verdicts=lambda _: [])
 SCORES = {"questions": 3, "answer_em": 0.0, "answer_f1": 0.25, "facts_em": 0.0, "facts_f1": 0.5, "joint_f1": 0.125}
 
 
-def section(name: str, folder: Path) -> Section:
+def section(run: str, folder: Path) -> Section:
     """Return the section of a run of `latency` in which nothing but the answers is known."""
-    (folder / "manifest.json").write_text(json.dumps({"run": name}))
+    (folder / "manifest.json").write_text(json.dumps({"run": run}))
     summary = {
         "questions": 3,
         "answered": 3,
@@ -36,7 +40,7 @@ def section(name: str, folder: Path) -> Section:
         "context_by_hop": {},
         "quality": {"base": SCORES},
     }
-    return section_of(EXPERIMENTS["latency"], Finished(name, summary, (), folder))
+    return section_of(EXPERIMENTS["latency"], Finished(run, summary, (), folder))
 
 
 def test_every_section_says_how_well_it_was_answered(tmp_path: Path) -> None:
@@ -61,7 +65,43 @@ def test_a_suite_opens_with_an_answer_to_each_question(tmp_path: Path) -> None:
     assert opening.count("decide takes 60.0% of a question") == 2
     assert opening.count('href="#latency"') == 2
     alone = render("One run", [section("a", tmp_path)])
-    assert "decide takes" not in alone.partition("<h2")[0]
+    assert alone.count("decide takes 60.0% of a question") == 1
+
+
+def test_a_picture_stands_under_its_own_title(tmp_path: Path) -> None:
+    """A reader who sees no picture, or prints one page, was told `throughput.png`."""
+    canvas, (axes,) = sheet("64 at a time answer most:\n8.35 questions / s", "run x", (1.0,))
+    name(axes, "Answers per second")
+    found = picture_of(save(canvas, tmp_path / "throughput.png"))
+    assert found["title"] == "64 at a time answer most: 8.35 questions / s"
+    assert found["alt"] == f"{found['title']}. Answers per second"
+    (tmp_path / "old.png").write_bytes(b"\x89PNG")
+    assert picture_of(tmp_path / "old.png")["title"] == "old.png"
+
+
+def test_conclusions_stand_in_three_groups(tmp_path: Path) -> None:
+    """What was found, what limits it and how it was counted were one list of ten sentences; the second sank in it."""
+    found = grouped(["It fell.", Bookkeeping("8 of 8 were answered."), Caveat("One start per arm."), "It rose."])
+    assert list(found.values()) == [["It fell.", "It rose."], ["One start per arm."], ["8 of 8 were answered."]]
+    (tmp_path / "manifest.json").write_text("{}")
+    sentences = [Caveat("Too few."), "It fell."]
+    study: Any = SimpleNamespace(
+        name="x", title="x", columns=("",), headline=lambda _: [], verdicts=lambda _: sentences
+    )
+    page = render("One run", [section_of(study, Finished("run", {}, (), tmp_path))])
+    assert page.index("It fell.") < page.index("What limits it") < page.index("Too few.")
+
+
+def test_what_became_of_the_questions_names_arm_and_load(tmp_path: Path) -> None:
+    """Fourteen rows without arm or level were fourteen equal rows; and a time is worth what its host was."""
+    windows = [{"arm": arm, "point": "c8"} for arm in ("prefix-off", "prefix-on")]
+    measured = [{"window": window, "engine": {"version": "0.32.0"}} for window in windows]
+    host = {"processor": "AMD EPYC", "load_before": 7.5}
+    (tmp_path / "manifest.json").write_text(json.dumps({"measured": measured, "host": host}))
+    summary = {"accounting": [{"sent": 8, "failed": {}}, {"sent": 8, "failed": {"timeout": 1}}]}
+    shown = section_of(QUIET, Finished("run", summary, (), tmp_path))
+    assert shown.accounting[1] == {"arm": "prefix-on", "load": "8 at a time", "sent": "8", "failed": "timeout: 1"}
+    assert shown.host == {"processor": "AMD EPYC", "load before": "7.5", "engine": "vLLM 0.32.0"}
 
 
 @pytest.mark.parametrize(
@@ -80,12 +120,11 @@ def test_what_is_not_real_is_named_in_the_text(
 ) -> None:
     """Inside the pictures alone it is lost on whoever reads, searches or copies the tables."""
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
-    study: Any = SimpleNamespace(name="x", title="x", columns=("",), headline=lambda _: [], verdicts=lambda _: [])
     finished = Finished("run", {"accounting": [], **summary}, (), tmp_path)
-    page = render("One run", [section_of(study, finished)])
+    page = render("One run", [section_of(QUIET, finished)])
     assert f'<p class="replay">{says}' in page
     console = Console(record=True, width=200)
-    print_finished(console, study, finished)
+    print_finished(console, QUIET, finished)
     assert says in console.export_text()
 
 
