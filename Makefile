@@ -9,7 +9,7 @@ PARALLEL = -n $(PROCESSES) --dist loadfile
 # The processes of the tests load the same modules: they are compiled once, whatever the shell says.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: quickstart test test-engine faults audit pictures lint up down clean lock hashes pin-digests
+.PHONY: quickstart test test-engine faults installation audit pictures lint up down clean lock hashes pin-digests
 
 quickstart: $(VENV)/installed
 	$(BIN)/hop2rag engine install
@@ -27,6 +27,11 @@ test-engine: $(VENV)/installed-dev
 # Breaks everything around a run, and kills the run itself; no engine is needed.
 faults: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -m faults $(PARALLEL)
+
+# Builds wheel and sdist, installs them into empty environments, and says what that takes. RUN=1 adds the extra [run].
+UV := $(VENV)/uv/bin/uv
+installation: $(VENV)/installed $(UV)
+	$(BIN)/python tests/installation.py --uv $(UV) $(if $(RUN),--run)
 
 # Asks PyPI for known vulnerabilities of every pinned version; what can be checked without a connection is in the tests.
 audit: $(VENV)/bin/python
@@ -62,18 +67,16 @@ clean:
 lock:
 	rm -rf $(VENV) && $(PYTHON) -m venv --upgrade-deps $(VENV)
 	$(BIN)/python -m pip install -q -r workload/torch.lock
-	$(BIN)/python -m pip install -q .
+	$(BIN)/python -m pip install -q ".[run]"
 	$(BIN)/python -m pip freeze --exclude hop2rag-observatory | grep -v '^torch==' > workload/requirements.lock
 	$(BIN)/python -m pip install -q --group test --group lint
 	$(BIN)/python -m pip freeze --exclude hop2rag-observatory | grep -v '^torch==' | grep -vxFf workload/requirements.lock > tests/requirements.lock
 	$(MAKE) hashes
 
 # Writes every pin with the hashes of all files that the package index has of it; pip refuses any other file.
-hashes: $(VENV)/bin/python
-	$(PYTHON) -m venv $(VENV)/hashes
-	$(VENV)/hashes/bin/python -m pip install --quiet uv==0.13.9
+hashes: $(UV)
 	for lock in */requirements.lock workload/build.lock workload/engine/requirements.lock; do \
-	  $(VENV)/hashes/bin/uv pip compile --quiet --no-deps --generate-hashes --no-annotate --no-header --universal \
+	  $(UV) pip compile --quiet --no-deps --generate-hashes --no-annotate --no-header --universal \
 	    --python-version 3.11 --output-file "$$lock" "$$lock" >/dev/null || exit 1; done
 
 # Writes the digest of every image behind its tag, in the compose files and the Dockerfiles. It asks the images'
@@ -83,6 +86,10 @@ pin-digests: $(VENV)/installed
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
+
+$(UV): | $(VENV)/bin/python
+	$(PYTHON) -m venv $(VENV)/uv
+	$(VENV)/uv/bin/python -m pip install --quiet uv==0.13.9
 
 LOCKED := install --no-deps --require-hashes
 $(VENV)/installed: workload/requirements.lock workload/torch.lock workload/build.lock | $(VENV)/bin/python

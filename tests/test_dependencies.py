@@ -104,9 +104,13 @@ def test_what_is_declared_is_pinned() -> None:
     """A requirement without a pin is whatever was newest on the day of the installation."""
     locked = locked_of_ours()
     groups = PROJECT["dependency-groups"]
-    for text in (*PROJECT["project"]["dependencies"], *groups["test"], *groups["lint"]):
-        wanted = Requirement(text)
-        assert wanted.specifier.contains(locked[canonicalize_name(wanted.name)]), text
+    extras = PROJECT["project"]["optional-dependencies"]
+    declared = (*PROJECT["project"]["dependencies"], *extras["run"], *extras["langgraph"], *groups["test"])
+    for wanted in map(Requirement, (*declared, *groups["lint"])):
+        if wanted.name == PROJECT["project"]["name"]:
+            assert wanted.extras <= extras.keys()
+            continue
+        assert wanted.specifier.contains(locked[canonicalize_name(wanted.name)]), wanted
 
 
 def test_the_pins_are_complete() -> None:

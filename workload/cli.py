@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import contextmanager
 from importlib.metadata import version
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from prometheus_client import disable_created_metrics
@@ -22,10 +23,15 @@ from workload.commands.options import err, out
 from workload.commands.signals import EXIT_INTERRUPTED, Termination
 from workload.commands.soak import soak
 from workload.commands.suite import suite
+from workload.errors import PROJECT, MissingExtraError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # Private files get their mode where they are made; no other user may write to a file of this process or a child.
 NOBODY_ELSE_WRITES = 0o022
 EXIT_USAGE = 2
+OURS = {"exporter", "workload"}
 
 app = typer.Typer(
     name="hop2rag",
@@ -60,7 +66,7 @@ app.add_typer(compose.app, name="compose")
 def print_version(wanted: bool) -> None:
     """Print the version and stop."""
     if wanted:
-        out.print(f"hop2rag {version('hop2rag-observatory')}", highlight=False)
+        out.print(f"hop2rag {version(PROJECT)}", highlight=False)
         raise typer.Exit
 
 
@@ -87,7 +93,8 @@ def run_command_line(arguments: list[str]) -> int:
     disable_created_metrics()  # type: ignore[no-untyped-call]
     termination = Termination()
     try:
-        code = app(arguments, standalone_mode=False)
+        with _extra_wanted():
+            code = app(arguments, standalone_mode=False)
     except ActionableError as error:
         _print_error("\n".join([str(error), *getattr(error, "__notes__", ())]))
         return error.exit_code
@@ -101,6 +108,18 @@ def run_command_line(arguments: list[str]) -> int:
         err.print("Interrupted; acknowledged questions are in the journal.")
         return termination.exit_code
     return code if isinstance(code, int) else 0
+
+
+@contextmanager
+def _extra_wanted() -> Iterator[None]:
+    """Raise `MissingExtraError` if a package of others is not installed: the base lacks what runs experiments."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in OURS:
+            raise
+        raise MissingExtraError(f"This command needs {package}, which is not installed.", "run") from error
 
 
 def _print_error(text: str) -> None:

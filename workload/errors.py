@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from importlib.metadata import distribution
+
 from exporter.errors import ActionableError
+
+PROJECT = "hop2rag-observatory"
 
 
 class Hop2RagError(ActionableError):
@@ -19,6 +24,20 @@ class MissingPartError(Hop2RagError):
     """A required part is not installed: a binary, a model, a GPU (exit code 3)."""
 
     exit_code = 3
+
+
+class MissingExtraError(MissingPartError):
+    """A package is not installed because it belongs to an extra of ours; the remedy is the line that installs it."""
+
+    def __init__(self, cause: str, extra: str) -> None:
+        super().__init__(cause, f'Install it: pip install "{_requirement(extra)}"')
+
+
+def _requirement(extra: str) -> str:
+    """Return this project with an extra, from where it was installed: a wheel, a folder, a repository, an index."""
+    origin = json.loads(distribution(PROJECT).read_text("direct_url.json") or "{}")
+    scheme = f"{origin['vcs_info']['vcs']}+" if "vcs_info" in origin else ""
+    return f"{PROJECT}[{extra}]" + (f" @ {scheme}{origin['url']}" if origin else "")
 
 
 class DependencyDownError(Hop2RagError):

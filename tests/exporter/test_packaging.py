@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import re
+import tomllib
 from importlib.metadata import requires
 from pathlib import Path
 
@@ -50,6 +51,18 @@ def test_the_image_keeps_its_promises(promise: str) -> None:
     dockerfile = (EXPORTER / "Dockerfile").read_text()
     assert re.search(promise, dockerfile, re.MULTILINE)
     assert ":latest" not in dockerfile
+
+
+@pytest.mark.parametrize("package", ["exporter", "workload"])
+def test_the_images_get_what_their_wheel_includes(package: str) -> None:
+    """Hatchling ends the build of an image if a folder that the wheel includes was not copied, or was ignored."""
+    targets = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]
+    included = [*targets["wheel"]["packages"], *targets["wheel"]["force-include"]]
+    dockerfile = (ROOT / package / "Dockerfile").read_text()
+    assert [name for name in included if f"\nCOPY {name} {name}\n" not in dockerfile] == []
+    assert {*included} <= {*targets["sdist"]["only-include"]}
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    assert [name for name in included if name.split("/")[0] in ignored and f"!{name}" not in ignored] == []
 
 
 def test_the_unit_runs_unprivileged() -> None:

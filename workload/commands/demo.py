@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from workload.commands.options import out
+from workload.errors import MissingPartError
 from workload.paths import asset, cache_dir
 
 
@@ -27,7 +28,13 @@ def demo(
     from workload.report.headlines import print_finished  # noqa: PLC0415
     from workload.services.prometheus_binary import find_prometheus  # noqa: PLC0415
 
-    recordings = find_recordings(recording or asset("tests/fixtures/reference-run"))
+    folder = recording or asset("tests/fixtures/reference-run")
+    if not folder.exists() and recording is None:
+        raise MissingPartError(
+            "The recordings are not part of an installed package.",
+            "Get tests/fixtures/reference-run from the repository, and name it with --recording.",
+        )
+    recordings = find_recordings(folder)
     cache = cache_dir()
     with serve(recordings, find_prometheus(cache), cache / f"demo-{prometheus_port}", prometheus_port) as client:
         for found in recordings:

@@ -72,7 +72,7 @@ def doctor(
     from workload.doctor.servers import examine  # noqa: PLC0415
     from workload.engine.endpoint import check_url, open_client, parse_endpoint  # noqa: PLC0415
     from workload.engine.key import read_key  # noqa: PLC0415
-    from workload.record.annotations import read_token  # noqa: PLC0415
+    from workload.services.grafana_token import read_token  # noqa: PLC0415
     from workload.services.prometheus import PrometheusClient  # noqa: PLC0415
     from workload.services.prometheus_server import loopback_session  # noqa: PLC0415
 

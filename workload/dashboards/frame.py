@@ -27,6 +27,7 @@ from workload.promql.annotations import (
     MODELS,
     RUN_AND_TEXT,
     RUNS,
+    TAG,
     WINDOW_TAG,
 )
 
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 
     from workload.dashboards.catalogue import Dashboard, Row
 
-TAG = "hop2rag"
 DATASOURCE_NAME, DATASOURCE_UID = "Hop2Rag Prometheus", "hop2rag-prometheus"
 GRAFANA = DataSourceRef(type_val="grafana", uid="-- Grafana --")
 GRID_COLUMNS, HEADING_HEIGHT = 24, 1

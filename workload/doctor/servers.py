@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import httpx
 from packaging.version import InvalidVersion, Version
 
-from workload.dashboards.catalogue import DASHBOARDS
-from workload.dashboards.frame import TAG
 from workload.doctor.exposition import PART as VLLM
 from workload.doctor.exposition import judge, read_exposition
 from workload.doctor.finding import Finding, down
 from workload.engine.key import REFUSALS, REMEDY, unanswered
+from workload.paths import asset
+from workload.promql.annotations import TAG
 from workload.promql.scrapes import WATCHDOG
 from workload.promql.vllm_facts import load_facts
 from workload.services.prometheus import NoDataError, PrometheusClient, PrometheusError
@@ -170,11 +171,12 @@ def _provisioned(client: httpx.Client) -> Iterator[Finding]:
         says = "It shows its dashboards and its renderer only with a token."
         yield Finding(GRAFANA, "dashboards", "note", says, "Give a service account's token in GRAFANA_TOKEN.")
         return
-    if missing := sorted({dashboard.uid for dashboard in DASHBOARDS} - found):
+    ours = {json.loads(path.read_text())["uid"] for path in asset("grafana/dashboards").glob("*.json")}
+    if missing := sorted(ours - found):
         says = f"Dashboards are missing: {', '.join(missing)}."
         yield Finding(GRAFANA, "dashboards", "fault", says, "Provision it from the folder grafana/; see its log.")
     else:
-        yield Finding(GRAFANA, "dashboards", "ok", f"{len(DASHBOARDS)} dashboards")
+        yield Finding(GRAFANA, "dashboards", "ok", f"{len(ours)} dashboards")
     if can_render:
         yield Finding(GRAFANA, "renderer", "ok", "It can draw panels.")
     else:

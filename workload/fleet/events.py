@@ -10,8 +10,6 @@ from array import array
 from math import isfinite
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import ormsgpack
-
 from workload.theory.reuse_bound import TOKEN_TYPE
 
 if TYPE_CHECKING:
@@ -109,6 +107,8 @@ def decode(payload: bytes, server: str, received: float, rank: int = 0) -> Batch
     Raises:
         MalformedEventsError: the payload is something else.
     """
+    import ormsgpack  # noqa: PLC0415 - the doctor decodes no events, and the base does not install it
+
     try:
         at, events, *rest = ormsgpack.unpackb(payload)
         if rest and rest[0] is not None:

@@ -10,6 +10,9 @@ ENGINE = "instance:vllm_requests_running:sum"
 ARM_SPANS = Query("arm_spans", 'max by (run, experiment, arm) (up{job="workload",$watched})')
 # Of all runs and of none: an alert on a full disk carries no run.
 ALERTS = 'ALERTS{alertstate="firing",alertname!="Hop2RagWatchdog"}'
+TAG = "hop2rag"
+"""Of each of our dashboards."""
+
 # Tags of the annotations that Grafana's API adds: measured windows, and what an alert made a run do.
 WINDOW_TAG, ACTION_TAG = "hop2rag-window", "hop2rag-action"
 

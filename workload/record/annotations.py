@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from workload.engine.endpoint import check_url
-from workload.errors import UsageError
 from workload.promql.annotations import ACTION_TAG, WINDOW_TAG
 from workload.services.grafana import Grafana, GrafanaError
+from workload.services.grafana_token import read_token
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from workload.record.window import Window
     from workload.services.targets import ArmLabels
 
-URL_VARIABLE, TOKEN_VARIABLE, TOKEN_FILE_VARIABLE = "GRAFANA_URL", "GRAFANA_TOKEN", "GRAFANA_TOKEN_FILE"
+URL_VARIABLE = "GRAFANA_URL"
 
 
 class Annotate(Protocol):
@@ -35,26 +34,6 @@ def find_grafana(environ: Mapping[str, str] = os.environ) -> Grafana | None:
     """
     url = environ.get(URL_VARIABLE, "")
     return Grafana(check_url(url, URL_VARIABLE), read_token(environ)) if url else None
-
-
-def read_token(environ: Mapping[str, str] = os.environ) -> str:
-    """Return the token in the file GRAFANA_TOKEN_FILE, else that of GRAFANA_TOKEN, else an empty text.
-
-    Raises:
-        UsageError: the file cannot be read, or the token has characters that a header does not allow.
-    """
-    token = environ.get(TOKEN_VARIABLE, "")
-    if file := environ.get(TOKEN_FILE_VARIABLE):
-        try:
-            token = Path(file).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"{TOKEN_FILE_VARIABLE} {file} cannot be read ({type(error).__name__}).") from None
-    token = token.strip()
-    if not (token.isascii() and token.isprintable()) or " " in token:
-        raise UsageError(
-            "Grafana's token has blanks or characters that a header does not allow.", f"Check {TOKEN_VARIABLE}."
-        )
-    return token
 
 
 def no_marks(start: float, end: float | None, text: str, tags: Sequence[str]) -> None:

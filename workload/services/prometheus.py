@@ -10,7 +10,6 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urlsplit, urlunsplit
 
-import numpy as np
 import requests
 
 from workload.errors import DependencyDownError
@@ -18,10 +17,10 @@ from workload.errors import DependencyDownError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    import numpy as np
     from numpy.typing import NDArray
 
-MAX_POINTS = 11_000
-"""The most points a series that Prometheus returns for one range query."""
+MAX_POINTS = 11_000  # of a series, the most that Prometheus returns for one range query
 
 RELOAD = re.compile(r"^prometheus_config_last_reload_(\w+) (\S+)$", re.MULTILINE)
 AT_ONCE_SECONDS = 5.0  # for checks of health and alerts; a query over hours may take longer
@@ -115,6 +114,8 @@ class PrometheusClient:
             PrometheusError: any other failure.
             ValueError: `step` is under a millisecond, or `end` lies before `start`.
         """
+        import numpy as np  # noqa: PLC0415 - the doctor asks no ranges, and the base installs no numpy
+
         start_ms, end_ms, step_ms = round(start * 1000), round(end * 1000), round(step * 1000)
         if step_ms < 1 or end_ms < start_ms:
             raise ValueError(f"a range needs start <= end and a step of at least 1 ms, not {start}, {end}, {step}")
@@ -150,7 +151,7 @@ class PrometheusClient:
         with self._understood():
             for row in result:
                 at_ms, values = _columns(row)
-                inside = (at_ms >= start_ms) & np.isfinite(values)
+                inside = (at_ms >= start_ms) & (abs(values) < math.inf)
                 if inside.any():
                     found.append(Series(row["metric"], at_ms[inside] / 1000.0, values[inside]))
         if not found:
@@ -181,7 +182,7 @@ class PrometheusClient:
         """
         before = {frozenset(sample.labels.items()): sample.value for sample in self.query(selector, start)}
         after = self.query(selector, end)
-        is_finite = np.isfinite([*before.values(), *(sample.value for sample in after)]).all()
+        is_finite = all(map(math.isfinite, [*before.values(), *(sample.value for sample in after)]))
         if not is_finite or before.keys() != {frozenset(sample.labels.items()) for sample in after}:
             raise NoDataError(selector, (start, end))
         if fallen := [sample for sample in self.resets(selector, start, end) if sample.value > 0]:
@@ -263,10 +264,8 @@ class PrometheusClient:
             data = body["data"] if succeeded else None
             warnings = [str(warning) for warning in body.get("warnings", ())]
         except (ValueError, KeyError, TypeError, RecursionError) as error:  # ValueError: also too many digits
-            raise PrometheusError(
-                f"{self.url}{path} answered HTTP {response.status_code}, but not as Prometheus' API.",
-                "Check the address.",
-            ) from error
+            says = f"{self.url}{path} answered HTTP {response.status_code}, but not as Prometheus' API."
+            raise PrometheusError(says, "Check the address.") from error
         query = form["query"] if form else path
         for warning in warnings:
             if (line := f"{query}: {warning}") not in self.warnings:
@@ -291,6 +290,8 @@ class PrometheusClient:
 
 
 def _columns(row: Mapping[str, Iterable[Any]]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    import numpy as np  # noqa: PLC0415 - see `query_range`
+
     times, values = zip(*row["values"], strict=True)
     return np.rint(np.array(times, dtype=np.float64) * 1000).astype(np.int64), np.array(values, dtype=np.float64)
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from exporter.agent.spans import AgentTracer
-from workload.errors import MissingPartError, UsageError
+from workload.errors import MissingExtraError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -26,7 +26,7 @@ def exported_spans(endpoint: str | None, environ: Mapping[str, str] = os.environ
     Without an `endpoint`, the collector's URL, nothing is exported.
 
     Raises:
-        MissingPartError: the extra `otel` is not installed.
+        MissingExtraError: the extra `otel` is not installed.
         UsageError: a variable asks for a protocol other than gRPC.
     """
     if endpoint is None:
@@ -41,9 +41,7 @@ def exported_spans(endpoint: str | None, environ: Mapping[str, str] = os.environ
         from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
         from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
     except ImportError as error:
-        raise MissingPartError(
-            "Spans need the OpenTelemetry SDK.", 'Install it: pip install ".[otel]" in a checkout.'
-        ) from error
+        raise MissingExtraError("Spans need the OpenTelemetry SDK.", "otel") from error
     service = environ.get("OTEL_SERVICE_NAME", AGENT.lower())
     provider = TracerProvider(resource=Resource.create({"service.name": service}), shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint)))
