@@ -33,7 +33,14 @@ FLOORS = (
         "workload/panels",
         "workload/charts",
     ),
-    *("workload/experiment", "workload/dashboards", "workload/export", "workload/report", "workload/compose"),
+    *(
+        "workload/experiment",
+        "workload/dashboards",
+        "workload/export",
+        "workload/report",
+        "workload/compose",
+        "workload/watch",
+    ),
     *("workload/harness", "workload/kv_cache", "workload/experiments", "workload/demo", "workload/soak"),
     *("workload/doctor", "workload/commands", "workload/cli"),
 )

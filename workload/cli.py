@@ -23,6 +23,7 @@ from workload.commands.options import err, out
 from workload.commands.signals import EXIT_INTERRUPTED, Termination
 from workload.commands.soak import soak
 from workload.commands.suite import suite
+from workload.commands.watch import watch
 from workload.errors import PROJECT, MissingExtraError
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ for command in (
     services.up,
     services.down,
     services.doctor,
+    watch,
     dashboards,
 ):
     app.command()(command)

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import re
 import shlex
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from workload.commands.options import EngineArgs, EnginePython, Model, PrometheusRetentionSize, out
 from workload.errors import UsageError
+
+WatchFolder = Annotated[
+    Path | None, typer.Option(help="Check what a folder of `hop2rag watch` names, instead of --vllm-endpoint.")
+]
 
 
 def up(
@@ -63,26 +68,33 @@ def doctor(
         str, typer.Option(help="The Prometheus to check.", envvar="HOP2RAG_PROMETHEUS_URL")
     ] = "http://127.0.0.1:9090",
     grafana_url: Annotated[str | None, typer.Option(help="A Grafana to check, too.", envvar="GRAFANA_URL")] = None,
+    watch: WatchFolder = None,
 ) -> None:
     """Check vLLM, Prometheus and Grafana for metrics that are missing, renamed or behind a flag, and say what to do."""
     from contextlib import ExitStack  # noqa: PLC0415
 
     from workload.doctor.address import examine_address  # noqa: PLC0415
-    from workload.doctor.finding import exit_code, show  # noqa: PLC0415
-    from workload.doctor.servers import examine  # noqa: PLC0415
+    from workload.doctor.finding import Finding, exit_code, show  # noqa: PLC0415
+    from workload.doctor.servers import examine, examine_vllm  # noqa: PLC0415
+    from workload.doctor.watched import examine_watched  # noqa: PLC0415
     from workload.engine.endpoint import check_url, open_client, parse_endpoint  # noqa: PLC0415
     from workload.engine.key import read_key  # noqa: PLC0415
     from workload.services.grafana_token import read_token  # noqa: PLC0415
     from workload.services.prometheus import PrometheusClient  # noqa: PLC0415
     from workload.services.prometheus_server import loopback_session  # noqa: PLC0415
+    from workload.watch.subject import subject_of  # noqa: PLC0415
 
     with ExitStack() as stack:
-        endpoint = parse_endpoint(vllm_endpoint)
-        vllm = stack.enter_context(open_client(endpoint, key=read_key()))
+        prometheus = PrometheusClient(prometheus_url, loopback_session())
+        endpoints = subject_of(watch).vllm if watch else [parse_endpoint(vllm_endpoint)]
         grafana = stack.enter_context(open_client(check_url(grafana_url, "--grafana-url"))) if grafana_url else None
         if grafana is not None and (token := read_token()):
             grafana.headers["Authorization"] = f"Bearer {token}"
-        findings = examine_address(endpoint)
-        findings += examine(vllm, PrometheusClient(prometheus_url, loopback_session()), grafana)
+        findings: list[Finding] = []
+        for endpoint in endpoints:
+            findings += examine_address(endpoint)
+            findings += examine_vllm(stack.enter_context(open_client(endpoint, key=read_key())))
+        findings += examine(prometheus, grafana)
+        findings += examine_watched(watch, prometheus) if watch else []
     show(out, findings)
     raise typer.Exit(exit_code(findings))

@@ -32,18 +32,18 @@ OFTEN_LATE = "vllm-fast"
 """A job with a scrape time-out of 0.1 s: on a busy host a scrape may fail now and then."""
 
 
-def examine(vllm: httpx.Client, prometheus: PrometheusClient, grafana: httpx.Client | None = None) -> list[Finding]:
-    """Return all findings, part by part; a server that does not answer is a finding, never an error.
+def examine(prometheus: PrometheusClient, grafana: httpx.Client | None = None) -> list[Finding]:
+    """Return all findings on Prometheus and Grafana; a server that does not answer is a finding, never an error.
 
-    `vllm` and `grafana` are clients whose `base_url` is the server's checked address (`engine.endpoint.open_client`);
-    Grafana's sends its token, and without it Grafana is skipped.
+    The `base_url` of `grafana` is its checked address (`engine.endpoint.open_client`), and it sends the token; without
+    it Grafana is skipped.
     """
-    found = [*examine_vllm(vllm), *examine_prometheus(prometheus)]
+    found = [*examine_prometheus(prometheus)]
     return found if grafana is None else [*found, *examine_grafana(grafana)]
 
 
 def examine_vllm(client: httpx.Client) -> Iterator[Finding]:
-    """Yield vLLM's release and a finding for each fact of the table."""
+    """Yield vLLM's release and a finding for each fact of the table; its `base_url` is the checked address."""
     server = str(client.base_url).rstrip("/")
     try:
         metrics, release, models = (client.get(path) for path in ("/metrics", "/version", "/v1/models"))
@@ -125,7 +125,9 @@ def _rules(client: PrometheusClient) -> Finding:
         client.query(WATCHDOG)
     except NoDataError:
         says = "The recording rules and alerts are not evaluated: panels and alerts stay empty."
-        return Finding(PROMETHEUS, "rules", "fault", says, "Load prometheus/rules and prometheus/alerts (rule_files).")
+        return Finding(
+            PROMETHEUS, "rules", "fault", says, "Load prometheus/rules and prometheus/alerts (`hop2rag watch`)."
+        )
     return Finding(PROMETHEUS, "rules", "ok", "Rules and alerts are evaluated.")
 
 

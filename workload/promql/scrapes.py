@@ -11,6 +11,9 @@ WHOLE = "31d"
 # One of our rules, which always fires.
 WATCHDOG = 'ALERTS{alertname="Hop2RagWatchdog",alertstate="firing"}'
 
+# The rates that our rules record; their names end in the window.
+RECORDED_RATES = 'group by (__name__) ({__name__=~"instance:vllm_.+:rate.+"})'
+
 
 def resets_of_engines(run: str) -> str:
     """Return how often the counters of each engine of a run began again at 0."""

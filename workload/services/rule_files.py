@@ -1,28 +1,25 @@
 """The rule files of an installation: links from alerts to runbooks and dashboards, and windows for its scrape interval.
 
 The committed links are paths, and the windows are for a scrape every second. A Prometheus that we start gets its links
-from HOP2RAG_RUNBOOK_BASE (else the files of this checkout) and GRAFANA_URL. For containers or your own Prometheus
-`python -m workload.services.rule_files FOLDER` writes rules and dashboards.
+from HOP2RAG_RUNBOOK_BASE (else the files of this checkout) and GRAFANA_URL; `hop2rag watch` writes those of another.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from workload.errors import UsageError
 from workload.paths import asset
-from workload.promql.scrape_interval import dashboard_at, parse_interval, rules_at
+from workload.promql.scrape_interval import dashboard_at, rules_at
 from workload.promql.scrapes import of_live_targets
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
 
 BASE_VARIABLE, GRAFANA_VARIABLE = "HOP2RAG_RUNBOOK_BASE", "GRAFANA_URL"
 PAGES, OUR_GRAFANA = "docs/runbooks", "http://127.0.0.1:3000"
@@ -83,27 +80,3 @@ def files_at(interval_s: int) -> dict[str, str]:
     change = {"prometheus/rules": rules_at, "prometheus/alerts": rules_at, "grafana/dashboards": dashboard_at}
     paths = {f"{folder}/{path.name}": path for folder in change for path in sorted(asset(folder).glob("*.*"))}
     return {name: change[name.rpartition("/")[0]](path.read_text(), interval_s) for name, path in paths.items()}
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Write the rules and dashboards of an installation into a folder."""
-    parser = argparse.ArgumentParser(prog="python -m workload.services.rule_files")
-    parser.add_argument("folder", type=Path, help="Folder for prometheus/ and grafana/, such as this checkout.")
-    parser.add_argument("--scrape-interval", default="1s", help="Scrape interval of your jobs, from 1s to 30s.")
-    parser.add_argument("--runbooks", type=checked, help="URL of the folder with the runbooks.")
-    parser.add_argument("--grafana", type=checked, help="URL of the Grafana with the dashboards.")
-    try:
-        given = parser.parse_args(arguments)
-        files = files_at(parse_interval(given.scrape_interval))
-    except UsageError as error:
-        parser.error(str(error))
-    for name, text in files.items():
-        path = given.folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(linked(text, given.runbooks or PAGES, given.grafana or ""))
-        print(path)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -91,6 +91,25 @@ def _scraped(endpoint: str) -> tuple[Sequence[str], Mapping[str, str]]:
     return [address], own
 
 
+def target_groups(
+    labels: ArmLabels, *, vllm: Sequence[str] = (), exporter: Sequence[str] = (), workload: Sequence[str] = ()
+) -> dict[str, list[Mapping[str, object]]]:
+    """Return the labelled targets of each job, as `file_sd_configs` and `static_configs` list them.
+
+    `vllm` are checked endpoints, see `workload.engine.endpoint`; the others are addresses, `host:port`.
+
+    Raises:
+        UsageError: an address is not `host:port`.
+    """
+    groups = {"vllm": [_group(*_scraped(endpoint), labels) for endpoint in vllm]}
+    for job, addresses in (("exporter", exporter), ("workload", workload)):
+        for address in addresses:
+            if not ADDRESS_PATTERN.fullmatch(address):
+                raise UsageError(f"The {job} target {address!r} is not an address.", "Write it as host:port.")
+        groups[job] = [_group(addresses, {}, labels)] if addresses else []
+    return groups
+
+
 def _group(addresses: Sequence[str], own: Mapping[str, str], labels: ArmLabels) -> Mapping[str, object]:
     return {"targets": list(addresses), "labels": {**labels.as_dict(), **own}}
 
@@ -110,20 +129,14 @@ class TargetFiles:
         exporter: Sequence[str] = (),
         workload: Sequence[str] = (),
     ) -> None:
-        """Replace all targets and label them with the arm.
-
-        `vllm` are checked endpoints, see `workload.engine.endpoint`; the others are addresses, `host:port`.
+        """Replace all targets, given as `target_groups` takes them, and label them with the arm.
 
         Raises:
             UsageError: an address is not `host:port`.
             StorageError: a file cannot be written.
         """
-        self._replace("vllm", [_group(*_scraped(endpoint), labels) for endpoint in vllm])
-        for job, addresses in (("exporter", exporter), ("workload", workload)):
-            for address in addresses:
-                if not ADDRESS_PATTERN.fullmatch(address):
-                    raise UsageError(f"The {job} target {address!r} is not an address.", "Write it as host:port.")
-            self._replace(job, [_group(addresses, {}, labels)] if addresses else [])
+        for job, groups in target_groups(labels, vllm=vllm, exporter=exporter, workload=workload).items():
+            self._replace(job, groups)
 
     def read(self) -> dict[str, str]:
         """Return the existing files by name, for `restore`."""

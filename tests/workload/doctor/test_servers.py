@@ -202,7 +202,7 @@ def test_what_is_not_well_is_shown_in_full(width: int) -> None:
     """What servers say is shown as they said it, brackets too, and what must be copied is whole in every terminal."""
     ill = NEWEST.replace("vllm:kv_cache_usage_perc", "vllm:pool_usage")
     grafana = http_client({"/api/health": httpx.Response(503, json={"database": "[bold]locked"})})
-    findings = examine(vllm(ill), prometheus(), grafana)
+    findings = [*examine_vllm(vllm(ill)), *examine(prometheus(), grafana)]
     console = Console(file=io.StringIO(), width=width)
     show(console, findings)
     shown = console.file.getvalue() if isinstance(console.file, io.StringIO) else ""
@@ -212,4 +212,4 @@ def test_what_is_not_well_is_shown_in_full(width: int) -> None:
     assert "vLLM 0.32.0" in shown
     assert "\u2026" not in shown
     assert exit_code(findings) == 4
-    assert exit_code(examine(vllm(), prometheus())) == 0
+    assert exit_code([*examine_vllm(vllm()), *examine(prometheus())]) == 0
