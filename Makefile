@@ -9,7 +9,7 @@ PARALLEL = -n $(PROCESSES) --dist loadfile
 # The processes of the tests load the same modules: they are compiled once, whatever the shell says.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: quickstart test test-engine faults installation audit pictures lint up down clean lock hashes pin-digests
+.PHONY: quickstart test test-engine faults installation manifests audit pictures lint up down clean lock hashes pin-digests
 
 quickstart: $(VENV)/installed
 	$(BIN)/hop2rag engine install
@@ -32,6 +32,11 @@ faults: $(VENV)/installed-dev
 UV := $(VENV)/uv/bin/uv
 installation: $(VENV)/installed $(UV)
 	$(BIN)/python tests/installation.py --uv $(UV) $(if $(RUN),--run)
+
+# Validates every Kubernetes manifest against published schemas; see tests/manifests.py.
+manifests: $(VENV)/installed $(UV)
+	$(UV) pip install --quiet --python $(BIN)/python --target $(VENV)/manifests kubernetes-validate==1.37.0
+	PYTHONPATH=$(VENV)/manifests:. $(BIN)/python tests/manifests.py
 
 # Asks PyPI for known vulnerabilities of every pinned version; what can be checked without a connection is in the tests.
 audit: $(VENV)/bin/python

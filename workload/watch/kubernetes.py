@@ -45,7 +45,7 @@ them (`--release`), and lie in the namespace `{namespace}`. Grafana's sidecars l
 
 def scrape_config(job: Mapping[str, Any]) -> dict[str, Any]:
     """Return a `ScrapeConfig` for a scrape job. Its `job` is ours; the operator's own would name the object, too."""
-    relabelled = [_relabelling(one) for one in job.get("metric_relabel_configs", ())]
+    relabelled = [relabelling(one) for one in job.get("metric_relabel_configs", ())]
     return {
         "apiVersion": "monitoring.coreos.com/v1alpha1",
         "kind": "ScrapeConfig",
@@ -58,7 +58,8 @@ def scrape_config(job: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _relabelling(config: Mapping[str, Any]) -> dict[str, Any]:
+def relabelling(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a relabelling of Prometheus' configuration under the operator's names."""
     return {"sourceLabels": config["source_labels"], "regex": config["regex"], "action": config["action"]}
 
 
