@@ -52,7 +52,6 @@ def read_history(path: Path, measured: tuple[Measured, ...]) -> History:
     acknowledged: dict[Place, set[str]] = defaultdict(set)
     interrupted: dict[Place, Counter[str]] = defaultdict(Counter)
     segments: dict[Place, int] = defaultdict(int)
-    journal.recover(path)
     for row in journal.read(path, "question"):
         place = (row["arm"], row["block"], row["phase"])
         segments[place] = max(segments[place], row["segment"] + 1)

@@ -29,6 +29,7 @@ from workload.record.integrity import (
     keep_checksums,
     limit_costs,
 )
+from workload.record.rollback import restore
 from workload.record.schema import LATER, SCHEMA, SCHEMA_VERSION, TABLES, pristine
 
 if TYPE_CHECKING:
@@ -248,32 +249,20 @@ def read_tables(path: Path, tables: Sequence[str]) -> dict[str, list[dict[str, A
 def opened(path: Path, remedy: str) -> Iterator[sqlite3.Connection]:
     """Yield a read-only connection to a journal, safe while a run writes, with limited costs.
 
+    What a killed run left half written is rolled back first.
+
     Raises:
         UsageError: it is not a journal, or it is damaged.
         StorageError: its disk failed.
     """
+    with explained(path, remedy):
+        restore(path)
     with (
         explained(path, remedy),
         closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection,
     ):
         limit_costs(connection, path)
         yield connection
-
-
-def recover(path: Path) -> None:
-    """Roll back what a process left half written when it was killed while it opened or closed its journal.
-
-    SQLite changes to its log, and back, under a rollback journal, and a read-only connection cannot roll that back.
-    Only for a run of our own: it writes.
-
-    Raises:
-        UsageError: it is not a journal, or it is damaged.
-        StorageError: its disk failed.
-    """
-    if path.with_name(f"{path.name}-journal").exists():
-        with explained(path, "Start a new run."), closing(sqlite3.connect(path)) as connection:
-            limit_costs(connection, path)
-            connection.execute("SELECT name FROM sqlite_master").fetchone()
 
 
 def refuse_foreign_tables(connection: sqlite3.Connection, path: Path) -> None:

@@ -5,17 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import shutil
 import sqlite3
 import subprocess
-from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.workload.record.test_journal import CONFIG, visit_rows, write
 from workload.errors import StorageError, UsageError
-from workload.record.history import NOTHING, read_history
 from workload.record.journal import Journal, read
 
 if TYPE_CHECKING:
@@ -179,22 +176,3 @@ def test_there_is_nothing_to_read(tmp_path: Path) -> None:
     path.write_bytes(b"not a database at all")
     with pytest.raises(UsageError, match="damaged"):
         read(path, "node_visit")
-
-
-def test_a_journal_killed_while_it_was_opened_goes_on(tmp_path: Path) -> None:
-    """Until SQLite has its log, a rollback journal guards the file, and a reader that may not write cannot use it."""
-    path = tmp_path / "run" / "journal.sqlite"
-    Journal(path, CONFIG).close()
-    copy = tmp_path / "killed" / path.name
-    copy.parent.mkdir()
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        connection.execute("PRAGMA cache_size = 0")  # pages reach the file before the transaction ends
-        connection.execute("BEGIN IMMEDIATE")
-        connection.execute("CREATE TABLE half AS SELECT randomblob(50000) AS written")
-        for suffix in ("", "-journal"):
-            shutil.copyfile(f"{path}{suffix}", f"{copy}{suffix}")
-    with pytest.raises(StorageError, match="readonly"):
-        read(copy, "question")
-    assert read_history(copy, ()) == NOTHING
-    assert read(copy, "question") == []
-    Journal(copy, CONFIG).close()
