@@ -13,7 +13,7 @@ from prometheus_client import disable_created_metrics
 from rich.text import Text
 
 from exporter.errors import ActionableError
-from workload.commands import compose, corpus, engine, run, services
+from workload.commands import compose, corpus, engine, run, runs, services
 from workload.commands.ab import ab, optimize
 from workload.commands.dashboards import dashboards
 from workload.commands.demo import demo
@@ -63,6 +63,7 @@ for command in (
 app.add_typer(engine.app, name="engine")
 app.add_typer(corpus.app, name="corpus")
 app.add_typer(compose.app, name="compose")
+app.add_typer(runs.app, name="runs")
 
 
 def print_version(wanted: bool) -> None:

@@ -7,7 +7,17 @@ from typing import Annotated, Any
 
 import typer
 
-from workload.commands.options import AGENT, SERVERS, Option, Resume, out, progress_bars, with_settings
+from workload.commands.options import (
+    AGENT,
+    SERVERS,
+    Json,
+    Option,
+    Resume,
+    give,
+    out,
+    progress_bars,
+    with_settings,
+)
 from workload.errors import UsageError
 
 Live = Annotated[
@@ -58,9 +68,10 @@ def ab(
     option: Option = None,
     live: Live = False,
     resume: Resume = None,
+    as_json: Json = False,
 ) -> None:
     """Compare arms: paired by question, in ABBA order, on a replayed trajectory, with the gain that theory allows."""
-    conduct("ab", {**flags, "arms": tuple(arm or ())}, option, resume, is_live=live)
+    conduct("ab", {**flags, "arms": tuple(arm or ())}, option, resume, is_live=live, as_json=as_json)
 
 
 @comparison
@@ -73,6 +84,7 @@ def optimize(
     option: Option = None,
     live: Live = False,
     resume: Resume = None,
+    as_json: Json = False,
 ) -> None:
     """Compare the short list of optimisations with the original prompts: a ranked table with intervals.
 
@@ -80,10 +92,18 @@ def optimize(
     """
     is_shared = flags.get("concurrency", 1) > 1
     arms = (*SHORT_LIST, *(OVERLAP_LIST if is_shared else ()), *(ENGINE_LIST if engine else ()))
-    conduct("optimize", {**flags, "arms": arms}, option, resume, is_live=live)
+    conduct("optimize", {**flags, "arms": arms}, option, resume, is_live=live, as_json=as_json)
 
 
-def conduct(name: str, flags: dict[str, Any], option: list[str] | None, resume: str | None, *, is_live: bool) -> None:
+def conduct(
+    name: str,
+    flags: dict[str, Any],
+    option: list[str] | None,
+    resume: str | None,
+    *,
+    is_live: bool,
+    as_json: bool,
+) -> None:
     """Run the comparison and print its results."""
     from workload.experiment import Study  # noqa: PLC0415
     from workload.experiments.ab import LIMIT  # noqa: PLC0415
@@ -104,4 +124,4 @@ def conduct(name: str, flags: dict[str, Any], option: list[str] | None, resume: 
         with_options(replays, each.options)  # refused before anything starts
     with progress_bars() as progress:
         experiment, finished = compare_arms(settings, progress, resume, name=name, is_live=is_live)
-    print_finished(out, experiment, finished)
+    give(finished.summary, lambda: print_finished(out, experiment, finished), as_json=as_json)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from contextlib import contextmanager
 from functools import wraps
 from inspect import Parameter, Signature, signature
@@ -147,6 +149,7 @@ Option = Annotated[
         "draft-accuracy; sleeping; context (all, truncate, importance or progressive); context-budget (tokens).",
     ),
 ]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON instead of tables.")]
 Resume = Annotated[str | None, typer.Option(help="Resume this interrupted run, with its settings.")]
 
 
@@ -172,6 +175,14 @@ def with_settings(*names: str, **own: Any) -> Callable[[Command], Command]:
         return call
 
     return decorate
+
+
+def give(result: Any, show: Callable[[], object], *, as_json: bool) -> None:
+    """Print a result as JSON, for a program to read, or show it to a person."""
+    if as_json:
+        sys.stdout.write(f"{json.dumps(result, indent=2, default=str)}\n")
+    else:
+        show()
 
 
 @contextmanager

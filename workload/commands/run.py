@@ -11,8 +11,10 @@ from workload.commands.options import (
     RUNNING,
     SERVERS,
     STORE,
+    Json,
     Option,
     Resume,
+    give,
     out,
     progress_bars,
     with_settings,
@@ -37,6 +39,7 @@ def run(
         typer.Option(help="In ms: of GPU memory in gpu-memory (default: 10), else of vLLM's metrics (default: 100)."),
     ] = None,
     resume: Resume = None,
+    as_json: Json = False,
 ) -> None:
     """Run an experiment: start what is not up, measure, draw the figures, stop what was started."""
     from workload.experiment import Experiment  # noqa: PLC0415 - `--help` need not load the numeric libraries
@@ -70,7 +73,7 @@ def run(
         settings, _ = resume_settings(chosen.name, settings, resume)
     with progress_bars() as progress:
         finished = run_experiment(chosen, settings, progress, resume)
-    print_finished(out, chosen, finished)
+    give(finished.summary, lambda: print_finished(out, chosen, finished), as_json=as_json)
 
 
 @with_settings(*AGENT, "layout", *RUNNING, *STORE, "engine_port", "otlp_endpoint")

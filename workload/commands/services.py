@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from workload.commands.options import EngineArgs, EnginePython, Model, PrometheusRetentionSize, out
+from workload.commands.options import EngineArgs, EnginePython, Json, Model, PrometheusRetentionSize, give, out
 from workload.errors import UsageError
 
 WatchFolder = Annotated[
@@ -69,9 +69,11 @@ def doctor(
     ] = "http://127.0.0.1:9090",
     grafana_url: Annotated[str | None, typer.Option(help="A Grafana to check, too.", envvar="GRAFANA_URL")] = None,
     watch: WatchFolder = None,
+    as_json: Json = False,
 ) -> None:
     """Check vLLM, Prometheus and Grafana for metrics that are missing, renamed or behind a flag, and say what to do."""
     from contextlib import ExitStack  # noqa: PLC0415
+    from dataclasses import asdict  # noqa: PLC0415
 
     from workload.doctor.address import examine_address  # noqa: PLC0415
     from workload.doctor.finding import Finding, exit_code, show  # noqa: PLC0415
@@ -97,4 +99,7 @@ def doctor(
         findings += examine(prometheus, grafana)
         findings += examine_watched(watch, prometheus) if watch else []
     show(out, findings)
+        findings = examine_address(endpoint)
+        findings += examine(vllm, PrometheusClient(prometheus_url, loopback_session()), grafana)
+    give([asdict(finding) for finding in findings], lambda: show(out, findings), as_json=as_json)
     raise typer.Exit(exit_code(findings))

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from workload.commands.options import SERVERS, WebhookTokenFile, err, out, with_settings
+from workload.commands.options import SERVERS, Json, WebhookTokenFile, err, give, out, with_settings
 from workload.errors import UsageError
 
 
@@ -45,6 +45,7 @@ def soak(
     resume: Annotated[
         str | None, typer.Option(help="Resume this soak, with its settings, for the time it has left.")
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Drive the agent for hours, with a checkpoint every few seconds, watched and steered by alerts."""
     from workload.harness.stay_up import Ports  # noqa: PLC0415
@@ -80,5 +81,5 @@ def soak(
     ports = Ports(alertmanager=alertmanager_port, webhook=webhook_port)
     with soak_progress(err) as progress:
         finished = run_soak(settings, plan, ports, progress, resume, token_file=webhook_token_file)
-    show(out, finished)
+    give(finished.summary, lambda: show(out, finished), as_json=as_json)
     raise typer.Exit(finished.exit_code)

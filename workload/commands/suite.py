@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from workload.commands.options import PORTS, out, progress_bars, with_settings
+from workload.commands.options import PORTS, Json, give, out, progress_bars, with_settings
 
 
 @with_settings("limit", "max_hops", *PORTS, "prometheus_retention_size", "seed", "figures")
@@ -16,6 +16,7 @@ def suite(
     smoke: Annotated[bool, typer.Option(help="Small sizes: about twenty minutes on two cores.")] = False,
     results: Annotated[Path, typer.Option(help="Folder for results.", envvar="HOP2RAG_RESULTS")] = Path("results"),
     resume: Annotated[str | None, typer.Option(help="Resume this interrupted suite, with the same flags.")] = None,
+    as_json: Json = False,
 ) -> None:
     """Run all experiments in order and bind them into one report."""
     from workload.experiments import EXPERIMENTS  # noqa: PLC0415 - `--help` need not load the numeric libraries
@@ -24,6 +25,10 @@ def suite(
 
     with progress_bars() as progress:
         report, finished = run_suite(flags, results, progress, resume, smoke=smoke)
-    for run in finished:
-        print_verdicts(out, EXPERIMENTS[run.summary["experiment"]], run)
-    out.print(f"Report: {report}", soft_wrap=True)
+
+    def show() -> None:
+        for run in finished:
+            print_verdicts(out, EXPERIMENTS[run.summary["experiment"]], run)
+        out.print(f"Report: {report}", soft_wrap=True)
+
+    give([run.summary for run in finished], show, as_json=as_json)
