@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from workload.experiment import Point
 from workload.harness.driver import Driver, Phase
+from workload.harness.host_load import host_clock, host_load
 from workload.harness.loops import Tally
 from workload.harness.sweep import question_id, sweep
 from workload.promql.selectors import selector
@@ -63,8 +64,10 @@ class Measurement:
         if warm_up or self.under_test.warming.primer:
             await self._warm_up(point, warm_up, phase, title)
         start = await self._enter(MEASURED)
+        pid, before = self.engine.pid, host_clock(self.engine.pid)
         with self.under_test.busy.accounting():
             tally = await self._load(phase, point, left, f"{title}: {point.name}", done=done)
+        host = host_load(before, host_clock(pid), knows_engine=pid is not None)
         end = await self._settled()
         window = Window(arm=phase.arm, block=phase.block, point=phase.name, segment=phase.segment, start=start, end=end)
         facts = {
@@ -74,7 +77,7 @@ class Measurement:
         }
         counters, resets = self._counters(window)
         changes = {"counter_resets": resets, "store_changed": await self._change_of_store(window)}
-        return Measured(window, facts, counters, {**tally.as_dict(), **changes})
+        return Measured(window, facts, counters, {**tally.as_dict(), **changes, **host})
 
     async def _change_of_store(self, window: Window) -> str:
         """Return how the document store changed during a window, or "no"; a change is printed at once."""
