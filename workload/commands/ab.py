@@ -56,6 +56,7 @@ comparison = with_settings(
 
 @comparison
 def ab(
+    *,
     flags: dict[str, Any],
     arm: Annotated[
         list[str] | None,
@@ -76,6 +77,7 @@ def ab(
 
 @comparison
 def optimize(
+    *,
     flags: dict[str, Any],
     engine: Annotated[
         bool,

@@ -31,6 +31,7 @@ DEFAULTS = {"limit": 1, "max_hops": 3, "k": 10}
     *("replay", "from_run", "prompts", "tokenizer", "slo", "figures"),
 )
 def run(
+    *,
     flags: dict[str, Any],
     experiment: Annotated[str, typer.Argument(help="The experiment, such as vllm-metrics.")],
     option: Option = None,
