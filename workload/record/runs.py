@@ -19,7 +19,7 @@ FACTS = ("version", "model", "block_size", "num_gpu_blocks", "has_random_weights
 """Of an engine: what two runs must share for their times to be of the same system."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RunLine:
     """A run in a list; `questions` were sent in its measured windows."""
 
@@ -53,10 +53,18 @@ def _line(results: Path, run: str) -> RunLine:
         folder = run_folder(results, run)
         manifest, started = manifest_in(folder), str(read_manifest(folder).get("started", ""))
     except UsageError:
-        return RunLine(run, "", "damaged, or of another release", "", 0, "")
+        status = "damaged, or of another release"
+        return RunLine(run=run, experiment="", status=status, started="", questions=0, model="")
     sent = sum(part.accounting.sent for part in manifest.measured)
     models = dict.fromkeys(part.engine.model or "" for part in manifest.measured)
-    return RunLine(run, manifest.experiment, manifest.status, started, sent, ", ".join(models))
+    return RunLine(
+        run=run,
+        experiment=manifest.experiment,
+        status=manifest.status,
+        started=started,
+        questions=sent,
+        model=", ".join(models),
+    )
 
 
 def open_recorded(results: Path, run: str) -> RecordedRun:
