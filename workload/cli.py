@@ -18,6 +18,7 @@ from workload.commands.ab import ab, optimize
 from workload.commands.dashboards import dashboards
 from workload.commands.demo import demo
 from workload.commands.export import export, figures
+from workload.commands.gate import gate
 from workload.commands.load import load
 from workload.commands.options import err, out
 from workload.commands.signals import EXIT_INTERRUPTED, Termination
@@ -48,6 +49,7 @@ for command in (
     soak,
     ab,
     optimize,
+    gate,
     load,
     run.ask,
     demo,
