@@ -98,8 +98,5 @@ def doctor(
             findings += examine_vllm(stack.enter_context(open_client(endpoint, key=read_key())))
         findings += examine(prometheus, grafana)
         findings += examine_watched(watch, prometheus) if watch else []
-    show(out, findings)
-        findings = examine_address(endpoint)
-        findings += examine(vllm, PrometheusClient(prometheus_url, loopback_session()), grafana)
     give([asdict(finding) for finding in findings], lambda: show(out, findings), as_json=as_json)
     raise typer.Exit(exit_code(findings))

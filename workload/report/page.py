@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from workload.analysis.levels import load_in_words
 from workload.analysis.host import crowded
+from workload.analysis.levels import load_in_words
 from workload.analysis.token_fates import fates_in_words
 from workload.analysis.wording import Bookkeeping, Caveat, number
 from workload.report.pictures import picture_of
@@ -116,9 +116,8 @@ def verdicts_of(experiment: Study[Any], summary: Mapping[str, Any]) -> list[str]
             f"The store changed while it was searched ({'; '.join(changed)}): later questions found other documents."
         )
         sentences = [Caveat(warning), *sentences]
-        sentences = [warning, *sentences]
     if busy := crowded(summary.get("accounting", ())):
-        sentences = [f"{busy}: times and rates are too slow by an unknown amount.", *sentences]
+        sentences = [Caveat(f"{busy}: times and rates are too slow by an unknown amount."), *sentences]
     resets = [row["counter_resets"] for row in summary.get("accounting", ()) if row.get("counter_resets")]
     if not resets:
         return sentences
