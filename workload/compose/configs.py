@@ -35,7 +35,17 @@ SOAK = """\
         send_resolved: true
         http_config: *bearer
 """
-HEARTBEAT = "  - name: runner-heartbeat\n"
+HEARTBEAT = """\
+  - name: runner-heartbeat
+    webhook_configs:
+      - url: http://127.0.0.1:9096/alerts
+        send_resolved: false
+        http_config: *bearer
+"""
+NO_HEARTBEAT = """\
+  # A soak asks for the heartbeat, and the load needs none.
+  - name: runner-heartbeat
+"""
 
 # The differences between a host and the network of docker-compose.yml; all else, with comments, is the same.
 # The services' own targets are in a volume, /targets; the user's are in a folder of the checkout.
@@ -51,7 +61,7 @@ CHANGES: Mapping[str, Mapping[str, str]] = {
     },
     "alertmanager.yml": {
         HEARTBEAT_ROUTE: HEARTBEAT_ROUTE + SOAK_ROUTE,
-        HEARTBEAT: SOAK + HEARTBEAT,
+        HEARTBEAT: SOAK + NO_HEARTBEAT,
         "http://127.0.0.1:9096/": "http://workload:9096/",
         "credentials_file: webhook-token": "credentials_file: /credentials/webhook/token",
     },
