@@ -9,7 +9,7 @@ PARALLEL = -n $(PROCESSES) --dist loadfile
 # The processes of the tests load the same modules: they are compiled once, whatever the shell says.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: quickstart test test-engine faults installation manifests audit pictures lint up down clean lock hashes pin-digests
+.PHONY: quickstart test test-engine faults compose-test installation manifests audit pictures lint up down clean lock hashes pin-digests
 
 quickstart: $(VENV)/installed
 	$(BIN)/hop2rag engine install
@@ -37,6 +37,10 @@ installation: $(VENV)/installed $(UV)
 manifests: $(VENV)/installed $(UV)
 	$(UV) pip install --quiet --python $(BIN)/python --target $(VENV)/manifests kubernetes-validate==1.37.0
 	PYTHONPATH=$(VENV)/manifests:. $(BIN)/python tests/manifests.py
+
+# The stack in containers, with an experiment and a steered soak; needs Docker and compose 2 (tests/compose/README.md).
+compose-test: $(VENV)/installed-dev
+	$(BIN)/python -m tests.compose.trial
 
 # Asks PyPI for known vulnerabilities of every pinned version; what can be checked without a connection is in the tests.
 audit: $(VENV)/bin/python
