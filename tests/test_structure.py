@@ -29,6 +29,7 @@ FLOORS = (
         "workload/corpus",
         "workload/record",
         "workload/agent",
+        "workload/tap",
         "workload/analysis",
         "workload/panels",
         "workload/charts",

@@ -24,6 +24,7 @@ from workload.commands.options import err, out
 from workload.commands.signals import EXIT_INTERRUPTED, Termination
 from workload.commands.soak import soak
 from workload.commands.suite import suite
+from workload.commands.tap import tap
 from workload.commands.watch import watch
 from workload.errors import PROJECT, MissingExtraError
 
@@ -58,6 +59,7 @@ for command in (
     services.up,
     services.down,
     services.doctor,
+    tap,
     watch,
     dashboards,
 ):

@@ -116,7 +116,7 @@ class AgentMetrics:
     def __init__(self, registry: CollectorRegistry, nodes: Sequence[str], llm_nodes: Sequence[str]) -> None:
         self._nodes = frozenset(nodes)
         self._llm_nodes = frozenset(llm_nodes)
-        self._expected: set[Counter] = set()
+        self._expected: dict[Counter, tuple[Sequence[str], ...]] = {}
         counter, histogram = partial(Counter, registry=registry), partial(Histogram, registry=registry)
         self.node_duration = histogram(
             "hop2rag_node_duration_seconds",
@@ -267,9 +267,14 @@ class AgentMetrics:
 
     def _expect(self, counter: Counter, *values: Sequence[str]) -> None:
         if counter not in self._expected:
-            self._expected.add(counter)
-            for labels in product(self._llm_nodes, HOPS, *values):
-                counter.labels(*labels)
+            self._expected[counter] = values
+            for call in self._known_calls():
+                for further in product(*values):
+                    counter.labels(*call, *further)
+
+    def _known_calls(self) -> Iterable[tuple[str, str]]:
+        """Return the labels `node` and `hop` of the calls whose series exist."""
+        return product(self._llm_nodes, HOPS)
 
     def node(self, name: str) -> str:
         """Return the `node` label of a node name: the name, or `other` if it is not a node of the graph."""

@@ -6,6 +6,7 @@ retriever has no series of retrieval, a model that does not stream no series of 
 
 from __future__ import annotations
 
+from itertools import product
 from typing import TYPE_CHECKING
 
 from exporter.agent.instruments import ERROR_REASONS, OTHER, AgentMetrics, hop_label
@@ -14,7 +15,7 @@ from exporter.timeline import LabelSet
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from prometheus_client import CollectorRegistry, Counter
+    from prometheus_client import CollectorRegistry
 
 # "oversized" is a limit of our own client
 REASONS = (*(reason for reason in ERROR_REASONS if reason != "oversized"), OTHER)
@@ -80,8 +81,11 @@ class LearnedMetrics(AgentMetrics):
         labels = self.llm_node(node), hop_label(hop)
         if labels not in self._calls:
             self._calls.add(labels)
-            for instrument in (self.prompt_tokens, self.completion_tokens, self.prompt_size, *self._expected):
+            for instrument in (self.prompt_tokens, self.completion_tokens, self.prompt_size):
                 instrument.labels(*labels)
+            for counter, values in self._expected.items():
+                for further in product(*values):
+                    counter.labels(*labels, *further)
         return labels
 
     def stage(self, name: str) -> str:
@@ -90,12 +94,8 @@ class LearnedMetrics(AgentMetrics):
             instrument.labels(name)
         return name
 
-    def expect(self, counter: Counter) -> None:
-        """Create the series of the cached tokens of every call so far at zero, once the server reports them."""
-        if counter not in self._expected:
-            self._expected.add(counter)
-            for labels in self._calls:
-                counter.labels(*labels)
+    def _known_calls(self) -> Iterable[tuple[str, str]]:
+        return self._calls
 
     def _label(self, name: str) -> str:
         label = self._names.admit(name)

@@ -1,0 +1,156 @@
+"""Reads the answer to a completion, whole or event by event, and takes out what the tap had added to the request.
+
+With `return_token_ids` vLLM fills fields that are null without it, and sends events that it otherwise leaves out: those
+of a token without text. With `include_usage` it sends a further event without choices.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+from exporter.agent.llm_failures import reason_of
+from exporter.agent.usage import Usage
+from workload.tap.request import UNREADABLE
+
+if TYPE_CHECKING:
+    from workload.agent.calls import CallMeter
+    from workload.tap.request import Additions
+
+ID_FIELDS = ("prompt_token_ids", "token_ids")
+MALFORMED = (ValueError, TypeError, AttributeError, LookupError, OverflowError)
+DATA, DONE = b"data:", b"[DONE]"
+
+
+class RefusedError(Exception):
+    """The server answered with an error."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status_code = status
+
+
+class Answer:
+    """The answer to one metered call.
+
+    Args:
+        call: gets first token, ids and usage.
+        added: what the client did not ask for.
+        has_bound: whether the prompt's ids are one prompt's.
+
+    Attributes:
+        id: the response's id, empty until it is known.
+        outputs: the generated ids by the index of their choice.
+    """
+
+    def __init__(self, call: CallMeter, added: Additions, *, has_bound: bool = True) -> None:
+        self.id = ""
+        self.outputs: defaultdict[int, list[int]] = defaultdict(list)
+        self._call, self._added, self._has_bound = call, added, has_bound
+        self._usage: Any = None
+        self._finish_reason: Any = None
+        self._fault: str | None = None
+
+    def event(self, data: bytes) -> bytes:
+        """Return one event of a stream as the client gets it: the same bytes if nothing in it was added."""
+        text = data.strip()
+        payload = text.removeprefix(DATA).strip()
+        if not text.startswith(DATA) or payload == DONE or b"\n" in payload:
+            return data
+        shown = self._shown(payload, is_event=True)
+        return data if shown is payload else DATA + b" " + shown + data[len(data.rstrip()) :] if shown else b""
+
+    def whole(self, data: bytes) -> bytes:
+        """Return the body of an answer that is no stream as the client gets it."""
+        return self._shown(data, is_event=False)
+
+    def refused(self, status: int, data: bytes) -> None:
+        """Note that the server answered with an error."""
+        self.failed(reason_of(RefusedError(status, data.decode(errors="replace")), has_begun=False))
+
+    def failed(self, reason: str) -> None:
+        """Note that the answer has ended for this reason, unless it turns out to be complete."""
+        self._call.reason = reason
+
+    def end(self) -> None:
+        """Give the call its usage and ids if the answer is complete; else it failed, or was cancelled."""
+        if self._fault:
+            self.failed(self._fault)
+        elif self._usage is not None and self._finish_reason is not None:
+            try:
+                self._finish()
+            except MALFORMED:
+                self.failed("server_error")
+
+    def _finish(self) -> None:
+        details = self._usage.get("prompt_tokens_details") or {}
+        usage = Usage(
+            prompt_tokens=self._usage["prompt_tokens"],
+            completion_tokens=self._usage["completion_tokens"],
+            cached_tokens=details.get("cached_tokens"),
+            finish_reason=self._finish_reason,
+        )
+        outputs = [self.outputs[index] for index in sorted(self.outputs)] if self._has_bound else []
+        for output in outputs[1:]:
+            self._call.reuse.output(self._call.arrival, output)
+        self._call.finished(usage, outputs[0] if outputs else ())
+
+    def _shown(self, payload: bytes, *, is_event: bool) -> bytes:
+        """Return the payload itself if nothing was added, edited JSON, or nothing if all of it was added."""
+        try:
+            part = json.loads(payload)
+        except UNREADABLE:
+            self._fault = "server_error"
+            return payload
+        if not isinstance(part, dict):
+            return payload
+        try:
+            self._read(part, is_event=is_event)
+        except MALFORMED:
+            self._fault = "server_error"
+        choices = [choice for choice in part.get("choices") or () if isinstance(choice, dict)]
+        is_hollow = is_event and self._added.ids and bool(choices) and all(map(_is_for_ids, choices))
+        is_usage = self._added.usage and not choices and bool(part.get("usage"))
+        if is_hollow or is_usage:
+            return b""
+        return json.dumps(part, separators=(",", ":")).encode() if self._hide(part, choices) else payload
+
+    def _read(self, part: dict[str, Any], *, is_event: bool) -> None:
+        self.id = self.id or str(part.get("id") or "")
+        if part.get("error") is not None:
+            self._fault = "server_error"
+        self._usage = part.get("usage") or self._usage
+        prompt = part.get("prompt_token_ids")
+        for choice in part.get("choices") or ():
+            ids = choice.get("token_ids") or ()
+            prompt = prompt or choice.get("prompt_token_ids")
+            said = choice.get("text") or any(
+                value for name, value in (choice.get("delta") or {}).items() if name != "role"
+            )
+            if is_event and (ids or said):
+                self._call.first_token()
+            self.outputs[choice["index"]].extend(ids)
+            self._finish_reason = choice.get("finish_reason") or self._finish_reason
+        if prompt and self._has_bound and self._call.arrival.prompt is None:
+            self._call.prompt_ids(prompt)
+
+    def _hide(self, part: dict[str, Any], choices: list[dict[str, Any]]) -> bool:
+        """Take out what was added; return whether there was anything."""
+        held = [
+            (holder, name)
+            for holder in ([part, *choices] if self._added.ids else ())
+            for name in ID_FIELDS
+            if holder.get(name) is not None
+        ]
+        for holder, name in held:
+            holder[name] = None
+        has_usage = self._added.usage and "usage" in part
+        if has_usage:
+            del part["usage"]
+        return bool(held) or has_usage
+
+
+def _is_for_ids(choice: dict[str, Any]) -> bool:
+    """Return whether an event's choice carries nothing but token ids."""
+    return choice.get("delta") == {} and not choice.get("finish_reason") and not choice.get("logprobs")
