@@ -1,7 +1,8 @@
 """A stub vLLM that answers the same request with the same bytes, whole or as a stream, as vLLM 0.32 does.
 
 With `return_token_ids` it fills fields that are null without it, and sends events of tokens without text, which it
-otherwise leaves out; a stream's usage comes in an event without choices, and with `continuous_usage_stats` in each.
+otherwise leaves out; a stream's usage comes in an event without choices, and with `continuous_usage_stats` in each. The
+last event has the server's fingerprint.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
+FINGERPRINT = "vllm-stub"
 PROMPT = [1, 17, 300, 17, 300, 17, 300]
 
 
@@ -82,7 +84,7 @@ def events(path: str, body: Mapping[str, Any]) -> Iterator[str]:
             if text or is_last or ids or path == TEXT:
                 yield _event(chunk(path, body, text, index=index, is_first=not place, is_last=is_last))
     if options.get("include_usage"):
-        yield _event({**_part(path, [], {}), "usage": usage(body)})
+        yield _event({**_part(path, [], {}), "usage": usage(body), "system_fingerprint": FINGERPRINT})
     yield "data: [DONE]\n\n"
 
 
@@ -95,7 +97,9 @@ def chunk(
     choice = {"index": index, **said, "logprobs": None, "finish_reason": "stop" if is_last else None}
     if path == TEXT:
         choice["prompt_token_ids"] = PROMPT if has_ids and is_first else None
-    return _part(path, [{**choice, "token_ids": [len(text)] if has_ids else None}], body)
+    has_usage = (body.get("stream_options") or {}).get("include_usage")
+    mark = {"system_fingerprint": FINGERPRINT} if is_last and not has_usage and body.get("n", 1) == 1 else {}
+    return _part(path, [{**choice, "token_ids": [len(text)] if has_ids else None}], body, **mark)
 
 
 def whole(path: str, body: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from exporter.agent.llm_failures import reason_of
@@ -21,6 +22,20 @@ if TYPE_CHECKING:
 ID_FIELDS = ("prompt_token_ids", "token_ids")
 MALFORMED = (ValueError, TypeError, AttributeError, LookupError, OverflowError)
 DATA, DONE = b"data:", b"[DONE]"
+
+
+@dataclass
+class _Event:
+    """An event to pass on: its JSON, and the bytes in which it came."""
+
+    part: dict[str, Any]
+    data: bytes
+    is_edited: bool
+
+    def bytes(self) -> bytes:
+        if not self.is_edited:
+            return self.data
+        return DATA + b" " + encoded(self.part) + self.data[len(self.data.rstrip()) :]
 
 
 class RefusedError(Exception):
@@ -51,19 +66,47 @@ class Answer:
         self._usage: Any = None
         self._finish_reason: Any = None
         self._fault: str | None = None
+        self._held: _Event | None = None
 
     def event(self, data: bytes) -> bytes:
-        """Return one event of a stream as the client gets it: the same bytes if nothing in it was added."""
+        """Return what the client gets for one event of a stream: the same bytes if nothing in it was added.
+
+        The end of the only choice waits for the usage that follows at once: vLLM puts its fingerprint into the last
+        event, which without usage is that end.
+        """
         text = data.strip()
         payload = text.removeprefix(DATA).strip()
         if not text.startswith(DATA) or payload == DONE or b"\n" in payload:
-            return data
-        shown = self._shown(payload, is_event=True)
-        return data if shown is payload else DATA + b" " + shown + data[len(data.rstrip()) :] if shown else b""
+            return self.held() + data
+        part = self._parsed(payload, is_event=True)
+        if part is None:
+            return self.held() + data
+        choices = choices_of(part)
+        if self._added.usage and not choices and part.get("usage"):
+            return self.held(part.get("system_fingerprint"))
+        if self._added.ids and choices and all(map(_is_for_ids, choices)):
+            return self.held()
+        earlier = self.held()
+        shown = _Event(part, data, is_edited=self._hide(part, choices))
+        if self._added.usage and self._added.is_single and any(choice.get("finish_reason") for choice in choices):
+            self._held = shown
+            return earlier
+        return earlier + shown.bytes()
+
+    def held(self, fingerprint: Any = None) -> bytes:
+        """Return the event that waits, with the fingerprint that moved to the usage; nothing if none waits."""
+        held, self._held = self._held, None
+        if held is None:
+            return b""
+        if fingerprint is not None and "system_fingerprint" not in held.part:
+            held.part["system_fingerprint"] = fingerprint
+            held.is_edited = True
+        return held.bytes()
 
     def whole(self, data: bytes) -> bytes:
         """Return the body of an answer that is no stream as the client gets it."""
-        return self._shown(data, is_event=False)
+        part = self._parsed(data, is_event=False)
+        return encoded(part) if part is not None and self._hide(part, choices_of(part)) else data
 
     def refused(self, status: int, data: bytes) -> None:
         """Note that the server answered with an error."""
@@ -96,25 +139,20 @@ class Answer:
             self._call.reuse.output(self._call.arrival, output)
         self._call.finished(usage, outputs[0] if outputs else ())
 
-    def _shown(self, payload: bytes, *, is_event: bool) -> bytes:
-        """Return the payload itself if nothing was added, edited JSON, or nothing if all of it was added."""
+    def _parsed(self, payload: bytes, *, is_event: bool) -> dict[str, Any] | None:
+        """Return the JSON object in a payload, after reading it; None if it is none."""
         try:
             part = json.loads(payload)
         except UNREADABLE:
             self._fault = "server_error"
-            return payload
+            return None
         if not isinstance(part, dict):
-            return payload
+            return None
         try:
             self._read(part, is_event=is_event)
         except MALFORMED:
             self._fault = "server_error"
-        choices = [choice for choice in part.get("choices") or () if isinstance(choice, dict)]
-        is_hollow = is_event and self._added.ids and bool(choices) and all(map(_is_for_ids, choices))
-        is_usage = self._added.usage and not choices and bool(part.get("usage"))
-        if is_hollow or is_usage:
-            return b""
-        return json.dumps(part, separators=(",", ":")).encode() if self._hide(part, choices) else payload
+        return part
 
     def _read(self, part: dict[str, Any], *, is_event: bool) -> None:
         self.id = self.id or str(part.get("id") or "")
@@ -149,6 +187,17 @@ class Answer:
         if has_usage:
             del part["usage"]
         return bool(held) or has_usage
+
+
+def choices_of(part: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the choices in an event or in a whole answer."""
+    choices = part.get("choices")
+    return [choice for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else []
+
+
+def encoded(part: dict[str, Any]) -> bytes:
+    """Return JSON as vLLM writes it, without spaces."""
+    return json.dumps(part, separators=(",", ":")).encode()
 
 
 def _is_for_ids(choice: dict[str, Any]) -> bool:

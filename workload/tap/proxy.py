@@ -143,6 +143,7 @@ class Proxy:
         except (aiohttp.ClientError, OSError) as error:
             if answer:
                 answer.failed("stream_cut")
+                await _write(response, answer.held())
             if request.transport:
                 request.transport.abort()  # a cut answer must not look complete
             raise ClientGoneError from error
@@ -159,7 +160,7 @@ class Proxy:
         async for data in upstream.content.iter_any():
             await _write(response, b"".join(map(answer.event, cutter.take(data))) if answer else data)
         if answer:
-            await _write(response, cutter.rest())
+            await _write(response, answer.held() + cutter.rest())
             answer.failed("stream_cut")
 
     def _failed(self, answer: Answer | None, why: str, reason: str = "server_error") -> web.Response:

@@ -15,10 +15,14 @@ UNREADABLE = (ValueError, RecursionError)
 
 @dataclass(frozen=True)
 class Additions:
-    """What was added to a request: token ids, and the usage of a stream."""
+    """What was added to a request: token ids, and the usage of a stream.
+
+    `is_single` says that the stream has one choice, so that its usage follows directly on that choice's end.
+    """
 
     ids: bool
     usage: bool
+    is_single: bool = True
 
 
 def read_body(content: bytes) -> dict[str, Any] | None:
@@ -53,6 +57,7 @@ def add(body: Mapping[str, Any], fields: Mapping[str, Any]) -> tuple[bytes, Addi
     added = Additions(
         ids=body.get("return_token_ids") is not True and not body.get("echo"),
         usage=body.get("stream") is True and (options is None or _lacks_usage(options)),
+        is_single=body.get("n") in {None, 1} and not is_batch(body),
     )
     if added.ids:
         sent["return_token_ids"] = True
