@@ -152,7 +152,7 @@ async def question_seconds(agent: Hop2Rag, meter: Meter, number: int, gaps: list
     if is_metered:
         place = {"arm": "a", "block": 0, "phase": "c1", "segment": 0, "attempt": 1}
         question.open({**place, "question_id": f"p{number}"})
-    answer = await agent.answer(f"Question {number}: when was the Tin Choir founded?", question)
+    answer = await agent.answer({"question": f"Question {number}: when was the Tin Choir founded?"}, question)
     if answer.reason:
         raise SystemExit(f"The engine failed: {answer.reason}")
     if is_metered:

@@ -30,6 +30,7 @@ FLOORS = (
         "workload/record",
         "workload/agent",
         "workload/tap",
+        "workload/app",
         "workload/analysis",
         "workload/panels",
         "workload/charts",

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-import shlex
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from workload.engine.endpoint import check_url, parse_endpoint
-from workload.engine.key import FILE_VARIABLE, refuse_secrets
+from workload.engine.key import FILE_VARIABLE
+from workload.engine.settings import AppSettings, EngineSettings, Pairs, Part
 from workload.errors import UsageError
 from workload.paths import NAME_PATTERN
 from workload.services.prometheus_server import RETENTION_SIZE, SIZE_PATTERN
@@ -66,14 +66,9 @@ CollectorUrl = Annotated[str, AfterValidator(partial(check_url, given_by="--otlp
 Listed = BeforeValidator(
     lambda value: value.split(",") if isinstance(value, str) else (value,) if isinstance(value, int) else value
 )
-Words = BeforeValidator(lambda value: shlex.split(value) if isinstance(value, str) else value)
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class LoadSettings(_Part):
+class LoadSettings(Part):
     """The load that a run puts on the agent, and how it is measured. A run that is resumed keeps all of it.
 
     Times in seconds unless the name says otherwise.
@@ -111,7 +106,7 @@ class LoadSettings(_Part):
     arms: tuple[str, ...] = ()
 
 
-class AgentOptions(_Part):
+class AgentOptions(Part):
     """How the agent answers a question. An arm may set each of these differently from its run."""
 
     layout: Layout = "original"
@@ -125,26 +120,10 @@ class AgentOptions(_Part):
     sleeping: bool = False
     context: Selection = "all"
     context_budget: int = Field(default=512, ge=32, le=1_000_000)
+    app_option: Pairs = Field(default_factory=dict)
 
 
-class EngineSettings(_Part):
-    """The programs and files of the engine. A run that is resumed takes them from its own command line.
-
-    Attributes:
-        engine_python: the interpreter that starts vLLM; None for the packaged engine.
-        model: the model's folder or repository.
-        served_model: the model of a running engine that answers, or an adapter; None for its first model.
-        tokenizer: the folder of a model, by whose tokenizer tokens are counted; None for the engine's own.
-    """
-
-    engine_python: Path | None = None
-    model: str | None = Field(default=None, min_length=1)
-    engine_args: Annotated[tuple[str, ...], Words, AfterValidator(refuse_secrets)] = ()
-    served_model: str | None = Field(default=None, min_length=1, max_length=256)
-    tokenizer: Path | None = None
-
-
-class CorpusSettings(_Part):
+class CorpusSettings(Part):
     """The files that are asked and searched. A run that is resumed takes them from its own command line.
 
     Attributes:
@@ -157,7 +136,7 @@ class CorpusSettings(_Part):
     prompts: Path | None = None
 
 
-class Places(_Part):
+class Places(Part):
     """Where services and results are: all that may differ when a run is resumed, because it changes no measurement.
 
     A run starts the services that are not named here. docker-compose.yml names all of them.
@@ -191,29 +170,33 @@ class Places(_Part):
     otlp_endpoint: CollectorUrl | None = None
     results: Path = Path("results")
     figures: bool = True
-    slo: Slo = {}
+    slo: Slo = Field(default_factory=dict)
 
 
-PARTS: dict[str, type[_Part]] = {
+PARTS: dict[str, type[Part]] = {
     "load": LoadSettings,
     "agent": AgentOptions,
     "engine": EngineSettings,
     "corpus": CorpusSettings,
+    "app": AppSettings,
     "places": Places,
 }
-MEASURED = ("load", "agent", "engine", "corpus")
+NAMED_AGAIN = ("engine", "corpus", "app")
+"""The parts with programs and files, which a resumed run takes from its own command line only."""
+MEASURED = ("load", "agent", *NAMED_AGAIN)
 """The parts that decide what is measured: they stay the same when a run is resumed."""
 PART_OF = {name: part for part, model in PARTS.items() for name in model.model_fields}
 """The part of each setting. No two parts share a name, so flags, variables and manifests name settings flat."""
 
 
-class Settings(_Part):
+class Settings(Part):
     """What a run is asked to do, in parts; a function takes the part that it uses."""
 
     load: LoadSettings
     agent: AgentOptions
     engine: EngineSettings = EngineSettings()
     corpus: CorpusSettings = CorpusSettings()
+    app: AppSettings = AppSettings()
     places: Places = Places()
 
     @classmethod
@@ -248,6 +231,7 @@ class Settings(_Part):
             raise ValueError("--collection names a part of a store; name the store with --persist-dir")
         if corpus.persist_dir and places.chroma_url:
             raise ValueError("HOP2RAG_CHROMA_URL and --persist-dir name two stores; leave one out")
+        self._app_fits()
         if (places.prometheus_url is None) != (places.targets is None):
             raise ValueError("a running Prometheus needs both HOP2RAG_PROMETHEUS_URL and HOP2RAG_TARGETS")
         if places.alertmanager_url and not places.prometheus_url:
@@ -256,6 +240,19 @@ class Settings(_Part):
             if running and getattr(self.load, name) != LoadSettings.model_fields[name].default:
                 raise ValueError(f"--sample-interval is for services that a run starts; {running} keeps its own")
         return self
+
+    def _app_fits(self) -> None:
+        if (self.app.app is None) != (self.app.inputs is None):
+            raise ValueError("--app needs --inputs, the file of what it is asked, and --inputs needs --app")
+        if self.app.app is None:
+            if self.agent.app_option:
+                raise ValueError("--app-option is an option of the app that --app names")
+            return
+        ours = AgentOptions(k=self.agent.k, max_hops=self.agent.max_hops, app_option=self.agent.app_option)
+        if self.agent != ours or self.load.replay:
+            raise ValueError("an app has options of its own (--app-option), not our agent's, and replays nothing")
+        if self.corpus != CorpusSettings():
+            raise ValueError("an app searches its own documents; leave out --questions, --persist-dir and --prompts")
 
 
 def load_settings(flags: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> Settings:
@@ -281,7 +278,8 @@ def with_options(settings: Settings, options: Mapping[str, Any]) -> Settings:
     known = AgentOptions.model_fields
     if unknown := sorted(options.keys() - known.keys()):
         raise UsageError(f"The agent has no option {unknown[0]!r}.", f"Its options are {', '.join(known)}.")
-    found = _checked({**settings.flat(), **options}) if options else settings
+    own = {"app_option": {**settings.agent.app_option, **options.get("app_option", {})}}
+    found = _checked({**settings.flat(), **options, **own}) if options else settings
     if found.agent.prefetch == "planted" and found.load.replay is None:
         raise UsageError("Planted drafts come from a recorded run.", "Name the run with --replay.")
     if found.agent.sleeping and found.load.concurrency != (1,):

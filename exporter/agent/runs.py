@@ -117,18 +117,18 @@ class Runs:
         del run.place.open[run.id]
         run.place = Place(steps)
         run.hop = run.tree.steps[run.node].hop(steps)
-        run.record(NodeVisit(self._recorder, run.span, str(run.tree.worker), run.node, run.hop))
+        run.record(self._new_visit(run))
         run.leave = make_current(run.span)
         if parent:
             parent.visits.add(run.id)
 
     def retrieve(self, run: Run) -> None:
         """Record a run as a retriever's call, query embedding and search in one."""
-        run.record(RetrievalStage(self._recorder, run.span, "search", run.hop))
+        run.record(self._new_stage(run))
 
     def call(self, run: Run, model: str) -> LlmCall:
         """Record a run as a call of a language model, "" where its name is unknown, and return the call."""
-        call = LlmCall(self._recorder, run.span, run.node, run.hop)
+        call = self._new_call(run)
         run.record(call)
         if model:
             run.span.set_attribute(REQUEST_MODEL, model)
@@ -168,6 +168,15 @@ class Runs:
             for opened in tree.open.values():
                 opened.span = opened.span if opened.operation else question.span
                 opened.question = question if opened.question else None
+
+    def _new_visit(self, run: Run) -> NodeVisit:
+        return NodeVisit(self._recorder, run.span, str(run.tree.worker), run.node, run.hop)
+
+    def _new_stage(self, run: Run) -> RetrievalStage:
+        return RetrievalStage(self._recorder, run.span, "search", run.hop)
+
+    def _new_call(self, run: Run) -> LlmCall:
+        return LlmCall(self._recorder, run.span, run.node, run.hop)
 
     def _find(self, run_id: UUID, now: float) -> Run | None:
         """Return a run that is open, or was within the last minute."""

@@ -75,6 +75,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     for module in (run, soak_run, ask):
         monkeypatch.setattr(module, "launcher_of", lambda *_: launcher)
         monkeypatch.setattr(module, "MiniLmEmbedder", Embedder)
+    for module in (backends, ask):
         monkeypatch.setattr(module, "open_corpus", lambda *_: corpus)
     monkeypatch.setattr(backends, "find_prometheus", lambda _: None)
     monkeypatch.setattr(backends, "LocalPrometheus", StubPrometheus)

@@ -166,7 +166,33 @@ class StubVllm(HttpServer):
             error = {"error": {"message": turn.message, "type": "Error", "param": None, "code": turn.status}}
             await send(writer, turn.status, json.dumps(error), turn.headers)
             return
-        await self._stream(body, turn, writer)
+        if body.get("stream"):
+            await self._stream(body, turn, writer)
+        else:
+            await self._whole(body, turn, writer)
+
+    async def _whole(self, body: dict[str, Any], turn: Turn, writer: asyncio.StreamWriter) -> None:
+        salt, prompt = body.get("cache_salt", ""), prompt_ids(body["messages"])
+        cached = self.cache.arrive(prompt, salt) if self.caching else 0
+        self.counts.update(prompt=len(prompt), **({"queries": len(prompt), "hits": cached} if self.caching else {}))
+        text = natural_reply(body) if turn.text is None else turn.text
+        reply = [*token_ids(text), END][: body["max_tokens"]]
+        self.cache.leave(prompt, reply, salt)
+        self.counts.update(generation=len(reply), success=1)
+        has_ids = body.get("return_token_ids", False)
+        message = {"role": "assistant", "content": "".join(pieces(text)[: len(reply)])}
+        reason = "stop" if reply[-1] == END else "length"
+        choice = {"index": 0, "message": message, "finish_reason": reason, "token_ids": reply if has_ids else None}
+        usage = {"prompt_tokens": len(prompt), "completion_tokens": len(reply)}
+        details = {"total_tokens": len(prompt) + len(reply), "prompt_tokens_details": {"cached_tokens": cached}}
+        answer = {
+            **_chunk([choice]),
+            "id": f"chatcmpl-{len(self.requests)}",
+            "object": "chat.completion",
+            "usage": {**usage, **details},
+            "prompt_token_ids": prompt if has_ids else None,
+        }
+        await send(writer, 200, json.dumps(answer), {"Content-Type": "application/json"})
 
     async def _stream(self, body: dict[str, Any], turn: Turn, writer: asyncio.StreamWriter) -> None:
         salt, prompt = body.get("cache_salt", ""), prompt_ids(body["messages"])

@@ -163,7 +163,7 @@ def stub_world(
     replaced: dict[str, Any] = {
         "workload.harness.run.launcher_of": lambda *_: StubLauncher(script),
         "workload.harness.run.MiniLmEmbedder": Embedder,
-        "workload.harness.run.open_corpus": corpus,
+        "workload.harness.backends.open_corpus": corpus,
         "workload.harness.backends.find_prometheus": lambda _: None,
         "workload.harness.backends.LocalPrometheus": StubPrometheus,
         "workload.harness.run.Journal": WatchedJournal,

@@ -16,6 +16,7 @@ from workload.paths import NAME_PATTERN, inside
 from workload.report.footer import options_in_words
 from workload.settings import (
     ENVIRONMENT,
+    NAMED_AGAIN,
     OTHER_VARIABLES,
     PART_OF,
     PARTS,
@@ -215,6 +216,34 @@ def test_a_footer_reports_every_option_that_is_not_as_by_default() -> None:
     assert reported == "layout original, primed, retrieval delay 0.2 s"
     arms = plain.changed(arms=("original", "late:retrieval-delay=1.2"))
     assert options_in_words(arms) == "layout original; arms original | late:retrieval-delay=1.2"
+    theirs = plain.changed(app="a.b:app", inputs="rows.jsonl", app_option={"k": "2"})
+    assert options_in_words(theirs) == "app a.b:app, k 2"
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        ({"app": "a:b"}, "--inputs"),
+        ({"inputs": "rows.jsonl"}, "--app"),
+        ({"app_option": ["k=2"]}, "--app-option"),
+        ({"app": "a:b", "inputs": "rows.jsonl", "app_option": ["k"]}, "is not key=value"),
+        ({"app": "a:b", "inputs": "rows.jsonl", "layout": "append-only"}, "not our agent's"),
+        ({"app": "a:b", "inputs": "rows.jsonl", "replay": "r"}, "replays nothing"),
+        ({"app": "a:b", "inputs": "rows.jsonl", "questions": "q.json"}, "its own documents"),
+    ],
+)
+def test_an_app_is_named_whole(flags: dict[str, Any], says: str) -> None:
+    """An option of our agent would be accepted and change nothing."""
+    with pytest.raises(UsageError) as error:
+        load_settings({"limit": 1, "max_hops": 1, "k": 5, **flags}, {})
+    assert says in str(error.value)
+
+
+def test_an_arms_options_of_an_app_add_to_the_runs() -> None:
+    """An arm names what differs, not everything."""
+    flags = {"limit": 1, "max_hops": 1, "k": 5, "app": "a:b", "inputs": "rows.jsonl", "app_option": ["max-rewrites=2"]}
+    found = with_options(load_settings(flags, {}), {"app_option": {"k": "2"}})
+    assert found.agent.app_option == {"max_rewrites": "2", "k": "2"}
 
 
 @pytest.mark.parametrize(
@@ -248,7 +277,7 @@ def test_a_run_that_goes_on_learns_every_path_anew() -> None:
     fields = {name: field for part in PARTS.values() for name, field in part.model_fields.items()}
     paths = {name for name, field in fields.items() if "Path" in str(field.annotation)}
     ends = {name for name in fields if name.endswith(("_url", "_endpoint", "_command", "_python", "_args"))}
-    assert {PART_OF[name] for name in paths | ends} == {"engine", "corpus", "places"}
+    assert {PART_OF[name] for name in paths | ends} == {*NAMED_AGAIN, "places"}
 
 
 def test_no_two_parts_have_a_setting_of_the_same_name() -> None:

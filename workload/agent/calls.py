@@ -44,6 +44,7 @@ class CallMeter(LlmCall):
         self.ledger = ledger
         self.session = uuid4().hex if ledger else ""
         self.arrival = reuse.send(salt)
+        self.response_id = ""
         self.messages: Sequence[Message] = ()
         self.reply = ""
         self.gaps = array("I")

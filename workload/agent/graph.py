@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from langgraph.errors import GraphRecursionError
 from langgraph.graph import END, START, StateGraph
@@ -14,7 +14,7 @@ from workload.agent.metering import QuestionMeter
 from workload.agent.state import NODES, Hop2RagState
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from langgraph.graph.state import CompiledStateGraph
 
@@ -38,6 +38,14 @@ class Answer:
     reason: str | None = None
 
 
+class App(Protocol):
+    """What is driven: it answers what a row of questions gives it. Hop2Rag is one; `workload.app` has any other."""
+
+    async def answer(self, given: Mapping[str, Any], meter: QuestionMeter) -> Answer:
+        """Answer; a failure is a result with a reason."""
+        ...
+
+
 def metered(name: str, node: Node) -> Callable[..., Awaitable[Changes]]:
     """Return the node as LangGraph calls it, with its visit metered from its real start to its real end."""
 
@@ -56,13 +64,13 @@ class Hop2Rag:
         # LangGraph's default of some ten thousand steps would let a runaway loop run for hours.
         self._recursion_limit = OTHER_NODES + LOOP_NODES * nodes.max_hops
 
-    async def answer(self, question: str, meter: QuestionMeter) -> Answer:
+    async def answer(self, given: Mapping[str, Any], meter: QuestionMeter) -> Answer:
         """Answer a question. A failed LLM call or an endless loop is a result with a reason."""
-        state: Hop2RagState = {"question": question}
+        state = cast("Hop2RagState", given)
         reason = None
         try:
             async for values in self._app.astream(
-                {"question": question},
+                state,
                 config={"recursion_limit": self._recursion_limit},
                 context=meter,
                 stream_mode="values",

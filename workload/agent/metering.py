@@ -20,6 +20,8 @@ from workload.agent.calls import CallMeter
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from opentelemetry.trace import Span
+
     from workload.agent.reuse_order import ReuseOrder
     from workload.fleet.ledger_thread import LedgerThread
     from workload.record.journal import Journal
@@ -113,23 +115,14 @@ class QuestionMeter:
     @contextmanager
     def node(self, name: str, hop: int) -> Iterator[None]:
         """Meter one visit of a graph node."""
-        visit = NodeVisit(self.recorder, self.question.span, self.worker, name, hop)
-        try:
-            with visit.block():
-                yield
-        finally:
-            outcome = "ok" if visit.reason is None else "failed"
-            self._insert("node_visit", {"node": name, "hop": hop, "outcome": outcome}, visit.started, visit.seconds)
+        with JournaledVisit(self, self.question.span, name, hop).block():
+            yield
 
     @contextmanager
     def stage(self, name: str, hop: int) -> Iterator[None]:
         """Meter one stage of retrieval: embed, search or rerank."""
-        stage = RetrievalStage(self.recorder, current_or(self.question.span), name, hop)
-        try:
-            with stage.block():
-                yield
-        finally:
-            self._insert("stage", {"stage": name, "hop": hop}, stage.started, stage.seconds)
+        with JournaledStage(self, current_or(self.question.span), name, hop).block():
+            yield
 
     @contextmanager
     def pause(self, name: str, hop: int) -> Iterator[None]:
@@ -141,7 +134,7 @@ class QuestionMeter:
             outcome = "ok"
         finally:
             row = {"node": name, "hop": hop, "outcome": outcome}
-            self._insert("node_visit", row, start, self.recorder.clock() - start)
+            self.insert("node_visit", row, start, self.recorder.clock() - start)
 
     def prefetched(self, hop: int, outcome: str, start: float, duration: float, waited: float) -> None:
         """Count a retrieval for a draft that took `duration` seconds from `start`; its node waited `waited` of them."""
@@ -151,7 +144,8 @@ class QuestionMeter:
             row = {"question": self.row_id, "hop": hop, "outcome": outcome, "started_at": start + self.anchor}
             self.meter.journal.insert("prefetch", {**row, "duration_seconds": duration, "waited_seconds": waited})
 
-    def _insert(self, table: str, row: dict[str, Any], start: float, duration: float) -> None:
+    def insert(self, table: str, row: dict[str, Any], start: float, duration: float) -> None:
+        """Journal a part of the question that began at the instant `start` and took `duration` seconds."""
         row |= {"question": self.row_id, "started_at": start + self.anchor, "duration_seconds": duration}
         self.visits.append(row)
         if self.meter.journal:
@@ -169,9 +163,9 @@ class QuestionMeter:
                 yield call
         finally:
             call.end()
-            self._journal_call(call)
+            self.journal_call(call)
 
-    def _journal_call(self, call: CallMeter) -> None:
+    def journal_call(self, call: CallMeter) -> None:
         """Journal a closed call; its reuse bound follows once every earlier call is known."""
         journal = self.meter.journal
         row: dict[str, Any] = {"question": self.row_id, "started_at": call.started + self.anchor, **call.row()}
@@ -197,3 +191,30 @@ class QuestionMeter:
 
         call.reuse.close(call.arrival, know_bound)
         call.account(row["started_at"], keep)
+
+
+class JournaledVisit(NodeVisit):
+    """A visit of a node that the journal gets when it is closed."""
+
+    def __init__(self, question: QuestionMeter, parent: Span, node: str, hop: int) -> None:
+        super().__init__(question.recorder, parent, question.worker, node, hop)
+        self._question, self._row = question, {"node": node, "hop": hop}
+
+    def close(self, reason: str | None = None) -> None:
+        """Record and journal the visit as succeeded, or as failed for a reason."""
+        super().close(reason)
+        row = {**self._row, "outcome": "ok" if reason is None else "failed"}
+        self._question.insert("node_visit", row, self.started, self.seconds)
+
+
+class JournaledStage(RetrievalStage):
+    """A stage of retrieval that the journal gets when it is closed."""
+
+    def __init__(self, question: QuestionMeter, parent: Span, stage: str, hop: int) -> None:
+        super().__init__(question.recorder, parent, stage, hop)
+        self._question, self._row = question, {"stage": stage, "hop": hop}
+
+    def close(self, reason: str | None = None) -> None:
+        """Record and journal the stage as succeeded, or as failed for a reason."""
+        super().close(reason)
+        self._question.insert("stage", self._row, self.started, self.seconds)

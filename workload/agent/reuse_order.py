@@ -10,6 +10,7 @@ from __future__ import annotations
 from array import array
 from collections import deque
 from dataclasses import KW_ONLY, dataclass
+from threading import RLock
 from typing import TYPE_CHECKING
 
 from workload.theory.reuse_bound import TOKEN_TYPE, PrefixIndex, block_hashes
@@ -33,7 +34,7 @@ class Arrival:
 
 
 class ReuseOrder:
-    """The reuse bound of calls that overlap in time.
+    """The reuse bound of calls that overlap in time; any thread may call it.
 
     Args:
         block_size: tokens per block, from the engine's `cache_config_info`; None if unknown, then there is no bound.
@@ -45,13 +46,15 @@ class ReuseOrder:
         self._index = PrefixIndex(block_size, capacity_blocks) if block_size else None
         self._world = f"{adapter}\0" if adapter else ""
         self._waiting: deque[Arrival] = deque()
+        self._lock = RLock()
         self.calls = 0
 
     def send(self, salt: str) -> Arrival:
         """Register a call that is sent now."""
         arrival = Arrival(self._world + salt)
-        self.calls += 1
-        self._waiting.append(arrival)
+        with self._lock:
+            self.calls += 1
+            self._waiting.append(arrival)
         return arrival
 
     def prompt(self, arrival: Arrival, ids: Sequence[int]) -> None:
@@ -60,25 +63,29 @@ class ReuseOrder:
         Raises:
             TypeError, OverflowError: the server sent something other than token ids.
         """
-        arrival.prompt = array(TOKEN_TYPE, ids)
+        prompt = array(TOKEN_TYPE, ids)
         if self._index is not None:  # an empty index is falsy
-            arrival.hashes = list(block_hashes(arrival.prompt, self._index.block_size, arrival.salt))
-        self._advance()
+            arrival.hashes = list(block_hashes(prompt, self._index.block_size, arrival.salt))
+        arrival.prompt = prompt
+        with self._lock:
+            self._advance()
 
     def output(self, arrival: Arrival, ids: Sequence[int]) -> None:
         """Take the generated ids; their blocks serve later calls. Raises as `prompt` does."""
         arrival.output = array(TOKEN_TYPE, ids)
-        if arrival.reusable is not None:
-            self._remember_output(arrival)
+        with self._lock:
+            if arrival.reusable is not None:
+                self._remember_output(arrival)
 
     def close(self, arrival: Arrival, on_bound: Callable[[int], None]) -> None:
         """End a call; `on_bound` gets its reusable tokens once they are known: never, if its ids never arrived."""
-        arrival.is_closed = True
-        if arrival.reusable is not None:
-            on_bound(arrival.reusable)
-        else:
-            arrival.on_bound = on_bound
-            self._advance()
+        with self._lock:
+            arrival.is_closed = True
+            if arrival.reusable is not None:
+                on_bound(arrival.reusable)
+            else:
+                arrival.on_bound = on_bound
+                self._advance()
 
     def hashes(self, arrival: Arrival) -> bytes | None:
         """Return the hashes of the prompt's full blocks, joined; None if ids or block size are unknown."""

@@ -9,6 +9,7 @@ import typer
 
 from workload.commands.options import (
     AGENT,
+    APP,
     SERVERS,
     Json,
     Option,
@@ -44,17 +45,17 @@ ENGINE_LIST = (
     "pool-256:num-gpu-blocks=256",
 )
 
-comparison = with_settings(
-    *("limit", *AGENT, "order", "interleave", "record_prompts", *SERVERS, "results", "seed", "slo", "figures"),
-    concurrency=Annotated[int | None, typer.Option(help="Questions in flight (default: 1).")],
-    replay=Annotated[str | None, typer.Option(help="Replay this recorded run instead of recording one first.")],
-    tokenizer=Annotated[
+COMPARISON = ("limit", *AGENT, "order", "interleave", "record_prompts", *SERVERS, "results", "seed", "slo", "figures")
+COMPARISON_OWN: dict[str, Any] = {
+    "concurrency": Annotated[int | None, typer.Option(help="Questions in flight (default: 1).")],
+    "replay": Annotated[str | None, typer.Option(help="Replay this recorded run instead of recording one first.")],
+    "tokenizer": Annotated[
         Path | None, typer.Option(help="Folder of the model that counts a context budget (default: the engine's).")
     ],
-)
+}
 
 
-@comparison
+@with_settings(*COMPARISON, *APP, **COMPARISON_OWN)
 def ab(
     *,
     flags: dict[str, Any],
@@ -75,7 +76,7 @@ def ab(
     conduct("ab", {**flags, "arms": tuple(arm or ())}, option, resume, is_live=live, as_json=as_json)
 
 
-@comparison
+@with_settings(*COMPARISON, **COMPARISON_OWN)
 def optimize(
     *,
     flags: dict[str, Any],
@@ -121,8 +122,9 @@ def conduct(
     settings = with_options(load_settings(defaults | flags), read_options(option or ()))
     if resume:
         settings, _ = resume_settings(name, settings, resume)
-    replays = settings if is_live or settings.load.replay else settings.changed(replay="trajectory")
-    for each in parse_arms(settings.load.arms):
+    is_ours = settings.app.app is None
+    replays = settings if is_live or settings.load.replay or not is_ours else settings.changed(replay="trajectory")
+    for each in parse_arms(settings.load.arms, is_ours=is_ours):
         with_options(replays, each.options)  # refused before anything starts
     with progress_bars() as progress:
         experiment, finished = compare_arms(settings, progress, resume, name=name, is_live=is_live)

@@ -105,6 +105,16 @@ SETTINGS = {
             help="HotpotQA, 2WikiMultihopQA or MuSiQue, as JSON or JSON lines; indexed unless a store is named."
         ),
     ],
+    "app": Annotated[
+        str | None,
+        typer.Option(help="Measure this app, not our agent: package.module:name of a compiled graph or its factory."),
+    ],
+    "inputs": Annotated[
+        Path | None, typer.Option(help='--app: what it is asked, {"id", "input": {...}} on each line.')
+    ],
+    "app_option": Annotated[
+        list[str] | None, typer.Option("--app-option", help="--app: KEY=VALUE for its factory; repeat it for each.")
+    ],
     "prompts": Annotated[
         Path | None, typer.Option(help="kv-cache: take prompts from this file, one JSON object per line.")
     ],
@@ -137,6 +147,7 @@ AGENT = ("k", "max_hops")
 RUNNING = ("vllm_endpoint", "served_model")
 STARTED = ("engine_python", "model", "engine_args", "prometheus_retention_size")
 STORE = ("persist_dir", "collection", "questions")
+APP = ("app", "inputs", "app_option")
 PORTS = ("prometheus_port", "engine_port")
 SERVERS = (*RUNNING, *STARTED, *STORE, *PORTS)
 

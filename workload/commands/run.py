@@ -8,6 +8,7 @@ import typer
 
 from workload.commands.options import (
     AGENT,
+    APP,
     RUNNING,
     SERVERS,
     STORE,
@@ -28,7 +29,7 @@ DEFAULTS = {"limit": 1, "max_hops": 3, "k": 10}
 @with_settings(
     *("limit", *AGENT, "concurrency", "rate", "rounds", "contexts", "order", "layout", "launcher", *SERVERS),
     *("results", "request_timeout", "engine_patience", "otlp_endpoint", "seed", "record_prompts"),
-    *("replay", "from_run", "prompts", "tokenizer", "slo", "figures"),
+    *("replay", "from_run", "prompts", "tokenizer", "slo", "figures", *APP),
 )
 def run(
     *,
@@ -63,9 +64,7 @@ def run(
         raise UsageError("--from-run and --prompts bring their own prompts.", "Leave --questions and its store out.")
     if not starts_engine and flags.keys() & {"engine_python", "model", "engine_args", "launcher"}:
         raise UsageError(f"{experiment} starts no engine.", "Leave out the options that start one.")
-    for name, owner in (("rate", "concurrency"), ("rounds", "concurrency"), ("contexts", "context-growth")):
-        if name in flags and experiment != owner:
-            raise UsageError(f"--{name} is for {owner}.", f"Run {experiment} without.")
+    refuse_misplaced(experiment, flags)
     defaults = {name: getattr(chosen, name) for name in ("limit", "max_hops", "k", "concurrency")}
     if sample_interval is not None:
         flags[f"{chosen.sampled}_interval_ms"] = sample_interval
@@ -75,6 +74,21 @@ def run(
     with progress_bars() as progress:
         finished = run_experiment(chosen, settings, progress, resume)
     give(finished.summary, lambda: print_finished(out, chosen, finished), as_json=as_json)
+
+
+def refuse_misplaced(experiment: str, flags: dict[str, Any]) -> None:
+    """Refuse options of another experiment, and an app where none can be measured.
+
+    Raises:
+        UsageError: it names the option and the experiment.
+    """
+    from workload.experiments.suite import NOT_FOR_APPS  # noqa: PLC0415
+
+    if flags.keys() & {*APP} and experiment in NOT_FOR_APPS:
+        raise UsageError(f"{experiment} {NOT_FOR_APPS[experiment]}.", "Run it without --app.")
+    for name, owner in (("rate", "concurrency"), ("rounds", "concurrency"), ("contexts", "context-growth")):
+        if name in flags and experiment != owner:
+            raise UsageError(f"--{name} is for {owner}.", f"Run {experiment} without.")
 
 
 @with_settings(*AGENT, "layout", *RUNNING, *STORE, "engine_port", "otlp_endpoint")

@@ -6,12 +6,12 @@ from typing import Annotated, Any
 
 import typer
 
-from workload.commands.options import SERVERS, Json, WebhookTokenFile, err, give, out, with_settings
+from workload.commands.options import APP, SERVERS, Json, WebhookTokenFile, err, give, out, with_settings
 from workload.errors import UsageError
 
 
 @with_settings(
-    *("k", "layout", *SERVERS, "results", "request_timeout", "seed", "figures"),
+    *("k", "layout", *SERVERS, *APP, "results", "request_timeout", "seed", "figures"),
     max_hops=Annotated[int | None, typer.Option(help="Hops after which the agent answers (default: 3).")],
     engine_patience=Annotated[
         float | None,

@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from workload.commands.options import PORTS, Json, give, out, progress_bars, with_settings
+from workload.commands.options import APP, PORTS, Json, give, out, progress_bars, with_settings
 
 
-@with_settings("limit", "max_hops", *PORTS, "prometheus_retention_size", "seed", "figures")
+@with_settings("limit", "max_hops", *PORTS, *APP, "prometheus_retention_size", "seed", "figures")
 def suite(
     flags: dict[str, Any],
     smoke: Annotated[bool, typer.Option(help="Small sizes: about twenty minutes on two cores.")] = False,

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from workload.corpus.chance import Chance
 from workload.errors import StorageError, UsageError
 from workload.files import atomic_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
 ID_HEX_DIGITS = 32
@@ -42,7 +42,7 @@ class Question:
     """A question, its gold answer, the sentences that support it, and its paragraphs.
 
     `answer` is None, and `supporting_facts` is empty, if the file has none; then they are not scored. Each of the
-    `aliases` is as right as the answer.
+    `aliases` is as right as the answer. `input` is what the app gets; None gives it the question.
     """
 
     id: str
@@ -53,6 +53,12 @@ class Question:
     supporting_facts: tuple[tuple[str, int], ...]
     context: tuple[Paragraph, ...]
     aliases: tuple[str, ...] = ()
+    input: Mapping[str, Any] | None = None
+
+    @property
+    def given(self) -> Mapping[str, Any]:
+        """What the app gets, whichever app it is."""
+        return {"question": self.question} if self.input is None else self.input
 
     @property
     def answers(self) -> tuple[str, ...]:

@@ -22,13 +22,15 @@ SYNTAX = "Write NAME or NAME:key=value,key=value."
 MIN_ARMS = 2
 
 
-def parse_arms(texts: Sequence[str]) -> tuple[Arm, ...]:
+def parse_arms(texts: Sequence[str], *, is_ours: bool = True) -> tuple[Arm, ...]:
     """Return the arms in the order given; the first is what the others are compared with.
+
+    Of an app that is not ours, each key that is no field of a profile is an option of the app.
 
     Raises:
         UsageError: there are fewer than two, two have the same name, or one cannot be read.
     """
-    arms = tuple(parse_arm(text) for text in texts)
+    arms = tuple(parse_arm(text, is_ours=is_ours) for text in texts)
     if len(arms) < MIN_ARMS:
         raise UsageError("A comparison needs two arms or more.", "Give --arm at least twice.")
     if len({arm.name for arm in arms}) < len(arms):
@@ -36,7 +38,7 @@ def parse_arms(texts: Sequence[str]) -> tuple[Arm, ...]:
     return arms
 
 
-def parse_arm(text: str) -> Arm:
+def parse_arm(text: str, *, is_ours: bool = True) -> Arm:
     """Return one arm. A name without options selects the layout or profile of that name, if any, else the defaults.
 
     Raises:
@@ -46,12 +48,14 @@ def parse_arm(text: str) -> Arm:
     if not NAME_PATTERN.match(name):
         raise UsageError(f"{name!r} cannot name an arm.", "Use 1 to 64 letters, digits, dots, dashes or underscores.")
     options = read_options(rest.split(",")) if rest else {}
-    if not rest and name in LAYOUTS:
+    if is_ours and not rest and name in LAYOUTS:
         options = {"layout": name}
     profile = options.pop("profile", name if name in PROFILES and not rest else "base")
     if profile not in PROFILES:
         raise UsageError(f"There is no profile {profile!r}.", f"There are: {', '.join(PROFILES)}.")
     engine = {key: options.pop(key) for key in ENGINE_FIELDS if key in options}
+    if not is_ours:
+        options = {"app_option": options} if options else {}
     if unknown := sorted(options.keys() - AgentOptions.model_fields.keys()):
         known = ", ".join(("profile", *AgentOptions.model_fields, *ENGINE_FIELDS)).replace("_", "-")
         raise UsageError(f"Arm {name}: there is no option {unknown[0]!r}.", f"There are: {known}.")

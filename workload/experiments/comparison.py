@@ -31,16 +31,18 @@ def compare_arms(
         progress: the display.
         run_id: a run to resume; its settings name the run that it replays.
         name: the experiment's name and folder.
-        is_live: whether each arm generates its own answers; quality is then compared too, and paths may diverge.
+        is_live: whether each arm generates its own answers; quality is then compared too, and paths may diverge. An app
+            that is not ours always does.
 
     Raises:
         Hop2RagError: with the exit code of its class.
     """
-    arms = parse_arms(settings.load.arms)
+    is_ours = settings.app.app is None
+    arms = parse_arms(settings.load.arms, is_ours=is_ours)
     experiment = ab_experiment(arms, name, name)
     if run_id is None and settings.load.interleave is None:
         settings = settings.changed(interleave=_interleave(arms, settings.load.concurrency))
-    if settings.load.replay is None and not is_live and run_id is None:
+    if settings.load.replay is None and not is_live and is_ours and run_id is None:
         progress.console.print(f"Recording a trajectory on {arms[0].name}, which every arm then replays")
         alone = settings.changed(record_prompts=True, order="AB", interleave=None, concurrency=(1,), figures=False)
         recorded = run_experiment(recording(arms[0]), alone, progress)

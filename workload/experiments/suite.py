@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from workload.experiment import Study
     from workload.record.results import Finished
 
+NOT_FOR_APPS: Mapping[str, str] = {
+    "kv-cache": "reads prompts; record an app's with --record-prompts and give --from-run",
+    "context-growth": "makes prompts of growing length itself",
+}
+"""The experiments that cannot measure an app of others, and why; a suite of an app leaves them out."""
+
 ORDER = ("kv-cache", "gpu-memory", "vllm-metrics", "pipeline", "context-growth", "concurrency", "latency")
 # Small enough for twenty minutes on two cores; the numbers are real and their intervals wide or absent.
 SMOKE: Mapping[str, Any] = {"limit": 3, "max_hops": 2, "order": "AB"}
@@ -51,7 +57,8 @@ def run_suite(
     bundle = open_bundle(results, suite, "suite")
     bundle.note(run=bundle.run_id, experiment="suite", smoke=smoke, status="running")
     finished = []
-    for experiment in (EXPERIMENTS[name] for name in ORDER):
+    order = [name for name in ORDER if name not in NOT_FOR_APPS or "app" not in flags]
+    for experiment in (EXPERIMENTS[name] for name in order):
         settings = load_settings({**settings_by_experiment(experiment, flags, smoke=smoke), "results": results})
         progress.console.rule(experiment.name)
         finished.append(run_experiment(experiment, settings, progress, f"{bundle.run_id}-{experiment.name}"))

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 
     from workload.agent.graph import Answer
     from workload.engine.launcher import Launcher, RunningEngine
-    from workload.settings import EngineSettings, Places, Settings
+    from workload.engine.settings import EngineSettings
+    from workload.settings import Places, Settings
 
 TOKEN_COLUMNS = ("prompt_tokens", "cached_tokens", "reusable_tokens", "completion_tokens")
 
@@ -91,7 +92,7 @@ def ask_once(question: str, settings: Settings, progress: Progress, show: Callab
         watched(places, engine, under_test, embedder.load, by),
     ):
         meter = under_test.meter.question("0", "other")
-        answer = under_test.run(under_test.driver.agent.answer(question, meter))
+        answer = under_test.run(under_test.driver.agent.answer({"question": question}, meter))
         meter.close("failed" if answer.reason else "ok", answer.termination, answer.hops, {"reason": answer.reason})
         show(Answered(answer, meter.visits, meter.calls))
 

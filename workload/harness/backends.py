@@ -6,6 +6,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from workload.corpus.default import open_corpus
+from workload.corpus.inputs import read_inputs
 from workload.engine.attach import AttachLauncher
 from workload.engine.docker import ENDPOINT as DOCKER_ENDPOINT
 from workload.engine.docker import docker_launcher
@@ -25,9 +27,13 @@ from workload.services.targets import TargetFiles
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import Progress
 
+    from workload.corpus.default import Corpus
+    from workload.corpus.embedding import Embedder
     from workload.engine.launcher import Launcher
-    from workload.settings import EngineSettings, Places
+    from workload.engine.settings import EngineSettings
+    from workload.settings import Places, Settings
 
 
 def launcher_of(engine: EngineSettings, places: Places, console: Console) -> Launcher:
@@ -68,6 +74,18 @@ def check_engine(engine: EngineSettings, places: Places) -> None:
         with open_client(places.vllm_endpoint, key=read_key()) as client:
             read_facts(client, engine.served_model)
         require_server(places.vllm_endpoint)
+
+
+def corpus_of(settings: Settings, embedder: Embedder, progress: Progress) -> Corpus:
+    """Return what is asked: the inputs of an app, else the corpus of our own agent.
+
+    Raises:
+        UsageError: the file or the store is not usable.
+        DependencyDownError: the store is locked or corrupt, or Chroma's server does not answer.
+    """
+    if settings.app.inputs:
+        return read_inputs(settings.app.inputs)
+    return open_corpus(settings.corpus, settings.places.chroma_url, embedder, progress)
 
 
 def targets_of(places: Places) -> TargetFiles:

@@ -16,7 +16,7 @@ from workload.record.results import WARM_UP
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from workload.agent.graph import Answer, Hop2Rag
+    from workload.agent.graph import Answer, App
     from workload.agent.metering import Meter
     from workload.agent.priming import Primer
     from workload.corpus.hotpotqa import Question
@@ -49,7 +49,7 @@ class Phase:
 class Driver:
     """Asks questions of one agent on one running engine."""
 
-    agent: Hop2Rag
+    agent: App
     meter: Meter
     gate: EngineGate
     primer: Primer | None = None
@@ -105,7 +105,7 @@ class Driver:
         meter = self.meter.question(worker, question.type, phase.salt, intended)
         meter.open({**phase.place, "question_id": question.id, "attempt": phase.sent_before.get(question.id, 0) + 1})
         try:
-            answer = await self.agent.answer(question.question, meter)
+            answer = await self.agent.answer(question.given, meter)
         except BaseException:
             meter.close("cancelled", "error", 0, {})
             raise

@@ -8,7 +8,7 @@ from typing import Any
 from workload.errors import UsageError
 from workload.files.enclosed import run_folder
 from workload.record.manifest import Manifest, manifest_in, readable
-from workload.settings import Settings
+from workload.settings import NAMED_AGAIN, Settings
 
 COMMANDS = ("ab", "optimize", "soak", "suite")
 """Experiments with a command of their own."""
@@ -31,7 +31,7 @@ def resume_settings(experiment: str, now: Settings, run: str) -> tuple[Settings,
             f"Run {run} is of {manifest.experiment!r}, not of {experiment!r}.",
             f"Resume it by its own command: hop2rag {command} --resume {run}",
         )
-    asked = now.flat("engine", "corpus")
+    asked = now.flat(*NAMED_AGAIN)
     began = {name: manifest.settings.get(name) or None for name in asked}
     differing = [name for name in asked if began[name] != (asked[name] or None)]
     if missing := [_option(name, began[name]) for name in differing if began[name] is not None]:
@@ -43,7 +43,7 @@ def resume_settings(experiment: str, now: Settings, run: str) -> tuple[Settings,
         names = ", ".join(_flag(name) for name in differing)
         raise UsageError(f"Run {run} was begun without {names}.", "Leave it out, and its environment variable too.")
     with readable(run):
-        return Settings.of({**manifest.settings, **now.flat("engine", "corpus", "places")}), manifest
+        return Settings.of({**manifest.settings, **now.flat(*NAMED_AGAIN, "places")}), manifest
 
 
 def _flag(name: str) -> str:

@@ -7,14 +7,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from workload.agent.replay import Script, read_script
-from workload.corpus.default import open_corpus, require_same_corpus
+from workload.corpus.default import require_same_corpus
 from workload.corpus.document import retriever
 from workload.corpus.embedding import MiniLmEmbedder
 from workload.engine.supervised import SharedEngine
 from workload.errors import UsageError
 from workload.experiment import Experiment, OfflineExperiment
 from workload.files.enclosed import run_folder
-from workload.harness.backends import check_engine, engine_of, launcher_of, prometheus_of, requester
+from workload.harness.backends import check_engine, corpus_of, engine_of, launcher_of, prometheus_of, requester
 from workload.harness.runner import Runner
 from workload.record.annotations import annotator, find_grafana
 from workload.record.bundle import Bundle, open_bundle
@@ -52,13 +52,14 @@ def run_experiment(
     embedder = MiniLmEmbedder()
     engine, places = settings.engine, settings.places
     check_engine(engine, places)
-    corpus = open_corpus(settings.corpus, places.chroma_url, embedder, progress)
+    corpus = corpus_of(settings, embedder, progress)
     launcher = launcher_of(engine, places, progress.console)
     bundle = open_bundle(places.results, run_id, experiment.name)
     history = begin(bundle, experiment, settings, corpus.source_dict())
     if history.segments:
         progress.console.print(f"Resuming {bundle.run_id}: {history.in_words()}.", markup=False, highlight=False)
-    embedder.load()
+    if not settings.app.app:
+        embedder.load()
     by = requester(progress.console, bundle.run_id)
     watcher = prometheus_of(places, settings.load.vllm_interval_ms, by)
     try:
@@ -84,7 +85,7 @@ def run_experiment(
                     progress=progress,
                     annotate=annotate,
                 ).run(corpus.questions)
-            retrieve = retriever(embedder, corpus.store, settings.agent.k)
+            retrieve = None if settings.app.app else retriever(embedder, corpus.store, settings.agent.k)
             evidence = Evidence(prometheus.client, experiment.name, bundle, settings, retrieve)
             with readable(bundle.run_id) if history.segments else nullcontext():
                 return finish(experiment, evidence, windows, draws=settings.places.figures)

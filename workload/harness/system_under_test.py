@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from exporter.timeline import NodeActivity
 from exporter.web.server import MetricsServer
 from workload.agent.context import EVERYTHING, Context
 from workload.agent.graph import Hop2Rag
-from workload.agent.instruments import Instruments
+from workload.agent.instruments import Instruments, of_any_app, of_hop2rag
 from workload.agent.llm import Llm, llm_client
 from workload.agent.metering import Meter
 from workload.agent.nodes import Hop2RagNodes
@@ -29,6 +29,7 @@ from workload.agent.replay import ReplayLlm, Script
 from workload.agent.retrieval import Retrieval
 from workload.agent.reuse_order import ReuseOrder
 from workload.agent.sleep import EngineSleep
+from workload.app.foreign import foreign_app
 from workload.corpus.tokenizer import token_counter
 from workload.engine.endpoint import open_client
 from workload.engine.probe import ask_canary
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
     from prometheus_client import CollectorRegistry
 
+    from workload.agent.graph import App
     from workload.corpus.document import DocumentStore
     from workload.corpus.embedding import Embedder
     from workload.engine.launcher import RunningEngine
@@ -118,8 +120,9 @@ def serve_agent(
     """
     load, agent, places = settings.load, settings.agent, settings.places
     busy = BusySeconds()
+    metrics_of = of_any_app if settings.app.app else of_hop2rag
     failures = metering_failures(None)
-    instruments = Instruments(engine.facts, busy, failures)
+    instruments = Instruments(engine.facts, busy, failures, metrics_of=metrics_of)
     activity = NodeActivity(lambda: time.time_ns() // 1_000_000)
     reuse = reuse or ReuseOrder(engine.facts.block_size, adapter=engine.facts.adapter)
     client = llm_client(engine.endpoint, load.request_timeout, engine.key)
@@ -142,13 +145,21 @@ def serve_agent(
     )
     address = reachable(server.start())
     try:
-        with exported_spans(places.otlp_endpoint) as tracer, ledger_of(engine, failures.inc) or nullcontext() as ledger:
+        with (
+            exported_spans(places.otlp_endpoint) as tracer,
+            ledger_of(engine, failures.inc) or nullcontext() as ledger,
+            ExitStack() as stack,
+        ):
+            subject: App = Hop2Rag(nodes)
+            if settings.app.app:
+                theirs = foreign_app(settings.app.app, agent.app_option, engine, reuse, ledger)
+                subject = stack.enter_context(theirs)
             drivers: dict[PhaseLabel, Driver] = {}
             for phase, metrics in instruments.metrics.items():
                 recorder = Recorder(metrics=metrics, activity=activity, busy=busy, tracer=tracer)
                 meter = Meter(recorder, reuse, journal, load.record_prompts, ledger=ledger)
                 primer = Primer(llm, meter, agent.layout) if agent.primed else None
-                drivers[phase] = Driver(Hop2Rag(nodes), meter, gate, primer)
+                drivers[phase] = Driver(subject, meter, gate, primer)
             yield SystemUnderTest(
                 driver=drivers[MEASURED],
                 warming=drivers[WARM_UP],

@@ -64,6 +64,7 @@ class Journal:
         self.path = path
         self._queue: queue.SimpleQueue[tuple[str, tuple[Any, ...]] | Future[None] | None] = queue.SimpleQueue()
         self._wanted = threading.Event()
+        self._counting = threading.Lock()
         self._failure: StorageError | None = None
         self._folder = _folder_of(path)
         try:
@@ -84,9 +85,10 @@ class Journal:
         return dict(self._last_ids)
 
     def new_id(self, table: str) -> int:
-        """Return the next row id of `question` or `llm_call`; call it from one thread only."""
-        self._last_ids[table] += 1
-        return int(self._last_ids[table])
+        """Return the next row id of `question` or `llm_call`."""
+        with self._counting:
+            self._last_ids[table] += 1
+            return int(self._last_ids[table])
 
     def insert(self, table: str, row: Mapping[str, Any]) -> None:
         """Queue a row; returns at once."""

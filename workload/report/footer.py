@@ -33,11 +33,18 @@ def footer(run_id: str, settings: Settings, measured: Sequence[Measured], label:
 
 
 def options_in_words(settings: Settings) -> str:
-    """Return the layout, the agent's options that differ from their defaults, and the arms, in words."""
+    """Return the app, or the layout and the agent's options that differ from their defaults; and the arms, in words."""
+    if settings.app.app:
+        own = [f"{name.replace('_', ' ')} {value}" for name, value in settings.agent.app_option.items()]
+        return ", ".join([f"app {settings.app.app}", *own]) + _arms(settings)
     default = {name: field.default for name, field in AgentOptions.model_fields.items()}
     words = [
         name if value is True else f"{name.replace('_', ' ')} {value}{UNITS.get(name, '')}"
         for name, value in settings.agent
-        if name == "layout" or (name not in {"k", "max_hops"} and value != default[name])
+        if name == "layout" or (name not in {"k", "max_hops", "app_option"} and value != default[name])
     ]
-    return ", ".join(words) + (f"; arms {' | '.join(settings.load.arms)}" if settings.load.arms else "")
+    return ", ".join(words) + _arms(settings)
+
+
+def _arms(settings: Settings) -> str:
+    return f"; arms {' | '.join(settings.load.arms)}" if settings.load.arms else ""

@@ -6,11 +6,11 @@ from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING
 
-from workload.corpus.default import open_corpus, require_same_corpus
+from workload.corpus.default import require_same_corpus
 from workload.corpus.embedding import MiniLmEmbedder
 from workload.engine.profile import PROFILES
 from workload.errors import UsageError
-from workload.harness.backends import check_engine, engine_of, launcher_of, prometheus_of, requester
+from workload.harness.backends import check_engine, corpus_of, engine_of, launcher_of, prometheus_of, requester
 from workload.harness.resume import resume_settings
 from workload.paths import cache_dir
 from workload.record.annotations import annotator, find_grafana, mark_action
@@ -56,7 +56,7 @@ def run_soak(
         raise UsageError(f"There is no profile {plan.profile!r}.", f"There are: {', '.join(PROFILES)}.")
     embedder = MiniLmEmbedder()
     check_engine(settings.engine, settings.places)
-    corpus = open_corpus(settings.corpus, settings.places.chroma_url, embedder, progress)
+    corpus = corpus_of(settings, embedder, progress)
     launcher = launcher_of(settings.engine, settings.places, progress.console)
     bundle = open_bundle(settings.places.results, run_id, EXPERIMENT)
     if bundle.is_begun:
@@ -70,7 +70,8 @@ def run_soak(
     progress.console.print(said, markup=False, highlight=False, soft_wrap=True)
     grafana = find_grafana()
     annotate = annotator(grafana, partial(progress.console.print, markup=False))
-    embedder.load()
+    if not settings.app.app:
+        embedder.load()
     by = requester(progress.console, bundle.run_id)
     try:
         alertmanager = alertmanager_of(settings.places, ports, token_file, by) if plan.alerts else None

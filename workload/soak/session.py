@@ -19,6 +19,7 @@ from workload.errors import Hop2RagError, StorageError
 from workload.harness.process_memory import share_one_arena
 from workload.harness.system_under_test import SystemUnderTest, serve_agent
 from workload.record.journal import Journal
+from workload.report.footer import options_in_words
 from workload.services.alert import Confirm, confirmer, steering_alerts
 from workload.services.alertmanager import LocalAlertmanager
 from workload.services.exporter_process import start_exporter
@@ -267,7 +268,7 @@ class SoakSession:
         load = f"{self.plan.rate:g} questions/s" if self.plan.rate else f"{self.plan.concurrency} at a time"
         footer = (
             f"run {self.bundle.run_id}; vLLM {facts.version}; {facts.model}; profile {self.plan.profile}; "
-            f"block size {facts.block_size}; layout {self.settings.agent.layout}; "
+            f"block size {facts.block_size}; {options_in_words(self.settings)}; "
             f"{load}; {steered}{' (DRY RUN)' if self.plan.dry_run else ''}"
         )
         return report(self.bundle, record, summary, footer, draws=self.settings.places.figures)

@@ -9,19 +9,45 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from exporter.agent.llm_failures import reason_of
 from exporter.agent.usage import Usage
 from workload.tap.request import UNREADABLE
 
 if TYPE_CHECKING:
-    from workload.agent.calls import CallMeter
+    from collections.abc import Mapping, Sequence
+
+    from workload.agent.reuse_order import Arrival, ReuseOrder
     from workload.tap.request import Additions
 
 ID_FIELDS = ("prompt_token_ids", "token_ids")
 MALFORMED = (ValueError, TypeError, AttributeError, LookupError, OverflowError)
 DATA, DONE = b"data:", b"[DONE]"
+
+
+class Call(Protocol):
+    """What the tap tells of a call to whoever meters it; `workload.agent.calls.CallMeter` is one."""
+
+    reuse: ReuseOrder
+    arrival: Arrival
+    response_id: str
+    reason: str | None
+    usage: Usage | None
+
+    @property
+    def request_fields(self) -> Mapping[str, Any]:
+        """The fields that the request gets besides."""
+        ...
+
+    def chunk(self) -> None:
+        """Take that a chunk with tokens has come."""
+
+    def prompt_ids(self, ids: Sequence[int]) -> None:
+        """Take the prompt's token ids."""
+
+    def finished(self, usage: Usage, output_ids: Sequence[int]) -> None:
+        """Take usage and generated ids."""
 
 
 @dataclass
@@ -50,23 +76,22 @@ class Answer:
     """The answer to one metered call.
 
     Args:
-        call: gets first token, ids and usage.
+        call: gets the response's id, first token, token ids and usage.
         added: what the client did not ask for.
         has_bound: whether the prompt's ids are one prompt's.
 
     Attributes:
-        id: the response's id, empty until it is known.
         outputs: the generated ids by the index of their choice.
     """
 
-    def __init__(self, call: CallMeter, added: Additions, *, has_bound: bool = True) -> None:
-        self.id = ""
+    def __init__(self, call: Call, added: Additions, *, has_bound: bool = True) -> None:
         self.outputs: defaultdict[int, list[int]] = defaultdict(list)
         self._call, self._added, self._has_bound = call, added, has_bound
         self._usage: Any = None
         self._finish_reason: Any = None
         self._fault: str | None = None
         self._held: _Event | None = None
+        self._prompt: Sequence[int] = ()
 
     def event(self, data: bytes) -> bytes:
         """Return what the client gets for one event of a stream: the same bytes if nothing in it was added.
@@ -76,6 +101,8 @@ class Answer:
         """
         text = data.strip()
         payload = text.removeprefix(DATA).strip()
+        if payload == DONE:
+            self.end()  # a client that has this may ask for the call's tokens at once
         if not text.startswith(DATA) or payload == DONE or b"\n" in payload:
             return self.held() + data
         part = self._parsed(payload, is_event=True)
@@ -116,11 +143,21 @@ class Answer:
         """Note that the answer has ended for this reason, unless it turns out to be complete."""
         self._call.reason = reason
 
+    def settle(self) -> None:
+        """Give the call the prompt's ids; it hashes them, so the client gets its first token before."""
+        ids, self._prompt = self._prompt, ()
+        if ids and self._has_bound and self._call.arrival.prompt is None:
+            try:
+                self._call.prompt_ids(ids)
+            except MALFORMED:
+                self._fault = "server_error"
+
     def end(self) -> None:
         """Give the call its usage and ids if the answer is complete; else it failed, or was cancelled."""
+        self.settle()
         if self._fault:
             self.failed(self._fault)
-        elif self._usage is not None and self._finish_reason is not None:
+        elif self._usage is not None and self._finish_reason is not None and self._call.usage is None:
             try:
                 self._finish()
             except MALFORMED:
@@ -155,7 +192,7 @@ class Answer:
         return part
 
     def _read(self, part: dict[str, Any], *, is_event: bool) -> None:
-        self.id = self.id or str(part.get("id") or "")
+        self._call.response_id = self._call.response_id or str(part.get("id") or "")
         if part.get("error") is not None:
             self._fault = "server_error"
         self._usage = part.get("usage") or self._usage
@@ -167,11 +204,10 @@ class Answer:
                 value for name, value in (choice.get("delta") or {}).items() if name != "role"
             )
             if is_event and (ids or said):
-                self._call.first_token()
+                self._call.chunk()
             self.outputs[choice["index"]].extend(ids)
             self._finish_reason = choice.get("finish_reason") or self._finish_reason
-        if prompt and self._has_bound and self._call.arrival.prompt is None:
-            self._call.prompt_ids(prompt)
+        self._prompt = self._prompt or prompt or ()
 
     def _hide(self, part: dict[str, Any], choices: list[dict[str, Any]]) -> bool:
         """Take out what was added; return whether there was anything."""

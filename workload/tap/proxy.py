@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from contextlib import AbstractContextManager
 
-    from workload.agent.calls import CallMeter
+    from workload.tap.answer import Call
     from workload.tap.prompt_log import PromptLog
 
 _LOG = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ class ClientGoneError(Exception):
 
 @dataclass(frozen=True)
 class Told:
-    """What a client tells of a call: the graph's node and the question in headers, the salt in the body."""
+    """What a client tells of a call: the graph's node and the question in headers, the rest in the body."""
 
     node: str
     question: str
@@ -63,7 +63,7 @@ class Proxy:
     """
 
     upstream: str
-    opens: Callable[[Told], AbstractContextManager[CallMeter]]
+    opens: Callable[[Told], AbstractContextManager[Call]]
     log: PromptLog | None = None
     _session: aiohttp.ClientSession = field(init=False)
     _is_down: bool = field(init=False, default=False)
@@ -159,6 +159,8 @@ class Proxy:
         cutter = EventCutter()
         async for data in upstream.content.iter_any():
             await _write(response, b"".join(map(answer.event, cutter.take(data))) if answer else data)
+            if answer:
+                answer.settle()
         if answer:
             await _write(response, answer.held() + cutter.rest())
             answer.failed("stream_cut")

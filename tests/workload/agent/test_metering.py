@@ -73,7 +73,7 @@ async def test_each_node_takes_what_it_took() -> None:
     clock = SteppedClock(100.0)
     meter = bench(clock=clock, wall=SteppedClock(1_000.0)).meter
     question = meter.question("0", "bridge")
-    await Hop2Rag(cast("Hop2RagNodes", TimedNodes(clock))).answer("When?", question)
+    await Hop2Rag(cast("Hop2RagNodes", TimedNodes(clock))).answer({"question": "When?"}, question)
     visits = question.visits
     assert [visit["node"] for visit in visits] == list(NODES)
     assert {visit["node"]: visit["duration_seconds"] for visit in visits} == pytest.approx(SECONDS)

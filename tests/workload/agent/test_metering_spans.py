@@ -45,7 +45,7 @@ async def ask(client: openai.AsyncOpenAI, meter: Meter, text: str = "When?", **m
     """Ask one question as the driver does."""
     question = meter.question("0", "bridge")
     question.open({"question_id": "q1"})
-    answer = await agent_of(client, max_hops=2, **more).answer(text, question)
+    answer = await agent_of(client, max_hops=2, **more).answer({"question": text}, question)
     question.close("failed" if answer.reason else "ok", answer.termination, answer.hops, {"reason": answer.reason})
 
 
@@ -107,7 +107,7 @@ async def test_a_call_reports_the_servers_tokens(
     """A trace of an LLM is read for its tokens and times."""
     stub.script = by_node(decide=ENOUGH)
     question = meter.question("0", "bridge")
-    await agent_of(client).answer("When?", question)
+    await agent_of(client).answer({"question": "When?"}, question)
     calls = [span for span in exported.get_finished_spans() if span.name == "chat"]
     assert len(calls) == len(question.calls) == 4
     for call, row in zip(calls, question.calls, strict=True):

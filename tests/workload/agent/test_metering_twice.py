@@ -22,7 +22,7 @@ async def test_both_meters_see_the_same_visits(stub: StubVllm, client: openai.As
     inside, handler = bench(), MeteringHandler(NODES)
     agent = agent_of(client, max_hops=3)
     agent._app = agent._app.with_config(callbacks=[handler])
-    answer = await agent.answer("When?", inside.meter.question("0", "bridge"))
+    answer = await agent.answer({"question": "When?"}, inside.meter.question("0", "bridge"))
     assert answer.hops == 3
     for node in NODES:
         labels, name = {"node": node}, "hop2rag_node_duration_seconds"

@@ -73,7 +73,9 @@ async def test_grade_keeps_five() -> None:
 
 async def test_nothing_found_is_no_error(stub: StubVllm, client: openai.AsyncOpenAI) -> None:
     """An empty search result is an answer of the store; the question goes on without evidence."""
-    answer = await agent_of(client, StubStore(hops=((),))).answer("When?", bench().meter.question("0", "bridge"))
+    answer = await agent_of(client, StubStore(hops=((),))).answer(
+        {"question": "When?"}, bench().meter.question("0", "bridge")
+    )
     assert (answer.termination, answer.supporting_facts) == ("max_hops", ())
     assert all("Passages:\nnone" in body["messages"][0]["content"] for body in stub.requests if body["max_tokens"] > 56)
 
@@ -119,7 +121,7 @@ async def test_row_18_a_repaired_reply_counts(stub: StubVllm, client: openai.Asy
 async def test_row_18_unreadable_replies_fall_back(stub: StubVllm, client: openai.AsyncOpenAI) -> None:
     """With no readable reply at all a question is still asked, searched for, and answered after `max_hops`."""
     stub.script = lambda _: Turn("[[[")
-    answer = await agent_of(client, max_hops=2).answer("When?", bench().meter.question("0", "bridge"))
+    answer = await agent_of(client, max_hops=2).answer({"question": "When?"}, bench().meter.question("0", "bridge"))
     assert (answer.termination, answer.hops, answer.answer) == ("max_hops", 2, "[[[")
     assert answer.trajectory == {"queries": ["When?", "When?"], "clues": []}
 

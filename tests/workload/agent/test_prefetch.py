@@ -54,7 +54,7 @@ async def ask(agent: Hop2Rag, measured: Bench) -> str | None:
     """Answer the question; return why it failed, None when it did not."""
     meter = measured.meter.question("0", "bridge")
     meter.open({"question_id": "q", "arm": "a", "block": 0, "phase": "c1", "segment": 0, "attempt": 1})
-    return (await agent.answer(QUESTION, meter)).reason
+    return (await agent.answer({"question": QUESTION}, meter)).reason
 
 
 def outcomes(measured: Bench) -> dict[str, float | None]:

@@ -41,7 +41,7 @@ def ask(path: Path, layout: Layout, script_of: Path | None = None, *, is_forced:
                 question = meter.question("0", "bridge", "salt")
                 place = {"arm": "a", "block": 0, "phase": "c1", "segment": 0, "attempt": 1}
                 question.open({"question_id": "q", **place})
-                answer = await Hop2Rag(nodes).answer("When?", question)
+                answer = await Hop2Rag(nodes).answer({"question": "When?"}, question)
                 question.close("ok", answer.termination, answer.hops, {})
 
     asyncio.run(run())

@@ -39,7 +39,7 @@ async def test_it_sleeps_and_wakes_at_every_hop(stub: StubVllm, client: openai.A
     stub.script = by_node(decide='{"missing": "x", "enough": "no"}')
     question = bench().meter.question("0", "bridge")
     with open_client(stub.url, 5.0) as http:
-        assert (await agent_of(client, EngineSleep(http)).answer("When?", question)).reason is None
+        assert (await agent_of(client, EngineSleep(http)).answer({"question": "When?"}, question)).reason is None
     assert stub.other_paths == ["/sleep", "/wake_up"] * 2
     steps = [
         (row["node"], row["hop"], row["outcome"]) for row in question.visits if row.get("node") in {"sleep", "wake_up"}
@@ -50,7 +50,7 @@ async def test_it_sleeps_and_wakes_at_every_hop(stub: StubVllm, client: openai.A
 async def test_an_engine_that_cannot_sleep_ends_the_run(stub: StubVllm, client: openai.AsyncOpenAI) -> None:
     """Without its development mode vLLM answers 404; an arm that never slept would be measured as asleep."""
     with open_client(stub.url, 5.0) as http, pytest.raises(DependencyDownError, match="VLLM_SERVER_DEV_MODE"):
-        await agent_of(client, EngineSleep(http)).answer("When?", bench().meter.question("0", "bridge"))
+        await agent_of(client, EngineSleep(http)).answer({"question": "When?"}, bench().meter.question("0", "bridge"))
 
 
 def test_an_arm_that_sleeps_needs_an_engine_that_can_and_no_other_questions() -> None:

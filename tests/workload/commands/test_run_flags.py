@@ -65,7 +65,7 @@ def test_row_27_what_is_wrong_with_an_engine_is_reported_before_a_corpus_is_open
     command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Corpus and embedder took 18 s, and then the user read that the address was wrong."""
-    for module in ("workload.harness.run", "workload.harness.ask", "workload.soak.run", "workload.corpus.default"):
+    for module in ("workload.harness.backends", "workload.harness.ask", "workload.corpus.default"):
         monkeypatch.setattr(f"{module}.open_corpus", lambda *_: pytest.fail("the corpus was opened"))
     for name in ("HOP2RAG_API_KEY_FILE", "VLLM_API_KEY", "OPENAI_API_KEY"):
         monkeypatch.delenv(name, raising=False)

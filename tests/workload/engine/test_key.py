@@ -230,6 +230,6 @@ def test_a_whole_subject_works_behind_a_key(guarded: StubVllm) -> None:
     engine = RunningEngine(guarded.url, facts_of(guarded), None, None, KEY)
     settings = load_settings({"limit": 1, "max_hops": 1, "k": 5}, {})
     with serve_agent(engine, settings, StubStore(), StubEmbedder()) as running:  # type: ignore[arg-type]
-        answer = running.run(running.driver.agent.answer("When?", running.meter.question("0", "bridge")))
+        answer = running.run(running.driver.agent.answer({"question": "When?"}, running.meter.question("0", "bridge")))
         assert answer.reason is None
         running.driver.gate._probe()

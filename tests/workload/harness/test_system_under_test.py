@@ -46,7 +46,7 @@ def under_test(stub: StubVllm, argv: tuple[str, ...] | None = None, journal: Jou
 def ask(running: SystemUnderTest) -> str | None:
     """Ask one question; return why it failed, None when it did not."""
     question = running.meter.question("0", "bridge")
-    return running.run(running.driver.agent.answer("When?", question)).reason
+    return running.run(running.driver.agent.answer({"question": "When?"}, question)).reason
 
 
 def counted_fates(running: SystemUnderTest) -> Counter[str]:
