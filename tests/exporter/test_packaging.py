@@ -65,6 +65,15 @@ def test_the_images_get_what_their_wheel_includes(package: str) -> None:
     assert [name for name in included if name.split("/")[0] in ignored and f"!{name}" not in ignored] == []
 
 
+def test_every_image_of_ours_has_the_version_in_its_tag() -> None:
+    """After an upgrade an old tag would start the old image, which is there already."""
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    files = [*ROOT.glob("docker-compose*.yml"), *ROOT.glob("tests/compose/*.yml"), *ROOT.glob("*/kubernetes/*.yaml")]
+    tags = [tag for file in files for tag in re.findall(r"image: hop2rag-[a-z-]+:(\S+)", file.read_text())]
+    assert len(tags) > 6
+    assert {*tags} == {version}
+
+
 def test_the_unit_runs_unprivileged() -> None:
     """An exporter needs the driver and nothing else of the host."""
     unit = configparser.ConfigParser(strict=False, interpolation=None)

@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from typer.main import get_command
 
-from workload.cli import app
+from workload.cli import app, run_command_line
 from workload.errors import MissingExtraError, MissingPartError
 
 if TYPE_CHECKING:
@@ -95,6 +95,20 @@ def test_the_doctor_works_and_what_runs_names_what_to_install() -> None:
     errors = said.strip().splitlines()
     assert len(errors) == len(needy)
     assert all("not installed. Install it: pip install" in line and "[run]" in line for line in errors), errors
+
+
+def test_outside_a_checkout_commands_for_one_say_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An installed package has no compose files and no recordings; a traceback would not say that."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("workload.compose.configs.FOLDER", tmp_path / "prometheus")
+    monkeypatch.setattr("workload.commands.demo.asset", lambda name: tmp_path / name)
+    for line in (["compose", "configs"], ["compose", "pin-digests"], ["demo"]):
+        assert run_command_line(line) in {2, 3}
+        (said,) = capsys.readouterr().err.strip().splitlines()
+        assert "checkout" in said or "repository" in said
+    assert [*tmp_path.iterdir()] == []
 
 
 class Installed:

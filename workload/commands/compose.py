@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from workload.commands.options import out
-from workload.errors import DependencyDownError
+from workload.errors import DependencyDownError, UsageError
 
 app = typer.Typer(
     help="Make the files that docker-compose.yml needs: configuration, credentials, digests.", no_args_is_help=True
@@ -44,8 +44,9 @@ def compose_init(
 @app.command("configs")
 def compose_configs() -> None:
     """Write prometheus/compose/*.yml from the configuration of a single host. The files are committed."""
-    from workload.compose.configs import render  # noqa: PLC0415
+    from workload.compose.configs import FOLDER, render  # noqa: PLC0415
 
+    _require_checkout(FOLDER.parent)
     for path in render():
         out.print(str(path), soft_wrap=True, highlight=False)
 
@@ -60,6 +61,7 @@ def compose_pin_digests(
 
     from workload.compose.digests import pin  # noqa: PLC0415
 
+    _require_checkout(root)
     try:
         client = docker.from_env()
         found = pin(root, lambda tag: str(client.images.get_registry_data(tag).id))
@@ -68,3 +70,9 @@ def compose_pin_digests(
         raise DependencyDownError(f"Docker: {error}.", remedy) from error
     for tag, digest in found.items():
         out.print(f"{tag}@{digest}", soft_wrap=True, highlight=False)
+
+
+def _require_checkout(root: Path) -> None:
+    """Raise `UsageError` where the compose files are not: an installed package has none."""
+    if not (root / "docker-compose.yml").is_file():
+        raise UsageError(f"{root.resolve()} has no docker-compose.yml.", "Run this in a checkout of the project.")
