@@ -49,12 +49,14 @@ audit: $(VENV)/bin/python
 	for lock in */*.lock workload/engine/requirements.lock; do \
 	  echo "$$lock"; $(VENV)/audit/bin/pip-audit --strict --no-deps --disable-pip --progress-spinner off -r "$$lock" || exit 1; done
 
-# Draws the README's figures again from the recording of an H200.
+# Draws the README's figures and dashboards again from the recording of an H200.
 PICTURES := $(VENV)/pictures
 pictures: $(VENV)/installed
-	$(BIN)/hop2rag demo --recording tests/fixtures/reference-run/h200 --results $(PICTURES) --once
+	$(BIN)/hop2rag demo --recording tests/fixtures/reference-run/h200 --results $(PICTURES) --once --dashboards
 	cp $(PICTURES)/*-vllm-metrics/hop2rag/vllm_metrics/paired.png docs/images
 	cp $(PICTURES)/*-gpu-memory/hop2rag/gpu_memory/memory_timeline.png docs/images
+	cp $(PICTURES)/*-vllm-metrics/runs/*/export/vllm-metrics/dashboard.png docs/images/dashboard_vllm_metrics.png
+	cp $(PICTURES)/*-concurrency/runs/*/export/concurrency/dashboard.png docs/images/dashboard_concurrency.png
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

@@ -20,9 +20,10 @@ def demo(
     results: Annotated[Path, typer.Option(help="Folder for the figures.")] = Path("results/demo"),
     prometheus_port: Annotated[int, typer.Option(min=1, max=65_535, help="Port of the demo's own Prometheus.")] = 9190,
     once: Annotated[bool, typer.Option("--once", help="Exit after the figures instead of waiting for Ctrl-C.")] = False,
+    dashboards: Annotated[bool, typer.Option("--dashboards", help="Also draw each run's dashboard.")] = False,
 ) -> None:
     """Show a recorded run: load it into a local Prometheus, and draw its figures with a label of their origin."""
-    from workload.demo.figures import draw_run  # noqa: PLC0415 - `--help` need not load these
+    from workload.demo.figures import draw_dashboard, draw_run  # noqa: PLC0415 - `--help` need not load these
     from workload.demo.recording import find_recordings  # noqa: PLC0415
     from workload.demo.server import links, serve  # noqa: PLC0415
     from workload.report.headlines import print_finished  # noqa: PLC0415
@@ -41,6 +42,8 @@ def demo(
             out.rule(found.label)
             for run in found.runs:
                 print_finished(out, *draw_run(found, run, client, results))
+                if dashboards:
+                    out.print(str(draw_dashboard(run, client, results)), soft_wrap=True, highlight=False)
         out.rule(f"Prometheus: {client.url}")
         for found in recordings:
             out.print(f"{found.label}:\n{links(found, client.url)}", soft_wrap=True, markup=False, highlight=False)

@@ -50,14 +50,14 @@ def export(
     results: Results = Path("results"),
     prometheus_url: PrometheusUrl = None,
 ) -> None:
-    """Write every panel of a run's dashboard as PNG and CSV.
+    """Write every panel of a run's dashboard as PNG and CSV, and the dashboard as one picture.
 
-    The Grafana at GRAFANA_URL draws the pictures if it has a renderer (its token is in GRAFANA_TOKEN, or in the file
-    GRAFANA_TOKEN_FILE); else they are drawn here.
+    The Grafana at GRAFANA_URL draws the panels if it has a renderer (its token is in GRAFANA_TOKEN, or in the file
+    GRAFANA_TOKEN_FILE); else they are drawn here, as the dashboard always is.
     """
     from workload.dashboards.catalogue import DASHBOARDS, dashboard_of  # noqa: PLC0415
     from workload.experiments.lookup import study_of  # noqa: PLC0415
-    from workload.export.capture import capture  # noqa: PLC0415
+    from workload.export.capture import capture, scope_of  # noqa: PLC0415
     from workload.export.panel_series import TimeRange  # noqa: PLC0415
     from workload.export.stored import has_run  # noqa: PLC0415
     from workload.record.annotations import find_grafana  # noqa: PLC0415 - `--help` need not load these
@@ -74,7 +74,6 @@ def export(
     if snapshot and grafana is None:
         raise UsageError("A snapshot needs a Grafana.", "Set GRAFANA_URL and GRAFANA_TOKEN.")
     windows = [part.window for part in found.measured]
-    span = TimeRange(min(window.start for window in windows), max(window.end for window in windows))
     folder = folder or found.bundle.folder / "export" / shown.name
     with _series_of(found, prometheus_url) as client, progress_bars() as progress:
         if not has_run(client, run, found.measured):
@@ -86,8 +85,8 @@ def export(
         kept = capture(
             shown,
             client,
-            {"run": run},
-            span,
+            scope_of(run, (window.arm for window in windows)),
+            TimeRange.over(windows),
             folder,
             footer=found.footer,
             grafana=grafana,

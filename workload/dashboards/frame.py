@@ -20,6 +20,7 @@ from workload.promql.annotations import (
     ALL_RUNS_TEXT,
     ARM_SPANS,
     ARMS,
+    DEFAULT_BASELINE,
     EXPERIMENTS,
     GPUS,
     INSTANCES,
@@ -43,7 +44,7 @@ GRID_COLUMNS, HEADING_HEIGHT = 24, 1
 ALL_VALUE = ".*"
 # One of these each, so that no series is counted once per job.
 NOT_FAST = "/^(?!.*-fast$).*$/"
-CHOICES = (("job", "Engine's job", JOBS, NOT_FAST, "vllm"), ("baseline", "Baseline", ARMS, "", "prefix-off"))
+CHOICES = (("job", "Engine's job", JOBS, NOT_FAST, "vllm"), ("baseline", "Baseline", ARMS, "", DEFAULT_BASELINE))
 VARIABLES = (
     ("experiment", "Experiment", EXPERIMENTS),
     ("arm", "Arm", ARMS),

@@ -5,16 +5,21 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from workload.dashboards.catalogue import dashboard_of
 from workload.demo.recording import MAX_BYTES, PACKED, Recording, unpack
 from workload.errors import UsageError
 from workload.experiment import Experiment
 from workload.experiments import EXPERIMENTS
+from workload.experiments.lookup import study_of
+from workload.export.capture import WHOLE, capture, scope_of
+from workload.export.panel_series import TimeRange
 from workload.files.enclosed import refuse_ways_out
 from workload.paths import inside
 from workload.record.bundle import Bundle
 from workload.record.evidence import Evidence
 from workload.record.manifest import Manifest, manifest_in, readable
 from workload.report.finish import finish
+from workload.report.past_run import open_run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,6 +45,21 @@ def draw_run(
     _unpack_run(recording.folder / "runs" / run, bundle.folder)
     with readable(run):
         return _draw(recording, manifest_in(bundle.folder), client, bundle)
+
+
+def draw_dashboard(run: str, client: PrometheusClient, results: Path) -> Path:
+    """Draw the dashboard of a run that `draw_run` has drawn; return the picture.
+
+    Raises:
+        PrometheusError: Prometheus failed.
+    """
+    found = open_run(run, inside(results, run, "The run's name"), study_of)
+    windows = [part.window for part in found.measured]
+    scope = scope_of(run, (window.arm for window in windows))
+    dashboard = dashboard_of(found.study.name)
+    folder = found.bundle.folder / "export" / dashboard.name
+    capture(dashboard, client, scope, TimeRange.over(windows), folder, footer=found.footer)
+    return folder / WHOLE
 
 
 def _unpack_run(packed: Path, folder: Path) -> None:

@@ -8,10 +8,13 @@ from datetime import UTC, datetime
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from workload.charts.canvas import save
+from workload.export.dashboard_picture import sketch_dashboard
 from workload.export.panel_series import PanelSeries, TimeRange, promql_of, query_panel, to_csv
 from workload.export.picture import Shown, draw
-from workload.export.snapshot import embed
+from workload.export.snapshot import embed, title_of
 from workload.files import atomic_file
+from workload.promql.annotations import DEFAULT_BASELINE
 from workload.services.grafana import Grafana, GrafanaError, NoRendererError
 
 if TYPE_CHECKING:
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
     from workload.services.prometheus import PrometheusClient
 
 PIXELS = (1000, 500)
-PROMQL = "promql.json"
+PROMQL, WHOLE = "promql.json", "dashboard.png"
 
 
 @dataclass(frozen=True)
@@ -57,11 +60,12 @@ def capture(
     keeps_snapshot: bool = False,
     advance: Callable[[], None] = lambda: None,
 ) -> Capture:
-    """Write `KEY.png` and `KEY.csv` for every panel of a dashboard, and `promql.json`, into a folder.
+    """Write `KEY.png` and `KEY.csv` for every panel of a dashboard, `promql.json`, and `dashboard.png`, into a folder.
 
-    The labels `scope` of the series are also the dashboard's variables. `grafana` draws pictures if it has a renderer;
-    else matplotlib does, with the origin of the data in the `footer`. `keeps_snapshot` also stores a snapshot with its
-    data in Grafana; `advance` is called after each panel.
+    The labels `scope` of the series, with `baseline` for the arm to compare with, are also the dashboard's variables.
+    `grafana` draws the panels if it has a renderer; else matplotlib does, and always the whole dashboard, with the
+    origin of the data in the `footer`. `keeps_snapshot` also stores a snapshot with its data in Grafana; `advance` is
+    called after each panel.
 
     Raises:
         PrometheusError: Prometheus failed.
@@ -83,14 +87,21 @@ def capture(
             draw(panel, answers[panel.key], shown, pictures[-1])
         tables.append(atomic_file.write(folder / f"{panel.key}.csv", to_csv(answers[panel.key])))
         advance()
+    pictures.append(save(sketch_dashboard(dashboard, answers, shown), folder / WHOLE))
     tables.append(atomic_file.write(folder / PROMQL, json.dumps(promql, indent=2) + "\n"))
     snapshot = None
     if grafana and keeps_snapshot:
         start, end = (datetime.fromtimestamp(at, UTC) for at in (span.start, span.end))
-        title = f"{dashboard.title} ({', '.join(scope.values())})"
-        snapshot = grafana.snapshot(embed(dashboard, answers, title, start, end), title)
+        run = scope["run"]
+        snapshot = grafana.snapshot(embed(dashboard, answers, run, start, end), title_of(dashboard, run))
     empty = tuple(panel.title for panel in panels if not answers[panel.key])
     return Capture((*pictures, *tables), made, renderer.refusal, empty, snapshot)
+
+
+def scope_of(run: str, arms: Iterable[str]) -> dict[str, str]:
+    """Return a run's labels and, as `baseline`, the arm with which its others are compared."""
+    known = sorted(set(arms))
+    return {"run": run, "baseline": DEFAULT_BASELINE if DEFAULT_BASELINE in known or not known else known[0]}
 
 
 def arms_of(answers: Iterable[PanelSeries]) -> list[str]:
@@ -126,5 +137,7 @@ class _Renderer:
     def _find_panels(grafana: Grafana, uid: str) -> dict[str, int]:
         if not grafana.can_render():
             raise NoRendererError(f"Grafana at {grafana.url} has no image renderer.", "Set up grafana-image-renderer.")
-        panels = grafana.dashboard(uid)["panels"]
-        return {panel["title"]: int(panel["id"]) for panel in panels if panel["type"] != "row"}
+        rows = grafana.dashboard(uid)["panels"]
+        # a row that is closed holds its panels
+        panels = [panel for row in rows for panel in (row, *row.get("panels", ())) if panel["type"] != "row"]
+        return {panel["title"]: int(panel["id"]) for panel in panels}

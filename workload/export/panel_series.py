@@ -6,7 +6,7 @@ import csv
 import io
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
+
+    from workload.record.window import Window
 
 
 # Grafana's rule: at most one point per pixel of the panel's width.
@@ -39,6 +41,11 @@ class TimeRange:
     def seconds(self) -> float:
         """Its length."""
         return self.end - self.start
+
+    @classmethod
+    def over(cls, windows: Sequence[Window]) -> Self:
+        """Return the time from the first window's start to the last one's end."""
+        return cls(min(window.start for window in windows), max(window.end for window in windows))
 
 
 @dataclass(frozen=True, eq=False)

@@ -52,15 +52,29 @@ def draw(panel: Panel, answers: Sequence[PanelSeries], shown: Shown, path: Path)
 
 def sketch(panel: Panel, answers: Sequence[PanelSeries], shown: Shown) -> Figure:
     """Return the picture of a panel."""
-    rows = _rows(panel, answers)
-    height = max(HEIGHT_INCHES if panel.kind in {"timeseries", "heatmap"} else 1.0, 0.5 + ROW_INCHES * len(rows))
-    canvas, (axes,) = sheet(panel.title, shown.footer, [height])
-    if any(not np.isnan(answer.last) for answer in answers):
+    canvas, (axes,) = sheet(panel.title, shown.footer, [height_of(panel, answers)])
+    draw_panel(axes, panel, answers, shown)
+    return canvas
+
+
+def height_of(panel: Panel, answers: Sequence[PanelSeries]) -> float:
+    """Return the height in inches that a panel needs."""
+    is_wide = panel.kind in {"timeseries", "heatmap"} and has_data(answers)
+    return max(HEIGHT_INCHES if is_wide else 1.0, 0.5 + ROW_INCHES * len(_rows(panel, answers)))
+
+
+def has_data(answers: Sequence[PanelSeries]) -> bool:
+    """Return whether a panel has any number."""
+    return any(not np.isnan(answer.last) for answer in answers)
+
+
+def draw_panel(axes: Axes, panel: Panel, answers: Sequence[PanelSeries], shown: Shown) -> None:
+    """Draw a panel, or its text for no data."""
+    if has_data(answers):
         KINDS[panel.kind](axes, panel, answers, shown)
     else:
         axes.set_axis_off()
         axes.text(0.5, 0.5, panel.empty, transform=axes.transAxes, ha="center", va="center", fontsize=14, color=GREY)
-    return canvas
 
 
 def _rows(panel: Panel, answers: Sequence[PanelSeries]) -> list[str]:
@@ -163,7 +177,15 @@ def _cells(axes: Axes, panel: Panel, answers: Sequence[PanelSeries], _: Shown) -
     heads = [
         fill(head.replace("/", "/ "), 14, break_long_words=False).replace("/ ", "/") for head in (*names, *columns)
     ]
-    table = axes.table(text, colLabels=heads, bbox=Bbox.unit(), edges="horizontal", cellLoc="left")
+    # in letters: a run's name takes thrice the room of a number
+    letters = [
+        max(len(line) for cell in column for line in cell.splitlines() or [""]) + 2
+        for column in zip(heads, *text, strict=True)
+    ]
+    widths = [each / sum(letters) for each in letters]
+    table = axes.table(
+        text, colLabels=heads, bbox=Bbox.unit(), edges="horizontal", cellLoc="left", colLoc="left", colWidths=widths
+    )
     table.auto_set_font_size(False)
     table.set_fontsize(8)
 

@@ -28,19 +28,35 @@ NOT_FINITE: Mapping[str, Callable[[float], bool]] = {
 }
 
 
+def title_of(dashboard: Dashboard, run: str) -> str:
+    """Return what the snapshot of a dashboard of a run is called."""
+    return f"{dashboard.title} ({run})"
+
+
 def embed(
-    dashboard: Dashboard, answers: Mapping[str, Sequence[PanelSeries]], title: str, start: datetime, end: datetime
+    dashboard: Dashboard,
+    answers: Mapping[str, Sequence[PanelSeries]],
+    run: str,
+    start: datetime,
+    end: datetime,
 ) -> Json:
-    """Return a dashboard's JSON with each panel's data embedded, so that no panel queries a server.
+    """Return a dashboard's JSON with each panel's data of a run embedded, so that no panel queries a server.
 
     `answers` has the series of each panel by its key; `start` and `end` bound the time range.
     """
     model: Json = json.loads(render(dashboard))
-    model |= {"title": title, "time": {"from": start.isoformat(), "to": end.isoformat()}, "refresh": "", "links": []}
+    model |= {
+        "title": title_of(dashboard, run),
+        "time": {"from": start.isoformat(), "to": end.isoformat()},
+        "refresh": "",
+        "links": [],
+    }
     model["annotations"] = {"list": []}
     for variable in model["templating"]["list"]:
-        variable |= {"query": "", "options": [variable["current"]], "refresh": 0}
-    drawn = [panel for panel in model["panels"] if panel["type"] != "row"]
+        current = {"text": run, "value": run} if variable["name"] == "run" else variable["current"]
+        variable |= {"query": "", "current": current, "options": [current], "refresh": 0}
+    # a row that is closed holds its panels
+    drawn = [panel for row in model["panels"] for panel in (row, *row.get("panels", ())) if panel["type"] != "row"]
     query = {"refId": "A", "datasource": EMBEDDED, "queryType": "snapshot"}
     for panel, target in zip((panel for row in dashboard.rows for panel in row.panels), drawn, strict=True):
         target["datasource"] = EMBEDDED

@@ -16,6 +16,7 @@ TAG = "hop2rag"
 # Tags of the annotations that Grafana's API adds: measured windows, and what an alert made a run do.
 WINDOW_TAG, ACTION_TAG = "hop2rag-window", "hop2rag-action"
 
+DEFAULT_BASELINE = "prefix-off"
 JOBS = "label_values(vllm:num_requests_running, job)"
 # The runs in the time shown, then what is live between two of them, then everything: servers without a run too. Sorted
 # downwards, a bracket comes after every digit, so that the newest run is the first.

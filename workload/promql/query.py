@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 # What was measured, all that was watched, warm-up included, and what was measured of the arm to compare with.
 SCOPE, WATCHED, BASELINE = "$scope", "$watched", "$baseline"
+BASELINE_NAME = "baseline"
 PLACE = re.compile(rf"(?:{re.escape(SCOPE)}|{re.escape(WATCHED)}|{re.escape(BASELINE)})\b")
 RATE_INTERVAL = "$__rate_interval"
 RANGE = "$__range"
@@ -65,12 +66,18 @@ class Query:
         scrape_seconds: float | None = None,
         range_seconds: float = 3600.0,
     ) -> str:
-        """Return the PromQL for the series that carry `labels`, drawn at `step_seconds`."""
-        matchers = [label_matcher(name, value) for name, value in labels.items()]
+        """Return the PromQL for the series that carry `labels`, drawn at `step_seconds`.
+
+        As in Grafana, `baseline` is no label but the arm to compare with.
+        """
+        chosen = {name: value for name, value in labels.items() if name != BASELINE_NAME}
+        compared = chosen | ({"arm": labels[BASELINE_NAME]} if BASELINE_NAME in labels else {})
         window = rate_interval(step_seconds, scrape_seconds or self.scrape_seconds)
         filled = self.expression.replace(RATE_INTERVAL, window)
         filled = filled.replace(RANGE, f"{round(range_seconds * 1000)}ms")
-        return PLACE.sub(lambda found: ",".join([*matchers, *_phases(found[0])]), filled)
+        places = {SCOPE: chosen, WATCHED: chosen, BASELINE: compared}
+        matchers = {place: [label_matcher(*each) for each in found.items()] for place, found in places.items()}
+        return PLACE.sub(lambda found: ",".join([*matchers[found[0]], *_phases(found[0])]), filled)
 
     def grafana(self) -> str:
         """Return the PromQL with Grafana's variables as matchers."""

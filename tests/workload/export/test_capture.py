@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,7 +13,7 @@ from tests.stubs.panels import ARMS, BARS, DASHBOARD, LINES, SPAN, KnownSeries
 from workload.dashboards.catalogue import Dashboard, Row
 from workload.dashboards.frame import render
 from workload.errors import StorageError
-from workload.export.capture import PIXELS, Capture, arms_of, capture
+from workload.export.capture import PIXELS, WHOLE, Capture, arms_of, capture, scope_of
 from workload.export.panel_series import query_panel
 from workload.services.grafana import Grafana, png_size
 
@@ -47,9 +48,9 @@ def kept(
 def test_a_renderer_draws_every_panel(tmp_path: Path, server: StubGrafana) -> None:
     """The dashboard's own pictures, of the run's time and of the run alone."""
     found = kept(tmp_path, server, DASHBOARD)
-    pictures = sorted(path.name for path in tmp_path.glob("*.png"))
+    pictures = [path for path in tmp_path.glob("*.png") if path.name != WHOLE]
     assert found.rendered == len(pictures) == 7
-    assert {png_size(path.read_bytes()) for path in tmp_path.glob("*.png")} == {PIXELS}
+    assert {png_size(path.read_bytes()) for path in pictures} == {PIXELS}
     asked = [query for _, path, query, _ in server.requests if path.startswith("/render")]
     assert {(query["from"], query["to"], query["var-run"]) for query in asked} == {
         ("1700000000000", "1700000060000", "r1")
@@ -60,10 +61,28 @@ def test_a_renderer_draws_every_panel(tmp_path: Path, server: StubGrafana) -> No
     assert found.snapshot is None
 
 
+def test_a_panel_in_a_closed_row_is_drawn_too(tmp_path: Path, server: StubGrafana) -> None:
+    """Most rows of the overview are closed, and Grafana keeps their panels within them."""
+    closed = Row("second", DASHBOARD.rows[1].panels[:1], is_open=False)
+    dashboard = replace(SHORT, rows=(*SHORT.rows, closed))
+    server.dashboards["hop2rag-overview"] = json.loads(render(dashboard))
+    assert kept(tmp_path, server, dashboard).rendered == 2
+
+
+@pytest.mark.parametrize(
+    ("arms", "baseline"),
+    [(["prefix-on", "prefix-off"], "prefix-off"), (["low", "high", "low"], "high"), ([], "prefix-off")],
+)
+def test_arms_are_compared_with_the_one_that_grafana_chooses(arms: list[str], baseline: str) -> None:
+    """Each arm was compared with the sum of all, and read about half of itself."""
+    assert scope_of("r1", arms) == {"run": "r1", "baseline": baseline}
+
+
 def test_data_and_queries_lie_next_to_the_pictures(tmp_path: Path, server: StubGrafana) -> None:
     """A picture without its numbers cannot be checked, and numbers without their query cannot be repeated."""
     kept(tmp_path, server, DASHBOARD)
-    assert {path.stem for path in tmp_path.glob("*.csv")} == {path.stem for path in tmp_path.glob("*.png")}
+    pictures = {path.stem for path in tmp_path.glob("*.png") if path.name != WHOLE}
+    assert {path.stem for path in tmp_path.glob("*.csv")} == pictures
     promql = json.loads((tmp_path / "promql.json").read_text())
     assert promql["bargauge"] == ['sum by (node) (increase(bars{run="r1",phase!="warmup"}[60000ms]))']
     assert promql["silent"] == ['silent{run="r1",phase!="warmup"}']
@@ -96,7 +115,7 @@ def test_what_grafana_cannot_draw_is_drawn_here(tmp_path: Path, server: StubGraf
 def test_without_grafana_everything_is_drawn_here(tmp_path: Path) -> None:
     """The export needs nothing but Prometheus."""
     found = kept(tmp_path, None)
-    assert (found.rendered, len(found.files)) == (0, 3)
+    assert (found.rendered, len(found.files)) == (0, 4)
     assert all(path.stat().st_size for path in found.files)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,11 +18,13 @@ from workload.services.grafana import Grafana
 
 @pytest.fixture
 def model() -> dict[str, Any]:
-    """Return a dashboard with panels of every kind, their data embedded."""
+    """Return a dashboard with panels of every kind, some in a closed row, their data embedded."""
+    first, second = DASHBOARD.rows
+    dashboard = replace(DASHBOARD, rows=(first, replace(second, is_open=False)))
     panels = [panel for row in DASHBOARD.rows for panel in row.panels]
     answers = {panel.key: query_panel(panel, KnownSeries(), {"run": "r1"}, SPAN) for panel in panels}
     start, end = (datetime.fromtimestamp(at, UTC) for at in (SPAN.start, SPAN.end))
-    return embed(DASHBOARD, answers, "r1", start, end)
+    return embed(dashboard, answers, "r1", start, end)
 
 
 def test_it_asks_nothing(model: dict[str, Any]) -> None:
@@ -30,7 +33,9 @@ def test_it_asks_nothing(model: dict[str, Any]) -> None:
     assert '"expr"' not in text
     assert "${datasource}" not in text
     assert model["annotations"]["list"] == []
-    assert {variable["query"] for variable in model["templating"]["list"]} == {""}
+    variables = {variable["name"]: variable for variable in model["templating"]["list"]}
+    assert {variable["query"] for variable in variables.values()} == {""}
+    assert variables["run"]["current"] == {"text": "r1", "value": "r1"}
     assert (model["time"]["from"], model["refresh"]) == ("2023-11-14T22:13:20+00:00", "")
 
 
@@ -40,7 +45,8 @@ def test_grafana_takes_it(model: dict[str, Any]) -> None:
         assert Grafana(server.url, TOKEN).snapshot(model, "r1").endswith("/dashboard/snapshot/K")
         assert server.faults == []
         ((_, _, _, body),) = server.requests
-    drawn = [panel for panel in body["dashboard"]["panels"] if panel["type"] != "row"]
+    rows = body["dashboard"]["panels"]
+    drawn = [panel for row in rows for panel in (row, *row.get("panels", ())) if panel["type"] != "row"]
     found = [frame for panel in drawn for frame in panel["targets"][0]["snapshot"]]
     assert len(found) == 2 + 2 + 2 + 1 + 1 + 2
     assert all(len(frame["schema"]["fields"]) == len(frame["data"]["values"]) for frame in found)

@@ -108,6 +108,13 @@ def known() -> set[str]:
     return names | set(TIMELINES) | {"up", "scrape_duration_seconds", "scrape_samples_scraped", "ALERTS"}
 
 
+def test_a_figure_compares_with_the_baseline_that_is_given() -> None:
+    """`baseline` is no label of a series, and without it each arm would be compared with the sum of all."""
+    query = Query("change", "a{$scope} / b{$baseline}")
+    compared = query.scoped({"run": "r", "baseline": "low"}, 1.0)
+    assert compared == 'a{run="r",phase!="warmup"} / b{run="r",arm="low",phase!="warmup"}'
+
+
 def test_golden() -> None:
     """A renamed metric or a lost label is a diff that somebody looks at, never a silent change."""
     text = "".join(
