@@ -17,7 +17,7 @@ from workload.commands import compose, corpus, engine, run, runs, services
 from workload.commands.ab import ab, optimize
 from workload.commands.dashboards import dashboards
 from workload.commands.demo import demo
-from workload.commands.export import export, figures
+from workload.commands.export import export, figures, trace
 from workload.commands.gate import gate
 from workload.commands.load import load
 from workload.commands.options import err, out
@@ -55,6 +55,7 @@ for command in (
     run.ask,
     demo,
     figures,
+    trace,
     export,
     services.up,
     services.down,

@@ -1,4 +1,4 @@
-"""`hop2rag export` and `hop2rag figures`."""
+"""`hop2rag export`, `hop2rag figures` and `hop2rag trace`."""
 
 from __future__ import annotations
 
@@ -33,6 +33,24 @@ def figures(run: Run, results: Results = Path("results"), prometheus_url: Promet
     with _series_of(found, prometheus_url) as client:
         for path in redraw(found, client):
             out.print(str(path), soft_wrap=True, highlight=False)
+
+
+def trace(
+    run: Annotated[str, typer.Argument(help="The run: the name of its folder under results/runs.")],
+    question: Annotated[str, typer.Argument(help="The question's id, as in the journal and in the report.")],
+    results: Results = Path("results"),
+) -> None:
+    """Print where a question's time went: its nodes, stages of retrieval and LLM calls, once per arm and load."""
+    from workload.analysis.waterfall import waterfalls  # noqa: PLC0415 - `--help` need not load these
+    from workload.experiments.lookup import study_of  # noqa: PLC0415
+    from workload.record.results import read_run  # noqa: PLC0415
+    from workload.report.past_run import open_run  # noqa: PLC0415
+    from workload.report.waterfall import find_questions, print_waterfall  # noqa: PLC0415
+
+    found = open_run(run, results, study_of)
+    data = read_run(found.bundle.journal, found.measured)
+    for shown in waterfalls(data, find_questions(data, question)):
+        print_waterfall(out, shown)
 
 
 def export(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from workload.analysis.cache_inferred import settle
 from workload.analysis.serving import serving
 from workload.analysis.token_fates import fates_by_arm
+from workload.analysis.waterfall import slowest
 from workload.charts.drawing import Drawing
 from workload.record.results import Finished, Measured, RunData, read_run
 from workload.report.footer import footer
@@ -66,7 +67,12 @@ def found_in(data: RunData, experiment: Experiment[Any], evidence: Evidence) -> 
     served = serving(data, evidence.settings.places.slo)
     evidence.bundle.write_csv(SERVING_FILE, HEADER, csv_rows(served))
     fates = fates_by_arm(data, [arm.name for arm in experiment.arms])
-    return {**experiment.reduce(data), "serving": served, **({"token_fates": fates} if fates else {})}
+    return {
+        **experiment.reduce(data),
+        "slowest": slowest(data),
+        "serving": served,
+        **({"token_fates": fates} if fates else {}),
+    }
 
 
 def draw(

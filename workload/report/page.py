@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from workload.analysis.host import crowded
 from workload.analysis.levels import load_in_words
 from workload.analysis.token_fates import fates_in_words
+from workload.analysis.waterfall import NOT_TOLD
 from workload.analysis.wording import Bookkeeping, Caveat, number
 from workload.report.pictures import picture_of
 from workload.report.serving import SERVED, Table, tables
@@ -18,6 +19,7 @@ from workload.report.serving import SERVED, Table, tables
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from workload.analysis.waterfall import Waterfall
     from workload.experiment import Study
     from workload.record.results import Finished
 
@@ -53,6 +55,7 @@ class Section:
     promql: dict[str, list[str]]
     manifest: str
     serving: Sequence[Table] = ()
+    slowest: Sequence[Waterfall] = ()
 
 
 def section_of(experiment: Study[Any], finished: Finished) -> Section:
@@ -80,6 +83,7 @@ def section_of(experiment: Study[Any], finished: Finished) -> Section:
         promql=json.loads(promql.read_text()) if promql.exists() else {},
         manifest=json.dumps(manifest, indent=2),
         serving=tables(finished.summary.get("serving") or ()),
+        slowest=finished.summary.get("slowest") or (),
     )
 
 
@@ -161,7 +165,7 @@ def host_of(manifest: Mapping[str, Any]) -> dict[str, str]:
 def render(title: str, sections: Sequence[Section]) -> str:
     """Return the page; it contains its pictures, loads nothing else and opens from disk."""
     environment = Environment(loader=PackageLoader("workload"), autoescape=True, undefined=StrictUndefined)
-    return environment.get_template(REPORT).render(title=title, sections=sections, served=SERVED)
+    return environment.get_template(REPORT).render(not_told=NOT_TOLD, title=title, sections=sections, served=SERVED)
 
 
 def _quality(by_arm: dict[str, dict[str, Any]]) -> list[dict[str, str]]:
