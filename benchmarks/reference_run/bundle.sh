@@ -28,7 +28,7 @@ download() { # FOLDER, then what pip download takes
     "${platforms[@]}" -d "$work/$folder" "$@"
 }
 
-names=$(sed '/^#/d; s/.*/^&==/' "$here/host-has.txt")
+names=$(sed '/^#/d; s/[-_]/[-_]/g; s/.*/^&==/' "$here/host-has.txt")
 # The pins alone: pip would want a hash of the plugin below, too, if it saw any.
 sed -n '/^[A-Za-z0-9]/s/ \\$//p' "$root/workload/requirements.lock" | grep -viE -f <(echo "$names") > "$work/project.txt"
 download engine -r "$here/engine.txt"

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.ticker import StrMethodFormatter
 
 from workload.analysis.ab import end_to_end, time_to_first_token, uncached_tokens
 from workload.analysis.token_fates import token_fates
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     Read = tuple[RunData, Mapping[str, Sequence[SentCall]]]
 
 PREEMPTIONS = "vllm:num_preemptions_total"
-POINTS = 40
+POINTS = 20
 ORIGIN = "model with random weights, which replays recorded texts: tokens and times are real, the text is not"
 FATES = ("cold", "tail", "evicted", "reset", "flight", "behind", "unknown")
 HEADER = (
@@ -110,7 +111,8 @@ def draw(found: Sequence[Read], label: str, path: Path) -> None:
         if (bound := in_pool(first, size, None)[0]) is not None:
             axes.axhline(100 * bound, color=color, linewidth=0.8, linestyle="--")
     axes.set_xscale("log", base=2)
-    title = "Marks: measured (hollow: host memory behind). Lines: predicted from the largest pool's run. Dashes: bound."
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    title = "Marks: measured (hollow: host memory behind). Line: predicted from the largest pool. Dashes: bound."
     name(axes, title, "tokens that the KV pool holds", "hits, % of prompt tokens")
     legend(axes, "lower right")
     save(canvas, path)

@@ -48,7 +48,7 @@ if [ -n "$rehearse" ]; then
 else
   TEXTS=199 TEXTS_LEVEL=32 HOPS=3 LIMIT=8 ROUNDS=3 LEVELS=1,2,4,8,16,32,64 LEVEL=16 TOP=64 SOME=96 MANY=128 FEW=12
   PAIRS=10 TOKENS=128 COSTS_SECONDS=20 CONTEXTS=()
-  WORDS=900 TIGHT="--max-model-len 16384 --max-num-seqs 32" CALM="4 4400 2200 1100"
+  WORDS=900 TIGHT="--max-model-len 16384 --max-num-seqs 32 --enforce-eager" CALM="4 4400 2200 1100"
   PRESSURE="16 17600 8800 4400 2200 2200+24 1100"
 fi
 [ -n "$TEXTS_RUN" ] && HOPS=3 # as recorded: a shorter replay would ask for calls that the recording lacks
