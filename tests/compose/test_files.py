@@ -18,6 +18,7 @@ from workload.compose import surroundings
 from workload.compose.digests import FILES, tags
 from workload.engine import serve
 from workload.engine.profile import PROFILES
+from workload.services.prometheus_server import EXEMPLARS
 from workload.settings import load_settings
 
 ROOT = Path(__file__).parents[2]
@@ -189,6 +190,13 @@ def test_prometheus_is_bounded() -> None:
     command = " ".join(SERVICES["prometheus"]["command"])
     assert re.search(r"retention\.time=\$\{PROMETHEUS_RETENTION_TIME:-\d+d\}", command)
     assert re.search(r"retention\.size=\$\{PROMETHEUS_RETENTION_SIZE:-\d+GB\}", command)
+
+
+def test_a_trace_id_is_kept_and_leads_to_tempo() -> None:
+    """Without its feature Prometheus drops exemplars in silence; with another uid a point leads nowhere."""
+    assert EXEMPLARS in SERVICES["prometheus"]["command"]
+    (source,) = yaml.safe_load((ROOT / "grafana" / "tempo" / "datasource.yml").read_text())["datasources"]
+    assert ADDED["tracing"]["grafana"]["environment"]["HOP2RAG_TEMPO_UID"] == source["uid"]
 
 
 def test_every_variable_is_documented_and_has_a_default() -> None:
