@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from exporter.agent.soak import SoakMetrics
 from tests.stubs.alerts import RUN, message
 from tests.stubs.model import write_model
-from workload.charts import canvas, time_series
+from workload.charts import time_series
 from workload.corpus.synthetic import generate
 from workload.corpus.tokenizer import load_tokenizer
 from workload.errors import DependencyDownError
@@ -170,5 +170,4 @@ def laid_out(monkeypatch: pytest.MonkeyPatch) -> None:
         sheet.draw_without_rendering()
         return b"\x89PNG"
 
-    for module in (time_series, canvas):
-        monkeypatch.setattr(module, "png", png)
+    monkeypatch.setattr(time_series, "png", png)

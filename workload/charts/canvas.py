@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from matplotlib.figure import Figure
 
-from workload.charts.time_series import WIDTH_INCHES, png, write_footer
-from workload.files import atomic_file
+from workload.charts.time_series import WIDTH_INCHES, write, write_footer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -80,4 +79,4 @@ def duration(seconds: float) -> str:
 
 def save(canvas: Figure, path: Path) -> Path:
     """Write the figure and return its path."""
-    return atomic_file.write(path, png(canvas))
+    return write(canvas, path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextvars import ContextVar
 from io import BytesIO
 from itertools import chain, cycle
 from textwrap import fill
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
 
 # A dollar in the name of a model or of an arm is a dollar: what is drawn is data, and never a formula.
 mpl.rcParams["text.parse_math"] = False
+
+FORMATS = ("png", "svg", "pdf")
+"""In which a figure can be written; a report shows PNG, so that is always written."""
+further_formats: ContextVar[tuple[str, ...]] = ContextVar("further_formats", default=())
 
 DASHES: tuple[Literal["solid", "dashed", "dotted"], ...] = ("solid", "dashed", "dotted")
 AXIS_LABELS = {
@@ -108,7 +113,7 @@ def draw(
         [f"left out, shorter than what a rate looks back over: {', '.join(map(load_in_words, short))}"] if short else []
     )
     write_footer(canvas, "\n".join((footer, *notes)))
-    atomic_file.write(path, png(canvas))
+    write(canvas, path)
 
 
 def _is_zero(traces: Sequence[Trace], arms: Sequence[str]) -> bool:
@@ -145,12 +150,24 @@ def _columns(panels: Sequence[Panel], traces: Mapping[str, Sequence[Trace]]) -> 
     return whole, [point for point in points if point not in whole]
 
 
+def write(canvas: Canvas, path: Path) -> Path:
+    """Write a canvas as PNG to `path`, which is returned, and beside it in each of the `further_formats`."""
+    for kind in further_formats.get():
+        atomic_file.write(path.with_suffix(f".{kind}"), _rendered(canvas, kind))
+    return atomic_file.write(path, png(canvas))
+
+
 def png(canvas: Canvas) -> bytes:
     """Return a canvas as the bytes of a PNG file that carries its title, and as description the panels' titles."""
+    return _rendered(canvas, "png")
+
+
+def _rendered(canvas: Canvas, kind: str) -> bytes:
     picture = BytesIO()
     titles = (" ".join(axes.get_title(loc="left").split()) for axes in canvas.axes)
-    words = {"Title": " ".join(canvas.get_suptitle().split()), "Description": "; ".join(filter(None, titles))}
-    canvas.savefig(picture, dpi=DOTS_PER_INCH, metadata=words)
+    panels = "; ".join(filter(None, titles))
+    words = {"Title": " ".join(canvas.get_suptitle().split()), "Subject" if kind == "pdf" else "Description": panels}
+    canvas.savefig(picture, dpi=DOTS_PER_INCH, format=kind, metadata=words)
     return picture.getvalue()
 
 

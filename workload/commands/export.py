@@ -23,16 +23,30 @@ PrometheusUrl = Annotated[
 ]
 
 
-def figures(run: Run, results: Results = Path("results"), prometheus_url: PrometheusUrl = None) -> None:
+def figures(
+    run: Run,
+    results: Results = Path("results"),
+    prometheus_url: PrometheusUrl = None,
+    formats: Annotated[str, typer.Option("--format", help="svg, pdf, or both, beside PNG: svg,pdf.")] = "png",
+) -> None:
     """Draw a run's figures again: from Prometheus if it still has the run, else from the run's CSV files."""
+    from workload.charts.time_series import FORMATS, further_formats  # noqa: PLC0415
     from workload.experiments.lookup import study_of  # noqa: PLC0415 - `--help` need not load the numeric libraries
     from workload.report.past_run import open_run  # noqa: PLC0415
     from workload.report.redraw import redraw  # noqa: PLC0415
 
+    kinds = [kind.strip() for kind in formats.split(",")]
+    if unknown := [kind for kind in kinds if kind not in FORMATS]:
+        raise UsageError(f"--format {formats}: {unknown[0]!r} is no format.", f"Formats are {', '.join(FORMATS)}.")
     found = open_run(run, results, study_of)
     with _series_of(found, prometheus_url) as client:
-        for path in redraw(found, client):
-            out.print(str(path), soft_wrap=True, highlight=False)
+        asked = further_formats.set(tuple(kind for kind in kinds if kind != "png"))
+        try:
+            paths = redraw(found, client)
+        finally:
+            further_formats.reset(asked)
+    for path in paths:
+        out.print(str(path), soft_wrap=True, highlight=False)
 
 
 def trace(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from workload.charts.time_series import FORMATS
 from workload.files import atomic_file
 from workload.files.enclosed import json_of
 
@@ -27,7 +29,7 @@ def publish(bundle: Bundle, study: Study[Any], summary: Mapping[str, Any]) -> Pa
     """
     folder = bundle.figures(study.folder)
     if not _is_of(folder / study.summary_file, bundle.run_id):
-        for picture in folder.glob("*.png"):
+        for picture in chain.from_iterable(folder.glob(f"*.{kind}") for kind in FORMATS):
             picture.unlink(missing_ok=True)
     atomic_file.write(folder / study.summary_file, json.dumps(summary, indent=2) + "\n")
     return folder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextvars import copy_context
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from matplotlib import image
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
-from workload.charts.time_series import AXIS_LABELS, FOOTER_CHARS, binary_step, draw
+from workload.charts.time_series import AXIS_LABELS, FOOTER_CHARS, binary_step, draw, further_formats, write
 from workload.panels.colours import COLOURS
 from workload.panels.data import Trace
 from workload.panels.vllm_metrics import CACHE_METRICS, FIGURES, HIT_RATIO, REQUESTS
@@ -175,6 +176,23 @@ def test_every_unit_has_an_axis_label() -> None:
     """A panel whose unit has no words fails when the run is over."""
     assert {panel.unit for figure in FIGURES for panel in figure.panels} <= AXIS_LABELS.keys()
     assert len(REQUESTS.lines) == 2
+
+
+def test_a_figure_is_written_in_every_format_that_is_asked_for(tmp_path: Path) -> None:
+    """A paper takes PDF and a page SVG; the report shows PNG whatever else is asked for."""
+    canvas = Canvas(figsize=(1, 1))
+    canvas.suptitle("What it shows")
+    assert copy_context().run(_written, canvas, tmp_path / "figure.png", ("svg", "pdf")) == tmp_path / "figure.png"
+    assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
+    assert "What it shows" in (tmp_path / "figure.svg").read_text()
+    assert (tmp_path / "figure.pdf").read_bytes().startswith(b"%PDF")
+    write(canvas, tmp_path / "next.png")
+    assert not (tmp_path / "next.svg").exists()
+
+
+def _written(canvas: Canvas, path: Path, kinds: tuple[str, ...]) -> Path:
+    further_formats.set(kinds)
+    return write(canvas, path)
 
 
 @pytest.mark.usefixtures("texts")
