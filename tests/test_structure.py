@@ -31,6 +31,7 @@ FLOORS = (
         "workload/agent",
         "workload/tap",
         "workload/app",
+        "workload/examples",
         "workload/analysis",
         "workload/panels",
         "workload/charts",

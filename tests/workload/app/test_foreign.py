@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tests.stubs.agent import Bench
 
 QUESTION = {"question": "Where was the composer of the opera born?"}
-RAG = "examples.corrective_rag:app"
+RAG = "workload.examples.corrective_rag:app"
 
 
 class State(TypedDict, total=False):

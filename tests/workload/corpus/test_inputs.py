@@ -46,6 +46,6 @@ def test_a_row_that_is_no_input_is_named(tmp_path: Path, text: str, why: str) ->
 
 def test_the_examples_inputs_are_readable() -> None:
     """Whoever tries the example must not meet a format of yesterday."""
-    corpus = read_inputs(Path(__file__).parents[3] / "examples" / "corrective_rag.jsonl")
+    corpus = read_inputs(Path(__file__).parents[3] / "workload" / "examples" / "corrective_rag.jsonl")
     assert len(corpus.questions) == 60
     assert all(question.answers and question.given.keys() == {"question"} for question in corpus.questions)

@@ -4,7 +4,7 @@
 
 It is an app like any other: LangChain's parts, no import of ours but the passages to search. Measure it with
 
-    hop2rag run vllm-metrics --app examples.corrective_rag:app --inputs examples/corrective_rag.jsonl
+    hop2rag run vllm-metrics --app workload.examples.corrective_rag:app --inputs workload/examples/corrective_rag.jsonl
 """
 
 from __future__ import annotations
