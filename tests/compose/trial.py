@@ -66,11 +66,14 @@ class Stack:
         self.do("up", "-d", "--no-build", "--wait", "--wait-timeout", "900", *(services or SERVICES), **variables)
 
     def query(self, promql: str) -> dict[str, float]:
-        """Return what Prometheus has now, by the job or the role of each series."""
+        """Return what Prometheus has now, by job or role of each series; nothing if it does not answer in time."""
         url = f"http://127.0.0.1:{self.ports['PROMETHEUS_PORT']}/api/v1/query?query={urllib.parse.quote(promql)}"
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(url, timeout=10) as answer:
-            found = json.load(answer)["data"]["result"]
+        try:
+            with opener.open(url, timeout=10) as answer:
+                found = json.load(answer)["data"]["result"]
+        except OSError:
+            return {}
         return {each["metric"].get("role") or each["metric"]["job"]: float(each["value"][1]) for each in found}
 
     def soak(self) -> tuple[str, list[tuple[float, str, str]], dict[str, Any] | None]:
