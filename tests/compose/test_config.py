@@ -85,7 +85,7 @@ def test_the_users_weights_and_gpus_are_given_by_variables() -> None:
 
 def test_a_running_engine_is_attached_to() -> None:
     """Most people have a vLLM; ours is then not started, and nothing waits for it."""
-    services = config("docker-compose.yml", "docker-compose.attach.yml", VLLM_ENDPOINT="http://gpu:8000")["services"]
+    services = config("docker-compose.yml", "workload/compose/attach.yml", VLLM_ENDPOINT="http://gpu:8000")["services"]
     assert services["vllm"]["profiles"] == ["engine"]
     assert services["workload"]["depends_on"]["vllm"]["required"] is False
     for name in ("workload", "soak"):
@@ -95,7 +95,7 @@ def test_a_running_engine_is_attached_to() -> None:
 
 def test_agent_and_engine_send_their_spans_to_tempo() -> None:
     """A trace without the engine's part does not say where the time went."""
-    services = config("docker-compose.yml", "docker-compose.tracing.yml")["services"]
+    services = config("docker-compose.yml", "workload/compose/tracing.yml")["services"]
     (address,) = {
         services[name]["environment"]["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"] for name in ("vllm", "workload", "soak")
     }

@@ -23,7 +23,8 @@ from workload.settings import load_settings
 
 ROOT = Path(__file__).parents[2]
 BASE = (ROOT / "docker-compose.yml").read_text()
-OVERRIDES = {name: (ROOT / f"docker-compose.{name}.yml").read_text() for name in ("gpu", "attach", "tracing")}
+FURTHER = {"gpu": "docker-compose.gpu.yml", **{name: f"workload/compose/{name}.yml" for name in ("attach", "tracing")}}
+OVERRIDES = {name: (ROOT / file).read_text() for name, file in FURTHER.items()}
 TEXTS = {"cpu": BASE, **OVERRIDES}
 PROJECT = yaml.safe_load(BASE)
 SERVICES: dict[str, dict[str, Any]] = PROJECT["services"]

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 FILES = (
     "docker-compose.yml",
     "docker-compose.gpu.yml",
-    "docker-compose.tracing.yml",
+    "workload/compose/tracing.yml",
     "exporter/Dockerfile",
     "workload/Dockerfile",
     "workload/engine/Dockerfile",
