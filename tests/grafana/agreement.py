@@ -114,6 +114,13 @@ def titles_fit(dashboard: Json) -> Iterator[str]:
             yield f"{panel['title']}: {len(panel['title'])} of {most}"
 
 
+def tables_have_the_page(dashboard: Json) -> Iterator[str]:
+    """Yield tables that share a line: at 800 pixels half of the page shows two columns, and none with a number."""
+    for panel in panels(dashboard):
+        if panel["type"] == "table" and panel["gridPos"]["w"] != 24:
+            yield f"{panel['title']}: {panel['gridPos']['w']} of 24 columns"
+
+
 def headings_have_panels(dashboard: Json) -> Iterator[str]:
     """Yield open rows that have no panel before the next heading."""
     in_order = sorted(dashboard["panels"], key=lambda panel: (panel["gridPos"]["y"], panel["gridPos"]["x"]))
@@ -174,6 +181,7 @@ RULES: dict[str, Rule] = {
         legends_summarise,
         overrides_match,
         titles_fit,
+        tables_have_the_page,
         headings_have_panels,
         sorted_by_a_column,
         marks_of_the_run,

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from workload.dashboards.catalogue import Dashboard, Row
+    from workload.panels.panel import Panel
 
 DATASOURCE_NAME, DATASOURCE_UID = "Hop2Rag Prometheus", "hop2rag-prometheus"
 GRAFANA = DataSourceRef(type_val="grafana", uid="-- Grafana --")
@@ -103,18 +104,31 @@ def _build(dashboard: Dashboard) -> sdk.Dashboard:
     return builder
 
 
+def places(row: Row) -> list[tuple[Panel, int, int, int]]:
+    """Return the row's panels, each with its line, its left column and its width in columns.
+
+    A table is as wide as the page: at 800 pixels half of it shows two columns.
+    """
+    found, line, left = [], 0, 0
+    for panel in row.panels:
+        width = GRID_COLUMNS if panel.kind == "table" else row.width
+        if left + width > GRID_COLUMNS:
+            left, line = 0, line + 1
+        found.append((panel, line, left, width))
+        left += width
+    return found
+
+
 def _add(builder: sdk.Dashboard, row: Row, ids: Iterator[int], top: int) -> int:
     """Add a row's heading and panels from `top` on; return where the next row starts."""
     at = models.GridPos(h=HEADING_HEIGHT, w=GRID_COLUMNS, x=0, y=top)
     heading = sdk.Row(row.title).id(next(ids)).grid_pos(at).collapsed(not row.is_open)
     top += HEADING_HEIGHT
-    below, left = top, 0
-    panels = []
-    for panel in row.panels:
-        if left + row.width > GRID_COLUMNS:
-            left, below = 0, below + row.height
-        panels.append(build(panel, next(ids), models.GridPos(h=row.height, w=row.width, x=left, y=below)))
-        left += row.width
+    panels = [
+        build(panel, next(ids), models.GridPos(h=row.height, w=width, x=left, y=top + line * row.height))
+        for panel, line, left, width in places(row)
+    ]
+    below = top + row.height * places(row)[-1][1]
     if not row.is_open:
         # Grafana keeps the panels of a closed row within it, and no room for them
         for built in panels:

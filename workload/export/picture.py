@@ -16,7 +16,7 @@ from workload.charts.canvas import GREY, save, sheet
 from workload.charts.time_series import DASHES
 from workload.export.panel_series import PanelSeries, TimeRange, by_bucket
 from workload.export.values import axis, text_of
-from workload.panels.colours import COLOURS, NODE_COLOURS
+from workload.panels.colours import ARM_COLOURS, COLOURS, NODE_COLOURS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -119,7 +119,7 @@ def _styles(answers: Sequence[PanelSeries], arms: Sequence[str]) -> list[tuple[s
             colour = NODE_COLOURS.get(answer.labels.get("node", ""), _cycled(kind))
             styles.append((colour, DASHES[place % DASHED]))
         else:
-            styles.append((_cycled(place), DASHES[kind % DASHED]))
+            styles.append((ARM_COLOURS.get(arm, _cycled(place)), DASHES[kind % DASHED]))
     return styles
 
 

@@ -14,7 +14,7 @@ from workload.export.panel_series import query_panel
 from workload.export.picture import KINDS as DRAWN
 from workload.export.picture import Shown, draw, sketch
 from workload.export.values import text_of
-from workload.panels.colours import COLOURS
+from workload.panels.colours import ARM_COLOURS, COLOURS
 from workload.services.grafana import png_size
 
 if TYPE_CHECKING:
@@ -104,6 +104,9 @@ def test_an_arm_has_its_colour_even_alone() -> None:
     alone = [answer for answer in query_panel(STAT, KnownSeries(), {}, SPAN) if answer.labels["arm"] == "prefix-on"]
     canvas = sketch(replace(STAT, kind="timeseries"), alone, SHOWN)
     assert canvas.axes[0].lines[0].get_color() == COLOURS[1]
+    high = [replace(answer, labels={"arm": "high"}) for answer in alone]
+    canvas = sketch(replace(STAT, kind="timeseries"), high, replace(SHOWN, arms=("high", "low")))
+    assert canvas.axes[0].lines[0].get_color() == ARM_COLOURS["high"]
 
 
 @pytest.mark.parametrize("is_stacked", [False, True])
