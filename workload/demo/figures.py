@@ -9,7 +9,6 @@ from workload.dashboards.catalogue import dashboard_of
 from workload.demo.recording import MAX_BYTES, PACKED, Recording, unpack
 from workload.errors import UsageError
 from workload.experiment import Experiment
-from workload.experiments import EXPERIMENTS
 from workload.experiments.lookup import study_of
 from workload.export.capture import WHOLE, capture, scope_of
 from workload.export.panel_series import TimeRange
@@ -76,10 +75,12 @@ def _unpack_run(packed: Path, folder: Path) -> None:
 def _draw(
     recording: Recording, manifest: Manifest, client: PrometheusClient, bundle: Bundle
 ) -> tuple[Experiment[Any], Finished]:
-    experiment = EXPERIMENTS.get(manifest.experiment)
+    settings = manifest.known_settings
+    experiment = study_of(manifest.experiment, settings, bundle.run_id)
     if not isinstance(experiment, Experiment):
-        known = ", ".join(EXPERIMENTS)
-        raise UsageError(f"{bundle.run_id} is a run of {manifest.experiment}, which cannot be drawn.", f"Use: {known}.")
+        raise UsageError(
+            f"{bundle.run_id} is a run of {manifest.experiment}, which needs no engine.", "Record another experiment."
+        )
     bundle.resume()
-    evidence = Evidence(client, experiment.name, bundle, manifest.known_settings)
+    evidence = Evidence(client, experiment.name, bundle, settings)
     return experiment, finish(experiment, evidence, manifest.past_windows, recording.label)
