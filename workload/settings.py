@@ -63,9 +63,7 @@ AlertmanagerUrl = Annotated[str, AfterValidator(partial(check_url, given_by="HOP
 CollectorUrl = Annotated[str, AfterValidator(partial(check_url, given_by="--otlp-endpoint"))]
 
 # A list with commas, as it is typed, or one number.
-Listed = BeforeValidator(
-    lambda value: value.split(",") if isinstance(value, str) else (value,) if isinstance(value, int) else value
-)
+Listed = BeforeValidator(lambda it: it.split(",") if isinstance(it, str) else (it,) if isinstance(it, int) else it)
 
 
 class LoadSettings(Part):
@@ -144,6 +142,7 @@ class Places(Part):
     Attributes:
         vllm_endpoint: a running engine. With `arm_patience`, a run waits up to that many seconds for an engine that
             matches the arm's profile, and shows `engine_command` with the profile's name for `{profile}`.
+        replicas: the servers behind `vllm_endpoint`, if it is a front that does not name them.
         chroma_url: a Chroma server that has the collection.
         prometheus_url: a Prometheus that reads the `file_sd` files in the folder `targets`, and sends its alerts to
             `alertmanager_url`.
@@ -158,6 +157,7 @@ class Places(Part):
     engine_port: int = Field(default=8000, ge=1, le=65_535)
     launcher: Literal["docker"] | None = None
     vllm_endpoint: Endpoint | None = None
+    replicas: Annotated[tuple[Endpoint, ...], Listed] = ()
     arm_patience: float = Field(default=0.0, ge=0, le=86_400, allow_inf_nan=False)
     engine_command: str | None = None
     chroma_url: ChromaUrl | None = None

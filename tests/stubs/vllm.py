@@ -89,6 +89,7 @@ class StubVllm(HttpServer):
         canary_status: what a plain completion, as a canary is one, is answered with.
         key: what it asks for under /v1 and at /tokenize, as `--api-key` has it; None for nothing.
         path: what a gateway puts before each of its paths.
+        fingerprint: `system_fingerprint` of its plain completions.
         models: what it serves, as /v1/models lists it.
     """
 
@@ -107,6 +108,7 @@ class StubVllm(HttpServer):
         self.other_paths: list[str] = []
         self.key: str | None = None
         self.path = ""
+        self.fingerprint: Any = None
         self.models: list[dict[str, Any]] = [{"id": "stub", "root": "/models/stub", "max_model_len": 8192}]
         super().__init__()
 
@@ -138,7 +140,10 @@ class StubVllm(HttpServer):
             await asyncio.Event().wait()
         self.other_paths.append(path)
         answers: dict[str, Any] = {
-            "/v1/completions": {"choices": [{"index": 0, "text": "!", "finish_reason": "length"}]},
+            "/v1/completions": {
+                "choices": [{"index": 0, "text": "!", "finish_reason": "length"}],
+                "system_fingerprint": self.fingerprint,
+            },
             "/v1/models": {"data": self.models},
             "/version": {"version": "0.32.0"},
             "/health": {},

@@ -49,6 +49,7 @@ class CallMeter(LlmCall):
         self.reply = ""
         self.gaps = array("I")
         self._last_chunk: int | None = None
+        self.fingerprint: object = None
 
     def trace_headers(self, model: str) -> dict[str, str]:
         """Set the model on the span, and return the headers that nest the server's spans under it."""
@@ -101,7 +102,7 @@ class CallMeter(LlmCall):
             return
         account = Account(
             session=self.session,
-            server=None,
+            server=self.ledger.server_of(self.fingerprint),
             prompt=self.arrival.prompt,
             output=self.arrival.output or (),
             cached_tokens=self.usage.cached_tokens,

@@ -63,6 +63,7 @@ class _Stream:
     def take(self, chunk: Any, meter: CallMeter) -> None:
         if (prompt_ids := chunk.get("prompt_token_ids")) is not None:
             meter.prompt_ids(prompt_ids)
+        meter.fingerprint = chunk.get("system_fingerprint")
         self.usage = chunk.get("usage") or self.usage
         for choice in chunk["choices"]:
             ids = choice.get("token_ids") or ()

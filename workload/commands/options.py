@@ -129,6 +129,9 @@ SETTINGS = {
     "vllm_endpoint": Annotated[
         str | None, typer.Option(help="Use this running vLLM instead of starting the packaged one.")
     ],
+    "replicas": Annotated[
+        str | None, typer.Option(help="The servers behind --vllm-endpoint, URL,URL, if it is a front that hides them.")
+    ],
     "otlp_endpoint": Annotated[
         str | None,
         typer.Option(help="Export spans over gRPC to this OpenTelemetry collector, such as http://127.0.0.1:4317."),
@@ -144,7 +147,7 @@ SETTINGS = {
     "figures": Annotated[bool | None, typer.Option(help="Draw the figures; the JSON does not depend on it.")],
 }
 AGENT = ("k", "max_hops")
-RUNNING = ("vllm_endpoint", "served_model")
+RUNNING = ("vllm_endpoint", "replicas", "served_model")
 STARTED = ("engine_python", "model", "engine_args", "prometheus_retention_size")
 STORE = ("persist_dir", "collection", "questions")
 APP = ("app", "inputs", "app_option")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -17,7 +17,7 @@ from workload.errors import DependencyDownError, UsageError
 from workload.services.listener import Listener, find_listener
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from rich.console import Console
 
@@ -38,6 +38,7 @@ class AttachLauncher:
         patience_seconds: how long to wait until the server is restarted with the arm.
         served_model: the name of one of the server's models; None for the first.
         key: the server's API key, if it requires one.
+        replicas: returns the servers behind the endpoint; none if it is a server itself.
         command: what starts a profile there, with `{profile}` for its name; by default vLLM's own command line.
     """
 
@@ -49,6 +50,7 @@ class AttachLauncher:
     command: str | None = None
     served_model: str | None = None
     key: str | None = field(default=None, repr=False)
+    replicas: Callable[[], tuple[str, ...]] = tuple
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
 
@@ -64,7 +66,8 @@ class AttachLauncher:
             DependencyDownError: it is unreachable, hangs, or is not vLLM.
         """
         engine = self._wait_for(profile)
-        self.console.print(f"Attached to vLLM {engine.facts.version} ({profile.name}) on {self.endpoint}")
+        behind = f", a router of {', '.join(engine.replicas)}" if engine.replicas else ""
+        self.console.print(f"Attached to vLLM {engine.facts.version} ({profile.name}) on {self.endpoint}{behind}")
         yield engine
 
     def _wait_for(self, profile: VllmProfile) -> RunningEngine:
@@ -95,27 +98,31 @@ class AttachLauncher:
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def _prove(self, profile: VllmProfile) -> RunningEngine:
-        with open_client(self.endpoint, self.canary_timeout_seconds, key=self.key) as client:
+        """Prove the arm on the server, or on each behind a router: calls may reach any of them."""
+        replicas = self.replicas()
+        proved = [self._prove_server(server, profile) for server in replicas or (self.endpoint,)]
+        first = proved[0]
+        if line := difference(proved):
+            self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        return replace(first, endpoint=self.endpoint, pid=None, replicas=replicas) if replicas else first
+
+    def _prove_server(self, server: str, profile: VllmProfile) -> RunningEngine:
+        with open_client(server, self.canary_timeout_seconds, key=self.key) as client:
             facts = read_facts(client, self.served_model)
-        ask_canary(self.endpoint, facts.model, self.canary_timeout_seconds, key=self.key)
-        listener = self._local_listener()
+        ask_canary(server, facts.model, self.canary_timeout_seconds, key=self.key)
+        listener = _local_listener(server)
         if reason := refusal(profile, facts, listener):
-            raise UsageError(f"{self.endpoint} does not match the arm: {reason}.", self._right_command(profile, facts))
+            command = self._right_command(server, profile, facts)
+            raise UsageError(f"{server} does not match the arm: {reason}.", command)
         argv, pid = (listener.argv, listener.pid) if listener else (None, None)
-        return RunningEngine(self.endpoint, facts, argv, pid, self.key)
+        return RunningEngine(server, facts, argv, pid, self.key)
 
-    def _local_listener(self) -> Listener | None:
-        parts = urlsplit(self.endpoint)
-        if parts.hostname not in LOOPBACK:
-            return None
-        return find_listener(parts.port or (443 if parts.scheme == "https" else 80))
-
-    def _right_command(self, profile: VllmProfile, facts: EngineFacts) -> str:
+    def _right_command(self, server: str, profile: VllmProfile, facts: EngineFacts) -> str:
         if self.command:
             return f"Start it with: {self.command.replace('{profile}', profile.name)}"
         if facts.version is None:
             return "Start a vLLM whose /version can be read."
-        parts = urlsplit(self.endpoint)
+        parts = urlsplit(server)
         argv = profile.argv(
             facts.version,
             python="python",
@@ -125,6 +132,25 @@ class AttachLauncher:
             host=parts.hostname or "127.0.0.1",
         )
         return f"Start it with: {command_line(argv, environment('cuda', sleep_mode=profile.sleep_mode))}"
+
+
+def _local_listener(server: str) -> Listener | None:
+    parts = urlsplit(server)
+    if parts.hostname not in LOOPBACK:
+        return None
+    return find_listener(parts.port or (443 if parts.scheme == "https" else 80))
+
+
+def difference(engines: Sequence[RunningEngine]) -> str | None:
+    """Return a line that says in which facts engines of one fleet differ; None if in none that matter."""
+    found = []
+    for name in ("version", "model", "block_size", "max_model_len", "num_gpu_blocks", "prefix_caching"):
+        values = {engine.endpoint: getattr(engine.facts, name) for engine in engines}
+        if len({*values.values()}) > 1:
+            found.append(f"{name} ({', '.join(f'{value} on {server}' for server, value in values.items())})")
+    return (
+        f"The engines differ in {'; '.join(found)}. Facts that need one value are the first one's." if found else None
+    )
 
 
 def refusal(profile: VllmProfile, facts: EngineFacts, listener: Listener | None) -> str | None:

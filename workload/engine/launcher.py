@@ -43,6 +43,7 @@ class RunningEngine:
         argv: its command line, None if it is not visible.
         pid: its process id, None if it is not visible.
         key: its API key for `/v1`; None if it requires none.
+        replicas: the servers behind the endpoint, if it is a router's; facts are then the first one's.
     """
 
     endpoint: str
@@ -50,6 +51,13 @@ class RunningEngine:
     argv: tuple[str, ...] | None
     pid: int | None
     key: str | None = field(default=None, repr=False)
+    _: KW_ONLY
+    replicas: tuple[str, ...] = ()
+
+    @property
+    def servers(self) -> tuple[str, ...]:
+        """The addresses of vLLM itself: each is scraped, a router never."""
+        return self.replicas or (self.endpoint,)
 
     @property
     def has_random_weights(self) -> bool | None:

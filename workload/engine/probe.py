@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
@@ -24,6 +24,11 @@ Its tokens count as queries of the prefix cache, so canaries are sent outside me
 POLL_SECONDS = 0.5
 
 
+def canary_body(model: str) -> dict[str, Any]:
+    """Return the request of a canary, which asks for one token."""
+    return {"model": model, "prompt": CANARY_PROMPT, "max_tokens": 1, "temperature": 0, "cache_salt": CANARY_SALT}
+
+
 def ask_canary(
     endpoint: str,
     model: str,
@@ -39,11 +44,10 @@ def ask_canary(
         UsageError: the key is missing or wrong, or the certificate is not trusted.
         DependencyDownError: nothing listens, the engine hangs, or it does not answer a completion.
     """
-    body = {"model": model, "prompt": CANARY_PROMPT, "max_tokens": 1, "temperature": 0, "cache_salt": CANARY_SALT}
     started = time.monotonic()
     try:
         with open_client(endpoint, timeout_seconds, transport, key) as client:
-            client.post("/v1/completions", json=body).raise_for_status().json()["choices"][0]["text"]
+            client.post("/v1/completions", json=canary_body(model)).raise_for_status().json()["choices"][0]["text"]
     except httpx.TimeoutException as error:
         raise DependencyDownError(
             f"vLLM at {endpoint} did not answer a canary completion within {timeout_seconds:g} s.",

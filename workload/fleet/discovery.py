@@ -19,7 +19,7 @@ from workload.fleet.rank_facts import RankFacts, ranks_on, values_on
 from workload.fleet.router_pages import workers_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from workload.fleet.events import EngineId
 
@@ -62,15 +62,21 @@ class Discovery:
         return f"{self.endpoint} is one vLLM server{ranks}."
 
 
-def discover(endpoint: str, open_: Callable[[str, float], httpx.Client] = open_client) -> Discovery:
+def discover(
+    endpoint: str, open_: Callable[[str, float], httpx.Client] = open_client, replicas: Sequence[str] = ()
+) -> Discovery:
     """Return what is behind a checked address; `open_` returns a client for an address with a time limit in seconds.
+
+    `replicas` are the checked addresses of its servers, for a front that does not name them.
 
     Raises:
         UsageError: it passes pages on to several servers and does not name them, or it is no vLLM.
         DependencyDownError: a server, or one that a router names, does not answer.
     """
-    with open_(endpoint, TIMEOUT_SECONDS) as client:
-        workers = workers_of(client)
+    workers: Sequence[str] | None = replicas
+    if not replicas:
+        with open_(endpoint, TIMEOUT_SECONDS) as client:
+            workers = workers_of(client)
     if workers is None:
         engines, sources = _server(endpoint, open_, SERVER_SECONDS)
         return Discovery(endpoint, "ranks" if len(engines) > 1 else "server", engines, sources)
@@ -85,21 +91,6 @@ def discover(endpoint: str, open_: Callable[[str, float], httpx.Client] = open_c
     )
 
 
-def require_server(endpoint: str, open_: Callable[[str, float], httpx.Client] = open_client) -> None:
-    """Refuse an address whose pages are another server's each time.
-
-    Raises:
-        UsageError: it is a router, or passes pages on to several servers and names none.
-        DependencyDownError: see `discover`.
-    """
-    found = discover(endpoint, open_)
-    if found.kind == "router":
-        raise UsageError(
-            f"{found.sentence()} Its counters and facts are those of another engine each time.",
-            f"Name one engine, such as --vllm-endpoint {found.servers[0]}.",
-        )
-
-
 def _worker(
     router: str, worker: str, open_: Callable[[str, float], httpx.Client]
 ) -> tuple[tuple[RankFacts, ...], tuple[EventSource, ...]]:
@@ -109,7 +100,7 @@ def _worker(
     except DependencyDownError as error:
         raise DependencyDownError(
             f"The router {router} sends calls to {server}, which cannot be reached from here.",
-            "Run this where the router's servers can be reached, or name one server with --vllm-endpoint.",
+            "Name the servers as they are reached from here with --replicas URL,URL, or one with --vllm-endpoint.",
         ) from error
 
 
@@ -131,7 +122,7 @@ def _server(
     if len(starts) > 1:
         raise UsageError(
             f"{server} passes pages on to several servers and names none: each scrape may be another's.",
-            "Name one of them with --vllm-endpoint.",
+            "Name all of them with --replicas URL,URL, or one with --vllm-endpoint.",
         )
     if not engines:
         raise UsageError(f"{server} shows no metrics of vLLM.", "Name vLLM itself, not a gateway in front of it.")

@@ -7,6 +7,7 @@ import threading
 import time
 from contextlib import ExitStack, suppress
 from queue import Empty, SimpleQueue
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Self
 
 from workload.fleet.entry import entry_of
@@ -38,6 +39,7 @@ class LedgerThread:
         wall: seconds since 1970.
         on_failure: called for each failure of the ledger, of the subscription or of an `on_close`.
         names_calls: whether events name the session of their call.
+        servers: the address of the server whose answers have a fingerprint.
 
     Attributes:
         needs_session: whether calls need a session and the full report.
@@ -51,10 +53,12 @@ class LedgerThread:
         on_failure: Callable[[], object] = lambda: None,
         *,
         names_calls: bool = True,
+        servers: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.needs_session = bool(sources) and names_calls
         self._block_sizes, self._sources, self._wall, self._on_failure = block_sizes, sources, wall, on_failure
         self._has_failed = False
+        self._servers = servers
         self._ledger = self._begin()
         self._open: dict[str, Account] = {}
         self._inbox: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
@@ -71,6 +75,10 @@ class LedgerThread:
 
     def __exit__(self, *exc: object) -> None:
         self._stack.close()
+
+    def server_of(self, fingerprint: object) -> str | None:
+        """Return the server that answered, as the answer's fingerprint says; None if it says nothing."""
+        return self._servers.get(fingerprint) if isinstance(fingerprint, str) else None
 
     def send(self, session: str, at: float) -> None:
         """Note that a call is sent; `end` or `drop` must follow."""

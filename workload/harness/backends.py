@@ -16,7 +16,8 @@ from workload.engine.facts import read_facts
 from workload.engine.key import read_key
 from workload.engine.profile import TRACES_FLAG
 from workload.engine.selection import process_launcher
-from workload.fleet.discovery import require_server
+from workload.errors import UsageError
+from workload.fleet.discovery import discover
 from workload.paths import cache_dir
 from workload.services.locks import THIS_COMMAND, FileLock, Requester, engine_lock
 from workload.services.process import HOST
@@ -26,6 +27,8 @@ from workload.services.prometheus_server import AttachedPrometheus, LocalPrometh
 from workload.services.targets import TargetFiles
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
     from rich.progress import Progress
 
@@ -55,6 +58,7 @@ def launcher_of(engine: EngineSettings, places: Places, console: Console) -> Lau
             command=places.engine_command,
             served_model=engine.served_model,
             key=read_key(),
+            replicas=partial(_replicas, places.vllm_endpoint, places.replicas),
         )
     extra = (*engine.engine_args, *((TRACES_FLAG, places.otlp_endpoint) if places.otlp_endpoint else ()))
     by = requester(console)
@@ -63,17 +67,26 @@ def launcher_of(engine: EngineSettings, places: Places, console: Console) -> Lau
     )
 
 
+def _replicas(endpoint: str, named: Sequence[str]) -> tuple[str, ...]:
+    """Return the servers behind a router; none of a server."""
+    found = discover(endpoint, replicas=named)
+    return found.servers if found.kind == "router" else ()
+
+
 def check_engine(engine: EngineSettings, places: Places) -> None:
     """Ask a running engine for its facts, so that a wrong address fails before the corpus is opened.
 
     Raises:
-        UsageError: it asks for a key, does not serve the named model, or is a router.
+        UsageError: it asks for a key, does not serve the named model, hides the servers behind it, or is not named.
         DependencyDownError: it does not answer.
     """
+    if places.replicas and not places.vllm_endpoint:
+        cause = f"--replicas {','.join(places.replicas)} are the servers behind a front."
+        raise UsageError(cause, "Name the front with --vllm-endpoint.")
     if places.vllm_endpoint and not (places.launcher or places.arm_patience):
         with open_client(places.vllm_endpoint, key=read_key()) as client:
             read_facts(client, engine.served_model)
-        require_server(places.vllm_endpoint)
+        discover(places.vllm_endpoint, replicas=places.replicas)
 
 
 def corpus_of(settings: Settings, embedder: Embedder, progress: Progress) -> Corpus:

@@ -80,7 +80,7 @@ class ContinuousLoad:
                 with self._locked() as may_ask:
                     if may_ask:
                         workload = [under_test.address]
-                        self.targets.write(LIVE, vllm=[engine.endpoint], exporter=exporter, workload=workload)
+                        self.targets.write(LIVE, vllm=engine.servers, exporter=exporter, workload=workload)
                 self.console.print(f"Lap {lap}: one question at a time, at most {self.rate:g} per second")
                 random = Random(f"{self.settings.load.seed}-{lap}")
                 questions = random.sample(self.corpus.questions, len(self.corpus.questions))

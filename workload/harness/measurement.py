@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass, replace
+from math import fsum
 from typing import TYPE_CHECKING
 
 from workload.experiment import Point
@@ -110,7 +111,7 @@ class Measurement:
             instruments.shown = None
         exporter, workload = self.scraped.get("exporter", ()), self.scraped["workload"]
         labels = replace(self.labels, phase=label)
-        self.targets.write(labels, vllm=[self.engine.endpoint], exporter=exporter, workload=workload)
+        self.targets.write(labels, vllm=self.engine.servers, exporter=exporter, workload=workload)
         entered = await self._settled(label)
         if instruments.shown == label:
             return entered
@@ -184,17 +185,20 @@ class Measurement:
     def _counters(self, window: Window) -> tuple[dict[str, float | None], dict[str, int]]:
         """Return exact increases of counters, and how often each fell in the window because the engine restarted.
 
-        A metric that this vLLM does not have is None, never 0. If one counter fell, all are None: they belong to one
-        process, and its counts between its last scrape and its end are unknown.
+        Those of several servers add up. A metric that one of them does not have is None, never 0. If one counter fell,
+        all are None: they belong to one process, and its counts between its last scrape and its end are unknown.
         """
-        labels = {**self.labels.as_dict(), "job": "vllm", "instance": self.scraped["vllm"][0]}
         found: dict[str, float | None] = dict.fromkeys(COUNTERS)
         resets: dict[str, int] = {}
         for metric in COUNTERS:
             try:
-                found[metric] = self.client.counter_delta(selector(metric, labels), window.start, window.end)
+                found[metric] = fsum(self._increase(metric, server, window) for server in self.scraped["vllm"])
             except CounterResetError as error:
                 resets[metric] = error.times
             except NoDataError:
                 continue
         return dict.fromkeys(COUNTERS) if resets else found, resets
+
+    def _increase(self, metric: str, server: str, window: Window) -> float:
+        labels = {**self.labels.as_dict(), "job": "vllm", "instance": server}
+        return self.client.counter_delta(selector(metric, labels), window.start, window.end)

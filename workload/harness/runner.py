@@ -121,7 +121,7 @@ class Runner:
         ):
             warming = () if sent.calls else warm_up
             labels = ArmLabels(self.bundle.run_id, self.experiment.name, block.arm.name)
-            address = instance_of(engine.endpoint)
+            engines = [instance_of(server) for server in engine.servers]
             with leaving(self.targets, self.client):
                 measurement = Measurement(
                     engine=engine,
@@ -131,7 +131,7 @@ class Runner:
                     labels=labels,
                     block=block.number,
                     cache=block.cache,
-                    scraped={"vllm": [address], "workload": [under_test.address], "exporter": [exporter]},
+                    scraped={"vllm": engines, "workload": [under_test.address], "exporter": [exporter]},
                     history=self.history,
                     bundle=self.bundle,
                     progress=self.progress,

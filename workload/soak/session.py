@@ -136,7 +136,7 @@ class SoakSession:
             interval = self.settings.load.gpu_interval_ms
             exporter = stack.enter_context(start_exporter(None, interval, self.bundle.folder, engine_port=port))
         labels = ArmLabels(self.bundle.run_id, EXPERIMENT, self.plan.profile)
-        targets = {"vllm": [engine.endpoint], "exporter": [exporter], "workload": [under_test.address]}
+        targets = {"vllm": engine.servers, "exporter": [exporter], "workload": [under_test.address]}
         stack.enter_context(scraped(prometheus.targets, prometheus.client, labels, targets))
         self._scraper = prometheus.client
 

@@ -162,3 +162,27 @@ def test_batching_flags_need_the_command_line(argv: tuple[str, ...] | None, says
     """`--max-num-seqs` is on no endpoint: without its command line a server cannot prove a concurrency arm."""
     reason = refusal(PROFILES["seqs-16"], FACTS, None if argv is None else Listener(1, argv))
     assert reason is None if says is None else says in str(reason)
+
+
+def test_an_arm_is_proved_on_each_server_behind_a_router(console: Console) -> None:
+    """Calls may reach any of them; the router's own pages are those of some server and are not asked."""
+    with StubVllm() as first, StubVllm() as second:
+        servers = (first.url, second.url)
+        attach = AttachLauncher("http://127.0.0.1:1", console, replicas=lambda: servers)
+        with attach.start(PROFILES["prefix-on"]) as engine:
+            assert (engine.endpoint, engine.servers, engine.pid) == ("http://127.0.0.1:1", servers, None)
+        second.caching = False
+        with pytest.raises(UsageError, match=f"{second.url} does not match the arm"):
+            attach.start(PROFILES["prefix-on"]).__enter__()
+
+
+def test_engines_of_a_fleet_that_differ_are_said() -> None:
+    """A mean over different block sizes or releases would hide it."""
+    output = io.StringIO()
+    with StubVllm(16) as first, StubVllm(32) as second:
+        servers = (first.url, second.url)
+        attach = AttachLauncher("http://127.0.0.1:1", Console(file=output, width=1000), replicas=lambda: servers)
+        with attach.start(PROFILES["base"]):
+            pass
+        line = f"The engines differ in block_size (16 on {first.url}, 32 on {second.url})"
+    assert line in output.getvalue()

@@ -8,7 +8,7 @@ import pytest
 
 from tests.stubs.fleet import FOLDER, StubFleet
 from workload.errors import DependencyDownError, UsageError
-from workload.fleet.discovery import discover, require_server
+from workload.fleet.discovery import discover
 from workload.fleet.event_source import EventSource
 from workload.fleet.events import EngineId
 
@@ -145,13 +145,12 @@ def test_events_that_are_off_or_elsewhere_have_no_source(fleet: StubFleet, page:
     assert discover(E0, fleet.open).sources == ()
 
 
-def test_a_run_refuses_a_router(fleet: StubFleet) -> None:
-    """Four scrapes through one showed 2072, 0, 2072 and 0 queries; each fall looked like a restart."""
-    fleet.router(FRONT, E0, E1)
-    with pytest.raises(UsageError, match="router in front of 2 engines") as raised:
-        require_server(FRONT, fleet.open)
-    assert raised.value.remedy == f"Name one engine, such as --vllm-endpoint {E0}."
-    require_server(E0, fleet.open)
+def test_a_front_that_hides_its_servers_is_a_router_once_they_are_named(fleet: StubFleet) -> None:
+    """Only calls go to it then: no page of its own is asked for."""
+    fleet.balancer(FRONT, "two_e0.prom", "two_e1.prom")
+    found = discover(FRONT, fleet.open, [E0, E1])
+    assert (found.kind, found.servers) == ("router", (E0, E1))
+    assert not [page for page in fleet.asked if page.startswith(FRONT)]
 
 
 def test_a_server_that_reports_no_facts_is_one_engine(fleet: StubFleet) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.stubs.kv_publisher import StubPublisher
 from workload.engine.facts import facts_from
 from workload.engine.kv_events import FLAG
+from workload.engine.launcher import RunningEngine
 from workload.engine.profile import SERVER_MODULE
 from workload.fleet.account import Account
 from workload.fleet.engine_ledger import ledger_of
@@ -177,7 +177,7 @@ def test_follows_an_engine_that_shows_where_it_publishes(
     told = {"block_size": "16", "enable_prefix_caching": "True", **labels}
     facts = facts_from(version, {"id": "m"}, told)
     argv = ("python", "-m", SERVER_MODULE, *flags)
-    engine: Any = SimpleNamespace(endpoint="http://127.0.0.1:8000", facts=facts, argv=argv)
+    engine = RunningEngine("http://127.0.0.1:1", facts, argv, None)
     found = ledger_of(engine)
     assert (found is not None) is has_ledger
     assert (found is not None and found.needs_session) is needs_session
