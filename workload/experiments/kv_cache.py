@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from workload.analysis.wording import ABSENT, interval, number, percent
 from workload.experiment import OfflineExperiment
+from workload.kv_cache.pool_curves import in_words
 from workload.kv_cache.reader import gold_in_words
 from workload.kv_cache.run import conduct, draw_figures
 
@@ -49,6 +50,7 @@ def verdicts(summary: KvCacheSummary) -> list[str]:
         )
     sentences += [_compared(summary, arm, row) for arm, row in summary["uncached_tokens_compared"].items()]
     sentences += [_pools(arm, found["eviction"]) for arm, found in arms.items()]
+    sentences += [said for arm, found in arms.items() if (said := in_words(arm, found))]
     sentences += [_engine(arm, found["engine"], size) for arm, found in arms.items() if found["engine"]]
     if checked := summary["chats_checked_against_the_server"]:
         sentences.append(f"The server's tokenizer gave the same ids for {checked} of {checked} prompts.")

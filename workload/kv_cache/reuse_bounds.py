@@ -45,7 +45,7 @@ def in_pool(calls: Sequence[SentCall], block_size: int, blocks: int | None) -> t
     without prompt tokens.
     """
     reusable = evicted = 0
-    for group in _groups(calls):
+    for group in groups(calls):
         hashes = [hashed(s.call.prompt, s.call.output, block_size, s.call.salt, s.span) for s in group]
         if blocks is not None and blocks < smallest_pool(hashes, block_size):
             return None, 0
@@ -113,12 +113,14 @@ def compared_with_engine(
         "equal_to_engine": served if is_known else None,
         "cached_share": sum(filter(None, cached)) / total if is_known and total else None,
         "num_gpu_blocks": engine.num_gpu_blocks,
+        "kv_block_bytes": (engine.model_extra or {}).get("kv_block_bytes"),
         "modelled_share": in_pool(calls, block_size, engine.num_gpu_blocks)[0] if engine.num_gpu_blocks else None,
     }
 
 
-def _groups(calls: Iterable[SentCall]) -> Iterable[list[SentCall]]:
-    groups: dict[str, list[SentCall]] = defaultdict(list)
+def groups(calls: Iterable[SentCall]) -> Iterable[list[SentCall]]:
+    """Return the calls that share a cache salt, of each salt: they begin with an empty pool."""
+    found: dict[str, list[SentCall]] = defaultdict(list)
     for sent in calls:
-        groups[sent.call.salt].append(sent)
-    return groups.values()
+        found[sent.call.salt].append(sent)
+    return found.values()

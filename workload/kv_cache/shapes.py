@@ -51,6 +51,13 @@ class EvictionStep(TypedDict):
     evicted_blocks: int
 
 
+class PoolPoint(TypedDict):
+    """The reusable share in a pool of `pool_blocks` blocks, the null block included."""
+
+    pool_blocks: int
+    share: float | None
+
+
 class SharedPrefixes(TypedDict):
     """Mean shared-prefix share, and number, of call pairs: of all, within a request, and across two requests.
 
@@ -77,6 +84,7 @@ class EngineComparison(TypedDict):
     equal_to_engine: int | None
     cached_share: float | None
     num_gpu_blocks: int | None
+    kv_block_bytes: float | None
     modelled_share: float | None
 
 
@@ -92,6 +100,7 @@ class ArmBounds(TypedDict):
     bounds: list[SizeBound]
     computed_by_cell: list[Computed]
     eviction: list[EvictionStep]
+    pool_curve: list[PoolPoint]
     shared_prefixes: SharedPrefixes
     parts: dict[str, dict[Literal["tokens", "uncached"], float]] | None
     engine: EngineComparison | None

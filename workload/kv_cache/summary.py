@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 
 from workload.kv_cache.parts import PARTS, parts_of
+from workload.kv_cache.pool_curves import curve_of
 from workload.kv_cache.reuse_bounds import compared_with_engine, eviction_steps, reusable_by_call, uncached_by_question
 from workload.statistics.paired import compare, mean_ci
 from workload.statistics.percentiles import quantile
@@ -62,6 +63,7 @@ def summarize(source: CallSource, tokenizer: ChatTokenizer | None) -> shapes.Bou
             "bounds": [bounds_at(calls, block_size) for block_size in sizes],
             "computed_by_cell": computed_by_cell(calls, reusable[arm]),
             "eviction": eviction(calls, size),
+            "pool_curve": curve_of(calls, size, IN_FLIGHT[-1]),
             "shared_prefixes": picture(calls[:MAX_PICTURED_CALLS]),
             "parts": parts_per_question(source, arm, reusable[arm], tokenizer) if tokenizer else None,
             "engine": compared_with_engine(calls, reusable[arm], size, source.engines.get(arm)),
@@ -175,6 +177,8 @@ def write_tables(bundle: Bundle, summary: shapes.KvCacheSummary) -> None:
         ("arm", "in_flight", "pool_blocks", "share", "evicted_blocks"),
         ((arm, *step.values()) for arm, found in arms.items() for step in found["eviction"]),
     )
+    points = ((arm, *point.values()) for arm, found in arms.items() for point in found["pool_curve"])
+    bundle.write_csv("pool_curve.csv", ("arm", "pool_blocks", "share"), points)
     header = ("arm", "of", "earlier_node", "earlier_hop", "later_node", "later_hop", "share", "pairs")
     bundle.write_csv("shared_prefixes.csv", header, _pairs(arms))
     bundle.write_csv(

@@ -57,7 +57,7 @@ def hashed(
 
 def smallest_pool(calls: Iterable[Call], block_size: int) -> int:
     """Return the size in blocks, with the null block, of the smallest pool in which each call fits alone."""
-    return 1 + max((_blocks_of(call, block_size) for call in calls), default=0)
+    return 1 + max((blocks_of(call, block_size) for call in calls), default=0)
 
 
 def replay(
@@ -78,7 +78,7 @@ def replay(
         needed = smallest_pool(calls, block_size)
         raise ValueError(f"A pool of {pool_blocks} blocks is too small; the largest call needs {needed}.")
     schedule = _Schedule(calls, block_size, BlockPool(pool_blocks, blanks_first=blanks_first))
-    for index, is_start in _moments(calls):
+    for index, is_start in moments(calls):
         if is_start:
             schedule.start(index)
         else:
@@ -112,7 +112,7 @@ class _Schedule:
             index = self._waiting[0]
             call = self.calls[index]
             found = self.pool.find(call.hashes[: max(call.prompt_tokens - 1, 0) // self.block_size])
-            wanted = _blocks_of(call, self.block_size) - len(found)
+            wanted = blocks_of(call, self.block_size) - len(found)
             if not self.pool.has_room(found, wanted):
                 return
             self._waiting.popleft()
@@ -135,11 +135,12 @@ class _Schedule:
             self.pool.publish(self._running[index][position], self.calls[index].hashes[position])
 
 
-def _blocks_of(call: Call, block_size: int) -> int:
+def blocks_of(call: Call, block_size: int) -> int:
+    """Return the blocks that a call needs, the partial one at its end included."""
     return -(-call.computed_tokens // block_size)
 
 
-def _moments(calls: Sequence[Call]) -> Iterator[tuple[int, bool]]:
+def moments(calls: Sequence[Call]) -> Iterator[tuple[int, bool]]:
     """Yield (index, whether it starts) in order of time; at one instant, ends come first."""
     spans = [call.span for call in calls]
     known = [span for span in spans if span is not None]

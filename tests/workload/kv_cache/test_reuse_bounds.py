@@ -102,6 +102,7 @@ def test_what_the_engine_reports_is_compared_with_the_model() -> None:
         "equal_to_run": 2,
         "equal_to_engine": 2,
         "cached_share": 2 / 8,
+        "kv_block_bytes": None,
         "num_gpu_blocks": 64,
         "modelled_share": 2 / 8,
     }

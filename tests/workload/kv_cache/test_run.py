@@ -75,7 +75,9 @@ def test_it_leaves_the_plans_files_and_a_bundle(run: Run, tmp_path: Path, capsys
     (bundle,) = (results / "runs").iterdir()
     assert read(bundle / "manifest.json")["status"] == "finished"
     assert read(bundle / "summary.json") == summary
-    assert {path.stem for path in bundle.glob("*.csv")} == {"bounds", "eviction", "shared_prefixes", "parts"}
+    assert {path.stem for path in bundle.glob("*.csv")} == {
+        *("bounds", "eviction", "pool_curve", "shared_prefixes", "parts"),
+    }
     assert "SIMULATED" in (bundle / "report.html").read_text()
     assert b"Passages:" not in (bundle / "journal.sqlite").read_bytes()
     assert "SIMULATED" in capsys.readouterr().out
