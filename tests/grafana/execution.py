@@ -99,7 +99,7 @@ def choices(variable: Json, client: PrometheusClient, shown: Shown) -> list[tupl
         texts = (",".join(f'{name}="{value}"' for name, value in sample.labels.items()) for sample in samples)
         pattern = re.compile(variable["regex"].strip("/").replace("(?<", "(?P<"))
         found = {match["value"]: match["text"] for text in texts if (match := pattern.search(f"{{{text}}}"))}
-    return sorted(found.items(), key=lambda choice: choice[1], reverse=variable["sort"] == DESCENDING)
+    return sorted(found.items(), key=lambda choice: choice[1], reverse=variable.get("sort") == DESCENDING)
 
 
 def _of_variables(dashboard: Json, client: PrometheusClient, shown: Shown) -> Iterator[str]:

@@ -30,6 +30,9 @@ def watch(
     prometheus_url: Annotated[
         str, typer.Option(help="Prometheus as Grafana reaches it (default: the format's usual address).")
     ] = "",
+    tempo_uid: Annotated[
+        str, typer.Option(help="Uid of a Tempo data source; trace ids in panels then open in it.")
+    ] = "",
     runbooks: Annotated[str, typer.Option(help="URL of the folder with the runbooks, for the alerts' links.")] = "",
     grafana: Annotated[str, typer.Option(help="URL of Grafana, for the alerts' links.")] = "",
     release: Annotated[
@@ -49,6 +52,7 @@ def watch(
     where = Surroundings(
         place=mounted_at or str(out.resolve()),
         prometheus_url=prometheus_url,
+        tempo_uid=tempo_uid,
         runbooks=runbooks,
         grafana=grafana,
         release=release,

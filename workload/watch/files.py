@@ -37,22 +37,29 @@ the same names of its own provisioning, and restart it. It reads the dashboards 
 """
 
 
-def provisioning(*, prometheus_url: str, place: str, interval_s: int) -> dict[str, str]:
-    """Return the two files of Grafana's provisioning, by path."""
+def provisioning(*, prometheus_url: str, place: str, interval_s: int, tempo_uid: str) -> dict[str, str]:
+    """Return the two files of Grafana's provisioning, by path; without a Tempo no trace id is a link."""
     source, provider = (asset(name).read_text() for name in (DATASOURCE, PROVIDER))
     source = source.replace("$HOP2RAG_PROMETHEUS_URL", prometheus_url)
     source = source.replace("timeInterval: 1s", f"timeInterval: {interval_s}s")
-    texts = {DATASOURCE: source, PROVIDER: provider.replace("$HOP2RAG_GRAFANA", f"{place}/grafana")}
+    source = source.replace("$HOP2RAG_TEMPO_UID", tempo_uid)
     # The comments speak of variables that have their values now.
-    return {name: written(yaml.safe_load(text)) for name, text in texts.items()}
+    sources = yaml.safe_load(source)
+    if not tempo_uid:
+        for one in sources["datasources"]:
+            del one["jsonData"]["exemplarTraceIdDestinations"]
+    providers = yaml.safe_load(provider.replace("$HOP2RAG_GRAFANA", f"{place}/grafana"))
+    return {DATASOURCE: written(sources), PROVIDER: written(providers)}
 
 
-def as_files(subject: Subject, shared: Mapping[str, str], *, prometheus_url: str, place: str) -> dict[str, str]:
+def as_files(
+    subject: Subject, shared: Mapping[str, str], *, prometheus_url: str, place: str, tempo_uid: str
+) -> dict[str, str]:
     """Return all files by path, among them the shared rules and dashboards; `place` is where the servers see them."""
     jobs = {"scrape_configs": scrape_jobs(subject)}
     return {
         "README.md": README.format(place=place),
         f"{SERVER}/scrape_configs.yml": written(jobs),
         **shared,
-        **provisioning(prometheus_url=prometheus_url, place=place, interval_s=subject.interval_s),
+        **provisioning(prometheus_url=prometheus_url, place=place, interval_s=subject.interval_s, tempo_uid=tempo_uid),
     }

@@ -93,6 +93,7 @@ def as_objects(
     shared: Mapping[str, str],
     *,
     prometheus_url: str,
+    tempo_uid: str,
     place: str,
     release: str,
     namespace: str,
@@ -100,7 +101,9 @@ def as_objects(
     """Return all files by path: a kustomization, scrape jobs, rules, dashboards, the data source."""
     rules = {name: text for name, text in shared.items() if name.startswith("prometheus/")}
     boards = {PurePosixPath(name): text for name, text in shared.items() if name.startswith("grafana/dashboards/")}
-    source = provisioning(prometheus_url=prometheus_url, place=place, interval_s=subject.interval_s)[DATASOURCE]
+    source = provisioning(
+        prometheus_url=prometheus_url, place=place, interval_s=subject.interval_s, tempo_uid=tempo_uid
+    )[DATASOURCE]
     files = {
         "scrape-configs.yaml": written(*map(scrape_config, scrape_jobs(subject))),
         "rules.yaml": written(*prometheus_rules(rules)),

@@ -26,6 +26,7 @@ class Surroundings:
     Attributes:
         place: the folder as Prometheus and Grafana, or kubectl, see it.
         prometheus_url: Prometheus as Grafana reaches it; empty for the format's usual one.
+        tempo_uid: uid of a Tempo data source, in which trace ids open; empty without one.
         runbooks: URL of the folder with the runbooks; empty for paths in the repository.
         grafana: URL of Grafana for the alerts' links; empty for paths below any Grafana.
         release: the label `release` by which an operator's Prometheus selects objects.
@@ -34,6 +35,7 @@ class Surroundings:
 
     place: str
     prometheus_url: str = ""
+    tempo_uid: str = ""
     runbooks: str = ""
     grafana: str = ""
     release: str = "kube-prometheus-stack"
@@ -49,11 +51,12 @@ def rendered(subject: Subject, form: Format, where: Surroundings) -> dict[str, s
     runbooks = checked(where.runbooks) if where.runbooks else PAGES
     grafana = checked(where.grafana) if where.grafana else ""
     shared = {name: linked(text, runbooks, grafana) for name, text in files_at(subject.interval_s).items()}
+    both = {"place": where.place, "tempo_uid": where.tempo_uid}
     if form == "files":
-        return as_files(subject, shared, prometheus_url=where.prometheus_url or LOCAL_PROMETHEUS, place=where.place)
+        return as_files(subject, shared, prometheus_url=where.prometheus_url or LOCAL_PROMETHEUS, **both)
     url = where.prometheus_url or f"http://prometheus-operated.{where.namespace}.svc:9090"
     names = {"release": where.release, "namespace": where.namespace}
-    return as_objects(subject, shared, prometheus_url=url, place=where.place, **names)
+    return as_objects(subject, shared, prometheus_url=url, **both, **names)
 
 
 def render(out: Path, subject: Subject, form: Format, where: Surroundings, *, overwrites: bool = False) -> list[Path]:

@@ -31,7 +31,7 @@ async def ask(client: openai.AsyncOpenAI, under_test: Bench) -> None:
 
     async def ask_one(number: int) -> None:
         question = under_test.meter.question(str(number), "bridge")
-        answer = await agent_of(client).answer("When?", question)
+        answer = await agent_of(client).answer({"question": "When?"}, question)
         question.close("failed" if answer.reason else "ok", answer.termination, answer.hops, {"reason": answer.reason})
 
     await asyncio.gather(*map(ask_one, range(QUESTIONS)))

@@ -155,6 +155,7 @@ def test_links_and_addresses_are_those_that_are_given() -> None:
     assert "url: http://prom:9090" in provisioning
     assert "path: /etc/hop2rag/grafana/dashboards" in provisioning
     assert "$HOP2RAG" not in provisioning
+    assert "exemplar" not in provisioning
     with pytest.raises(UsageError, match="not a URL"):
         of("files", "15s", grafana="javascript:x")
 
@@ -170,3 +171,10 @@ def test_an_object_carries_the_release_and_a_job_of_ours() -> None:
     names = [config[0]["replacement"] for config in jobs]
     assert names == ["vllm", "vllm-fast", "exporter", "exporter-timeline", "workload", "workload-timeline"]
     assert all(config == [{"targetLabel": "job", "replacement": config[0]["replacement"]}] for config in jobs)
+
+
+@pytest.mark.parametrize("form", ["files", "kubernetes"])
+def test_trace_ids_open_in_the_tempo_that_is_named(form: str) -> None:
+    """Without it they would lead to a data source that does not exist."""
+    named = [text for text in of(form, "15s", tempo_uid="our-tempo").values() if "datasourceUid: our-tempo" in text]
+    assert len(named) == 1
