@@ -46,6 +46,15 @@ def test_the_services_are_those_of_the_stack() -> None:
     assert {*ADDED["gpu"], *ADDED["attach"], *ADDED["tracing"]} <= EVERY.keys()
 
 
+@pytest.mark.parametrize("name", ["workload", "soak"])
+def test_what_a_load_asks_stops_after_it(name: str) -> None:
+    """Seen: `down` took Chroma away from a soak with a question in flight, which ended it with exit code 4."""
+    asked = {
+        host for value in SERVICES[name]["environment"].values() for host in re.findall(r"http://(\w+):", str(value))
+    }
+    assert {"vllm", "chroma", "prometheus"} <= asked <= SERVICES[name]["depends_on"].keys()
+
+
 def test_the_default_needs_no_profile() -> None:
     """What most people need comes up; what takes gigabytes for few is asked for."""
     profiles = {name: service["profiles"] for name, service in SERVICES.items() if "profiles" in service}
