@@ -18,6 +18,7 @@ from workload.corpus.default import Corpus
 from workload.corpus.synthetic import generate
 from workload.engine.endpoint import open_client
 from workload.engine.facts import read_facts
+from workload.engine.launcher import RunningEngine
 from workload.harness.continuous import ContinuousLoad
 from workload.services.locks import FileLock, InUseError
 from workload.services.targets import ArmLabels, TargetFiles
@@ -62,7 +63,7 @@ class Bench:
     def _start(self, _: object) -> Iterator[Any]:
         self.starts += 1
         with open_client(self.stub.url, 5.0) as client:
-            yield SimpleNamespace(endpoint=self.stub.url, facts=read_facts(client), argv=None, key=None)
+            yield RunningEngine(self.stub.url, read_facts(client), None, None)
 
     async def _sleep(self, seconds: float) -> None:
         self.pauses.append(seconds)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections import Counter
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import httpx
@@ -16,6 +15,7 @@ from tests.stubs.kv_publisher import PublishingVllm, StubPublisher
 from tests.stubs.vllm import StubVllm, Turn
 from workload.engine.endpoint import open_client
 from workload.engine.facts import read_facts
+from workload.engine.launcher import RunningEngine
 from workload.harness import system_under_test
 from workload.harness.process_memory import settled_heap
 from workload.harness.system_under_test import SystemUnderTest, reachable, serve_agent
@@ -38,7 +38,7 @@ def under_test(stub: StubVllm, argv: tuple[str, ...] | None = None, journal: Jou
     """Return the context in which the agent is served."""
     with open_client(stub.url, 5.0) as client:
         facts = read_facts(client)
-    engine = cast("Any", SimpleNamespace(endpoint=stub.url, facts=facts, argv=argv, key=None))
+    engine = RunningEngine(stub.url, facts, argv, None)
     settings = load_settings({"limit": 1, "max_hops": 1, "k": 5}, {})
     return serve_agent(engine, settings, cast("Any", StubStore()), StubEmbedder(), journal=journal)
 
