@@ -6,14 +6,16 @@ from typing import ClassVar
 
 
 class ActionableError(Exception):
-    """A failure the user can act on; `exit_code` becomes the process's exit code."""
+    """A failure the user can act on; `exit_code` becomes the process's exit code.
+
+    Cause and remedy may quote a server or a file, so their line breaks become spaces.
+    """
 
     exit_code: ClassVar[int] = 1
 
     def __init__(self, cause: str, remedy: str = "") -> None:
-        super().__init__(f"{cause} {remedy}".strip())
-        self.cause = cause
-        self.remedy = remedy
+        self.cause, self.remedy = (" ".join(text.splitlines()) for text in (cause, remedy))
+        super().__init__(f"{self.cause} {self.remedy}".strip())
 
 
 class UsageError(ActionableError):

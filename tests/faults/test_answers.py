@@ -98,6 +98,7 @@ DATA = shaped("resultType", "result", values=ROWS | st.sampled_from(["vector", "
 @example({"status": "success", "data": {"resultType": "matrix", "result": [{"metric": {}, "values": []}]}})
 @example({"status": "success", "data": {"resultType": "scalar", "result": None}})
 @example({"status": "success", "data": {"resultType": "vector", "result": [{"metric": {}, "value": [1, None]}]}})
+@example({"status": "error", "error": "one\nof two lines"})
 @example({"status": "success", "warnings": 5, "data": {"resultType": "vector", "result": []}})
 def test_row_13_any_answer_of_prometheus_is_used_or_refused(body: dict[str, Any]) -> None:
     """Between us and Prometheus may stand a proxy, or another product that speaks half of its API."""

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     shaped(*PART_OF, values=SCALARS | st.lists(SCALARS, max_size=3)),
     shaped(*ENVIRONMENT, "HOP2RAG_X", "PATH", values=st.text(max_size=20)),
 )
+@example({"app_option": False}, {})
+@example({"app_option": [0]}, {})
 def test_row_20_any_settings_are_frozen_or_refused(flags: dict[str, Any], environ: dict[str, str]) -> None:
     """Flags and environment come from outside; what is accepted is within every range."""
     found = answer(lambda: load_settings(flags, environ), UsageError)
@@ -86,6 +88,7 @@ def journal_bytes(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 @many
 @given(st.integers(0, 2**20), st.integers(0, 5000), st.binary(max_size=64))
+@example(101, 31, b"")  # its tables seem never to have been made
 def test_row_16_any_journal_is_whole_or_refused(
     tmp_path: Path, journal_bytes: bytes, place: int, left_out: int, put_in: bytes
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,10 +16,12 @@ Words = BeforeValidator(lambda value: shlex.split(value) if isinstance(value, st
 
 def _paired(value: Any) -> Any:
     """Return KEY=VALUE texts as a dictionary of texts; a key may be written with dashes."""
+    if isinstance(value, Mapping):
+        return {key: str(each).lower() if isinstance(each, bool) else each for key, each in value.items()}
     if not isinstance(value, list | tuple):
-        return {key: str(each).lower() if isinstance(each, bool) else each for key, each in dict(value).items()}
+        return value  # which is refused as no dictionary
     found = {}
-    for text in value:
+    for text in map(str, value):
         key, is_given, each = text.partition("=")
         if not key or not is_given:
             raise ValueError(f"{text!r} is not KEY=VALUE")

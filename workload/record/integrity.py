@@ -154,8 +154,13 @@ def check(
 
 
 def is_blank(connection: sqlite3.Connection, path: Path) -> bool:
-    """Return whether an open journal is empty because its process was killed before it wrote anything."""
-    return connection.execute("SELECT name FROM sqlite_master").fetchone() is None and not lost_commits(path)
+    """Return whether an open journal is empty because its process was killed before it wrote anything.
+
+    A larger file without tables is one whose first page is damaged.
+    """
+    is_larger = path.stat().st_size > connection.execute("PRAGMA page_size").fetchone()[0]
+    is_empty = connection.execute("SELECT name FROM sqlite_master").fetchone() is None
+    return is_empty and not is_larger and not lost_commits(path)
 
 
 def lost_commits(path: Path) -> int:
