@@ -102,13 +102,14 @@ class ChildProcess:
 
         The group counts, not the children: the workers of a killed parent are no longer its children.
         """
-        group = group_of(self.pid)
+        identity, group = self.identity, group_of(self.pid)
         if self.exit_code is None:
             self._popen.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._popen.wait(grace_seconds)
         stop_all(group)
         self._popen.wait(SURVIVOR_SECONDS)
+        stop_all(left_of(identity))  # what it started while it was being stopped
 
     def __enter__(self) -> Self:
         return self
