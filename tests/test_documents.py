@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import lzma
 import re
 from pathlib import Path
 
 import pytest
 
 from tests.test_structure import PACKAGES, SOURCES, TESTS
+from workload.analysis.token_fates import token_fates
+from workload.record.results import Measured, read_run, total
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = (".ci", "benchmarks", "docs", "exporter", "grafana", "prometheus", "tests", "workload")
@@ -130,3 +134,30 @@ def test_only_its_own_page_names_the_plan() -> None:
     files = {*WRITTEN, *SOURCES, *TESTS} - {Path(__file__)}
     assert {path for path in files if PLAN.search(path.read_text())} == {ROOT / "docs" / "plan.md"}
     assert PLAN.search("A picture under the plan's name.")
+
+
+def test_the_page_of_the_pressure_says_what_its_journal_says(tmp_path: Path) -> None:
+    """The summary was written by the run, the page by hand: both are recomputed from the calls."""
+    folder = ROOT / "docs" / "results" / "h200-pressure"
+    (run,) = (folder / "runs").iterdir()
+    journal = tmp_path / "journal.sqlite"
+    journal.write_bytes(lzma.decompress((run / "journal.sqlite.xz").read_bytes()))
+    measured = json.loads((run / "manifest.json").read_text())["measured"]
+    data = read_run(journal, [Measured.from_manifest(row) for row in measured])
+    summary = json.loads((run / "summary.json").read_text())["token_fates"]
+    printed = [
+        [cell.strip() for cell in line.split("|")]
+        for line in (folder / "README.md").read_text().splitlines()
+        if " % | " in line
+    ]
+    arms = dict.fromkeys(row["arm"] for row in data.calls)
+    assert len(printed) == len(arms)
+    for arm, cells in zip(arms, printed, strict=True):
+        calls = data.calls_of(arm)
+        fates = token_fates(calls)
+        assert fates
+        assert summary[arm]["tokens"] == fates["tokens"]
+        prompt, hits = total(calls, "prompt_tokens"), total(calls, "cached_tokens")
+        assert prompt == sum(fates["tokens"].values())
+        shares = [hits, fates["tokens"]["evicted"], fates["tokens"]["unknown"]]
+        assert [cells[3], cells[6], cells[7]] == [f"{part / prompt:.1%}".replace("%", " %") for part in shares]

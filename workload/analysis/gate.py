@@ -127,13 +127,16 @@ def exact_figures(reference: RunData, run: RunData, arm: str, load: str, *, is_b
         [_sum(data.by_question(arm, value), answered) for data in (before, after)]
         for value in (lambda *_: 1.0, _calls, uncached_tokens, _cached)
     ]
+    told = [data.by_question(arm, _cached).keys() & answered for data in (before, after)]
     (asked, found), calls, uncached, cached = sums
     rates = [_rate(hits, misses) for hits, misses in zip(cached, uncached, strict=True)]
     slack = 0.0 if load == "c1" else HIT_RATE_SLACK
     is_worse = None not in rates and (rates[0] or 0.0) - (rates[1] or 0.0) > slack + 1e-12
     tokens: Verdict = "pass" if not is_worse else "fail" if is_binding else "undecided"
-    if None in rates:
-        tokens = "pass"  # an engine without caching, or one that reports nothing, has nothing to lose
+    if not any(told):
+        tokens = "pass"  # an engine that reports no hits, or has no cache, has nothing to lose
+    elif told[0] - told[1]:
+        tokens = "undecided"  # what is no longer reported may be lost
     figures: list[tuple[Figure, list[float | None], Verdict]] = [
         ("questions answered", [asked, found], "fail" if (found or 0.0) < (asked or 0.0) else "pass"),
         ("calls", calls, "pass" if calls[0] == calls[1] else "undecided"),

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from workload.tap.proxy import Told
 
 MAX_UNCLAIMED = 1_000
+OF_SERVER = ("chatcmpl-", "cmpl-")
+"""How vLLM's ids of responses begin; what a library makes up in their place begins otherwise."""
 
 
 @dataclass(eq=False)
@@ -120,12 +122,13 @@ class TappedCalls:
     def claim(self, ids: Iterable[str]) -> TappedCall | None:
         """Return the finished call whose response has one of these ids and forget it; None if there is none.
 
-        A client library may hide the id. Then the call is known only while no other one waits.
+        A client library may hide the id. Then the call is known only while no other one waits. An id of a server that
+        is not found is of a call that did not come through the tap.
         """
         wanted = {each for each in ids if each}
         with self._lock:
             found = [call for call in self._calls.values() if call.usage and call.response_id in wanted]
-            if not found and len(self._calls) == 1:
+            if not found and len(self._calls) == 1 and not any(each.startswith(OF_SERVER) for each in wanted):
                 found = [call for call in self._calls.values() if call.usage]
             return self._calls.pop(id(found[0])) if found else None
 

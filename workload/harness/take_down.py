@@ -12,7 +12,7 @@ from workload.errors import DependencyDownError, UsageError
 from workload.harness.stay_up_state import UpState, forget, read_up_state
 from workload.paths import cache_dir
 from workload.services.locks import FileLock, Owner, engine_lock
-from workload.services.process import HOST, left_of, stop_all
+from workload.services.process import HOST, stop_groups
 from workload.services.prometheus_server import targets_folder
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def stop_left(up_state: UpState) -> list[str]:
         DependencyDownError: one did not end; the message names it.
     """
     left = up_state.left()
-    stop_all([process for child in left.values() for process in left_of(child)])
+    stop_groups(left.values())
     if stay := {name: pid for name, (pid, _) in up_state.left().items()}:
         named = ", ".join(f"{name} (process {pid})" for name, pid in stay.items())
         raise DependencyDownError(f"Not stopped: {named}.", f"Look at it: ps {' '.join(map(str, stay.values()))}")

@@ -22,11 +22,12 @@ from workload.services.child_environment import child_environment
 from workload.services.listener import listeners
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
 SURVIVOR_SECONDS = 5.0
+STOP_ROUNDS = 3
 POLL_SECONDS = 0.05
 LIBC = "libc.so.6"
 
@@ -109,7 +110,7 @@ class ChildProcess:
                 self._popen.wait(grace_seconds)
         stop_all(group)
         self._popen.wait(SURVIVOR_SECONDS)
-        stop_all(left_of(identity))  # what it started while it was being stopped
+        stop_groups([identity])
 
     def __enter__(self) -> Self:
         return self
@@ -181,6 +182,14 @@ def stop_all(processes: list[psutil.Process]) -> list[psutil.Process]:
                 send(process)
         _, processes = psutil.wait_procs(processes, timeout=SURVIVOR_SECONDS)
     return processes
+
+
+def stop_groups(children: Collection[tuple[int, float]]) -> list[psutil.Process]:
+    """Stop the groups of children, see `left_of`, with what they start meanwhile; return what still lives."""
+    for _ in range(STOP_ROUNDS):
+        if left := [process for child in children for process in left_of(child)]:
+            stop_all(left)
+    return [process for child in children for process in left_of(child)]
 
 
 def process_tree(pid: int | None) -> list[int] | None:

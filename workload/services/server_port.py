@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from workload.errors import UsageError
 from workload.services.locks import ATTEMPTS, THIS_COMMAND, InUseError, Owner, OwnerRecord, Requester, port_lock
-from workload.services.process import ChildProcess, left_of, stop_all
+from workload.services.process import ChildProcess, left_of, stop_groups
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -116,7 +116,7 @@ class ServerPort:
         until = self._clock() + ORPHAN_SECONDS
         while left_of(child) and self._clock() < until:
             self._sleep(POLL_SECONDS)
-        if stay := stop_all(left_of(child)):
+        if stay := stop_groups([child]):
             self.release()
             raise UsageError(
                 f"{killed} was killed and left process {stay[0].pid} on port {self.number}, which does not end.",

@@ -62,6 +62,18 @@ def test_a_token_more_to_compute_fails_on_any_machine(tmp_path: Path) -> None:
     }
 
 
+def test_hits_that_are_no_longer_reported_do_not_pass(tmp_path: Path) -> None:
+    """What is absent is not as good as before; where nothing was ever reported, nothing can be lost."""
+    found = judged(tmp_path / "lost", cached_tokens=None)
+    assert found["verdict"] == "undecided"
+    assert [row["verdict"] for row in found["exact"]] == ["pass", "pass", "undecided", "undecided"]
+    folder = tmp_path / "never"
+    for run in ("reference", "now"):
+        record_run(folder, run, SECONDS, settings=SETTINGS.changed(replay="first"), cached_tokens=None)
+    never = judge(open_recorded(folder, "reference"), open_recorded(folder, "now"), "base", 0.03)
+    assert {row["verdict"] for row in never["exact"]} == {"pass"}
+
+
 def test_a_busy_host_leaves_times_undecided(tmp_path: Path) -> None:
     """Also in the reference: then it is the reference that is too slow."""
     for run in ("reference", "now"):

@@ -46,6 +46,15 @@ def test_without_an_id_a_call_is_claimed_only_if_no_other_waits() -> None:
     assert calls.unclaimed == 2
 
 
+def test_a_servers_id_that_did_not_come_through_the_tap_claims_nothing() -> None:
+    """An app may ask a second server; its node would get the tokens of the only call that waits."""
+    calls = TappedCalls(ReuseOrder(16), None)
+    with ExitStack() as stack:
+        finish(calls, stack, "chatcmpl-a")
+        assert calls.claim(["run--1", "chatcmpl-of-another"]) is None
+        assert calls.claim(["run--1"])  # the library hides the id
+
+
 def test_a_failed_call_delays_nobody() -> None:
     """The bound of later calls does not wait for a prompt that will never be known."""
     calls = TappedCalls(ReuseOrder(16), None)
